@@ -1,0 +1,145 @@
+"""The breaker's vocabulary: states, outcomes, commands, replies and events.
+
+Times are seconds. `time` and `opened_at` are on the breaker's own clock (trio's, which may be a
+MockClock); only fields named `unix_…` can be compared with a wall clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class State(IntEnum):
+    """What a breaker does with the next call."""
+
+    CLOSED = 0
+    HALF_OPEN = 1
+    OPEN = 2
+    FORCED_OPEN = 3
+    DISABLED = 4
+    OBSERVING = 5
+
+
+class Outcome(StrEnum):
+    """How an admitted call ended, as the breaker counts it."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    IGNORED = "ignored"
+    CANCELLED = "cancelled"
+
+
+class RejectReason(StrEnum):
+    """Why a call was not admitted."""
+
+    OPEN = "open"
+    PROBING = "probing"
+    RAMP = "ramp"
+    BULKHEAD = "bulkhead"
+    FORCED = "forced"
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to make one call. A permit of an earlier generation never changes the state."""
+
+    generation: int
+    number: int
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """No leave to make a call; falsy, so that `if permit:` reads well.
+
+    retry_after: seconds until a call may be admitted, None where nobody can say.
+    """
+
+    state: State
+    reason: RejectReason
+    retry_after: float | None
+
+    def __bool__(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A breaker left one state for another.
+
+    observed: True where an observing breaker only tells what it would have done.
+    """
+
+    name: str
+    old: State
+    new: State
+    reason: str
+    generation: int
+    time: float
+    unix_time: float = 0.0
+    retry_after: float | None = None
+    observed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettled:
+    """One admitted call ended. duration: seconds, None where it was not measured."""
+
+    name: str
+    outcome: Outcome
+    generation: int
+    time: float
+    duration: float | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """A subscriber was too slow: `count` of its oldest events were dropped at this point."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Observations by upper bound (not cumulative); the last count is of those above all bounds."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One breaker at one moment.
+
+    failure_count: what the trip strategy counts now: failures in a row, or in its window.
+    opened_at: when it last left CLOSED, on the breaker's clock; None while closed.
+    retry_after: seconds until the next probe; None unless OPEN.
+    counts: calls by outcome since the start, `rejected` among them.
+    rejections: calls not admitted, by RejectReason.
+    late: results of an earlier generation; each is in `counts` too, and changed nothing else.
+    transitions: how often, by (old, new).
+    """
+
+    name: str
+    state: State
+    generation: int
+    failure_count: int
+    opened_at: float | None
+    retry_after: float | None
+    last_failure: str | None
+    last_reason: str | None
+    in_flight: int
+    counts: Mapping[str, int]
+    rejections: Mapping[str, int]
+    late: int
+    transitions: Mapping[tuple[State, State], int]
+    changed_at: float
+    unix_changed_at: float = 0.0
+    unix_opened_at: float = 0.0
+    restarts: int = 0
+    recovery: Histogram | None = None
+    durations: Histogram | None = None

@@ -1,0 +1,20 @@
+"""What a verified access token says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ISSUER = "auth-service"
+ALGORITHM = "EdDSA"
+ACCESS_SECONDS = 15 * 60
+REFRESH_SECONDS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sends a request. user_id: 24 hex digits; expires_at: Unix seconds."""
+
+    user_id: str
+    email: str
+    role: str
+    expires_at: float
