@@ -1,0 +1,1 @@
+"""What every process of the stack does alike: settings, logs, serving, answers, tokens."""

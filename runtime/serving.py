@@ -1,0 +1,132 @@
+"""Serving an ASGI app with Hypercorn on trio: bind first, drain on SIGTERM, then return."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import structlog
+import trio
+from hypercorn.config import Config, Sockets
+from hypercorn.trio.run import worker_serve
+from hypercorn.typing import ASGIFramework
+from hypercorn.utils import wrap_app
+
+GRACE = 10.0
+"""Seconds that requests in flight have to finish in."""
+
+
+class CannotListen(Exception):
+    """The address can't be listened on; str() says which and why."""
+
+
+def server_config() -> Config:
+    """Hypercorn's settings as every process wants them: no Server field, its log through ours."""
+    config = Config()
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    # Longer than the gateway keeps an idle connection, so that it is the one who closes.
+    config.keep_alive_timeout = 75
+    return config
+
+
+def listen(host: str, port: int, backlog: int = 512) -> socket.socket:
+    """A listening socket on host:port (port 0: a free one). Raises CannotListen."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, proto)
+    except (OSError, UnicodeError) as error:
+        raise CannotListen(f"cannot listen on {host}:{port}: {error}") from error
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        reason = error.strerror or str(error)
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from error
+    return sock
+
+
+async def stop_signal() -> None:
+    """Return when this process is told to stop, by SIGTERM or SIGINT. Only in the main thread."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            structlog.get_logger("runtime").info("stopping", signal=signal.Signals(number).name)
+            return
+
+
+async def serve(
+    app: ASGIFramework,
+    *,
+    host: str,
+    port: int,
+    grace: float = GRACE,
+    config: Config | None = None,
+    stop: Callable[[], Awaitable[None]] = stop_signal,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` until `stop` returns, then finish what is in flight and return.
+
+    Binds before anything else and raises CannotListen where it can't; then task_status.started(port bound).
+    Requests still running `grace` seconds after the stop are cancelled. Cancelling this cancels every request.
+    """
+    sock = listen(host, port)
+    try:
+        await _serve(app, sock, config or server_config(), grace, stop, task_status)
+    finally:
+        sock.close()
+
+
+async def _serve(
+    app: ASGIFramework,
+    sock: socket.socket,
+    config: Config,
+    grace: float,
+    stop: Callable[[], Awaitable[None]],
+    task_status: trio.TaskStatus[int],
+) -> None:
+    config.graceful_timeout = grace
+    bound: int = sock.getsockname()[1]
+    run = partial(
+        worker_serve,
+        wrap_app(app, config.wsgi_max_body_size, "asgi"),
+        config,
+        sockets=Sockets([], [sock], []),
+        shutdown_trigger=stop,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run)
+        structlog.get_logger("runtime").info("listening", host=sock.getsockname()[0], port=bound)
+        task_status.started(bound)
+
+
+def run_process(main: Callable[..., Awaitable[None]], *args: Any) -> None:
+    """Run a process's `main` on trio; an address that can't be listened on is one line and exit 1."""
+    try:
+        trio.run(partial(main, *args))
+    except (CannotListen, BaseExceptionGroup) as error:
+        refused = _refused(error)
+        if not refused:
+            raise
+        print("\n".join(refused), file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _refused(error: BaseException) -> list[str]:
+    """What CannotListen says, where there is nothing else in `error`."""
+    if isinstance(error, CannotListen):
+        return [str(error)]
+    if not isinstance(error, BaseExceptionGroup) or error.split(CannotListen)[1] is not None:
+        return []
+    return [line for leaf in error.exceptions for line in _refused(leaf)]

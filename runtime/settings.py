@@ -1,0 +1,119 @@
+"""Settings from the environment, typed and checked at the start.
+
+A process subclasses `ProcessSettings`, adds its own fields and calls `load`. A field's variable is its
+name in capitals. Secrets are `SecretText`: they are kept out of reprs and of error messages.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should be http://HOST:PORT or https://HOST:PORT")
+    if parts.port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("should have a port above 0 and no path, query or fragment")
+    return value.rstrip("/")
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError("should be HOST:PORT")
+    return value
+
+
+def _mongodb_uri(value: str) -> str:
+    if not value.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("should begin with mongodb:// or mongodb+srv://")
+    if value.startswith("mongodb://"):
+        # Only who sets the variable pays for the import; an SRV name can't be parsed without DNS.
+        from pymongo.errors import PyMongoError
+        from pymongo.uri_parser import parse_uri
+
+        try:
+            parse_uri(value)
+        except (PyMongoError, ValueError):
+            raise ValueError("should be a MongoDB connection string") from None
+    return value
+
+
+def _text(value: str) -> str:
+    if not value.strip() or "\0" in value:
+        raise ValueError("should not be empty")
+    return value
+
+
+def _file(value: Path) -> Path:
+    if value.is_dir():
+        raise ValueError("should be a file, not a directory")
+    return value
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""A port to listen on; 0 takes a free one."""
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+"""http://HOST:PORT, without a slash at the end."""
+Address = Annotated[str, AfterValidator(_address)]
+"""HOST:PORT."""
+Text = Annotated[str, AfterValidator(_text)]
+"""Text that isn't empty."""
+FilePath = Annotated[Path, AfterValidator(_file)]
+"""A file that may not exist yet."""
+SecretText = Annotated[str, Field(repr=False, json_schema_extra={"secret": True})]
+"""Text that is never shown."""
+MongoUri = Annotated[SecretText, AfterValidator(_mongodb_uri)]
+"""Where MongoDB is; secret, for it may carry a password."""
+
+
+class ProcessSettings(BaseSettings):
+    """What all processes share; each field's variable is its name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=False)
+
+    circuit_breakers: FilePath = Path("breakers.toml")
+    circuit_breaker_profile: Text | None = None
+    mongodb_uri: MongoUri = "mongodb://127.0.0.1:27017/?replicaSet=rs0"
+    host: Text = "127.0.0.1"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    auth_service_url: BaseUrl = "http://127.0.0.1:8081"
+    school_service_url: BaseUrl = "http://127.0.0.1:8082"
+    student_service_url: BaseUrl = "http://127.0.0.1:8083"
+    school_grpc_address: Address = "127.0.0.1:50051"
+    jwks_cache: FilePath | None = None
+
+
+Settings = TypeVar("Settings", bound=ProcessSettings)
+
+
+def load(cls: type[Settings]) -> Settings:
+    """Read `cls` from the environment; a bad value prints `setting NAME: reason (got …)` and exits with 2."""
+    try:
+        return cls()
+    except ValidationError as error:
+        for line in complaints(cls, error):
+            print(line, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def complaints(cls: type[ProcessSettings], error: ValidationError) -> list[str]:
+    """One line for each value that can't be used; a secret's value is not in it."""
+    return [_complaint(cls, problem) for problem in error.errors(include_url=False, include_context=False)]
+
+
+def _complaint(cls: type[ProcessSettings], problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "?"
+    field = cls.model_fields.get(name)
+    extra = field.json_schema_extra if field else None
+    secret = field is None or (isinstance(extra, dict) and bool(extra.get("secret")))
+    reason = problem["msg"].removeprefix("Value error, ")
+    got = "a secret" if secret else repr(problem["input"])
+    return f"setting {name.upper()}: {reason} (got {got})"

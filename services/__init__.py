@@ -1,0 +1,1 @@
+"""The services behind the gateway; each is a process of its own."""
