@@ -1,0 +1,216 @@
+"""Verifying access tokens locally, from a key set that is fetched in the background and kept on disk.
+
+No request ever waits for the auth service: `verify` looks only at the keys there are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import structlog
+import trio
+
+from protocols.identity import ALGORITHM, ISSUER, Identity
+
+REFRESH_SECONDS = 300.0
+RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+UNKNOWN_KEY_SECONDS = 5.0
+FETCH_SECONDS = 5.0
+_MAX_TOKEN = 4096
+
+log = structlog.get_logger("keys")
+
+Fetch = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class TokenError(Exception):
+    """A request can't be given an identity."""
+
+
+class MissingToken(TokenError):
+    """There is no bearer token."""
+
+
+class BadToken(TokenError):
+    """The token is malformed, forged, expired or signed with a key nobody knows."""
+
+
+class KeysUnavailable(TokenError):
+    """No key was ever had, so nothing can be verified; the auth service could not be asked yet."""
+
+
+class KeySet:
+    """The public keys of the auth service, by their id.
+
+    fetch: gives the JWKS document; None for a set that is only filled by `replace`.
+    cache: a file that keeps the document, so that a restart needs no auth service.
+    clock: Unix seconds, for the expiry of tokens.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch | None = None,
+        *,
+        cache: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._fetch = fetch
+        self._cache = cache
+        self._clock = clock
+        self._keys: dict[str, Any] = {}
+        self._wanted = trio.Event()
+        if cache is not None:
+            self._load(cache)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"<KeySet {sorted(self._keys)}>"
+
+    def replace(self, document: Mapping[str, Any]) -> None:
+        """Take the keys of a JWKS document in place of all others. Raises ValueError where it has none."""
+        keys = _parse(document)
+        if not keys:
+            raise ValueError("the key set has no usable key")
+        self._keys = keys
+
+    def verify(self, token: str) -> Identity:
+        """Whose token this is. Raises BadToken, or KeysUnavailable while no key was ever had."""
+        if not self._keys:
+            raise KeysUnavailable("no key to verify tokens with yet")
+        key = self._keys.get(_key_id(token))
+        if key is None:
+            self._wanted.set()
+            raise BadToken("signed with an unknown key")
+        identity = _decode(token, key)
+        if identity.expires_at <= self._clock():
+            raise BadToken("expired")
+        return identity
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the keys fresh, for ever: quick retries, then every five minutes, or soon after an unknown key.
+
+        A failed fetch is logged once and changes nothing. Cancelling is safe at any point.
+        """
+        task_status.started()
+        failures = 0
+        while True:
+            failures = 0 if await self._refresh(first_failure=failures == 0) else failures + 1
+            with trio.move_on_after(self._pause(failures)):
+                await self._wanted.wait()
+                # A stream of forged key ids must not become a stream of fetches.
+                await trio.sleep(UNKNOWN_KEY_SECONDS)
+            self._wanted = trio.Event()
+
+    def _pause(self, failures: int) -> float:
+        if failures == 0:
+            return REFRESH_SECONDS
+        return RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
+
+    async def _refresh(self, *, first_failure: bool) -> bool:
+        assert self._fetch is not None, "a key set that runs needs a fetch"
+        try:
+            with trio.fail_after(FETCH_SECONDS):
+                document = await self._fetch()
+            self.replace(document)
+            if self._cache is not None:
+                await trio.to_thread.run_sync(_write, self._cache, document)
+        except Exception as error:  # noqa: BLE001 - whatever a fetch raises, the keys there are stay good
+            if first_failure:
+                log.warning("the key set could not be refreshed", reason=repr(error), keys=len(self._keys))
+            return False
+        return True
+
+    def _load(self, cache: Path) -> None:
+        try:
+            self.replace(json.loads(cache.read_bytes()))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, RecursionError) as error:
+            log.warning("the stored key set can't be used", path=str(cache), reason=repr(error))
+
+
+def require(keys: KeySet, authorization: str | None) -> Identity:
+    """Whose request this is, from its Authorization field. Raises MissingToken, BadToken, KeysUnavailable."""
+    return keys.verify(bearer(authorization))
+
+
+def bearer(authorization: str | None) -> str:
+    """The token of an Authorization field. Raises MissingToken where there is none."""
+    scheme, _, token = (authorization or "").strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise MissingToken("no bearer token")
+    return token.strip()
+
+
+def jwks_over_http(base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> Fetch:
+    """A `fetch` for KeySet that asks the auth service at `base_url`."""
+
+    async def fetch() -> Mapping[str, Any]:
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+            response = await client.get(f"{base_url}/.well-known/jwks.json", timeout=FETCH_SECONDS)
+            document: Mapping[str, Any] = response.raise_for_status().json()
+            return document
+
+    return fetch
+
+
+def _parse(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The usable keys by id; a key of a kind we don't know is skipped, for a newer auth service may have it."""
+    listed = document.get("keys") if isinstance(document, Mapping) else None
+    if not isinstance(listed, list):
+        raise ValueError("not a key set")  # noqa: TRY004 - a bad document, not a bug of the caller
+    found: dict[str, Any] = {}
+    for entry in listed:
+        try:
+            if entry["kty"] == "OKP" and entry["crv"] == "Ed25519" and isinstance(entry["kid"], str):
+                found[entry["kid"]] = jwt.PyJWK.from_dict(entry, ALGORITHM).key
+        except (KeyError, TypeError, ValueError, jwt.PyJWTError):
+            continue
+    return found
+
+
+def _key_id(token: str) -> str:
+    if len(token) > _MAX_TOKEN:
+        raise BadToken("too long")
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+    except Exception as error:  # hostile input reaches a JSON parser here; nested deep enough, it overflows
+        raise BadToken("malformed") from error
+    if not isinstance(kid, str):
+        raise BadToken("no key id")
+    return kid
+
+
+def _decode(token: str, key: Any) -> Identity:
+    try:
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            issuer=ISSUER,
+            # The expiry is checked against the set's own clock; iat isn't, for clocks of two hosts differ.
+            options={"require": ["exp", "sub", "iss"], "verify_exp": False, "verify_iat": False},
+        )
+        expires = float(claims["exp"])
+        if not math.isfinite(expires):
+            raise ValueError("exp")
+        return Identity(str(claims["sub"]), str(claims["email"]), str(claims["role"]), expires)
+    except Exception as error:
+        raise BadToken("malformed or forged") from error
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_text(json.dumps(document), encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,261 @@
+"""What the services' HTTP apps share: the envelope, its errors, reading JSON, request ids, health, metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+import trio
+from pydantic import BaseModel, ValidationError
+from quart import Response, g, request
+from quart_schema import Info, QuartSchema, hide
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from protocols.http import FAILURE_ORIGIN, REQUEST_ID, RETRY_AFTER, STATUS, Code
+from protocols.http import failure as failure_body
+from protocols.http import success as success_body
+from runtime.connection import Connection
+
+if TYPE_CHECKING:
+    from actors import Panel
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""A larger request is answered with PAYLOAD_TOO_LARGE."""
+BODY_SECONDS = 30.0
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_QUIET = ("/health", "/livez", "/readyz", "/metrics")
+
+log = structlog.get_logger("http")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ApiError(Exception):
+    """Raised by a handler to be answered with the envelope of a failure.
+
+    status: where it isn't the usual one of the code. retry_after: seconds, rounded up, at least 1.
+    failure_origin: the breaker that this failure is charged to already.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        failure_origin: str | None = None,
+    ) -> None:
+        super().__init__(f"{code.value}: {message}")
+        self.code = code
+        self.message = message
+        self.status = STATUS[code] if status is None else status
+        self.retry_after = retry_after
+        self.failure_origin = failure_origin
+
+    def headers(self) -> dict[str, str]:
+        """The fields that go with the answer."""
+        fields: dict[str, str] = {}
+        if self.retry_after is not None:
+            fields[RETRY_AFTER] = str(max(1, math.ceil(self.retry_after)))
+        if self.failure_origin is not None:
+            fields[FAILURE_ORIGIN] = self.failure_origin
+        return fields
+
+
+def unavailable(breaker: str, message: str, retry_after: float | None) -> ApiError:
+    """The answer while a breaker of this service doesn't admit calls."""
+    return ApiError(
+        Code.SERVICE_UNAVAILABLE,
+        message,
+        retry_after=1.0 if retry_after is None else retry_after,
+        failure_origin=breaker,
+    )
+
+
+def database_failed(breaker: str, message: str = "database error") -> ApiError:
+    """The answer when the database failed and its breaker has counted that."""
+    return ApiError(Code.DATABASE_ERROR, message, failure_origin=breaker)
+
+
+def reply(message: str, data: Any, status: int = 200, **more: Any) -> tuple[dict[str, Any], int]:
+    """What a handler returns for a success; `more` are keys beside `data`."""
+    return success_body(message, data, **more), status
+
+
+async def read_json(model: type[Model]) -> Model:
+    """The request's body as `model`. Raises ApiError: INVALID_REQUEST if not JSON, else VALIDATION_ERROR.
+
+    The Content-Type isn't asked about: a body that is JSON is JSON.
+    """
+    with trio.move_on_after(BODY_SECONDS) as limit:
+        body = bytes(await request.body)
+    if limit.cancelled_caught:
+        raise ApiError(Code.INVALID_REQUEST, "the body did not arrive in time", status=408)
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise ApiError(Code.INVALID_REQUEST, "the body must be a JSON object")
+    return validated(model, value)
+
+
+def parse_json(body: bytes) -> Any:
+    """Strict JSON: no NaN, no bad UTF-8, no endless nesting or digits. Raises ApiError INVALID_REQUEST."""
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise ApiError(Code.INVALID_REQUEST, "the body must be JSON") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def validated(model: type[Model], value: Mapping[str, Any]) -> Model:
+    """`value` as `model`. Raises ApiError VALIDATION_ERROR naming the fields; the values aren't repeated."""
+    try:
+        return model.model_validate(value)
+    except (ValidationError, RecursionError) as error:
+        raise ApiError(Code.VALIDATION_ERROR, _explain(error)) from None
+
+
+def _explain(error: ValidationError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = (f"{'.'.join(map(str, p['loc']))}: {p['msg'].removeprefix('Value error, ')}" for p in problems)
+    return "; ".join(lines)[:1000].encode("utf-8", "replace").decode("utf-8")
+
+
+def service_app(
+    name: str,
+    panel: Panel,
+    *,
+    version: str = "1",
+    wrong_method: Code = Code.METHOD_NOT_ALLOWED,
+    max_body: int = MAX_BODY_BYTES,
+) -> QuartTrio:
+    """An app with everything that the services have in common.
+
+    wrong_method: the code for a method that the path doesn't take.
+    """
+    app = QuartTrio(name)
+    app.asgi_http_class = Connection
+    app.config.update(MAX_CONTENT_LENGTH=max_body, PROVIDE_AUTOMATIC_OPTIONS=False)
+    app.url_map.merge_slashes = False
+    QuartSchema(
+        app,
+        info=Info(title=name, version=version),
+        openapi_path="/openapi.json",
+        swagger_ui_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    _answer_errors(app, wrong_method)
+    _follow_requests(app)
+    _add_health(app, panel)
+    _add_metrics(app, panel)
+    return app
+
+
+def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
+    async def api_error(error: ApiError) -> Any:
+        return failure_body(error.code, error.message), error.status, error.headers()
+
+    async def http_error(error: HTTPException) -> Any:
+        status = error.code or 500
+        code = {404: Code.NOT_FOUND, 405: wrong_method, 413: Code.PAYLOAD_TOO_LARGE}.get(status)
+        if code is None:
+            code = Code.INVALID_REQUEST if status < 500 else Code.INTERNAL_ERROR
+        if code in (Code.NOT_FOUND, wrong_method):
+            status = STATUS[code]
+        fields = {k: v for k, v in error.get_headers() if k == "Allow"}
+        return failure_body(code, error.name), status, fields
+
+    async def unexpected(error: Exception) -> Any:
+        log.error("a handler failed", exc_info=error)
+        return failure_body(Code.INTERNAL_ERROR, "internal error"), 500
+
+    app.register_error_handler(ApiError, api_error)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(Exception, unexpected)
+
+
+def request_id(given: str | None) -> str:
+    """The client's request id where it can be used, else a new one."""
+    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _follow_requests(app: QuartTrio) -> None:
+    async def begin() -> None:
+        g.request_id = request_id(request.headers.get(REQUEST_ID))
+        g.started = time.monotonic()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+    async def end(response: Response) -> Response:
+        response.headers[REQUEST_ID] = g.request_id
+        write = log.debug if request.path in _QUIET else log.info
+        write(
+            "request",
+            method=request.method,
+            path=request.path[:200],
+            status=response.status_code,
+            duration_ms=round((time.monotonic() - g.started) * 1000, 1),
+        )
+        return response
+
+    app.before_request(begin)
+    app.after_request(end)
+
+
+def _add_health(app: QuartTrio, panel: Panel) -> None:
+    from actors.adapters.health import breaker_health
+
+    @app.get("/health")
+    @hide
+    async def health() -> Any:
+        parts = {name: breaker_health(snapshot) for name, snapshot in (await panel.snapshots()).items()}
+        if any(part["status"] == "unhealthy" for part in parts.values()):
+            body = failure_body(Code.PARTIAL_OUTAGE, "Some services are unhealthy", data=parts)
+            return body, STATUS[Code.PARTIAL_OUTAGE]
+        return reply("All services are healthy", parts)
+
+    @app.get("/livez")
+    @hide
+    async def livez() -> Any:
+        return reply("alive", None)
+
+    @app.get("/readyz")
+    @hide
+    async def readyz() -> Any:
+        with trio.move_on_after(1):
+            await panel.snapshots()
+            return reply("ready", None)
+        raise ApiError(Code.SERVICE_UNAVAILABLE, "the breakers don't answer", retry_after=1)
+
+
+def _add_metrics(app: QuartTrio, panel: Panel) -> None:
+    from actors.adapters.metrics import BreakerCollector
+    from prometheus_client import (
+        CONTENT_TYPE_LATEST,
+        CollectorRegistry,
+        generate_latest,
+    )
+
+    collector = BreakerCollector(panel)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+
+    @app.get("/metrics")
+    @hide
+    async def metrics() -> Response:
+        await collector.sample()
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
