@@ -1,0 +1,26 @@
+"""Circuit breakers for trio, each an actor: one task that owns its state, without a lock."""
+
+from actors.config import Backoff, CircuitBreakerConfig
+from actors.errors import (
+    BulkheadFullError,
+    CallTimeout,
+    CircuitBreakerError,
+    CircuitOpenError,
+    PanelClosedError,
+    PanelFailedError,
+)
+from actors.ledger import DURATION_BUCKETS
+from actors.machine import Machine
+from actors.trip import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate, TripStrategy
+from actors.window import LastCalls, LastSeconds
+from protocols.breaker import (
+    CallSettled,
+    EventsLost,
+    Outcome,
+    Permit,
+    Rejection,
+    RejectReason,
+    Snapshot,
+    State,
+    Transition,
+)

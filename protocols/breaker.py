@@ -121,6 +121,7 @@ class Snapshot:
     counts: calls by outcome since the start, `rejected` among them.
     rejections: calls not admitted, by RejectReason.
     late: results of an earlier generation; each is in `counts` too, and changed nothing else.
+    would_reject: calls an observing breaker would have rejected.
     transitions: how often, by (old, new).
     """
 
@@ -136,6 +137,7 @@ class Snapshot:
     counts: Mapping[str, int]
     rejections: Mapping[str, int]
     late: int
+    would_reject: int
     transitions: Mapping[tuple[State, State], int]
     changed_at: float
     unix_changed_at: float = 0.0

@@ -1,0 +1,80 @@
+"""What an exception or a result means to a breaker. Never asked about trio.Cancelled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import trio
+
+from actors.config import CircuitBreakerConfig, ExceptionMatch
+from protocols.breaker import Outcome
+
+logger = logging.getLogger("actors")
+
+
+class Classifier:
+    """Asks a policy's predicates. One that raises makes the call a failure, and is logged."""
+
+    def __init__(self, config: CircuitBreakerConfig) -> None:
+        self._name = config.name
+        self._is_failure = _predicate(config.failure)
+        self._is_ignored = _predicate(config.ignore)
+        self._failure_result = config.failure_result
+        self._retry_after = config.retry_after
+
+    def exception(self, error: BaseException) -> Outcome:
+        """CANCELLED for a bare cancellation; a group fails if any leaf of it does."""
+        leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, trio.Cancelled | GeneratorExit)]
+        if not leaves:
+            return Outcome.CANCELLED
+        if any(self._leaf_failed(leaf) for leaf in leaves):
+            return Outcome.FAILURE
+        return Outcome.IGNORED
+
+    def result(self, value: Any) -> Outcome:
+        """What a returned value means."""
+        if self._failure_result is None:
+            return Outcome.SUCCESS
+        try:
+            return Outcome.FAILURE if self._failure_result(value) else Outcome.SUCCESS
+        except Exception:
+            self._report("failure_result")
+            return Outcome.FAILURE
+
+    def retry_after(self, outcome: Any) -> float | None:
+        """How long the server says to wait, seconds; None where it doesn't say or says nonsense."""
+        if self._retry_after is None:
+            return None
+        try:
+            wait = self._retry_after(outcome)
+            return float(wait) if wait is not None and 0 < wait < float("inf") else None
+        except Exception:
+            logger.exception("circuit breaker %r: retry_after raised; ignored", self._name)
+            return None
+
+    def _leaf_failed(self, leaf: BaseException) -> bool:
+        try:
+            return not self._is_ignored(leaf) and bool(self._is_failure(leaf))
+        except Exception:
+            self._report("failure or ignore")
+            return True
+
+    def _report(self, field: str) -> None:
+        logger.exception("circuit breaker %r: %s raised; the call counts as a failure", self._name, field)
+
+
+def _predicate(match: ExceptionMatch) -> Callable[[BaseException], bool]:
+    if isinstance(match, type | tuple):
+        kinds = match
+        return lambda error: isinstance(error, kinds)
+    return match
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

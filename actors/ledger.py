@@ -1,0 +1,56 @@
+"""What a breaker has counted for those who watch it. No rule reads any of it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from protocols.breaker import Histogram, Outcome, RejectReason, State
+
+DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds for the durations of calls, seconds."""
+RECOVERY_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+"""Upper bounds for the time from the first OPENED to CLOSED, seconds."""
+
+
+class Meter:
+    """A histogram of plain integers: bounded, and cheap enough for every call."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self._counts = [0] * (len(self.bounds) + 1)
+        self._total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value; a value equal to a bound belongs below it."""
+        self._counts[bisect_left(self.bounds, value)] += 1
+        self._total += value
+
+    def histogram(self) -> Histogram:
+        """What was observed so far."""
+        return Histogram(self.bounds, tuple(self._counts), self._total)
+
+
+class Ledger:
+    """Calls by outcome, rejections by reason, transitions, and the last of each kind.
+
+    It outlives a crash of the actor: counters of the outside world never go back.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.counts = dict.fromkeys(Outcome, 0)
+        self.rejections = dict.fromkeys(RejectReason, 0)
+        self.transitions: dict[tuple[State, State], int] = {}
+        self.in_flight = 0
+        self.late = 0
+        self.would_reject = 0
+        self.last_failure: str | None = None
+        self.last_reason: str | None = None
+        self.changed_at = now
+        self.recovery = Meter(RECOVERY_BUCKETS)
+
+    def moved(self, old: State, new: State, now: float, reason: str) -> None:
+        """Count a transition."""
+        self.transitions[old, new] = self.transitions.get((old, new), 0) + 1
+        self.last_reason = reason
+        self.changed_at = now

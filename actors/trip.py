@@ -1,0 +1,349 @@
+"""When to trip. A strategy is a value in the configuration; its counter is what one breaker counts.
+
+What tripping does is the machine's business. All times are seconds on the machine's clock.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import dataclass
+
+from actors.checks import number, positive_int, positive_number
+from actors.window import LastCalls, LastSeconds, Rolling, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One counted call: failed or succeeded. duration: seconds, None where it was not measured.
+
+    known_slow: it was already counted as slow while it ran.
+    """
+
+    failed: bool
+    duration: float | None = None
+    known_slow: bool = False
+
+
+SUCCESS = Call(failed=False)
+
+
+class Counter(ABC):
+    """What one breaker counts while it is closed. Empty again after closing."""
+
+    reason: str
+
+    @abstractmethod
+    def record(self, call: Call, now: float, count: int = 1) -> None:
+        """Count `count` calls that ended alike at `now`."""
+
+    @abstractmethod
+    def tripped(self, now: float) -> bool:
+        """Whether the counts at `now` open the breaker. Asked after every counted outcome."""
+
+    @property
+    @abstractmethod
+    def failure_count(self) -> int:
+        """The failures (or slow calls) that count now."""
+
+    def running_slow(self, now: float, duration: float) -> None:  # noqa: B027 - most don't care
+        """A call still running has passed `duration` seconds."""
+
+    def quiet(self) -> bool:
+        """Whether successes may wait in the tally: none of them can trip, nor go stale there."""
+        return True
+
+    def next_roll(self, now: float) -> float | None:
+        """When waiting successes must be counted, so that a time window stays right; None: never."""
+        return None
+
+    def restore(self, failures: int) -> None:  # noqa: B027 - windows start empty
+        """Carry on after a crash, as far as a count alone allows."""
+
+    def resume(self, older: Counter) -> bool:
+        """Take over what `older` counted; False where it counted something else."""
+        return False
+
+
+class TripStrategy(ABC):
+    """When a closed breaker opens."""
+
+    @abstractmethod
+    def counter(self) -> Counter:
+        """A fresh counter of this strategy."""
+
+    @property
+    def slow_threshold(self) -> float | None:
+        """From how many seconds a call is slow, where this strategy asks; None: it doesn't."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsecutiveFailures(TripStrategy):
+    """`n` failures in a row; a success in between starts again."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        positive_int("ConsecutiveFailures.n", self.n)
+
+    def counter(self) -> Counter:
+        """A fresh counter."""
+        return _Consecutive(self.n)
+
+
+class _Consecutive(Counter):
+    reason = "max failures reached"
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._row = 0
+
+    def record(self, call: Call, now: float, count: int = 1) -> None:
+        self._row = self._row + count if call.failed else 0
+
+    def tripped(self, now: float) -> bool:
+        return self._row >= self._limit
+
+    @property
+    def failure_count(self) -> int:
+        return self._row
+
+    def restore(self, failures: int) -> None:
+        self._row = failures
+
+    def resume(self, older: Counter) -> bool:
+        if not isinstance(older, _Consecutive):
+            return False
+        self._row = older._row
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount(TripStrategy):
+    """`n` failures within the window; a success doesn't clear them."""
+
+    n: int
+    window: Window
+
+    def __post_init__(self) -> None:
+        positive_int("FailureCount.n", self.n)
+        if isinstance(self.window, LastCalls) and self.window.n < self.n:
+            raise ValueError(f"FailureCount.n must fit its window of {self.window.n} calls, got {self.n}")
+
+    def counter(self) -> Counter:
+        """A fresh counter."""
+        if isinstance(self.window, LastSeconds):
+            return _FailureTimes(self.n, self.window.s)
+        return _FailuresAmongCalls(self.n, self.window.rolling())
+
+
+class _FailureTimes(Counter):
+    """The last n failures' times are all it takes to be exact."""
+
+    reason = "failure count reached"
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._times: deque[float] = deque(maxlen=limit)
+        self._now = 0.0
+
+    def record(self, call: Call, now: float, count: int = 1) -> None:
+        self._now = now
+        if call.failed:
+            self._times.append(now)
+
+    def tripped(self, now: float) -> bool:
+        times = self._times
+        return len(times) == times.maxlen and now - times[0] < self._seconds
+
+    @property
+    def failure_count(self) -> int:
+        return sum(self._now - time < self._seconds for time in self._times)
+
+    def resume(self, older: Counter) -> bool:
+        if not isinstance(older, _FailureTimes):
+            return False
+        self._times.extend(older._times)
+        self._now = older._now
+        return True
+
+
+class _FailuresAmongCalls(Counter):
+    reason = "failure count reached"
+
+    def __init__(self, limit: int, rolling: Rolling) -> None:
+        self._limit = limit
+        self._rolling = rolling
+
+    def record(self, call: Call, now: float, count: int = 1) -> None:
+        self._rolling.add(call.failed, now, count)
+
+    def tripped(self, now: float) -> bool:
+        return self._rolling.bad >= self._limit
+
+    @property
+    def failure_count(self) -> int:
+        return self._rolling.bad
+
+
+class _Rate(Counter):
+    """The share of bad calls in a window that holds at least `minimum`."""
+
+    def __init__(self, rate: float, window: Window, minimum: int) -> None:
+        self._rate = rate
+        self._minimum = minimum
+        self._rolling = window.rolling()
+        self._by_time = isinstance(window, LastSeconds)
+
+    def tripped(self, now: float) -> bool:
+        rolling = self._rolling
+        rolling.advance(now)
+        # Divided, not multiplied: 3 of 30 is the float that 0.1 means.
+        return rolling.calls >= self._minimum and rolling.bad / rolling.calls >= self._rate
+
+    @property
+    def failure_count(self) -> int:
+        return self._rolling.bad
+
+    def quiet(self) -> bool:
+        rolling = self._rolling
+        # The success that fills the minimum may trip; an empty time window has no timer running,
+        # so the first call in it must speak up.
+        if rolling.bad and rolling.calls < self._minimum:
+            return False
+        return not self._by_time or rolling.calls > 0
+
+    def next_roll(self, now: float) -> float | None:
+        return self._rolling.next_roll(now)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRate(TripStrategy):
+    """At least `rate` (0 < rate ≤ 1) of the window's calls failed, of `minimum_calls` or more."""
+
+    rate: float
+    window: Window
+    minimum_calls: int
+
+    def __post_init__(self) -> None:
+        _check_rate("FailureRate", self.rate, self.window, self.minimum_calls)
+
+    def counter(self) -> Counter:
+        """A fresh counter."""
+        return _Failing(self.rate, self.window, self.minimum_calls)
+
+
+class _Failing(_Rate):
+    reason = "failure rate reached"
+
+    def record(self, call: Call, now: float, count: int = 1) -> None:
+        self._rolling.add(call.failed, now, count)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowCallRate(TripStrategy):
+    """At least `rate` of the window's calls took `threshold` seconds or longer."""
+
+    rate: float
+    threshold: float
+    window: Window
+    minimum_calls: int
+
+    def __post_init__(self) -> None:
+        _check_rate("SlowCallRate", self.rate, self.window, self.minimum_calls)
+        positive_number("SlowCallRate.threshold", self.threshold)
+
+    def counter(self) -> Counter:
+        """A fresh counter."""
+        return _Slow(self)
+
+    @property
+    def slow_threshold(self) -> float:
+        """From how many seconds a call is slow."""
+        return self.threshold
+
+
+class _Slow(_Rate):
+    reason = "slow call rate reached"
+
+    def __init__(self, strategy: SlowCallRate) -> None:
+        super().__init__(strategy.rate, strategy.window, strategy.minimum_calls)
+        self._threshold = strategy.threshold
+
+    def record(self, call: Call, now: float, count: int = 1) -> None:
+        if not (call.known_slow and call.duration is not None and call.duration >= self._threshold):
+            self._rolling.add(call.duration is not None and call.duration >= self._threshold, now, count)
+
+    def running_slow(self, now: float, duration: float) -> None:
+        if duration >= self._threshold:
+            self._rolling.add(True, now)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class AnyOf(TripStrategy):
+    """Trips when any of its strategies does."""
+
+    strategies: tuple[TripStrategy, ...]
+
+    def __init__(self, *strategies: TripStrategy) -> None:
+        if not strategies:
+            raise ValueError("AnyOf must have at least one strategy, got none")
+        for strategy in strategies:
+            if not isinstance(strategy, TripStrategy):
+                raise ValueError(f"AnyOf takes trip strategies, got {strategy!r}")
+        object.__setattr__(self, "strategies", strategies)
+
+    def counter(self) -> Counter:
+        """A fresh counter."""
+        return _Any([strategy.counter() for strategy in self.strategies])
+
+    @property
+    def slow_threshold(self) -> float | None:
+        """The lowest threshold of its strategies."""
+        return min((s.slow_threshold for s in self.strategies if s.slow_threshold is not None), default=None)
+
+
+class _Any(Counter):
+    def __init__(self, counters: list[Counter]) -> None:
+        self._counters = counters
+        self.reason = counters[0].reason
+
+    def record(self, call: Call, now: float, count: int = 1) -> None:
+        for counter in self._counters:
+            counter.record(call, now, count)
+
+    def tripped(self, now: float) -> bool:
+        for counter in self._counters:
+            if counter.tripped(now):
+                self.reason = counter.reason
+                return True
+        return False
+
+    @property
+    def failure_count(self) -> int:
+        return max(counter.failure_count for counter in self._counters)
+
+    def running_slow(self, now: float, duration: float) -> None:
+        for counter in self._counters:
+            counter.running_slow(now, duration)
+
+    def quiet(self) -> bool:
+        return all(counter.quiet() for counter in self._counters)
+
+    def next_roll(self, now: float) -> float | None:
+        rolls = [roll for counter in self._counters if (roll := counter.next_roll(now)) is not None]
+        return min(rolls, default=None)
+
+    def restore(self, failures: int) -> None:
+        for counter in self._counters:
+            counter.restore(failures)
+
+
+def _check_rate(kind: str, rate: float, window: Window, minimum_calls: int) -> None:
+    number(f"{kind}.rate", rate, least=0, most=1, above=True)
+    positive_int(f"{kind}.minimum_calls", minimum_calls)
+    if not isinstance(window, LastCalls | LastSeconds):
+        raise ValueError(f"{kind}.window must be LastCalls or LastSeconds, got {window!r}")
+    if isinstance(window, LastCalls) and window.n < minimum_calls:
+        raise ValueError(f"{kind}.minimum_calls must fit its window of {window.n} calls, got {minimum_calls}")
