@@ -1,0 +1,191 @@
+"""breakers.toml: what it says of each breaker, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from actors.config import Backoff
+from actors.trip import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
+from actors.window import LastCalls, LastSeconds
+from runtime.breakers import BREAKERS, BadConfiguration, Sharing, load_breakers, load_configuration
+
+SHIPPED = Path(__file__).resolve().parents[2] / "breakers.toml"
+DATABASE = "auth-database"
+
+
+@pytest.fixture
+def written(tmp_path: Path):
+    """Writes a breakers.toml and returns its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "breakers.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "max_failures", "reset_timeout"),
+    [
+        ("auth-service-http", 5, 60),
+        ("school-service-http", 5, 60),
+        ("student-service-http", 5, 60),
+        ("auth-database", 5, 60),
+        ("school-database", 5, 60),
+        ("student-database", 5, 60),
+        ("student-service-grpc", 3, 30),
+    ],
+)
+def test_the_shipped_file_holds_the_contracts_defaults(name, max_failures, reset_timeout) -> None:
+    """Each breaker has the values that the contract gives it."""
+    found = load_breakers(SHIPPED, None)[name]
+    assert (found.name, found.max_failures, found.reset_timeout) == (name, max_failures, reset_timeout)
+
+
+def test_the_shipped_file_warns_of_nothing_and_forgets_no_breaker() -> None:
+    """The defaults suit the types they declare."""
+    found = load_configuration(SHIPPED, None)
+    assert (found.warnings, list(found.breakers), found.sharing) == ((), list(BREAKERS), Sharing())
+
+
+@pytest.mark.parametrize(("profile", "policy"), [("dev", (3, 30)), ("prod", (10, 120))])
+def test_a_profile_sets_all_breakers(written, profile, policy) -> None:
+    """Whether the file or the environment names it."""
+    for breakers in (
+        load_breakers(written(f'profile = "{profile}"'), None),
+        load_breakers(written('profile = "default"'), profile),
+    ):
+        assert {(b.max_failures, b.reset_timeout) for b in breakers.values()} == {policy}
+
+
+def test_a_breakers_own_key_wins_over_the_profile(written) -> None:
+    """The most special word counts, key by key."""
+    found = load_breakers(written(f"[breakers.{DATABASE}]\nmax_failures = 7"), "prod")[DATABASE]
+    assert (found.max_failures, found.reset_timeout) == (7, 120)
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("backoff = {factor = 2.0, maximum = 300}", "backoff", Backoff(factor=2.0, maximum=300)),
+        ("trip = {kind = 'ConsecutiveFailures', n = 4}", "trip", ConsecutiveFailures(4)),
+        ("trip = {kind = 'FailureCount', n = 4, window = {last_seconds = 9}}", "trip", FailureCount(4, LastSeconds(9))),
+        (
+            "trip = {kind = 'FailureRate', rate = 0.5, window = {last_calls = 20}, minimum_calls = 10}",
+            "trip",
+            FailureRate(0.5, LastCalls(20), 10),
+        ),
+        (
+            "trip = {kind='SlowCallRate', rate=0.5, threshold=2, window={last_calls=20}, minimum_calls=10}",
+            "trip",
+            SlowCallRate(0.5, 2, LastCalls(20), 10),
+        ),
+        (
+            "trip = {kind='AnyOf', strategies=[{kind='ConsecutiveFailures', n=2}, {kind='ConsecutiveFailures', n=3}]}",
+            "trip",
+            AnyOf(ConsecutiveFailures(2), ConsecutiveFailures(3)),
+        ),
+        ("call_timeout = 1.5", "call_timeout", 1.5),
+        ("max_concurrent = 8", "max_concurrent", 8),
+    ],
+)
+def test_every_key_of_a_policy_can_be_set(written, line, field, value) -> None:
+    """Strategies, windows and backoff are small tables."""
+    found = load_breakers(written(f"[breakers.{DATABASE}]\n{line}"), None)[DATABASE]
+    assert getattr(found, field) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "reason"),
+    [
+        ("colour = 1", "colour", "unknown key"),
+        ('profile = "test"', "profile", "default, dev, prod"),
+        ("profile = 3", "profile", "default, dev, prod"),
+        ("[breakers.nobody]", "breakers.nobody", "unknown breaker"),
+        ("breakers = 1", "breakers", "must be a table"),
+        ("[breakers]\nauth-database = 3", "breakers.auth-database", "must be a table"),
+        ("[breakers.auth-database]\nmax_failure = 3", "breakers.auth-database.max_failure", "unknown key"),
+        ("[breakers.auth-database]\nname = 'x'", "breakers.auth-database.name", "unknown key"),
+        ("[breakers.auth-database]\nfailure = 'x'", "breakers.auth-database.failure", "set by code"),
+        ("[breakers.auth-database]\nmax_failures = 0", "breakers.auth-database.max_failures", "got 0"),
+        ("[breakers.auth-database]\nmax_failures = '5'", "breakers.auth-database.max_failures", "got '5'"),
+        ("[breakers.auth-database]\nreset_timeout = -1", "breakers.auth-database.reset_timeout", "got -1"),
+        ("[breakers.auth-database]\nreset_timeout = nan", "breakers.auth-database.reset_timeout", "got nan"),
+        ("[breakers.auth-database]\nreset_timeout = true", "breakers.auth-database.reset_timeout", "got True"),
+        ("[breakers.auth-database]\ntype = 'disk'", "breakers.auth-database.type", "user-facing"),
+        ("[breakers.auth-database]\nbackoff = 2", "breakers.auth-database.backoff", "must be a table"),
+        ("[breakers.auth-database]\nbackoff = {factr = 2}", "breakers.auth-database.backoff.factr", "unknown key"),
+        ("[breakers.auth-database]\nbackoff = {factor = 0.5}", "breakers.auth-database.backoff.factor", "got 0.5"),
+        ("[breakers.auth-database]\ntrip = {n = 3}", "breakers.auth-database.trip.kind", "FailureRate"),
+        ("[breakers.auth-database]\ntrip = {kind = 'FailureCount', n = 3}", "breakers.auth-database.trip.window", "missing"),
+        (
+            "[breakers.auth-database]\ntrip = {kind = 'FailureCount', n = 3, window = {last_days = 1}}",
+            "breakers.auth-database.trip.window.last_days",
+            "unknown key",
+        ),
+        (
+            "[breakers.auth-database]\ntrip = {kind = 'FailureCount', n = 3, window = {}}",
+            "breakers.auth-database.trip.window",
+            "last_calls, last_seconds",
+        ),
+        (
+            "[breakers.auth-database]\ntrip = {kind = 'FailureCount', n = 3, window = {last_seconds = 0}}",
+            "breakers.auth-database.trip.window.last_seconds",
+            "got 0",
+        ),
+        ("[breakers.auth-database]\ntrip = {kind = 'AnyOf'}", "breakers.auth-database.trip.strategies", "list"),
+        ("[sharing]\nquorum = 0", "sharing.quorum", "got 0"),
+        ("[sharing]\nlease = 'long'", "sharing.lease", "got 'long'"),
+        ("[sharing]\nnodes = 2", "sharing.nodes", "unknown key"),
+        ("[sharing\nquorum = 0", "", "not TOML"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_file_key_and_reason(written, text, key, reason) -> None:
+    """Each complaint says where to look and what would do."""
+    path = written(text)
+    with pytest.raises(BadConfiguration) as caught:
+        load_breakers(path, None)
+    assert (caught.value.path, caught.value.key) == (path, key)
+    assert str(caught.value).startswith(f"{path}: {key}")
+    assert reason in str(caught.value)
+
+
+def test_an_unknown_profile_in_the_environment_is_called_by_its_variable(written) -> None:
+    """The operator is sent to the variable, not to the file's key."""
+    with pytest.raises(BadConfiguration, match="CIRCUIT_BREAKER_PROFILE: must be one of default, dev, prod"):
+        load_breakers(written(""), "test")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """Nobody runs on defaults by mistake."""
+    with pytest.raises(BadConfiguration, match=r"nothing\.toml: can't be read: No such file"):
+        load_breakers(tmp_path / "nothing.toml", None)
+
+
+def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    """A file in another encoding is no TOML."""
+    path = tmp_path / "breakers.toml"
+    path.write_bytes(b'profile = "\xff"')
+    with pytest.raises(BadConfiguration, match="not TOML"):
+        load_breakers(path, None)
+
+
+def test_a_policy_outside_its_type_works_and_is_warned_about(written) -> None:
+    """The warning names breaker, key, value, type and range."""
+    path = written(f"[breakers.{DATABASE}]\ntype = 'database'\nmax_failures = 2\nreset_timeout = 90")
+    with capture_logs() as logs:
+        found = load_breakers(path, None)[DATABASE]
+    assert (found.max_failures, found.reset_timeout) == (2, 90)
+    assert [(entry["log_level"], entry["event"]) for entry in logs] == [
+        ("warning", f"breaker {DATABASE}: max_failures 2 is outside what suits its type database (5 to 7)")
+    ]
+
+
+def test_a_trip_strategy_is_not_measured_by_max_failures(written) -> None:
+    """Where a strategy decides, the number it replaces says nothing."""
+    text = f"[breakers.{DATABASE}]\ntype = 'database'\nmax_failures = 1\ntrip = {{kind = 'ConsecutiveFailures', n = 9}}"
+    assert load_configuration(written(text), None).warnings == ()
