@@ -7,8 +7,9 @@ name in capitals. Secrets are `SecretText`: they are kept out of reprs and of er
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -58,6 +59,22 @@ def _file(value: Path) -> Path:
     return value
 
 
+class _Secret:
+    """Marks a type whose values are never shown."""
+
+
+def is_secret(cls: type[BaseSettings], name: str) -> bool:
+    """Whether the field, or a part of its type, is a SecretText."""
+    field = cls.model_fields[name]
+    return any(isinstance(mark, _Secret) for mark in (*field.metadata, *_marks(field.annotation)))
+
+
+def _marks(annotation: Any) -> Iterator[Any]:
+    yield from getattr(annotation, "__metadata__", ())
+    for part in get_args(annotation):
+        yield from _marks(part)
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A port to listen on; 0 takes a free one."""
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
@@ -68,7 +85,7 @@ Text = Annotated[str, AfterValidator(_text)]
 """Text that isn't empty."""
 FilePath = Annotated[Path, AfterValidator(_file)]
 """A file that may not exist yet."""
-SecretText = Annotated[str, Field(repr=False, json_schema_extra={"secret": True})]
+SecretText = Annotated[str, _Secret()]
 """Text that is never shown."""
 MongoUri = Annotated[SecretText, AfterValidator(_mongodb_uri)]
 """Where MongoDB is; secret, for it may carry a password."""
@@ -89,6 +106,10 @@ class ProcessSettings(BaseSettings):
     student_service_url: BaseUrl = "http://127.0.0.1:8083"
     school_grpc_address: Address = "127.0.0.1:50051"
     jwks_cache: FilePath | None = None
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, "***" if name and is_secret(type(self), name) else value
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
@@ -111,9 +132,7 @@ def complaints(cls: type[ProcessSettings], error: ValidationError) -> list[str]:
 
 def _complaint(cls: type[ProcessSettings], problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "?"
-    field = cls.model_fields.get(name)
-    extra = field.json_schema_extra if field else None
-    secret = field is None or (isinstance(extra, dict) and bool(extra.get("secret")))
+    secret = name not in cls.model_fields or is_secret(cls, name)
     reason = problem["msg"].removeprefix("Value error, ")
     got = "a secret" if secret else repr(problem["input"])
     return f"setting {name.upper()}: {reason} (got {got})"

@@ -14,7 +14,7 @@ import structlog
 import trio
 from pydantic import BaseModel, ValidationError
 from quart import Response, g, request
-from quart_schema import Info, QuartSchema, hide
+from quart_schema import HttpSecurityScheme, Info, QuartSchema, hide
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
@@ -22,6 +22,7 @@ from protocols.http import FAILURE_ORIGIN, REQUEST_ID, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
 from runtime.connection import Connection
+from runtime.keys import KeysUnavailable, MissingToken, TokenError
 
 if TYPE_CHECKING:
     from actors import Panel
@@ -157,6 +158,7 @@ def service_app(
         swagger_ui_path=None,
         redoc_ui_path=None,
         scalar_ui_path=None,
+        security_schemes={"bearer": HttpSecurityScheme(scheme="bearer", bearer_format="JWT")},
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     _answer_errors(app, wrong_method)
@@ -169,6 +171,12 @@ def service_app(
 def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
     async def api_error(error: ApiError) -> Any:
         return failure_body(error.code, error.message), error.status, error.headers()
+
+    async def token_error(error: TokenError) -> Any:
+        if isinstance(error, KeysUnavailable):
+            return await api_error(ApiError(Code.SERVICE_UNAVAILABLE, str(error), retry_after=1))
+        code = Code.MISSING_TOKEN if isinstance(error, MissingToken) else Code.INVALID_TOKEN
+        return failure_body(code, str(error)), STATUS[code], {"WWW-Authenticate": "Bearer"}
 
     async def http_error(error: HTTPException) -> Any:
         status = error.code or 500
@@ -185,6 +193,7 @@ def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
         return failure_body(Code.INTERNAL_ERROR, "internal error"), 500
 
     app.register_error_handler(ApiError, api_error)
+    app.register_error_handler(TokenError, token_error)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, unexpected)
 

@@ -1,0 +1,244 @@
+"""Tokens are verified locally, from keys that are fetched in the background."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+import trio
+import trio.testing
+
+from protocols.records import User
+from runtime.keys import (
+    BadToken,
+    KeySet,
+    KeysUnavailable,
+    MissingToken,
+    bearer,
+    jwks_over_http,
+    require,
+)
+from services.auth.tokens import Signer, SigningKey
+
+USER = User(
+    id="a" * 24, email="a@b.org", first_name="A", last_name="B", role="user", created_at="", updated_at=""
+)
+NOW = 1_000_000.0
+
+
+class Clock:
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Source:
+    """A scripted auth service: None fails, a document is an answer; the last one is repeated."""
+
+    def __init__(self, *answers: Mapping[str, Any] | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[float] = []
+
+    async def __call__(self) -> Mapping[str, Any]:
+        self.asked.append(trio.current_time())
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:
+            raise httpx.ConnectError("refused")
+        return answer
+
+
+@pytest.fixture
+def signer() -> Signer:
+    return Signer(SigningKey.new())
+
+
+def known(signer: Signer, clock: Clock | None = None) -> KeySet:
+    keys = KeySet(clock=clock or Clock())
+    keys.replace(signer.jwks())
+    return keys
+
+
+async def test_identity(signer: Signer) -> None:
+    """A good token says who sends it."""
+    identity = require(known(signer), f"Bearer {signer.issue(USER, NOW)}")
+    assert (identity.user_id, identity.email, identity.role) == (USER["id"], "a@b.org", "user")
+    assert identity.expires_at == NOW + 900
+
+
+async def test_expiry(signer: Signer) -> None:
+    """A token is good until its fifteen minutes are over, and not a moment longer."""
+    clock = Clock()
+    keys, token = known(signer, clock), signer.issue(USER, NOW)
+    clock.now = NOW + 899.9
+    keys.verify(token)
+    clock.now = NOW + 900
+    with pytest.raises(BadToken, match="expired"):
+        keys.verify(token)
+
+
+async def test_another_key(signer: Signer) -> None:
+    """A token with a known key id but another key's signature is forged."""
+    other = Signer(SigningKey(signer.jwks()["keys"][0]["kid"], SigningKey.new().secret))
+    with pytest.raises(BadToken):
+        known(signer).verify(other.issue(USER, NOW))
+
+
+def _encoded(value: Any) -> str:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+async def test_hostile_tokens(signer: Signer) -> None:
+    """Whatever is sent as a token, BadToken is all that comes out."""
+    kid = signer.jwks()["keys"][0]["kid"]
+    good = signer.issue(USER, NOW)
+    header, claims, signature = good.split(".")
+    nested = b'{"kid":' + b"[" * 3000 + b"}"
+    hostile = [
+        "x",
+        "..",
+        "a.b.c",
+        "\ud800",
+        "é.é.é",
+        "x" * 100_000,
+        good[:-2] + "zz",
+        f"{header}.{_encoded({'sub': 'root'})}.{signature}",
+        f"{_encoded({'alg': 'none', 'kid': kid})}.{claims}.",
+        f"{_encoded({'alg': 'HS256', 'kid': kid})}.{claims}.{signature}",
+        f"{_encoded({'alg': 'EdDSA', 'kid': {'$ne': None}})}.{claims}.{signature}",
+        f"{_encoded({'alg': 'EdDSA'})}.{claims}.{signature}",
+        f"{_encoded(nested)}.{claims}.{signature}",
+        f"{_encoded([])}.{claims}.{signature}",
+        jwt.encode({"sub": "x"}, "k" * 32, algorithm="HS256", headers={"kid": kid}),
+    ]
+    keys = known(signer)
+    for token in hostile:
+        with pytest.raises(BadToken):
+            keys.verify(token)
+
+
+@pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer ", "Basic abc", "token"])
+def test_missing_token(value: str | None) -> None:
+    """Another scheme, or none, is a missing token."""
+    with pytest.raises(MissingToken):
+        bearer(value)
+
+
+def test_scheme_in_any_case() -> None:
+    """The scheme's name is not case-sensitive."""
+    assert bearer("bearer  abc ") == "abc"
+
+
+async def test_no_key_yet(signer: Signer) -> None:
+    """Without any key nothing can be said of a token."""
+    with pytest.raises(KeysUnavailable):
+        KeySet().verify(signer.issue(USER, NOW))
+
+
+async def test_retries_until_the_first_answer(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
+    """At the start it asks again quickly, then every five minutes."""
+    source = Source(None, None, None, signer.jwks())
+    keys = KeySet(source, clock=Clock())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keys.run)
+        await trio.sleep(1)
+        assert (len(source.asked), len(keys)) == (4, 1)
+        await trio.sleep(299)
+        assert len(source.asked) == 4
+        await trio.sleep(2)
+        assert len(source.asked) == 5
+        nursery.cancel_scope.cancel()
+
+
+async def test_failure_keeps_the_keys(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
+    """While the auth service is down, the keys there are stay good; garbage counts as down."""
+    source = Source(signer.jwks(), {"keys": "no"}, {"keys": [{"kty": "RSA"}, 5]}, None)
+    keys = KeySet(source, clock=Clock())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keys.run)
+        await trio.sleep(3600)
+        assert keys.verify(signer.issue(USER, NOW)).email == "a@b.org"
+        nursery.cancel_scope.cancel()
+    assert len(source.asked) > 100
+
+
+async def test_unknown_key_is_fetched_soon(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
+    """A token of a new key makes it ask within seconds, however many such tokens come."""
+    newer = Signer(SigningKey.new())
+    source = Source(signer.jwks(), newer.jwks())
+    keys = KeySet(source, clock=Clock())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keys.run)
+        await trio.sleep(1)
+        for _ in range(50):
+            with pytest.raises(BadToken):
+                keys.verify(newer.issue(USER, NOW))
+            await trio.sleep(0.01)
+        await trio.sleep(6)
+        assert keys.verify(newer.issue(USER, NOW))
+        assert len(source.asked) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_fetch_that_hangs_is_given_up(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
+    """An auth service that accepts and never answers is asked again."""
+    asked = 0
+
+    async def fetch() -> Mapping[str, Any]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await trio.sleep_forever()
+        return signer.jwks()
+
+    keys = KeySet(fetch)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keys.run)
+        await trio.sleep(6)
+        assert len(keys) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_cache_survives_a_restart(signer: Signer, tmp_path: Path) -> None:
+    """The keys are on disk after a fetch, and there again without one."""
+    cache = tmp_path / "deep" / "jwks.json"
+    keys = KeySet(Source(signer.jwks()), cache=cache, clock=Clock())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keys.run)
+        with trio.fail_after(5):
+            while not cache.exists():
+                await trio.sleep(0.005)
+        nursery.cancel_scope.cancel()
+    again = KeySet(Source(None), cache=cache, clock=Clock())
+    assert again.verify(signer.issue(USER, NOW))
+    assert [path.name for path in cache.parent.iterdir()] == ["jwks.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"keys": []}', b"[" * 100_000])
+async def test_a_broken_cache_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    """A file that can't be used is as good as none."""
+    cache = tmp_path / "jwks.json"
+    cache.write_bytes(content)
+    assert len(KeySet(cache=cache)) == 0
+
+
+async def test_fetch_over_http(signer: Signer) -> None:
+    """The document is asked for at its well-known place; an error status is a failure."""
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(str(request.url))
+        return httpx.Response(200 if len(seen) == 1 else 503, json=signer.jwks())
+
+    fetch = jwks_over_http("http://auth:1", transport=httpx.MockTransport(answer))
+    assert await fetch() == signer.jwks()
+    with pytest.raises(httpx.HTTPStatusError):
+        await fetch()
+    assert seen[0] == "http://auth:1/.well-known/jwks.json"

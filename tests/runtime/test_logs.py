@@ -1,0 +1,63 @@
+"""One way to log: through structlog or the standard library, to standard output."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from runtime.logs import configure_logs
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not on a terminal, each line is a JSON object with process, level, logger and what is bound."""
+    configure_logs("auth-service", "auto")
+    structlog.contextvars.bind_contextvars(request_id="r1")
+    structlog.get_logger("here").info("hello", n=1)
+    logging.getLogger("there").warning("old %s", "style")
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert {"event": "hello", "n": 1, "request_id": "r1", "process": "auth-service"}.items() <= first.items()
+    assert {"event": "old style", "level": "warning", "logger": "there", "request_id": "r1"}.items() <= (
+        second.items()
+    )
+
+
+def test_exceptions_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A traceback is a field, so a line stays a line."""
+    configure_logs("x", "json")
+    try:
+        raise ValueError("no")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "ValueError: no" in json.loads(line)["exception"]
+
+
+def test_secrets_lose_their_value(capsys: pytest.CaptureFixture[str]) -> None:
+    """A field with a secret's name is masked in either format."""
+    for log_format in ("json", "console"):
+        configure_logs("x", log_format)
+        structlog.get_logger().info("login", password="hunter2", access_token="hunter2", email="hunter2")
+        out = capsys.readouterr().out
+        assert "login" in out
+        assert "hunter2" not in out
+
+
+def test_console(capsys: pytest.CaptureFixture[str]) -> None:
+    """For people the text of an event stands as it is."""
+    configure_logs("x", "console")
+    structlog.get_logger().info("[CIRCUIT_BREAKER] a circuit breaker OPENED: max failures reached")
+    assert "[CIRCUIT_BREAKER] a circuit breaker OPENED: max failures reached" in capsys.readouterr().out

@@ -1,0 +1,100 @@
+"""Settings come from the environment, and a bad one stops the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.settings import Port, ProcessSettings, SecretText, load
+
+
+class Some(ProcessSettings):
+    some_port: Port = 8081
+    admin_token: SecretText | None = None
+    max_bytes: int = 5
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Some.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_defaults() -> None:
+    """Without an environment the contract's defaults hold."""
+    settings = load(Some)
+    assert (settings.host, settings.auth_service_url, settings.some_port) == (
+        "127.0.0.1",
+        "http://127.0.0.1:8081",
+        8081,
+    )
+    assert settings.circuit_breakers == Path("breakers.toml")
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable is its field's name in capitals; a URL loses the slash at its end."""
+    monkeypatch.setenv("SOME_PORT", "1")
+    monkeypatch.setenv("AUTH_SERVICE_URL", "http://auth:1/")
+    settings = load(Some)
+    assert (settings.some_port, settings.auth_service_url) == (1, "http://auth:1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SOME_PORT", "70000"),
+        ("SOME_PORT", "x"),
+        ("SOME_PORT", ""),
+        ("HOST", " "),
+        ("AUTH_SERVICE_URL", "localhost:8081"),
+        ("AUTH_SERVICE_URL", "http://h:1/path"),
+        ("AUTH_SERVICE_URL", "http://h:99999"),
+        ("SCHOOL_GRPC_ADDRESS", "50051"),
+        ("SCHOOL_GRPC_ADDRESS", "h:0"),
+        ("LOG_FORMAT", "xml"),
+        ("JWKS_CACHE", "/"),
+        ("CIRCUIT_BREAKER_PROFILE", ""),
+    ],
+)
+def test_bad_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    """The variable, the reason and the value are said, and the exit code is 2."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        load(Some)
+    line = capsys.readouterr().err
+    assert (ended.value.code, line.startswith(f"setting {name}: ")) == (2, True)
+    assert f"(got {value!r})" in line
+
+
+def test_several_bad_values(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each bad value has its line, so that one start shows them all."""
+    monkeypatch.setenv("SOME_PORT", "x")
+    monkeypatch.setenv("MAX_BYTES", "y")
+    with pytest.raises(SystemExit):
+        load(Some)
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://u:hunter2@h", "mongodb://u:hunter2@h:port", "mongodb://u:hunter2@@h"]
+)
+def test_secrets_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str
+) -> None:
+    """A secret that can't be used is named, not shown."""
+    monkeypatch.setenv("MONGODB_URI", uri)
+    with pytest.raises(SystemExit):
+        load(Some)
+    line = capsys.readouterr().err
+    assert "setting MONGODB_URI: " in line
+    assert "hunter2" not in line
+
+
+def test_repr_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings may be printed."""
+    monkeypatch.setenv("ADMIN_TOKEN", "hunter2")
+    monkeypatch.setenv("MONGODB_URI", "mongodb://u:hunter2@h")
+    assert "hunter2" not in repr(load(Some))
