@@ -9,8 +9,11 @@ from actors.errors import (
     PanelClosedError,
     PanelFailedError,
 )
+from actors.guard import Guard
+from actors.handle import CircuitBreaker
 from actors.ledger import DURATION_BUCKETS
 from actors.machine import Machine
+from actors.panel import Panel, open_panel
 from actors.trip import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate, TripStrategy
 from actors.window import LastCalls, LastSeconds
 from protocols.breaker import (
@@ -24,3 +27,37 @@ from protocols.breaker import (
     State,
     Transition,
 )
+
+__all__ = [
+    "DURATION_BUCKETS",
+    "AnyOf",
+    "Backoff",
+    "BulkheadFullError",
+    "CallSettled",
+    "CallTimeout",
+    "CircuitBreaker",
+    "CircuitBreakerConfig",
+    "CircuitBreakerError",
+    "CircuitOpenError",
+    "ConsecutiveFailures",
+    "EventsLost",
+    "FailureCount",
+    "FailureRate",
+    "Guard",
+    "LastCalls",
+    "LastSeconds",
+    "Machine",
+    "Outcome",
+    "Panel",
+    "PanelClosedError",
+    "PanelFailedError",
+    "Permit",
+    "RejectReason",
+    "Rejection",
+    "SlowCallRate",
+    "Snapshot",
+    "State",
+    "Transition",
+    "TripStrategy",
+    "open_panel",
+]

@@ -49,6 +49,19 @@ class Ledger:
         self.changed_at = now
         self.recovery = Meter(RECOVERY_BUCKETS)
 
+    def settled(self, outcome: Outcome, error: str | None, *, late: bool) -> None:
+        """Count a call that has ended. error: for people, where it failed."""
+        self.in_flight -= 1
+        self.counts[outcome] += 1
+        self.late += late
+        if outcome is Outcome.FAILURE and error:
+            self.last_failure = error
+
+    def outcomes(self) -> dict[str, int]:
+        """Calls by outcome, the rejected among them."""
+        counts = {outcome.value: count for outcome, count in self.counts.items()}
+        return {**counts, "rejected": sum(self.rejections.values())}
+
     def moved(self, old: State, new: State, now: float, reason: str) -> None:
         """Count a transition."""
         self.transitions[old, new] = self.transitions.get((old, new), 0) + 1

@@ -82,9 +82,9 @@ class Machine:
             self.ledger.rejections[rejection.reason] += 1
             return rejection
         self._number += 1
-        self.ledger.in_flight += 1
         permit = Permit(self.generation, self._number, self.state is State.HALF_OPEN)
         self._note_admitted(permit.number, now)
+        self.ledger.in_flight += 1
         return permit
 
     def settle(
@@ -102,36 +102,24 @@ class Machine:
         duration: seconds it took. retry_after: seconds the server asked to wait. error: for people.
         """
         self.wake(now)
-        ledger = self.ledger
-        ledger.in_flight -= 1
-        ledger.counts[outcome] += 1
-        if outcome is Outcome.FAILURE and error:
-            ledger.last_failure = error
-        if permit.generation != self.generation or (permit.probe and permit.number not in self._probes):
-            ledger.late += 1
-            return False
-        if self.state is State.OBSERVING:
-            self._settle_observed(permit.number, outcome, now, duration)
-        elif permit.probe:
-            del self._probes[permit.number]
-            self._settle_probe(outcome, now, duration, retry_after)
-        elif self.state is State.CLOSED:
-            self._settle_closed(permit.number, outcome, now, duration, retry_after)
-        return True
+        in_time = self._is_current(permit)
+        if in_time:
+            self._apply(permit, outcome, now, duration, retry_after)
+        # Counted last: an actor that crashes in the rules is handed this message again.
+        self.ledger.settled(outcome, error, late=not in_time)
+        return in_time
 
     def fail_again(self, permit: Permit, now: float, error: str | None = None) -> bool:
         """One failure more of a call that was settled before its end, such as a stream that broke."""
         self.wake(now)
-        self.ledger.counts[Outcome.FAILURE] += 1
-        self.ledger.last_failure = error or self.ledger.last_failure
-        if permit.generation != self.generation:
-            self.ledger.late += 1
-            return False
-        if self.state is State.HALF_OPEN:
+        in_time = permit.generation == self.generation
+        if in_time and self.state is State.HALF_OPEN:
             self._settle_probe(Outcome.FAILURE, now, None, None)
-        elif self.state is State.CLOSED:
+        elif in_time and self.state is State.CLOSED:
             self._settle_closed(permit.number, Outcome.FAILURE, now, None, None)
-        return True
+        self.ledger.in_flight += 1
+        self.ledger.settled(Outcome.FAILURE, error, late=not in_time)
+        return in_time
 
     def give_back(self, permit: Permit, now: float) -> None:
         """Take back a permit whose call never began."""
@@ -282,8 +270,8 @@ class Machine:
             last_failure=ledger.last_failure,
             last_reason=ledger.last_reason,
             in_flight=ledger.in_flight,
-            counts={**ledger.counts, "rejected": sum(ledger.rejections.values())},
-            rejections=dict(ledger.rejections),
+            counts=ledger.outcomes(),
+            rejections={reason.value: count for reason, count in ledger.rejections.items()},
             late=ledger.late,
             would_reject=ledger.would_reject,
             transitions=dict(ledger.transitions),
@@ -314,8 +302,9 @@ class Machine:
                 timeout = self.config.half_open_timeout
                 self._probes[number] = NEVER if timeout is None else now + timeout
             case State.OBSERVING if self._shadow is not None:
-                if permit := self._shadow.admit(now):
-                    self._shadow_permits[number] = permit
+                answer = self._shadow.admit(now)
+                if isinstance(answer, Permit):
+                    self._shadow_permits[number] = answer
                 else:
                     self.ledger.would_reject += 1
                 self._tell_observed()
@@ -323,6 +312,23 @@ class Machine:
                 self._running[number] = now
 
     # Rules: outcomes.
+
+    def _is_current(self, permit: Permit) -> bool:
+        """A probe that timed out, or was settled before, has no permit any more."""
+        if permit.generation != self.generation:
+            return False
+        return not permit.probe or permit.number in self._probes
+
+    def _apply(
+        self, permit: Permit, outcome: Outcome, now: float, duration: float | None, retry_after: float | None
+    ) -> None:
+        if self.state is State.OBSERVING:
+            self._settle_observed(permit.number, outcome, now, duration)
+        elif permit.probe:
+            del self._probes[permit.number]
+            self._settle_probe(outcome, now, duration, retry_after)
+        elif self.state is State.CLOSED:
+            self._settle_closed(permit.number, outcome, now, duration, retry_after)
 
     def _settle_closed(
         self, number: int, outcome: Outcome, now: float, duration: float | None, retry_after: float | None

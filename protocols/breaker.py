@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Generic, TypeVar
+
+ConfigT = TypeVar("ConfigT")
 
 
 class State(IntEnum):
@@ -145,3 +148,85 @@ class Snapshot:
     restarts: int = 0
     recovery: Histogram | None = None
     durations: Histogram | None = None
+
+
+# Commands: what the breaker's actor is asked. Each is answered; the answer stands beside it.
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """May a call be made? Answered by a Permit or a Rejection."""
+
+    own_probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A permitted call ended. Answered when it is counted: True, or False where it came late."""
+
+    permit: Permit
+    outcome: Outcome
+    duration: float | None = None
+    retry_after: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailAgain:
+    """A call that was settled as a success broke later. Answered as Settle is."""
+
+    permit: Permit
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """A permitted call never began. Answered by None."""
+
+    permit: Permit
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """Open now. Answered by None."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Close now. Answered by None."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Stay FORCED_OPEN, DISABLED or OBSERVING. Answered by None."""
+
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configure(Generic[ConfigT]):
+    """Take a new policy in place. Answered by None."""
+
+    config: ConfigT
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSnapshot:
+    """Answered by a Snapshot that includes every message sent before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Somebody wants each settled call as an event (`by` 1), or no longer (-1). Answered by None."""
+
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Deadlines have changed: look at them again. Answered by None."""

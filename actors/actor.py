@@ -1,0 +1,164 @@
+"""An actor: one task, one memory channel, one message at a time, and an answer to each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from actors.errors import PanelClosedError
+
+Message = TypeVar("Message")
+
+CAPACITY = 256
+"""Messages that may wait. Askers beyond it wait in their own tasks, so nothing is lost; a larger
+channel would only move the same wait, and a tell that finds it full is retried by its sender."""
+BATCH = 64
+"""Messages handled before other tasks get a turn."""
+PENDING = object()
+
+
+class Envelope(Generic[Message]):
+    """A message and the place for its answer."""
+
+    __slots__ = ("_answer", "_error", "_task", "message")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self._answer: Any = PENDING
+        self._error: Exception | None = None
+        self._task: trio.lowlevel.Task | None = None
+
+    def answer(self, value: Any, error: Exception | None = None) -> None:
+        """Wake whoever asked, with a value or an error. A second answer changes nothing."""
+        if self._answer is not PENDING:
+            return
+        self._answer, self._error = value, error
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+
+    async def wait(self) -> Any:
+        """The answer. Cancellation waits for it: the actor may have counted the call already."""
+        if self._answer is PENDING:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(_not_now)
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+def _not_now(_raise_cancel: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
+
+
+class Mailbox(Generic[Message]):
+    """The only way to an actor."""
+
+    __slots__ = ("_receive", "_send", "_token")
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[Envelope[Message]](CAPACITY)
+        self._token = trio.lowlevel.current_trio_token()
+
+    @trio.lowlevel.enable_ki_protection
+    async def ask(self, message: Message) -> Any:
+        """Send and wait for the answer, shielded. Raises PanelClosedError where no one will answer."""
+        if trio.lowlevel.current_trio_token() is not self._token:
+            raise RuntimeError("a breaker belongs to the trio.run that opened its panel; use trio.from_thread")
+        envelope = Envelope(message)
+        try:
+            self._send.send_nowait(envelope)
+        except trio.WouldBlock:
+            await self._queue(envelope)
+        except trio.BrokenResourceError:
+            raise PanelClosedError("the panel has closed") from None
+        return await envelope.wait()
+
+    def tell(self, message: Message) -> bool:
+        """Send without waiting for the answer; False where the mailbox is full or closed."""
+        try:
+            self._send.send_nowait(Envelope(message))
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return False
+        return True
+
+    async def receive(self, deadline: float) -> Envelope[Message] | None:
+        """The next message, or None at the deadline."""
+        if deadline == float("inf"):
+            return await self._receive.receive()
+        with trio.CancelScope(deadline=deadline):
+            return await self._receive.receive()
+        return None
+
+    def receive_nowait(self) -> Envelope[Message] | None:
+        """A message that is there already."""
+        try:
+            return self._receive.receive_nowait()
+        except trio.WouldBlock:
+            return None
+
+    def close(self) -> None:
+        """Answer everything that waits, and everybody after, with PanelClosedError."""
+        while (envelope := self.receive_nowait()) is not None:
+            envelope.answer(None, PanelClosedError("the panel has closed"))
+        self._receive.close()
+
+    async def _queue(self, envelope: Envelope[Message]) -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                await self._send.send(envelope)
+        except trio.BrokenResourceError:
+            raise PanelClosedError("the panel has closed") from None
+
+
+class Actor(ABC, Generic[Message]):
+    """Handles its mailbox. A crash leaves the message in hand to the next `run`."""
+
+    def __init__(self) -> None:
+        self.mailbox: Mailbox[Message] = Mailbox()
+        self._clock = trio.lowlevel.current_clock().current_time
+        self._in_hand: Envelope[Message] | None = None
+        self.asleep_until = float("-inf")
+
+    @abstractmethod
+    def receive(self, message: Message, now: float) -> Any:
+        """Handle one message; what it returns is the answer."""
+
+    @abstractmethod
+    def wake(self, now: float) -> None:
+        """A deadline has come."""
+
+    @abstractmethod
+    def deadline(self, now: float) -> float:
+        """When to be woken next; inf: only by a message."""
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Handle messages until cancelled."""
+        if self._in_hand is not None:
+            self._handle(self._in_hand)
+        while True:
+            self.asleep_until = self.deadline(self._clock())
+            envelope = await self.mailbox.receive(self.asleep_until)
+            self.asleep_until = float("-inf")
+            if envelope is None:
+                self.wake(self._clock())
+                continue
+            self._handle(envelope)
+            for _ in range(BATCH):
+                if (envelope := self.mailbox.receive_nowait()) is None:
+                    break
+                self._handle(envelope)
+
+    def close(self) -> None:
+        """Nobody is left without an answer."""
+        if self._in_hand is not None:
+            self._in_hand.answer(None, PanelClosedError("the panel has closed"))
+        self.mailbox.close()
+
+    def _handle(self, envelope: Envelope[Message]) -> None:
+        self._in_hand = envelope
+        answer = self.receive(envelope.message, self._clock())
+        self._in_hand = None
+        envelope.answer(answer)

@@ -1,0 +1,263 @@
+"""The breaker's actor: the only writer of one machine, and the only publisher of its gate."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import Any, TypeAlias, assert_never
+
+import trio
+
+from actors.actor import Actor
+from actors.config import CircuitBreakerConfig
+from actors.gate import Gate
+from actors.guard import Guard
+from actors.handle import ADMITTING, CircuitBreaker
+from actors.events import Hub
+from actors.ledger import Meter
+from actors.machine import Machine, Memory
+from protocols.breaker import (
+    CallSettled,
+    Configure,
+    Execute,
+    FailAgain,
+    GiveBack,
+    Hold,
+    Look,
+    Outcome,
+    Permit,
+    RejectReason,
+    Reset,
+    Settle,
+    Snapshot,
+    State,
+    TakeSnapshot,
+    Transition,
+    Trip,
+    Watch,
+)
+
+Command: TypeAlias = (
+    Execute
+    | Settle
+    | FailAgain
+    | GiveBack
+    | Trip
+    | Reset
+    | Hold
+    | Configure[CircuitBreakerConfig]
+    | TakeSnapshot
+    | Watch
+    | Look
+)
+NEVER = float("inf")
+logger = logging.getLogger("actors")
+
+
+class BreakerActor(Actor[Command]):
+    """One breaker's task. `nursery` is where it runs its own probes; `hub` hears its transitions."""
+
+    def __init__(
+        self, config: CircuitBreakerConfig, nursery: trio.Nursery, hub: Hub, meter: Meter | None
+    ) -> None:
+        super().__init__()
+        self._nursery = nursery
+        self._hub = hub
+        self._machine = Machine(config, now=self._clock())
+        self._memory: Memory = self._machine.memory()
+        self._watchers = 0
+        self._probing = 0
+        self._unix_changed_at = time.time()
+        self._unix_opened_at = 0.0
+        self.closed = False
+        self.restarts = 0
+        self.handle = CircuitBreaker(config, self, meter)
+        self._publish(self._clock())
+
+    # The actor.
+
+    def receive(self, message: Command, now: float) -> Any:
+        """Fold what callers tallied, handle one message, publish what changed."""
+        self._fold(now)
+        answer = self._obey(message, now)
+        self._publish(now)
+        return self._snapshot(now) if isinstance(message, TakeSnapshot) else answer
+
+    def wake(self, now: float) -> None:
+        """Let deadlines come: the machine's, and those of calls under way."""
+        self._fold(now)
+        self._machine.wake(now)
+        for flight in self.handle._flights.take_due(now):
+            assert isinstance(flight, Guard)
+            if (settle := flight.time_out()) is not None:
+                self._settle(settle, now)
+        self._publish(now)
+
+    def deadline(self, now: float) -> float:
+        """The first of the machine's deadline, a window's roll and a call's timeout."""
+        machine = self._machine
+        first = min(self.handle._flights.next_due, NEVER if machine.deadline is None else machine.deadline)
+        roll = machine.next_roll(now)
+        return first if roll is None else min(first, roll)
+
+    def restart(self) -> None:
+        """After a crash: the state last published, in a new generation."""
+        now = self._clock()
+        self.restarts += 1
+        self._machine = Machine.restored(self.handle.config, self._memory, self._machine.ledger, now)
+        self._fold(now)
+        self._publish(now)
+
+    def close(self) -> None:
+        """The panel ends: answer everybody, publish a gate that admits nobody."""
+        self.closed = True
+        gate = self.handle._gate
+        gate.live = False
+        self.handle._gate = Gate(gate.state, gate.generation + 1)
+        super().close()
+        self.handle._hub.close()
+        self.handle._closing.unpark_all()
+
+    # Commands.
+
+    def _obey(self, message: Command, now: float) -> Any:
+        machine = self._machine
+        match message:
+            case Execute(own_probe):
+                return machine.admit(now, own_probe=own_probe)
+            case Settle():
+                return self._settle(message, now)
+            case FailAgain(permit, error):
+                return machine.fail_again(permit, now, error)
+            case GiveBack(permit):
+                return machine.give_back(permit, now)
+            case Trip(reason):
+                return machine.trip(now, reason)
+            case Reset(reason):
+                return machine.reset(now, reason)
+            case Hold(state, reason):
+                return machine.hold(state, now, reason)
+            case Configure(config):
+                machine.configure(config, now)
+                return self.handle._take(config)
+            case Watch(by):
+                self._watchers += by
+                return None
+            case TakeSnapshot() | Look():
+                return machine.wake(now)
+        assert_never(message)
+
+    def _settle(self, message: Settle, now: float) -> bool:
+        permit = message.permit
+        in_time = self._machine.settle(
+            permit,
+            message.outcome,
+            now,
+            message.duration,
+            retry_after=message.retry_after,
+            error=message.error,
+        )
+        if self._watchers:
+            self.handle._hub.emit(
+                CallSettled(
+                    self.handle.name, message.outcome, permit.generation, now, message.duration, not in_time
+                )
+            )
+        return in_time
+
+    # Folding and publishing.
+
+    def _fold(self, now: float) -> None:
+        gate = self.handle._gate
+        rejections = self._machine.ledger.rejections
+        if gate.rejected:
+            reason = RejectReason.FORCED if gate.state is State.FORCED_OPEN else RejectReason.OPEN
+            rejections[reason] += gate.rejected
+            gate.rejected = 0
+        if gate.full:
+            rejections[RejectReason.BULKHEAD] += gate.full
+            gate.full = 0
+        if gate.started or gate.succeeded or gate.ignored or gate.cancelled:
+            self._machine.fold(gate.started, gate.succeeded, gate.ignored, gate.cancelled, gate.since)
+            gate.started = gate.succeeded = gate.ignored = gate.cancelled = 0
+        gate.since = now
+
+    def _publish(self, now: float) -> None:
+        machine, handle = self._machine, self.handle
+        events = machine.drain()
+        self._start_probe(now)
+        until = NEVER if machine.state is State.FORCED_OPEN else machine.until
+        tallies = machine.tallies and not self._watchers
+        gate = Gate(
+            machine.state,
+            machine.generation,
+            until=-NEVER if until is None else until,
+            admits=machine.admits_all,
+            tallies=tallies,
+            fast=tallies and machine.admits_all and handle._plain,
+            since=now,
+        )
+        if not gate.says(handle._gate):
+            handle._gate.live = False
+            handle._gate = gate
+        self._memory = machine.memory()
+        for event in events:
+            self._tell(event)
+
+    def _tell(self, event: Transition) -> None:
+        now = time.time()
+        event = replace(event, unix_time=now)
+        if not event.observed:
+            self._unix_changed_at = now
+            self._unix_opened_at = self._outage_start(event, now)
+            if event.new in ADMITTING:
+                self.handle._closing.unpark_all()
+            elif event.new in (State.OPEN, State.FORCED_OPEN) and self.handle.config.cancel_in_flight:
+                for flight in self.handle._flights:
+                    assert isinstance(flight, Guard)
+                    flight.cut_off(event.new, event.retry_after)
+        self.handle._hub.emit(event)
+        self._hub.emit(event)
+
+    def _outage_start(self, event: Transition, now: float) -> float:
+        if event.new in ADMITTING:
+            return 0.0
+        return self._unix_opened_at or now
+
+    def _snapshot(self, now: float) -> Snapshot:
+        meter = self.handle._meter
+        return replace(
+            self._machine.snapshot(now),
+            unix_changed_at=self._unix_changed_at,
+            unix_opened_at=self._unix_opened_at,
+            restarts=self.restarts,
+            durations=None if meter is None else meter.histogram(),
+        )
+
+    # The breaker's own probe.
+
+    def _start_probe(self, now: float) -> None:
+        machine = self._machine
+        if machine.state is not State.HALF_OPEN or machine.config.probe is None:
+            return
+        if self._probing == machine.generation:
+            return
+        permit = machine.admit(now, own_probe=True)
+        if isinstance(permit, Permit):
+            self._probing = machine.generation
+            self._nursery.start_soon(self._run_probe, permit, machine.config)
+
+    async def _run_probe(self, permit: Permit, config: CircuitBreakerConfig) -> None:
+        outcome, error = Outcome.FAILURE, "probe timed out"
+        assert config.probe is not None
+        start = self._clock()
+        try:
+            with trio.move_on_after(NEVER if config.half_open_timeout is None else config.half_open_timeout):
+                await config.probe()
+                outcome = Outcome.SUCCESS
+        except Exception as failure:
+            error = f"probe: {type(failure).__name__}"
+        if self._probing == permit.generation:
+            self._probing = 0
+        await self.handle._tell(Settle(permit, outcome, self._clock() - start, error=error))

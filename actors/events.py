@@ -1,0 +1,88 @@
+"""What breakers tell. An observer may be slow or die; the breaker does not notice."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+
+from protocols.breaker import CallSettled, EventsLost, Transition
+
+if TYPE_CHECKING:
+    from typing import Self
+
+Event: TypeAlias = Transition | CallSettled | EventsLost
+
+
+class Subscription:
+    """An async iterator over events, oldest first; ends when the panel closes.
+
+    It holds `size` events at most: of a slower reader the oldest are dropped, and an EventsLost in
+    their place says how many.
+    """
+
+    def __init__(self, size: int, *, calls: bool) -> None:
+        if size < 1:
+            raise ValueError(f"buffer must be at least 1, got {size!r}")
+        self.calls = calls
+        self._events: deque[Transition | CallSettled] = deque(maxlen=size)
+        self._lost = 0
+        self._closed = False
+        self._lot = trio.lowlevel.ParkingLot()
+
+    def push(self, event: Transition | CallSettled) -> None:
+        """Add an event; never waits."""
+        self._lost += len(self._events) == self._events.maxlen
+        self._events.append(event)
+        self._lot.unpark()
+
+    def close(self) -> None:
+        """No more events will come; what is held can still be read."""
+        self._closed = True
+        self._lot.unpark_all()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """The next event. Cancellation loses none."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._events:
+            if self._closed:
+                raise StopAsyncIteration
+            await self._lot.park()
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            return EventsLost(lost)
+        return self._events.popleft()
+
+
+class Hub:
+    """Hands each event to every subscription."""
+
+    def __init__(self) -> None:
+        self._subscriptions: list[Subscription] = []
+
+    def emit(self, event: Transition | CallSettled) -> None:
+        """Tell everybody who asked for this kind."""
+        for subscription in self._subscriptions:
+            if subscription.calls or isinstance(event, Transition):
+                subscription.push(event)
+
+    @contextmanager
+    def subscribe(self, size: int, *, calls: bool) -> Iterator[Subscription]:
+        """A subscription for as long as the block lasts."""
+        subscription = Subscription(size, calls=calls)
+        self._subscriptions.append(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.remove(subscription)
+
+    def close(self) -> None:
+        """End every subscription."""
+        for subscription in self._subscriptions:
+            subscription.close()

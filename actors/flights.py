@@ -1,0 +1,54 @@
+"""The calls under way that their breaker may have to end: by a timeout, or because it opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+NEVER = float("inf")
+
+
+class Flight(Protocol):
+    """A call that can be ended from outside. timeout: seconds; due: when it is over."""
+
+    timeout: float
+    due: float
+
+
+class Flights:
+    """Flights in lanes by timeout: within a lane the first to start is the first due. O(1) a call."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[float, dict[Flight, None]] = {}
+
+    def add(self, flight: Flight) -> None:
+        """Watch over it."""
+        self._lanes.setdefault(flight.timeout, {})[flight] = None
+
+    def discard(self, flight: Flight) -> None:
+        """No longer; harmless twice."""
+        lane = self._lanes.get(flight.timeout)
+        if lane is not None:
+            lane.pop(flight, None)
+            if not lane:
+                del self._lanes[flight.timeout]
+
+    @property
+    def next_due(self) -> float:
+        """When the first is due; inf where none is."""
+        return min((next(iter(lane)).due for lane in self._lanes.values()), default=NEVER)
+
+    def take_due(self, now: float) -> list[Flight]:
+        """Those that are over at `now`, no longer watched."""
+        due = []
+        for lane in list(self._lanes.values()):
+            for flight in list(lane):
+                if flight.due > now:
+                    break
+                self.discard(flight)
+                due.append(flight)
+        return due
+
+    def __iter__(self) -> Iterator[Flight]:
+        for lane in list(self._lanes.values()):
+            yield from list(lane)

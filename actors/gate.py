@@ -1,0 +1,71 @@
+"""The gate: what the actor publishes of one generation, for callers to act on without asking."""
+
+from __future__ import annotations
+
+from protocols.breaker import State
+
+
+class Gate:
+    """Read by callers, retired by the actor. Callers write nothing but its tallies.
+
+    Tallies are conflated messages: of any number of calls that changed nothing, only the count is
+    kept, and the actor folds it in before it handles anything else.
+
+    fast: CLOSED, and nothing about this policy needs more than a tally.
+    live: this is still the gate in force.
+    admits: calls are admitted without asking. tallies: so are successes settled.
+    until: before this moment calls are rejected at once.
+    """
+
+    __slots__ = (
+        "admits",
+        "cancelled",
+        "fast",
+        "full",
+        "generation",
+        "ignored",
+        "live",
+        "rejected",
+        "since",
+        "started",
+        "state",
+        "succeeded",
+        "tallies",
+        "until",
+    )
+
+    def __init__(
+        self,
+        state: State = State.CLOSED,
+        generation: int = 1,
+        *,
+        until: float = float("-inf"),
+        admits: bool = False,
+        tallies: bool = False,
+        fast: bool = False,
+        since: float = 0.0,
+    ) -> None:
+        self.state = state
+        self.generation = generation
+        self.until = until
+        self.admits = admits
+        self.tallies = tallies
+        self.fast = fast
+        self.live = True
+        self.since = since
+        self.started = 0
+        self.succeeded = 0
+        self.ignored = 0
+        self.cancelled = 0
+        self.rejected = 0
+        self.full = 0
+
+    def says(self, other: Gate) -> bool:
+        """Whether callers would act the same on `other`."""
+        return (
+            self.generation == other.generation
+            and self.until == other.until
+            and self.admits is other.admits
+            and self.tallies is other.tallies
+            and self.fast is other.fast
+        )

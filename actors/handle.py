@@ -1,0 +1,321 @@
+"""The handle: what callers hold. It touches no state; it reads the gate, asks, and tallies."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import trio
+
+from actors.bulkhead import Bulkhead
+from actors.classify import Classifier
+from actors.config import CircuitBreakerConfig
+from actors.errors import BulkheadFullError, CircuitOpenError, PanelClosedError
+from actors.events import Hub, Subscription
+from actors.flights import Flights
+from actors.gate import Gate
+from actors.guard import Guard
+from actors.ledger import Meter
+from protocols.breaker import (
+    Configure,
+    Execute,
+    Hold,
+    Outcome,
+    Permit,
+    Rejection,
+    RejectReason,
+    Reset,
+    Settle,
+    Snapshot,
+    State,
+    TakeSnapshot,
+    Trip,
+    Watch,
+)
+
+if TYPE_CHECKING:
+    from actors.breaker import BreakerActor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F")
+
+ADMITTING = (State.CLOSED, State.DISABLED, State.OBSERVING)
+
+
+class CircuitBreaker:
+    """Guards calls to one dependency. Made by `Panel.breaker`; for the panel's trio.run alone.
+
+    A call runs in its caller's task, nursery, cancel scope and context. A rejected call never runs.
+    Its own exception comes out bare. Cancelling a caller is neutral in every state: it counts
+    neither as success nor as failure, and a probe's slot comes back.
+
+    No checkpoint is added: a hot loop of rejections must yield by itself.
+    """
+
+    def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, meter: Meter | None) -> None:
+        self.name = config.name
+        self._actor = actor
+        self._clock = trio.lowlevel.current_clock().current_time
+        self._gate = Gate()
+        self._flights = Flights()
+        self._hub = Hub()
+        self._meter = meter
+        self._closing = trio.lowlevel.ParkingLot()
+        self._bulkhead: Bulkhead | None = None
+        self._take(config)
+
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker {self.name!r} {self._gate.state.name} generation {self._gate.generation}>"
+
+    # Calling.
+
+    async def execute(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Await `fn(*args, **kwargs)` and return its result.
+
+        Raises what `fn` raises, untouched; CircuitOpenError or BulkheadFullError where the call is
+        rejected; CallTimeout after `call_timeout` seconds; PanelClosedError. The caller's
+        cancellation reaches `fn` as ever, and is neutral.
+        """
+        gate = self._gate
+        if not gate.fast:
+            if self._clock() < gate.until:
+                gate.rejected += 1
+                raise CircuitOpenError(self.name, gate.state, *_wait(gate, self._clock()))
+            return await self._run(Guard(self), fn, args, kwargs)
+        gate.started += 1
+        try:
+            # An empty `**kwargs` costs a dict a call.
+            result = await (fn(*args, **kwargs) if kwargs else fn(*args))  # type: ignore[call-arg]
+        except BaseException as error:
+            await self._raised(gate, error)
+            raise
+        if gate.live:
+            gate.succeeded += 1
+        else:
+            await self._settle(gate, None, Outcome.SUCCESS)
+        return result
+
+    async def execute_or(
+        self,
+        fallback: Callable[[CircuitOpenError | BulkheadFullError], F | Awaitable[F]],
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | F:
+        """As `execute`, but a rejected call returns `fallback(error)`, awaited where it can be.
+
+        Only this breaker's rejection of this call: whatever `fn` raises comes out.
+        """
+        guard = Guard(self)
+        try:
+            await guard.enter()
+        except (CircuitOpenError, BulkheadFullError) as error:
+            result = fallback(error)
+            return await result if inspect.isawaitable(result) else result
+        return await self._run(guard, fn, args, kwargs)
+
+    def guard(self) -> Guard:
+        """An async context manager over a block of code; see Guard."""
+        return Guard(self)
+
+    def protect(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        """A decorator: each call of `fn` goes through `execute`. Name, signature and types stay."""
+
+        @functools.wraps(fn)
+        async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await self.execute(fn, *args, **kwargs)
+
+        return protected
+
+    # Seeing.
+
+    @property
+    def state(self) -> State:
+        """The state last published."""
+        return self._gate.state
+
+    @property
+    def config(self) -> CircuitBreakerConfig:
+        """The policy in force."""
+        return self._config
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the next probe, 0 where it is due; None unless OPEN."""
+        gate = self._gate
+        return max(0.0, gate.until - self._clock()) if gate.state is State.OPEN else None
+
+    async def snapshot(self) -> Snapshot:
+        """One sample of everything, after every message sent before it.
+
+        Waits for the actor, not for any call; shielded from cancellation for that moment. Raises
+        PanelClosedError.
+        """
+        snapshot: Snapshot = await self._actor.mailbox.ask(TakeSnapshot())
+        return snapshot
+
+    @asynccontextmanager
+    async def events(self, buffer: int = 1000) -> AsyncIterator[Subscription]:
+        """Iterate over Transition and CallSettled, in order, from now on.
+
+        A reader more than `buffer` events behind loses the oldest, and reads EventsLost there. While
+        anybody listens, each call is settled by a message of its own.
+        """
+        with self._hub.subscribe(buffer, calls=True) as subscription:
+            await self._actor.mailbox.ask(Watch(1))
+            try:
+                yield subscription
+            finally:
+                await self._tell(Watch(-1))
+
+    async def wait_closed(self) -> None:
+        """Wait until calls are admitted again: CLOSED, DISABLED or OBSERVING.
+
+        At once where they are. Raises PanelClosedError. Cancellation leaves nothing behind.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._gate.state not in ADMITTING:
+            await self._closing.park()
+        if self._actor.closed:
+            raise PanelClosedError("the panel has closed")
+
+    # Steering. Each waits until it is in force, shielded for that moment; each raises PanelClosedError.
+
+    async def trip(self, reason: str = "tripped by operator") -> None:
+        """Open now; while open, the wait starts again."""
+        await self._actor.mailbox.ask(Trip(reason))
+
+    async def reset(self, reason: str = "reset by operator") -> None:
+        """Close now, from any state, with counters and backoff cleared."""
+        await self._actor.mailbox.ask(Reset(reason))
+
+    async def force_open(self, reason: str = "forced by operator") -> None:
+        """Reject every call until `reset`, `trip`, `disable` or `observe`."""
+        await self._actor.mailbox.ask(Hold(State.FORCED_OPEN, reason))
+
+    async def disable(self, reason: str = "disabled by operator") -> None:
+        """Admit every call and record none. The bulkhead and `call_timeout` still hold."""
+        await self._actor.mailbox.ask(Hold(State.DISABLED, reason))
+
+    async def observe(self, reason: str = "observed by operator") -> None:
+        """Admit every call, record, and tell in events and counters what would have been done."""
+        await self._actor.mailbox.ask(Hold(State.OBSERVING, reason))
+
+    async def configure(self, config: CircuitBreakerConfig) -> None:
+        """Take a new policy in place, as one message: state, window and generation stay.
+
+        Calls that run keep their timeout and place. Raises ValueError where the name differs.
+        """
+        if config.name != self.name:
+            raise ValueError(f"name must stay {self.name!r}, got {config.name!r}")
+        await self._actor.mailbox.ask(Configure(config))
+
+    # For the guard and the actor.
+
+    def _take(self, config: CircuitBreakerConfig) -> None:
+        self._config = config
+        self._classifier = Classifier(config)
+        self._slow = config.strategy.slow_threshold
+        self._timed = self._meter is not None or self._slow is not None
+        self._scoped = config.call_timeout is not None or config.cancel_in_flight
+        if config.max_concurrent is None:
+            self._bulkhead = None
+        elif self._bulkhead is None:
+            self._bulkhead = Bulkhead(config.max_concurrent, config.max_queue, config.queue_timeout)
+        else:
+            self._bulkhead.configure(config.max_concurrent, config.max_queue, config.queue_timeout)
+        self._plain = not (
+            self._timed or self._scoped or self._bulkhead is not None or config.failure_result is not None
+        )
+
+    async def _run(self, guard: Guard, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
+        async with guard:
+            result = await fn(*args, **kwargs)
+            guard.returned(result)
+            return result
+
+    async def _admit(self) -> tuple[Gate, Permit | None]:
+        gate = self._gate
+        if gate.admits:
+            return gate, None
+        now = self._clock()
+        if now < gate.until:
+            gate.rejected += 1
+            raise CircuitOpenError(self.name, gate.state, *_wait(gate, now))
+        answer: Permit | Rejection = await self._actor.mailbox.ask(Execute())
+        if isinstance(answer, Rejection):
+            raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
+        return self._gate, answer
+
+    async def _raised(self, gate: Gate, error: BaseException) -> None:
+        if isinstance(error, trio.Cancelled | GeneratorExit):
+            outcome = Outcome.CANCELLED
+        else:
+            outcome = self._classifier.exception(error)
+        if gate.live and outcome is Outcome.CANCELLED:
+            gate.cancelled += 1
+        elif gate.live and outcome is Outcome.IGNORED:
+            gate.ignored += 1
+        elif isinstance(error, GeneratorExit):
+            self._actor.mailbox.tell(Settle(Permit(gate.generation, 0), outcome))
+        else:
+            wait = self._classifier.retry_after(error) if outcome is Outcome.FAILURE else None
+            await self._settle(gate, None, outcome, None, wait, type(error).__name__)
+
+    async def _settle(
+        self,
+        gate: Gate,
+        permit: Permit | None,
+        outcome: Outcome,
+        duration: float | None = None,
+        retry_after: float | None = None,
+        error: str | None = None,
+    ) -> None:
+        if duration is not None and self._meter is not None and outcome is not Outcome.CANCELLED:
+            self._meter.observe(duration)
+        if permit is None:
+            if gate.state is State.DISABLED or self._tallied(gate, outcome, duration):
+                return
+            permit = Permit(gate.generation, 0)
+        await self._tell(Settle(permit, outcome, duration, retry_after, error))
+
+    def _settle_nowait(self, guard: Guard) -> bool:
+        """Settle a success before its call has ended; False where it can't be done at once."""
+        gate, permit, start = guard._gate, guard._permit, guard._start
+        duration = None if start is None else self._clock() - start
+        if permit is None:
+            if gate.state is State.DISABLED or self._tallied(gate, Outcome.SUCCESS, duration):
+                return True
+            permit = Permit(gate.generation, 0)
+        return self._actor.mailbox.tell(Settle(permit, Outcome.SUCCESS, duration))
+
+    def _tallied(self, gate: Gate, outcome: Outcome, duration: float | None) -> bool:
+        if not (gate.live and gate.tallies):
+            return False
+        if outcome is Outcome.SUCCESS and (self._slow is None or (duration is not None and duration < self._slow)):
+            gate.succeeded += 1
+        elif outcome is Outcome.IGNORED:
+            gate.ignored += 1
+        elif outcome is Outcome.CANCELLED:
+            gate.cancelled += 1
+        else:
+            return False
+        return True
+
+    async def _tell(self, message: Any) -> None:
+        """Ask, and don't mind that the panel has closed: the call's own end matters more."""
+        try:
+            await self._actor.mailbox.ask(message)
+        except PanelClosedError:
+            pass
+
+
+def _wait(gate: Gate, now: float) -> tuple[float | None, RejectReason]:
+    if gate.state is State.FORCED_OPEN:
+        return None, RejectReason.FORCED
+    return gate.until - now, RejectReason.OPEN

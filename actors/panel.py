@@ -1,0 +1,149 @@
+"""The panel: a nursery of breakers with a supervisor, and the registry of their names."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from actors.breaker import BreakerActor
+from actors.checks import positive_int, positive_number
+from actors.config import CircuitBreakerConfig
+from actors.errors import PanelClosedError, PanelFailedError
+from actors.events import Hub, Subscription
+from actors.handle import CircuitBreaker
+from actors.ledger import Meter
+from protocols.breaker import Snapshot
+
+logger = logging.getLogger("actors")
+
+
+class Panel:
+    """All breakers of one process. Opened by `open_panel`; belongs to that trio.run."""
+
+    def __init__(
+        self, nursery: trio.Nursery, max_restarts: int, restart_window: float, durations: Sequence[float] | None
+    ) -> None:
+        self._nursery = nursery
+        self._max_restarts = max_restarts
+        self._restart_window = restart_window
+        self._durations = durations
+        self._crashes: deque[float] = deque(maxlen=max_restarts + 1)
+        self._actors: dict[str, BreakerActor] = {}
+        self._hub = Hub()
+        self._closed = False
+        # A breaker made inside a request must not carry that request's context for ever.
+        self._context = contextvars.copy_context()
+
+    def breaker(self, config: CircuitBreakerConfig) -> CircuitBreaker:
+        """The breaker of that name, started where there is none yet.
+
+        Raises ValueError where the name is taken by another policy, PanelClosedError after the end.
+        """
+        if self._closed:
+            raise PanelClosedError("the panel has closed")
+        actor = self._actors.get(config.name)
+        if actor is None:
+            meter = None if self._durations is None else Meter(self._durations)
+            actor = BreakerActor(config, self._nursery, self._hub, meter)
+            self._actors[config.name] = actor
+            self._context.run(self._nursery.start_soon, self._supervise, actor)
+        elif actor.handle.config != config:
+            raise ValueError(
+                f"name {config.name!r} is taken by a breaker with another policy: {actor.handle.config!r}"
+            )
+        return actor.handle
+
+    def __getitem__(self, name: str) -> CircuitBreaker:
+        """Raises KeyError with the name."""
+        return self._actors[name].handle
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._actors
+
+    def __iter__(self) -> Iterator[CircuitBreaker]:
+        return iter([actor.handle for actor in self._actors.values()])
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    async def snapshots(self) -> dict[str, Snapshot]:
+        """A snapshot of each breaker by name, each taken as `CircuitBreaker.snapshot` does."""
+        return {breaker.name: await breaker.snapshot() for breaker in self}
+
+    @asynccontextmanager
+    async def events(self, buffer: int = 1000) -> AsyncIterator[Subscription]:
+        """Iterate over every Transition of every breaker, in order, from now on.
+
+        A reader more than `buffer` events behind loses the oldest, and reads EventsLost there.
+        """
+        with self._hub.subscribe(buffer, calls=False) as subscription:
+            yield subscription
+
+    async def _supervise(self, actor: BreakerActor) -> None:
+        try:
+            while True:
+                try:
+                    await actor.run()
+                except Exception as crash:
+                    self._note_crash(actor, crash)
+                    actor.restart()
+        finally:
+            actor.close()
+
+    def _note_crash(self, actor: BreakerActor, crash: Exception) -> None:
+        now = trio.current_time()
+        logger.error("circuit breaker %r crashed; restarting", actor.handle.name, exc_info=crash)
+        self._crashes.append(now)
+        if len(self._crashes) > self._max_restarts and now - self._crashes[0] <= self._restart_window:
+            raise PanelFailedError(
+                f"more than {self._max_restarts} restarts in {self._restart_window:g} s, "
+                f"the last of circuit breaker {actor.handle.name!r}"
+            ) from crash
+
+    def _close(self) -> None:
+        self._closed = True
+        self._nursery.cancel_scope.cancel()
+
+    def _end(self) -> None:
+        self._closed = True
+        for actor in self._actors.values():
+            if not actor.closed:
+                actor.close()
+        self._hub.close()
+
+
+@asynccontextmanager
+async def open_panel(
+    *, max_restarts: int = 5, restart_window: float = 60.0, durations: Sequence[float] | None = None
+) -> AsyncIterator[Panel]:
+    """A panel for as long as the block lasts; leaving it ends every breaker's task.
+
+    max_restarts: crashes of breakers within restart_window seconds that are healed by a restart; one
+        more raises PanelFailedError and cancels the block.
+    durations: upper bounds in seconds of a histogram of calls' durations; None: no clock is read.
+
+    The block's own exception comes out bare.
+    """
+    positive_int("max_restarts", max_restarts, least=0)
+    positive_number("restart_window", restart_window)
+    panel: Panel | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            panel = Panel(nursery, max_restarts, restart_window, durations)
+            try:
+                yield panel
+            finally:
+                panel._close()
+    except BaseExceptionGroup as group:
+        # The nursery's own wrapping: one error inside is the block's, or the supervisor's.
+        if len(group.exceptions) != 1:
+            raise
+        raise group.exceptions[0] from group.exceptions[0].__cause__
+    finally:
+        if panel is not None:
+            panel._end()
