@@ -246,7 +246,7 @@ class _Reader:
 
 def _named(message: str, table: Table) -> str | None:
     """Which key of the table a value's own complaint is about: they all begin with its name."""
-    field = message.split()[0].split(".")[-1]
+    field = message.split(maxsplit=1)[0].rsplit(".", 1)[-1]
     return field if field in table else None
 
 

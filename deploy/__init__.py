@@ -1,0 +1,1 @@
+"""Operator tooling: the stack's processes under supervisor. Nothing else imports it."""

@@ -1,0 +1,200 @@
+"""supervisord: its configuration, its start, and the calls it answers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from deploy import mongodb, processes
+from deploy.layout import MODULES, ROOT, Layout, StackError, command
+
+_NOT_RUNNING = 70
+_ALREADY_STARTED = 60
+STOPPED_STATES = ("STOPPED", "EXITED", "FATAL")
+
+_SERVER = """\
+[unix_http_server]
+file={socket}
+chmod=0700
+
+[supervisord]
+logfile={logs}/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=2
+pidfile={folder}/supervisord.pid
+directory={root}
+nodaemon=false
+silent=true
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+# stopwaitsecs is above the ten seconds a service may take to finish what is in flight.
+_PROGRAM = """\
+[program:{name}]
+command={command}
+directory={root}
+autostart=false
+autorestart=true
+startsecs=1
+startretries=5
+stopsignal=TERM
+stopwaitsecs=12
+stopasgroup=false
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={logs}/{name}.log
+stdout_logfile_maxbytes=20MB
+stdout_logfile_backups=3
+"""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process as supervisor sees it. since: Unix seconds."""
+
+    name: str
+    state: str
+    pid: int
+    since: float
+    note: str
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing runs, and nothing will be started by itself."""
+        return self.state in STOPPED_STATES
+
+
+def render(layout: Layout) -> str:
+    """supervisord's configuration. Nothing starts by itself: `up` sees to the order."""
+    values = {"root": ROOT, "folder": layout.folder, "logs": layout.logs, "socket": layout.socket}
+    parts = [_SERVER.format(**_escaped(values))]
+    for name in layout.processes:
+        words = mongodb.command(layout) if name == "mongodb" else command(name)
+        parts.append(_PROGRAM.format(**_escaped({**values, "name": name, "command": shlex.join(words)})))
+        if name in MODULES and "JWKS_CACHE" not in os.environ:
+            # A cache for each process: each replaces its own file, whatever the others do.
+            cache = layout.folder / f"jwks-{name}.json"
+            parts[-1] += _escaped({"it": f'environment=JWKS_CACHE="{cache}"\n'})["it"]
+    return "\n".join(parts)
+
+
+def _escaped(values: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value).replace("%", "%%") for key, value in values.items()}
+
+
+class Supervisor:
+    """The running supervisord of a stack. Its methods raise StackError where there is none."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    @property
+    def _rpc(self) -> Any:
+        # A connection for each call: supervisord may have been replaced since the last one.
+        transport = SupervisorTransport(None, None, f"unix://{self._layout.socket}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+    def is_alive(self) -> bool:
+        """Whether it answers."""
+        try:
+            self._rpc.getState()
+        except (OSError, xmlrpc.client.Error):
+            return False
+        return True
+
+    def launch(self) -> None:
+        """Start supervisord with the layout's configuration, in the background."""
+        layout = self._layout
+        for folder in (layout.folder, layout.logs, layout.data if layout.own_mongod else layout.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        _own(layout)
+        layout.configuration.write_text(render(layout))
+        words = [sys.executable, "-m", "supervisor.supervisord", "-c", str(layout.configuration)]
+        done = subprocess.run(
+            words, env=layout.environment(), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if done.returncode or not _within(5.0, self.is_alive):
+            said = (done.stderr or done.stdout).strip() or f"see {layout.logs}/supervisord.log"
+            raise StackError(f"supervisor doesn't start: {said}")
+        layout.save()
+
+    def processes(self) -> dict[str, Process]:
+        """All processes by name, in the order of the layout."""
+        found = {info["name"]: info for info in self._call("getAllProcessInfo")}
+        return {
+            name: Process(name, info["statename"], info["pid"], info["start"], info["description"])
+            for name in self._layout.processes
+            if (info := found.get(name))
+        }
+
+    def start(self, name: str) -> None:
+        """Have a process started; returns at once. One that runs is left alone."""
+        self._call("startProcess", name, False, unless=_ALREADY_STARTED)
+
+    def stop(self, *names: str, patience: float = 20.0) -> None:
+        """Stop processes side by side, and wait until they have ended."""
+        for name in names:
+            self._call("stopProcess", name, False, unless=_NOT_RUNNING)
+        if not _within(
+            patience, lambda: all(p.is_stopped for n, p in self.processes().items() if n in names)
+        ):
+            raise StackError(f"{', '.join(names)} didn't end within {patience:.0f} s")
+
+    def shut_down(self) -> None:
+        """End supervisord itself, which must have nothing left to do."""
+        self._call("shutdown")
+        _within(5.0, lambda: not self.is_alive())
+
+    def _call(self, method: str, *arguments: Any, unless: int | None = None) -> Any:
+        try:
+            return getattr(self._rpc, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == unless:
+                return None
+            raise StackError(f"supervisor refuses {method} {arguments}: {fault.faultString}") from fault
+        except OSError as error:
+            raise StackError("the stack isn't up; `just up` starts it") from error
+
+
+@contextmanager
+def alone(layout: Layout) -> Iterator[None]:
+    """One command at a time may change a stack; others wait."""
+    layout.folder.mkdir(parents=True, exist_ok=True)
+    with (layout.folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def sweep(layout: Layout) -> list[str]:
+    """End what an earlier run of this stack left without a supervisor; says what that was."""
+    names = {pid: processes.command_of(pid) for pid in processes.left_over(layout.folder)}
+    ended = processes.end(layout.folder) if names else []
+    return [f"pid {pid}: {names.get(pid, 'its child')}" for pid in ended]
+
+
+def _own(layout: Layout) -> None:
+    """Make the socket's folder, and refuse one that somebody else has put there."""
+    folder = layout.socket.parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder != layout.folder and folder.stat().st_uid != os.getuid():
+        raise StackError(f"{folder} belongs to somebody else")
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return met

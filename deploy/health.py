@@ -1,0 +1,84 @@
+"""What the gateway says of everybody: once, or as a live table of the breakers."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from deploy.layout import Layout, StackError
+
+_COLOURS = {"CLOSED": "green", "HALF_OPEN": "yellow", "OPEN": "bold red", "FORCED_OPEN": "bold red"}
+_OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
+
+
+def ask(layout: Layout, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
+    """Status and body of the gateway's /health. Raises StackError where nobody answers."""
+    try:
+        answer = httpx.get(f"{layout.gateway}/health", timeout=timeout, trust_env=False)
+        body: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise StackError(
+            f"the gateway at {layout.gateway} doesn't answer ({error!r}); see `just status`"
+        ) from error
+    return answer.status_code, body
+
+
+def breakers(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(breaker, whose it is, circuit_breaker) of each breaker in the `data` of /health."""
+    for part, name in _OWNERS.items():
+        entry = data.get(part, {})
+        yield name, "api-gateway", entry.get("circuit_breaker", {})
+        for dependency, found in entry.get("dependencies", {}).items():
+            yield dependency, f"{part}-service", found.get("circuit_breaker", {})
+
+
+def show(layout: Layout) -> bool:
+    """Print /health: a table on a terminal, JSON otherwise. Whether nothing is unhealthy."""
+    status, body = ask(layout)
+    if sys.stdout.isatty():
+        console = Console(highlight=False)
+        console.print(table(body.get("data", {})))
+        console.print(body.get("message", ""), style="green" if status == 200 else "bold red")
+    else:
+        print(json.dumps(body, indent=2))
+    return status == 200
+
+
+def watch(layout: Layout, every: float = 0.5) -> None:
+    """Show the breakers until interrupted; goes on while the gateway is away."""
+    with Live(console=Console(highlight=False), auto_refresh=False) as live:
+        while True:
+            try:
+                _, body = ask(layout)
+                shown: Table | str = table(body.get("data", {}))
+            except StackError as error:
+                shown = f"[red]{error}[/]"
+            live.update(shown, refresh=True)
+            time.sleep(every)
+
+
+def table(data: Mapping[str, Any]) -> Table:
+    """One row for each breaker."""
+    found = Table(
+        "breaker", "guarded by", "state", "failures", "next probe", "last failure", box=None, pad_edge=False
+    )
+    for name, owner, breaker in breakers(data):
+        state = str(breaker.get("state", "UNKNOWN"))
+        wait = breaker.get("retry_after")
+        found.add_row(
+            name,
+            owner,
+            f"[{_COLOURS.get(state, 'dim')}]{state}[/]",
+            str(breaker.get("failure_count", "–")),
+            f"in {wait:.0f} s" if isinstance(wait, int | float) else "–",
+            str(breaker.get("last_failure") or "–")[:60],
+        )
+    return found

@@ -1,0 +1,56 @@
+"""`just settings`: every setting of every process, its default and what it is now."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from importlib import import_module
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.layout import PORTS
+from runtime.settings import ProcessSettings
+
+# Where each process declares its settings; loaded by name, for operator tooling stands outside the packages.
+_MODULES = {
+    "api-gateway": "gateway.settings",
+    "auth-service": "services.auth.__main__",
+    "school-service": "services.school.__main__",
+    "student-service": "services.student.__main__",
+}
+
+
+def main() -> None:
+    """Print the table; a secret's value is not in it."""
+    table = Table("setting", "default", "now", "used by", box=None, pad_edge=False)
+    for name, (default, secret, owners) in sorted(found().items()):
+        now = os.environ.get(name, "")
+        table.add_row(name, default, "(set)" if secret and now else now, ", ".join(owners))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def found() -> dict[str, tuple[str, bool, list[str]]]:
+    """Each setting: its default as text, whether it is a secret, and whose it is."""
+    owners: dict[str, list[str]] = defaultdict(list)
+    defaults: dict[str, tuple[str, bool]] = {}
+    for process, module in _MODULES.items():
+        for cls in vars(import_module(module)).values():
+            if not (
+                isinstance(cls, type) and issubclass(cls, ProcessSettings) and cls is not ProcessSettings
+            ):
+                continue
+            for field, info in cls.model_fields.items():
+                extra = info.json_schema_extra
+                default = info.get_default(call_default_factory=True)
+                secret = isinstance(extra, dict) and bool(extra.get("secret"))
+                defaults[field.upper()] = ("" if default is None else str(default), secret)
+                owners[field.upper()].append(process)
+    own = {name: (str(default), False, [owner]) for name, (owner, default) in PORTS.items()}
+    stack = {"STACK_DIR": (".stack", False, ["the stack's own files"])}
+    declared = {name: (*defaults[name], owners[name]) for name in defaults}
+    return {**own, **stack, **declared}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""`python -m deploy.stack COMMAND`: what the just recipes call."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from deploy import demo, health, logs, operate
+from deploy.layout import PROCESSES, Layout, StackError, layout
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return 0 if _run(options, layout()) is not False else 1
+    except StackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; without this Python complains once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(options: argparse.Namespace, found: Layout) -> bool | None:
+    commands: dict[str, Callable[[], bool | None]] = {
+        "up": lambda: operate.up(found),
+        "down": lambda: operate.down(found),
+        "status": lambda: operate.status(found),
+        "start": lambda: operate.start(found, options.name),
+        "stop": lambda: operate.stop(found, options.name),
+        "restart": lambda: operate.restart(found, options.name),
+        "health": lambda: health.show(found.saved()),
+        "watch": lambda: health.watch(found.saved()),
+        "logs": lambda: _logs(options, found.saved()),
+        "clean-db": lambda: operate.clean_db(found, yes=options.yes or bool(os.environ.get("CI"))),
+        "demo": demo.main,
+    }
+    return commands[options.command]()
+
+
+def _logs(options: argparse.Namespace, found: Layout) -> None:
+    if options.name:
+        operate.require_process(found, options.name)
+    names = [options.name] if options.name else list(found.processes)
+    logs.show(found, names, follow=options.follow, last=options.lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="just", description="Operate the stack.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("up", "down", "status", "health", "watch", "demo"):
+        commands.add_parser(name)
+    for name in ("start", "stop", "restart"):
+        commands.add_parser(name).add_argument("name", metavar="NAME", help=", ".join(PROCESSES))
+    reader = commands.add_parser("logs")
+    reader.add_argument("name", metavar="NAME", nargs="?")
+    reader.add_argument("-f", "--follow", action="store_true", help="wait for more")
+    reader.add_argument("-n", "--lines", type=_count, help="only the last N lines")
+    commands.add_parser("clean-db").add_argument("-y", "--yes", action="store_true", help="don't ask")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"not a number of lines: {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,89 @@
+# `uv run just` lists the recipes. NAME: mongodb, auth-service, school-service, student-service, api-gateway.
+
+set positional-arguments
+
+# Inside `uv run` the environment is there already; a just from elsewhere asks uv for it.
+python := if env("VIRTUAL_ENV", "") == "" { "uv run python" } else { "python" }
+stack := python + " -m deploy.stack"
+
+[private]
+default:
+    @just --list --unsorted
+
+# Start everything, wait until it is healthy, and say where things are
+[no-exit-message]
+up:
+    @{{ stack }} up
+
+# End everything
+[no-exit-message]
+down:
+    @{{ stack }} down
+
+# Stop one process: its ports refuse connections until it is started again
+[no-exit-message]
+stop NAME:
+    @{{ stack }} stop "$@"
+
+# Start one process and wait until it is ready
+[no-exit-message]
+start NAME:
+    @{{ stack }} start "$@"
+
+# Stop one process and start it again
+[no-exit-message]
+restart NAME:
+    @{{ stack }} restart "$@"
+
+# Which processes run
+[no-exit-message]
+status:
+    @{{ stack }} status
+
+# Show the logs: logs [NAME] [-f] [-n N]
+[no-exit-message]
+logs *ARGS:
+    @{{ stack }} logs "$@"
+
+# Ask the gateway for everybody's health
+[no-exit-message]
+health:
+    @{{ stack }} health
+
+# The breakers, live
+[no-exit-message]
+watch:
+    @{{ stack }} watch
+
+# Break, reject, recover: the walk-through, told step by step on a stack of its own
+[no-exit-message]
+demo:
+    @{{ stack }} demo
+
+# All tests but those that break the real stack for minutes
+test *ARGS:
+    @{{ python }} -m pytest "$@"
+
+# The tests that kill and stop real processes
+test-resilience *ARGS:
+    @{{ python }} -m pytest -m resilience tests/stack "$@"
+
+# Delete all users, schools and students (asks; --yes doesn't)
+[no-exit-message]
+clean-db *ARGS:
+    @{{ stack }} clean-db "$@"
+
+# List the settings: environment variables, their defaults and what they are now
+settings:
+    @{{ python }} -m deploy.settings
+
+# Generate the gRPC code anew from protocols/school.proto
+proto:
+    @{{ python }} -m protocols.generate
+
+# Style, types, import contracts, generated code
+lint:
+    {{ python }} -m ruff check
+    {{ python }} -m mypy
+    lint-imports
+    {{ python }} -m protocols.generate --check
