@@ -1,0 +1,41 @@
+"""A breaker's health as JSON-ready dicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.breaker import Snapshot, State
+
+PLAIN = {
+    State.CLOSED: State.CLOSED,
+    State.HALF_OPEN: State.HALF_OPEN,
+    State.OPEN: State.OPEN,
+    State.FORCED_OPEN: State.OPEN,
+    State.DISABLED: State.CLOSED,
+    State.OBSERVING: State.CLOSED,
+}
+"""What each state means to somebody who knows but three."""
+STATUS = {State.CLOSED: "healthy", State.HALF_OPEN: "recovering", State.OPEN: "unhealthy"}
+
+
+def breaker_health(snapshot: Snapshot) -> dict[str, Any]:
+    """`{"status": …, "circuit_breaker": {…}}` of one snapshot; `mode` tells the exact state."""
+    state = PLAIN[snapshot.state]
+    return {
+        "status": STATUS[state],
+        "circuit_breaker": {
+            "name": snapshot.name,
+            "state": state.name,
+            "mode": snapshot.state.name,
+            "failure_count": snapshot.failure_count,
+            "retry_after": snapshot.retry_after,
+            "since": snapshot.unix_changed_at,
+            "outage_since": snapshot.unix_opened_at or None,
+            "reason": snapshot.last_reason,
+            "last_failure": snapshot.last_failure,
+            "generation": snapshot.generation,
+            "in_flight": snapshot.in_flight,
+            "calls": dict(snapshot.counts),
+            "rejections": dict(snapshot.rejections),
+        },
+    }

@@ -1,0 +1,45 @@
+"""One log line a transition, through structlog."""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+from actors.panel import Panel
+from protocols.breaker import EventsLost, State, Transition
+
+VERBS = {State.OPEN: "OPENED", State.FORCED_OPEN: "OPENED"}
+
+
+def transition_line(event: Transition) -> str:
+    """The line as operators' tools match it."""
+    verb = VERBS.get(event.new, event.new.name)
+    would = "would be " if event.observed else ""
+    return f"[CIRCUIT_BREAKER] {event.name} circuit breaker {would}{verb}: {event.reason}"
+
+
+async def log_transitions(
+    panel: Panel, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Log every transition of every breaker until the panel closes. For a nursery of the caller's."""
+    log = structlog.get_logger("breaker")
+    async with panel.events() as events:
+        task_status.started()
+        async for event in events:
+            if isinstance(event, Transition):
+                _log(log, event)
+            elif isinstance(event, EventsLost):
+                log.warning("transitions were not logged", count=event.count)
+
+
+def _log(log: structlog.typing.FilteringBoundLogger, event: Transition) -> None:
+    write = log.warning if event.new in VERBS else log.info
+    write(
+        transition_line(event),
+        breaker=event.name,
+        old=event.old.name,
+        new=event.new.name,
+        reason=event.reason,
+        generation=event.generation,
+        retry_after=event.retry_after,
+    )

@@ -1,0 +1,121 @@
+"""Prometheus families, built at the scrape from one snapshot a breaker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from actors.adapters.health import PLAIN
+from protocols.breaker import Histogram, RejectReason, Snapshot, State
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def exposition(snapshots: Iterable[Snapshot]) -> bytes:
+    """The text that Prometheus scrapes. All children are there from the start."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SnapshotCollector(tuple(snapshots)))
+    return generate_latest(registry)
+
+
+class SnapshotCollector(Collector):
+    """Families of snapshots already taken; a sample never mixes two moments of one breaker."""
+
+    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
+        self._snapshots = snapshots
+
+    def describe(self) -> list[Metric]:
+        """Nothing: names are fixed, and describing would have to take snapshots."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family of the breakers."""
+        yield from self._gauges()
+        yield from self._counters()
+        yield from self._histograms()
+
+    def _gauges(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "circuit_breaker_state", "0 closed, 1 half-open, 2 open", labels=["service"]
+        )
+        changed = GaugeMetricFamily(
+            "circuit_breaker_last_state_change", "Unix time of the last transition", labels=["service"]
+        )
+        outage = GaugeMetricFamily(
+            "circuit_breaker_outage_start_time_seconds",
+            "Unix time when it last left closed, 0 while closed",
+            labels=["service"],
+        )
+        running = GaugeMetricFamily("circuit_breaker_in_flight", "Calls running now", labels=["service"])
+        for snapshot in self._snapshots:
+            state.add_metric([snapshot.name], PLAIN[snapshot.state])
+            changed.add_metric([snapshot.name], snapshot.unix_changed_at)
+            outage.add_metric([snapshot.name], snapshot.unix_opened_at)
+            running.add_metric([snapshot.name], snapshot.in_flight)
+        yield from (state, changed, outage, running)
+
+    def _counters(self) -> Iterator[Metric]:
+        failures = CounterMetricFamily("circuit_breaker_failures", "Calls that failed", labels=["service"])
+        calls = CounterMetricFamily(
+            "circuit_breaker_calls", "Calls by outcome", labels=["service", "outcome"]
+        )
+        rejections = CounterMetricFamily(
+            "circuit_breaker_rejections", "Calls not admitted, by reason", labels=["service", "reason"]
+        )
+        moves = CounterMetricFamily(
+            "circuit_breaker_transitions", "Transitions", labels=["service", "from", "to"]
+        )
+        late = CounterMetricFamily(
+            "circuit_breaker_late_results", "Results of an earlier generation", labels=["service"]
+        )
+        restarts = CounterMetricFamily(
+            "circuit_breaker_actor_restarts", "Crashes healed by the supervisor", labels=["service"]
+        )
+        for snapshot in self._snapshots:
+            name = snapshot.name
+            failures.add_metric([name], snapshot.counts["failure"])
+            late.add_metric([name], snapshot.late)
+            restarts.add_metric([name], snapshot.restarts)
+            for outcome, count in snapshot.counts.items():
+                calls.add_metric([name, outcome], count)
+            for reason in RejectReason:
+                rejections.add_metric([name, reason.value], snapshot.rejections[reason.value])
+            _add_transitions(moves, snapshot)
+        yield from (failures, calls, rejections, moves, late, restarts)
+
+    def _histograms(self) -> Iterator[Metric]:
+        recovery = HistogramMetricFamily(
+            "circuit_breaker_recovery_seconds", "From the first OPENED to CLOSED", labels=["service"]
+        )
+        duration = HistogramMetricFamily(
+            "circuit_breaker_call_duration_seconds", "How long admitted calls took", labels=["service"]
+        )
+        for snapshot in self._snapshots:
+            _add_histogram(recovery, snapshot.name, snapshot.recovery)
+            _add_histogram(duration, snapshot.name, snapshot.durations)
+        yield from (recovery, duration)
+
+
+def _add_transitions(family: CounterMetricFamily, snapshot: Snapshot) -> None:
+    usual = [
+        (State.CLOSED, State.OPEN),
+        (State.OPEN, State.HALF_OPEN),
+        (State.HALF_OPEN, State.OPEN),
+        (State.HALF_OPEN, State.CLOSED),
+    ]
+    counts = {pair: 0 for pair in usual} | dict(snapshot.transitions)
+    for (old, new), count in counts.items():
+        family.add_metric([snapshot.name, old.name.lower(), new.name.lower()], count)
+
+
+def _add_histogram(family: HistogramMetricFamily, name: str, histogram: Histogram | None) -> None:
+    if histogram is None:
+        return
+    bounds = [*map(str, histogram.bounds), "+Inf"]
+    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+    family.add_metric([name], buckets, histogram.total)
