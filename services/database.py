@@ -15,6 +15,8 @@ from pymongo import AsyncMongoClient, IndexModel, ReturnDocument
 from pymongo.asynchronous.database import AsyncDatabase
 from trio_asyncio import aio_as_trio
 
+from services.deadlines import seconds_for_call
+
 T = TypeVar("T")
 Document = dict[str, Any]
 MongoDatabase = AsyncDatabase[Document]
@@ -23,9 +25,6 @@ OPERATION_SECONDS = 3.0
 # While no server is known, an operation only waits for one: a caller shouldn't wait longer to hear of it.
 # pymongo looks twice a second, so this ends after one second.
 SELECTION_SECONDS = 0.9
-# The part of the caller's remaining time that an operation may take. The driver must give up before
-# the caller's deadline cancels it: a cancellation is neutral, and a hung server would never be counted.
-SHARE = 0.9
 
 
 class Database:
@@ -50,8 +49,7 @@ class Database:
     def _limit(self) -> float:
         known = self._database.client.topology_description.has_writable_server()
         longest = self._seconds if known else min(self._seconds, SELECTION_SECONDS)
-        remaining = trio.current_effective_deadline() - trio.current_time()
-        return max(0.001, min(longest, remaining * SHARE))
+        return seconds_for_call(longest)
 
 
 @asynccontextmanager
@@ -60,8 +58,9 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """A client for database `name` at `uri`, closed on leaving. Doesn't connect: MongoDB may come up later.
 
-    seconds: the longest any operation may take; while no server is known, about one. Every write waits for a majority's journal, because mongod's
-    default loses acknowledged writes when it is killed. Must be inside `trio_asyncio.open_loop()`.
+    seconds: the longest any operation may take; while no server is known, about one. Every write waits for
+    a majority's journal, because mongod's default loses acknowledged writes when it is killed. Must be
+    inside `trio_asyncio.open_loop()`.
     """
     client = await aio_as_trio(_connect)(uri, seconds)
     try:

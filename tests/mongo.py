@@ -80,6 +80,7 @@ class Mongod:
 
     def _wait_for_primary(self, timeout: float) -> None:
         give_up = time.monotonic() + timeout
+        client: MongoClient[dict[str, object]]
         with MongoClient(
             "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=500
         ) as client:
