@@ -33,12 +33,14 @@ class Connection(TrioASGIHTTPConnection):
     """
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Handle the request until it is answered or the client has left."""
         self._uploaded = trio.Event()
         await super().__call__(receive, send)
 
     async def handle_messages(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
+        """Take in the body, and end everything when the client leaves."""
         while True:
             message = await receive()
             if message["type"] == "http.request":
@@ -53,6 +55,7 @@ class Connection(TrioASGIHTTPConnection):
     async def handle_request(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, send: ASGISendCallable
     ) -> None:
+        """Run the handler and send its answer."""
         with trio.move_on_after(seconds_left(request.headers.get(REQUEST_TIMEOUT_MS, ""))) as limit:
             response = await self.app.handle_request(request)
         if limit.cancelled_caught:

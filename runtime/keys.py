@@ -97,7 +97,7 @@ class KeySet:
         return identity
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the keys fresh, for ever: quick retries, then every five minutes, or soon after an unknown key.
+        """Keep the keys fresh, for ever: quick retries, then every 5 minutes or soon after an unknown key.
 
         A failed fetch is logged once and changes nothing. Cancelling is safe at any point.
         """
@@ -165,10 +165,10 @@ def jwks_over_http(base_url: str, *, transport: httpx.AsyncBaseTransport | None 
 
 
 def _parse(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The usable keys by id; a key of a kind we don't know is skipped, for a newer auth service may have it."""
+    """The usable keys by id. A key of an unknown kind is skipped: a newer auth service may have such."""
     listed = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(listed, list):
-        raise ValueError("not a key set")  # noqa: TRY004 - a bad document, not a bug of the caller
+        raise ValueError("not a key set")
     found: dict[str, Any] = {}
     for entry in listed:
         try:

@@ -79,7 +79,8 @@ async def serve(
     """Serve `app` until `stop` returns, then finish what is in flight and return.
 
     Binds before anything else and raises CannotListen where it can't; then task_status.started(port bound).
-    Requests still running `grace` seconds after the stop are cancelled. Cancelling this cancels every request.
+    Requests still running `grace` seconds after the stop are cancelled. Cancelling this cancels every
+    request.
     """
     sock = listen(host, port)
     try:

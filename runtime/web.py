@@ -1,4 +1,4 @@
-"""What the services' HTTP apps share: the envelope, its errors, reading JSON, request ids, health, metrics."""
+"""What the services' HTTP apps share: the envelope, errors, reading JSON, request ids, health, metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import trio
@@ -18,14 +18,14 @@ from quart_schema import HttpSecurityScheme, Info, QuartSchema, hide
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from actors import Panel
+from actors.adapters.health import breaker_health
+from actors.adapters.metrics import CONTENT_TYPE, exposition
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
 from runtime.connection import Connection
 from runtime.keys import KeysUnavailable, MissingToken, TokenError
-
-if TYPE_CHECKING:
-    from actors import Panel
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """A larger request is answered with PAYLOAD_TOO_LARGE."""
@@ -226,8 +226,6 @@ def _follow_requests(app: QuartTrio) -> None:
 
 
 def _add_health(app: QuartTrio, panel: Panel) -> None:
-    from actors.adapters.health import breaker_health
-
     @app.get("/health")
     @hide
     async def health() -> Any:
@@ -252,19 +250,8 @@ def _add_health(app: QuartTrio, panel: Panel) -> None:
 
 
 def _add_metrics(app: QuartTrio, panel: Panel) -> None:
-    from actors.adapters.metrics import BreakerCollector
-    from prometheus_client import (
-        CONTENT_TYPE_LATEST,
-        CollectorRegistry,
-        generate_latest,
-    )
-
-    collector = BreakerCollector(panel)
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
-
     @app.get("/metrics")
     @hide
     async def metrics() -> Response:
-        await collector.sample()
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+        snapshots = await panel.snapshots()
+        return Response(exposition(snapshots.values()), content_type=CONTENT_TYPE)

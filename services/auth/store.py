@@ -76,10 +76,10 @@ class MongoStore:
     async def add_user(self, new: NewUser) -> User | None:
         document = _new_document(new)
         try:
-            await self._database.run(lambda db: _add_user(db, document, new.first_role))
+            stored = await self._database.run(lambda db: _add_user(db, document, new.first_role))
         except DuplicateKeyError:
             return None
-        return _user(document)
+        return _user(stored)
 
     async def find_account(self, email: str) -> Account | None:
         key = email_key(email)
@@ -117,12 +117,15 @@ async def _signing_key(db: MongoDatabase) -> SigningKey:
     return SigningKey(found["kid"], bytes(found["secret"]))
 
 
-async def _add_user(db: MongoDatabase, document: Document, first_role: str) -> None:
+async def _add_user(db: MongoDatabase, document: Document, first_role: str) -> Document:
+    """Insert the account; the document as it was stored."""
     if await db.claims.find_one({"_id": "first-account"}) is None:
         await _prepare(db)
-        if await _add_first(db, document, first_role):
-            return
+        first = await _add_first(db, document, {**document, "role": first_role})
+        if first is not None:
+            return first
     await db.users.insert_one(document)
+    return document
 
 
 async def _prepare(db: MongoDatabase) -> None:
@@ -131,19 +134,22 @@ async def _prepare(db: MongoDatabase) -> None:
     await db.refresh_families.create_indexes([IndexModel("expires_at", expireAfterSeconds=0)])
 
 
-async def _add_first(db: MongoDatabase, document: Document, first_role: str) -> bool:
-    """Insert the account with the claim to be the first, both or neither; False where it isn't."""
+async def _add_first(db: MongoDatabase, later: Document, first: Document) -> Document | None:
+    """Insert an account with the claim to be the first, both or neither; None where there is a claim.
 
-    async def both(session: AsyncClientSession) -> bool:
-        # Two at once conflict here, and the one that is tried again finds the other's claim.
+    `first` is inserted where there is no account at all, `later` where there are some without a claim.
+    """
+
+    async def both(session: AsyncClientSession) -> Document | None:
+        # Two at once conflict, and the one that is tried again finds the other's claim. So this runs more
+        # than once, and what it did in a run that failed must leave no trace.
         if await db.claims.find_one({"_id": "first-account"}, session=session) is not None:
-            return False
-        await db.claims.insert_one({"_id": "first-account", "user_id": document["_id"]}, session=session)
+            return None
+        await db.claims.insert_one({"_id": "first-account", "user_id": first["_id"]}, session=session)
         empty = await db.users.find_one({}, {"_id": 1}, session=session) is None
-        role = first_role if empty else document["role"]
-        await db.users.insert_one({**document, "role": role}, session=session)
-        document["role"] = role
-        return True
+        document = first if empty else later
+        await db.users.insert_one(document, session=session)
+        return document
 
     async with db.client.start_session() as session:
         return await session.with_transaction(both)

@@ -1,0 +1,261 @@
+"""Serving over real sockets: binding, draining, and the ends of a request."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from quart import request
+from quart_trio import QuartTrio
+
+from runtime.connection import Connection, seconds_left
+from runtime.serving import CannotListen, listen, serve
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Served:
+    """An app that is being served, what its handlers did, and the switch that stops it."""
+
+    def __init__(self) -> None:
+        self.app = QuartTrio("test")
+        self.app.asgi_http_class = Connection
+        self.app.config["MAX_CONTENT_LENGTH"] = 1000
+        self.stop = trio.Event()
+        self.entered = trio.Event()
+        self.cancelled = trio.Event()
+        self.release = trio.Event()
+        self.ended = trio.Event()
+        self.port = 0
+        self.app.add_url_rule("/", "quick", self._quick, methods=["GET", "POST"])
+        self.app.add_url_rule("/slow", "slow", self._slow)
+        self.app.add_url_rule("/read", "read", self._read, methods=["POST"])
+
+    async def _quick(self) -> str:
+        return "quick"
+
+    async def _slow(self) -> str:
+        self.entered.set()
+        try:
+            await self.release.wait()
+        except trio.Cancelled:
+            self.cancelled.set()
+            raise
+        return "slow"
+
+    async def _read(self) -> str:
+        return str(len(await request.body))
+
+    async def run(self, grace: float, task_status: trio.TaskStatus[int]) -> None:
+        await serve(
+            self.app, host="127.0.0.1", port=0, grace=grace, stop=self.stop.wait, task_status=task_status
+        )
+        self.ended.set()
+
+    async def connect(self, head: str) -> trio.SocketStream:
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        await stream.send_all(head.encode())
+        return stream
+
+
+@asynccontextmanager
+async def served(grace: float = 5.0) -> AsyncIterator[Served]:
+    """An app on a free port, stopped at the end."""
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            one = Served()
+            one.port = await nursery.start(partial(one.run, grace))
+            yield one
+            nursery.cancel_scope.cancel()
+
+
+async def everything(stream: trio.SocketStream) -> bytes:
+    """What comes until the server closes."""
+    with trio.fail_after(5):
+        return b"".join([part async for part in stream])
+
+
+async def until(stream: trio.abc.ReceiveStream, ending: bytes) -> bytes:
+    """What comes up to `ending`."""
+    text = b""
+    while not text.endswith(ending):
+        part = await stream.receive_some(1)
+        assert part, text
+        text += part
+    return text
+
+
+GET = "GET {} HTTP/1.1\r\nHost: h\r\n{}\r\n"
+
+
+async def test_stop_lets_what_is_in_flight_finish() -> None:
+    """After the stop nobody new gets in, and who is in is answered before serve returns."""
+    async with served() as one:
+        stream = await one.connect(GET.format("/slow", ""))
+        idle = await one.connect(GET.format("/", ""))
+        await until(idle, b"quick")
+        await one.entered.wait()
+        one.stop.set()
+        assert await everything(idle) == b""
+        with pytest.raises(OSError, match="connect"):
+            await trio.open_tcp_stream("127.0.0.1", one.port)
+        assert not one.ended.is_set()
+        one.release.set()
+        assert (await everything(stream)).endswith(b"slow")
+        await one.ended.wait()
+
+
+async def test_grace_is_limited() -> None:
+    """A request that doesn't end in the time of grace is cancelled."""
+    async with served(grace=0.05) as one:
+        await one.connect(GET.format("/slow", ""))
+        await one.entered.wait()
+        one.stop.set()
+        await one.ended.wait()
+        assert one.cancelled.is_set()
+
+
+@pytest.mark.parametrize(
+    "head", [GET.format("/", "Connection: close\r\n"), "GET / HTTP/1.0\r\n\r\n"], ids=["close", "1.0"]
+)
+async def test_the_last_answer_closes(head: str) -> None:
+    """A client that asked for it sees the end right after its answer, not at the keep-alive's end."""
+    async with served() as one:
+        stream = await one.connect(head)
+        with trio.fail_after(1):
+            assert (await everything(stream)).endswith(b"quick")
+
+
+async def test_a_client_that_leaves_cancels_its_handler() -> None:
+    """Within a tenth of a second."""
+    async with served() as one:
+        stream = await one.connect(GET.format("/slow", ""))
+        await one.entered.wait()
+        await stream.aclose()
+        with trio.fail_after(0.1):
+            await one.cancelled.wait()
+
+
+@pytest.mark.parametrize("path", ["/", "/read"])
+async def test_an_upload_nobody_reads_gets_its_answer(path: str) -> None:
+    """The whole of the upload is taken, so that the answer isn't lost in a reset."""
+    async with served() as one:
+        size = 3_000_000
+        stream = await one.connect(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n")
+        await stream.send_all(b"x" * size)
+        answer = await stream.receive_some(10_000)
+        assert answer.split(b" ")[1] == (b"200" if path == "/" else b"413")
+
+
+async def test_a_callers_deadline() -> None:
+    """X-Request-Timeout-Ms cancels the handler in time, and is answered 504."""
+    async with served() as one:
+        stream = await one.connect(GET.format("/slow", "X-Request-Timeout-Ms: 50\r\nConnection: close\r\n"))
+        answer = await everything(stream)
+        assert one.cancelled.is_set()
+        assert answer.startswith(b"HTTP/1.1 504")
+        assert b'"error": "GATEWAY_TIMEOUT"' in answer
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1500", 1.5),
+        ("", float("inf")),
+        ("-1", float("inf")),
+        ("9" * 5000, float("inf")),
+        ("٣", float("inf")),
+    ],
+)
+def test_seconds_left(text: str, seconds: float) -> None:
+    """Only a plain number is a deadline."""
+    assert seconds_left(text) == seconds
+
+
+async def test_a_port_that_is_taken() -> None:
+    """It is said which, before anything is served."""
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
+            await serve(QuartTrio("test"), host="127.0.0.1", port=port)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 70])
+def test_a_host_that_is_none(host: str) -> None:
+    """A name that can't be resolved is an error of the same kind."""
+    with pytest.raises(CannotListen):
+        listen(host, 0)
+
+
+PROCESS = """
+import sys, trio
+from quart_trio import QuartTrio
+from runtime.connection import Connection
+from runtime.serving import run_process, serve
+app = QuartTrio("test")
+app.asgi_http_class = Connection
+@app.get("/")
+async def slow():
+    print("entered", flush=True)
+    await trio.sleep(0.3)
+    return "done"
+async def main(port):
+    async with trio.open_nursery() as nursery:
+        print("port", await nursery.start(lambda task_status: serve(
+            app, host="127.0.0.1", port=port, task_status=task_status)), flush=True)
+run_process(main, int(sys.argv[1]))
+"""
+
+
+@asynccontextmanager
+async def process(port: int) -> AsyncIterator[trio.Process]:
+    """The program above, killed at the end if it still runs."""
+    start: Callable[..., Awaitable[trio.Process]] = partial(
+        trio.lowlevel.open_process,
+        [sys.executable, "-c", PROCESS, str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    running = await start()
+    try:
+        with trio.fail_after(10):
+            yield running
+    finally:
+        if running.returncode is None:
+            running.kill()
+            with trio.CancelScope(shield=True):
+                await running.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_the_process(number: signal.Signals) -> None:
+    """The request in flight is answered, and the process ends with 0."""
+    async with process(0) as running:
+        assert running.stdout is not None
+        await until(running.stdout, b"\nport ")
+        port = int(await until(running.stdout, b"\n"))
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(GET.format("/", "").encode())
+        await until(running.stdout, b"entered\n")
+        running.send_signal(number)
+        assert (await everything(stream)).endswith(b"done")
+        assert await running.wait() == 0
+
+
+async def test_a_taken_port_ends_the_process() -> None:
+    """One line on standard error, and exit code 1."""
+    with listen("127.0.0.1", 0) as taken:
+        async with process(taken.getsockname()[1]) as running:
+            assert await running.wait() == 1
+            assert running.stderr is not None
+            text = b"".join([part async for part in running.stderr])
+            assert text.count(b"\n") == 1
+            assert text.startswith(b"cannot listen on 127.0.0.1:")

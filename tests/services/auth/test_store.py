@@ -1,0 +1,175 @@
+"""The auth service's store on a real MongoDB, where two come at once above all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from services.auth.store import MongoStore, NewUser
+from services.auth.tokens import RefreshSecret, new_refresh_token
+from services.database import Database
+
+NOW = time.time()
+
+
+@pytest.fixture
+def store(database: Database) -> MongoStore:
+    return MongoStore(database)
+
+
+def someone(email: str = "ada@example.com", role: str = "user", first_role: str = "user") -> NewUser:
+    return NewUser(email, "hash", "Ada", "L", role, first_role, NOW)
+
+
+async def together(*functions: Callable[[], Awaitable[Any]]) -> list[Any]:
+    """What the functions return, each run at the same time as the others."""
+    results: list[Any] = []
+
+    async def one(function: Callable[[], Awaitable[Any]]) -> None:
+        results.append(await function())
+
+    async with trio.open_nursery() as nursery:
+        for function in functions:
+            nursery.start_soon(one, function)
+    return results
+
+
+def token(text: str) -> RefreshSecret:
+    parsed = RefreshSecret.parse(text)
+    assert parsed is not None
+    return parsed
+
+
+async def test_one_signing_key(store: MongoStore) -> None:
+    """Instances that start at once on an empty database have the same key, and keep it."""
+    keys = await together(*[store.signing_key] * 10)
+    assert len(set(keys)) == 1
+    assert await store.signing_key() == keys[0]
+
+
+async def test_found_as_made(store: MongoStore) -> None:
+    """A login reads what the sign-up answered, and however the address is written."""
+    made = await store.add_user(someone("Ada@Example.com"))
+    found = await store.find_account("aDA@example.COM")
+    assert found is not None
+    assert (found.user, found.password_hash) == (made, "hash")
+    assert found.user["email"] == "Ada@Example.com"
+    assert len(found.user["id"]) == 24
+
+
+async def test_address_is_unique(store: MongoStore) -> None:
+    """Of ten sign-ups at once with one address in different letters, one makes an account."""
+    await store.add_user(someone("first@example.com"))
+    made = await together(
+        *[
+            lambda n=n: store.add_user(someone("ada@example.com"[:n].upper() + "ada@example.com"[n:]))
+            for n in range(10)
+        ]
+    )
+    assert sum(user is not None for user in made) == 1
+
+
+async def test_address_is_unique_on_an_empty_database(store: MongoStore) -> None:
+    """So it is for the very first accounts."""
+    made = await together(*[lambda: store.add_user(someone())] * 10)
+    assert sum(user is not None for user in made) == 1
+
+
+async def test_one_first_account(store: MongoStore) -> None:
+    """Of twelve who ask at once to be admin of an empty database, one is; all have accounts."""
+    made = await together(
+        *[lambda n=n: store.add_user(someone(f"a{n}@example.com", "user", "admin")) for n in range(12)]
+    )
+    assert sorted(user["role"] for user in made) == ["admin"] + ["user"] * 11
+
+
+async def test_the_first_account_is_only_once_first(store: MongoStore) -> None:
+    """A first account that didn't ask to be admin leaves the next one a user."""
+    await store.add_user(someone("a@example.com"))
+    second = await store.add_user(someone("b@example.com", "user", "admin"))
+    assert second is not None
+    assert second["role"] == "user"
+
+
+async def test_accounts_without_a_claim(store: MongoStore, database: Database) -> None:
+    """Accounts that were there before the claim (restored from elsewhere) make nobody else the first."""
+    await database.run(lambda db: db.users.insert_one({"email_key": "x@example.com"}))
+    made = await store.add_user(someone("a@example.com", "user", "admin"))
+    assert made is not None
+    assert made["role"] == "user"
+
+
+async def login(store: MongoStore) -> tuple[str, str]:
+    user = await store.add_user(someone())
+    assert user is not None
+    text = new_refresh_token()
+    await store.add_family(token(text), user["id"], NOW + 1000)
+    return text, user["id"]
+
+
+async def test_rotation(store: MongoStore) -> None:
+    """A refresh token is replaced by the next, which works in turn."""
+    first, user_id = await login(store)
+    for _ in range(3):
+        following = new_refresh_token(token(first).family)
+        user = await store.rotate(token(first), token(following), NOW, NOW + 1000)
+        assert user is not None
+        assert user["id"] == user_id
+        first = following
+
+
+async def test_a_used_token_revokes_its_family(store: MongoStore) -> None:
+    """After a second use not even the newest token works."""
+    first, _ = await login(store)
+    second, third = (new_refresh_token(token(first).family) for _ in range(2))
+    assert await store.rotate(token(first), token(second), NOW, NOW + 1000)
+    assert await store.rotate(token(first), token(third), NOW, NOW + 1000) is None
+    assert await store.rotate(token(second), token(third), NOW, NOW + 1000) is None
+
+
+async def test_used_once_by_many_at_once(store: MongoStore) -> None:
+    """Of ten that use one token at once, at most one is given another."""
+    first, _ = await login(store)
+    rotated = await together(
+        *[lambda: store.rotate(token(first), token(new_refresh_token(token(first).family)), NOW, NOW + 1000)]
+        * 10
+    )
+    assert sum(user is not None for user in rotated) == 1
+
+
+async def test_expired_family(store: MongoStore) -> None:
+    """At its end a refresh token is no good, whether MongoDB has deleted it yet or not."""
+    first, _ = await login(store)
+    following = token(new_refresh_token(token(first).family))
+    assert await store.rotate(token(first), following, NOW + 1000, NOW + 2000) is None
+
+
+async def test_only_the_owner_revokes(store: MongoStore) -> None:
+    """A login is ended by its own user alone."""
+    first, user_id = await login(store)
+    family = token(first).family
+    await store.revoke_family(family, "f" * 24)
+    second = new_refresh_token(family)
+    assert await store.rotate(token(first), token(second), NOW, NOW + 1000)
+    await store.revoke_family(family, user_id)
+    assert await store.rotate(token(second), token(first), NOW, NOW + 1000) is None
+
+
+async def test_indexes(store: MongoStore, database: Database) -> None:
+    """MongoDB itself keeps addresses unique and deletes what has expired."""
+    await store.add_user(someone())
+    users = await database.run(lambda db: db.users.index_information())
+    families = await database.run(lambda db: db.refresh_families.index_information())
+    assert users["email_key_1"]["unique"] is True
+    assert families["expires_at_1"]["expireAfterSeconds"] == 0
+
+
+async def test_secrets_are_stored_as_hashes(store: MongoStore, database: Database) -> None:
+    """Who reads the database has no refresh token."""
+    first, _ = await login(store)
+    (stored,) = await database.run(lambda db: db.refresh_families.find({}).to_list())
+    assert first.partition(".")[2] not in repr(stored)
