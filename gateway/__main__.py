@@ -1,0 +1,66 @@
+"""python -m gateway: the API gateway, in the foreground, until SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import trio
+from hypercorn.config import Config
+
+from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
+from actors.adapters.logs import log_transitions
+from gateway.app import create_app, open_breakers
+from gateway.settings import GatewaySettings
+from gateway.transport import FreeListTransport
+from runtime.breakers import BadConfiguration, load_breakers
+from runtime.keys import KeySet, jwks_over_http
+from runtime.logs import configure_logs
+from runtime.serving import run_process, serve, server_config
+from runtime.settings import load
+
+TIDY_SECONDS = 5.0
+
+
+async def main(settings: GatewaySettings, configs: Mapping[str, CircuitBreakerConfig]) -> None:
+    """Run the gateway until it is told to stop."""
+    transports = {name: FreeListTransport(url) for name, url in settings.base_urls().items()}
+    keys = KeySet(jwks_over_http(settings.auth_service_url), cache=settings.jwks_cache)
+    async with open_panel(durations=DURATION_BUCKETS) as panel, trio.open_nursery() as nursery:
+        await nursery.start(log_transitions, panel)
+        await nursery.start(keys.run)
+        nursery.start_soon(tidy, transports)
+        app = create_app(settings, panel, open_breakers(panel, configs), keys, transports)
+        await serve(app, host=settings.host, port=settings.gateway_port, config=_config())
+        nursery.cancel_scope.cancel()
+
+
+async def tidy(transports: Mapping[str, FreeListTransport]) -> None:
+    """Close connections that have idled too long, also where no request comes to notice."""
+    while True:
+        await trio.sleep(TIDY_SECONDS)
+        for transport in transports.values():
+            transport.expire()
+
+
+def _config() -> Config:
+    config = server_config()
+    # A service's Date is passed on; the proxy adds one where there is none.
+    config.include_date_header = False
+    return config
+
+
+def run() -> None:
+    """Start, or say on standard error what can't be used and exit with 2."""
+    settings = load(GatewaySettings)
+    configure_logs("api-gateway", settings.log_format)
+    try:
+        configs = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
+    except BadConfiguration as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the start has failed: this is for whoever started it
+        raise SystemExit(2) from None
+    run_process(main, settings, configs)
+
+
+if __name__ == "__main__":
+    run()

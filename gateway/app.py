@@ -1,0 +1,73 @@
+"""The gateway as one ASGI app, with everything it needs given to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import cast
+
+import httpx
+from quart_trio import QuartTrio
+
+from actors import CircuitBreaker, CircuitBreakerConfig, Panel
+from actors.adapters.httpx import is_failure
+from gateway.admission import Limits
+from gateway.documents import Documents
+from gateway.exchange import Upstream
+from gateway.pages import own_pages
+from gateway.proxy import App, Proxy
+from gateway.routes import SERVICES
+from gateway.settings import GatewaySettings
+from gateway.transport import StaleConnection
+from runtime.keys import KeySet
+
+# What goes wrong on our side, or by chance, says nothing of the upstream's health.
+_NOT_ITS_FAULT = (StaleConnection, httpx.PoolTimeout, httpx.LocalProtocolError)
+
+
+def open_breakers(panel: Panel, configs: Mapping[str, CircuitBreakerConfig]) -> dict[str, CircuitBreaker]:
+    """The gateway's breakers by name, with the failures of HTTP in the place of all exceptions."""
+    return {
+        service.breaker: panel.breaker(
+            dataclasses.replace(configs[service.breaker], failure=is_failure, ignore=_NOT_ITS_FAULT)
+        )
+        for service in SERVICES
+    }
+
+
+def create_app(
+    settings: GatewaySettings,
+    panel: Panel,
+    breakers: Mapping[str, CircuitBreaker],
+    keys: KeySet,
+    transports: Mapping[str, httpx.AsyncBaseTransport],
+) -> QuartTrio:
+    """The app. breakers: by their name; transports: by service (auth, school, student).
+
+    Started by a server, it fetches the services' documents, so that /docs is there even where nobody looked
+    at it while a service was up. `keys.run` is the caller's to start.
+    """
+    base_urls = settings.base_urls()
+    upstreams = {
+        service.name: Upstream(
+            service,
+            base_urls[service.name],
+            transports[service.name],
+            breakers[service.breaker],
+            settings.upstream_timeout,
+            settings.upstream_idle_timeout,
+        )
+        for service in SERVICES
+    }
+    documents = Documents(upstreams)
+    app = own_pages(panel, upstreams, documents)
+    app.config["BACKGROUND_TASK_SHUTDOWN_TIMEOUT"] = None
+
+    @app.before_serving
+    async def gather_documents() -> None:
+        app.nursery.start_soon(documents.gather)
+
+    limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour)
+    proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes)
+    app.asgi_app = proxy  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
+    return app

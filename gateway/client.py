@@ -1,0 +1,110 @@
+"""The client's side of one request: its body, read a little ahead, and whether it is still there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import trio
+
+from gateway.fields import Framing
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+READ_AHEAD = 8
+"""Pieces of a body that are held for the upstream; a piece is 64 KiB at most."""
+
+
+class Client:
+    """Watches one client. `scope` is around whatever is done for it.
+
+    The scope is cancelled when the client leaves, or when it sends more than `limit` bytes: `gone` and
+    `too_large` say which. One task, `watch`, is the only reader of `receive`.
+    """
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._size = 0
+        self.scope = trio.CancelScope()
+        self.gone = False
+        self.too_large = False
+        self.done = trio.Event()
+        """Set when nothing more will come: the whole request was read, or the client left."""
+        self._keep: trio.MemorySendChannel[bytes] | None = None
+        self._pieces: trio.MemoryReceiveChannel[bytes] | None = None
+
+    def expect(self, framing: Framing) -> None:
+        """Keep the body for `upload`; call it before the first wait. A body nobody expects is discarded."""
+        if not framing.empty:
+            self._keep, self._pieces = trio.open_memory_channel[bytes](READ_AHEAD)
+
+    async def watch(self) -> None:
+        """Read until the client leaves. A body that is expected, but not taken, holds the reading up."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                self.done.set()
+                self.scope.cancel()
+                return
+            await self._take(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.done.set()
+                if self._keep is not None:
+                    self._keep.close()
+
+    async def _take(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._limit and not self.too_large:
+            self.too_large = True
+            self.discard()
+            self.scope.cancel()
+        if piece and self._keep is not None:
+            with suppress(trio.BrokenResourceError):  # discarded
+                await self._keep.send(piece)
+
+    def discard(self) -> None:
+        """Nobody wants the rest of the body: read on, only to see the client leave."""
+        if self._pieces is not None:
+            self._pieces.close()
+
+    def upload(self, patience: trio.CancelScope, seconds: float) -> Upload:
+        """The body as the upstream gets it; `patience` expires `seconds` after the last piece was taken."""
+        return Upload(self._pieces, patience, seconds)
+
+
+class Upload(httpx.AsyncByteStream):
+    """The pieces of a request's body. While it waits for the client, the upstream's time stands still."""
+
+    def __init__(
+        self, pieces: trio.MemoryReceiveChannel[bytes] | None, patience: trio.CancelScope, seconds: float
+    ) -> None:
+        self._pieces = pieces
+        self._patience = patience
+        self._seconds = seconds
+
+    def __aiter__(self) -> Upload:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pieces is None:
+            raise StopAsyncIteration
+        try:
+            return await self._next(self._pieces)
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def _next(self, pieces: trio.MemoryReceiveChannel[bytes]) -> bytes:
+        try:
+            return pieces.receive_nowait()
+        except trio.WouldBlock:
+            self._patience.deadline = math.inf
+        try:
+            return await pieces.receive()
+        finally:
+            self._patience.deadline = trio.current_time() + self._seconds

@@ -1,0 +1,174 @@
+"""One request carried to its service and back, streamed both ways, under the service's breaker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import trio
+
+from actors import BulkheadFullError, CallTimeout, CircuitBreaker, CircuitOpenError
+from actors.guard import Guard
+from gateway.client import Client
+from gateway.fields import content_length, failure_origin, request_fields, response_fields
+from gateway.inbound import Inbound
+from gateway.replies import Answer, Refused, http_date, rejected, too_slow, unreachable
+from gateway.routes import Service
+from protocols.http import Code
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A service, and how it is reached. Seconds: until a response's head, and between pieces of its body."""
+
+    service: Service
+    base_url: str
+    transport: httpx.AsyncBaseTransport
+    breaker: CircuitBreaker
+    timeout: float
+    idle_timeout: float
+
+
+class BrokenOff(Exception):  # noqa: N818 - says what happened
+    """The upstream failed when the answer had begun: the client's connection must not end cleanly."""
+
+
+class Exchange:
+    """Carries one request. `nursery` outlives it: the pump of the request's body runs there."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        inbound: Inbound,
+        client: Client,
+        answer: Answer,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._upstream = upstream
+        self._inbound = inbound
+        self._client = client
+        self._answer = answer
+        self._nursery = nursery
+        self._deadline = trio.current_time() + upstream.timeout
+        self._settled = trio.CancelScope()
+
+    async def run(self) -> bytes:
+        """Answer the client, but for the last piece of the body, which is returned.
+
+        The breaker has counted the call by then: whoever sees the end of an answer sees its consequences too.
+        Raises Refused where nothing was sent yet, else BrokenOff. Cancelling closes the upstream connection,
+        and the breaker counts neither success nor failure.
+        """
+        try:
+            return await self._guarded()
+        except (CircuitOpenError, BulkheadFullError, CallTimeout, httpx.TransportError) as error:
+            if self._answer.status is not None:
+                raise BrokenOff(str(error)) from error
+            raise _refusal(error) from error
+
+    async def _guarded(self) -> bytes:
+        async with self._upstream.breaker.guard() as call:
+            response = await self._head()
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            try:
+                return await self._relay(call, response, response.stream)
+            finally:
+                await response.stream.aclose()
+
+    async def _head(self) -> httpx.Response:
+        """Send the request and wait for the response's head."""
+        seconds = self._upstream.timeout
+        patience = trio.CancelScope(deadline=self._deadline)
+        with patience:
+            return await self._upstream.transport.handle_async_request(self._request(patience))
+        raise httpx.ReadTimeout(f"no answer within {seconds:g} s")
+
+    def _request(self, patience: trio.CancelScope) -> httpx.Request:
+        inbound, upstream = self._inbound, self._upstream
+        target = inbound.target
+        fields = request_fields(
+            inbound.fields,
+            inbound.sender,
+            inbound.framing,
+            request_id=self._answer.request_id,
+            # Less than our own, so that the service can give its reason before we give up.
+            timeout_ms=int(upstream.timeout * 950),
+        )
+        return httpx.Request(
+            inbound.method,
+            upstream.base_url + target.decode("latin-1"),
+            headers=fields,
+            stream=self._client.upload(patience, upstream.timeout),
+            extensions={"target": target, "nursery": self._nursery},
+        )
+
+    async def _relay(self, call: Guard, response: httpx.Response, body: httpx.AsyncByteStream) -> bytes:
+        fields = response.headers.raw
+        if response.status_code >= 500:
+            _charge(call, response.status_code, failure_origin(_lower(fields)))
+        else:
+            self._nursery.start_soon(self._succeed_when_long, call)
+        try:
+            return await self._stream(response.status_code, _lower(fields), aiter(body))
+        except httpx.TransportError as error:
+            call.fail(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._settled.cancel()
+
+    async def _succeed_when_long(self, call: Guard) -> None:
+        """A response that still streams when its time is up has succeeded: it could stream for hours."""
+        with self._settled:
+            await trio.sleep_until(self._deadline)
+            if not self._settled.cancel_called:
+                call.succeed()
+
+    async def _stream(
+        self, status: int, fields: list[tuple[bytes, bytes]], pieces: AsyncIterator[bytes]
+    ) -> bytes:
+        """Pass on the head and the body, as they come. Returns the piece that completes a declared length."""
+        left = content_length(fields)
+        await self._answer.head(
+            status, response_fields(fields, request_id=self._answer.request_id, date=http_date())
+        )
+        last = b""
+        while (piece := await self._next(pieces)) is not None:
+            await self._answer.piece(last)
+            last = b""
+            if left is not None:
+                left -= len(piece)
+            if left == 0:
+                last = piece
+            else:
+                await self._answer.piece(piece)
+        return last
+
+    async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        with trio.move_on_after(self._upstream.idle_timeout):
+            return await anext(pieces, None)
+        raise httpx.ReadTimeout(f"silent for {self._upstream.idle_timeout:g} s in the middle of an answer")
+
+
+def _lower(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in fields]
+
+
+def _charge(call: Guard, status: int, origin: str | None) -> None:
+    """One fault, one breaker: a failure with an origin is counted there."""
+    if origin is None:
+        call.fail(f"status {status}")
+    else:
+        call.ignore()
+
+
+def _refusal(error: Exception) -> Refused:
+    if isinstance(error, CircuitOpenError | BulkheadFullError):
+        return rejected(error)
+    if isinstance(error, httpx.PoolTimeout):
+        return Refused(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
+    if isinstance(error, httpx.TimeoutException | CallTimeout):
+        return too_slow()
+    if isinstance(error, httpx.LocalProtocolError):
+        return Refused(Code.INVALID_REQUEST, "The request can't be passed on")
+    return unreachable()

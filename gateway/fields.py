@@ -1,0 +1,160 @@
+"""Which header fields cross the gateway, and what it says of itself in them. Pure.
+
+Names are lower case, as ASGI gives them; values are bytes, and stay the bytes they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from protocols.http import FAILURE_ORIGIN, REQUEST_ID, REQUEST_TIMEOUT_MS
+
+Fields = list[tuple[bytes, bytes]]
+
+_REQUEST_ID = REQUEST_ID.lower().encode()
+_FAILURE_ORIGIN = FAILURE_ORIGIN.lower().encode()
+_TIMEOUT_MS = REQUEST_TIMEOUT_MS.lower().encode()
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+# Nobody outside may speak for the gateway, and it has answered Expect itself.
+_SPOOFABLE = frozenset(
+    (
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+        _FAILURE_ORIGIN,
+        _REQUEST_ID,
+        _TIMEOUT_MS,
+    )
+)
+# A Connection field can't take away what frames the message.
+_NOT_HOP_BY_HOP = frozenset((b"content-length", b"host"))
+_NO_BODY = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+
+
+class FramingError(ValueError):
+    """Two readers of this message could disagree on where it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who speaks to the gateway, and how."""
+
+    address: str
+    scheme: str
+    host: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How long a request's body is; `length` is None where only its end will tell."""
+
+    length: int | None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is surely no body."""
+        return self.length == 0
+
+
+def find(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    """All values of one field, in order."""
+    return [value for key, value in fields if key == name]
+
+
+def request_framing(fields: Fields, method: str, version: str) -> Framing:
+    """How the request's body is delimited. Raises FramingError."""
+    lengths = find(fields, b"content-length")
+    coded = find(fields, b"transfer-encoding")
+    if coded and lengths:
+        raise FramingError("both Content-Length and Transfer-Encoding")
+    if len(lengths) > 1:
+        raise FramingError("several Content-Length")
+    if lengths:
+        if not lengths[0].isdigit():
+            raise FramingError("Content-Length is not a number")
+        return Framing(int(lengths[0]))
+    # HTTP/2 needs neither field: there only the stream's end tells.
+    unknown = bool(coded) or (version.startswith("2") and method not in _NO_BODY)
+    return Framing(None if unknown else 0)
+
+
+def request_fields(
+    fields: Fields, sender: Sender, framing: Framing, *, request_id: bytes, timeout_ms: int
+) -> Fields:
+    """What the service gets of a client's fields, and what the gateway adds."""
+    dropped = HOP_BY_HOP | _SPOOFABLE | _listed(fields)
+    kept = [(name, value) for name, value in fields if name not in dropped]
+    address = sender.address.encode("latin-1", "replace")
+    kept[:0] = [(b"host", sender.host)]
+    kept += [
+        (b"x-forwarded-for", address),
+        (b"x-forwarded-proto", sender.scheme.encode()),
+        (b"x-forwarded-host", sender.host),
+        (b"forwarded", _forwarded(address, sender)),
+        (b"via", sender.version.encode() + b" api-gateway"),
+        (_REQUEST_ID, request_id),
+        (_TIMEOUT_MS, b"%d" % timeout_ms),
+    ]
+    if framing.length is None:
+        kept.append((b"transfer-encoding", b"chunked"))
+    return kept
+
+
+def _forwarded(address: bytes, sender: Sender) -> bytes:
+    node = b'"[%s]"' % address if b":" in address else address
+    host = sender.host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return b'for=%s;host="%s";proto=%s' % (node, host, sender.scheme.encode())
+
+
+def response_fields(fields: Fields, *, request_id: bytes, date: bytes) -> Fields:
+    """What the client gets of a service's fields. `date` is used where the service gave none."""
+    dropped = HOP_BY_HOP | {_FAILURE_ORIGIN, _REQUEST_ID} | _listed(fields)
+    if find(fields, b"transfer-encoding"):
+        # The length is of no account beside a transfer coding, and would be believed further on.
+        dropped |= {b"content-length"}
+    kept = [(name, value) for name, value in fields if name not in dropped]
+    kept.append((_REQUEST_ID, request_id))
+    if not find(kept, b"date"):
+        kept.append((b"date", date))
+    return kept
+
+
+def failure_origin(fields: Fields) -> str | None:
+    """The breaker that a service's failure is charged to already."""
+    found = find(fields, _FAILURE_ORIGIN)
+    return found[0].decode("latin-1") if found else None
+
+
+def content_length(fields: Fields) -> int | None:
+    """The length that a response declares, where it can be relied on."""
+    lengths = find(fields, b"content-length")
+    if len(lengths) != 1 or find(fields, b"transfer-encoding") or not lengths[0].isdigit():
+        return None
+    return int(lengths[0])
+
+
+def _listed(fields: Fields) -> frozenset[bytes]:
+    """The names that Connection makes hop-by-hop."""
+    names = {name.strip().lower() for value in find(fields, b"connection") for name in value.split(b",")}
+    return frozenset(names) - _NOT_HOP_BY_HOP

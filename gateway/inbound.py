@@ -1,0 +1,84 @@
+"""A request as the client sent it, read from ASGI's bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.fields import Fields, Framing, FramingError, Sender, find, request_framing
+from gateway.replies import Refused
+from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
+from protocols.http import REQUEST_ID, Code
+from runtime.web import request_id
+
+Scope = dict[str, Any]
+
+_HOST = re.compile(rb"[\x21-\x7e]*")
+_REQUEST_ID = REQUEST_ID.lower().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whose a request is. authority: what the target says in place of the Host field, mostly None."""
+
+    authority: bytes | None
+    place: Own | Proxied
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """What is passed on of a request."""
+
+    method: str
+    target: bytes
+    fields: Fields
+    framing: Framing
+    sender: Sender
+
+
+def identify(scope: Scope) -> bytes:
+    """The request's id: the client's where it gave one that can be used, else a new one."""
+    given = find(scope["headers"], _REQUEST_ID)
+    return request_id(given[0].decode("latin-1") if len(given) == 1 else None).encode()
+
+
+def locate(scope: Scope) -> Found | Refused:
+    """Whose the request is, or why it is nobody's (400, 404)."""
+    query = scope["query_string"]
+    try:
+        authority, path = split(scope["raw_path"], query)
+        return Found(authority, resolve(path, query))
+    except TargetError as error:
+        return Refused(Code.INVALID_REQUEST, f"Bad request: {error}")
+    except NoRouteError:
+        return Refused(Code.NOT_FOUND, "Nothing is found at this path")
+
+
+def read(scope: Scope, target: bytes, authority: bytes | None) -> Inbound:
+    """The request as it is passed on. Raises Refused (400) where that would not be safe."""
+    fields = scope["headers"]
+    try:
+        framing = request_framing(fields, scope["method"], scope["http_version"])
+    except FramingError as error:
+        raise Refused(Code.INVALID_REQUEST, f"Bad request: {error}") from error
+    return Inbound(scope["method"], target, fields, framing, _sender(scope, authority))
+
+
+def client_address(scope: Scope) -> str:
+    """The address at the other end of the connection."""
+    return str(scope["client"][0]) if scope.get("client") else "unknown"
+
+
+def _sender(scope: Scope, authority: bytes | None) -> Sender:
+    hosts = find(scope["headers"], b"host")
+    if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
+        raise Refused(Code.INVALID_REQUEST, "Bad request: Host")
+    if authority is None:
+        authority = hosts[0] if hosts else _own_host(scope)
+    return Sender(client_address(scope), scope["scheme"], authority, scope["http_version"])
+
+
+def _own_host(scope: Scope) -> bytes:
+    host, port = scope.get("server") or ("localhost", None)
+    return f"{host}:{port}".encode() if port else str(host).encode()

@@ -1,0 +1,74 @@
+"""The gateway's own pages: health, metrics and documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from quart import Response, redirect
+from quart_trio import QuartTrio
+from swagger_ui_bundle import swagger_ui_path
+
+from actors import Panel
+from gateway.documents import Documents
+from gateway.exchange import Upstream
+from gateway.health import is_outage, whole_health
+from protocols.http import STATUS, Code, failure, success
+from runtime.web import ApiError, service_app
+
+_ASSETS = Path(__file__).parent / "assets"
+_SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+_BUNDLED = {
+    "swagger-ui.css": "text/css",
+    "index.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+# None of the pages takes a body worth speaking of.
+_MAX_BODY = 64 * 1024
+
+
+def own_pages(panel: Panel, upstreams: Mapping[str, Upstream], documents: Documents) -> QuartTrio:
+    """An app that serves what `routes.OWN_PATHS` names."""
+    app = service_app("api-gateway", panel, max_body=_MAX_BODY)
+
+    async def health() -> Any:
+        data = await whole_health(panel, upstreams)
+        if is_outage(data):
+            body = failure(Code.PARTIAL_OUTAGE, "Some services are unhealthy", data=data)
+            return body, STATUS[Code.PARTIAL_OUTAGE]
+        return success("All services are healthy", data)
+
+    # In place of a single process's health, which knows nothing of dependencies.
+    app.view_functions["health"] = health
+    _add_documentation(app, documents)
+    return app
+
+
+def _add_documentation(app: QuartTrio, documents: Documents) -> None:
+    bundle = {
+        name: ((Path(str(swagger_ui_path)) / name).read_bytes(), kind) for name, kind in _BUNDLED.items()
+    }
+    bundle["docs.js"] = ((_ASSETS / "docs.js").read_bytes(), "text/javascript")
+    page = (_ASSETS / "docs.html").read_text(encoding="utf-8")
+
+    @app.get("/")
+    async def start() -> Any:
+        return redirect("/docs")
+
+    @app.get("/docs")
+    async def docs() -> Response:
+        fields = {"Content-Security-Policy": _SECURITY_POLICY}
+        return Response(page, content_type="text/html; charset=utf-8", headers=fields)
+
+    @app.get("/docs/openapi.json")
+    async def openapi() -> Any:
+        return await documents.merged()
+
+    @app.get("/docs/assets/<name>")
+    async def asset(name: str) -> Response:
+        if name not in bundle:
+            raise ApiError(Code.NOT_FOUND, "Nothing is found at this path")
+        content, kind = bundle[name]
+        return Response(content, content_type=kind, headers={"Cache-Control": "max-age=3600"})

@@ -1,0 +1,136 @@
+"""The ASGI side: which requests are carried to a service, and how every one of them ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+import trio
+
+from gateway.admission import Limits, authenticate
+from gateway.client import Client, Message, Receive
+from gateway.exchange import BrokenOff, Exchange, Upstream
+from gateway.fields import find
+from gateway.inbound import Found, Inbound, Scope, client_address, identify, locate, read
+from gateway.replies import Answer, Refused, Send, http_date, too_large
+from gateway.target import Own, Proxied
+from protocols.http import Code
+from runtime.keys import KeySet
+
+log = structlog.get_logger("gateway")
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Proxy:
+    """Stands around the app that has the gateway's own pages, and carries all other requests itself.
+
+    It works on ASGI's bytes: a framework's request object decodes paths and fields, and takes a body in
+    faster than the upstream does.
+    """
+
+    def __init__(
+        self,
+        pages: App,
+        upstreams: Mapping[str, Upstream],
+        keys: KeySet,
+        limits: Limits,
+        max_body_bytes: int,
+    ) -> None:
+        self._pages = pages
+        self._upstreams = upstreams
+        self._keys = keys
+        self._limits = limits
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Returning before the answer's end breaks the client's connection off."""
+        if scope["type"] != "http":
+            await self._pages(scope, receive, send)
+            return
+        found = locate(scope)
+        if isinstance(found, Found) and isinstance(found.place, Own):
+            await self._pages(scope, receive, _dated(send))
+            return
+        started = time.monotonic()
+        request_id = identify(scope)
+        answer = Answer(send, request_id)
+        client = Client(receive, self._max_body_bytes)
+        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.watch)
+                await self._converse(scope, found, client, answer, nursery)
+                nursery.cancel_scope.cancel()
+            _report(scope, client, answer, time.monotonic() - started)
+
+    async def _converse(
+        self, scope: Scope, found: Found | Refused, client: Client, answer: Answer, nursery: trio.Nursery
+    ) -> None:
+        """Answer the client, unless it leaves."""
+        outcome: bytes | Refused | None = None
+        with client.scope:
+            outcome = await self._attempt(scope, found, client, answer, nursery)
+        if client.too_large and answer.status is None:
+            outcome = too_large(self._max_body_bytes)
+        # Outside the scope: the server reports the client gone from within the final send, and that must
+        # not cancel the send itself.
+        if isinstance(outcome, Refused):
+            await answer.refuse(outcome, client)
+        elif outcome is not None:
+            await answer.end(outcome, client)
+
+    async def _attempt(
+        self, scope: Scope, found: Found | Refused, client: Client, answer: Answer, nursery: trio.Nursery
+    ) -> bytes | Refused | None:
+        """The last piece of a carried answer, or what to answer instead; None: it was broken off."""
+        try:
+            if isinstance(found, Refused):
+                return found
+            assert isinstance(found.place, Proxied)
+            inbound = self._admit(scope, found.authority, found.place)
+            client.expect(inbound.framing)
+            upstream = self._upstreams[found.place.route.service.name]
+            return await Exchange(upstream, inbound, client, answer, nursery).run()
+        except Refused as refused:
+            return refused
+        except BrokenOff as error:
+            log.warning("the answer was broken off", path=scope["path"][:200], reason=str(error))
+        except Exception:
+            log.exception("a request failed", path=scope["path"][:200])
+            if answer.status is None:
+                return Refused(Code.INTERNAL_ERROR, "internal error")
+        return None
+
+    def _admit(self, scope: Scope, authority: bytes | None, place: Proxied) -> Inbound:
+        """The request, if it may pass. Raises Refused."""
+        self._limits.address(client_address(scope))
+        inbound = read(scope, place.target, authority)
+        if place.route.bearer:
+            self._limits.user(authenticate(self._keys, inbound.fields).user_id)
+        if (inbound.framing.length or 0) > self._max_body_bytes:
+            raise too_large(self._max_body_bytes)
+        return inbound
+
+
+def _dated(send: Send) -> Send:
+    """Hypercorn's own Date is switched off, for a service's Date is passed on."""
+
+    async def dated(message: Message) -> None:
+        if message["type"] == "http.response.start" and not find(message["headers"], b"date"):
+            message = {**message, "headers": [*message["headers"], (b"date", http_date())]}
+        await send(message)
+
+    return dated
+
+
+def _report(scope: Scope, client: Client, answer: Answer, seconds: float) -> None:
+    """The request's line in the log; the query isn't in it, nor is any field."""
+    log.info(
+        "request",
+        method=scope["method"],
+        path=scope["path"][:200],
+        status=answer.status,
+        client_left=client.gone and not answer.ended,
+        duration_ms=round(seconds * 1000, 1),
+    )

@@ -1,0 +1,44 @@
+"""The gateway's two tables: which path goes to which service, and which paths are its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One upstream. breaker: guards the calls to it; dependencies: the breakers that it owns itself."""
+
+    name: str
+    breaker: str
+    dependencies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Everything below `prefix` belongs to `service`.
+
+    itself: the prefix is a path of the service too. strip: the service sees the path without the prefix.
+    bearer: an access token is needed.
+    """
+
+    prefix: bytes
+    service: Service
+    itself: bool
+    strip: bool
+    bearer: bool
+
+
+AUTH = Service("auth", "auth-service-http", ("auth-database",))
+SCHOOL = Service("school", "school-service-http", ("school-database",))
+STUDENT = Service("student", "student-service-http", ("student-database", "student-service-grpc"))
+SERVICES = (AUTH, SCHOOL, STUDENT)
+
+ROUTES = (
+    Route(b"/auth", AUTH, itself=False, strip=True, bearer=False),
+    Route(b"/schools", SCHOOL, itself=True, strip=False, bearer=True),
+    Route(b"/students", STUDENT, itself=True, strip=False, bearer=True),
+)
+
+OWN_PATHS = frozenset((b"/", b"/health", b"/livez", b"/readyz", b"/metrics", b"/docs", b"/docs/openapi.json"))
+OWN_FOLDERS = (b"/docs/assets/",)

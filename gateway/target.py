@@ -1,0 +1,70 @@
+"""Which route a request's target belongs to, and the bytes that the service gets. Pure.
+
+Nothing is decoded, normalised or added: a target either reaches its service byte for byte, or it is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from gateway.routes import OWN_FOLDERS, OWN_PATHS, ROUTES, Route
+
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/]*)(.*)", re.DOTALL)
+_SEPARATORS = re.compile(rb"[/\\]")
+
+
+class TargetError(ValueError):
+    """The target isn't one that HTTP allows."""
+
+
+class NoRouteError(LookupError):
+    """Nothing is found at this path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """One of the gateway's own pages."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Proxied:
+    """target: what follows the method on the upstream's request line."""
+
+    route: Route
+    target: bytes
+
+
+def split(raw_path: bytes, query: bytes) -> tuple[bytes | None, bytes]:
+    """The authority of a target in absolute form (else None), and its path. Raises TargetError."""
+    if b"#" in raw_path or b"#" in query:
+        raise TargetError("the target has a fragment")
+    if raw_path.startswith(b"/"):
+        return None, raw_path
+    absolute = _ABSOLUTE.fullmatch(raw_path)
+    if absolute is None or not absolute[1] or b"@" in absolute[1]:
+        raise TargetError("the target is neither a path nor a URL")
+    return absolute[1], absolute[2] or b"/"
+
+
+def resolve(path: bytes, query: bytes) -> Own | Proxied:
+    """Whose `path` is. Raises NoRouteError, also for every path that a decoder could make climb."""
+    if _climbs(path):
+        raise NoRouteError(path)
+    if path in OWN_PATHS or path.startswith(OWN_FOLDERS):
+        return Own(path)
+    for route in ROUTES:
+        if path.startswith(route.prefix + b"/") or (route.itself and path == route.prefix):
+            below = path[len(route.prefix) :] if route.strip else path
+            return Proxied(route, below + b"?" + query if query else below)
+    raise NoRouteError(path)
+
+
+def _climbs(path: bytes) -> bool:
+    """Whether any segment is a dot or two, however written; an encoded slash ends a segment too."""
+    if b"." not in path and b"%" not in path:
+        return False
+    return any(part in (b".", b"..") for part in _SEPARATORS.split(unquote_to_bytes(path)))

@@ -1,0 +1,202 @@
+"""Which fields cross the gateway."""
+
+import pytest
+from gateway.fields import (
+    Framing,
+    FramingError,
+    Sender,
+    content_length,
+    failure_origin,
+    request_fields,
+    request_framing,
+    response_fields,
+)
+
+SENDER = Sender("192.0.2.7", "http", b"school.example:8080", "1.1")
+NO_BODY = Framing(0)
+ADDED = [
+    (b"x-forwarded-for", b"192.0.2.7"),
+    (b"x-forwarded-proto", b"http"),
+    (b"x-forwarded-host", b"school.example:8080"),
+    (b"forwarded", b'for=192.0.2.7;host="school.example:8080";proto=http'),
+    (b"via", b"1.1 api-gateway"),
+    (b"x-request-id", b"id-1"),
+    (b"x-request-timeout-ms", b"28500"),
+]
+
+
+def outward(fields, sender=SENDER, framing=NO_BODY):
+    return request_fields(fields, sender, framing, request_id=b"id-1", timeout_ms=28_500)
+
+
+def inward(fields):
+    return response_fields(fields, request_id=b"id-1", date=b"now")
+
+
+def test_request_is_kept():
+    """End-to-end fields keep their order, duplicates and bytes; nothing but the gateway's own is added."""
+    kept = [
+        (b"accept", b"a"),
+        (b"cookie", b"x=\xe9\xff"),
+        (b"accept", b"b"),
+        (b"via", b"1.0 before"),
+        (b"authorization", b"Bearer t"),
+        (b"content-length", b"3"),
+    ]
+    sent = outward([(b"host", b"school.example:8080"), *kept], framing=Framing(3))
+    assert sent == [(b"host", b"school.example:8080"), *kept, *ADDED]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"connection",
+        b"keep-alive",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+        b"expect",
+        b"x-failure-origin",
+        b"x-forwarded-port",
+        b"x-real-ip",
+    ],
+)
+def test_request_is_dropped(name):
+    """Hop-by-hop fields end here, and nobody outside speaks for the gateway."""
+    assert outward([(name, b"x")]) == [(b"host", b"school.example:8080"), *ADDED]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"forwarded",
+        b"x-request-id",
+        b"x-request-timeout-ms",
+        b"host",
+    ],
+)
+def test_spoofed(name):
+    """What the gateway says itself is there once, whatever the client said, and whatever Connection lists."""
+    sent = outward([(name, b"spoofed"), (b"connection", name)])
+    assert sent == [(b"host", b"school.example:8080"), *ADDED]
+
+
+def test_connection_lists():
+    """What Connection lists goes with it, in any case and number, but never the framing."""
+    sent = outward(
+        [
+            (b"connection", b"X-One, close"),
+            (b"x-one", b"1"),
+            (b"connection", b"x-two,content-length,host"),
+            (b"x-two", b"2"),
+            (b"content-length", b"5"),
+        ],
+        framing=Framing(5),
+    )
+    assert sent == [(b"host", b"school.example:8080"), (b"content-length", b"5"), *ADDED]
+
+
+def test_chunked_request():
+    """A body of unknown length is chunked again."""
+    sent = outward([(b"transfer-encoding", b"chunked")], framing=Framing(None))
+    assert sent == [(b"host", b"school.example:8080"), *ADDED, (b"transfer-encoding", b"chunked")]
+
+
+def test_forwarded_of_ipv6():
+    """An IPv6 address is quoted, as RFC 7239 has it; a quote in a host can't end its string."""
+    sent = dict(outward([], Sender("2001:db8::1", "https", b'a"b', "2")))
+    assert sent[b"forwarded"] == b'for="[2001:db8::1]";host="a\\"b";proto=https'
+    assert sent[b"via"] == b"2 api-gateway"
+
+
+def test_response_is_kept():
+    """Nothing is added to a response but the request's id, and a Date where there was none."""
+    kept = [
+        (b"set-cookie", b"a=\xff"),
+        (b"set-cookie", b"b"),
+        (b"server", b"s"),
+        (b"content-length", b"2"),
+        (b"date", b"then"),
+    ]
+    assert inward(kept) == [*kept, (b"x-request-id", b"id-1")]
+    assert inward([]) == [(b"x-request-id", b"id-1"), (b"date", b"now")]
+
+
+def test_response_is_dropped():
+    """Hop-by-hop fields, the origin of a failure, and a length beside a transfer coding end here."""
+    sent = inward(
+        [
+            (b"connection", b"x-hop"),
+            (b"x-hop", b"1"),
+            (b"keep-alive", b"timeout=5"),
+            (b"proxy-authenticate", b"Basic"),
+            (b"upgrade", b"h2c"),
+            (b"transfer-encoding", b"chunked"),
+            (b"content-length", b"9"),
+            (b"x-failure-origin", b"auth-database"),
+            (b"x-request-id", b"other"),
+            (b"date", b"then"),
+        ]
+    )
+    assert sent == [(b"date", b"then"), (b"x-request-id", b"id-1")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "method", "version", "length"),
+    [
+        ([], "GET", "1.1", 0),
+        ([], "POST", "1.1", 0),
+        ([(b"content-length", b"0")], "POST", "1.1", 0),
+        ([(b"content-length", b"12")], "GET", "1.1", 12),
+        ([(b"transfer-encoding", b"chunked")], "POST", "1.1", None),
+        ([], "GET", "2", 0),
+        ([], "POST", "2", None),
+        ([(b"content-length", b"4")], "POST", "2", 4),
+    ],
+)
+def test_framing(fields, method, version, length):
+    """A body's length, None where only its end tells."""
+    assert request_framing(fields, method, version) == Framing(length)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(b"content-length", b"4"), (b"transfer-encoding", b"chunked")],
+        [(b"content-length", b"4"), (b"content-length", b"4")],
+        [(b"content-length", b"-4")],
+        [(b"content-length", b"4, 4")],
+        [(b"content-length", b"")],
+    ],
+)
+def test_bad_framing(fields):
+    """A body on whose end two readers could disagree is refused."""
+    with pytest.raises(FramingError):
+        request_framing(fields, "POST", "1.1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "length"),
+    [
+        ([(b"content-length", b"7")], 7),
+        ([], None),
+        ([(b"content-length", b"7"), (b"transfer-encoding", b"chunked")], None),
+        ([(b"content-length", b"7"), (b"content-length", b"7")], None),
+    ],
+)
+def test_content_length(fields, length):
+    """A response's length, where it can be relied on."""
+    assert content_length(fields) == length
+
+
+def test_failure_origin():
+    """The breaker that counted a failure already."""
+    assert failure_origin([(b"x-failure-origin", b"auth-database")]) == "auth-database"
+    assert failure_origin([(b"x", b"y")]) is None

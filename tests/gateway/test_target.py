@@ -1,0 +1,113 @@
+"""Paths reach their service byte for byte, or nothing at all."""
+
+import pytest
+from gateway.routes import AUTH, SCHOOL, STUDENT
+from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
+
+PROXIED = [
+    (b"/auth/login", b"", AUTH, b"/login"),
+    (b"/auth/", b"", AUTH, b"/"),
+    (b"/auth//login", b"", AUTH, b"//login"),
+    (b"/auth/auth/login", b"", AUTH, b"/auth/login"),
+    (b"/auth/.well-known/jwks.json", b"", AUTH, b"/.well-known/jwks.json"),
+    (b"/schools", b"", SCHOOL, b"/schools"),
+    (b"/schools", b"limit=10&after=3", SCHOOL, b"/schools?limit=10&after=3"),
+    (b"/schools/", b"", SCHOOL, b"/schools/"),
+    (b"/schools/7", b"a=&b", SCHOOL, b"/schools/7?a=&b"),
+    (b"/schools/a%2Fb%20c+d", b"x=%2F+%00", SCHOOL, b"/schools/a%2Fb%20c+d?x=%2F+%00"),
+    (b"/schools/%0d%0aX:%201", b"", SCHOOL, b"/schools/%0d%0aX:%201"),
+    (b"/schools/%252e%252e/x", b"", SCHOOL, b"/schools/%252e%252e/x"),
+    (b"/schools/..x/x../...", b"", SCHOOL, b"/schools/..x/x../..."),
+    (b"/schools/a;b=c%zz", b"q=../..", SCHOOL, b"/schools/a;b=c%zz?q=../.."),
+    (b"/students/school/4", b"", STUDENT, b"/students/school/4"),
+]
+
+
+@pytest.mark.parametrize(("path", "query", "service", "target"), PROXIED)
+def test_proxied(path, query, service, target):
+    """The service gets the path, without the prefix where it is cut off, and the query as they were."""
+    place = resolve(path, query)
+    assert isinstance(place, Proxied)
+    assert (place.route.service, place.target) == (service, target)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/auth",
+        b"/authx/login",
+        b"/AUTH/login",
+        b"/school",
+        b"/schoolsx",
+        b"//schools",
+        b"/x/schools",
+        b"/schools%2F7",
+        b"/%73chools",
+        b"/auth%2flogin",
+        b"/openapi.json",
+        b"/health/",
+        b"/docs/",
+        b"/admin/breakers",
+        b"/dashboard",
+        b"*",
+        b"",
+        # whatever a decoder could make climb out of its route
+        b"/auth/../schools",
+        b"/auth/..",
+        b"/auth/.",
+        b"/auth/./login",
+        b"/auth/%2e%2e/schools",
+        b"/auth/%2E./schools",
+        b"/auth/.%2e%2fschools",
+        b"/auth/x%2f..%2f..%2fschools",
+        b"/auth/..%5cschools",
+        b"/auth/..\\schools",
+        b"/docs/assets/../../schools",
+        b"/docs/assets/%2e%2e/health",
+    ],
+)
+def test_no_route(path):
+    """Nothing is found there."""
+    with pytest.raises(NoRouteError):
+        resolve(path, b"")
+
+
+@pytest.mark.parametrize(
+    "path", [b"/", b"/health", b"/livez", b"/readyz", b"/metrics", b"/docs", b"/docs/assets/x.js"]
+)
+def test_own(path):
+    """The gateway's own pages."""
+    assert resolve(path, b"a=b") == Own(path)
+
+
+@pytest.mark.parametrize(
+    ("raw", "authority", "path"),
+    [
+        (b"/schools", None, b"/schools"),
+        (b"//evil/schools", None, b"//evil/schools"),
+        (b"http://gateway:8080/schools/1", b"gateway:8080", b"/schools/1"),
+        (b"HTTPS://gateway", b"gateway", b"/"),
+    ],
+)
+def test_split(raw, authority, path):
+    """A target in absolute form is the same as its path, and says the host."""
+    assert split(raw, b"") == (authority, path)
+
+
+@pytest.mark.parametrize(
+    ("raw", "query"),
+    [
+        (b"*", b""),
+        (b"schools", b""),
+        (b"", b""),
+        (b"http:///x", b""),
+        (b"http://u@h/x", b""),
+        (b"ftp://h/x", b""),
+        (b"/a#b", b""),
+        (b"/a", b"b#c"),
+    ],
+)
+def test_bad_target(raw, query):
+    """What HTTP doesn't allow is refused, not guessed at."""
+    with pytest.raises(TargetError):
+        split(raw, query)
