@@ -41,14 +41,15 @@ silent=true
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
 
-# stopwaitsecs is above the ten seconds a service may take to finish what is in flight.
+# startsecs is above the time a process takes to find that its settings are bad, and stopwaitsecs above
+# the ten seconds a service may take to finish what is in flight.
 _PROGRAM = """\
 [program:{name}]
 command={command}
 directory={root}
 autostart=false
 autorestart=true
-startsecs=1
+startsecs=3
 startretries=5
 stopsignal=TERM
 stopwaitsecs=12

@@ -13,14 +13,11 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from deploy import mongodb, processes
-from deploy.control import Supervisor, alone, sweep
+from deploy.control import Process, Supervisor, alone, sweep
 from deploy.layout import HOST, PORTS, PROCESSES, Layout, StackError
 
 PATIENCE = 60.0
 """Seconds a process may take until it is ready."""
-
-QUICK = 3.0
-"""Seconds after which a process that keeps ending has had its second try."""
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
@@ -98,15 +95,16 @@ def status(layout: Layout) -> bool:
     table = Table("process", "state", "pid", "for", "ports", box=None, pad_edge=False)
     found = supervisor.processes()
     for name, process in found.items():
-        running = process.state == "RUNNING"
+        running = is_running(layout, process)
         ports = ", ".join(map(str, layout.ports_of(name)))
         colour = "green" if running else "red"
         lasted = _age(time.time() - process.since) if running else process.note
-        table.add_row(name, f"[{colour}]{process.state}[/]", str(process.pid or "–"), lasted, ports)
+        state = "RUNNING" if running else process.state
+        table.add_row(name, f"[{colour}]{state}[/]", str(process.pid or "–"), lasted, ports)
     if not layout.own_mongod:
         table.add_row("mongodb", "elsewhere", "–", "", "MONGODB_URI")
     console.print(table)
-    return all(process.state == "RUNNING" for process in found.values())
+    return all(is_running(layout, process) for process in found.values())
 
 
 def clean_db(layout: Layout, *, yes: bool) -> None:
@@ -118,7 +116,7 @@ def clean_db(layout: Layout, *, yes: bool) -> None:
     with alone(layout):
         supervisor = Supervisor(layout)
         found = supervisor.processes() if supervisor.is_alive() else {}
-        running = [name for name, process in found.items() if process.state == "RUNNING"]
+        running = [name for name, process in found.items() if not process.is_stopped]
         if layout.own_mongod and "mongodb" not in running:
             shutil.rmtree(layout.data, ignore_errors=True)
             layout.data.mkdir(parents=True)
@@ -171,6 +169,11 @@ def ready(layout: Layout, name: str) -> bool:
     return answer.status_code == 200 and all(map(processes.answers, others))
 
 
+def is_running(layout: Layout, process: Process) -> bool:
+    """Whether it runs; supervisor itself waits a while before it says so of a new one."""
+    return process.state == "RUNNING" or (process.state == "STARTING" and ready(layout, process.name))
+
+
 def require_process(layout: Layout, name: str) -> None:
     """Raise StackError for a name that isn't one of this stack's processes."""
     if name not in PROCESSES:
@@ -204,17 +207,18 @@ def _start(layout: Layout, supervisor: Supervisor, names: Sequence[str]) -> None
 
 def _wait(layout: Layout, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]) -> None:
     waiting = list(tasks)
-    began = time.monotonic()
+    tries: dict[str, set[int]] = {name: set() for name in tasks}
+    deadline = time.monotonic() + PATIENCE
     while waiting:
         for name in [name for name in waiting if ready(layout, name)]:
             waiting.remove(name)
             progress.update(tasks[name], completed=1)
+        found = supervisor.processes()
         for name in waiting:
-            process = supervisor.processes()[name]
-            lasted = time.monotonic() - began
-            if process.is_stopped or (process.state == "BACKOFF" and lasted > QUICK) or lasted > PATIENCE:
-                problem = "isn't ready yet" if process.state == "RUNNING" else "doesn't start"
-                raise StackError(f"{name} {problem}. The end of its log:\n{tail(layout, name)}")
+            tries[name].add(found[name].pid)
+            # Zero is no pid: it is between two tries. Two tries that ended tell enough.
+            if found[name].is_stopped or len(tries[name] - {0}) > 2 or time.monotonic() > deadline:
+                raise StackError(f"{name} doesn't start. The end of its log:\n{tail(layout, name)}")
         time.sleep(0.1)
 
 

@@ -33,9 +33,15 @@ class PrivateStack:
     def __init__(self, reset_timeout: float = 4.0, **settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="school-stack-"))
         self._settings = {**self._base(reset_timeout), **settings}
-        self.layout: Layout = layout(self._environment)
         self.keep = False
-        self.client = httpx.Client(base_url=self.layout.gateway, timeout=15.0, trust_env=False)
+        self.client = httpx.Client(timeout=15.0, trust_env=False)
+        self.move()
+
+    def move(self) -> None:
+        """Take other ports, from the next `up` on."""
+        self._settings.update(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+        self.layout: Layout = layout(self._environment)
+        self.client.base_url = httpx.URL(self.layout.gateway)
 
     def _base(self, reset_timeout: float) -> dict[str, str]:
         policies = self.folder / "breakers.toml"
@@ -45,9 +51,8 @@ class PrivateStack:
             if line.startswith("[breakers.")
         ]
         policies.write_text("".join(f"{name}\nreset_timeout = {reset_timeout}\n" for name in names))
-        ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
         limits = {"RATE_LIMIT_PER_MINUTE": "100000", "RATE_LIMIT_PER_HOUR": "100000"}
-        return {**ports, **limits, "CIRCUIT_BREAKERS": str(policies), "STACK_DIR": str(self.folder / "stack")}
+        return {**limits, "CIRCUIT_BREAKERS": str(policies), "STACK_DIR": str(self.folder / "stack")}
 
     @property
     def _environment(self) -> dict[str, str]:

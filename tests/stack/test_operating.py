@@ -1,0 +1,138 @@
+"""The recipes themselves: up, stop, down, status, logs, and what they say when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from deploy import processes
+from deploy.layout import PROCESSES
+from deploy.private import PrivateStack, wait_for
+from tests.stack.running import Running
+
+
+def pids(stack: PrivateStack) -> dict[str, int]:
+    """Who listens now."""
+    return {name: stack.pid(name) for name in PROCESSES}
+
+
+def test_up_twice_is_harmless(running: Running) -> None:
+    """Nothing is started anew."""
+    before = pids(running.stack)
+    assert "The stack is up." in running.stack.run("up").stdout
+    assert pids(running.stack) == before
+
+
+def test_a_stopped_process_refuses_connections_and_stays_stopped(running: Running) -> None:
+    """Also when it is stopped twice; the others keep running; start brings it back."""
+    stack = running.stack
+    ports = stack.layout.ports_of("school-service")
+    for _ in range(2):
+        stack.run("stop", "school-service")
+        for port in ports:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=1)
+    status = stack.run("status", check=False)
+    assert (status.returncode, status.stdout.count("RUNNING"), "STOPPED" in status.stdout) == (1, 4, True)
+    stack.run("start", "school-service")
+    stack.run("start", "school-service")
+    assert all(map(processes.answers, ports))
+    assert stack.run("status").stdout.count("RUNNING") == 5
+
+
+def test_an_unknown_name_is_answered_with_the_list(running: Running) -> None:
+    """For every recipe that takes a name."""
+    for recipe in ("stop", "start", "restart", "logs"):
+        said = running.stack.run(recipe, "auth", check=False)
+        assert (said.returncode, said.stderr) == (
+            1,
+            f"there is no process 'auth'; one of: {', '.join(PROCESSES)}\n",
+        )
+
+
+def test_logs_show_the_whole_file_or_its_end(running: Running) -> None:
+    """One process raw; all of them merged, each line with its process."""
+    stack = running.stack
+    whole = stack.run("logs", "mongodb").stdout
+    assert whole.startswith("{")
+    assert len(whole.splitlines()) > 50
+    assert len(stack.run("logs", "mongodb", "-n", "3").stdout.splitlines()) == 3
+    merged = stack.run("logs", "-n", "2").stdout.splitlines()
+    assert {line.split("│")[0].strip() for line in merged} == set(PROCESSES)
+
+
+def test_health_is_json_when_piped_and_tells_by_its_status(running: Running) -> None:
+    """Healthy: 0; an open breaker: 1."""
+    assert running.stack.run("health").stdout.startswith('{\n  "message": "All services are healthy"')
+    running.stack.run("stop", "auth-service")
+    for _ in range(5):
+        running.stack.login()
+    said = running.stack.run("health", check=False)
+    assert (said.returncode, '"error": "PARTIAL_OUTAGE"' in said.stdout) == (1, True)
+
+
+def test_a_taken_port_is_named_with_its_holder() -> None:
+    """Before anything is started; nothing is left behind."""
+    code = (
+        "import socket, sys; s = socket.create_server(('', int(sys.argv[1]))); print(1, flush=True); input()"
+    )
+    stack = PrivateStack()
+    port = stack.layout.ports["SCHOOL_GRPC_PORT"]
+    command = [sys.executable, "-c", code, str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        with pytest.raises(RuntimeError) as caught:
+            stack.__enter__()
+        holder.kill()
+    said = str(caught.value)
+    assert (
+        f"port {port} (SCHOOL_GRPC_PORT, for school-service) is taken by pid {holder.pid}: {sys.executable}"
+        in said
+    )
+    assert processes.left_over(stack.layout.folder) == []
+
+
+@pytest.mark.resilience
+def test_down_leaves_no_process_whatever_happened() -> None:
+    """Frozen, or orphaned by a supervisor that was killed; and it may be said twice."""
+    with PrivateStack() as stack:
+        folder = stack.layout.folder
+        os.kill(stack.pid("auth-service"), signal.SIGSTOP)
+        stack.run("down")
+        assert processes.left_over(folder) == []
+        stack.run("up")
+        supervisor = int((folder / "supervisord.pid").read_text())
+        os.kill(supervisor, signal.SIGKILL)
+        assert wait_for(lambda: supervisor not in processes.left_over(folder), 5)
+        assert len(processes.left_over(folder)) >= len(PROCESSES), "the others live on without it"
+        stack.run("up")
+        assert stack.run("status").stdout.count("RUNNING") == 5
+        os.kill(int((folder / "supervisord.pid").read_text()), signal.SIGKILL)
+        assert stack.run("down").stdout.endswith("The stack is down.\n")
+        assert processes.left_over(folder) == []
+        assert all(map(processes.is_free, stack.layout.ports.values()))
+        assert stack.run("down").stdout == "The stack was not up.\n"
+
+
+@pytest.mark.resilience
+def test_data_outlive_down_and_a_move_to_other_ports_but_not_clean_db() -> None:
+    """The replica set follows mongod to its new port; clean-db empties it, running or not."""
+    with PrivateStack() as stack:
+        stack.sign_up()
+        stack.run("down")
+        stack.move()
+        stack.run("up")
+        assert stack.login().status_code == 200
+        stack.run("clean-db", "--yes")
+        assert stack.login().status_code == 401
+        stack.sign_up()
+        stack.run("down")
+        stack.run("clean-db", "--yes")
+        stack.run("up")
+        assert stack.login().status_code == 401

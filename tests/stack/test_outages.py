@@ -1,0 +1,78 @@
+"""Each outage on the real stack: who is charged, who keeps working, and the recovery."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter
+
+import pytest
+
+from deploy.demo import Act, Story, acts
+from deploy.private import wait_for
+from tests.stack.running import Running
+
+ACTS = {"auth-service": 0, "mongodb": 1, "school-service": 2}
+
+
+@pytest.mark.parametrize("process", ACTS)
+def test_an_outage_goes_as_the_demo_tells_it(running: Running, process: str, monkeypatch) -> None:
+    """Stopped, counted, rejected with Retry-After, half-open without traffic, recovered; three log lines."""
+    monkeypatch.setattr("deploy.demo.RESET_TIMEOUT", 2.0)
+    before = {one["id"] for one in running.call("GET", "/students").json()["data"]}
+    act: Act = acts(running.stack, running.bearer, pupil(running, f"act-{process}"))[ACTS[process]]
+    assert act.process == process
+    Story(running.stack).play(act)
+    after = {one["id"] for one in running.call("GET", "/students").json()["data"]}
+    assert len(after - before) == (process == "school-service"), "only what was answered 201 is there"
+
+
+def test_of_twenty_at_half_open_one_reaches_the_service(running: Running) -> None:
+    """The probe hangs in a frozen service; the other nineteen are rejected at once."""
+    stack = running.stack
+    stack.run("stop", "auth-service")
+    assert [stack.login().status_code for _ in range(6)] == [502] * 5 + [503]
+    stack.run("start", "auth-service")
+    assert wait_for(lambda: stack.states().get("auth-service-http") == "HALF_OPEN", 5)
+    before = logins_seen(running)
+    answers: Counter[int] = Counter()
+    pid = stack.pid("auth-service")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        callers = [
+            threading.Thread(target=lambda: answers.update([stack.login().status_code])) for _ in range(20)
+        ]
+        for caller in callers:
+            caller.start()
+        rejected = wait_for(lambda: answers.total() == 19, 5)
+        assert (rejected, answers) == (True, Counter({503: 19}))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        for caller in callers:
+            caller.join(20)
+    assert answers == Counter({503: 19, 200: 1})
+    assert wait_for(lambda: logins_seen(running) == before + 1, 3)
+    assert stack.states()["auth-service-http"] == "CLOSED"
+
+
+def test_students_stay_readable_without_the_school_service(running: Running) -> None:
+    """school_name is stored with the student; a school's list comes without asking whether it exists."""
+    made = running.call("POST", "/students", **pupil(running, "reader"))
+    assert made.status_code == 201, made.text
+    one = made.json()["data"]
+    running.stack.run("stop", "school-service")
+    assert running.call("GET", f"/students/{one['id']}").json()["data"] == one
+    listed = running.call("GET", f"/students/school/{running.school}")
+    assert (listed.status_code, one in listed.json()["data"]) == (200, True)
+    assert running.call("GET", "/schools").status_code == 502
+
+
+def pupil(running: Running, roll_number: str) -> dict[str, object]:
+    """A student that can be created once."""
+    return {"roll_number": roll_number, "first_name": "Bo", "last_name": "Day", "school_id": running.school}
+
+
+def logins_seen(running: Running) -> int:
+    """How many logins the auth service has answered, by its log."""
+    return sum('"/login"' in line for line in running.stack.log("auth-service").splitlines())
