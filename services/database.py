@@ -21,7 +21,7 @@ T = TypeVar("T")
 Document = dict[str, Any]
 MongoDatabase = AsyncDatabase[Document]
 
-OPERATION_SECONDS = 3.0
+OPERATION_SECONDS = 5.0
 # While no server is known, an operation only waits for one: a caller shouldn't wait longer to hear of it.
 # pymongo looks twice a second, so this ends after one second.
 SELECTION_SECONDS = 0.9

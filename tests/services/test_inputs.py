@@ -29,7 +29,24 @@ def test_an_id_is_a_plain_number_from_1_up(text: str, number: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0", "-1", "+1", "1e9", "1.0", "01", "٣", "1_0", " 1", "1\n", "abc", "..", "0x10", str(2**63), str(2**70)],
+    [
+        "",
+        "0",
+        "-1",
+        "+1",
+        "1e9",
+        "1.0",
+        "01",
+        "٣",
+        "1_0",
+        " 1",
+        "1\n",
+        "abc",
+        "..",
+        "0x10",
+        str(2**63),
+        str(2**70),
+    ],
 )
 def test_anything_else_is_no_id(text: str) -> None:
     with pytest.raises(ApiError) as raised:

@@ -1,0 +1,54 @@
+"""How a service process starts (settings, logs, policies, then trio), and what runs beside its servers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import trio
+
+from actors import CircuitBreakerConfig, Panel
+from actors.adapters.logs import log_transitions
+from runtime.breakers import BadConfiguration, load_breakers
+from runtime.keys import KeySet, jwks_over_http
+from runtime.logs import configure_logs
+from runtime.serving import run_process, stop_signal
+from runtime.settings import ProcessSettings, load
+
+Policies = Mapping[str, CircuitBreakerConfig]
+Settings = TypeVar("Settings", bound=ProcessSettings)
+Serve = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+
+
+def start(name: str, kind: type[Settings], run: Callable[[Settings, Policies], Awaitable[None]]) -> None:
+    """Run the process `name` until it is stopped; a bad setting ends it with 2 and says which."""
+    settings = load(kind)
+    configure_logs(name, settings.log_format)
+    try:
+        policies = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
+    except BadConfiguration as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    run_process(run, settings, policies)
+
+
+async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, panel: Panel) -> KeySet:
+    """Start the log of transitions and the refresh of the keys in `nursery`, and return those keys."""
+    keys = KeySet(jwks_over_http(settings.auth_service_url), cache=settings.jwks_cache)
+    await nursery.start(log_transitions, panel)
+    await nursery.start(keys.run)
+    return keys
+
+
+async def serve_all(*servers: Serve) -> None:
+    """Run servers side by side until the process is told to stop and each has drained.
+
+    Each is called with a `stop` to wait for. One that fails ends the others.
+    """
+    stopping = trio.Event()
+    async with trio.open_nursery() as nursery:
+        for serve in servers:
+            nursery.start_soon(serve, stopping.wait)
+        await stop_signal()
+        stopping.set()

@@ -1,0 +1,1 @@
+"""The school service: schools over HTTP, and over gRPC for other services."""

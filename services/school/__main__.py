@@ -1,0 +1,56 @@
+"""`python -m services.school`: the school service as a process, HTTP and gRPC, in the foreground."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+import trio_asyncio
+
+from actors import open_panel
+from runtime.serving import serve
+from runtime.settings import Port, ProcessSettings
+from services.database import open_database
+from services.guard import guard_database
+from services.process import Policies, serve_all, start, start_companions
+from services.rpc_server import serve_rpc
+from services.school.app import OPEN_MESSAGE, create_app
+from services.school.rpc import rpc_services
+from services.school.store import mongo_store
+
+BREAKER = "school-database"
+
+
+class SchoolSettings(ProcessSettings):
+    """The school service's settings."""
+
+    school_service_port: Port = 8082
+    school_grpc_port: Port = 50051
+
+
+async def run(settings: SchoolSettings, policies: Policies) -> None:
+    """Serve until SIGTERM. MongoDB and the auth service may be down, now or later."""
+    async with (
+        trio_asyncio.open_loop(),
+        open_database(settings.mongodb_uri, "school") as database,
+        open_panel() as panel,
+        trio.open_nursery() as nursery,
+    ):
+        keys = await start_companions(nursery, settings, panel)
+        store = mongo_store(database)
+        guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE)
+        app = create_app(store=store, guard=guard, panel=panel, keys=keys)
+
+        async def serve_http(stop: Callable[[], Awaitable[None]]) -> None:
+            await serve(app, host=settings.host, port=settings.school_service_port, stop=stop)
+
+        async def serve_grpc(stop: Callable[[], Awaitable[None]]) -> None:
+            services = rpc_services(store, guard)
+            await serve_rpc(services, host=settings.host, port=settings.school_grpc_port, stop=stop)
+
+        await serve_all(serve_http, serve_grpc)
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    start("school-service", SchoolSettings, run)

@@ -1,0 +1,1 @@
+"""The student service: students of schools that exist, over HTTP."""

@@ -1,0 +1,47 @@
+"""`python -m services.student`: the student service as a process, in the foreground."""
+
+from __future__ import annotations
+
+import trio
+import trio_asyncio
+
+from actors import open_panel
+from runtime.serving import serve
+from runtime.settings import Port, ProcessSettings
+from services.database import open_database
+from services.guard import guard_database
+from services.process import Policies, start, start_companions
+from services.student.app import OPEN_MESSAGE, Students, create_app
+from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
+from services.student.store import mongo_store
+
+DATABASE_BREAKER = "student-database"
+SCHOOL_BREAKER = "student-service-grpc"
+
+
+class StudentSettings(ProcessSettings):
+    """The student service's settings."""
+
+    student_service_port: Port = 8083
+
+
+async def run(settings: StudentSettings, policies: Policies) -> None:
+    """Serve until SIGTERM. MongoDB, the auth and the school service may be down, now or later."""
+    async with (
+        trio_asyncio.open_loop(),
+        open_database(settings.mongodb_uri, "student") as database,
+        open_channel(settings.school_grpc_address) as channel,
+        open_panel() as panel,
+        trio.open_nursery() as nursery,
+    ):
+        keys = await start_companions(nursery, settings, panel)
+        guard = guard_database(panel, policies[DATABASE_BREAKER], OPEN_MESSAGE)
+        schools = SchoolCheck(GrpcSchools(channel), panel, policies[SCHOOL_BREAKER])
+        students = Students(mongo_store(database), guard, schools)
+        app = create_app(students, panel=panel, keys=keys)
+        await serve(app, host=settings.host, port=settings.student_service_port)
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    start("student-service", StudentSettings, run)

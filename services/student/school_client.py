@@ -1,0 +1,107 @@
+"""Asking the school service whether a school exists: gRPC, a deadline on every call, behind a breaker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import structlog
+import trio
+from grpclib.client import Channel
+from grpclib.config import Configuration
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from trio_asyncio import aio_as_trio
+
+from actors import CircuitBreakerConfig, Panel
+from actors.adapters.grpc import is_failure
+from protocols.http import REQUEST_ID, Code
+from protocols.school_grpc import SchoolServiceStub
+from protocols.school_pb2 import ValidateSchoolRequest
+from runtime.web import ApiError
+from services.deadlines import seconds_for_call
+from services.guard import Guard
+
+CALL_SECONDS = 2.0
+FAILED_MESSAGE = "failed to validate school"
+OPEN_MESSAGE = "school service temporarily unavailable"
+# A connection whose other end vanished without a word is given up then, not after TCP's quarter of an hour.
+KEEPALIVE = Configuration(_keepalive_time=10.0, _keepalive_timeout=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The school service knows this school."""
+
+    name: str
+
+
+class Schools(Protocol):
+    """Who can be asked about schools."""
+
+    async def find(self, school_id: int) -> Known | None:
+        """The school, None where there is none. Raises what grpclib raises. Cancelling cancels the call."""
+
+
+class GrpcSchools:
+    """The school service at the other end of a grpclib channel. seconds: the longest a call may take."""
+
+    def __init__(self, channel: Channel, seconds: float = CALL_SECONDS) -> None:
+        self._validate = SchoolServiceStub(channel).ValidateSchool
+        self._seconds = seconds
+
+    async def find(self, school_id: int) -> Known | None:
+        """See Schools. A call out of time raises TimeoutError."""
+        context = structlog.contextvars.get_contextvars()
+        metadata = {REQUEST_ID.lower(): context["request_id"]} if "request_id" in context else {}
+        reply = await aio_as_trio(self._validate)(
+            ValidateSchoolRequest(id=str(school_id)),
+            timeout=seconds_for_call(self._seconds),
+            metadata=metadata,
+        )
+        return Known(reply.name) if reply.exists else None
+
+
+@asynccontextmanager
+async def open_channel(address: str) -> AsyncIterator[Channel]:
+    """A channel to HOST:PORT, closed on leaving. It connects when it is first used, and again when it must.
+
+    Must be inside `trio_asyncio.open_loop()`.
+    """
+    host, _, port = address.rpartition(":")
+    channel = await aio_as_trio(_make_channel)(host.strip("[]"), int(port))
+    try:
+        yield channel
+    finally:
+        channel.close()
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
+
+
+async def _make_channel(host: str, port: int) -> Channel:
+    return Channel(host, port, config=KEEPALIVE)
+
+
+class SchoolCheck:
+    """The check as the handlers use it: through the breaker, and with the contract's answers."""
+
+    def __init__(self, schools: Schools, panel: Panel, config: CircuitBreakerConfig) -> None:
+        self._schools = schools
+        self._guard = Guard(
+            panel.breaker(replace(config, failure=is_failure)),
+            is_answer=lambda error: isinstance(error, GRPCError) and not is_failure(error),
+            errors=(GRPCError, ProtocolError, StreamTerminatedError, OSError, TimeoutError),
+            failed=Code.SCHOOL_SERVICE_ERROR,
+            failed_message=FAILED_MESSAGE,
+            open_message=OPEN_MESSAGE,
+        )
+        self._origin = config.name
+
+    async def find(self, school_id: int) -> Known | None:
+        """The school, None where there is none. Raises ApiError where the school service can't be asked."""
+        try:
+            return await self._guard.run(self._schools.find, school_id)
+        except GRPCError as error:
+            # It answered, but not the question (an older version of it, say): nothing for the breaker.
+            raise ApiError(Code.SCHOOL_SERVICE_ERROR, FAILED_MESSAGE, failure_origin=self._origin) from error

@@ -1,0 +1,104 @@
+"""The guard: which answer and which count each outcome gives."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from pymongo.errors import AutoReconnect, DuplicateKeyError, ExecutionTimeout, OperationFailure
+from trio.testing import MockClock
+
+from actors import CircuitBreakerConfig, Panel
+from protocols.breaker import State
+from protocols.http import Code
+from runtime.web import ApiError
+from services.guard import Guard, guard_database
+
+CONFIG = CircuitBreakerConfig(name="some-database", max_failures=3, reset_timeout=60)
+
+
+@pytest.fixture
+def guard(panel: Panel) -> Guard:
+    return guard_database(panel, CONFIG, "closed for now")
+
+
+async def fail_with(error: Exception) -> None:
+    raise error
+
+
+async def answer(value: int) -> int:
+    return value
+
+
+async def refused(guard: Guard, error: Exception) -> ApiError:
+    with pytest.raises(ApiError) as raised:
+        await guard.run(fail_with, error)
+    return raised.value
+
+
+async def test_a_result_comes_through(guard: Guard) -> None:
+    assert await guard.run(answer, 7) == 7
+
+
+@pytest.mark.parametrize("error", [AutoReconnect("gone"), ExecutionTimeout("slow", 50)], ids=repr)
+async def test_a_failure_is_a_database_error_that_names_its_breaker(
+    guard: Guard, panel: Panel, error: Exception
+) -> None:
+    raised = await refused(guard, error)
+    assert (raised.code, raised.status, raised.failure_origin) == (
+        Code.DATABASE_ERROR,
+        503,
+        "some-database",
+    )
+    assert (await panel["some-database"].snapshot()).failure_count == 1
+
+
+async def test_a_duplicate_comes_out_as_itself_and_counts_as_success(guard: Guard, panel: Panel) -> None:
+    await refused(guard, AutoReconnect("gone"))
+    with pytest.raises(DuplicateKeyError):
+        await guard.run(fail_with, DuplicateKeyError("again", 11000))
+    snapshot = await panel["some-database"].snapshot()
+    assert (snapshot.failure_count, snapshot.counts["success"]) == (0, 1)
+
+
+async def test_a_servers_refusal_is_a_database_error_but_no_failure(guard: Guard, panel: Panel) -> None:
+    assert (await refused(guard, OperationFailure("no", 13))).code is Code.DATABASE_ERROR
+    assert (await panel["some-database"].snapshot()).failure_count == 0
+
+
+async def test_a_bug_comes_out_as_itself(guard: Guard, panel: Panel) -> None:
+    with pytest.raises(KeyError):
+        await guard.run(fail_with, KeyError("bug"))
+    assert (await panel["some-database"].snapshot()).failure_count == 0
+
+
+async def test_an_open_breaker_is_unavailable_for_as_long_as_it_will_be(
+    guard: Guard, panel: Panel, mock_clock: MockClock
+) -> None:
+    for _ in range(3):
+        await refused(guard, AutoReconnect("gone"))
+    mock_clock.jump(20.5)
+    raised = await refused(guard, AutoReconnect("gone"))
+    assert (raised.code, raised.message) == (Code.SERVICE_UNAVAILABLE, "closed for now")
+    assert raised.headers() == {"Retry-After": "40", "X-Failure-Origin": "some-database"}
+
+
+async def test_beside_a_probe_a_caller_is_told_to_come_back_soon(
+    guard: Guard, panel: Panel, mock_clock: MockClock
+) -> None:
+    for _ in range(3):
+        await refused(guard, AutoReconnect("gone"))
+    mock_clock.jump(60)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(guard.run, trio.sleep_forever)
+        await trio.testing.wait_all_tasks_blocked()
+        raised = await refused(guard, AutoReconnect("gone"))
+        assert (raised.code, raised.headers()["Retry-After"]) == (Code.SERVICE_UNAVAILABLE, "1")
+        nursery.cancel_scope.cancel()
+    assert (await panel["some-database"].snapshot()).state is State.HALF_OPEN
+
+
+async def test_a_cancelled_operation_counts_neither_way(guard: Guard, panel: Panel) -> None:
+    with trio.move_on_after(0):
+        await guard.run(trio.sleep_forever)
+    counts = (await panel["some-database"].snapshot()).counts
+    assert (counts["cancelled"], counts["failure"], counts["success"]) == (1, 0, 0)

@@ -1,0 +1,40 @@
+"""Access tokens for tests, signed as the auth service signs them."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
+
+from protocols.identity import ACCESS_SECONDS, ALGORITHM, ISSUER
+from runtime.keys import KeySet
+
+
+class Issuer:
+    """Signs tokens; `keys` is the key set that verifies them."""
+
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.generate()
+        public = json.loads(OKPAlgorithm.to_jwk(self._key.public_key()))
+        self.document = {"keys": [{**public, "kid": "test", "alg": ALGORITHM, "use": "sig"}]}
+        self.keys = KeySet()
+        self.keys.replace(self.document)
+
+    def token(self, role: str = "user", lifetime: float = ACCESS_SECONDS) -> str:
+        """An access token that expires `lifetime` seconds from now."""
+        claims = {
+            "sub": "0" * 24,
+            "email": "someone@example.com",
+            "role": role,
+            "iss": ISSUER,
+            "iat": int(time.time()),
+            "exp": int(time.time() + lifetime),
+        }
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": "test"})
+
+    def headers(self) -> dict[str, str]:
+        """The Authorization field of someone who is signed in."""
+        return {"Authorization": f"Bearer {self.token()}"}
