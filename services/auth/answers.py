@@ -6,7 +6,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from protocols.records import User
+
+class User(BaseModel):
+    """`protocols.records.User`; id: 24 hex digits."""
+
+    id: str
+    email: str
+    first_name: str
+    last_name: str
+    role: str
+    created_at: str
+    updated_at: str
 
 
 class Tokens(BaseModel):

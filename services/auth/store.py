@@ -71,9 +71,11 @@ class MongoStore:
         self._database = database
 
     async def signing_key(self) -> SigningKey:
+        """See Store."""
         return await self._database.run(_signing_key)
 
     async def add_user(self, new: NewUser) -> User | None:
+        """See Store."""
         document = _new_document(new)
         try:
             stored = await self._database.run(lambda db: _add_user(db, document, new.first_role))
@@ -82,11 +84,13 @@ class MongoStore:
         return _user(stored)
 
     async def find_account(self, email: str) -> Account | None:
+        """See Store."""
         key = email_key(email)
         found = await self._database.run(lambda db: db.users.find_one({"email_key": key}))
         return None if found is None else Account(_user(found), found["password_hash"])
 
     async def add_family(self, token: RefreshSecret, user_id: str, expires: float) -> None:
+        """See Store."""
         document = {
             "_id": token.family,
             "user_id": user_id,
@@ -96,9 +100,11 @@ class MongoStore:
         await self._database.run(lambda db: db.refresh_families.insert_one(document))
 
     async def rotate(self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float) -> User | None:
+        """See Store."""
         return await self._database.run(lambda db: _rotate(db, old, new, now, expires))
 
     async def revoke_family(self, family: str, user_id: str) -> None:
+        """See Store."""
         query = {"_id": family, "user_id": user_id}
         await self._database.run(lambda db: db.refresh_families.delete_one(query))
 

@@ -1,0 +1,241 @@
+"""The auth service on real parts: sockets, MongoDB that breaks, real hashes, the process itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State
+from runtime.serving import listen, serve
+from services.auth.accounts import Accounts
+from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
+from services.auth.passwords import Passwords
+from services.auth.store import MongoStore
+from services.database import Database, open_database
+from services.guard import guard_database
+from tests.mongo import Mongod
+
+ROOT = Path(__file__).resolve().parents[3]
+ADA = {"email": "ada@example.com", "password": "lovelace", "first_name": "Ada", "last_name": "Lovelace"}
+
+
+class Served:
+    """The service on a socket, its breaker, and a client."""
+
+    def __init__(self, breaker: CircuitBreaker, client: httpx.AsyncClient) -> None:
+        self.breaker = breaker
+        self.client = client
+
+    async def signup(self) -> httpx.Response:
+        return await self.client.post("/signup", json=ADA)
+
+    async def login(self) -> httpx.Response:
+        return await self.client.post("/login", json=ADA)
+
+    async def until(self, state: State) -> None:
+        """Wait for the breaker to be in `state`."""
+        async with self.breaker.events() as events:
+            if self.breaker.state == state:
+                return
+            async for event in events:
+                if getattr(event, "new", None) == state:
+                    return
+
+
+@asynccontextmanager
+async def served(database: Database, panel: Panel) -> AsyncIterator[Served]:
+    """The app on a free port, with a breaker that tries again after 0.4 seconds."""
+    guard = guard_database(panel, CircuitBreakerConfig(name=BREAKER, reset_timeout=0.4), OPEN_MESSAGE)
+    app = create_app(Accounts(MongoStore(database), guard, Passwords()), panel)
+    async with trio.open_nursery() as nursery:
+        start = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever)
+        port = await nursery.start(start)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            yield Served(panel[BREAKER], client)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_storm_of_logins_leaves_the_loop_alone(database: Database, panel: Panel) -> None:
+    """While thirty passwords are hashed, another request is answered at once."""
+    async with served(database, panel) as service:
+        await service.signup()
+        worst = 0.0
+        statuses: list[int] = []
+
+        async def login() -> None:
+            statuses.append((await service.login()).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(login)
+            while len(statuses) < 30:
+                asked = trio.current_time()
+                assert (await service.client.get("/livez")).status_code == 200
+                worst = max(worst, trio.current_time() - asked)
+                await trio.sleep(0.01)
+        assert statuses == [200] * 30
+        assert worst < 0.3
+
+
+async def test_mongodb_dies_and_comes_back(own_mongod: Mongod, loop: Any, panel: Panel) -> None:
+    """Five errors, then rejected at once; when MongoDB is back the probe finds it, and all is as before."""
+    async with open_database(own_mongod.uri, "auth") as database, served(database, panel) as service:
+        token = (await service.signup()) and (await service.login()).json()["data"]["access_token"]
+        own_mongod.kill()
+        answers = [await service.login() for _ in range(6)]
+        codes = [answer.json()["error"] for answer in answers]
+        assert codes == ["DATABASE_ERROR"] * 5 + ["SERVICE_UNAVAILABLE"]
+        assert {answer.headers["X-Failure-Origin"] for answer in answers} == {"auth-database"}
+        assert answers[-1].elapsed.total_seconds() < 0.1
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert (await service.client.post("/validate", headers=bearer)).status_code == 200
+        await trio.to_thread.run_sync(own_mongod.start)
+        with trio.fail_after(10):
+            while (await service.login()).status_code != 200:
+                await trio.sleep(0.1)
+        assert service.breaker.state == State.CLOSED
+        assert (await service.client.post("/validate", headers=bearer)).status_code == 200
+
+
+async def test_a_client_that_hangs_up_cancels_the_operation(
+    own_mongod: Mongod, loop: Any, panel: Panel
+) -> None:
+    """Within a tenth of a second, on a MongoDB that answers nothing, and the breaker counts nothing."""
+    async with open_database(own_mongod.uri, "auth") as database, served(database, panel) as service:
+        await service.signup()
+        assert (await service.login()).status_code == 200
+        own_mongod.freeze()
+        before = await service.breaker.snapshot()
+        with trio.move_on_after(0.3):
+            await service.login()
+        with trio.fail_after(0.1):
+            while (await service.breaker.snapshot()).in_flight:
+                await trio.sleep(0.005)
+        after = await service.breaker.snapshot()
+        assert after.counts["cancelled"] == before.counts["cancelled"] + 1
+        assert after.counts["failure"] == 0
+        own_mongod.thaw()
+        assert (await service.login()).status_code == 200
+
+
+class Process:
+    """`python -m services.auth` on a port."""
+
+    def __init__(self, process: trio.Process, port: int) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def up(self) -> None:
+        """Wait until it answers."""
+        async with httpx.AsyncClient() as client:
+            while True:
+                try:
+                    await client.get(f"{self.url}/livez")
+                except httpx.TransportError:
+                    assert self.process.returncode is None, await self.output()
+                    await trio.sleep(0.05)
+                else:
+                    return
+
+    async def end(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self.process.wait()
+
+    async def output(self) -> str:
+        """All that it printed."""
+        assert self.process.stdout is not None
+        return b"".join([part async for part in self.process.stdout]).decode()
+
+
+@asynccontextmanager
+async def process(uri: str, port: int | None = None) -> AsyncIterator[Process]:
+    """The process, killed at the end if it still runs."""
+    if port is None:
+        with listen("127.0.0.1", 0) as free:
+            port = free.getsockname()[1]
+    running = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "services.auth"],
+        cwd=ROOT,
+        env={**os.environ, "MONGODB_URI": uri, "AUTH_SERVICE_PORT": str(port)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        with trio.fail_after(30):
+            yield Process(running, port)
+    finally:
+        if running.returncode is None:
+            running.kill()
+            with trio.CancelScope(shield=True):
+                await running.wait()
+
+
+async def test_the_process(mongod: Mongod) -> None:
+    """It starts, works, keeps its keys over a restart, logs no secret, and ends with 0 when told to."""
+    async with httpx.AsyncClient() as client:
+        async with process(mongod.uri) as one:
+            await one.up()
+            await client.post(f"{one.url}/signup", json=ADA)
+            session = (await client.post(f"{one.url}/login", json=ADA)).json()["data"]
+            jwks = (await client.get(f"{one.url}/.well-known/jwks.json")).json()
+            assert await one.end() == 0
+            output = await one.output()
+            assert '"path": "/login"' in output
+            for secret in (ADA["email"], ADA["password"], session["access_token"], session["refresh_token"]):
+                assert secret not in output
+        async with process(mongod.uri) as two:
+            await two.up()
+            assert (await client.get(f"{two.url}/.well-known/jwks.json")).json() == jwks
+            bearer = {"Authorization": f"Bearer {session['access_token']}"}
+            assert (await client.post(f"{two.url}/validate", headers=bearer)).status_code == 200
+
+
+async def test_the_process_without_mongodb() -> None:
+    """It starts all the same: health is answered, a login is a database error."""
+    with listen("127.0.0.1", 0) as nobody:
+        uri = f"mongodb://127.0.0.1:{nobody.getsockname()[1]}/?directConnection=true"
+    async with process(uri) as one, httpx.AsyncClient(timeout=20) as client:
+        await one.up()
+        assert (await client.get(f"{one.url}/health")).status_code == 200
+        answer = await client.post(f"{one.url}/login", json=ADA)
+        assert (answer.status_code, answer.json()["error"]) == (503, "DATABASE_ERROR")
+        assert await one.end() == 0
+
+
+async def test_sigterm_lets_a_request_finish(mongod: Mongod) -> None:
+    """A sign-up that is on its way when the process is told to stop gets its answer."""
+    async with process(mongod.uri) as one:
+        await one.up()
+        body = b'{"email": "last@example.com", "password": "lovelace", "first_name": "A", "last_name": "B"}'
+        host, port = "127.0.0.1", int(one.url.rpartition(":")[2])
+        stream = await trio.open_tcp_stream(host, port)
+        head = f"POST /signup HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n"
+        await stream.send_all(head.encode() + body[:10])
+        await trio.sleep(0.2)
+        one.process.send_signal(signal.SIGTERM)
+        await trio.sleep(0.2)
+        with pytest.raises(OSError, match="connect"):
+            await trio.open_tcp_stream(host, port)
+        await stream.send_all(body[10:])
+        answer = b"".join([part async for part in stream])
+        assert answer.split(b" ")[1] in (b"201", b"409")
+        assert await one.process.wait() == 0
+
+
+async def test_bad_settings_stop_the_start() -> None:
+    """The variable is named, and the exit code is 2."""
+    async with process("http://not-mongodb", 0) as one:
+        assert await one.process.wait() == 2
+        assert (await one.output()).startswith("setting MONGODB_URI: ")
