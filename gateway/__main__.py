@@ -31,7 +31,8 @@ async def main(settings: GatewaySettings, configs: Mapping[str, CircuitBreakerCo
         await nursery.start(keys.run)
         nursery.start_soon(tidy, transports)
         app = create_app(settings, panel, open_breakers(panel, configs), keys, transports)
-        await serve(app, host=settings.host, port=settings.gateway_port, config=_config())
+        nursery.start_soon(app.extensions["documents"].gather)
+        await serve(app, host=settings.host, port=settings.gateway_port, config=server_settings())
         nursery.cancel_scope.cancel()
 
 
@@ -43,7 +44,8 @@ async def tidy(transports: Mapping[str, FreeListTransport]) -> None:
             transport.expire()
 
 
-def _config() -> Config:
+def server_settings() -> Config:
+    """Hypercorn's settings as the gateway wants them."""
     config = server_config()
     # A service's Date is passed on; the proxy adds one where there is none.
     config.include_date_header = False

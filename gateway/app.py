@@ -44,8 +44,8 @@ def create_app(
 ) -> QuartTrio:
     """The app. breakers: by their name; transports: by service (auth, school, student).
 
-    Started by a server, it fetches the services' documents, so that /docs is there even where nobody looked
-    at it while a service was up. `keys.run` is the caller's to start.
+    Nothing runs in the background but what the caller starts: `keys.run`, and the `gather` of
+    `app.extensions["documents"]`, so that /docs is there even where nobody looked at it while all was up.
     """
     base_urls = settings.base_urls()
     upstreams = {
@@ -61,12 +61,7 @@ def create_app(
     }
     documents = Documents(upstreams)
     app = own_pages(panel, upstreams, documents)
-    app.config["BACKGROUND_TASK_SHUTDOWN_TIMEOUT"] = None
-
-    @app.before_serving
-    async def gather_documents() -> None:
-        app.nursery.start_soon(documents.gather)
-
+    app.extensions["documents"] = documents
     limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour)
     proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes)
     app.asgi_app = proxy  # type: ignore[method-assign, assignment]  # as Quart's documentation has it

@@ -63,7 +63,7 @@ def _add_documentation(app: QuartTrio, documents: Documents) -> None:
         return Response(page, content_type="text/html; charset=utf-8", headers=fields)
 
     @app.get("/docs/openapi.json")
-    async def openapi() -> Any:
+    async def merged_document() -> Any:
         return await documents.merged()
 
     @app.get("/docs/assets/<name>")

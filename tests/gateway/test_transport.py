@@ -353,6 +353,7 @@ async def test_a_short_upload_is_never_taken_for_a_whole_one():
 
 async def test_tls_is_verified():
     """An https upstream without TLS, or with a certificate nobody signed, can't be reached."""
+
     async def plain(peer: Peer):
         await peer.send(b"not TLS at all")
 

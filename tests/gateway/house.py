@@ -1,0 +1,93 @@
+"""A gateway for one test, on a real port or in process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import httpx
+import trio
+from gateway.__main__ import server_settings
+from gateway.app import create_app, open_breakers
+from gateway.routes import SERVICES
+from gateway.settings import GatewaySettings
+from gateway.transport import FreeListTransport
+from quart_trio import QuartTrio
+
+from actors import CircuitBreakerConfig, Panel, open_panel
+from protocols.breaker import Snapshot
+from runtime.serving import serve
+from tests.tokens import Issuer
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+@dataclass
+class House:
+    """A running gateway, and what stands around it."""
+
+    app: QuartTrio
+    panel: Panel
+    issuer: Issuer
+    transports: Mapping[str, httpx.AsyncBaseTransport]
+    port: int = 0
+
+    async def snapshot(self, name: str = "auth-service-http") -> Snapshot:
+        return await self.panel[name].snapshot()
+
+    async def counts(self, name: str = "auth-service-http") -> dict[str, int]:
+        """The calls by outcome that aren't zero."""
+        return {outcome: n for outcome, n in (await self.snapshot(name)).counts.items() if n}
+
+    def client(self, address: str = "192.0.2.1") -> httpx.AsyncClient:
+        """A client of the app in this process."""
+        transport = httpx.ASGITransport(self.app, client=(address, 4711))
+        return httpx.AsyncClient(transport=transport, base_url="http://gateway")
+
+
+@asynccontextmanager
+async def house(
+    transports: Mapping[str, httpx.AsyncBaseTransport],
+    policy: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> AsyncIterator[House]:
+    """A gateway in process. policy: of every breaker."""
+    async with open_panel() as panel:
+        policies = {
+            one.breaker: CircuitBreakerConfig(
+                name=one.breaker, **{"max_failures": 5, "reset_timeout": 60.0, **(policy or {})}
+            )
+            for one in SERVICES
+        }
+        issuer = Issuer()
+        values = {"rate_limit_per_minute": 1000, **settings}
+        breakers = open_breakers(panel, policies)
+        app = create_app(GatewaySettings(**values), panel, breakers, issuer.keys, transports)
+        yield House(app, panel, issuer, transports)
+
+
+@asynccontextmanager
+async def served(
+    auth: str = NOWHERE,
+    school: str = NOWHERE,
+    student: str = NOWHERE,
+    policy: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> AsyncIterator[House]:
+    """A gateway on a real port, in front of the services at these URLs."""
+    urls = {"auth_service_url": auth, "school_service_url": school, "student_service_url": student}
+    transports = {
+        name: FreeListTransport(urls[f"{name}_service_url"]) for name in ("auth", "school", "student")
+    }
+    async with house(transports, policy, **urls, **settings) as built, trio.open_nursery() as nursery:
+        stop = trio.Event()
+        run = partial(
+            serve, built.app, host="127.0.0.1", port=0, grace=0.5, config=server_settings(), stop=stop.wait
+        )
+        built.port = await nursery.start(run)
+        yield built
+        stop.set()
+        nursery.cancel_scope.cancel()
