@@ -132,18 +132,23 @@ async def open_panel(
     positive_int("max_restarts", max_restarts, least=0)
     positive_number("restart_window", restart_window)
     panel: Panel | None = None
+    raised: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             panel = Panel(nursery, max_restarts, restart_window, durations)
             try:
                 yield panel
+            except Exception as error:
+                # Kept out of the nursery, which would hand it on wrapped or rebuilt.
+                raised = error
             finally:
                 panel._close()
     except BaseExceptionGroup as group:
-        # The nursery's own wrapping: one error inside is the block's, or the supervisor's.
         if len(group.exceptions) != 1:
             raise
         raise group.exceptions[0] from group.exceptions[0].__cause__
     finally:
         if panel is not None:
             panel._end()
+    if raised is not None:
+        raise raised

@@ -128,6 +128,7 @@ class FailureCount(TripStrategy):
 
     def __post_init__(self) -> None:
         positive_int("FailureCount.n", self.n)
+        _check_window("FailureCount", self.window)
         if isinstance(self.window, LastCalls) and self.window.n < self.n:
             raise ValueError(f"FailureCount.n must fit its window of {self.window.n} calls, got {self.n}")
 
@@ -343,7 +344,11 @@ class _Any(Counter):
 def _check_rate(kind: str, rate: float, window: Window, minimum_calls: int) -> None:
     number(f"{kind}.rate", rate, least=0, most=1, above=True)
     positive_int(f"{kind}.minimum_calls", minimum_calls)
-    if not isinstance(window, LastCalls | LastSeconds):
-        raise ValueError(f"{kind}.window must be LastCalls or LastSeconds, got {window!r}")
+    _check_window(kind, window)
     if isinstance(window, LastCalls) and window.n < minimum_calls:
         raise ValueError(f"{kind}.minimum_calls must fit its window of {window.n} calls, got {minimum_calls}")
+
+
+def _check_window(kind: str, window: Window) -> None:
+    if not isinstance(window, LastCalls | LastSeconds):
+        raise ValueError(f"{kind}.window must be LastCalls or LastSeconds, got {window!r}")

@@ -1,0 +1,190 @@
+"""Each strategy trips when it says, and neither before nor for another reason."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors import (
+    AnyOf,
+    CircuitBreakerConfig,
+    ConsecutiveFailures,
+    FailureCount,
+    FailureRate,
+    LastCalls,
+    LastSeconds,
+    Machine,
+    Outcome,
+    Permit,
+    SlowCallRate,
+    State,
+    TripStrategy,
+    open_panel,
+)
+from actors.testing import DependencyDown, ScriptedDependency, advance
+from actors.window import Rolling
+
+
+def run(trip: TripStrategy, steps: str, *, every: float = 0, slow: float = 9.0, **policy: object) -> int | None:
+    """Play S, F, I (ignored) and L (a slow success), `every` seconds apart; which one tripped."""
+    it = Machine(CircuitBreakerConfig(name="it", trip=trip, **policy))  # type: ignore[arg-type]
+    for place, step in enumerate(steps):
+        now = place * every
+        permit = it.admit(now)
+        assert isinstance(permit, Permit)
+        outcome = {"F": Outcome.FAILURE, "I": Outcome.IGNORED}.get(step, Outcome.SUCCESS)
+        it.settle(permit, outcome, now, slow if step == "L" else 0.1)
+        if it.state is State.OPEN:
+            return place
+    return None
+
+
+@pytest.mark.parametrize(
+    ("trip", "steps", "every", "tripped_by"),
+    [
+        (ConsecutiveFailures(3), "FFSFFIF", 1, 6),
+        (FailureCount(3, LastCalls(5)), "FSFSF", 0, 4),
+        (FailureCount(3, LastCalls(5)), "FSSSFSSSF", 0, None),
+        (FailureCount(3, LastSeconds(10)), "FSFSF", 2, 4),
+        (FailureCount(3, LastSeconds(10)), "FFF", 4.9, 2),
+        (FailureCount(3, LastSeconds(10)), "FFFF", 5, None),
+        (FailureRate(0.5, LastCalls(10), 4), "FFF", 0, None),
+        (FailureRate(0.5, LastCalls(10), 4), "FFSS", 0, 3),
+        (FailureRate(0.5, LastCalls(10), 4), "SSSFF", 0, None),
+        (FailureRate(0.5, LastCalls(10), 4), "SSSFFF", 0, 5),
+        (FailureRate(0.5, LastCalls(4), 4), "FSSSSSFF", 0, 7),
+        (FailureRate(0.1, LastCalls(30), 30), "S" * 27 + "FFF", 0, 29),
+        (FailureRate(0.5, LastSeconds(10), 4), "FFFF", 4, None),
+        (FailureRate(0.5, LastSeconds(10), 3), "SFSF", 2, 3),
+        (SlowCallRate(0.5, 5, LastCalls(10), 4), "LSSL", 0, 3),
+        (SlowCallRate(0.5, 5, LastCalls(10), 4), "FFFFSS", 0, None),
+        (SlowCallRate(1.0, 5, LastSeconds(10), 2), "LL", 1, 1),
+        (AnyOf(ConsecutiveFailures(3), FailureRate(0.5, LastCalls(10), 6)), "FFF", 0, 2),
+        (AnyOf(ConsecutiveFailures(3), FailureRate(0.5, LastCalls(10), 6)), "FSFSFS", 0, 5),
+    ],
+)
+def test_it_trips_at_its_limit(trip: TripStrategy, steps: str, every: float, tripped_by: int | None) -> None:
+    assert run(trip, steps, every=every) == tripped_by
+
+
+def test_a_success_that_fills_the_minimum_may_trip() -> None:
+    assert run(FailureRate(0.25, LastCalls(10), 4), "FSSS") == 3
+
+
+def test_ignored_calls_are_in_no_window() -> None:
+    assert run(FailureRate(0.5, LastCalls(4), 4), "FIIIIFIIIISS") == 11
+
+
+@pytest.mark.parametrize(
+    ("trip", "reason"),
+    [
+        (ConsecutiveFailures(1), "max failures reached"),
+        (FailureCount(1, LastCalls(1)), "failure count reached"),
+        (FailureRate(1, LastCalls(1), 1), "failure rate reached"),
+        (AnyOf(ConsecutiveFailures(9), FailureRate(1, LastCalls(1), 1)), "failure rate reached"),
+    ],
+)
+def test_it_says_which_limit_was_reached(trip: TripStrategy, reason: str) -> None:
+    it = Machine(CircuitBreakerConfig(name="it", trip=trip))
+    permit = it.admit(0)
+    assert isinstance(permit, Permit)
+    it.settle(permit, Outcome.FAILURE, 0)
+    assert [event.reason for event in it.drain()] == [reason]
+
+
+def test_a_slow_probe_has_failed_where_slow_calls_count() -> None:
+    it = Machine(CircuitBreakerConfig(name="it", trip=SlowCallRate(0.5, 5, LastCalls(2), 2)))
+    it.trip(0)
+    probe = it.admit(60)
+    assert isinstance(probe, Permit)
+    it.settle(probe, Outcome.SUCCESS, 65, 5.0)
+    assert it.state is State.OPEN
+
+
+def test_a_call_still_running_past_the_threshold_counts_once() -> None:
+    trip = SlowCallRate(0.5, 5, LastCalls(10), 2)
+    it = Machine(CircuitBreakerConfig(name="it", trip=trip, in_flight_slow=True))
+    first, second = it.admit(0), it.admit(1)
+    assert isinstance(first, Permit)
+    assert it.deadline == 5
+    it.wake(5)
+    assert it.state is State.CLOSED
+    it.settle(first, Outcome.SUCCESS, 5.5, 5.5)
+    assert it.failure_count == 1
+    it.wake(6)
+    assert it.state is State.OPEN
+    assert isinstance(second, Permit)
+
+
+@pytest.mark.parametrize("older", ["LastCalls", "LastSeconds"])
+def test_a_window_forgets_what_left_it(older: str) -> None:
+    window = LastCalls(3) if older == "LastCalls" else LastSeconds(10)
+    rolling: Rolling = window.rolling()
+    rolling.add(True, 0)
+    rolling.add(False, 0.5, 2)
+    assert (rolling.calls, rolling.bad) == (3, 1)
+    rolling.add(False, 10.5, 3)
+    assert (rolling.calls, rolling.bad) == (3, 0)
+
+
+def test_a_long_run_of_one_kind_costs_no_more_than_the_window() -> None:
+    rolling = LastCalls(3).rolling()
+    rolling.add(True, 0, 10**9)
+    assert (rolling.calls, rolling.bad) == (3, 3)
+
+
+def test_a_clock_that_jumps_far_empties_a_time_window_once() -> None:
+    rolling = LastSeconds(10).rolling()
+    rolling.add(True, 0)
+    rolling.advance(1e12)
+    assert (rolling.calls, rolling.next_roll(1e12)) == (0, None)
+
+
+async def test_tallied_successes_weigh_in_a_time_window(mock_clock: MockClock) -> None:
+    """Successes that nobody asked about still keep the rate down, and leave the window in time."""
+    dependency = ScriptedDependency()
+    trip = FailureRate(0.5, LastSeconds(10), 4)
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", trip=trip))
+        for _ in range(6):
+            await breaker.execute(dependency)
+        assert breaker._gate.fast
+        dependency.breaks()
+        for _ in range(5):
+            with pytest.raises(DependencyDown):
+                await breaker.execute(dependency)
+        assert breaker.state is State.CLOSED
+        for _ in range(11):
+            await advance(mock_clock, 1)
+        for _ in range(3):
+            with pytest.raises(DependencyDown):
+                await breaker.execute(dependency)
+        assert breaker.state is State.CLOSED
+        with pytest.raises(DependencyDown):
+            await breaker.execute(dependency)
+        assert breaker.state is State.OPEN
+
+
+async def test_a_running_call_trips_by_being_slow(mock_clock: MockClock) -> None:
+    trip = SlowCallRate(1.0, 5, LastCalls(10), 1)
+    dependency = ScriptedDependency()
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", trip=trip, in_flight_slow=True))
+        async with trio.open_nursery() as nursery:
+            dependency.holds()
+            nursery.start_soon(breaker.execute, dependency)
+            await advance(mock_clock, 0)
+            await advance(mock_clock, 5)
+            assert breaker.state is State.OPEN
+            dependency.lets_go()
+
+
+async def test_a_slow_success_trips_when_it_ends(autojump_clock: MockClock) -> None:
+    trip = SlowCallRate(0.5, 5, LastCalls(10), 2)
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", trip=trip))
+        await breaker.execute(trio.sleep, 1)
+        await breaker.execute(trio.sleep, 5)
+        assert breaker.state is State.OPEN
+        assert (await breaker.snapshot()).last_reason == "slow call rate reached"
