@@ -19,7 +19,7 @@ class Passwords:
         # OWASP's first choice for Argon2id: 19 MiB, two passes, one lane.
         self._hasher = hasher or PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
         self._limiter = trio.CapacityLimiter(at_once or os.cpu_count() or 1)
-        self._nobodys: str | None = None
+        self._nobodys = self._hasher.hash("nobody has this password")
 
     async def hash(self, password: str) -> str:
         """A new hash of `password`."""
@@ -30,8 +30,6 @@ class Passwords:
         return await trio.to_thread.run_sync(self._verify, password, stored, limiter=self._limiter)
 
     def _verify(self, password: str, stored: str | None) -> bool:
-        if self._nobodys is None:
-            self._nobodys = self._hasher.hash("nobody has this password")
         try:
             return self._hasher.verify(stored or self._nobodys, password) and stored is not None
         except (Argon2Error, InvalidHashError):

@@ -328,6 +328,20 @@ async def test_database_fails_then_breaker_opens(service: Service) -> None:
     assert health.data["auth-database"]["circuit_breaker"]["state"] == "OPEN"
 
 
+async def test_each_operation_is_charged(service: Service, panel: Panel) -> None:
+    """Every call that asks the database goes through its breaker, once for each time it fails."""
+    await service.signup()
+    session = (await service.login()).data
+    service.store.fault = service.breaks
+    body, token = {"refresh_token": session["refresh_token"]}, bearer(session["access_token"])
+    for count, (path, sent) in enumerate(
+        [("/signup", {**ADA}), ("/login", CREDENTIALS), ("/refresh", body), ("/logout", body)], start=1
+    ):
+        answer = await service.call("POST", path, sent, headers=token)
+        assert (answer.status, answer.error) == (503, "DATABASE_ERROR")
+        assert (await panel[BREAKER].snapshot()).failure_count == count
+
+
 async def test_what_needs_no_database_works_without(service: Service) -> None:
     """Once the signing key is known, tokens are validated while the database is gone."""
     await service.signup()

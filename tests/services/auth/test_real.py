@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,15 @@ ROOT = Path(__file__).resolve().parents[3]
 ADA = {"email": "ada@example.com", "password": "lovelace", "first_name": "Ada", "last_name": "Lovelace"}
 
 
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    """Ask again and again until it holds, for at most so long."""
+    with trio.fail_after(seconds):
+        while True:
+            if await holds():
+                return
+            await trio.sleep(0.01)
+
+
 class Served:
     """The service on a socket, its breaker, and a client."""
 
@@ -42,15 +51,6 @@ class Served:
 
     async def login(self) -> httpx.Response:
         return await self.client.post("/login", json=ADA)
-
-    async def until(self, state: State) -> None:
-        """Wait for the breaker to be in `state`."""
-        async with self.breaker.events() as events:
-            if self.breaker.state == state:
-                return
-            async for event in events:
-                if getattr(event, "new", None) == state:
-                    return
 
 
 @asynccontextmanager
@@ -91,7 +91,8 @@ async def test_a_storm_of_logins_leaves_the_loop_alone(database: Database, panel
 async def test_mongodb_dies_and_comes_back(own_mongod: Mongod, loop: Any, panel: Panel) -> None:
     """Five errors, then rejected at once; when MongoDB is back the probe finds it, and all is as before."""
     async with open_database(own_mongod.uri, "auth") as database, served(database, panel) as service:
-        token = (await service.signup()) and (await service.login()).json()["data"]["access_token"]
+        await service.signup()
+        token = (await service.login()).json()["data"]["access_token"]
         own_mongod.kill()
         answers = [await service.login() for _ in range(6)]
         codes = [answer.json()["error"] for answer in answers]
@@ -101,9 +102,11 @@ async def test_mongodb_dies_and_comes_back(own_mongod: Mongod, loop: Any, panel:
         bearer = {"Authorization": f"Bearer {token}"}
         assert (await service.client.post("/validate", headers=bearer)).status_code == 200
         await trio.to_thread.run_sync(own_mongod.start)
-        with trio.fail_after(10):
-            while (await service.login()).status_code != 200:
-                await trio.sleep(0.1)
+
+        async def works() -> bool:
+            return (await service.login()).status_code == 200
+
+        await eventually(works, 10)
         assert service.breaker.state == State.CLOSED
         assert (await service.client.post("/validate", headers=bearer)).status_code == 200
 
@@ -119,9 +122,11 @@ async def test_a_client_that_hangs_up_cancels_the_operation(
         before = await service.breaker.snapshot()
         with trio.move_on_after(0.3):
             await service.login()
-        with trio.fail_after(0.1):
-            while (await service.breaker.snapshot()).in_flight:
-                await trio.sleep(0.005)
+
+        async def idle() -> bool:
+            return (await service.breaker.snapshot()).in_flight == 0
+
+        await eventually(idle, 0.1)
         after = await service.breaker.snapshot()
         assert after.counts["cancelled"] == before.counts["cancelled"] + 1
         assert after.counts["failure"] == 0
