@@ -1,0 +1,179 @@
+"""The bridges: what each library's outcomes mean, and what others see of a breaker."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+import trio
+from grpclib import GRPCError
+from grpclib.const import Status
+from grpclib.exceptions import ProtocolError, StreamTerminatedError
+from prometheus_client.parser import text_string_to_metric_families
+from pymongo import errors
+from structlog.testing import capture_logs
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State, open_panel
+from actors.adapters import grpc, mongo
+from actors.adapters import httpx as http
+from actors.adapters.health import breaker_health
+from actors.adapters.logs import log_transitions
+from actors.adapters.metrics import exposition
+from actors.testing import DependencyDown, ScriptedDependency, advance
+
+REQUEST = httpx.Request("GET", "http://x")
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (httpx.ConnectError("x"), True),
+        (httpx.ReadTimeout("x"), True),
+        (httpx.RemoteProtocolError("x"), True),
+        (httpx.UnsupportedProtocol("x"), False),
+        (httpx.HTTPStatusError("x", request=REQUEST, response=httpx.Response(500)), True),
+        (httpx.HTTPStatusError("x", request=REQUEST, response=httpx.Response(499)), False),
+        (ValueError("x"), False),
+    ],
+)
+def test_what_fails_over_http(error: Exception, failed: bool) -> None:
+    assert http.is_failure(error) is failed
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_which_grpc_statuses_fail(status: Status) -> None:
+    unwell = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "RESOURCE_EXHAUSTED", "DATA_LOSS"}
+    assert grpc.is_failure(GRPCError(status)) is (status.name in unwell)
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (StreamTerminatedError("x"), True),
+        (ConnectionRefusedError(), True),
+        (TimeoutError(), True),
+        (ProtocolError("x"), True),
+        (KeyError(), False),
+    ],
+)
+def test_a_lost_connection_fails_over_grpc(error: Exception, failed: bool) -> None:
+    assert grpc.is_failure(error) is failed
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (errors.AutoReconnect("x"), True),
+        (errors.ServerSelectionTimeoutError("x"), True),
+        (errors.NetworkTimeout("x"), True),
+        (errors.ExecutionTimeout("x"), True),
+        (errors.WTimeoutError("x"), True),
+        (errors.DuplicateKeyError("x"), False),
+        (errors.OperationFailure("x"), False),
+        (KeyError(), False),
+    ],
+)
+def test_what_fails_with_mongodb(error: Exception, failed: bool) -> None:
+    assert mongo.is_failure(error) is failed
+
+
+async def break_it(panel: Panel) -> CircuitBreaker:
+    breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=2))
+    dependency = ScriptedDependency()
+    dependency.breaks()
+    for _ in range(2):
+        with pytest.raises(DependencyDown):
+            await breaker.execute(dependency)
+    return breaker
+
+
+async def test_each_transition_is_one_line_in_its_exact_form(mock_clock: MockClock) -> None:
+    with capture_logs() as logs:
+        async with open_panel() as panel, trio.open_nursery() as nursery:
+            await nursery.start(log_transitions, panel)
+            breaker = await break_it(panel)
+            await advance(mock_clock, 60)
+            await breaker.execute(ScriptedDependency())
+            await breaker.force_open()
+            await breaker.observe("trying it out")
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert [entry["event"] for entry in logs] == [
+        "[CIRCUIT_BREAKER] it circuit breaker OPENED: max failures reached",
+        "[CIRCUIT_BREAKER] it circuit breaker HALF_OPEN: attempting recovery",
+        "[CIRCUIT_BREAKER] it circuit breaker CLOSED: recovery successful",
+        "[CIRCUIT_BREAKER] it circuit breaker OPENED: forced by operator",
+        "[CIRCUIT_BREAKER] it circuit breaker OBSERVING: trying it out",
+    ]
+    assert (logs[0]["breaker"], logs[0]["log_level"], logs[0]["retry_after"]) == ("it", "warning", 60)
+
+
+@pytest.mark.parametrize(
+    ("state", "plain", "status"),
+    [
+        (State.CLOSED, "CLOSED", "healthy"),
+        (State.OPEN, "OPEN", "unhealthy"),
+        (State.FORCED_OPEN, "OPEN", "unhealthy"),
+        (State.DISABLED, "CLOSED", "healthy"),
+        (State.OBSERVING, "CLOSED", "healthy"),
+    ],
+)
+async def test_health_speaks_of_three_states(state: State, plain: str, status: str) -> None:
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        match state:
+            case State.OPEN:
+                await breaker.trip()
+            case State.FORCED_OPEN:
+                await breaker.force_open()
+            case State.DISABLED:
+                await breaker.disable()
+            case State.OBSERVING:
+                await breaker.observe()
+        health = breaker_health(await breaker.snapshot())
+    assert (health["status"], health["circuit_breaker"]["state"]) == (status, plain)
+    assert health["circuit_breaker"]["mode"] == state.name
+
+
+async def samples(panel: Panel) -> dict[tuple[str, ...], float]:
+    text = exposition((await panel.snapshots()).values()).decode()
+    return {
+        (sample.name, *(value for key, value in sorted(sample.labels.items()) if key != "service")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels["service"] == "it"
+    }
+
+
+async def test_all_children_exist_from_the_start() -> None:
+    async with open_panel(durations=(1,)) as panel:
+        panel.breaker(CircuitBreakerConfig(name="it"))
+        found = await samples(panel)
+    for name in ("state", "failures_total", "outage_start_time_seconds", "recovery_seconds_count"):
+        assert found[f"circuit_breaker_{name}",] == 0
+    assert found["circuit_breaker_call_duration_seconds_bucket", "+Inf"] == 0
+    assert found["circuit_breaker_last_state_change",] > 1.7e9
+    outcomes = ("success", "failure", "ignored", "cancelled", "rejected")
+    assert [found["circuit_breaker_calls_total", outcome] for outcome in outcomes] == [0] * 5
+    reasons = ("open", "probing", "ramp", "bulkhead", "forced")
+    assert [found["circuit_breaker_rejections_total", reason] for reason in reasons] == [0] * 5
+    assert found["circuit_breaker_transitions_total", "closed", "open"] == 0
+
+
+async def test_metrics_tell_the_outage(mock_clock: MockClock) -> None:
+    async with open_panel(durations=(1,)) as panel:
+        breaker = await break_it(panel)
+        found = await samples(panel)
+        assert (found["circuit_breaker_state",], found["circuit_breaker_failures_total",]) == (2, 2)
+        began = found["circuit_breaker_outage_start_time_seconds",]
+        assert began == found["circuit_breaker_last_state_change",] > 0
+        await advance(mock_clock, 60)
+        found = await samples(panel)
+        assert (found["circuit_breaker_state",], found["circuit_breaker_transitions_total", "open", "half_open"]) == (1, 1)
+        assert found["circuit_breaker_outage_start_time_seconds",] == began
+        await breaker.execute(ScriptedDependency())
+        found = await samples(panel)
+        assert (found["circuit_breaker_state",], found["circuit_breaker_outage_start_time_seconds",]) == (0, 0)
+        assert found["circuit_breaker_recovery_seconds_sum",] == 60
+        assert found["circuit_breaker_recovery_seconds_bucket", "60.0"] == 1
+        assert found["circuit_breaker_recovery_seconds_bucket", "30.0"] == 0
