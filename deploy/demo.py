@@ -16,7 +16,7 @@ from deploy.private import PrivateStack, wait_for
 RESET_TIMEOUT = 4.0
 """Seconds the demo's breakers stay open; sixty by default."""
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 class NotAsTold(Exception):
@@ -120,7 +120,8 @@ def main() -> bool:
         Frame(
             "A stack of its own: other ports, a folder that goes away, and breakers that probe after "
             f"{RESET_TIMEOUT:.0f} s instead of 60. Three parts will be stopped, one after the other."
-        )
+        ),
+        soft_wrap=False,
     )
     with console.status("Starting the stack"):
         stack = PrivateStack(RESET_TIMEOUT).__enter__()
@@ -175,7 +176,7 @@ def acts(stack: PrivateStack, bearer: dict[str, str], pupil: dict[str, object]) 
             process="auth-service",
             breaker="auth-service-http",
             guard="api-gateway",
-            innocent="auth-database",
+            innocent="school-service-http",
             what="login",
             call=stack.login,
             answers=[(502, "SERVICE_UNAVAILABLE")] * 5 + [(503, "CIRCUIT_BREAKER_OPEN")],

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from deploy.layout import Layout, StackError
+from runtime.breakers import BREAKERS
 
 _COLOURS = {"CLOSED": "green", "HALF_OPEN": "yellow", "OPEN": "bold red", "FORCED_OPEN": "bold red"}
 _OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
@@ -67,9 +68,18 @@ def watch(layout: Layout, every: float = 0.5) -> None:
 
 def table(data: Mapping[str, Any]) -> Table:
     """One row for each breaker."""
-    found = Table(
-        "breaker", "guarded by", "state", "failures", "next probe", "last failure", box=None, pad_edge=False
-    )
+    found = Table(box=None, pad_edge=False)
+    # The last column gives way on a narrow terminal: what a breaker is called has to be readable.
+    widths = {
+        "breaker": max(map(len, BREAKERS)),
+        "guarded by": 15,
+        "state": 11,
+        "failures": 8,
+        "next probe": 10,
+    }
+    for heading, width in widths.items():
+        found.add_column(heading, no_wrap=True, min_width=width)
+    found.add_column("last failure", no_wrap=True)
     for name, owner, breaker in breakers(data):
         state = str(breaker.get("state", "UNKNOWN"))
         wait = breaker.get("retry_after")
@@ -79,6 +89,6 @@ def table(data: Mapping[str, Any]) -> Table:
             f"[{_COLOURS.get(state, 'dim')}]{state}[/]",
             str(breaker.get("failure_count", "–")),
             f"in {wait:.0f} s" if isinstance(wait, int | float) else "–",
-            str(breaker.get("last_failure") or "–")[:60],
+            str(breaker.get("last_failure") or "–"),
         )
     return found

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from pathlib import Path
-from typing import Any
-
-from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from typing import TYPE_CHECKING, Any
 
 from deploy.layout import HOST, REPLICA_SET, Layout, StackError
+
+# pymongo takes a third of a second to import, and most recipes don't need it.
+if TYPE_CHECKING:
+    from pymongo import MongoClient
 
 DATABASES = ("auth", "school", "student")
 _NOT_YET_INITIALIZED = 94
@@ -48,6 +49,8 @@ def command(layout: Layout) -> list[str]:
 
 def connect(uri: str) -> MongoClient[dict[str, Any]]:
     """A client that gives up within a second."""
+    from pymongo import MongoClient
+
     return MongoClient(uri, serverSelectionTimeoutMS=1000, connectTimeoutMS=1000, socketTimeoutMS=5000)
 
 
@@ -61,6 +64,8 @@ def is_ready(layout: Layout) -> bool:
 
     May be called as often as one likes, also after mongod was killed or has moved to another port.
     """
+    from pymongo.errors import PyMongoError
+
     with connect(own_uri(layout)) as client:
         try:
             if client.admin.command("hello").get("isWritablePrimary"):
@@ -72,6 +77,8 @@ def is_ready(layout: Layout) -> bool:
 
 
 def _initiate(client: MongoClient[dict[str, Any]], member: str) -> None:
+    from pymongo.errors import OperationFailure
+
     config: dict[str, Any] = {"_id": REPLICA_SET, "members": [{"_id": 0, "host": member}]}
     try:
         client.admin.command("replSetGetStatus")
@@ -88,6 +95,8 @@ def _initiate(client: MongoClient[dict[str, Any]], member: str) -> None:
 
 def drop(uri: str) -> None:
     """Drop the stack's databases. Raises StackError where MongoDB can't be reached."""
+    from pymongo.errors import PyMongoError
+
     with connect(uri) as client:
         try:
             for name in DATABASES:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
 
-import httpx
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -161,12 +161,16 @@ def ready(layout: Layout, name: str) -> bool:
     """Whether a process does its work now."""
     if name == "mongodb":
         return mongodb.is_ready(layout)
-    http, *others = layout.ports_of(name)
+    port, *others = layout.ports_of(name)
+    connection = http.client.HTTPConnection(HOST, port, timeout=2.0)
     try:
-        answer = httpx.get(f"http://{HOST}:{http}/readyz", timeout=2.0, trust_env=False)
-    except httpx.HTTPError:
+        connection.request("GET", "/readyz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException):
         return False
-    return answer.status_code == 200 and all(map(processes.answers, others))
+    finally:
+        connection.close()
+    return status == 200 and all(map(processes.answers, others))
 
 
 def is_running(layout: Layout, process: Process) -> bool:

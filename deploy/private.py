@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import shutil
@@ -10,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,8 +20,10 @@ from typing import Any
 import httpx
 
 from deploy import processes
+from deploy.control import Supervisor
 from deploy.health import breakers
 from deploy.layout import PORTS, ROOT, Layout, layout
+from deploy.stack import main
 
 _ADMIN = {"email": "head@example.org", "password": "correct horse", "first_name": "Ada", "last_name": "Head"}
 
@@ -81,14 +85,23 @@ class PrivateStack:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`just WORDS` on this stack."""
-        command = [sys.executable, "-m", "deploy.stack", *words]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
-        )
+        """`just WORDS` on this stack; in this process, where its environment doesn't matter."""
+        if words == ("up",) and not Supervisor(self.layout).is_alive():
+            done = self._subprocess(words)
+        else:
+            out, err = io.StringIO(), io.StringIO()
+            with redirect_stdout(out), redirect_stderr(err):
+                status = main(list(words), self._environment)
+            done = subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
         if check and done.returncode:
             raise RuntimeError(f"just {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
         return done
+
+    def _subprocess(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "deploy.stack", *words]
+        return subprocess.run(
+            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
+        )
 
     def pid(self, name: str) -> int:
         """The pid of a process that listens. Raises LookupError where none does."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import ModuleType
 
-from deploy import demo, health, logs, operate
+from deploy import logs, operate
 from deploy.layout import PROCESSES, Layout, StackError, layout
 
 
-def main(arguments: list[str]) -> int:
-    """Run one command; returns the exit status."""
+def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> int:
+    """Run one command on the stack that the environment describes; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return 0 if _run(options, layout()) is not False else 1
+        return 0 if _run(options, layout(environment)) is not False else 1
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
@@ -35,13 +36,26 @@ def _run(options: argparse.Namespace, found: Layout) -> bool | None:
         "start": lambda: operate.start(found, options.name),
         "stop": lambda: operate.stop(found, options.name),
         "restart": lambda: operate.restart(found, options.name),
-        "health": lambda: health.show(found.saved()),
-        "watch": lambda: health.watch(found.saved()),
+        "health": lambda: _health().show(found.saved()),
+        "watch": lambda: _health().watch(found.saved()),
         "logs": lambda: _logs(options, found.saved()),
         "clean-db": lambda: operate.clean_db(found, yes=options.yes or bool(os.environ.get("CI"))),
-        "demo": demo.main,
+        "demo": _demo,
     }
     return commands[options.command]()
+
+
+# What takes long to import is imported by the commands that need it.
+def _health() -> ModuleType:
+    from deploy import health
+
+    return health
+
+
+def _demo() -> bool:
+    from deploy import demo
+
+    return demo.main()
 
 
 def _logs(options: argparse.Namespace, found: Layout) -> None:
