@@ -104,7 +104,19 @@ async def read_json(model: type[Model]) -> Model:
     value = parse_json(body)
     if not isinstance(value, dict):
         raise ApiError(Code.INVALID_REQUEST, "the body must be a JSON object")
-    return validated(model, value)
+    made = validated(model, value)
+    if b"\\u" in body and not _is_text(value):
+        raise ApiError(Code.VALIDATION_ERROR, "text must be valid Unicode")
+    return made
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all text in `value` can be stored: half of a surrogate pair is JSON, but no text."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def parse_json(body: bytes) -> Any:

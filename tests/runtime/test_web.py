@@ -1,0 +1,257 @@
+"""What all services answer alike: the envelope, its errors, reading JSON, health."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from pydantic import BaseModel, ConfigDict
+from quart_trio import QuartTrio
+
+from actors import CircuitBreakerConfig, Panel, open_panel
+from protocols.http import STATUS, Code
+from runtime.keys import BadToken, KeysUnavailable, MissingToken
+from runtime.serving import serve
+from runtime.web import (
+    ApiError,
+    database_failed,
+    parse_json,
+    read_json,
+    reply,
+    request_id,
+    service_app,
+    unavailable,
+    validated,
+)
+
+
+class Thing(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    inner: dict[str, Any] = {}
+
+
+@pytest.fixture
+async def panel() -> AsyncIterator[Panel]:
+    async with open_panel() as opened:
+        opened.breaker(CircuitBreakerConfig(name="one", max_failures=1))
+        yield opened
+
+
+@pytest.fixture
+def app(panel: Panel) -> QuartTrio:
+    app = service_app("test-service", panel)
+
+    @app.post("/things")
+    async def add() -> Any:
+        thing = await read_json(Thing)
+        return reply("Thing created", thing.model_dump(), 201, next="/things/2")
+
+    @app.get("/raise/<kind>")
+    async def fail(kind: str) -> Any:
+        raise FAULTS[kind]
+
+    @app.get("/group/<kind>")
+    async def fail_in_a_nursery(kind: str) -> Any:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail, kind)
+
+    return app
+
+
+FAULTS: dict[str, Exception] = {
+    "api": ApiError(Code.USER_EXISTS, "there is one"),
+    "status": ApiError(Code.SERVICE_UNAVAILABLE, "nobody there", status=502),
+    "open": unavailable("one", "try later", 12.3),
+    "forced": unavailable("one", "try later", None),
+    "database": database_failed("one"),
+    "missing": MissingToken("no bearer token"),
+    "bad": BadToken("expired"),
+    "keys": KeysUnavailable("no keys yet"),
+    "bug": ZeroDivisionError("secret detail"),
+}
+ANSWERS = {
+    "api": (409, "USER_EXISTS", {}),
+    "status": (502, "SERVICE_UNAVAILABLE", {}),
+    "open": (503, "SERVICE_UNAVAILABLE", {"Retry-After": "13", "X-Failure-Origin": "one"}),
+    "forced": (503, "SERVICE_UNAVAILABLE", {"Retry-After": "1", "X-Failure-Origin": "one"}),
+    "database": (503, "DATABASE_ERROR", {"X-Failure-Origin": "one"}),
+    "missing": (401, "MISSING_TOKEN", {"WWW-Authenticate": "Bearer"}),
+    "bad": (401, "INVALID_TOKEN", {"WWW-Authenticate": "Bearer"}),
+    "keys": (503, "SERVICE_UNAVAILABLE", {"Retry-After": "1"}),
+    "bug": (500, "INTERNAL_ERROR", {}),
+}
+
+
+@pytest.mark.parametrize("prefix", ["/raise", "/group"])
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_errors(app: QuartTrio, kind: str, prefix: str) -> None:
+    """What a handler raises, alone or out of a nursery, is answered with the envelope and its fields."""
+    response = await app.test_client().get(f"{prefix}/{kind}")
+    body = await response.get_json()
+    status, code, fields = ANSWERS[kind]
+    assert (response.status_code, body["error"], set(body)) == (status, code, {"error", "message"})
+    for name in ("Retry-After", "X-Failure-Origin", "WWW-Authenticate"):
+        assert response.headers.get(name) == fields.get(name)
+    assert "secret" not in json.dumps(body)
+
+
+async def test_success(app: QuartTrio) -> None:
+    """A success has message, data, and what goes beside them."""
+    response = await app.test_client().post("/things", data=b'{"name": "x", "more": 1}')
+    assert response.status_code == 201
+    assert response.content_type == "application/json"
+    assert await response.get_json() == {
+        "message": "Thing created",
+        "data": {"name": "x", "inner": {}},
+        "next": "/things/2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/none", 404, "NOT_FOUND"),
+        ("GET", "/things/", 404, "NOT_FOUND"),
+        ("GET", "/x//things", 404, "NOT_FOUND"),
+        ("DELETE", "/things", 405, "METHOD_NOT_ALLOWED"),
+        ("OPTIONS", "/things", 405, "METHOD_NOT_ALLOWED"),
+    ],
+)
+async def test_routing_errors(app: QuartTrio, method: str, path: str, status: int, code: str) -> None:
+    """Where there is no handler the answer has the envelope too; nothing is redirected."""
+    response = await app.test_client().open(path, method=method)
+    assert (response.status_code, (await response.get_json())["error"]) == (status, code)
+    assert ("Allow" in response.headers) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"nul", b"{'a': 1}", b"\xff", b'"\xed\xa0\x80"', b"-Infinity", b"[" * 100_000, b"1" * 10_000],
+    ids=range(8),
+)
+def test_not_json(body: bytes) -> None:
+    """Not JSON, not UTF-8, too deep or too long a number: one error."""
+    with pytest.raises(ApiError) as raised:
+        parse_json(body)
+    assert raised.value.code == Code.INVALID_REQUEST
+
+
+def test_json() -> None:
+    """What is JSON is parsed."""
+    assert parse_json(' {"a": ["\N{SNOWMAN}", 1.5, null]} '.encode()) == {"a": ["\N{SNOWMAN}", 1.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ({}, "name: "),
+        ({"name": 5}, "name: "),
+        ({"name": "x", "inner": 1}, "inner: "),
+    ],
+)
+def test_validation_names_the_field(value: dict[str, Any], names: str) -> None:
+    """The field at fault is named; what was sent isn't repeated."""
+    with pytest.raises(ApiError) as raised:
+        validated(Thing, value)
+    assert raised.value.code == Code.VALIDATION_ERROR
+    assert raised.value.message.startswith(names)
+    raised.value.message.encode()
+
+
+@pytest.mark.parametrize("name", [r"\ud800", r"x\udc00\ud800", r"\ud83d"])
+async def test_half_a_character(app: QuartTrio, name: str) -> None:
+    """Half of a surrogate pair can't be stored or sent on, in any field; a whole pair is a character."""
+    client = app.test_client()
+    for body in (f'{{"name": "{name}"}}', f'{{"name": "x", "inner": {{"{name}": 1}}}}'):
+        response = await client.post("/things", data=body.encode())
+        assert (response.status_code, (await response.get_json())["error"]) == (400, "VALIDATION_ERROR")
+    assert (await client.post("/things", data=rb'{"name": "\ud83d\ude00"}')).status_code == 201
+
+
+def test_retry_after_is_whole_seconds() -> None:
+    """Rounded up, and at least one."""
+    waits = [0.0, 0.2, 1.0, 1.001, 59.9]
+    fields = [ApiError(Code.SERVICE_UNAVAILABLE, "", retry_after=wait).headers() for wait in waits]
+    assert [field["Retry-After"] for field in fields] == ["1", "1", "1", "2", "60"]
+
+
+def test_every_code_has_a_status() -> None:
+    """No code is answered with a made-up status."""
+    assert set(STATUS) == set(Code)
+
+
+@pytest.mark.parametrize("given", ["a", "x" * 128, "0f-._~:/=+"])
+def test_request_id_is_kept(given: str) -> None:
+    """An id of visible ASCII is the client's."""
+    assert request_id(given) == given
+
+
+@pytest.mark.parametrize("given", [None, "", "x" * 129, "a b", "a\nb", "\u00e9", "a\x00"])
+def test_request_id_is_made(given: str | None) -> None:
+    """Any other is replaced by a new one."""
+    assert re.fullmatch("[0-9a-f]{32}", request_id(given))
+
+
+async def test_health(app: QuartTrio, panel: Panel) -> None:
+    """Each breaker of this service, and 503 while one is unhealthy; asking counts on none."""
+    client = app.test_client()
+    healthy = await client.get("/health")
+    body = await healthy.get_json()
+    assert (healthy.status_code, body["message"]) == (200, "All services are healthy")
+    assert body["data"]["one"]["status"] == "healthy"
+    await panel["one"].trip("test")
+    sick = await client.get("/health")
+    body = await sick.get_json()
+    assert (sick.status_code, body["error"]) == (503, "PARTIAL_OUTAGE")
+    assert body["message"] == "Some services are unhealthy"
+    assert body["data"]["one"]["status"] == "unhealthy"
+    assert body["data"]["one"]["circuit_breaker"]["state"] == "OPEN"
+    assert (await client.get("/livez")).status_code == (await client.get("/readyz")).status_code == 200
+    counts = (await panel["one"].snapshot()).counts
+    assert sum(counts.values()) == 0
+
+
+@asynccontextmanager
+async def on_a_socket(app: QuartTrio) -> AsyncIterator[int]:
+    async with trio.open_nursery() as nursery:
+        start = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever)
+        yield await nursery.start(start)
+        nursery.cancel_scope.cancel()
+
+
+POST = b"POST /things HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+RAW = {
+    b"GET /\xc3\xa9 HTTP/1.1\r\nHost: h\r\n\r\n": b"400",
+    b"GET /%ff%00%c3 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n": b"404",
+    b"GET /livez HTTP/1.1\r\nHost: h\r\nX-Request-ID: \xe9\r\nConnection: close\r\n\r\n": b"200",
+    b"GET /livez HTTP/1.1\r\nHost: h\r\nX-Request-Timeout-Ms: 0x5\r\nConnection: close\r\n\r\n": b"200",
+    POST
+    + b"Content-Type: text/a\r\nContent-Type: b\xff\r\nContent-Length: 13\r\n\r\n"
+    + b'{"name": "x"}': b"201",
+    POST + b"Content-Length: -1\r\n\r\n": b"400",
+    POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}": b"400",
+    POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n": b"400",
+    POST + b"Content-Length: 99999999999\r\n\r\n": b"413",
+    POST + b"Cookie: " + b"x" * 70_000 + b"\r\n\r\n": b"431",
+    b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n": b"400",
+}
+
+
+@pytest.mark.parametrize("sent", RAW, ids=range(len(RAW)))
+async def test_hostile_bytes(app: QuartTrio, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever bytes come, the answer is a 4xx at most."""
+    monkeypatch.setattr("runtime.connection.DRAIN_SECONDS", 0.05)
+    with trio.fail_after(5):
+        async with on_a_socket(app) as port:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await stream.send_all(sent)
+            answer = await stream.receive_some(10_000)
+            assert answer.split(b" ")[1] == RAW[sent], answer
