@@ -93,12 +93,15 @@ class Numbering:
     def __init__(self, collection: str, indexes: Sequence[IndexModel]) -> None:
         self._collection = collection
         self._indexes = list(indexes)
+        self._checked = False
 
     async def next(self, database: MongoDatabase) -> int:
         """A number that nobody else was or will be given. An asyncio function."""
-        number = await self._increment(database)
+        # Looked at once in each process: an older release leaves the counter, but not an index new in this one.
+        number = await self._increment(database) if self._checked else None
         if number is None:
             await self._prepare(database)
+            self._checked = True
             number = await self._increment(database)
         if number is None:
             raise RuntimeError(f"the counter of {self._collection} was removed while it was being made")

@@ -11,16 +11,19 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from services.database import Database, MongoDatabase, Numbering, open_database
 from tests.mongo import Mongod, free_port
 
-NUMBERING = Numbering("things", [IndexModel("word", unique=True)])
-
 
 async def _sleep_in_the_server(db: MongoDatabase) -> None:
     await db.things.insert_one({"_id": 1})
     await db.things.find_one({"$where": "sleep(10000) || true"})
 
 
-async def _add(db: MongoDatabase, word: str) -> int:
-    number = await NUMBERING.next(db)
+@pytest.fixture
+def numbering() -> Numbering:
+    return Numbering("things", [IndexModel("word", unique=True)])
+
+
+async def _add(numbering: Numbering, db: MongoDatabase, word: str) -> int:
+    number = await numbering.next(db)
     await db.things.insert_one({"_id": number, "word": word})
     return number
 
@@ -84,11 +87,13 @@ async def test_without_a_server_an_operation_fails_within_two_seconds(
             await absent.run(lambda db: db.things.find_one({}))
 
 
-async def test_numbers_are_given_once_each_to_racing_callers(database: Database) -> None:
+async def test_numbers_are_given_once_each_to_racing_callers(
+    database: Database, numbering: Numbering
+) -> None:
     numbers: list[int] = []
 
     async def take() -> None:
-        numbers.append(await database.run(NUMBERING.next))
+        numbers.append(await database.run(numbering.next))
 
     async with trio.open_nursery() as nursery:
         for _ in range(20):
@@ -96,36 +101,48 @@ async def test_numbers_are_given_once_each_to_racing_callers(database: Database)
     assert sorted(numbers) == list(range(1, 21))
 
 
-async def test_the_indexes_stand_before_the_first_number(database: Database) -> None:
-    await database.run(lambda db: _add(db, "same"))
+async def test_the_indexes_stand_before_the_first_number(database: Database, numbering: Numbering) -> None:
+    await database.run(lambda db: _add(numbering, db, "same"))
     with pytest.raises(DuplicateKeyError):
-        await database.run(lambda db: _add(db, "same"))
+        await database.run(lambda db: _add(numbering, db, "same"))
 
 
-async def test_the_indexes_come_back_after_the_database_was_dropped(database: Database) -> None:
-    await database.run(lambda db: _add(db, "same"))
+async def test_an_index_that_is_new_in_this_release_stands_before_its_first_number(
+    database: Database,
+) -> None:
+    older = Numbering("things", [IndexModel("other")])
+    await database.run(older.next)
+    newer = Numbering("things", [IndexModel("word", unique=True)])
+    await database.run(newer.next)
+    assert "word_1" in await database.run(lambda db: db.things.index_information())
+
+
+async def test_the_indexes_come_back_after_the_database_was_dropped(
+    database: Database, numbering: Numbering
+) -> None:
+    await database.run(lambda db: _add(numbering, db, "same"))
     await database.run(lambda db: db.client.drop_database(db.name))
-    await database.run(lambda db: _add(db, "same"))
+    await database.run(lambda db: _add(numbering, db, "same"))
     with pytest.raises(DuplicateKeyError):
-        await database.run(lambda db: _add(db, "same"))
+        await database.run(lambda db: _add(numbering, db, "same"))
 
 
 async def test_numbering_goes_on_after_the_highest_where_only_the_counter_was_lost(
-    database: Database,
+    database: Database, numbering: Numbering
 ) -> None:
-    await database.run(lambda db: _add(db, "one"))
+    await database.run(lambda db: _add(numbering, db, "one"))
     await database.run(lambda db: db.counters.delete_many({}))
-    assert await database.run(lambda db: _add(db, "two")) == 2
+    assert await database.run(lambda db: _add(numbering, db, "two")) == 2
 
 
 async def test_a_killed_server_is_found_again_when_it_is_back(
-    own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop
+    own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop, numbering: Numbering
 ) -> None:
     async with open_database(own_mongod.uri, "x", seconds=1) as database:
-        await database.run(lambda db: _add(db, "one"))
+        await database.run(lambda db: _add(numbering, db, "one"))
         own_mongod.kill()
         with pytest.raises(PyMongoError):
-            await database.run(lambda db: _add(db, "two"))
+            await database.run(lambda db: _add(numbering, db, "two"))
         await trio.to_thread.run_sync(own_mongod.start)
         with trio.fail_after(5):
             assert await database.run(lambda db: db.things.find_one({"word": "one"}))

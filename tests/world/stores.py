@@ -13,13 +13,17 @@ from services.records import Record, Taken, Unique
 
 
 class Faults:
-    """What shall go wrong with the next operations on a store, and how many there were."""
+    """What shall go wrong with the next operations on a store, and how many there were.
+
+    delay: seconds each takes. seconds_given: how much time the last one's caller had left.
+    """
 
     def __init__(self) -> None:
         self.failing: Exception | None = None
         self.delay: float = 0.0
         self.operations = 0
         self.running = 0
+        self.seconds_given = float("inf")
 
     def fail(self, error: Exception | None = None) -> None:
         """Let every operation fail from now on, as if the server were gone."""
@@ -34,6 +38,7 @@ class Faults:
         """What an operation awaits before it does anything."""
         self.operations += 1
         self.running += 1
+        self.seconds_given = trio.current_effective_deadline() - trio.current_time()
         try:
             await trio.sleep(self.delay)
         finally:

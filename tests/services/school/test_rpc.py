@@ -114,6 +114,7 @@ async def test_a_callers_deadline_reaches_the_store(channel: Channel, store: Mem
     store.faults.delay = math.inf
     with pytest.raises((TimeoutError, GRPCError)):
         await validate(channel, "1", timeout=0.1)
+    assert store.faults.seconds_given < 0.1
     await trio.sleep(0.05)
     assert store.faults.running == 0
 

@@ -1,0 +1,91 @@
+"""The student service's side of gRPC, against the school service's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+
+import pytest
+import structlog
+import trio
+import trio_asyncio
+from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.events import RecvRequest, listen
+from grpclib.exceptions import GRPCError
+from grpclib.testing import ChannelFor
+from trio_asyncio import aio_as_trio
+
+from actors import CircuitBreakerConfig, Panel
+from services.guard import guard_database
+from services.school.rpc import rpc_services
+from services.school.rules import UNIQUE
+from services.student.school_client import GrpcSchools, Known, open_channel
+from tests.mongo import free_port
+from tests.world.stores import MemoryRecords
+
+CONFIG = CircuitBreakerConfig(name="school-database")
+
+
+@pytest.fixture
+async def store() -> MemoryRecords:
+    store = MemoryRecords(UNIQUE)
+    await store.create({"registration_number": "R-1", "name": "North"})
+    return store
+
+
+@pytest.fixture
+def link(panel: Panel, store: MemoryRecords) -> ChannelFor:
+    return ChannelFor(rpc_services(store, guard_database(panel, CONFIG, "closed for now")))
+
+
+@pytest.fixture
+async def channel(link: ChannelFor, loop: trio_asyncio.TrioEventLoop) -> AsyncIterator[Channel]:
+    async with aio_as_trio(link) as opened:
+        yield opened
+
+
+async def test_a_school_is_known_by_its_name_or_not_at_all(channel: Channel) -> None:
+    schools = GrpcSchools(channel)
+    assert await schools.find(1) == Known("North")
+    assert await schools.find(2) is None
+
+
+async def test_a_school_service_that_hangs_is_given_up_in_time(
+    channel: Channel, store: MemoryRecords
+) -> None:
+    store.faults.delay = math.inf
+    with trio.fail_after(1), pytest.raises((TimeoutError, GRPCError)):
+        await GrpcSchools(channel, seconds=0.1).find(1)
+
+
+async def test_a_call_gets_less_time_than_its_caller_has(channel: Channel, store: MemoryRecords) -> None:
+    store.faults.delay = math.inf
+    with trio.fail_after(0.3), pytest.raises((TimeoutError, GRPCError)):
+        await GrpcSchools(channel).find(1)
+    assert store.faults.seconds_given < 0.3
+
+
+async def test_the_request_id_goes_along(link: ChannelFor, channel: Channel) -> None:
+    seen: list[object] = []
+
+    async def note(event: RecvRequest) -> None:
+        seen.append(event.metadata.get("x-request-id"))
+
+    listen(link._server, RecvRequest, note)
+    with structlog.contextvars.bound_contextvars(request_id="abc"):
+        await GrpcSchools(channel).find(1)
+    assert seen == ["abc"]
+
+
+async def test_a_school_service_that_is_down_raises_as_grpclib_does(loop: trio_asyncio.TrioEventLoop) -> None:
+    async with open_channel(f"127.0.0.1:{free_port()}") as channel:
+        with pytest.raises(ConnectionRefusedError):
+            await GrpcSchools(channel).find(1)
+
+
+async def test_a_database_fault_there_is_unavailable_here(channel: Channel, store: MemoryRecords) -> None:
+    store.faults.fail()
+    with pytest.raises(GRPCError) as raised:
+        await GrpcSchools(channel).find(1)
+    assert raised.value.status is Status.UNAVAILABLE

@@ -1,0 +1,94 @@
+"""A client that hangs up, over real sockets: everything done for it ends, and no breaker counts it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+import trio
+import trio_asyncio
+
+from actors import CircuitBreakerConfig, Panel
+from runtime.serving import serve
+from services.guard import guard_database
+from services.rpc_server import serve_rpc
+from services.school.rpc import rpc_services
+from services.school.rules import UNIQUE as SCHOOL_RULES
+from services.student.app import OPEN_MESSAGE, Students, create_app
+from services.student.rules import UNIQUE as STUDENT_RULES
+from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
+from tests.tokens import Issuer
+from tests.world.stores import MemoryRecords
+
+ADA = {"roll_number": "1", "first_name": "Ada", "last_name": "L", "school_id": 1}
+
+
+class Chain:
+    """HTTP to a student service, gRPC from there to a school service, each on a store in memory."""
+
+    def __init__(self) -> None:
+        self.schools = MemoryRecords(SCHOOL_RULES)
+        self.students = MemoryRecords(STUDENT_RULES)
+        self.port = 0
+
+
+@pytest.fixture
+async def chain(
+    panel: Panel, issuer: Issuer, loop: trio_asyncio.TrioEventLoop, nursery: trio.Nursery
+) -> AsyncIterator[Chain]:
+    made = Chain()
+    school_guard = guard_database(panel, CircuitBreakerConfig(name="school-database"), "closed")
+    student_guard = guard_database(panel, CircuitBreakerConfig(name="student-database"), OPEN_MESSAGE)
+    never = trio.Event()
+    rpc = partial(
+        serve_rpc,
+        rpc_services(made.schools, school_guard),
+        host="127.0.0.1",
+        port=0,
+        stop=never.wait,
+    )
+    async with open_channel(f"127.0.0.1:{await nursery.start(rpc)}") as channel:
+        check = SchoolCheck(GrpcSchools(channel), panel, CircuitBreakerConfig(name="student-service-grpc"))
+        app = create_app(Students(made.students, student_guard, check), panel=panel, keys=issuer.keys)
+        made.port = await nursery.start(partial(serve, app, host="127.0.0.1", port=0, stop=never.wait))
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+async def send(chain: Chain, issuer: Issuer) -> trio.SocketStream:
+    """A create on its way, nothing read back."""
+    body = json.dumps(ADA).encode()
+    head = f"POST /students HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    fields = "".join(f"{name}: {value}\r\n" for name, value in issuer.headers().items())
+    stream = await trio.open_tcp_stream("127.0.0.1", chain.port)
+    await stream.send_all(f"{head}{fields}\r\n".encode() + body)
+    return stream
+
+
+async def until_running(store: MemoryRecords, count: int) -> float:
+    """How long it took until `count` operations were running."""
+    started = trio.current_time()
+    with trio.fail_after(2):
+        while store.faults.running != count:  # noqa: ASYNC110 - a store tells nobody
+            await trio.sleep(0.002)
+    return trio.current_time() - started
+
+
+@pytest.mark.parametrize("slow", ["schools", "students"])
+async def test_hanging_up_cancels_what_is_being_done_at_the_far_end(
+    chain: Chain, issuer: Issuer, panel: Panel, slow: str
+) -> None:
+    await chain.schools.create({"registration_number": "R-1", "name": "North"})
+    store: MemoryRecords = getattr(chain, slow)
+    store.faults.delay = math.inf
+    stream = await send(chain, issuer)
+    await until_running(store, 1)
+    await stream.aclose()
+    assert await until_running(store, 0) < 0.1
+    assert chain.students.records == {}
+    await trio.sleep(0.02)
+    for name, snapshot in (await panel.snapshots()).items():
+        assert (snapshot.counts["failure"], snapshot.in_flight) == (0, 0), name
