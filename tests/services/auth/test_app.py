@@ -272,7 +272,7 @@ async def test_hostile_values(service: Service, field: str, value: Any) -> None:
         assert answer.status in (200, 201, 400, 401)
         if answer.status == 400:
             assert answer.error == "VALIDATION_ERROR"
-            assert field in answer.body["message"]
+            assert field in answer.body["message"] or answer.body["message"] == "text must be valid Unicode"
             assert len(answer.body["message"]) < 300
     if field == "email":
         assert not service.store.accounts
