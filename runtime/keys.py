@@ -104,11 +104,12 @@ class KeySet:
         task_status.started()
         failures = 0
         while True:
+            asked = trio.current_time()
             failures = 0 if await self._refresh(first_failure=failures == 0) else failures + 1
             with trio.move_on_after(self._pause(failures)):
                 await self._wanted.wait()
                 # A stream of forged key ids must not become a stream of fetches.
-                await trio.sleep(UNKNOWN_KEY_SECONDS)
+                await trio.sleep_until(asked + UNKNOWN_KEY_SECONDS)
             self._wanted = trio.Event()
 
     def _pause(self, failures: int) -> float:

@@ -181,9 +181,24 @@ async def test_unknown_key_is_fetched_soon(signer: Signer, autojump_clock: trio.
             with pytest.raises(BadToken):
                 keys.verify(newer.issue(USER, NOW))
             await trio.sleep(0.01)
+        assert len(source.asked) == 1
         await trio.sleep(6)
         assert keys.verify(newer.issue(USER, NOW))
         assert len(source.asked) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_unknown_key_is_fetched_at_once(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
+    """Where it hasn't asked for a while, one refused request is all that a new key costs."""
+    newer = Signer(SigningKey.new())
+    keys = KeySet(Source(signer.jwks(), newer.jwks()), clock=Clock())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keys.run)
+        await trio.sleep(60)
+        with pytest.raises(BadToken):
+            keys.verify(newer.issue(USER, NOW))
+        await trio.sleep(0.01)
+        assert keys.verify(newer.issue(USER, NOW))
         nursery.cancel_scope.cancel()
 
 
