@@ -59,7 +59,7 @@ def run() -> None:
     try:
         configs = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
     except BadConfiguration as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the start has failed: this is for whoever started it
+        print(error, file=sys.stderr)
         raise SystemExit(2) from None
     run_process(main, settings, configs)
 

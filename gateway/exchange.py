@@ -30,7 +30,7 @@ class Upstream:
     idle_timeout: float
 
 
-class BrokenOff(Exception):  # noqa: N818 - says what happened
+class BrokenOff(Exception):
     """The upstream failed when the answer had begun: the client's connection must not end cleanly."""
 
 

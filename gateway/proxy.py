@@ -126,6 +126,11 @@ def _dated(send: Send) -> Send:
 
 def _report(scope: Scope, client: Client, answer: Answer, seconds: float) -> None:
     """The request's line in the log; the query isn't in it, nor is any field."""
+    more = {}
+    if answer.refused is not None:
+        more = {"error": answer.refused.code.value}
+        if answer.refused.__cause__ is not None:
+            more["reason"] = str(answer.refused.__cause__)
     log.info(
         "request",
         method=scope["method"],
@@ -133,4 +138,5 @@ def _report(scope: Scope, client: Client, answer: Answer, seconds: float) -> Non
         status=answer.status,
         client_left=client.gone and not answer.ended,
         duration_ms=round(seconds * 1000, 1),
+        **more,
     )

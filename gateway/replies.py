@@ -20,7 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 LINGER_SECONDS = 2.0
 
 
-class Refused(Exception):  # noqa: N818 - not an error of ours: an answer
+class Refused(Exception):
     """The gateway answers by itself, with the envelope of a failure.
 
     retry_after: seconds; sent as whole ones, rounded up, at least 1.
@@ -84,13 +84,17 @@ def too_large(limit: int) -> Refused:
 
 
 class Answer:
-    """The one answer to a request. status: None until its head was sent; ended: all of it was."""
+    """The one answer to a request. status: None until its head was sent; ended: all of it was.
+
+    refused: what the gateway said in the place of a service.
+    """
 
     def __init__(self, send: Send, request_id: bytes) -> None:
         self._send = send
         self.request_id = request_id
         self.status: int | None = None
         self.ended = False
+        self.refused: Refused | None = None
 
     async def head(self, status: int, fields: Fields) -> None:
         """Send the head, which needs no more than to begin: after a cancellation, don't answer again."""
@@ -118,6 +122,7 @@ class Answer:
 
     async def refuse(self, refused: Refused, client: Client) -> None:
         """Answer with an envelope."""
+        self.refused = refused
         fields = refused.fields()
         fields += [(REQUEST_ID.lower().encode(), self.request_id), (b"date", http_date())]
         await self.head(refused.status, fields)

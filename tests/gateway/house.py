@@ -10,14 +10,14 @@ from typing import Any
 
 import httpx
 import trio
+from quart_trio import QuartTrio
+
+from actors import CircuitBreakerConfig, Panel, open_panel
 from gateway.__main__ import server_settings
 from gateway.app import create_app, open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.transport import FreeListTransport
-from quart_trio import QuartTrio
-
-from actors import CircuitBreakerConfig, Panel, open_panel
 from protocols.breaker import Snapshot
 from runtime.serving import serve
 from tests.tokens import Issuer

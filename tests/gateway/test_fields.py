@@ -1,6 +1,7 @@
 """Which fields cross the gateway."""
 
 import pytest
+
 from gateway.fields import (
     Framing,
     FramingError,

@@ -1,14 +1,14 @@
-"""The gateway in one process on a mock clock, its services scripted: stories about breakers, limits and pages."""
+"""The gateway on a mock clock, its services scripted: stories about breakers, limits and pages."""
 
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import trio
+
 from gateway.health import dependencies, is_outage
 from gateway.routes import STUDENT
 from gateway.settings import GatewaySettings
-
 from runtime.keys import KeySet
 from runtime.settings import complaints
 from tests.gateway.house import House, house
@@ -248,7 +248,7 @@ async def test_health(gateway, services, autojump_clock):
 
 
 async def test_health_of_a_partial_outage(gateway, services, autojump_clock):
-    """A broken dependency of one service makes the whole answer 503, though the gateway's breaker is closed."""
+    """A service's broken dependency makes the whole answer 503, though the gateway's breaker is closed."""
     body = {"error": "PARTIAL_OUTAGE", "message": "m", "data": {"school-database": BROKEN}}
     services["school"].documents["/health"] = httpx.Response(503, json=body)
     answer = await gateway.client().get("/health")
@@ -318,7 +318,7 @@ def document(path, schema):
 
 
 async def test_docs(gateway, services, autojump_clock):
-    """One document with every path as it is outside, and each reference leading to its own service's schema."""
+    """Every path is there as it is outside, and each reference leads to its own service's schema."""
     for name, path in (("auth", "/login"), ("school", "/schools/{id}"), ("student", "/students")):
         services[name].documents["/openapi.json"] = httpx.Response(200, json=document(path, name))
     merged = (await gateway.client().get("/docs/openapi.json")).json()

@@ -1,6 +1,7 @@
 """Paths reach their service byte for byte, or nothing at all."""
 
 import pytest
+
 from gateway.routes import AUTH, SCHOOL, STUDENT
 from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
 

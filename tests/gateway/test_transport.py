@@ -6,8 +6,8 @@ import ssl
 import httpx
 import pytest
 import trio
-from gateway.transport import FreeListTransport, StaleConnection
 
+from gateway.transport import FreeListTransport, StaleConnection
 from tests.gateway.wire import Peer, answering, ok, upstream
 
 
