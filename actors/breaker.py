@@ -52,6 +52,7 @@ Command: TypeAlias = (
     | Look
 )
 NEVER = float("inf")
+SUCCESS, IGNORED, CANCELLED = Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
 logger = logging.getLogger("actors")
 
 
@@ -67,6 +68,7 @@ class BreakerActor(Actor[Command]):
         self._machine = Machine(config, now=self._clock())
         self._memory: Memory = self._machine.memory()
         self._watchers = 0
+        self._retired: list[Gate] = []
         self._probing = 0
         self._unix_changed_at = time.time()
         self._unix_opened_at = 0.0
@@ -114,7 +116,7 @@ class BreakerActor(Actor[Command]):
         self.closed = True
         gate = self.handle._gate
         gate.live = False
-        self.handle._gate = Gate(gate.state, gate.generation + 1)
+        self.handle._gate, self.handle._fast = Gate(gate.state, gate.generation + 1), None
         super().close()
         self.handle._hub.close()
         self.handle._closing.unpark_all()
@@ -178,10 +180,31 @@ class BreakerActor(Actor[Command]):
         if gate.full:
             rejections[RejectReason.BULKHEAD] += gate.full
             gate.full = 0
-        if gate.started or gate.succeeded or gate.ignored or gate.cancelled:
-            self._machine.fold(gate.started, gate.succeeded, gate.ignored, gate.cancelled, gate.since)
-            gate.started = gate.succeeded = gate.ignored = gate.cancelled = 0
+        self._fold_calls(gate)
         gate.since = now
+        if self._retired:
+            for old in self._retired:
+                self._fold_calls(old)
+            self._retired = [old for old in self._retired if old.in_flight]
+
+    def _fold_calls(self, gate: Gate) -> None:
+        started, succeeded, ignored, cancelled = gate.started, gate.succeeded, gate.ignored, gate.cancelled
+        gate.in_flight += started - succeeded - ignored - cancelled - gate.asked
+        gate.started = gate.succeeded = gate.ignored = gate.cancelled = gate.asked = 0
+        if not (started or succeeded or ignored or cancelled):
+            return
+        late = gate.generation != self._machine.generation
+        self._machine.fold(started, succeeded, ignored, cancelled, gate.since, late=late)
+        if self._watchers:
+            self._tell_folded(gate, {SUCCESS: succeeded, IGNORED: ignored, CANCELLED: cancelled}, late)
+
+    def _tell_folded(self, gate: Gate, counts: dict[Outcome, int], late: bool) -> None:
+        """Calls that began before anybody watched are events too."""
+        for outcome, count in counts.items():
+            for _ in range(count):
+                self.handle._hub.emit(
+                    CallSettled(self.handle.name, outcome, gate.generation, self._clock(), late=late)
+                )
 
     def _publish(self, now: float) -> None:
         machine, handle = self._machine, self.handle
@@ -199,11 +222,17 @@ class BreakerActor(Actor[Command]):
             since=now,
         )
         if not gate.says(handle._gate):
-            handle._gate.live = False
+            self._retire(handle._gate)
             handle._gate = gate
+            handle._fast = gate if gate.fast else None
         self._memory = machine.memory()
         for event in events:
             self._tell(event)
+
+    def _retire(self, gate: Gate) -> None:
+        gate.live = False
+        if gate.in_flight:
+            self._retired.append(gate)
 
     def _tell(self, event: Transition) -> None:
         now = time.time()

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from protocols.breaker import State
+from protocols.breaker import Permit, State
 
 
 class Gate:
     """Read by callers, retired by the actor. Callers write nothing but its tallies.
 
     Tallies are conflated messages: of any number of calls that changed nothing, only the count is
-    kept, and the actor folds it in before it handles anything else.
+    kept, and the actor folds it in before it handles anything else. A retired gate is folded too, as
+    long as calls that it admitted are under way.
 
     fast: CLOSED, and nothing about this policy needs more than a tally.
     live: this is still the gate in force.
     admits: calls are admitted without asking. tallies: so are successes settled.
     until: before this moment calls are rejected at once.
+    asked: calls admitted here that were settled by a message.
+    in_flight: the actor's: calls admitted here that hadn't ended at the last fold.
     """
 
     __slots__ = (
         "admits",
+        "asked",
         "cancelled",
         "fast",
         "full",
         "generation",
         "ignored",
+        "in_flight",
         "live",
         "rejected",
         "since",
@@ -57,8 +62,15 @@ class Gate:
         self.succeeded = 0
         self.ignored = 0
         self.cancelled = 0
+        self.asked = 0
+        self.in_flight = 0
         self.rejected = 0
         self.full = 0
+
+    def permit(self) -> Permit:
+        """A permit to settle by a message what this gate admitted."""
+        self.asked += 1
+        return Permit(self.generation, 0)
 
     def says(self, other: Gate) -> bool:
         """Whether callers would act the same on `other`."""

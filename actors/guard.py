@@ -155,8 +155,7 @@ class Guard:
         self._scope.cancel()
         if self._gate.state is State.DISABLED:
             return None
-        permit = self._permit or Permit(self._gate.generation, 0)
-        return Settle(permit, Outcome.FAILURE, self.timeout, error="CallTimeout")
+        return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, self.timeout, error="CallTimeout")
 
     def cut_off(self, state: State, retry_after: float | None) -> None:
         """The actor ends this call because the breaker has opened."""
@@ -216,9 +215,10 @@ class Guard:
 
     def _abandon(self) -> None:
         """The coroutine is being closed: nothing may be awaited here."""
-        if self._settled is None:
-            permit = self._permit or Permit(self._gate.generation, 0)
-            self._breaker._actor.mailbox.tell(Settle(permit, Outcome.CANCELLED))
+        if self._settled is None and self._permit is not None:
+            self._breaker._actor.mailbox.tell(Settle(self._permit, Outcome.CANCELLED))
+        elif self._settled is None and self._gate.state is not State.DISABLED:
+            self._gate.cancelled += 1
 
     def _leave_place(self) -> None:
         if self._place is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from actors.flights import Flights
 from actors.gate import Gate
 from actors.guard import Guard
 from actors.ledger import Meter
+from actors.wrapper import wrap
 from protocols.breaker import (
     Configure,
     Execute,
@@ -61,6 +61,7 @@ class CircuitBreaker:
         self._actor = actor
         self._clock = trio.lowlevel.current_clock().current_time
         self._gate = Gate()
+        self._fast: Gate | None = None
         self._flights = Flights()
         self._hub = Hub()
         self._meter = meter
@@ -80,23 +81,28 @@ class CircuitBreaker:
         rejected; CallTimeout after `call_timeout` seconds; PanelClosedError. The caller's
         cancellation reaches `fn` as ever, and is neutral.
         """
-        gate = self._gate
-        if not gate.fast:
-            if self._clock() < gate.until:
+        gate = self._fast
+        if gate is None:
+            gate = self._gate
+            if (now := self._clock()) < gate.until:
                 gate.rejected += 1
-                raise CircuitOpenError(self.name, gate.state, *_wait(gate, self._clock()))
+                raise CircuitOpenError(self.name, gate.state, *_wait(gate, now))
+            if self._tallying and gate.tallies:
+                return await self._execute_tallying(gate, fn, args, kwargs)
             return await self._run(Guard(self), fn, args, kwargs)
         gate.started += 1
         try:
-            # An empty `**kwargs` costs a dict a call.
-            result = await (fn(*args, **kwargs) if kwargs else fn(*args))  # type: ignore[call-arg]
+            # The cheapest call that fits: an empty `**kwargs` costs a dict.
+            if kwargs:
+                result = await fn(*args, **kwargs)
+            elif args:
+                result = await fn(*args)  # type: ignore[call-arg]
+            else:
+                result = await fn()  # type: ignore[call-arg]
         except BaseException as error:
             await self._raised(gate, error)
             raise
-        if gate.live:
-            gate.succeeded += 1
-        else:
-            await self._settle(gate, None, Outcome.SUCCESS)
+        gate.succeeded += 1
         return result
 
     async def execute_or(
@@ -124,13 +130,11 @@ class CircuitBreaker:
         return Guard(self)
 
     def protect(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        """A decorator: each call of `fn` goes through `execute`. Name, signature and types stay."""
+        """A decorator: each call of `fn` goes through `execute`. Name, signature and types stay.
 
-        @functools.wraps(fn)
-        async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await self.execute(fn, *args, **kwargs)
-
-        return protected
+        Raises TypeError where `fn` has no signature that can be read.
+        """
+        return wrap(self, fn)
 
     # Seeing.
 
@@ -229,15 +233,32 @@ class CircuitBreaker:
             self._bulkhead = Bulkhead(config.max_concurrent, config.max_queue, config.queue_timeout)
         else:
             self._bulkhead.configure(config.max_concurrent, config.max_queue, config.queue_timeout)
-        self._plain = not (
+        plain = not (
             self._timed or self._scoped or self._bulkhead is not None or config.failure_result is not None
         )
+        # A success that may trip must not be tallied behind the actor's back.
+        self._plain = plain and config.strategy.ignores_successes
+        self._tallying = plain and not self._plain
 
     async def _run(self, guard: Guard, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
         async with guard:
             result = await fn(*args, **kwargs)
             guard.returned(result)
             return result
+
+    async def _execute_tallying(self, gate: Gate, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
+        """As the fast path, for a strategy that may want to hear of this very success."""
+        gate.started += 1
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            await self._raised(gate, error)
+            raise
+        if gate.live:
+            gate.succeeded += 1
+        else:
+            await self._settle(gate, None, Outcome.SUCCESS)
+        return result
 
     async def _admit(self) -> tuple[Gate, Permit | None]:
         gate = self._gate
@@ -254,18 +275,16 @@ class CircuitBreaker:
 
     async def _raised(self, gate: Gate, error: BaseException) -> None:
         if isinstance(error, trio.Cancelled | GeneratorExit):
-            outcome = Outcome.CANCELLED
-        else:
-            outcome = self._classifier.exception(error)
-        if gate.live and outcome is Outcome.CANCELLED:
             gate.cancelled += 1
-        elif gate.live and outcome is Outcome.IGNORED:
-            gate.ignored += 1
-        elif isinstance(error, GeneratorExit):
-            self._actor.mailbox.tell(Settle(Permit(gate.generation, 0), outcome))
-        else:
-            wait = self._classifier.retry_after(error) if outcome is Outcome.FAILURE else None
+            return
+        outcome = self._classifier.exception(error)
+        if outcome is Outcome.FAILURE:
+            wait = self._classifier.retry_after(error)
             await self._settle(gate, None, outcome, None, wait, type(error).__name__)
+        elif outcome is Outcome.IGNORED:
+            gate.ignored += 1
+        else:
+            gate.cancelled += 1
 
     async def _settle(
         self,
@@ -281,7 +300,7 @@ class CircuitBreaker:
         if permit is None:
             if gate.state is State.DISABLED or self._tallied(gate, outcome, duration):
                 return
-            permit = Permit(gate.generation, 0)
+            permit = gate.permit()
         await self._tell(Settle(permit, outcome, duration, retry_after, error))
 
     def _settle_nowait(self, guard: Guard) -> bool:
@@ -291,20 +310,25 @@ class CircuitBreaker:
         if permit is None:
             if gate.state is State.DISABLED or self._tallied(gate, Outcome.SUCCESS, duration):
                 return True
-            permit = Permit(gate.generation, 0)
+            if not self._actor.mailbox.tell(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration)):
+                return False
+            gate.asked += 1
+            return True
         return self._actor.mailbox.tell(Settle(permit, Outcome.SUCCESS, duration))
 
     def _tallied(self, gate: Gate, outcome: Outcome, duration: float | None) -> bool:
+        """Whether no message is needed: only the actor's watchers want to hear of neutral outcomes."""
         if not (gate.live and gate.tallies):
             return False
-        if outcome is Outcome.SUCCESS and (self._slow is None or (duration is not None and duration < self._slow)):
-            gate.succeeded += 1
-        elif outcome is Outcome.IGNORED:
-            gate.ignored += 1
-        elif outcome is Outcome.CANCELLED:
-            gate.cancelled += 1
-        else:
-            return False
+        match outcome:
+            case Outcome.SUCCESS if self._slow is None or (duration is not None and duration < self._slow):
+                gate.succeeded += 1
+            case Outcome.IGNORED:
+                gate.ignored += 1
+            case Outcome.CANCELLED:
+                gate.cancelled += 1
+            case _:
+                return False
         return True
 
     async def _tell(self, message: Any) -> None:

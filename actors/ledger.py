@@ -57,6 +57,16 @@ class Ledger:
         if outcome is Outcome.FAILURE and error:
             self.last_failure = error
 
+    def folded(self, started: int, successes: int, ignored: int, cancelled: int, *, late: bool) -> None:
+        """Count calls that callers tallied."""
+        ended = successes + ignored + cancelled
+        self.in_flight += started - ended
+        self.counts[Outcome.SUCCESS] += successes
+        self.counts[Outcome.IGNORED] += ignored
+        self.counts[Outcome.CANCELLED] += cancelled
+        if late:
+            self.late += ended
+
     def outcomes(self) -> dict[str, int]:
         """Calls by outcome, the rejected among them."""
         counts = {outcome.value: count for outcome, count in self.counts.items()}

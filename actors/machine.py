@@ -130,16 +130,13 @@ class Machine:
             self._running.pop(permit.number, None)
             self._settle_observed(permit.number, Outcome.CANCELLED, now, None)
 
-    def fold(self, started: int, successes: int, ignored: int, cancelled: int, since: float) -> None:
-        """Count what callers tallied in this generation since `since`: successes in one run."""
-        ledger = self.ledger
-        ledger.in_flight += started - successes - ignored - cancelled
-        ledger.counts[Outcome.IGNORED] += ignored
-        ledger.counts[Outcome.CANCELLED] += cancelled
-        if successes:
-            ledger.counts[Outcome.SUCCESS] += successes
-            if self.state is State.CLOSED:
-                self._counter.record(SUCCESS, since, successes)
+    def fold(
+        self, started: int, successes: int, ignored: int, cancelled: int, since: float, *, late: bool = False
+    ) -> None:
+        """Count what callers tallied since `since`: successes in one run. late: in another generation."""
+        self.ledger.folded(started, successes, ignored, cancelled, late=late)
+        if successes and not late and self.state is State.CLOSED:
+            self._counter.record(SUCCESS, since, successes)
 
     # What time does.
 
@@ -160,6 +157,9 @@ class Machine:
 
     def wake(self, now: float) -> None:
         """Let time pass until `now`. At exactly its moment a deadline has come."""
+        self._counter.advance(now)
+        if self._shadow is not None:
+            self._shadow._counter.advance(now)
         deadline = self.deadline
         if deadline is None or now < deadline:
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from copy import deepcopy
 from dataclasses import dataclass
 
 from actors.checks import number, positive_int, positive_number
@@ -46,6 +47,9 @@ class Counter(ABC):
     def failure_count(self) -> int:
         """The failures (or slow calls) that count now."""
 
+    def advance(self, now: float) -> None:  # noqa: B027 - most don't age
+        """Forget what has left the window by `now`."""
+
     def running_slow(self, now: float, duration: float) -> None:  # noqa: B027 - most don't care
         """A call still running has passed `duration` seconds."""
 
@@ -77,6 +81,11 @@ class TripStrategy(ABC):
         """From how many seconds a call is slow, where this strategy asks; None: it doesn't."""
         return None
 
+    @property
+    def ignores_successes(self) -> bool:
+        """Whether no success can ever trip, nor come too late to count."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class ConsecutiveFailures(TripStrategy):
@@ -90,6 +99,11 @@ class ConsecutiveFailures(TripStrategy):
     def counter(self) -> Counter:
         """A fresh counter."""
         return _Consecutive(self.n)
+
+    @property
+    def ignores_successes(self) -> bool:
+        """True: a success only ends a row."""
+        return True
 
 
 class _Consecutive(Counter):
@@ -136,7 +150,12 @@ class FailureCount(TripStrategy):
         """A fresh counter."""
         if isinstance(self.window, LastSeconds):
             return _FailureTimes(self.n, self.window.s)
-        return _FailuresAmongCalls(self.n, self.window.rolling())
+        return _FailuresAmongCalls(self.n, self.window)
+
+    @property
+    def ignores_successes(self) -> bool:
+        """True: a success only pushes failures out of the window."""
+        return True
 
 
 class _FailureTimes(Counter):
@@ -147,35 +166,37 @@ class _FailureTimes(Counter):
     def __init__(self, limit: int, seconds: float) -> None:
         self._seconds = seconds
         self._times: deque[float] = deque(maxlen=limit)
-        self._now = 0.0
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
-        self._now = now
         if call.failed:
             self._times.append(now)
 
     def tripped(self, now: float) -> bool:
-        times = self._times
-        return len(times) == times.maxlen and now - times[0] < self._seconds
+        self.advance(now)
+        return len(self._times) == self._times.maxlen
+
+    def advance(self, now: float) -> None:
+        while self._times and now - self._times[0] >= self._seconds:
+            self._times.popleft()
 
     @property
     def failure_count(self) -> int:
-        return sum(self._now - time < self._seconds for time in self._times)
+        return len(self._times)
 
     def resume(self, older: Counter) -> bool:
         if not isinstance(older, _FailureTimes):
             return False
         self._times.extend(older._times)
-        self._now = older._now
         return True
 
 
 class _FailuresAmongCalls(Counter):
     reason = "failure count reached"
 
-    def __init__(self, limit: int, rolling: Rolling) -> None:
+    def __init__(self, limit: int, window: LastCalls) -> None:
         self._limit = limit
-        self._rolling = rolling
+        self._window = window
+        self._rolling = window.rolling()
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
         self._rolling.add(call.failed, now, count)
@@ -187,6 +208,12 @@ class _FailuresAmongCalls(Counter):
     def failure_count(self) -> int:
         return self._rolling.bad
 
+    def resume(self, older: Counter) -> bool:
+        if not isinstance(older, _FailuresAmongCalls) or older._window != self._window:
+            return False
+        self._rolling = deepcopy(older._rolling)
+        return True
+
 
 class _Rate(Counter):
     """The share of bad calls in a window that holds at least `minimum`."""
@@ -194,6 +221,7 @@ class _Rate(Counter):
     def __init__(self, rate: float, window: Window, minimum: int) -> None:
         self._rate = rate
         self._minimum = minimum
+        self._window = window
         self._rolling = window.rolling()
         self._by_time = isinstance(window, LastSeconds)
 
@@ -207,16 +235,25 @@ class _Rate(Counter):
     def failure_count(self) -> int:
         return self._rolling.bad
 
+    def advance(self, now: float) -> None:
+        self._rolling.advance(now)
+
     def quiet(self) -> bool:
         rolling = self._rolling
-        # The success that fills the minimum may trip; an empty time window has no timer running,
-        # so the first call in it must speak up.
-        if rolling.bad and rolling.calls < self._minimum:
+        # An empty time window has no timer running, so the first call in it must speak up.
+        if self._by_time and not rolling.calls:
             return False
-        return not self._by_time or rolling.calls > 0
+        # A success may trip where it fills the minimum, and where older ones have left the window.
+        return rolling.bad / max(rolling.calls, self._minimum) < self._rate
 
     def next_roll(self, now: float) -> float | None:
         return self._rolling.next_roll(now)
+
+    def resume(self, older: Counter) -> bool:
+        if type(older) is not type(self) or older._window != self._window:
+            return False
+        self._rolling = deepcopy(older._rolling)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +309,9 @@ class _Slow(_Rate):
         super().__init__(strategy.rate, strategy.window, strategy.minimum_calls)
         self._threshold = strategy.threshold
 
+    def resume(self, older: Counter) -> bool:
+        return isinstance(older, _Slow) and older._threshold == self._threshold and super().resume(older)
+
     def record(self, call: Call, now: float, count: int = 1) -> None:
         if not (call.known_slow and call.duration is not None and call.duration >= self._threshold):
             self._rolling.add(call.duration is not None and call.duration >= self._threshold, now, count)
@@ -325,6 +365,10 @@ class _Any(Counter):
     def failure_count(self) -> int:
         return max(counter.failure_count for counter in self._counters)
 
+    def advance(self, now: float) -> None:
+        for counter in self._counters:
+            counter.advance(now)
+
     def running_slow(self, now: float, duration: float) -> None:
         for counter in self._counters:
             counter.running_slow(now, duration)
@@ -339,6 +383,11 @@ class _Any(Counter):
     def restore(self, failures: int) -> None:
         for counter in self._counters:
             counter.restore(failures)
+
+    def resume(self, older: Counter) -> bool:
+        kept = older._counters if isinstance(older, _Any) else [older]
+        # A list, so that each of them is asked.
+        return any([any(counter.resume(one) for one in kept) for counter in self._counters])
 
 
 def _check_rate(kind: str, rate: float, window: Window, minimum_calls: int) -> None:

@@ -269,8 +269,8 @@ async def test_after_listening_calls_are_tallied_again() -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(CONFIG)
         async with breaker.events():
-            assert not breaker._gate.fast
-        assert breaker._gate.fast
+            assert breaker._fast is None
+        assert breaker._fast is not None
 
 
 async def test_a_rejection_says_what_where_and_until_when() -> None:

@@ -149,7 +149,7 @@ async def test_tallied_successes_weigh_in_a_time_window(mock_clock: MockClock) -
         breaker = panel.breaker(CircuitBreakerConfig(name="it", trip=trip))
         for _ in range(6):
             await breaker.execute(dependency)
-        assert breaker._gate.fast
+        assert breaker._gate.tallies
         dependency.breaks()
         for _ in range(5):
             with pytest.raises(DependencyDown):
