@@ -97,7 +97,7 @@ class Numbering:
 
     async def next(self, database: MongoDatabase) -> int:
         """A number that nobody else was or will be given. An asyncio function."""
-        # Looked at once in each process: an older release leaves the counter, but not an index new in this one.
+        # Looked at once in each process: an older release leaves the counter, but not an index new in this.
         number = await self._increment(database) if self._checked else None
         if number is None:
             await self._prepare(database)
