@@ -115,6 +115,8 @@ def clean_db(layout: Layout, *, yes: bool) -> None:
         raise StackError("nothing was deleted")
     with alone(layout):
         supervisor = Supervisor(layout)
+        if not supervisor.is_alive():
+            sweep(layout)  # a mongod that was left behind must not go on writing what is deleted
         found = supervisor.processes() if supervisor.is_alive() else {}
         running = [name for name, process in found.items() if not process.is_stopped]
         if layout.own_mongod and "mongodb" not in running:
@@ -123,9 +125,9 @@ def clean_db(layout: Layout, *, yes: bool) -> None:
         else:
             mongodb.drop(mongodb.own_uri(layout) if layout.own_mongod else layout.mongodb_uri)
         # The services make their indexes when they start; without them nothing is unique.
-        services = [name for name in running if name.endswith("-service")]
-        supervisor.stop(*services)
-        _start(layout, supervisor, services)
+        if services := [name for name in running if name.endswith("-service")]:
+            supervisor.stop(*services)
+            _start(layout, supervisor, services)
     console.print("All data is deleted.")
 
 

@@ -41,6 +41,7 @@ def test_killing_mongod_under_four_writers_loses_nothing(running: Running) -> No
     stop = threading.Event()
     created: list[str] = []
     seen: Counter[int] = Counter()
+    killed: set[int] = set()
     threads = [
         threading.Thread(target=write, args=(running, f"W{number}", stop, created, seen))
         for number in range(WRITERS)
@@ -52,7 +53,7 @@ def test_killing_mongod_under_four_writers_loses_nothing(running: Running) -> No
             # Each kill hits while writes are being acknowledged, not while the breaker is still open.
             before = len(created)
             assert wait_for(lambda before=before: len(created) >= before + 40, 30), seen
-            running.stack.kill("mongodb")
+            killed.add(running.stack.kill("mongodb"))
             time.sleep(0.5)
         before = len(created)
         assert wait_for(lambda: len(created) >= before + 40, 30), seen
@@ -60,7 +61,8 @@ def test_killing_mongod_under_four_writers_loses_nothing(running: Running) -> No
         stop.set()
         for thread in threads:
             thread.join(30)
-    assert sum(seen.values()) > seen[201] >= 160, "some writes failed, or the kills hit nothing"
+    assert len(killed | {running.stack.pid("mongodb")}) == KILLS + 1, "each kill hit another mongod"
+    # A write that found mongod gone is tried again by the driver, so that failures may be few.
     assert set(seen) <= {201, 409, 502, 503, 504}
     kept = Counter(registration_numbers(running))
     assert {number: kept[number] for number in created if kept[number] != 1} == {}
