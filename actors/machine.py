@@ -46,7 +46,7 @@ class Machine:
         self._successes = 0
         self._probes: dict[int, float] = {}
         self._running: dict[int, float] = {}
-        self._slow: set[int] = set()
+        self._slow: dict[int, float] = {}
         self._ramp: Ramp | None = None
         self._shadow: Machine | None = None
         self._shadow_permits: dict[int, Permit] = {}
@@ -334,11 +334,10 @@ class Machine:
         self, number: int, outcome: Outcome, now: float, duration: float | None, retry_after: float | None
     ) -> None:
         self._running.pop(number, None)
-        known_slow = number in self._slow
-        self._slow.discard(number)
+        slow_from = self._slow.pop(number, None)
         if outcome in (Outcome.IGNORED, Outcome.CANCELLED):
             return
-        self._counter.record(Call(outcome is Outcome.FAILURE, duration, known_slow), now)
+        self._counter.record(Call(outcome is Outcome.FAILURE, duration, slow_from), now)
         if self._counter.tripped(now):
             self._open(now, self._counter.reason, retry_after)
 
@@ -383,7 +382,7 @@ class Machine:
             if threshold is None or now < start + threshold:
                 break
             del self._running[number]
-            self._slow.add(number)
+            self._slow[number] = now - start
             self._counter.running_slow(now, now - start)
             if self._counter.tripped(now):
                 self._open(now, self._counter.reason, None)

@@ -18,12 +18,12 @@ from actors.window import LastCalls, LastSeconds, Rolling, Window
 class Call:
     """One counted call: failed or succeeded. duration: seconds, None where it was not measured.
 
-    known_slow: it was already counted as slow while it ran.
+    slow_from: how long it had run when it was told as slow; None: it never was.
     """
 
     failed: bool
     duration: float | None = None
-    known_slow: bool = False
+    slow_from: float | None = None
 
 
 SUCCESS = Call(failed=False)
@@ -313,7 +313,8 @@ class _Slow(_Rate):
         return isinstance(older, _Slow) and older._threshold == self._threshold and super().resume(older)
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
-        if not (call.known_slow and call.duration is not None and call.duration >= self._threshold):
+        # Told while it ran, and slow by this threshold then: counted already.
+        if call.slow_from is None or call.slow_from < self._threshold:
             self._rolling.add(call.duration is not None and call.duration >= self._threshold, now, count)
 
     def running_slow(self, now: float, duration: float) -> None:
