@@ -1,0 +1,303 @@
+"""The suite's subjects for this project: the pure machine, and handle with actor on a MockClock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors import (
+    AnyOf,
+    Backoff,
+    BulkheadFullError,
+    CallTimeout,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    ConsecutiveFailures,
+    FailureCount,
+    FailureRate,
+    LastCalls,
+    LastSeconds,
+    Machine,
+    Outcome,
+    Permit,
+    Rejection,
+    SlowCallRate,
+    Snapshot,
+    State,
+    TripStrategy,
+    open_panel,
+)
+from tests.conformance.suite import CannotExpressError, Refusal
+
+OUTCOMES = {
+    "success": Outcome.SUCCESS,
+    "failure": Outcome.FAILURE,
+    "ignored": Outcome.IGNORED,
+    "cancelled": Outcome.CANCELLED,
+}
+ENDS = {"success": "succeeded", "failure": "failed", "ignored": "failed", "cancelled": "cancelled"}
+AS_THEY_ARE = (
+    "reset_timeout",
+    "half_open_max_calls",
+    "successes_to_close",
+    "ramp",
+    "in_flight_slow",
+    "call_timeout",
+    "max_concurrent",
+    "max_queue",
+    "queue_timeout",
+    "cancel_in_flight",
+)
+
+
+class Failed(Exception):
+    """The guarded call's own exception. server_wait: seconds its server asked to wait."""
+
+    def __init__(self, server_wait: float | None = None) -> None:
+        super().__init__(server_wait)
+        self.server_wait = server_wait
+
+
+class Ignored(Exception):
+    """An exception that the policy ignores."""
+
+
+class BadResult:
+    """A returned value that the policy calls a failure."""
+
+
+def config_of(policy: Mapping[str, Any], probe: Any = None) -> CircuitBreakerConfig:
+    """The policy of a case as this project writes it."""
+    settings: dict[str, Any] = {key: policy[key] for key in AS_THEY_ARE if key in policy}
+    if policy.get("server_wait"):
+        settings["retry_after"] = lambda error: getattr(error, "server_wait", None)
+    if policy.get("failure_result"):
+        settings["failure_result"] = lambda value: isinstance(value, BadResult)
+    if policy.get("own_probe"):
+        settings["probe"] = probe
+    return CircuitBreakerConfig(
+        name="subject",
+        trip=strategy_of(policy["trip"]),
+        half_open_timeout=policy.get("half_open_timeout"),
+        backoff=Backoff(**policy.get("backoff", {})),
+        ignore=Ignored,
+        **settings,
+    )
+
+
+def strategy_of(trip: Mapping[str, Any]) -> TripStrategy:
+    """The trip strategy of a case as this project writes it."""
+    if trip["kind"] == "any":
+        return AnyOf(*(strategy_of(each) for each in trip["of"]))
+    if trip["kind"] == "consecutive":
+        return ConsecutiveFailures(trip["n"])
+    window = LastCalls(trip["calls"]) if "calls" in trip else LastSeconds(trip["seconds"])
+    if trip["kind"] == "failure_count":
+        return FailureCount(trip["n"], window)
+    if trip["kind"] == "failure_rate":
+        return FailureRate(trip["rate"], window, trip["minimum"])
+    return SlowCallRate(trip["rate"], trip["threshold"], window, trip["minimum"])
+
+
+def _reading(snapshot: Snapshot, what: str) -> Any:
+    if what == "state":
+        return snapshot.state.name.lower()
+    if what == "failures":
+        return snapshot.failure_count
+    if what in ("retry_after", "late", "would_reject", "in_flight"):
+        return getattr(snapshot, what)
+    return snapshot.counts[what]
+
+
+class MachineSubject:
+    """The rules without a task. `start` is the clock's reading when the case begins."""
+
+    def __init__(self, policy: Mapping[str, Any], start: float = 0.0) -> None:
+        for key in ("call_timeout", "max_concurrent", "cancel_in_flight"):
+            if key in policy:
+                raise CannotExpressError(f"the machine runs no calls, so it has no {key}")
+        self._machine = Machine(config_of(policy, probe=_never), now=start)
+        self._policy = policy
+        self._start = self._now = start
+        self._permits: dict[str, tuple[Permit, float]] = {}
+        self._probe: Permit | None = None
+        self._seen: dict[str, str] = {}
+        self._refusals: dict[str, Refusal] = {}
+
+    async def advance(self, to: float) -> None:
+        self._now = self._start + to
+        self._machine.wake(self._now)
+        self._start_probe()
+
+    async def begin(self, call: str) -> None:
+        answer = self._machine.admit(self._now)
+        if isinstance(answer, Rejection):
+            self._seen[call] = "rejected"
+            self._refusals[call] = Refusal(answer.reason.value, answer.retry_after)
+        else:
+            self._seen[call] = "running"
+            self._permits[call] = answer, self._now
+
+    async def end(self, call: str, outcome: str, server_wait: float | None) -> None:
+        if outcome == "bad_result":
+            raise CannotExpressError("the machine is told outcomes, not results")
+        permit, began = self._permits.pop(call)
+        asked = server_wait if self._policy.get("server_wait") else None
+        self._machine.settle(permit, OUTCOMES[outcome], self._now, self._now - began, retry_after=asked)
+        self._seen[call] = ENDS[outcome]
+        self._start_probe()
+
+    async def end_probe(self, outcome: str) -> None:
+        assert self._probe is not None, "no probe is running"
+        permit, self._probe = self._probe, None
+        self._machine.settle(permit, OUTCOMES[outcome], self._now)
+
+    def seen(self, call: str) -> str:
+        return self._seen[call]
+
+    def refusal(self, call: str) -> Refusal:
+        return self._refusals[call]
+
+    async def tell(self, command: str) -> None:
+        if command == "trip":
+            self._machine.trip(self._now)
+        elif command == "reset":
+            self._machine.reset(self._now)
+        else:
+            held = {"force_open": State.FORCED_OPEN, "disable": State.DISABLED, "observe": State.OBSERVING}
+            self._machine.hold(held[command], self._now, "told")
+
+    async def configure(self, policy: Mapping[str, Any]) -> None:
+        self._policy = policy
+        self._machine.configure(config_of(policy, probe=_never), self._now)
+
+    async def read(self, what: str) -> Any:
+        return _reading(self._machine.snapshot(self._now), what)
+
+    def _start_probe(self) -> None:
+        if self._machine.state is State.HALF_OPEN and self._machine.config.probe is not None:
+            answer = self._machine.admit(self._now, own_probe=True)
+            if isinstance(answer, Permit):
+                self._probe = answer
+
+
+async def _never() -> None:
+    """A probe that the machine never runs; its actor would."""
+
+
+class _Held:
+    """A call that runs until it is told how to end."""
+
+    def __init__(self) -> None:
+        self.seen = "waiting"
+        self.refusal = Refusal(None, None)
+        self.scope = trio.CancelScope()
+        self._told = trio.Event()
+        self._how: tuple[str, float | None] = ("success", None)
+
+    def end(self, outcome: str, server_wait: float | None = None) -> None:
+        self._how = outcome, server_wait
+        if outcome == "cancelled":
+            self.scope.cancel()
+        else:
+            self._told.set()
+
+    async def work(self) -> object:
+        self.seen = "running"
+        await self._told.wait()
+        outcome, server_wait = self._how
+        if outcome == "failure":
+            raise Failed(server_wait)
+        if outcome == "ignored":
+            raise Ignored
+        return BadResult() if outcome == "bad_result" else None
+
+
+class HandleSubject:
+    """Handle and actor, called in one of the three styles: execute, guard or protect."""
+
+    def __init__(self, breaker: CircuitBreaker, clock: MockClock, nursery: trio.Nursery, style: str) -> None:
+        self._breaker = breaker
+        self._clock = clock
+        self._nursery = nursery
+        self._call = {"execute": breaker.execute, "guard": self._guarded, "protect": self._protected}[style]
+        self._held: dict[str, _Held] = {}
+        self.probe: _Held | None = None
+
+    async def advance(self, to: float) -> None:
+        self._clock.jump(to - trio.current_time())
+        await wait_all_tasks_blocked()
+
+    async def begin(self, call: str) -> None:
+        self._held[call] = _Held()
+        self._nursery.start_soon(self._caller, self._held[call])
+        await wait_all_tasks_blocked()
+
+    async def end(self, call: str, outcome: str, server_wait: float | None) -> None:
+        self._held[call].end(outcome, server_wait)
+        await wait_all_tasks_blocked()
+
+    async def end_probe(self, outcome: str) -> None:
+        assert self.probe is not None, "no probe is running"
+        self.probe.end(outcome)
+        await wait_all_tasks_blocked()
+
+    def seen(self, call: str) -> str:
+        return self._held[call].seen
+
+    def refusal(self, call: str) -> Refusal:
+        return self._held[call].refusal
+
+    async def tell(self, command: str) -> None:
+        await getattr(self._breaker, command)()
+
+    async def configure(self, policy: Mapping[str, Any]) -> None:
+        await self._breaker.configure(config_of(policy))
+
+    async def read(self, what: str) -> Any:
+        snapshot = await self._breaker.snapshot()
+        assert snapshot.state is self._breaker.state, "the state published is the state"
+        assert snapshot.retry_after == self._breaker.retry_after, "the wait published is the wait"
+        return _reading(snapshot, what)
+
+    async def _caller(self, held: _Held) -> None:
+        with held.scope:
+            try:
+                await self._call(held.work)
+                held.seen = "succeeded"
+            except (Failed, Ignored):
+                held.seen = "failed"
+            except CallTimeout:
+                held.seen = "timed_out"
+            except (CircuitOpenError, BulkheadFullError) as error:
+                held.refusal = Refusal(error.reason.value, error.retry_after)
+                held.seen = "rejected" if held.seen == "waiting" else "cut_off"
+        if held.scope.cancelled_caught:
+            held.seen = "cancelled"
+
+    async def _guarded(self, work: Any) -> None:
+        async with self._breaker.guard() as call:
+            if isinstance(await work(), BadResult):
+                call.fail("bad result")
+
+    async def _protected(self, work: Any) -> None:
+        await self._breaker.protect(work)()
+
+
+@asynccontextmanager
+async def open_handle(policy: Mapping[str, Any], clock: MockClock, style: str) -> AsyncIterator[HandleSubject]:
+    """A subject in a panel of its own."""
+
+    async def probe() -> None:
+        subject.probe = _Held()
+        await subject.probe.work()
+
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        subject = HandleSubject(panel.breaker(config_of(policy, probe)), clock, nursery, style)
+        yield subject
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,68 @@
+"""Every case of the suite, against the machine and against handle with actor in each call style."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.conformance.subjects import MachineSubject, open_handle
+from tests.conformance.suite import CannotExpressError, Case, DeviationError, load_cases, play, run
+
+CASES = load_cases()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_machine_conforms(case: Case) -> None:
+    """The pure rules; at another time of day than zero, which must not matter."""
+    try:
+        run(play(case, MachineSubject(case.policy, start=4097.25)))
+    except CannotExpressError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("style", ["execute", "guard", "protect"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_handle_conforms(case: Case, style: str) -> None:
+    """Handle and actor on a MockClock, whichever way the calls are made."""
+    clock = MockClock()
+
+    async def main() -> None:
+        async with open_handle(case.policy, clock, style) as subject:
+            await play(case, subject)
+
+    trio.run(main, clock=clock)
+
+
+def test_suite_is_complete() -> None:
+    """Enough cases, each with a name of its own, over every strategy and window."""
+    assert len(CASES) >= 60
+    assert len({case.name for case in CASES}) == len(CASES)
+    kinds = set()
+    for case in CASES:
+        trips = case.policy["trip"].get("of", [case.policy["trip"]])
+        kinds |= {(trip["kind"], *({"calls", "seconds"} & trip.keys())) for trip in trips}
+    assert kinds == {
+        ("consecutive",),
+        *((kind, window) for kind in ("failure_count", "failure_rate", "slow_rate") for window in ("calls", "seconds")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"at": 0, "call": "success", "expect": "rejected"}, "the call: expected 'rejected', got 'running'"),
+        ({"at": 0, "state": "open"}, "state: expected 'open', got 'closed'"),
+        ({"at": 0, "retry_after": 3}, "retry_after: expected 3, got None"),
+        ({"at": 0, "call": "failure", "failures": 2}, "failures: expected 2, got 1"),
+        ({"at": 0, "call": "success", "counts": {"late": 1}}, "the count of late: expected 1, got 0"),
+        ({"at": 0, "call": "failure", "caller": "succeeded"}, "what the caller saw: expected 'succeeded', got 'failed'"),
+        ({"at": 0, "call": "success", "times": 3, "admitted": 2}, "admitted calls: expected 2, got 3"),
+    ],
+)
+def test_runner_notices(step: dict[str, object], said: str) -> None:
+    """A wrong expectation of any kind is told, with the step and what was got."""
+    case = Case("wrong", "a rule", {"trip": {"kind": "consecutive", "n": 5}}, (step,))
+    with pytest.raises(DeviationError, match="wrong, step 1 ") as raised:
+        run(play(case, MachineSubject(case.policy)))
+    assert said in str(raised.value)
