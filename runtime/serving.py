@@ -12,9 +12,11 @@ from typing import Any
 
 import structlog
 import trio
-from hypercorn.config import Config, Sockets
-from hypercorn.trio.run import worker_serve
-from hypercorn.typing import ASGIFramework
+from hypercorn.config import Config
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
 
 GRACE = 10.0
@@ -97,19 +99,59 @@ async def _serve(
     stop: Callable[[], Awaitable[None]],
     task_status: trio.TaskStatus[int],
 ) -> None:
-    config.graceful_timeout = grace
-    bound: int = sock.getsockname()[1]
-    run = partial(
-        worker_serve,
-        wrap_app(app, config.wsgi_max_body_size, "asgi"),
-        config,
-        sockets=Sockets([], [sock], []),
-        shutdown_trigger=stop,
-    )
+    wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    state: LifespanState = {}
+    lifespan = Lifespan(wrapped, config, state)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     async with trio.open_nursery() as nursery:
-        await nursery.start(run)
-        structlog.get_logger("runtime").info("listening", host=sock.getsockname()[0], port=bound)
-        task_status.started(bound)
+        await nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        host, port = sock.getsockname()[:2]
+        structlog.get_logger("runtime").info("listening", host=host, port=port)
+        task_status.started(port)
+        await _accept(partial(_Connection, wrapped, config), ConnectionState(state), listener, grace, stop)
+        await lifespan.wait_for_shutdown()
+        nursery.cancel_scope.cancel()
+
+
+async def _accept(
+    connection: Callable[..., TCPServer],
+    state: ConnectionState,
+    listener: trio.SocketListener,
+    grace: float,
+    stop: Callable[[], Awaitable[None]],
+) -> None:
+    context = WorkerContext(None)
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(
+                partial(
+                    trio.serve_listeners,
+                    partial(connection, context, state),
+                    [listener],
+                    handler_nursery=connections,
+                )
+            )
+            await stop()
+            accepting.cancel_scope.cancel()
+        await context.terminated.set()
+        connections.cancel_scope.deadline = trio.current_time() + grace
+
+
+class _Connection(TCPServer):
+    """Hypercorn's connection, with two holes closed."""
+
+    async def run(self) -> None:
+        """Serve until it closes; a fault in it ends this connection, not the process."""
+        try:
+            await super().run()
+        except Exception:  # noqa: BLE001 - one connection must not end the others
+            structlog.get_logger("runtime").exception("a connection failed")
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        # The client has closed; without this the socket stays open until the keep-alive's end.
+        await self.idle_task.stop()
 
 
 def run_process(main: Callable[..., Awaitable[None]], *args: Any) -> None:

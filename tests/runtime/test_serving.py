@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from hypercorn.trio.tcp_server import TCPServer
 from quart import request
 from quart_trio import QuartTrio
 
@@ -141,6 +142,38 @@ async def test_a_client_that_leaves_cancels_its_handler() -> None:
         await stream.aclose()
         with trio.fail_after(0.1):
             await one.cancelled.wait()
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+@pytest.mark.parametrize("head", ["", GET.format("/", "")], ids=["unused", "idle"])
+async def test_a_connection_that_was_closed_is_let_go(head: str) -> None:
+    """A client that closes between two requests, or before the first, leaves no socket behind."""
+    async with served() as one:
+        before = open_files()
+        for _ in range(20):
+            stream = await one.connect(head)
+            if head:
+                await until(stream, b"quick")
+            await stream.aclose()
+        await trio.sleep(0.05)
+        assert open_files() <= before + 1
+
+
+async def test_a_fault_in_a_connection_ends_that_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others, and those to come, are served."""
+    async with served() as one:
+        with monkeypatch.context() as patched:
+
+            async def broken(self: object) -> None:
+                raise RuntimeError("a bug in the protocol")
+
+            patched.setattr(TCPServer, "_read_data", broken)
+            assert await everything(await one.connect(GET.format("/", ""))) == b""
+        await until(await one.connect(GET.format("/", "")), b"quick")
 
 
 @pytest.mark.parametrize("path", ["/", "/read"])
