@@ -22,9 +22,10 @@ Document = dict[str, Any]
 MongoDatabase = AsyncDatabase[Document]
 
 OPERATION_SECONDS = 5.0
-# While no server is known, an operation only waits for one: a caller shouldn't wait longer to hear of it.
+# How long an operation waits for a server while none is known: a caller shouldn't wait longer to hear of it.
 # pymongo looks twice a second, so this ends after one second.
 SELECTION_SECONDS = 0.9
+CONNECT_SECONDS = 2.0
 
 
 class Database:
@@ -40,16 +41,19 @@ class Database:
         The limit is `seconds`, or less where the caller's deadline is nearer. Raises what pymongo raises
         (a limit that passed is one with `.timeout` set). Cancelling closes the operation's connection.
         """
-        return cast(T, await aio_as_trio(self._limited)(operation, self._limit()))
+        return cast(T, await aio_as_trio(self._limited)(operation, seconds_for_call(self._seconds)))
 
     async def _limited(self, operation: Callable[[MongoDatabase], Awaitable[T]], seconds: float) -> T:
         with pymongo.timeout(seconds):
+            await self._find_server()
             return await operation(self._database)
 
-    def _limit(self) -> float:
-        known = self._database.client.topology_description.has_writable_server()
-        longest = self._seconds if known else min(self._seconds, SELECTION_SECONDS)
-        return seconds_for_call(longest)
+    async def _find_server(self) -> None:
+        """Wait for a server where none is known; in pymongo that may take as long as the operation."""
+        client = self._database.client
+        if not client.topology_description.has_writable_server():
+            with pymongo.timeout(SELECTION_SECONDS):
+                await client.admin.command("ping")
 
 
 @asynccontextmanager
@@ -78,7 +82,7 @@ async def _connect(uri: str, seconds: float) -> AsyncMongoClient[Document]:
         retryWrites=True,
         timeoutMS=int(seconds * 1000),
         serverSelectionTimeoutMS=int(SELECTION_SECONDS * 1000),
-        connectTimeoutMS=int(SELECTION_SECONDS * 1000),
+        connectTimeoutMS=int(CONNECT_SECONDS * 1000),
     )
 
 
