@@ -71,6 +71,8 @@ class Proxy:
         outcome: bytes | Refused | None = None
         with client.scope:
             outcome = await self._attempt(scope, found, client, answer, nursery)
+        if client.gone:
+            return
         if client.too_large and answer.status is None:
             outcome = too_large(self._max_body_bytes)
         # Outside the scope: the server reports the client gone from within the final send, and that must

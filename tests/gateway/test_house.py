@@ -9,6 +9,7 @@ import trio
 from gateway.health import dependencies, is_outage
 from gateway.routes import STUDENT
 from gateway.settings import GatewaySettings
+from protocols.breaker import State
 from runtime.keys import KeySet
 from runtime.settings import complaints
 from tests.gateway.house import House, house
@@ -77,6 +78,33 @@ async def test_break_reject_recover(gateway, services, autojump_clock):
     auth.answer = httpx.Response(401, json={"error": "INVALID_CREDENTIALS", "message": "no"})
     assert code(await client.post("/auth/login", json={})) == (401, "INVALID_CREDENTIALS")
     assert (await client.get("/health")).json()["data"]["auth"]["status"] == "healthy"
+
+
+async def test_whoever_sees_the_end_sees_it_counted(gateway, services, autojump_clock):
+    """The fifth failure has opened the breaker before the last byte of its answer is sent."""
+    client, auth = gateway.client(), services["auth"]
+    auth.answer = httpx.Response(500, content=b"oh no")
+    for _ in range(4):
+        await client.get("/auth/x")
+    states = []
+
+    async def send(message):
+        if message.get("body"):
+            states.append(gateway.panel["auth-service-http"].state)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/auth/x",
+        "raw_path": b"/auth/x",
+        "query_string": b"",
+        "headers": [(b"host", b"gateway")],
+        "client": ("192.0.2.1", 1),
+    }
+    await gateway.app(scope, trio.sleep_forever, send)
+    assert states == [State.OPEN]
 
 
 async def test_half_open_rejections_say_when(gateway, services, autojump_clock):
