@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -117,11 +116,13 @@ async def test_stop_lets_what_is_in_flight_finish() -> None:
 async def test_grace_is_limited() -> None:
     """A request that doesn't end in the time of grace is cancelled."""
     async with served(grace=0.05) as one:
-        await one.connect(GET.format("/slow", ""))
+        stream = await one.connect(GET.format("/slow", ""))
         await one.entered.wait()
         one.stop.set()
-        await one.ended.wait()
+        with trio.fail_after(2):
+            await one.ended.wait()
         assert one.cancelled.is_set()
+        await stream.aclose()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ async def test_a_client_that_leaves_cancels_its_handler() -> None:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
