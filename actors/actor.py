@@ -117,7 +117,7 @@ class Actor(ABC, Generic[Message]):
 
     def __init__(self) -> None:
         self.mailbox: Mailbox[Message] = Mailbox()
-        self._clock = trio.lowlevel.current_clock().current_time
+        self.clock = trio.lowlevel.current_clock().current_time
         self._in_hand: Envelope[Message] | None = None
         self.asleep_until = float("-inf")
 
@@ -139,11 +139,11 @@ class Actor(ABC, Generic[Message]):
         if self._in_hand is not None:
             self._handle(self._in_hand)
         while True:
-            self.asleep_until = self.deadline(self._clock())
+            self.asleep_until = self.deadline(self.clock())
             envelope = await self.mailbox.receive(self.asleep_until)
             self.asleep_until = float("-inf")
             if envelope is None:
-                self.wake(self._clock())
+                self.wake(self.clock())
                 continue
             self._handle(envelope)
             for _ in range(BATCH):
@@ -159,6 +159,6 @@ class Actor(ABC, Generic[Message]):
 
     def _handle(self, envelope: Envelope[Message]) -> None:
         self._in_hand = envelope
-        answer = self.receive(envelope.message, self._clock())
+        answer = self.receive(envelope.message, self.clock())
         self._in_hand = None
         envelope.answer(answer)

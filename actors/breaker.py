@@ -65,7 +65,7 @@ class BreakerActor(Actor[Command]):
         super().__init__()
         self._nursery = nursery
         self._hub = hub
-        self._machine = Machine(config, now=self._clock())
+        self._machine = Machine(config, now=self.clock())
         self._memory: Memory = self._machine.memory()
         self._watchers = 0
         self._retired: list[Gate] = []
@@ -75,7 +75,7 @@ class BreakerActor(Actor[Command]):
         self.closed = False
         self.restarts = 0
         self.handle = CircuitBreaker(config, self, meter)
-        self._publish(self._clock())
+        self._publish(self.clock())
 
     # The actor.
 
@@ -90,22 +90,25 @@ class BreakerActor(Actor[Command]):
         """Let deadlines come: the machine's, and those of calls under way."""
         self._fold(now)
         self._machine.wake(now)
-        for flight in self.handle._flights.take_due(now):
-            assert isinstance(flight, Guard)
-            if (settle := flight.time_out()) is not None:
-                self._settle(settle, now)
+        if self.handle._flights is not None:
+            for flight in self.handle._flights.take_due(now):
+                assert isinstance(flight, Guard)
+                if (settle := flight.time_out()) is not None:
+                    self._settle(settle, now)
         self._publish(now)
 
     def deadline(self, now: float) -> float:
         """The first of the machine's deadline, a window's roll and a call's timeout."""
         machine = self._machine
-        first = min(self.handle._flights.next_due, NEVER if machine.deadline is None else machine.deadline)
-        roll = machine.next_roll(now)
-        return first if roll is None else min(first, roll)
+        first = NEVER if self.handle._flights is None else self.handle._flights.next_due
+        for moment in (machine.deadline, machine.next_roll(now)):
+            if moment is not None and moment < first:
+                first = moment
+        return first
 
     def restart(self) -> None:
         """After a crash: the state last published, in a new generation."""
-        now = self._clock()
+        now = self.clock()
         self.restarts += 1
         self._machine = Machine.restored(self.handle.config, self._memory, self._machine.ledger, now)
         self._fold(now)
@@ -118,8 +121,9 @@ class BreakerActor(Actor[Command]):
         gate.live = False
         self.handle._gate, self.handle._fast = Gate(gate.state, gate.generation + 1), None
         super().close()
-        self.handle._hub.close()
-        self.handle._closing.unpark_all()
+        if self.handle._hub is not None:
+            self.handle._hub.close()
+        self._tell_waiters()
 
     # Commands.
 
@@ -161,7 +165,7 @@ class BreakerActor(Actor[Command]):
             error=message.error,
         )
         if self._watchers:
-            self.handle._hub.emit(
+            self._emit(
                 CallSettled(
                     self.handle.name, message.outcome, permit.generation, now, message.duration, not in_time
                 )
@@ -202,32 +206,35 @@ class BreakerActor(Actor[Command]):
         """Calls that began before anybody watched are events too."""
         for outcome, count in counts.items():
             for _ in range(count):
-                self.handle._hub.emit(
-                    CallSettled(self.handle.name, outcome, gate.generation, self._clock(), late=late)
+                self._emit(
+                    CallSettled(self.handle.name, outcome, gate.generation, self.clock(), late=late)
                 )
 
     def _publish(self, now: float) -> None:
         machine, handle = self._machine, self.handle
-        events = machine.drain()
         self._start_probe(now)
-        until = NEVER if machine.state is State.FORCED_OPEN else machine.until
-        tallies = machine.tallies and not self._watchers
-        gate = Gate(
+        tallies, admits = machine.tallies and not self._watchers, machine.admits_all
+        until, gate = machine.until, handle._gate
+        if not gate.says(machine.generation, until, admits, tallies, tallies and admits and handle._plain):
+            self._replace_gate(until, admits, tallies, now)
+        self._memory = machine.memory()
+        for event in machine.drain():
+            self._tell(event)
+
+    def _replace_gate(self, until: float, admits: bool, tallies: bool, now: float) -> None:
+        machine, handle = self._machine, self.handle
+        self._retire(handle._gate)
+        fast = tallies and admits and handle._plain
+        handle._gate = Gate(
             machine.state,
             machine.generation,
-            until=-NEVER if until is None else until,
-            admits=machine.admits_all,
+            until=until,
+            admits=admits,
             tallies=tallies,
-            fast=tallies and machine.admits_all and handle._plain,
+            fast=fast,
             since=now,
         )
-        if not gate.says(handle._gate):
-            self._retire(handle._gate)
-            handle._gate = gate
-            handle._fast = gate if gate.fast else None
-        self._memory = machine.memory()
-        for event in events:
-            self._tell(event)
+        handle._fast = handle._gate if fast else None
 
     def _retire(self, gate: Gate) -> None:
         gate.live = False
@@ -241,13 +248,24 @@ class BreakerActor(Actor[Command]):
             self._unix_changed_at = now
             self._unix_opened_at = self._outage_start(event, now)
             if event.new in ADMITTING:
-                self.handle._closing.unpark_all()
+                self._tell_waiters()
             elif event.new in (State.OPEN, State.FORCED_OPEN) and self.handle.config.cancel_in_flight:
-                for flight in self.handle._flights:
-                    assert isinstance(flight, Guard)
-                    flight.cut_off(event.new, event.retry_after)
-        self.handle._hub.emit(event)
+                self._cut_off(event)
+        self._emit(event)
         self._hub.emit(event)
+
+    def _cut_off(self, event: Transition) -> None:
+        for flight in self.handle._flights or ():
+            assert isinstance(flight, Guard)
+            flight.cut_off(event.new, event.retry_after)
+
+    def _tell_waiters(self) -> None:
+        if self.handle._closing is not None:
+            self.handle._closing.unpark_all()
+
+    def _emit(self, event: Transition | CallSettled) -> None:
+        if self.handle._hub is not None:
+            self.handle._hub.emit(event)
 
     def _outage_start(self, event: Transition, now: float) -> float:
         if event.new in ADMITTING:
@@ -280,7 +298,7 @@ class BreakerActor(Actor[Command]):
     async def _run_probe(self, permit: Permit, config: CircuitBreakerConfig) -> None:
         outcome, error = Outcome.FAILURE, "probe timed out"
         assert config.probe is not None
-        start = self._clock()
+        start = self.clock()
         try:
             with trio.move_on_after(NEVER if config.half_open_timeout is None else config.half_open_timeout):
                 await config.probe()
@@ -289,4 +307,4 @@ class BreakerActor(Actor[Command]):
             error = f"probe: {type(failure).__name__}"
         if self._probing == permit.generation:
             self._probing = 0
-        await self.handle._tell(Settle(permit, outcome, self._clock() - start, error=error))
+        await self.handle._tell(Settle(permit, outcome, self.clock() - start, error=error))

@@ -72,12 +72,12 @@ class Gate:
         self.asked += 1
         return Permit(self.generation, 0)
 
-    def says(self, other: Gate) -> bool:
-        """Whether callers would act the same on `other`."""
+    def says(self, generation: int, until: float, admits: bool, tallies: bool, fast: bool) -> bool:
+        """Whether this is what callers shall read."""
         return (
-            self.generation == other.generation
-            and self.until == other.until
-            and self.admits is other.admits
-            and self.tallies is other.tallies
-            and self.fast is other.fast
+            self.generation == generation
+            and self.until == until
+            and self.admits is admits
+            and self.tallies is tallies
+            and self.fast is fast
         )

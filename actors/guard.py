@@ -72,14 +72,13 @@ class Guard:
         """Settle as a success now, while the block goes on. `call_timeout` ends no settled call."""
         if self._settled is None and self._verdict is None and self._breaker._settle_nowait(self):
             self._settled = Outcome.SUCCESS
-            self._breaker._flights.discard(self)
+            self._leave_flights()
 
     def returned(self, value: Any) -> None:
         """Judge a returned value as `failure_result` does."""
-        classifier = self._breaker._classifier
-        if self._verdict is None and classifier.result(value) is Outcome.FAILURE:
+        if self._verdict is None and self._breaker._classifier.result(value) is Outcome.FAILURE:
             self.fail(f"result {type(value).__name__}")
-            self._retry_after = classifier.retry_after(value)
+            self._retry_after = self._breaker._classifier.retry_after(value)
 
     # Entering.
 
@@ -139,6 +138,7 @@ class Guard:
         timeout = breaker.config.call_timeout
         if timeout is not None:
             self.timeout, self.due = timeout, breaker._clock() + timeout
+        assert breaker._flights is not None
         breaker._flights.add(self)
         if self.due < breaker._actor.asleep_until and breaker._actor.mailbox.tell(Look()):
             breaker._actor.asleep_until = self.due
@@ -185,9 +185,13 @@ class Guard:
     ) -> Exception | None:
         if self._scope is None:
             return None
-        self._breaker._flights.discard(self)
+        self._leave_flights()
         self._scope.__exit__(kind, error, trace)
         return self.cut if self._scope.cancelled_caught else None
+
+    def _leave_flights(self) -> None:
+        if self._breaker._flights is not None:
+            self._breaker._flights.discard(self)
 
     async def _settle(self, error: BaseException | None, cut: Exception | None) -> None:
         outcome, reason = self._outcome(error, cut)

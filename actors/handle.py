@@ -56,16 +56,38 @@ class CircuitBreaker:
     No checkpoint is added: a hot loop of rejections must yield by itself.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_actor",
+        "_bulkhead",
+        "_classifier_made",
+        "_clock",
+        "_closing",
+        "_config",
+        "_fast",
+        "_flights",
+        "_gate",
+        "_hub",
+        "_meter",
+        "_plain",
+        "_scoped",
+        "_slow",
+        "_tallying",
+        "_timed",
+        "name",
+    )
+
     def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, meter: Meter | None) -> None:
         self.name = config.name
         self._actor = actor
-        self._clock = trio.lowlevel.current_clock().current_time
+        self._clock = actor.clock
         self._gate = Gate()
         self._fast: Gate | None = None
-        self._flights = Flights()
-        self._hub = Hub()
         self._meter = meter
-        self._closing = trio.lowlevel.ParkingLot()
+        # What few breakers need is made when it is first needed: ten thousand of them may be idle.
+        self._flights: Flights | None = None
+        self._hub: Hub | None = None
+        self._closing: trio.lowlevel.ParkingLot | None = None
         self._bulkhead: Bulkhead | None = None
         self._take(config)
 
@@ -170,6 +192,7 @@ class CircuitBreaker:
         A reader more than `buffer` events behind loses the oldest, and reads EventsLost there. While
         anybody listens, each call is settled by a message of its own.
         """
+        self._hub = self._hub or Hub()
         with self._hub.subscribe(buffer, calls=True) as subscription:
             await self._actor.mailbox.ask(Watch(1))
             try:
@@ -183,7 +206,8 @@ class CircuitBreaker:
         At once where they are. Raises PanelClosedError. Cancellation leaves nothing behind.
         """
         await trio.lowlevel.checkpoint()
-        while self._gate.state not in ADMITTING:
+        while self._gate.state not in ADMITTING and not self._actor.closed:
+            self._closing = self._closing or trio.lowlevel.ParkingLot()
             await self._closing.park()
         if self._actor.closed:
             raise PanelClosedError("the panel has closed")
@@ -223,10 +247,12 @@ class CircuitBreaker:
 
     def _take(self, config: CircuitBreakerConfig) -> None:
         self._config = config
-        self._classifier = Classifier(config)
+        self._classifier_made: Classifier | None = None
         self._slow = config.strategy.slow_threshold
         self._timed = self._meter is not None or self._slow is not None
         self._scoped = config.call_timeout is not None or config.cancel_in_flight
+        if self._scoped and self._flights is None:
+            self._flights = Flights()
         if config.max_concurrent is None:
             self._bulkhead = None
         elif self._bulkhead is None:
@@ -239,6 +265,12 @@ class CircuitBreaker:
         # A success that may trip must not be tallied behind the actor's back.
         self._plain = plain and config.strategy.ignores_successes
         self._tallying = plain and not self._plain
+
+    @property
+    def _classifier(self) -> Classifier:
+        if self._classifier_made is None:
+            self._classifier_made = Classifier(self._config)
+        return self._classifier_made
 
     async def _run(self, guard: Guard, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
         async with guard:

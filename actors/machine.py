@@ -247,9 +247,11 @@ class Machine:
         return self._shadow.failure_count if self._shadow is not None else self._counter.failure_count
 
     @property
-    def until(self) -> float | None:
-        """When the wait ends, None unless OPEN."""
-        return self._until
+    def until(self) -> float:
+        """Before when callers are rejected without asking; in the past where they aren't."""
+        if self.state is State.FORCED_OPEN:
+            return NEVER
+        return -NEVER if self._until is None else self._until
 
     def drain(self) -> list[Transition]:
         """The transitions since it was last asked, oldest first."""
