@@ -68,6 +68,18 @@ def start(layout: Layout, name: str) -> None:
 
 def stop(layout: Layout, name: str) -> None:
     """Stop one process. It stays down until it is started; its ports refuse connections."""
+    ports = _stop(layout, name)
+    console.print(f"{name} is stopped: {ports} refused. `just start {name}` brings it back.")
+
+
+def restart(layout: Layout, name: str) -> None:
+    """Stop one process, and start it again."""
+    _stop(layout, name)
+    start(layout, name)
+
+
+def _stop(layout: Layout, name: str) -> str:
+    """Stop one process, make sure of it, and tell what refuses connections now."""
     with alone(layout):
         layout = _running(layout, name)
         with console.status(f"Stopping {name}"):
@@ -75,14 +87,7 @@ def stop(layout: Layout, name: str) -> None:
         for port in layout.ports_of(name):
             if processes.answers(port):
                 raise StackError(f"port {port} still answers; it is held by {processes.holder(port)}")
-    ports = " and ".join(f"{HOST}:{port}" for port in layout.ports_of(name))
-    console.print(f"{name} is stopped; {ports} refuses connections. `just start {name}` brings it back.")
-
-
-def restart(layout: Layout, name: str) -> None:
-    """Stop one process, and start it again."""
-    stop(layout, name)
-    start(layout, name)
+    return "connections to " + " and ".join(f"{HOST}:{port}" for port in layout.ports_of(name)) + " are"
 
 
 def status(layout: Layout) -> bool:
@@ -111,8 +116,8 @@ def clean_db(layout: Layout, *, yes: bool) -> None:
     """Delete all users, schools and students, after asking."""
     layout = layout.saved()
     where = f"in {layout.data}" if layout.own_mongod else "at MONGODB_URI"
-    if not yes and console.input(f"Delete all data {where}? Type yes: ").strip() != "yes":
-        raise StackError("nothing was deleted")
+    if not yes and not _agreed(f"Delete all data {where}? Type yes: "):
+        raise StackError("nothing was deleted; --yes doesn't ask")
     with alone(layout):
         supervisor = Supervisor(layout)
         if not supervisor.is_alive():
@@ -129,6 +134,14 @@ def clean_db(layout: Layout, *, yes: bool) -> None:
             supervisor.stop(*services)
             _start(layout, supervisor, services)
     console.print("All data is deleted.")
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return console.input(question).strip() == "yes"
+    except EOFError:
+        console.print()
+        return False
 
 
 def check_ports(layout: Layout, *names: str) -> None:
@@ -229,11 +242,12 @@ def _wait(layout: Layout, supervisor: Supervisor, progress: Progress, tasks: Map
 
 
 def tail(layout: Layout, name: str, lines: int = 15) -> str:
-    """The last lines of a process's log."""
+    """The last lines of a process's log, the long ones cut: a traceback may be one line of JSON."""
     try:
-        return "\n".join(layout.log(name).read_text(errors="replace").splitlines()[-lines:])
+        found = layout.log(name).read_text(errors="replace").splitlines()[-lines:]
     except FileNotFoundError:
         return "(there is none)"
+    return "\n".join(line if len(line) <= 600 else f"{line[:120]} … {line[-460:]}" for line in found)
 
 
 def _age(seconds: float) -> str:

@@ -23,10 +23,13 @@ _MODULES = {
 
 def main() -> None:
     """Print the table; a secret's value is not in it."""
-    table = Table("setting", "default", "now", "used by", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("setting", "default", "now", "used by"):
+        table.add_column(heading, overflow="fold")
     for name, (default, secret, owners) in sorted(found().items()):
         now = os.environ.get(name, "")
-        table.add_row(name, default, "(set)" if secret and now else now, ", ".join(owners))
+        used_by = "every process" if len(owners) == len(_MODULES) else ", ".join(owners)
+        table.add_row(name, default, "(set)" if secret and now else now, used_by)
     Console(highlight=False, soft_wrap=True).print(table)
 
 
