@@ -15,7 +15,7 @@ from grpclib.reflection.service import ServerReflection
 from grpclib.server import Stream
 from trio_asyncio import trio_as_aio
 
-from protocols.http import REQUEST_ID
+from protocols.http import FAILURE_ORIGIN, REQUEST_ID
 from protocols.school_grpc import SchoolServiceBase
 from protocols.school_pb2 import (
     GetSchoolRequest,
@@ -60,7 +60,17 @@ class SchoolRpc(SchoolServiceBase):
         request = await _receive(stream)
         seconds = math.inf if stream.deadline is None else stream.deadline.time_remaining()
         given = stream.metadata.get(REQUEST_ID.lower()) if stream.metadata else None
-        found: Record | None = await trio_as_aio(self._find)(request.id, seconds, str(given or ""))
+        try:
+            found: Record | None = await trio_as_aio(self._find)(request.id, seconds, str(given or ""))
+        except ApiError as error:
+            # Of our own errors only a bad id is the caller's; the rest is the guard's.
+            status = Status.INVALID_ARGUMENT if error.status < 500 else Status.UNAVAILABLE
+            # One fault, one breaker: the caller's must know that ours has counted this.
+            origin = {} if error.failure_origin is None else {FAILURE_ORIGIN.lower(): error.failure_origin}
+            await stream.send_trailing_metadata(
+                status=status, status_message=error.message, metadata=origin
+            )
+            raise GRPCError(status, error.message) from error
         return found
 
     async def _find(self, text: str, seconds: float, given_request_id: str) -> Record | None:
@@ -70,10 +80,6 @@ class SchoolRpc(SchoolServiceBase):
                     return await self._guard.run(self._store.get, parse_id(text))
             except trio.TooSlowError:
                 raise GRPCError(Status.DEADLINE_EXCEEDED, "out of the caller's time") from None
-            except ApiError as error:
-                # Of our own errors only a bad id is the caller's; the rest is the guard's.
-                status = Status.INVALID_ARGUMENT if error.status < 500 else Status.UNAVAILABLE
-                raise GRPCError(status, error.message) from error
 
 
 async def _receive(stream: Stream[Any, Any]) -> _Request:

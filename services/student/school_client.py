@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -16,9 +16,9 @@ from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreakerConfig, Panel
 from actors.adapters.grpc import is_failure
-from protocols.http import REQUEST_ID, Code
+from protocols.http import FAILURE_ORIGIN, REQUEST_ID, Code
 from protocols.school_grpc import SchoolServiceStub
-from protocols.school_pb2 import ValidateSchoolRequest
+from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
 from runtime.web import ApiError
 from services.deadlines import seconds_for_call
 from services.guard import Guard
@@ -37,11 +37,22 @@ class Known:
     name: str
 
 
+class FailedBehind(Exception):  # noqa: N818 - says what happened
+    """The school service answered that something behind it failed. origin: the breaker that counted it."""
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(origin)
+        self.origin = origin
+
+
 class Schools(Protocol):
     """Who can be asked about schools."""
 
     async def find(self, school_id: int) -> Known | None:
-        """The school, None where there is none. Raises what grpclib raises. Cancelling cancels the call."""
+        """The school, None where there is none. Raises what grpclib raises, and FailedBehind.
+
+        Cancelling cancels the call.
+        """
 
 
 class GrpcSchools:
@@ -55,12 +66,26 @@ class GrpcSchools:
         """See Schools. A call out of time raises TimeoutError."""
         context = structlog.contextvars.get_contextvars()
         metadata = {REQUEST_ID.lower(): context["request_id"]} if "request_id" in context else {}
-        reply = await aio_as_trio(self._validate)(
-            ValidateSchoolRequest(id=str(school_id)),
-            timeout=seconds_for_call(self._seconds),
-            metadata=metadata,
-        )
+        request = ValidateSchoolRequest(id=str(school_id))
+        reply = await aio_as_trio(self._ask)(request, seconds_for_call(self._seconds), metadata)
         return Known(reply.name) if reply.exists else None
+
+    async def _ask(
+        self, request: ValidateSchoolRequest, seconds: float, metadata: Mapping[str, str]
+    ) -> ValidateSchoolResponse:
+        """One call, as asyncio. In steps, for a plain call hides the metadata of a failed answer."""
+        stream = self._validate.open(timeout=seconds, metadata=dict(metadata))
+        try:
+            async with stream:
+                await stream.send_message(request, end=True)
+                reply = await stream.recv_message()
+        except GRPCError as error:
+            if stream.trailing_metadata and (origin := stream.trailing_metadata.get(FAILURE_ORIGIN.lower())):
+                raise FailedBehind(str(origin)) from error
+            raise
+        if reply is None:
+            raise ProtocolError("an answer without a message")
+        return reply
 
 
 @asynccontextmanager
@@ -105,3 +130,5 @@ class SchoolCheck:
         except GRPCError as error:
             # It answered, but not the question (an older version of it, say): nothing for the breaker.
             raise ApiError(Code.SCHOOL_SERVICE_ERROR, FAILED_MESSAGE, failure_origin=self._origin) from error
+        except FailedBehind as error:
+            raise ApiError(Code.SCHOOL_SERVICE_ERROR, FAILED_MESSAGE, failure_origin=error.origin) from error

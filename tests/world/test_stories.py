@@ -138,6 +138,18 @@ async def test_without_the_school_service_students_stay_readable(world: World, m
     assert world.state("student-service-grpc") == "CLOSED"
 
 
+async def test_a_fault_behind_the_school_service_is_charged_to_nobody_on_the_way(world: World) -> None:
+    """The school service's database fails: neither the student's gRPC breaker nor any gateway's counts it."""
+    school = await world.add_school()
+    world.schools.faults.fail()
+    answers = [await world.add_student(school, f"X-{number}") for number in range(6)]
+    assert {(answer.status_code, answer.json()["error"]) for answer in answers} == {(503, "SCHOOL_SERVICE_ERROR")}
+    assert world.state("school-database") == "OPEN"
+    for breaker in ("student-service-grpc", "student-service-http", "school-service-http"):
+        assert world.state(breaker) == "CLOSED", breaker
+    assert (await world.panels["student"]["student-service-grpc"].snapshot()).counts["ignored"] == 6
+
+
 async def test_schools_and_students_work_while_the_auth_service_is_down(world: World) -> None:
     """Tokens are verified with the keys at hand."""
     world.lines["auth"].cut()

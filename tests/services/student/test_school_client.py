@@ -20,7 +20,7 @@ from actors import CircuitBreakerConfig, Panel
 from services.guard import guard_database
 from services.school.rpc import rpc_services
 from services.school.rules import UNIQUE
-from services.student.school_client import GrpcSchools, Known, open_channel
+from services.student.school_client import FailedBehind, GrpcSchools, Known, open_channel
 from tests.mongo import free_port
 from tests.world.stores import MemoryRecords
 
@@ -84,8 +84,12 @@ async def test_a_school_service_that_is_down_raises_as_grpclib_does(loop: trio_a
             await GrpcSchools(channel).find(1)
 
 
-async def test_a_database_fault_there_is_unavailable_here(channel: Channel, store: MemoryRecords) -> None:
+async def test_a_database_fault_there_names_the_breaker_that_counted_it(
+    channel: Channel, store: MemoryRecords
+) -> None:
     store.faults.fail()
-    with pytest.raises(GRPCError) as raised:
+    with pytest.raises(FailedBehind) as raised:
         await GrpcSchools(channel).find(1)
-    assert raised.value.status is Status.UNAVAILABLE
+    assert raised.value.origin == "school-database"
+    assert isinstance(raised.value.__cause__, GRPCError)
+    assert raised.value.__cause__.status is Status.UNAVAILABLE
