@@ -499,6 +499,52 @@ async def test_a_stale_connection_is_nobodys_fault():
         assert await gateway.counts() == {"success": 2, "ignored": 1}
 
 
+def requests_at_work():
+    """How many tasks belong to requests."""
+    waiting, found = [trio.lowlevel.current_root_task()], 0
+    while waiting:
+        task = waiting.pop()
+        found += task.name.startswith("gateway.") or task.name.endswith("task_group._handle")
+        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return found
+
+
+async def test_nothing_is_left_behind():
+    """After a crowd that finishes, is cut off and hangs up: no call, connection or task remains."""
+
+    async def script(peer: Peer):
+        while True:
+            line, _, _ = (await peer.request()).partition(b" HTTP")
+            await peer.send(ok() if line.endswith(b"ok") else CUT["short"])
+            if line.endswith(b"cut"):
+                return
+
+    async def visit(port, n):
+        path, end = ((b"ok", b"\r\n\r\nok"), (b"cut", b"abc"), (b"stall", b"abc"))[n % 3]
+        peer = await connect(port)
+        await peer.send(post(4, b"body", b"/auth/" + path) if n % 2 else GET.replace(b"x", path))
+        await peer.until(end)
+        if path == b"cut":
+            await peer.rest()
+        if path == b"stall":
+            assert requests_at_work() > 0
+        if n % 4:
+            peer.reset()
+        await peer.stream.aclose()
+
+    policy = {"max_failures": 1000}
+    async with upstream(script) as server, served(auth=server.url, policy=policy) as gateway:
+        async with trio.open_nursery() as nursery:
+            for n in range(120):
+                nursery.start_soon(visit, gateway.port, n)
+        with trio.fail_after(5):
+            while requests_at_work():  # noqa: ASYNC110 - no event says so
+                await trio.sleep(0.005)
+            assert (await gateway.snapshot()).in_flight == 0
+            assert "0 in use" in repr(gateway.transports["auth"])
+        assert await gateway.counts() == {"success": 40, "failure": 40, "cancelled": 40}
+
+
 async def test_twenty_at_half_open():
     """Of twenty at once, exactly one reaches the service; the others are told to come back."""
     reached = []

@@ -6,7 +6,9 @@ import ssl
 import httpx
 import pytest
 import trio
+import trio.testing
 
+from gateway.connection import Connection
 from gateway.transport import FreeListTransport, StaleConnection
 from tests.gateway.wire import Peer, answering, ok, upstream
 
@@ -234,6 +236,24 @@ async def test_one_more_try_is_one():
         assert server.connections == 2
 
 
+async def test_no_second_try_once_an_answer_began():
+    """A kept connection that breaks in the middle of a head was not stale."""
+
+    async def breaks_off(peer: Peer):
+        await peer.request()
+        await peer.send(ok())
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 O")
+
+    async with upstream(breaks_off, answering(ok())) as server:
+        transport = FreeListTransport(server.url)
+        await fetch(transport, request())
+        with pytest.raises(httpx.RemoteProtocolError) as caught:
+            await transport.handle_async_request(request())
+        assert not isinstance(caught.value, StaleConnection)
+        assert server.connections == 1
+
+
 async def test_closed_while_idle():
     """A kept connection that the upstream closed in between isn't used at all, not even for a POST."""
     async with upstream(answering(ok(), then_close=True), answering(ok())) as server:
@@ -325,6 +345,24 @@ async def test_answer_before_the_upload_ends():
             await body.pieces.aclose()
             assert await response.aread() == b"all seen"
         assert repr(transport).endswith("1 idle, 0 in use>")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_still_being_written_is_not_kept():
+    """The answer is complete, and so is the request but for its last bytes, which are still on their way."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    connection = Connection(httpx.URL("http://up"))
+    connection._stream = ours
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(theirs.receive_some, 65536)
+        body = Trickle()
+        await connection.send(upload(body, nursery))
+        await body.pieces.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(theirs.send_all, ok())
+        await connection.head()
+        assert [await connection.piece(), await connection.piece()] == [b"ok", None]
+        assert not connection.recycle()
         nursery.cancel_scope.cancel()
 
 
