@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import shutil
 import sys
 import time
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from deploy import mongodb, processes
 from deploy.control import Process, Supervisor, alone, sweep
-from deploy.layout import HOST, PORTS, PROCESSES, Layout, StackError
+from deploy.layout import HOST, PORTS, PROCESSES, ROOT, Layout, StackError
 
 PATIENCE = 60.0
 """Seconds a process may take until it is ready."""
@@ -31,6 +32,7 @@ def up(layout: Layout) -> None:
         else:
             for line in sweep(layout):
                 console.print(f"Ended what an earlier run had left ({line})")
+            check_breakers()
             check_ports(layout)
             supervisor.launch()
         supervisor = Supervisor(layout)
@@ -144,6 +146,19 @@ def _agreed(question: str) -> bool:
         return False
 
 
+def check_breakers() -> None:
+    """Raise StackError where the processes would refuse the policies, and show what they would warn about."""
+    from runtime.breakers import BadConfiguration, load_configuration
+
+    path = ROOT / os.environ.get("CIRCUIT_BREAKERS", "breakers.toml")
+    try:
+        found = load_configuration(path, os.environ.get("CIRCUIT_BREAKER_PROFILE"))
+    except BadConfiguration as error:
+        raise StackError(str(error)) from error
+    for warning in found.warnings:
+        console.print(f"[yellow]{warning}[/]")
+
+
 def check_ports(layout: Layout, *names: str) -> None:
     """Raise StackError naming each port that is taken, its setting, and by whom it is."""
     taken = [
@@ -235,8 +250,8 @@ def _wait(layout: Layout, supervisor: Supervisor, progress: Progress, tasks: Map
         found = supervisor.processes()
         for name in waiting:
             tries[name].add(found[name].pid)
-            # Zero is no pid: it is between two tries. Two tries that ended tell enough.
-            if found[name].is_stopped or len(tries[name] - {0}) > 2 or time.monotonic() > deadline:
+            # Zero is no pid: it is between two tries. One that ended at once tells enough.
+            if found[name].is_stopped or len(tries[name] - {0}) > 1 or time.monotonic() > deadline:
                 raise StackError(f"{name} doesn't start. The end of its log:\n{tail(layout, name)}")
         time.sleep(0.1)
 

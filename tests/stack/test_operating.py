@@ -98,6 +98,16 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
     assert processes.left_over(stack.layout.folder) == []
 
 
+def test_policies_that_cannot_be_used_stop_up_before_anything_runs() -> None:
+    """With file, key and reason."""
+    stack = PrivateStack(CIRCUIT_BREAKER_PROFILE="calm")
+    with pytest.raises(RuntimeError) as caught:
+        stack.__enter__()
+    said = "breakers.toml: CIRCUIT_BREAKER_PROFILE: must be one of default, dev, prod, got 'calm'"
+    assert said in str(caught.value)
+    assert not stack.layout.logs.exists()
+
+
 @pytest.mark.resilience
 def test_down_leaves_no_process_whatever_happened() -> None:
     """Frozen, or orphaned by a supervisor that was killed; and it may be said twice."""
