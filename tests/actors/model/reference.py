@@ -1,0 +1,380 @@
+"""A circuit breaker that is slow and plainly right: it keeps every event and looks at all of them.
+
+Written from the rules, not from the code that it is held against. Time is whatever it is told.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from actors import (
+    AnyOf,
+    CircuitBreakerConfig,
+    ConsecutiveFailures,
+    FailureCount,
+    FailureRate,
+    LastCalls,
+    LastSeconds,
+    Outcome,
+    RejectReason,
+    SlowCallRate,
+    State,
+    TripStrategy,
+)
+
+SLICES = 10
+
+
+class Heard(NamedTuple):
+    """One counted thing. running: it is a call that was still running, told because it was slow then."""
+
+    time: float
+    failed: bool
+    duration: float
+    slow_from: float | None = None
+    running: bool = False
+
+
+@dataclass
+class Pass:
+    """Leave for one call."""
+
+    generation: int
+    state: State
+    began: float
+    probe_ends: float = float("inf")
+    slow_from: float | None = None
+
+
+class Refused(NamedTuple):
+    """No leave."""
+
+    reason: RejectReason
+    wait: float | None
+
+
+def window(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -> tuple[int, int]:
+    """How many calls a strategy looks at now, and how many of them are bad."""
+    if isinstance(strategy, ConsecutiveFailures):
+        return 0, _trailing(heard, row)
+    if isinstance(strategy, SlowCallRate):
+        marks = [(event.time, slow) for event in heard if (slow := _slow(event, strategy)) is not None]
+    else:
+        marks = [(event.time, event.failed) for event in heard if not event.running]
+    assert isinstance(strategy, FailureCount | FailureRate | SlowCallRate)
+    if isinstance(strategy.window, LastCalls):
+        marks = marks[-strategy.window.n :]
+    elif isinstance(strategy, FailureCount):
+        marks = [(time, bad) for time, bad in marks if now - time < strategy.window.s]
+    else:
+        marks = [(time, bad) for time, bad in marks if _within(strategy.window, time, now)]
+    return len(marks), sum(bad for _, bad in marks)
+
+
+def _trailing(heard: list[Heard], row: int) -> int:
+    """Failures at the end of what was heard; the row of before, where there was nothing else."""
+    ended = [event.failed for event in heard if not event.running]
+    if False not in ended:
+        return row + len(ended)
+    return ended[::-1].index(False)
+
+
+def _slow(event: Heard, strategy: SlowCallRate) -> bool | None:
+    if event.running:
+        return True if event.duration >= strategy.threshold else None
+    if event.slow_from is not None and event.slow_from >= strategy.threshold:
+        return None
+    return event.duration >= strategy.threshold
+
+
+def _within(window: LastSeconds, time: float, now: float) -> bool:
+    width = window.s / SLICES
+    return now // width - time // width < SLICES
+
+
+def trips(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -> bool:
+    """Whether what was heard opens the breaker."""
+    if isinstance(strategy, AnyOf):
+        return any(trips(each, heard, row, now) for each in strategy.strategies)
+    calls, bad = window(strategy, heard, row, now)
+    if isinstance(strategy, ConsecutiveFailures | FailureCount):
+        return bad >= strategy.n
+    assert isinstance(strategy, FailureRate | SlowCallRate)
+    return calls >= strategy.minimum_calls and bad / calls >= strategy.rate
+
+
+def failures(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -> int:
+    """The failures that count now."""
+    if isinstance(strategy, AnyOf):
+        return max(failures(each, heard, row, now) for each in strategy.strategies)
+    return window(strategy, heard, row, now)[1]
+
+
+class Reference:
+    """The model. `config` is the policy under test, read as data."""
+
+    def __init__(self, config: CircuitBreakerConfig) -> None:
+        self.config = config
+        self.state = State.CLOSED
+        self.generation = 1
+        self.until: float | None = None
+        self.attempt = 0
+        self.heard: list[Heard] = []
+        self.row = 0
+        self.at_opening = 0
+        self.passes: dict[int, Pass] = {}
+        self.successes = 0
+        self.ramp: tuple[float, float] | None = None
+        self.ramp_asked: list[float] = []
+        self.shadow: Reference | None = None
+        self.counts = dict.fromkeys(Outcome, 0)
+        self.rejections = dict.fromkeys(RejectReason, 0)
+        self.late = 0
+        self.would_reject = 0
+
+    def copy(self) -> Reference:
+        """Another, that goes its own way."""
+        other = copy.copy(self)
+        other.heard, other.ramp_asked = self.heard[:], self.ramp_asked[:]
+        other.passes = {number: copy.copy(leave) for number, leave in self.passes.items()}
+        other.counts, other.rejections = self.counts.copy(), self.rejections.copy()
+        other.shadow = None if self.shadow is None else self.shadow.copy()
+        return other
+
+    def key(self) -> str:
+        """Equal for two that will do the same for ever."""
+        known = {name: value for name, value in vars(self).items() if name not in ("config", "shadow")}
+        return f"{known} {self.shadow and self.shadow.key()}"
+
+    # What time does.
+
+    def wake(self, now: float) -> None:
+        """Whatever is due."""
+        if self.state is State.OPEN and self.until is not None and now >= self.until:
+            self._enter(State.HALF_OPEN)
+        elif self.state is State.HALF_OPEN and any(now >= each.probe_ends for each in self._running()):
+            self._reopen(now, None)
+        elif self.state is State.CLOSED:
+            self._wake_closed(now)
+        elif self.shadow is not None:
+            self.shadow.wake(now)
+
+    def time_out(self, now: float) -> list[int]:
+        """Calls past `call_timeout`, each counted as a failure at this instant."""
+        timeout = self.config.call_timeout
+        over = []
+        for number, each in list(self.passes.items()):
+            if timeout is not None and now >= each.began + timeout:
+                over.append(number)
+                self.settle(number, Outcome.FAILURE, now, duration=timeout)
+        return over
+
+    def _wake_closed(self, now: float) -> None:
+        if self.ramp is not None and now >= sum(self.ramp):
+            self.ramp = None
+        threshold = self.config.strategy.slow_threshold
+        if not self.config.in_flight_slow or threshold is None:
+            return
+        for each in self._running():
+            if each.slow_from is None and now >= each.began + threshold:
+                each.slow_from = now - each.began
+                self.heard.append(Heard(now, False, now - each.began, running=True))
+                if self._trips(now):
+                    self._open(now, None)
+                    return
+
+    # What callers do.
+
+    def admit(self, number: int, now: float) -> Refused | None:
+        """Ask for leave for call `number`; None: it is given."""
+        self.wake(now)
+        refused = self._refused(now)
+        if refused is not None:
+            self.rejections[refused.reason] += 1
+            return refused
+        leave = self.passes[number] = Pass(self.generation, self.state, now)
+        if self.state is State.HALF_OPEN and self.config.half_open_timeout is not None:
+            leave.probe_ends = now + self.config.half_open_timeout
+        if self.shadow is not None:
+            self.would_reject += self.shadow.admit(number, now) is not None
+        return None
+
+    def settle(
+        self,
+        number: int,
+        outcome: Outcome,
+        now: float,
+        *,
+        duration: float | None = None,
+        server_wait: float | None = None,
+    ) -> bool:
+        """Call `number` has ended; False where that came late."""
+        self.wake(now)
+        leave = self.passes.pop(number)
+        if leave.state is State.DISABLED:
+            return leave.generation == self.generation
+        self.counts[outcome] += 1
+        if leave.generation != self.generation:
+            self.late += 1
+            return False
+        if outcome in (Outcome.SUCCESS, Outcome.FAILURE):
+            took = now - leave.began if duration is None else duration
+            failed = outcome is Outcome.FAILURE
+            if self.state is State.HALF_OPEN:
+                self._count_probe(failed, took, now, server_wait)
+            elif self.state is State.CLOSED:
+                self._count(failed, took, leave.slow_from, now, server_wait)
+        if self.shadow is not None and number in self.shadow.passes:
+            self.shadow.settle(number, outcome, now, duration=duration)
+        return True
+
+    # What operators and accidents do.
+
+    def trip(self, now: float) -> None:
+        """Open; while open, wait anew."""
+        self.wake(now)
+        if self.state is State.OPEN:
+            self.until = now + self._wait(None)
+        else:
+            self._open(now, None)
+
+    def reset(self, now: float) -> None:
+        """Closed, and everything forgotten."""
+        self.wake(now)
+        if self.state is not State.CLOSED:
+            self._enter(State.CLOSED)
+        self._forget()
+
+    def hold(self, state: State, now: float) -> None:
+        """Stay so."""
+        self.wake(now)
+        if self.state is state:
+            return
+        self.at_opening = self.failures(now)
+        self._enter(state)
+        self._forget()
+        if state is State.OBSERVING:
+            self.shadow = Reference(self.config)
+
+    def configure(self, config: CircuitBreakerConfig, now: float) -> None:
+        """Another policy, over what was heard so far."""
+        self.wake(now)
+        self.config = config
+        if self.shadow is not None:
+            self.shadow.configure(config, now)
+
+    def crash(self, now: float) -> None:
+        """A successor: same state and wait, next generation; of what was heard only the row is known."""
+        if self.state is State.CLOSED:
+            self.row = self._row(now)
+        self.heard = []
+        self.generation += 1
+        self.successes = 0
+        self.ramp = None
+        if self.shadow is not None:
+            self.shadow = Reference(self.config)
+
+    # What is seen.
+
+    def failures(self, now: float) -> int:
+        """The failures that count now, or that counted at the opening."""
+        if self.state in (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN):
+            return self.at_opening
+        if self.shadow is not None:
+            return self.shadow.failures(now)
+        return failures(self.config.strategy, self.heard, self.row, now)
+
+    def reading(self, now: float) -> dict[str, object]:
+        """Everything that a snapshot shows of the rules."""
+        self.wake(now)
+        return {
+            "state": self.state,
+            "generation": self.generation,
+            "failures": self.failures(now),
+            "retry_after": None if self.until is None else self.until - now,
+            "counts": {outcome.value: count for outcome, count in self.counts.items()},
+            "rejections": {reason.value: count for reason, count in self.rejections.items()},
+            "late": self.late,
+            "would_reject": self.would_reject,
+            "in_flight": sum(each.state is not State.DISABLED for each in self.passes.values()),
+        }
+
+    # The rules.
+
+    def _refused(self, now: float) -> Refused | None:
+        if self.state is State.OPEN:
+            assert self.until is not None
+            return Refused(RejectReason.OPEN, self.until - now)
+        if self.state is State.FORCED_OPEN:
+            return Refused(RejectReason.FORCED, None)
+        if self.state is State.HALF_OPEN and len(self._running()) >= self.config.half_open_max_calls:
+            return Refused(RejectReason.PROBING, None)
+        if self.state is State.CLOSED and self.ramp is not None and not self._ramp_admits(self.ramp, now):
+            return Refused(RejectReason.RAMP, sum(self.ramp) - now)
+        return None
+
+    def _ramp_admits(self, ramp: tuple[float, float], now: float) -> bool:
+        """Of all that asked since closing, as many are admitted as their moments' shares add up to."""
+        start, length = ramp
+        self.ramp_asked.append(now)
+        shares = [(time - start) / length for time in self.ramp_asked]
+        return int(sum(shares)) > int(sum(shares[:-1]))
+
+    def _count_probe(self, failed: bool, took: float, now: float, server_wait: float | None) -> None:
+        threshold = self.config.strategy.slow_threshold
+        if failed or (threshold is not None and took >= threshold):
+            self._reopen(now, server_wait)
+            return
+        self.successes += 1
+        if self.successes >= self.config.successes_to_close:
+            self._enter(State.CLOSED)
+            self._forget()
+            self.ramp = None if self.config.ramp is None else (now, self.config.ramp)
+
+    def _count(
+        self, failed: bool, took: float, slow_from: float | None, now: float, server_wait: float | None
+    ) -> None:
+        self.heard.append(Heard(now, failed, took, slow_from))
+        if self._trips(now):
+            self._open(now, server_wait)
+
+    def _trips(self, now: float) -> bool:
+        return trips(self.config.strategy, self.heard, self.row, now)
+
+    def _row(self, now: float) -> int:
+        return window(ConsecutiveFailures(1), self.heard, self.row, now)[1]
+
+    def _running(self) -> list[Pass]:
+        return [each for each in self.passes.values() if each.generation == self.generation]
+
+    def _wait(self, server_wait: float | None) -> float:
+        wait = self.config.reset_timeout * self.config.backoff.factor**self.attempt
+        if server_wait is not None:
+            wait = server_wait
+        return wait if self.config.backoff.maximum is None else min(wait, self.config.backoff.maximum)
+
+    def _open(self, now: float, server_wait: float | None) -> None:
+        self.at_opening = self.failures(now)
+        self._enter(State.OPEN)
+        self.until = now + self._wait(server_wait)
+
+    def _reopen(self, now: float, server_wait: float | None) -> None:
+        self.attempt += 1
+        self._open(now, server_wait)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self.generation += 1
+        self.until = None
+        self.successes = 0
+        self.ramp = None
+        self.ramp_asked = []
+        self.shadow = None
+
+    def _forget(self) -> None:
+        self.heard = []
+        self.row = 0
+        self.attempt = 0
+        self.ramp = None

@@ -1,0 +1,162 @@
+"""Random policies and schedules, small enough to read when one fails."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+
+from actors import (
+    AnyOf,
+    Backoff,
+    CircuitBreakerConfig,
+    ConsecutiveFailures,
+    FailureCount,
+    FailureRate,
+    LastCalls,
+    LastSeconds,
+    Outcome,
+    SlowCallRate,
+    TripStrategy,
+)
+
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "500"))
+"""Of both tests together: a few hundred by default, 10,000 where there is time (CI)."""
+
+# Multiples of 1/4: sums of them are exact, so that "exactly the deadline" is.
+MOMENTS = (0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 16.0, 1000.0)
+CALLS = ("begin", "end", "once")
+OPERATORS = ("trip", "reset", "force_open", "disable", "observe", "configure")
+OUTCOMES = (
+    *[Outcome.FAILURE] * 4,
+    *[Outcome.SUCCESS] * 2,
+    Outcome.IGNORED,
+    Outcome.CANCELLED,
+)
+
+
+def examples(share: float) -> settings:
+    """Settings for a test that takes this share of the examples."""
+    return settings(
+        max_examples=max(1, int(EXAMPLES * share)),
+        deadline=None,
+        print_blob=True,
+        phases=set(Phase) - {Phase.explain},
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one caller, operator or accident does.
+
+    what: begin a call; end the call that has run longest but `pick`; make a call that begins and ends
+        at once; or an operator's command, or a crash.
+    """
+
+    what: str
+    pick: int = 0
+    outcome: Outcome = Outcome.SUCCESS
+    server_wait: float | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Time passes, then steps are taken, at once where there are several.
+
+    look: read the breaker afterwards. It is a message like any other, so some moments go without.
+    """
+
+    after: float
+    steps: tuple[Step, ...]
+    look: bool = True
+
+
+def _rates(window: LastCalls | LastSeconds, rate: float, minimum: int) -> list[TripStrategy]:
+    if isinstance(window, LastCalls):
+        minimum = min(minimum, window.n)
+    return [FailureRate(rate, window, minimum), SlowCallRate(rate, 2.0, window, minimum)]
+
+
+WINDOWS = st.sampled_from([LastCalls(3), LastCalls(5), LastSeconds(5.0), LastSeconds(10.0), LastSeconds(20.0)])
+COUNTS = st.sampled_from(
+    [FailureCount(n, window) for n in (1, 2, 3) for window in (LastCalls(4), LastSeconds(5.0), LastSeconds(10.0))]
+)
+RATES = st.builds(
+    lambda window, rate, minimum, kind: _rates(window, rate, minimum)[kind],
+    WINDOWS,
+    st.sampled_from([0.25, 0.5, 0.75, 1.0]),
+    st.integers(1, 4),
+    st.integers(0, 1),
+)
+ROWS = st.sampled_from([ConsecutiveFailures(n) for n in (1, 2, 3)])
+STRATEGIES = st.one_of(ROWS, COUNTS, RATES, st.builds(AnyOf, ROWS, st.one_of(RATES, COUNTS)))
+
+
+def asked_wait(error: Any) -> float | None:
+    """What the server said, where the call's exception carries it."""
+    wait: float | None = getattr(error, "server_wait", None)
+    return wait
+
+
+@st.composite
+def policies(draw: st.DrawFn, *, calls: bool) -> CircuitBreakerConfig:
+    """A random policy. calls: with what only somebody who runs calls can do."""
+    trip = draw(STRATEGIES)
+    return CircuitBreakerConfig(
+        name="it",
+        trip=trip,
+        reset_timeout=draw(st.sampled_from([1.0, 4.0])),
+        half_open_max_calls=draw(st.integers(1, 3)),
+        successes_to_close=draw(st.integers(1, 3)),
+        half_open_timeout=draw(st.sampled_from([None, 2.0, 5.0])),
+        ramp=draw(st.sampled_from([None, None, 4.0])),
+        backoff=Backoff(factor=draw(st.sampled_from([1.0, 2.0])), maximum=draw(st.sampled_from([None, 10.0]))),
+        in_flight_slow=trip.slow_threshold is not None and draw(st.booleans()),
+        call_timeout=draw(st.sampled_from([None, None, 3.0])) if calls else None,
+        retry_after=asked_wait,
+    )
+
+
+def another(config: CircuitBreakerConfig, pick: int) -> CircuitBreakerConfig:
+    """A policy to configure next, that counts what `config` counts."""
+    trip = config.strategy
+    if isinstance(trip, ConsecutiveFailures):
+        trip = ConsecutiveFailures(1 + pick % 4)
+    elif isinstance(trip, FailureRate | SlowCallRate):
+        trip = replace(trip, rate=(0.25, 0.5, 0.75, 1.0)[pick % 4])
+    return replace(
+        config,
+        trip=trip,
+        reset_timeout=1.0 + pick,
+        half_open_max_calls=1 + pick % 3,
+        successes_to_close=1 + pick % 2,
+        ramp=None if pick % 2 else 2.0,
+        half_open_timeout=(None, 2.0, 3.0)[pick % 3],
+    )
+
+
+def steps(*kinds: str) -> st.SearchStrategy[Step]:
+    """Mostly calls, and now and then something else."""
+    return st.builds(
+        Step,
+        st.sampled_from([*CALLS * 6, *kinds]),
+        st.integers(0, 7),
+        st.sampled_from(OUTCOMES),
+        st.sampled_from([None, None, None, 2.0, 50.0]),
+    )
+
+
+def _one_crash(taken: list[Step]) -> tuple[Step, ...]:
+    """A machine that is broken already can't be broken again."""
+    crashes = [step for step in taken if step.what == "crash"]
+    return (*crashes[:1], *(step for step in taken if step.what != "crash"))
+
+
+def schedules(*kinds: str, at_once: int = 1) -> st.SearchStrategy[list[Moment]]:
+    """Moments with up to `at_once` steps."""
+    several = st.lists(steps(*kinds), min_size=1, max_size=at_once).map(_one_crash)
+    return st.lists(st.builds(Moment, st.sampled_from(MOMENTS), several, st.booleans()), min_size=5, max_size=40)
