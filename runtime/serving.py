@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -21,6 +22,8 @@ from hypercorn.utils import wrap_app
 
 GRACE = 10.0
 """Seconds that requests in flight have to finish in."""
+DRAIN_POLL = 0.01
+"""Seconds between two looks at whether all have finished."""
 
 
 class CannotListen(Exception):
@@ -109,7 +112,8 @@ async def _serve(
         host, port = sock.getsockname()[:2]
         structlog.get_logger("runtime").info("listening", host=host, port=port)
         task_status.started(port)
-        await _accept(partial(_Connection, wrapped, config), ConnectionState(state), listener, grace, stop)
+        connection = partial(_Connection, wrapped, config)
+        await _accept(connection, ConnectionState(state), listener, grace, stop)
         await lifespan.wait_for_shutdown()
         nursery.cancel_scope.cancel()
 
@@ -122,24 +126,36 @@ async def _accept(
     stop: Callable[[], Awaitable[None]],
 ) -> None:
     context = WorkerContext(None)
+    streams: set[trio.SocketStream] = set()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        streams.add(stream)
+        try:
+            await connection(context, state, stream)
+        finally:
+            streams.discard(stream)
+
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
-                partial(
-                    trio.serve_listeners,
-                    partial(connection, context, state),
-                    [listener],
-                    handler_nursery=connections,
-                )
+                partial(trio.serve_listeners, handle, [listener], handler_nursery=connections)
             )
             await stop()
             accepting.cancel_scope.cancel()
         await context.terminated.set()
-        connections.cancel_scope.deadline = trio.current_time() + grace
+        with trio.move_on_after(grace):
+            while connections.child_tasks:
+                await trio.sleep(DRAIN_POLL)
+        connections.cancel_scope.cancel()
+        # An answer is sent shielded; only the end of its socket ends a write to a client that has stalled.
+        for stream in streams:
+            stream.socket.close()
 
 
 class _Connection(TCPServer):
-    """Hypercorn's connection, with two holes closed."""
+    """Hypercorn's connection, with four holes closed."""
+
+    _reading = True
 
     async def run(self) -> None:
         """Serve until it closes; a fault in it ends this connection, not the process."""
@@ -148,9 +164,29 @@ class _Connection(TCPServer):
         except Exception:  # noqa: BLE001 - one connection must not end the others
             structlog.get_logger("runtime").exception("a connection failed")
 
+    async def protocol_send(self, event: Event) -> None:
+        """Write; and start no timer for the next request where no request can come."""
+        if isinstance(event, RawData):
+            await self._write(event.data)
+        elif self._reading or not isinstance(event, Updated):
+            await super().protocol_send(event)
+
+    async def _write(self, data: bytes) -> None:
+        # Hypercorn shields this: a client that has stopped reading could not be given up, not even at the
+        # end of the process. What is cut off in the middle can't be carried on, so the connection goes too.
+        async with self.send_lock:
+            try:
+                await self.stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.protocol.handle(Closed())
+            except trio.Cancelled:
+                await trio.aclose_forcefully(self.stream)
+                raise
+
     async def _read_data(self) -> None:
         await super()._read_data()
         # The client has closed; without this the socket stays open until the keep-alive's end.
+        self._reading = False
         await self.idle_task.stop()
 
 

@@ -37,6 +37,7 @@ class Served:
         self.port = 0
         self.app.add_url_rule("/", "quick", self._quick, methods=["GET", "POST"])
         self.app.add_url_rule("/slow", "slow", self._slow)
+        self.app.add_url_rule("/large", "large", self._large)
         self.app.add_url_rule("/read", "read", self._read, methods=["POST"])
 
     async def _quick(self) -> str:
@@ -50,6 +51,9 @@ class Served:
             self.cancelled.set()
             raise
         return "slow"
+
+    async def _large(self) -> bytes:
+        return bytes(50_000_000)
 
     async def _read(self) -> str:
         return str(len(await request.body))
@@ -123,6 +127,30 @@ async def test_grace_is_limited() -> None:
             await one.ended.wait()
         assert one.cancelled.is_set()
         await stream.aclose()
+
+
+async def test_a_client_that_has_stopped_reading_cannot_hold_up_the_end() -> None:
+    """The time of grace is for requests, and a write that goes nowhere doesn't get more."""
+    async with served(grace=0.1) as one:
+        stream = await one.connect(GET.format("/large", ""))
+        await stream.receive_some(1000)
+        one.stop.set()
+        with trio.fail_after(2):
+            await one.ended.wait()
+        await stream.aclose()
+
+
+async def test_a_client_that_leaves_at_any_moment_leaves_no_task_behind() -> None:
+    """Else each such connection would stay for the time of keep-alive."""
+    async with served() as one:
+        before = trio.lowlevel.current_statistics().tasks_living
+        for moment in range(40):
+            stream = await one.connect(GET.format("/", ""))
+            for _ in range(moment):
+                await trio.lowlevel.checkpoint()
+            await stream.aclose()
+        await trio.sleep(0.1)
+        assert trio.lowlevel.current_statistics().tasks_living <= before
 
 
 @pytest.mark.parametrize(
