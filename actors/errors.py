@@ -70,7 +70,7 @@ class BulkheadFullError(CircuitBreakerError):
         return f"circuit breaker {self.name!r}: {self.args[1]} calls are running already"
 
 
-class CallTimeout(CircuitBreakerError):  # noqa: N818 - the name is public and fixed
+class CallTimeout(CircuitBreakerError):
     """The call ran into `call_timeout`: it was cancelled and counted as a failure."""
 
     args: tuple[Any, ...]

@@ -21,7 +21,7 @@ import trio
 import trio.testing
 
 
-class DependencyDown(Exception):  # noqa: N818 - reads as what happened
+class DependencyDown(Exception):
     """What a broken ScriptedDependency raises."""
 
 

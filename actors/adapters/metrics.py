@@ -108,7 +108,7 @@ def _add_transitions(family: CounterMetricFamily, snapshot: Snapshot) -> None:
         (State.HALF_OPEN, State.OPEN),
         (State.HALF_OPEN, State.CLOSED),
     ]
-    counts = {pair: 0 for pair in usual} | dict(snapshot.transitions)
+    counts = dict.fromkeys(usual, 0) | dict(snapshot.transitions)
     for (old, new), count in counts.items():
         family.add_metric([snapshot.name, old.name.lower(), new.name.lower()], count)
 

@@ -37,7 +37,7 @@ class Known:
     name: str
 
 
-class FailedBehind(Exception):  # noqa: N818 - says what happened
+class FailedBehind(Exception):
     """The school service answered that something behind it failed. origin: the breaker that counted it."""
 
     def __init__(self, origin: str) -> None:

@@ -137,7 +137,11 @@ async def open_world() -> AsyncIterator[World]:
     ):
         for panel in (gateway, auth, school, student):
             await nursery.start(log_transitions, panel)
-        accounts, schools, students = MemoryStore(), MemoryRecords(SCHOOL_UNIQUE), MemoryRecords(STUDENT_UNIQUE)
+        accounts, schools, students = (
+            MemoryStore(),
+            MemoryRecords(SCHOOL_UNIQUE),
+            MemoryRecords(STUDENT_UNIQUE),
+        )
         auth_guard = guard_database(auth, policies["auth-database"], AUTH_OPEN)
         auth_line = Line(create_auth(Accounts(accounts, auth_guard, Passwords()), auth))
         keys = KeySet(jwks_over_http("http://auth", transport=auth_line))
