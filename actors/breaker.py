@@ -11,10 +11,10 @@ import trio
 
 from actors.actor import Actor
 from actors.config import CircuitBreakerConfig
+from actors.events import Hub
 from actors.gate import Gate
 from actors.guard import Guard
 from actors.handle import ADMITTING, CircuitBreaker
-from actors.events import Hub
 from actors.ledger import Meter
 from actors.machine import Machine, Memory
 from protocols.breaker import (
@@ -199,6 +199,8 @@ class BreakerActor(Actor[Command]):
             return
         late = gate.generation != self._machine.generation
         self._machine.fold(started, succeeded, ignored, cancelled, gate.since, late=late)
+        # Counted and gone from the gate: a crash in the message that follows must not forget it.
+        self._memory = self._machine.memory()
         if self._watchers:
             self._tell_folded(gate, {SUCCESS: succeeded, IGNORED: ignored, CANCELLED: cancelled}, late)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
-from actors.errors import BulkheadFullError, CallTimeout, CircuitOpenError
 from actors.bulkhead import Bulkhead
+from actors.errors import BulkheadFullError, CallTimeout, CircuitOpenError
 from actors.gate import Gate
 from protocols.breaker import FailAgain, GiveBack, Look, Outcome, Permit, RejectReason, Settle, State
 
@@ -153,7 +153,7 @@ class Guard:
         self.cut = CallTimeout(self._breaker.name, self.timeout)
         self._settled = Outcome.FAILURE
         self._scope.cancel()
-        if self._gate.state is State.DISABLED:
+        if self._permit is None and self._gate.state is State.DISABLED:
             return None
         return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, self.timeout, error="CallTimeout")
 

@@ -16,6 +16,8 @@ from actors.trip import SUCCESS, Call
 from protocols.breaker import Outcome, Permit, Rejection, RejectReason, Snapshot, State, Transition
 
 NEVER = float("inf")
+UNRECORDED = -1
+"""The number of every permit of a disabled breaker, which records nothing."""
 
 
 class Memory(NamedTuple):
@@ -26,6 +28,7 @@ class Memory(NamedTuple):
     until: float | None
     attempt: int
     failures: int
+    row: int
     opened_at: float | None
 
 
@@ -61,7 +64,7 @@ class Machine:
         machine.state, machine.generation = memory.state, memory.generation + 1
         machine._until, machine._attempt = memory.until, memory.attempt
         machine.opened_at, machine._failures_at_opening = memory.opened_at, memory.failures
-        machine._counter.restore(memory.failures)
+        machine._counter.restore(memory.row)
         if memory.state is State.OBSERVING:
             machine._shadow = cls(config, now=now)
         return machine
@@ -69,7 +72,13 @@ class Machine:
     def memory(self) -> Memory:
         """What `restored` needs."""
         return Memory(
-            self.state, self.generation, self._until, self._attempt, self.failure_count, self.opened_at
+            self.state,
+            self.generation,
+            self._until,
+            self._attempt,
+            self.failure_count,
+            self._counter.row,
+            self.opened_at,
         )
 
     # What callers ask.
@@ -81,6 +90,8 @@ class Machine:
         if rejection is not None:
             self.ledger.rejections[rejection.reason] += 1
             return rejection
+        if self.state is State.DISABLED:
+            return Permit(self.generation, UNRECORDED)
         self._number += 1
         permit = Permit(self.generation, self._number, self.state is State.HALF_OPEN)
         self._note_admitted(permit.number, now)
@@ -103,6 +114,8 @@ class Machine:
         """
         self.wake(now)
         in_time = self._is_current(permit)
+        if permit.number == UNRECORDED:
+            return in_time
         if in_time:
             self._apply(permit, outcome, now, duration, retry_after)
         # Counted last: an actor that crashes in the rules is handed this message again.
@@ -113,6 +126,8 @@ class Machine:
         """One failure more of a call that was settled before its end, such as a stream that broke."""
         self.wake(now)
         in_time = permit.generation == self.generation
+        if permit.number == UNRECORDED:
+            return in_time
         if in_time and self.state is State.HALF_OPEN:
             self._settle_probe(Outcome.FAILURE, now, None, None)
         elif in_time and self.state is State.CLOSED:
@@ -124,6 +139,8 @@ class Machine:
     def give_back(self, permit: Permit, now: float) -> None:
         """Take back a permit whose call never began."""
         self.wake(now)
+        if permit.number == UNRECORDED:
+            return
         self.ledger.in_flight -= 1
         if permit.generation == self.generation:
             self._probes.pop(permit.number, None)
@@ -459,4 +476,4 @@ class Machine:
 
 def _chance(config: CircuitBreakerConfig) -> random.Random:
     seed = config.backoff.seed
-    return random.Random() if seed is None else random.Random(f"{seed} {config.name}")  # noqa: S311
+    return random.Random() if seed is None else random.Random(f"{seed} {config.name}")

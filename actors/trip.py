@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from actors.checks import number, positive_int, positive_number
-from actors.window import LastCalls, LastSeconds, Rolling, Window
+from actors.window import LastCalls, LastSeconds, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,13 @@ class Counter(ABC):
         """When waiting successes must be counted, so that a time window stays right; None: never."""
         return None
 
-    def restore(self, failures: int) -> None:  # noqa: B027 - windows start empty
-        """Carry on after a crash, as far as a count alone allows."""
+    @property
+    def row(self) -> int:
+        """The failures in a row, where they matter: all that outlives a crash."""
+        return 0
+
+    def restore(self, row: int) -> None:  # noqa: B027 - windows start empty
+        """Carry on after a crash."""
 
     def resume(self, older: Counter) -> bool:
         """Take over what `older` counted; False where it counted something else."""
@@ -123,8 +128,12 @@ class _Consecutive(Counter):
     def failure_count(self) -> int:
         return self._row
 
-    def restore(self, failures: int) -> None:
-        self._row = failures
+    @property
+    def row(self) -> int:
+        return self._row
+
+    def restore(self, row: int) -> None:
+        self._row = row
 
     def resume(self, older: Counter) -> bool:
         if not isinstance(older, _Consecutive):
@@ -381,9 +390,13 @@ class _Any(Counter):
         rolls = [roll for counter in self._counters if (roll := counter.next_roll(now)) is not None]
         return min(rolls, default=None)
 
-    def restore(self, failures: int) -> None:
+    @property
+    def row(self) -> int:
+        return max(counter.row for counter in self._counters)
+
+    def restore(self, row: int) -> None:
         for counter in self._counters:
-            counter.restore(failures)
+            counter.restore(row)
 
     def resume(self, older: Counter) -> bool:
         kept = older._counters if isinstance(older, _Any) else [older]

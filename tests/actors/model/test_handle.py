@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio._core import _run
 
-from actors import CircuitBreakerConfig
+from actors import (
+    AnyOf,
+    CircuitBreakerConfig,
+    ConsecutiveFailures,
+    FailureCount,
+    LastCalls,
+    Outcome,
+    TripStrategy,
+)
 from tests.actors.model.schedules import OPERATORS, Moment, Step, examples, policies, schedules
 from tests.actors.model.world import Unheeded, play, seeded_scheduler
 
@@ -23,6 +32,34 @@ from tests.actors.model.world import Unheeded, play, seeded_scheduler
 def test_handle_does_as_the_reference(config: CircuitBreakerConfig, schedule: list[Moment], seed: int) -> None:
     """What callers see and what is counted is what some order of their steps would give."""
     play(replace(config, ignore=Unheeded), schedule, seed)
+
+
+FAIL, SUCCEED = Step("once", outcome=Outcome.FAILURE), Step("once")
+EITHER = AnyOf(ConsecutiveFailures(2), FailureCount(3, LastCalls(4)))
+
+
+@pytest.mark.parametrize(
+    ("trip", "taken"),
+    [
+        pytest.param(
+            ConsecutiveFailures(2), [(FAIL,), (SUCCEED,), (Step("crash"),), (FAIL,)], id="tallied before a crash"
+        ),
+        pytest.param(
+            EITHER, [(FAIL,), (SUCCEED,), (FAIL,), (SUCCEED,), (Step("crash"),), (FAIL,)], id="a count is no row"
+        ),
+        pytest.param(
+            ConsecutiveFailures(2),
+            [(Step("observe"),), (Step("begin"), Step("begin"), Step("disable"))],
+            id="admitted just before disabling",
+        ),
+    ],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_found_before(trip: TripStrategy, taken: list[tuple[Step, ...]], seed: int) -> None:
+    """Schedules that went wrong once."""
+    config = CircuitBreakerConfig(name="it", trip=trip, call_timeout=3, ignore=Unheeded)
+    schedule = [Moment(0, steps, look=False) for steps in taken]
+    play(config, [*schedule, Moment(5, (Step("begin"),))], seed)
 
 
 def test_scheduler_can_be_seeded() -> None:
