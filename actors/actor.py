@@ -65,7 +65,9 @@ class Mailbox(Generic[Message]):
     async def ask(self, message: Message) -> Any:
         """Send and wait for the answer, shielded. Raises PanelClosedError where no one will answer."""
         if trio.lowlevel.current_trio_token() is not self._token:
-            raise RuntimeError("a breaker belongs to the trio.run that opened its panel; use trio.from_thread")
+            raise RuntimeError(
+                "a breaker belongs to the trio.run of its panel; use trio.from_thread"
+            )
         envelope = Envelope(message)
         try:
             self._send.send_nowait(envelope)

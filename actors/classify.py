@@ -39,8 +39,8 @@ class Classifier:
             return Outcome.SUCCESS
         try:
             return Outcome.FAILURE if self._failure_result(value) else Outcome.SUCCESS
-        except Exception:
-            self._report("failure_result")
+        except Exception as error:  # noqa: BLE001 - a user's predicate may raise anything
+            self._report("failure_result", error)
             return Outcome.FAILURE
 
     def retry_after(self, outcome: Any) -> float | None:
@@ -57,12 +57,14 @@ class Classifier:
     def _leaf_failed(self, leaf: BaseException) -> bool:
         try:
             return not self._is_ignored(leaf) and bool(self._is_failure(leaf))
-        except Exception:
-            self._report("failure or ignore")
+        except Exception as error:  # noqa: BLE001 - a user's predicate may raise anything
+            self._report("failure or ignore", error)
             return True
 
-    def _report(self, field: str) -> None:
-        logger.exception("circuit breaker %r: %s raised; the call counts as a failure", self._name, field)
+    def _report(self, field: str, error: Exception) -> None:
+        logger.error(
+            "circuit breaker %r: %s raised; the call counts as a failure", self._name, field, exc_info=error
+        )
 
 
 def _predicate(match: ExceptionMatch) -> Callable[[BaseException], bool]:

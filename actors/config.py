@@ -132,7 +132,9 @@ class CircuitBreakerConfig:
                 raise ValueError(f"{field} must be True or False, got {getattr(self, field)!r}")
         for field in ("failure", "ignore"):
             if not _is_match(getattr(self, field)):
-                raise ValueError(f"{field} must be exception types or a predicate, got {getattr(self, field)!r}")
+                raise ValueError(
+                    f"{field} must be exception types or a predicate, got {getattr(self, field)!r}"
+                )
         for field in ("retry_after", "failure_result", "probe"):
             value = getattr(self, field)
             if value is not None and not callable(value):

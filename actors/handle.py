@@ -278,7 +278,9 @@ class CircuitBreaker:
             guard.returned(result)
             return result
 
-    async def _execute_tallying(self, gate: Gate, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
+    async def _execute_tallying(
+        self, gate: Gate, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any
+    ) -> T:
         """As the fast path, for a strategy that may want to hear of this very success."""
         gate.started += 1
         try:

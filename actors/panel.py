@@ -26,7 +26,11 @@ class Panel:
     """All breakers of one process. Opened by `open_panel`; belongs to that trio.run."""
 
     def __init__(
-        self, nursery: trio.Nursery, max_restarts: int, restart_window: float, durations: Sequence[float] | None
+        self,
+        nursery: trio.Nursery,
+        max_restarts: int,
+        restart_window: float,
+        durations: Sequence[float] | None,
     ) -> None:
         self._nursery = nursery
         self._max_restarts = max_restarts
@@ -89,7 +93,7 @@ class Panel:
             while True:
                 try:
                     await actor.run()
-                except Exception as crash:
+                except Exception as crash:  # noqa: BLE001 - whatever it is, the breaker goes on
                     self._note_crash(actor, crash)
                     actor.restart()
         finally:
@@ -138,7 +142,7 @@ async def open_panel(
             panel = Panel(nursery, max_restarts, restart_window, durations)
             try:
                 yield panel
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - re-raised below
                 # Kept out of the nursery, which would hand it on wrapped or rebuilt.
                 raised = error
             finally:

@@ -21,7 +21,7 @@ class Rolling(ABC):
     def add(self, bad: bool, now: float, count: int = 1) -> None:
         """Count `count` calls of one kind at `now`."""
 
-    def advance(self, now: float) -> None:
+    def advance(self, now: float) -> None:  # noqa: B027 - a window of calls has nothing to do
         """Forget what has left the window by `now`."""
 
     def next_roll(self, now: float) -> float | None:
@@ -84,7 +84,7 @@ class _Slices(Rolling):
         self._bad = [0] * SLICES
         self._slice: int | None = None
 
-    def advance(self, now: float) -> None:
+    def advance(self, now: float) -> None:  # noqa: B027 - a window of calls has nothing to do
         current = int(now // self._width)
         if self._slice is None:
             self._slice = current

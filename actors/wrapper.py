@@ -53,7 +53,9 @@ def wrap(breaker: CircuitBreaker, fn: Callable[P, Awaitable[T]]) -> Callable[P, 
         one.default for one in parameters if one.default is not one.empty and one.kind is not one.KEYWORD_ONLY
     )
     protected.__kwdefaults__ = {
-        one.name: one.default for one in parameters if one.default is not one.empty and one.kind is one.KEYWORD_ONLY
+        one.name: one.default
+        for one in parameters
+        if one.default is not one.empty and one.kind is one.KEYWORD_ONLY
     }
     wrapped: Callable[P, Awaitable[T]] = functools.wraps(fn)(protected)
     return wrapped
@@ -64,7 +66,9 @@ def _factory(shape: tuple[tuple[str, Any, bool], ...]) -> Callable[..., Any]:
     """The compiled factory for signatures of this shape: name, kind and whether there is a default."""
     names = {name for name, _, _ in shape}
     # No local of the template may hide a parameter.
-    local = {name: next(free for n in range(99) if (free := f"_{name}{n or ''}") not in names) for name in LOCALS}
+    local = {
+        name: next(free for n in range(99) if (free := f"_{name}{n or ''}") not in names) for name in LOCALS
+    }
     source = TEMPLATE.format(parameters=_parameters(shape), arguments=_arguments(shape), **local)
     scope: dict[str, Any] = {}
     exec(compile(source, "<protected by a circuit breaker>", "exec"), scope)  # noqa: S102 - names come from a signature

@@ -117,7 +117,10 @@ async def many_breakers(rounds: int, calls: int = 10_000) -> tuple[float, float]
         await trio.testing.wait_all_tasks_blocked()
         size = tracemalloc.get_traced_memory()[0] / len(large)
         tracemalloc.stop()
-        spread = {100: [b.protect(work) for b in small] * (calls // 100), 10_000: [b.protect(work) for b in large]}
+        spread = {
+            100: [b.protect(work) for b in small] * (calls // 100),
+            10_000: [b.protect(work) for b in large],
+        }
         times: dict[int, list[float]] = {100: [], 10_000: []}
         gc.collect()
         gc.freeze()
@@ -145,7 +148,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--calls", type=int, default=20_000, help="calls a round and case")
-    parser.add_argument("--write", action="store_true", help="write the table and the picture to docs/reference")
+    parser.add_argument(
+        "--write", action="store_true", help="write the table and the picture to docs/reference"
+    )
     arguments = parser.parse_args()
     # Some peers want an asyncio loop for their own set-up, before trio's.
     PAIRS = {name: make() for name, make in PEERS.items()}

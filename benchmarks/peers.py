@@ -66,7 +66,8 @@ def keel() -> Pair:
     from keel_circuit_breaker import CircuitBreaker
 
     return tuple(
-        Case("breaker.call(fn, 'key')", {"breaker": CircuitBreaker(5, 3600), "fn": fn}) for fn in (work, broken)
+        Case("breaker.call(fn, 'key')", {"breaker": CircuitBreaker(5, 3600), "fn": fn})
+        for fn in (work, broken)
     )
 
 

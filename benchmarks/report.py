@@ -74,22 +74,30 @@ def report(result: Result, *, write: bool) -> None:
     if write:
         name = f"speed-{sys.version_info.major}.{sys.version_info.minor}"
         picture(result, DOCS / f"{name}.svg", version)
-        (DOCS / f"{name}.md").write_text(f"# Speed on {version}\n\n![]({name}.svg)\n\n{text}", encoding="utf-8")
+        (DOCS / f"{name}.md").write_text(
+            f"# Speed on {version}\n\n![]({name}.svg)\n\n{text}", encoding="utf-8"
+        )
 
 
 def picture(result: Result, path: Path, version: str) -> None:
     """Horizontal bars: CLOSED and OPEN of every breaker."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("svg")
-    from matplotlib import pyplot
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
 
     names = [BARE, PASS, DECORATOR, EXECUTE, *result.peers]
-    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     rows = range(len(names))
-    axes.barh([row - 0.2 for row in rows], [result.closed[n] for n in names], 0.4, label="CLOSED", color="#2a7f62")
     axes.barh(
-        [row + 0.2 for row in rows], [result.opened.get(n, 0) for n in names], 0.4, label="OPEN", color="#c2452d"
+        [row - 0.2 for row in rows], [result.closed[n] for n in names], 0.4, label="CLOSED", color="#2a7f62"
+    )
+    axes.barh(
+        [row + 0.2 for row in rows],
+        [result.opened.get(n, 0) for n in names],
+        0.4,
+        label="OPEN",
+        color="#c2452d",
     )
     axes.set_yticks(list(rows), names)
     axes.invert_yaxis()

@@ -22,8 +22,6 @@ from hypercorn.utils import wrap_app
 
 GRACE = 10.0
 """Seconds that requests in flight have to finish in."""
-DRAIN_POLL = 0.01
-"""Seconds between two looks at whether all have finished."""
 
 
 class CannotListen(Exception):
@@ -127,6 +125,7 @@ async def _accept(
 ) -> None:
     context = WorkerContext(None)
     streams: set[trio.SocketStream] = set()
+    ended = trio.lowlevel.ParkingLot()
 
     async def handle(stream: trio.SocketStream) -> None:
         streams.add(stream)
@@ -134,6 +133,7 @@ async def _accept(
             await connection(context, state, stream)
         finally:
             streams.discard(stream)
+            ended.unpark_all()
 
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
@@ -143,9 +143,11 @@ async def _accept(
             await stop()
             accepting.cancel_scope.cancel()
         await context.terminated.set()
+        # Who was accepted last has not begun yet.
+        await trio.lowlevel.checkpoint()
         with trio.move_on_after(grace):
-            while connections.child_tasks:
-                await trio.sleep(DRAIN_POLL)
+            while streams:
+                await ended.park()
         connections.cancel_scope.cancel()
         # An answer is sent shielded; only the end of its socket ends a write to a client that has stalled.
         for stream in streams:

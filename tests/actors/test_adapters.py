@@ -138,7 +138,10 @@ async def test_health_speaks_of_three_states(state: State, plain: str, status: s
 async def samples(panel: Panel) -> dict[tuple[str, ...], float]:
     text = exposition((await panel.snapshots()).values()).decode()
     return {
-        (sample.name, *(value for key, value in sorted(sample.labels.items()) if key != "service")): sample.value
+        (
+            sample.name,
+            *(value for key, value in sorted(sample.labels.items()) if key != "service"),
+        ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.labels["service"] == "it"
@@ -169,11 +172,17 @@ async def test_metrics_tell_the_outage(mock_clock: MockClock) -> None:
         assert began == found["circuit_breaker_last_state_change",] > 0
         await advance(mock_clock, 60)
         found = await samples(panel)
-        assert (found["circuit_breaker_state",], found["circuit_breaker_transitions_total", "open", "half_open"]) == (1, 1)
+        assert (
+            found["circuit_breaker_state",],
+            found["circuit_breaker_transitions_total", "open", "half_open"],
+        ) == (1, 1)
         assert found["circuit_breaker_outage_start_time_seconds",] == began
         await breaker.execute(ScriptedDependency())
         found = await samples(panel)
-        assert (found["circuit_breaker_state",], found["circuit_breaker_outage_start_time_seconds",]) == (0, 0)
+        assert (found["circuit_breaker_state",], found["circuit_breaker_outage_start_time_seconds",]) == (
+            0,
+            0,
+        )
         assert found["circuit_breaker_recovery_seconds_sum",] == 60
         assert found["circuit_breaker_recovery_seconds_bucket", "60.0"] == 1
         assert found["circuit_breaker_recovery_seconds_bucket", "30.0"] == 0

@@ -67,11 +67,17 @@ def test_a_bad_value_is_refused_by_name_value_and_range(policy: dict[str, object
         (lambda: Backoff(seed=-1), "backoff.seed must be"),
         (lambda: ConsecutiveFailures(0), "ConsecutiveFailures.n must be"),
         (lambda: FailureCount(3, LastCalls(2)), "FailureCount.n must fit its window of 2 calls, got 3"),
-        (lambda: FailureRate(0, LastCalls(2), 1), "FailureRate.rate must be a number above 0 and at most 1, got 0"),
+        (
+            lambda: FailureRate(0, LastCalls(2), 1),
+            "FailureRate.rate must be a number above 0 and at most 1, got 0",
+        ),
         (lambda: FailureRate(0.5, LastCalls(2), 3), "FailureRate.minimum_calls must fit its window"),
         (lambda: FailureRate(0.5, 10, 3), "FailureRate.window must be LastCalls or LastSeconds, got 10"),
         (lambda: FailureCount(1, 10), "FailureCount.window must be LastCalls or LastSeconds, got 10"),
-        (lambda: SlowCallRate(0.5, 0, LastCalls(2), 1), "SlowCallRate.threshold must be a number above 0, got 0"),
+        (
+            lambda: SlowCallRate(0.5, 0, LastCalls(2), 1),
+            "SlowCallRate.threshold must be a number above 0, got 0",
+        ),
         (lambda: LastCalls(0), "LastCalls.n must be"),
         (lambda: LastSeconds(0), "LastSeconds.s must be"),
         (lambda: AnyOf(), "AnyOf must have at least one strategy"),
@@ -112,7 +118,11 @@ def classify(error: BaseException, **policy: object) -> Outcome:
         (KeyError(), {"failure": lambda error: 1 / 0}, Outcome.FAILURE),
         (KeyError(), {"failure": OSError, "ignore": lambda error: 1 / 0}, Outcome.FAILURE),
         (ExceptionGroup("", [KeyError(), OSError()]), {"ignore": KeyError}, Outcome.FAILURE),
-        (ExceptionGroup("", [KeyError(), ExceptionGroup("", [KeyError()])]), {"ignore": KeyError}, Outcome.IGNORED),
+        (
+            ExceptionGroup("", [KeyError(), ExceptionGroup("", [KeyError()])]),
+            {"ignore": KeyError},
+            Outcome.IGNORED,
+        ),
     ],
 )
 def test_what_an_exception_means(error: BaseException, policy: dict[str, object], outcome: Outcome) -> None:
@@ -134,7 +144,8 @@ async def test_predicates_are_never_asked_about_cancellation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"), [(7, 7.0), (None, None), (-1, None), (float("nan"), None), (float("inf"), None), ("x", None)]
+    ("said", "kept"),
+    [(7, 7.0), (None, None), (-1, None), (float("nan"), None), (float("inf"), None), ("x", None)],
 )
 def test_a_servers_wait_is_taken_only_where_it_makes_sense(said: object, kept: float | None) -> None:
     config = CircuitBreakerConfig(name="it", retry_after=lambda outcome: said)  # type: ignore[arg-type, return-value]

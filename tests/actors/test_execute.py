@@ -178,7 +178,11 @@ async def test_arguments_and_context_reach_the_call(panel: Panel, policy: dict[s
 @pytest.mark.parametrize("policy", [{}, {"call_timeout": 99}, {"max_concurrent": 1}])
 @pytest.mark.parametrize("half_open", [False, True])
 async def test_a_cancelled_caller_is_neutral_and_frees_its_slot(
-    panel: Panel, dependency: ScriptedDependency, mock_clock: MockClock, policy: dict[str, float], half_open: bool
+    panel: Panel,
+    dependency: ScriptedDependency,
+    mock_clock: MockClock,
+    policy: dict[str, float],
+    half_open: bool,
 ) -> None:
     breaker = make(panel, max_failures=1, **policy)
     if half_open:
@@ -198,7 +202,9 @@ async def test_a_cancelled_caller_is_neutral_and_frees_its_slot(
     assert await breaker.execute(dependency) == "ok"
 
 
-async def test_an_ignored_exception_is_neutral_and_counted(panel: Panel, dependency: ScriptedDependency) -> None:
+async def test_an_ignored_exception_is_neutral_and_counted(
+    panel: Panel, dependency: ScriptedDependency
+) -> None:
     breaker = make(panel, max_failures=2, ignore=KeyError)
     dependency.then(DependencyDown(), KeyError(), KeyError(), DependencyDown())
     for error in (DependencyDown, KeyError, KeyError, DependencyDown):
@@ -285,7 +291,9 @@ async def test_many_calls_time_out_each_in_its_own_time(panel: Panel, mock_clock
     assert ended == [(number, 10 + number) for number in range(5)]
 
 
-async def test_opening_cancels_what_is_in_flight_where_asked(panel: Panel, dependency: ScriptedDependency) -> None:
+async def test_opening_cancels_what_is_in_flight_where_asked(
+    panel: Panel, dependency: ScriptedDependency
+) -> None:
     breaker = make(panel, max_failures=1, cancel_in_flight=True)
     raised = []
 
@@ -304,7 +312,9 @@ async def test_opening_cancels_what_is_in_flight_where_asked(panel: Panel, depen
     assert (snapshot.in_flight, snapshot.counts["cancelled"], snapshot.counts["failure"]) == (0, 3, 1)
 
 
-async def test_a_full_bulkhead_rejects_and_is_no_failure(panel: Panel, dependency: ScriptedDependency) -> None:
+async def test_a_full_bulkhead_rejects_and_is_no_failure(
+    panel: Panel, dependency: ScriptedDependency
+) -> None:
     breaker = make(panel, max_failures=1, max_concurrent=2)
     dependency.holds()
     async with trio.open_nursery() as nursery:

@@ -57,7 +57,6 @@ def saboteur(monkeypatch: pytest.MonkeyPatch) -> Saboteur:
     return Saboteur(monkeypatch)
 
 
-
 async def fail(breaker: CircuitBreaker, times: int) -> None:
     broken = ScriptedDependency()
     broken.breaks()

@@ -26,7 +26,9 @@ from actors.testing import DependencyDown, ScriptedDependency, advance
 from actors.window import Rolling
 
 
-def run(trip: TripStrategy, steps: str, *, every: float = 0, slow: float = 9.0, **policy: object) -> int | None:
+def run(
+    trip: TripStrategy, steps: str, *, every: float = 0, slow: float = 9.0, **policy: object
+) -> int | None:
     """Play S, F, I (ignored) and L (a slow success), `every` seconds apart; which one tripped."""
     it = Machine(CircuitBreakerConfig(name="it", trip=trip, **policy))  # type: ignore[arg-type]
     for place, step in enumerate(steps):

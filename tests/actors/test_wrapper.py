@@ -39,7 +39,9 @@ async def unrepresentable(value: object = object) -> object:
 
 
 @pytest.mark.parametrize("function", [nothing, several, greedy, awkward, unrepresentable])
-async def test_the_signature_stays(breaker: CircuitBreaker, function: Callable[..., Awaitable[object]]) -> None:
+async def test_the_signature_stays(
+    breaker: CircuitBreaker, function: Callable[..., Awaitable[object]]
+) -> None:
     protected = breaker.protect(function)
     assert inspect.signature(protected, follow_wrapped=False) == inspect.signature(function)
     assert (protected.__name__, protected.__wrapped__) == (function.__name__, function)  # type: ignore[attr-defined]
