@@ -15,6 +15,7 @@ import trio
 from hypercorn.trio.tcp_server import TCPServer
 from quart import request
 from quart_trio import QuartTrio
+from trio.testing import wait_all_tasks_blocked
 
 from runtime.connection import Connection, seconds_left
 from runtime.serving import CannotListen, listen, serve
@@ -143,6 +144,7 @@ async def test_a_client_that_has_stopped_reading_cannot_hold_up_the_end() -> Non
 async def test_a_client_that_leaves_at_any_moment_leaves_no_task_behind() -> None:
     """Else each such connection would stay for the time of keep-alive."""
     async with served() as one:
+        await wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
         for moment in range(40):
             stream = await one.connect(GET.format("/", ""))
