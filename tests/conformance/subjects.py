@@ -290,7 +290,9 @@ class HandleSubject:
 
 
 @asynccontextmanager
-async def open_handle(policy: Mapping[str, Any], clock: MockClock, style: str) -> AsyncIterator[HandleSubject]:
+async def open_handle(
+    policy: Mapping[str, Any], clock: MockClock, style: str
+) -> AsyncIterator[HandleSubject]:
     """A subject in a panel of its own."""
 
     async def probe() -> None:

@@ -93,7 +93,9 @@ async def play(case: Case, subject: Subject) -> None:
         try:
             await player.step(step)
         except DeviationError as deviation:
-            raise DeviationError(f"{case.name}, step {number} {dict(step)}: {deviation}\n{case.rule}") from None
+            raise DeviationError(
+                f"{case.name}, step {number} {dict(step)}: {deviation}\n{case.rule}"
+            ) from None
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:

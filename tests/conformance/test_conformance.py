@@ -44,7 +44,11 @@ def test_suite_is_complete() -> None:
         kinds |= {(trip["kind"], *({"calls", "seconds"} & trip.keys())) for trip in trips}
     assert kinds == {
         ("consecutive",),
-        *((kind, window) for kind in ("failure_count", "failure_rate", "slow_rate") for window in ("calls", "seconds")),
+        *(
+            (kind, window)
+            for kind in ("failure_count", "failure_rate", "slow_rate")
+            for window in ("calls", "seconds")
+        ),
     }
 
 
@@ -56,7 +60,10 @@ def test_suite_is_complete() -> None:
         ({"at": 0, "retry_after": 3}, "retry_after: expected 3, got None"),
         ({"at": 0, "call": "failure", "failures": 2}, "failures: expected 2, got 1"),
         ({"at": 0, "call": "success", "counts": {"late": 1}}, "the count of late: expected 1, got 0"),
-        ({"at": 0, "call": "failure", "caller": "succeeded"}, "what the caller saw: expected 'succeeded', got 'failed'"),
+        (
+            {"at": 0, "call": "failure", "caller": "succeeded"},
+            "what the caller saw: expected 'succeeded', got 'failed'",
+        ),
         ({"at": 0, "call": "success", "times": 3, "admitted": 2}, "admitted calls: expected 2, got 3"),
     ],
 )

@@ -81,9 +81,15 @@ def _rates(window: LastCalls | LastSeconds, rate: float, minimum: int) -> list[T
     return [FailureRate(rate, window, minimum), SlowCallRate(rate, 2.0, window, minimum)]
 
 
-WINDOWS = st.sampled_from([LastCalls(3), LastCalls(5), LastSeconds(5.0), LastSeconds(10.0), LastSeconds(20.0)])
+WINDOWS = st.sampled_from(
+    [LastCalls(3), LastCalls(5), LastSeconds(5.0), LastSeconds(10.0), LastSeconds(20.0)]
+)
 COUNTS = st.sampled_from(
-    [FailureCount(n, window) for n in (1, 2, 3) for window in (LastCalls(4), LastSeconds(5.0), LastSeconds(10.0))]
+    [
+        FailureCount(n, window)
+        for n in (1, 2, 3)
+        for window in (LastCalls(4), LastSeconds(5.0), LastSeconds(10.0))
+    ]
 )
 RATES = st.builds(
     lambda window, rate, minimum, kind: _rates(window, rate, minimum)[kind],
@@ -114,7 +120,9 @@ def policies(draw: st.DrawFn, *, calls: bool) -> CircuitBreakerConfig:
         successes_to_close=draw(st.integers(1, 3)),
         half_open_timeout=draw(st.sampled_from([None, 2.0, 5.0])),
         ramp=draw(st.sampled_from([None, None, 4.0])),
-        backoff=Backoff(factor=draw(st.sampled_from([1.0, 2.0])), maximum=draw(st.sampled_from([None, 10.0]))),
+        backoff=Backoff(
+            factor=draw(st.sampled_from([1.0, 2.0])), maximum=draw(st.sampled_from([None, 10.0]))
+        ),
         in_flight_slow=trip.slow_threshold is not None and draw(st.booleans()),
         call_timeout=draw(st.sampled_from([None, None, 3.0])) if calls else None,
         retry_after=asked_wait,
@@ -159,4 +167,6 @@ def _one_crash(taken: list[Step]) -> tuple[Step, ...]:
 def schedules(*kinds: str, at_once: int = 1) -> st.SearchStrategy[list[Moment]]:
     """Moments with up to `at_once` steps."""
     several = st.lists(steps(*kinds), min_size=1, max_size=at_once).map(_one_crash)
-    return st.lists(st.builds(Moment, st.sampled_from(MOMENTS), several, st.booleans()), min_size=5, max_size=40)
+    return st.lists(
+        st.builds(Moment, st.sampled_from(MOMENTS), several, st.booleans()), min_size=5, max_size=40
+    )

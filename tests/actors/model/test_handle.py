@@ -29,7 +29,9 @@ from tests.actors.model.world import Unheeded, play, seeded_scheduler
 
 @examples(0.4)
 @given(policies(calls=True), schedules(*OPERATORS, "crash", at_once=3), st.integers(0, 2**16))
-def test_handle_does_as_the_reference(config: CircuitBreakerConfig, schedule: list[Moment], seed: int) -> None:
+def test_handle_does_as_the_reference(
+    config: CircuitBreakerConfig, schedule: list[Moment], seed: int
+) -> None:
     """What callers see and what is counted is what some order of their steps would give."""
     play(replace(config, ignore=Unheeded), schedule, seed)
 
@@ -42,10 +44,14 @@ EITHER = AnyOf(ConsecutiveFailures(2), FailureCount(3, LastCalls(4)))
     ("trip", "taken"),
     [
         pytest.param(
-            ConsecutiveFailures(2), [(FAIL,), (SUCCEED,), (Step("crash"),), (FAIL,)], id="tallied before a crash"
+            ConsecutiveFailures(2),
+            [(FAIL,), (SUCCEED,), (Step("crash"),), (FAIL,)],
+            id="tallied before a crash",
         ),
         pytest.param(
-            EITHER, [(FAIL,), (SUCCEED,), (FAIL,), (SUCCEED,), (Step("crash"),), (FAIL,)], id="a count is no row"
+            EITHER,
+            [(FAIL,), (SUCCEED,), (FAIL,), (SUCCEED,), (Step("crash"),), (FAIL,)],
+            id="a count is no row",
         ),
         pytest.param(
             ConsecutiveFailures(2),

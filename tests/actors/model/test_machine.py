@@ -87,7 +87,9 @@ class Pair:
 
 @examples(0.6)
 @given(policies(calls=False), schedules(*OPERATORS), st.sampled_from([0.0, 4097.25]))
-def test_machine_does_as_the_reference(config: CircuitBreakerConfig, schedule: list[Moment], start: float) -> None:
+def test_machine_does_as_the_reference(
+    config: CircuitBreakerConfig, schedule: list[Moment], start: float
+) -> None:
     """Same answers and same readings after every step, whatever the time of day it starts at."""
     pair = Pair(config, start)
     for moment in schedule:

@@ -132,7 +132,9 @@ class Orders:
             self.models = [
                 model for model, read in zip(self.models, readings, strict=True) if read == reading
             ]
-            assert self.models, f"no order of what happened at {now} explains\n  {reading}, only\n  {readings}"
+            assert self.models, (
+                f"no order of what happened at {now} explains\n  {reading}, only\n  {readings}"
+            )
 
 
 def _interleavings(start: Reference, threads: list[list[Act]]) -> Iterator[Reference]:
@@ -194,7 +196,9 @@ class World:
         return [admit, self.settles(call, step, now)] if settled else [admit]
 
     def settles(self, call: Call, step: Step, now: float) -> Act:
-        assert call.seen == step.outcome.value, f"call {call.number} ended {step.outcome}, its caller saw {call.seen}"
+        assert call.seen == step.outcome.value, (
+            f"call {call.number} ended {step.outcome}, its caller saw {call.seen}"
+        )
         wait = step.server_wait if step.outcome is Outcome.FAILURE else None
 
         def settle(model: Reference) -> bool:
