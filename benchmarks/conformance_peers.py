@@ -337,6 +337,18 @@ def _interlock_trip(trip: Mapping[str, Any]) -> dict[str, Any]:
 
 PEERS: tuple[type[Any], ...] = (Interlock, Purgatory, Aiobreaker)
 OURS = "trio-breakers"
+PREFACE = """\
+# Conformance
+
+{count} cases, each a rule of a circuit breaker as data (`tests/conformance/`), against this project and three
+others. Written by `uv run --group bench python -m benchmarks.conformance_peers --write`.
+
+The rules are this project's: another breaker may have chosen otherwise on purpose. A case that needs a
+setting, a command or a reading that a breaker doesn't have isn't a failure, and is counted apart.
+
+| breaker | passes | fails | cannot express |
+|---|---|---|---|
+"""
 Verdict = tuple[str, str]
 """passes, fails or cannot express; and why."""
 
@@ -373,17 +385,7 @@ def report(cases: list[Case]) -> str:
     """The tables, as Markdown."""
     verdicts = {peer.name: [judge(case, peer) for case in cases] for peer in PEERS}
     verdicts[OURS] = [judge_ours(case) for case in cases]
-    lines = [
-        "# Conformance",
-        "",
-        f"{len(cases)} cases, each a rule of a circuit breaker as data (`tests/conformance/`), against this",
-        "project and three others. Written by `uv run --group bench python -m benchmarks.conformance_peers --write`.",
-        "The rules are this project's: another breaker may have chosen otherwise on purpose. A case that needs",
-        "a setting, a command or a reading that a breaker doesn't have isn't a failure, and is counted apart.",
-        "",
-        "| breaker | passes | fails | cannot express |",
-        "|---|---|---|---|",
-    ]
+    lines = PREFACE.format(count=len(cases)).splitlines()
     for name, found in verdicts.items():
         label = name if name == OURS else f"{name} {version(name)}"
         counts = [sum(kind == verdict for verdict, _ in found) for kind in ("passes", "fails", "cannot")]
