@@ -1,0 +1,129 @@
+"""The gateway's figures as a table, a picture, and goals reached or not."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.report import DOCS, verdict
+
+FASTAPI, OURS, TWO = "FastAPI gateway", "ours", "ours, 2 workers"
+NGINX, FLOOR = "nginx", "Hypercorn by itself"
+RATIOS = {1: 1.2, 16: 2.0, 64: 6.0, 256: 12.0}
+"""How many times as many requests as the FastAPI gateway, by connections."""
+COLOURS = {OURS: "#2a7f62", TWO: "#7fb89f", FASTAPI: "#c2452d", NGINX: "#3b6ea5", FLOOR: "#8a8a8a"}
+
+HEAD = """\
+# Speed of the gateway
+
+Written by `just bench gateway --write`: wrk on one thread over the loopback, the service behind being nginx with one
+answer of 31 bytes in a process of its own. Each figure is the median of rounds in which each subject has its turn. All share
+{cores} cores with wrk and that service. Only ratios within this page mean anything.
+
+- **ours** is `python -m gateway`: token-free route, request id, rate limit by address, forwarded fields, breaker with
+  durations, streaming both ways, one JSON line in the log for each request.
+- **FastAPI gateway** is `benchmarks/fastapi_gateway.py`: FastAPI, uvicorn (uvloop, httptools), one httpx client, one purgatory
+  breaker, uvicorn's access log. It reads whole bodies, and doesn't stream.
+- **nginx** is one process that proxies with kept connections, unbuffered, with its access log.
+- **Hypercorn by itself** is the server that ours runs on, with no gateway in it: the floor.
+"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One subject at one number of connections. Times are milliseconds, `cpu` microseconds a request."""
+
+    rate: float
+    p50: float
+    p99: float
+    errors: int
+    timeouts: int
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Figures by subject and connections; seconds that a guarded call takes by itself."""
+
+    cells: dict[str, dict[int, Cell]]
+    breaker: float
+
+    def goals(self) -> list[tuple[str, float, str, float]]:
+        """What is compared, what was reached, the comparison, the goal."""
+        found: list[tuple[str, float, str, float]] = []
+        mine, theirs, two = (self.cells.get(name, {}) for name in (OURS, FASTAPI, TWO))
+        for count, goal in RATIOS.items():
+            if count in mine and count in theirs:
+                ratio = mine[count].rate / theirs[count].rate
+                found.append((f"ours / FastAPI gateway, {count} connections", ratio, ">=", goal))
+        if mine:
+            amiss = sum(cell.timeouts + cell.errors for cell in mine.values())
+            found.append(("time-outs and errors of ours", amiss, "<=", 0))
+            share = max(self.breaker * 1e6 / cell.cpu for cell in mine.values()) * 100
+            found.append(("the breaker's share of a proxied request, %", share, "<=", 1))
+        busy = [count for count in mine if count in two and count >= 16]
+        if busy:
+            best = max(two[count].rate / mine[count].rate for count in busy)
+            found.append(("2 workers / 1", best, ">=", 1.6))
+        return found
+
+
+def table(result: Result) -> str:
+    """The Markdown that goes into the documents."""
+    lines = [
+        "| connections | | requests/s | p50, ms | p99, ms | errors | time-outs | CPU, µs a request |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for count in sorted({count for cells in result.cells.values() for count in cells}):
+        for name, cells in result.cells.items():
+            cell = cells[count]
+            # A parent with workers has its time in theirs.
+            cpu = "-" if name == TWO else f"{cell.cpu:.0f}"
+            lines.append(
+                f"| {count} | {name} | {cell.rate:,.0f} | {cell.p50:.1f} | {cell.p99:.1f}"
+                f" | {cell.errors} | {cell.timeouts} | {cpu} |"
+            )
+    lines += ["", "| goal | reached | |", "|---|---|---|"]
+    for name, value, comparison, goal in result.goals():
+        lines.append(f"| {name} {comparison} {goal:g} | {value:.2f} | {verdict(value, comparison, goal)} |")
+    return "\n".join([*lines, "", f"A guarded call that does nothing takes {result.breaker * 1e6:.2f} µs.", ""])
+
+
+def report(result: Result, *, write: bool) -> None:
+    """Print, and write where asked."""
+    text = table(result)
+    version = f"CPython {platform.python_version()}, {os.cpu_count()} cores"
+    print(version, text, sep="\n\n")
+    if write:
+        DOCS.mkdir(exist_ok=True)
+        picture(result, DOCS / "speed-gateway.svg", version)
+        head = HEAD.format(cores=os.cpu_count())
+        page = f"{head}\n{version}.\n\n![](speed-gateway.svg)\n\n{text}"
+        (DOCS / "speed-gateway.md").write_text(page, encoding="utf-8")
+
+
+def picture(result: Result, path: Path, version: str) -> None:
+    """Throughput and p99 over connections, both logarithmic."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, (rates, waits) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for name, cells in result.cells.items():
+        counts = sorted(cells)
+        style = {"label": name, "color": COLOURS[name], "marker": "o", "linewidth": 2.5 if name == OURS else 1.5}
+        rates.plot(counts, [cells[count].rate for count in counts], **style)
+        waits.plot(counts, [cells[count].p99 for count in counts], **style)
+    for axes, title in ((rates, "requests a second"), (waits, "p99, milliseconds")):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(list(RATIOS), [str(count) for count in RATIOS])
+        axes.set_xlabel("client connections")
+        axes.set_title(title)
+        axes.grid(visible=True, which="major", alpha=0.3)
+    rates.legend(fontsize=8)
+    figure.suptitle(f"One small proxied request ({version})", fontsize=10)
+    figure.savefig(path)

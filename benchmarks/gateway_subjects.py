@@ -1,0 +1,178 @@
+"""The processes that `benchmarks.gateway` compares: each on a free port of the loopback, each ended by its pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+INSTALL = "install it with: apt-get update && apt-get install -y wrk nginx-light"
+READY_SECONDS = 20.0
+
+_NGINX = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {http}
+}}
+"""
+_ANSWER = """
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        default_type application/json;
+        location / {{ return 200 '{{"message": "ok", "data": null}}'; }}
+    }}
+"""
+_PROXY = """
+    upstream service {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        access_log {folder}/access.log;
+        location /auth/ {{
+            proxy_pass http://service/;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_buffering off;
+        }}
+    }}
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A process that answers at `url`."""
+
+    name: str
+    url: str
+    pid: int
+
+
+def tool(name: str) -> str:
+    """Where a program is; ends the run with how to install it where it isn't."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if found is None:
+        raise SystemExit(f"{name} isn't here; {INSTALL}")
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+Start = Callable[[Path, int, int], subprocess.Popen[bytes]]
+
+
+def upstream(folder: Path, port: int, _: int = 0) -> subprocess.Popen[bytes]:
+    """nginx with one small answer."""
+    return _nginx(folder / "upstream", _ANSWER, port=port)
+
+
+def nginx(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
+    """nginx as a reverse proxy, one process."""
+    return _nginx(folder / "proxy", _PROXY, port=port, upstream=upstream_port)
+
+
+def fastapi(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
+    """FastAPI under uvicorn, one process."""
+    words = ("uvicorn", "benchmarks.fastapi_gateway:app", "--port", str(port), "--loop", "uvloop", "--http")
+    more = {"UPSTREAM": f"http://127.0.0.1:{upstream_port}"}
+    return _python(folder, "fastapi", [*words, "httptools", "--backlog", "4096"], more)
+
+
+def ours(folder: Path, port: int, upstream_port: int, workers: int = 1) -> subprocess.Popen[bytes]:
+    """The gateway of this project."""
+    url = f"http://127.0.0.1:{upstream_port}"
+    more = {
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_WORKERS": str(workers),
+        "RATE_LIMIT_PER_MINUTE": "1000000000",
+        "AUTH_SERVICE_URL": url,
+        "SCHOOL_SERVICE_URL": url,
+        "STUDENT_SERVICE_URL": url,
+        "CIRCUIT_BREAKERS": str(ROOT / "breakers.toml"),
+    }
+    return _python(folder, f"gateway-{workers}", ["gateway"], more)
+
+
+def floor(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
+    """Hypercorn answering by itself."""
+    return _python(folder, "floor", ["benchmarks.floor"], {"PORT": str(port)})
+
+
+@contextmanager
+def running(name: str, start: Start, folder: Path, upstream_port: int = 0) -> Iterator[Subject]:
+    """A subject from when it answers until the block ends; then its process has ended, too."""
+    port = free_port()
+    process = start(folder, port, upstream_port)
+    try:
+        url = f"http://127.0.0.1:{port}/auth/ping"
+        _wait(name, url, process, folder)
+        yield Subject(name, url, process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _nginx(folder: Path, http: str, **names: object) -> subprocess.Popen[bytes]:
+    folder.mkdir()
+    text = _NGINX.format(folder=folder, http=http.format(folder=folder, **names))
+    configuration = folder / "nginx.conf"
+    configuration.write_text(text)
+    log = (folder / "error.log").open("ab")
+    with log:
+        return subprocess.Popen([tool("nginx"), "-c", str(configuration)], stdout=log, stderr=log)
+
+
+def _python(folder: Path, name: str, words: list[str], more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Each logs a line for each request, as it does by default; the lines go to a file."""
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=ROOT, env={**os.environ, **more}, stdout=log, stderr=log
+        )
+
+
+def _wait(name: str, url: str, process: subprocess.Popen[bytes], folder: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    said = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.rglob("*.log")))
+    raise SystemExit(f"{name} doesn't answer at {url}\n{said}")
