@@ -168,5 +168,5 @@ def schedules(*kinds: str, at_once: int = 1) -> st.SearchStrategy[list[Moment]]:
     """Moments with up to `at_once` steps."""
     several = st.lists(steps(*kinds), min_size=1, max_size=at_once).map(_one_crash)
     return st.lists(
-        st.builds(Moment, st.sampled_from(MOMENTS), several, st.booleans()), min_size=5, max_size=40
+        st.builds(Moment, st.sampled_from(MOMENTS), several, st.booleans()), min_size=12, max_size=40
     )
