@@ -72,9 +72,10 @@ TYPE_RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
 }
 """Starting points by type of service: a policy outside them works, and is warned about."""
 
-# What decides by running code: a process sets it with dataclasses.replace.
-_CODE = {"failure", "ignore", "failure_result", "retry_after", "probe"}
-_KEYS = {field.name for field in dataclasses.fields(CircuitBreakerConfig)} - _CODE - {"name"} | {"type"}
+CODE = frozenset({"failure", "ignore", "failure_result", "retry_after", "probe"})
+"""What decides by running code: a process sets it with dataclasses.replace."""
+
+_KEYS = {field.name for field in dataclasses.fields(CircuitBreakerConfig)} - CODE - {"name"} | {"type"}
 _STRATEGIES: Mapping[str, type[Any]] = {
     kind.__name__: kind for kind in (ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate)
 }
@@ -134,6 +135,17 @@ def load_configuration(path: Path, profile: str | None) -> Configuration:
         raise BadConfiguration(path, "", f"can't be read: {error.strerror}") from error
 
 
+def changed_policy(config: CircuitBreakerConfig, table: Mapping[str, Any]) -> CircuitBreakerConfig:
+    """`config` with the values of `table`, whose keys are those of a breaker's table; others stay.
+
+    Raises ValueError naming key and reason.
+    """
+    try:
+        return _Reader(Path(config.name), None).change(config, dict(table))
+    except BadConfiguration as error:
+        raise ValueError(f"{error.key}: {error.reason}") from error
+
+
 class _Reader:
     """Reads one file; it knows where it is, so that every complaint can say so."""
 
@@ -156,6 +168,14 @@ class _Reader:
             warnings += _outside(breakers[name], kind)
         sharing = self._make(Sharing, "sharing", self._table(document.get("sharing", {}), "sharing"))
         return Configuration(profile, breakers, sharing, tuple(warnings))
+
+    def change(self, config: CircuitBreakerConfig, table: Table) -> CircuitBreakerConfig:
+        self._only(table, "", _KEYS - {"type"})
+        if table.get("backoff") is not None:
+            table["backoff"] = self._make(Backoff, "backoff", table["backoff"])
+        if table.get("trip") is not None:
+            table["trip"] = self._strategy(table["trip"], "trip")
+        return dataclasses.replace(config, **table)
 
     def _profile(self, document: Table) -> str:
         found = document.get("profile", "default")
@@ -237,7 +257,7 @@ class _Reader:
             if key not in known:
                 unknown = f"unknown key; one of: {', '.join(sorted(known))}"
                 raise self._bad(
-                    f"{where}.{key}".lstrip("."), "is set by code, not here" if key in _CODE else unknown
+                    f"{where}.{key}".lstrip("."), "is set by code, not here" if key in CODE else unknown
                 )
 
     def _bad(self, key: str, reason: str) -> BadConfiguration:

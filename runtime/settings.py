@@ -25,6 +25,13 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _web_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should be an http or https URL")
+    return value
+
+
 def _address(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -87,12 +94,20 @@ FilePath = Annotated[Path, AfterValidator(_file)]
 """A file that may not exist yet."""
 SecretText = Annotated[str, _Secret()]
 """Text that is never shown."""
+SecretLine = Annotated[SecretText, AfterValidator(_text)]
+"""Secret text that isn't empty."""
+WebUrl = Annotated[SecretText, AfterValidator(_web_url)]
+"""A whole http or https URL; secret, for what receives webhooks often has its key in the path."""
 MongoUri = Annotated[SecretText, AfterValidator(_mongodb_uri)]
 """Where MongoDB is; secret, for it may carry a password."""
 
 
 class ProcessSettings(BaseSettings):
-    """What all processes share; each field's variable is its name in capitals."""
+    """What all processes share; each field's variable is its name in capitals.
+
+    admin_token: lets its bearer steer breakers, beside the access tokens of admins; None: those alone.
+    webhook_url: is told of every transition; webhook_secret signs what it is told.
+    """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=False)
 
@@ -106,6 +121,9 @@ class ProcessSettings(BaseSettings):
     student_service_url: BaseUrl = "http://127.0.0.1:8083"
     school_grpc_address: Address = "127.0.0.1:50051"
     jwks_cache: FilePath | None = None
+    admin_token: SecretLine | None = None
+    webhook_url: WebUrl | None = None
+    webhook_secret: SecretLine | None = None
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
