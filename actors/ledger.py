@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
-from protocols.breaker import Histogram, Outcome, RejectReason, State
+from protocols.breaker import Exemplar, Histogram, Outcome, RejectReason, State
+
+Labels: TypeAlias = Callable[[], Mapping[str, str] | None]
+"""What identifies the call that is being observed, None where nothing does."""
 
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds for the durations of calls, seconds."""
@@ -14,21 +19,29 @@ RECOVERY_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 360
 
 
 class Meter:
-    """A histogram of plain integers: bounded, and cheap enough for every call."""
+    """A histogram of plain integers: bounded, and cheap enough for every call.
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    labels: asked at each observation; each bucket keeps the last one that had any as its exemplar.
+    """
+
+    def __init__(self, bounds: Sequence[float], labels: Labels | None = None) -> None:
         self.bounds = tuple(bounds)
         self._counts = [0] * (len(self.bounds) + 1)
         self._total = 0.0
+        self._labels = labels
+        self._exemplars: dict[int, Exemplar] = {}
 
     def observe(self, value: float) -> None:
         """Count one value; a value equal to a bound belongs below it."""
-        self._counts[bisect_left(self.bounds, value)] += 1
+        bucket = bisect_left(self.bounds, value)
+        self._counts[bucket] += 1
         self._total += value
+        if self._labels is not None and (labels := self._labels()):
+            self._exemplars[bucket] = Exemplar(value, labels, time.time())
 
     def histogram(self) -> Histogram:
         """What was observed so far."""
-        return Histogram(self.bounds, tuple(self._counts), self._total)
+        return Histogram(self.bounds, tuple(self._counts), self._total, dict(self._exemplars))
 
 
 class Ledger:

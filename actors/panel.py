@@ -16,7 +16,7 @@ from actors.config import CircuitBreakerConfig
 from actors.errors import PanelClosedError, PanelFailedError
 from actors.events import Hub, Subscription
 from actors.handle import CircuitBreaker
-from actors.ledger import Meter
+from actors.ledger import Labels, Meter
 from protocols.breaker import Snapshot
 
 logger = logging.getLogger("actors")
@@ -31,11 +31,13 @@ class Panel:
         max_restarts: int,
         restart_window: float,
         durations: Sequence[float] | None,
+        exemplar: Labels | None,
     ) -> None:
         self._nursery = nursery
         self._max_restarts = max_restarts
         self._restart_window = restart_window
         self._durations = durations
+        self._exemplar = exemplar
         self._crashes: deque[float] = deque(maxlen=max_restarts + 1)
         self._actors: dict[str, BreakerActor] = {}
         self._hub = Hub()
@@ -52,7 +54,7 @@ class Panel:
             raise PanelClosedError("the panel has closed")
         actor = self._actors.get(config.name)
         if actor is None:
-            meter = None if self._durations is None else Meter(self._durations)
+            meter = None if self._durations is None else Meter(self._durations, self._exemplar)
             actor = BreakerActor(config, self._nursery, self._hub, meter)
             self._actors[config.name] = actor
             self._context.run(self._nursery.start_soon, self._supervise, actor)
@@ -123,13 +125,19 @@ class Panel:
 
 @asynccontextmanager
 async def open_panel(
-    *, max_restarts: int = 5, restart_window: float = 60.0, durations: Sequence[float] | None = None
+    *,
+    max_restarts: int = 5,
+    restart_window: float = 60.0,
+    durations: Sequence[float] | None = None,
+    exemplar: Labels | None = None,
 ) -> AsyncIterator[Panel]:
     """A panel for as long as the block lasts; leaving it ends every breaker's task.
 
     max_restarts: crashes of breakers within restart_window seconds that are healed by a restart; one
         more raises PanelFailedError and cancels the block.
     durations: upper bounds in seconds of a histogram of calls' durations; None: no clock is read.
+    exemplar: gives the labels, such as a trace's id, under which a call that is being counted there can
+        be looked up, or None; called in the caller's context.
 
     The block's own exception comes out bare.
     """
@@ -139,7 +147,7 @@ async def open_panel(
     raised: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            panel = Panel(nursery, max_restarts, restart_window, durations)
+            panel = Panel(nursery, max_restarts, restart_window, durations, exemplar)
             try:
                 yield panel
             except Exception as error:  # noqa: BLE001 - re-raised below

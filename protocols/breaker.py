@@ -7,7 +7,7 @@ MockClock); only fields named `unix_…` can be compared with a wall clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Generic, TypeVar
 
@@ -106,12 +106,25 @@ class EventsLost:
 
 
 @dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One observation that somebody can look up, such as by its trace's id. unix_time: when it was made."""
+
+    value: float
+    labels: Mapping[str, str]
+    unix_time: float
+
+
+@dataclass(frozen=True, slots=True)
 class Histogram:
-    """Observations by upper bound (not cumulative); the last count is of those above all bounds."""
+    """Observations by upper bound (not cumulative); the last count is of those above all bounds.
+
+    exemplars: the last one of each bucket that had any, by the bucket's place.
+    """
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     total: float
+    exemplars: Mapping[int, Exemplar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 
 from actors import Panel
 from actors.adapters.health import breaker_health
-from actors.adapters.metrics import CONTENT_TYPE, exposition
+from actors.adapters.metrics import negotiated
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
@@ -265,5 +265,6 @@ def _add_metrics(app: QuartTrio, panel: Panel) -> None:
     @app.get("/metrics")
     @hide
     async def metrics() -> Response:
-        snapshots = await panel.snapshots()
-        return Response(exposition(snapshots.values()), content_type=CONTENT_TYPE)
+        snapshots = (await panel.snapshots()).values()
+        body, content_type = negotiated(snapshots, request.headers.get("Accept"))
+        return Response(body, content_type=content_type, headers={"Vary": "Accept"})

@@ -8,19 +8,67 @@ from itertools import accumulate
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
+from prometheus_client.utils import floatToGoString
 
 from actors.adapters.health import PLAIN
 from protocols.breaker import Histogram, RejectReason, Snapshot, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 def exposition(snapshots: Iterable[Snapshot]) -> bytes:
-    """The text that Prometheus scrapes. All children are there from the start."""
+    """The text that Prometheus scrapes, in its older format. All children are there from the start."""
+    return generate_latest(_registry(snapshots))
+
+
+def openmetrics_exposition(snapshots: Iterable[Snapshot]) -> bytes:
+    """The same as OpenMetrics, which has room for exemplars."""
+    text: bytes = openmetrics.generate_latest(_registry(snapshots))  # type: ignore[no-untyped-call]
+    return text
+
+
+def negotiated(snapshots: Iterable[Snapshot], accept: str | None) -> tuple[bytes, str]:
+    """The exposition that an Accept field prefers, and its Content-Type: the older one where in doubt."""
+    if prefers_openmetrics(accept or ""):
+        return openmetrics_exposition(snapshots), OPENMETRICS_CONTENT_TYPE
+    return exposition(snapshots), CONTENT_TYPE
+
+
+def prefers_openmetrics(accept: str) -> bool:
+    """Whether OpenMetrics 1.0 is named, and no plain text is liked better."""
+    liking = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    for choice in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in choice.split(";"))
+        if kind in liking and not _other_openmetrics(kind, parameters):
+            liking[kind] = max(liking[kind], _quality(parameters))
+    return liking["application/openmetrics-text"] > 0 and (
+        liking["application/openmetrics-text"] >= liking["text/plain"]
+    )
+
+
+def _other_openmetrics(kind: str, parameters: list[str]) -> bool:
+    versions = [one.partition("=")[2] for one in parameters if one.startswith("version=")]
+    return kind != "text/plain" and any(not version.startswith("1.") for version in versions)
+
+
+def _quality(parameters: list[str]) -> float:
+    for one in parameters:
+        if one.startswith("q="):
+            try:
+                return float(one[2:])
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _registry(snapshots: Iterable[Snapshot]) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(SnapshotCollector(tuple(snapshots)))
-    return generate_latest(registry)
+    return registry
 
 
 class SnapshotCollector(Collector):
@@ -116,6 +164,12 @@ def _add_transitions(family: CounterMetricFamily, snapshot: Snapshot) -> None:
 def _add_histogram(family: HistogramMetricFamily, name: str, histogram: Histogram | None) -> None:
     if histogram is None:
         return
-    bounds = [*map(str, histogram.bounds), "+Inf"]
-    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+    bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
+    buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+    for place, (bound, count) in enumerate(zip(bounds, accumulate(histogram.counts), strict=True)):
+        if (kept := histogram.exemplars.get(place)) is None:
+            buckets.append((bound, count))
+        else:
+            exemplar = Exemplar(dict(kept.labels), kept.value, round(kept.unix_time, 3))
+            buckets.append((bound, count, exemplar))
     family.add_metric([name], buckets, histogram.total)

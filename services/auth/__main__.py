@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 import trio_asyncio
 
-from actors import open_panel
+from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from runtime.serving import serve
 from runtime.settings import Port, ProcessSettings
@@ -29,7 +29,7 @@ async def run(settings: AuthSettings, policies: Policies) -> None:
     async with (
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri, "auth") as database,
-        open_panel() as panel,
+        open_panel(durations=DURATION_BUCKETS) as panel,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 import trio_asyncio
 
-from actors import open_panel
+from actors import DURATION_BUCKETS, open_panel
 from runtime.serving import serve
 from runtime.settings import Port, ProcessSettings
 from services.database import open_database
@@ -33,7 +33,7 @@ async def run(settings: SchoolSettings, policies: Policies) -> None:
     async with (
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri, "school") as database,
-        open_panel() as panel,
+        open_panel(durations=DURATION_BUCKETS) as panel,
         trio.open_nursery() as nursery,
     ):
         keys = await start_companions(nursery, settings, panel)

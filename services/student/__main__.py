@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 import trio_asyncio
 
-from actors import open_panel
+from actors import DURATION_BUCKETS, open_panel
 from runtime.serving import serve
 from runtime.settings import Port, ProcessSettings
 from services.database import open_database
@@ -31,7 +31,7 @@ async def run(settings: StudentSettings, policies: Policies) -> None:
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri, "student") as database,
         open_channel(settings.school_grpc_address) as channel,
-        open_panel() as panel,
+        open_panel(durations=DURATION_BUCKETS) as panel,
         trio.open_nursery() as nursery,
     ):
         keys = await start_companions(nursery, settings, panel)
