@@ -16,10 +16,12 @@ from trio._core import _run
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import (
+    Machine,
     CallTimeout,
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitOpenError,
+    Machine,
     Outcome,
     State,
     open_panel,
@@ -245,15 +247,29 @@ class World:
         }
 
 
-def _crash_next(breaker: CircuitBreaker) -> None:
-    """Let the actor's machine raise once, before it does anything with the next message."""
-    machine = breaker._actor._machine
+class _Breaking(Machine):
+    """A machine that breaks at the next message, before it does anything, and is whole again then."""
 
-    def broken(now: float) -> None:
-        del machine.wake
+    __slots__ = ()
+
+    def wake(self, now: float) -> None:
+        """Raise."""
+        self.__class__ = Machine
         raise RuntimeError(f"broken on purpose at {now}")
 
-    machine.wake = broken  # type: ignore[method-assign]
+
+class BrokenMachine(Machine):
+    """Raises once, before it does anything with the next message."""
+
+    __slots__ = ()
+
+    def wake(self, now: float) -> None:
+        self.__class__ = Machine  # type: ignore[assignment]
+        raise RuntimeError(f"broken on purpose at {now}")
+
+
+def _crash_next(breaker: CircuitBreaker) -> None:
+    breaker._actor._machine.__class__ = BrokenMachine
 
 
 def play(config: CircuitBreakerConfig, schedule: list[Moment], seed: int) -> Orders:
