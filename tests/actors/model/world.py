@@ -16,7 +16,6 @@ from trio._core import _run
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import (
-    Machine,
     CallTimeout,
     CircuitBreaker,
     CircuitBreakerConfig,
