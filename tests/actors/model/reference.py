@@ -146,7 +146,7 @@ class Reference:
     def key(self) -> str:
         """Equal for two that will do the same for ever."""
         known = {name: value for name, value in vars(self).items() if name not in ("config", "shadow")}
-        return f"{known} {self.shadow and self.shadow.key()}"
+        return f"{known} {id(self.config)} {self.shadow and self.shadow.key()}"
 
     # What time does.
 

@@ -185,8 +185,9 @@ class World:
             call = self.calls[self.running.pop(step.pick % len(self.running))]
             call.end(step)
             return lambda now: [self.settles(call, step, now)]
-        self.nursery.start_soon(self.command, step)
-        return lambda now: [self.commands(step, now)]
+        config = another(self.breaker.config, step.pick)
+        self.nursery.start_soon(self.command, step, config)
+        return lambda now: [self.commands(step, config, now)]
 
     def began(self, call: Call, step: Step, now: float) -> list[Act]:
         def admit(model: Reference) -> bool:
@@ -208,21 +209,21 @@ class World:
 
         return settle
 
-    async def command(self, step: Step) -> None:
+    async def command(self, step: Step, config: CircuitBreakerConfig) -> None:
         if step.what == "crash":
             _crash_next(self.breaker)
             await self.breaker.snapshot()
         elif step.what == "configure":
-            await self.breaker.configure(another(self.orders.models[0].config, step.pick))
+            await self.breaker.configure(config)
         else:
             await getattr(self.breaker, step.what)()
 
-    def commands(self, step: Step, now: float) -> Act:
+    def commands(self, step: Step, config: CircuitBreakerConfig, now: float) -> Act:
         def act(model: Reference) -> bool:
             if step.what in HELD:
                 model.hold(HELD[step.what], now)
             elif step.what == "configure":
-                model.configure(self.breaker.config, now)
+                model.configure(config, now)
             else:
                 getattr(model, step.what)(now)
             return True
