@@ -176,13 +176,13 @@ class BreakerActor(Actor[Command]):
 
     def _fold(self, now: float) -> None:
         gate = self.handle._gate
-        rejections = self._machine.ledger.rejections
+        ledger = self._machine.ledger
         if gate.rejected:
             reason = RejectReason.FORCED if gate.state is State.FORCED_OPEN else RejectReason.OPEN
-            rejections[reason] += gate.rejected
+            ledger.rejected(reason, gate.rejected)
             gate.rejected = 0
         if gate.full:
-            rejections[RejectReason.BULKHEAD] += gate.full
+            ledger.rejected(RejectReason.BULKHEAD, gate.full)
             gate.full = 0
         self._fold_calls(gate)
         gate.since = now

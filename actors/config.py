@@ -37,14 +37,17 @@ class Backoff:
         if self.seed is not None:
             positive_int("backoff.seed", self.seed, least=0)
 
-    def wait(self, base: float, attempt: int, chance: random.Random) -> float:
-        """Seconds to wait before recovery number `attempt` (0 the first) is tried."""
+    def wait(self, base: float, attempt: int, chance: random.Random | None) -> float:
+        """Seconds to wait before recovery number `attempt` (0 the first) is tried.
+
+        chance: where the jitter comes from; None: no jitter.
+        """
         limit = self.maximum if self.maximum is not None else float("inf")
         try:
             wait = min(base * self.factor**attempt, limit)
         except OverflowError:
             wait = limit
-        if self.jitter:
+        if self.jitter and chance is not None:
             wait = min(wait * (1 + self.jitter * chance.uniform(-1, 1)), limit)
         # An unlimited backoff overflows to infinity after a thousand doublings: stay a finite number.
         return min(wait, 1e9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from protocols.breaker import Exemplar, Histogram, Outcome, RejectReason, State
 
@@ -50,43 +50,93 @@ class Ledger:
     It outlives a crash of the actor: counters of the outside world never go back.
     """
 
+    __slots__ = (
+        "_recovery",
+        "_rejections",
+        "cancelled",
+        "changed_at",
+        "failure",
+        "ignored",
+        "in_flight",
+        "last_failure",
+        "last_reason",
+        "late",
+        "success",
+        "transitions",
+        "would_reject",
+    )
+
     def __init__(self, now: float) -> None:
-        self.counts = dict.fromkeys(Outcome, 0)
-        self.rejections = dict.fromkeys(RejectReason, 0)
-        self.transitions: dict[tuple[State, State], int] = {}
-        self.in_flight = 0
-        self.late = 0
-        self.would_reject = 0
+        self.success = self.failure = self.ignored = self.cancelled = 0
+        self.in_flight = self.late = self.would_reject = 0
         self.last_failure: str | None = None
         self.last_reason: str | None = None
         self.changed_at = now
-        self.recovery = Meter(RECOVERY_BUCKETS)
+        # A breaker that never saw trouble keeps none of these.
+        self.transitions: dict[tuple[State, State], int] | None = None
+        self._rejections: dict[RejectReason, int] | None = None
+        self._recovery: Meter | None = None
+
+    def rejected(self, reason: RejectReason, count: int = 1) -> None:
+        """Count calls that were not admitted."""
+        self._rejections = self._rejections if self._rejections is not None else dict.fromkeys(RejectReason, 0)
+        self._rejections[reason] += count
 
     def settled(self, outcome: Outcome, error: str | None, *, late: bool) -> None:
         """Count a call that has ended. error: for people, where it failed."""
         self.in_flight -= 1
-        self.counts[outcome] += 1
         self.late += late
-        if outcome is Outcome.FAILURE and error:
-            self.last_failure = error
+        match outcome:
+            case Outcome.SUCCESS:
+                self.success += 1
+            case Outcome.FAILURE:
+                self.failure += 1
+                self.last_failure = error or self.last_failure
+            case Outcome.IGNORED:
+                self.ignored += 1
+            case Outcome.CANCELLED:
+                self.cancelled += 1
 
     def folded(self, started: int, successes: int, ignored: int, cancelled: int, *, late: bool) -> None:
         """Count calls that callers tallied."""
         ended = successes + ignored + cancelled
         self.in_flight += started - ended
-        self.counts[Outcome.SUCCESS] += successes
-        self.counts[Outcome.IGNORED] += ignored
-        self.counts[Outcome.CANCELLED] += cancelled
+        self.success += successes
+        self.ignored += ignored
+        self.cancelled += cancelled
         if late:
             self.late += ended
 
-    def outcomes(self) -> dict[str, int]:
-        """Calls by outcome, the rejected among them."""
-        counts = {outcome.value: count for outcome, count in self.counts.items()}
-        return {**counts, "rejected": sum(self.rejections.values())}
-
     def moved(self, old: State, new: State, now: float, reason: str) -> None:
         """Count a transition."""
+        self.transitions = self.transitions if self.transitions is not None else {}
         self.transitions[old, new] = self.transitions.get((old, new), 0) + 1
         self.last_reason = reason
         self.changed_at = now
+
+    def recovered(self, seconds: float) -> None:
+        """Count an outage that has ended."""
+        self._recovery = self._recovery or Meter(RECOVERY_BUCKETS)
+        self._recovery.observe(seconds)
+
+    def entries(self) -> dict[str, Any]:
+        """The fields of a Snapshot that are counted here."""
+        rejections = {reason.value: (self._rejections or {}).get(reason, 0) for reason in RejectReason}
+        return {
+            "last_failure": self.last_failure,
+            "last_reason": self.last_reason,
+            "in_flight": self.in_flight,
+            "counts": {
+                "success": self.success,
+                "failure": self.failure,
+                "ignored": self.ignored,
+                "cancelled": self.cancelled,
+                "rejected": sum(rejections.values()),
+            },
+            "rejections": rejections,
+            "late": self.late,
+            "would_reject": self.would_reject,
+            "transitions": dict(self.transitions or {}),
+            "changed_at": self.changed_at,
+            "recovery": (self._recovery or Meter(RECOVERY_BUCKETS)).histogram(),
+        }

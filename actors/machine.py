@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 from actors.config import CircuitBreakerConfig
 from actors.ledger import Ledger
-from actors.ramp import Ramp
-from actors.trip import SUCCESS, Call
-from protocols.breaker import Outcome, Permit, Rejection, RejectReason, Snapshot, State, Transition
+from actors.observing import Observing
+from actors.stays import NEVER, Closed, Disabled, Forced, HalfOpen, Move, Open, Stay
+from protocols.breaker import Outcome, Permit, Rejection, Snapshot, State, Transition
 
-NEVER = float("inf")
 UNRECORDED = -1
 """The number of every permit of a disabled breaker, which records nothing."""
 
@@ -35,25 +34,31 @@ class Memory(NamedTuple):
 class Machine:
     """One breaker's state and rules. `ledger` is what it counts for others."""
 
+    __slots__ = (
+        "_attempt",
+        "_chance",
+        "_events",
+        "_failures_at_opening",
+        "_number",
+        "_stay",
+        "config",
+        "generation",
+        "ledger",
+        "opened_at",
+        "state",
+    )
+
     def __init__(self, config: CircuitBreakerConfig, *, now: float = 0.0) -> None:
         self.config = config
         self.state = State.CLOSED
         self.generation = 1
         self.opened_at: float | None = None
         self.ledger = Ledger(now)
-        self._events: list[Transition] = []
-        self._chance = _chance(config)
+        self._stay: Stay = Closed(config)
+        self._events: list[Transition] | None = None
+        self._chance: random.Random | None = None
         self._number = 0
-        self._until: float | None = None
         self._attempt = 0
-        self._successes = 0
-        self._probes: dict[int, float] = {}
-        self._running: dict[int, float] = {}
-        self._slow: dict[int, float] = {}
-        self._ramp: Ramp | None = None
-        self._shadow: Machine | None = None
-        self._shadow_permits: dict[int, Permit] = {}
-        self._counter = config.strategy.counter()
         self._failures_at_opening = 0
 
     @classmethod
@@ -62,22 +67,23 @@ class Machine:
         machine = cls(config, now=now)
         machine.ledger = ledger
         machine.state, machine.generation = memory.state, memory.generation + 1
-        machine._until, machine._attempt = memory.until, memory.attempt
+        machine._attempt = memory.attempt
         machine.opened_at, machine._failures_at_opening = memory.opened_at, memory.failures
-        machine._counter.restore(memory.row)
-        if memory.state is State.OBSERVING:
-            machine._shadow = cls(config, now=now)
+        machine._stay = machine._new_stay(memory.state, None, memory.until)
+        if isinstance(machine._stay, Closed):
+            machine._stay.counter.restore(memory.row)
         return machine
 
     def memory(self) -> Memory:
         """What `restored` needs."""
+        stay = self._stay
         return Memory(
             self.state,
             self.generation,
-            self._until,
+            stay.deadline if self.state is State.OPEN else None,
             self._attempt,
             self.failure_count,
-            self._counter.row,
+            stay.counter.row if isinstance(stay, Closed) else 0,
             self.opened_at,
         )
 
@@ -86,15 +92,15 @@ class Machine:
     def admit(self, now: float, *, own_probe: bool = False) -> Permit | Rejection:
         """A permit for one call, or a falsy Rejection. own_probe: the breaker's own `probe` asks."""
         self.wake(now)
-        rejection = self._rejection(now, own_probe)
+        rejection = self._stay.refuse(now, own_probe)
         if rejection is not None:
-            self.ledger.rejections[rejection.reason] += 1
+            self.ledger.rejected(rejection.reason)
             return rejection
         if self.state is State.DISABLED:
             return Permit(self.generation, UNRECORDED)
         self._number += 1
         permit = Permit(self.generation, self._number, self.state is State.HALF_OPEN)
-        self._note_admitted(permit.number, now)
+        self._stay.admitted(permit.number, now)
         self.ledger.in_flight += 1
         return permit
 
@@ -113,11 +119,12 @@ class Machine:
         duration: seconds it took. retry_after: seconds the server asked to wait. error: for people.
         """
         self.wake(now)
-        in_time = self._is_current(permit)
+        # A probe that timed out, or was settled before, has no permit any more.
+        in_time = permit.generation == self.generation and self._stay.holds(permit)
         if permit.number == UNRECORDED:
             return in_time
         if in_time:
-            self._apply(permit, outcome, now, duration, retry_after)
+            self._go(self._stay.settle(permit.number, outcome, now, duration), now, retry_after)
         # Counted last: an actor that crashes in the rules is handed this message again.
         self.ledger.settled(outcome, error, late=not in_time)
         return in_time
@@ -128,10 +135,8 @@ class Machine:
         in_time = permit.generation == self.generation
         if permit.number == UNRECORDED:
             return in_time
-        if in_time and self.state is State.HALF_OPEN:
-            self._settle_probe(Outcome.FAILURE, now, None, None)
-        elif in_time and self.state is State.CLOSED:
-            self._settle_closed(permit.number, Outcome.FAILURE, now, None, None)
+        if in_time:
+            self._go(self._stay.fail_again(now), now)
         self.ledger.in_flight += 1
         self.ledger.settled(Outcome.FAILURE, error, late=not in_time)
         return in_time
@@ -141,55 +146,28 @@ class Machine:
         self.wake(now)
         if permit.number == UNRECORDED:
             return
-        self.ledger.in_flight -= 1
         if permit.generation == self.generation:
-            self._probes.pop(permit.number, None)
-            self._running.pop(permit.number, None)
-            self._settle_observed(permit.number, Outcome.CANCELLED, now, None)
+            self._stay.take_back(permit.number, now)
+        self.ledger.in_flight -= 1
 
     def fold(
         self, started: int, successes: int, ignored: int, cancelled: int, since: float, *, late: bool = False
     ) -> None:
         """Count what callers tallied since `since`: successes in one run. late: in another generation."""
         self.ledger.folded(started, successes, ignored, cancelled, late=late)
-        if successes and not late and self.state is State.CLOSED:
-            self._counter.record(SUCCESS, since, successes)
+        if successes and not late and isinstance(self._stay, Closed):
+            self._stay.succeeded(successes, since)
 
     # What time does.
 
     @property
     def deadline(self) -> float | None:
         """When `wake` next changes something by itself; None where only messages do."""
-        first: float | None = None
-        match self.state:
-            case State.OPEN:
-                first = self._until
-            case State.HALF_OPEN:
-                first = min(self._probes.values(), default=None)
-            case State.CLOSED:
-                first = self._closed_deadline()
-            case State.OBSERVING if self._shadow is not None:
-                first = self._shadow.deadline
-        return None if first == NEVER else first
+        return self._stay.deadline
 
     def wake(self, now: float) -> None:
         """Let time pass until `now`. At exactly its moment a deadline has come."""
-        self._counter.advance(now)
-        if self._shadow is not None:
-            self._shadow._counter.advance(now)
-        deadline = self.deadline
-        if deadline is None or now < deadline:
-            return
-        match self.state:
-            case State.OPEN:
-                self._enter(State.HALF_OPEN, now, "attempting recovery")
-            case State.HALF_OPEN:
-                self._reopen(now, "recovery timed out", None)
-            case State.CLOSED:
-                self._wake_closed(now)
-            case State.OBSERVING if self._shadow is not None:
-                self._shadow.wake(now)
-                self._tell_observed()
+        self._go(self._stay.wake(now), now)
 
     # What operators ask.
 
@@ -197,28 +175,24 @@ class Machine:
         """Open now, from any state. While it is open, the wait starts again."""
         self.wake(now)
         if self.state is State.OPEN:
-            self._until = now + self._wait(None)
+            self._stay = Open(now + self._wait(None))
         else:
-            self._open(now, reason, None)
+            self._go(Move(State.OPEN, reason), now)
 
     def reset(self, now: float, reason: str = "reset by operator") -> None:
         """Close now, from any state, with counters, ramp and backoff cleared."""
         self.wake(now)
-        if self.state is State.CLOSED:
-            self._clear()
+        if isinstance(self._stay, Closed):
+            self._stay.clear()
         else:
-            self._close(now, reason)
+            self._go(Move(State.CLOSED, reason), now)
 
     def hold(self, state: State, now: float, reason: str) -> None:
         """Stay FORCED_OPEN, DISABLED or OBSERVING until told otherwise."""
         self.wake(now)
-        if self.state is state:
-            return
-        self._failures_at_opening = self.failure_count
-        self._clear()
-        self._enter(state, now, reason)
-        if state is State.OBSERVING:
-            self._shadow = Machine(self.config, now=now)
+        if self.state is not state:
+            self._attempt = 0
+            self._go(Move(state, reason), now)
 
     def configure(self, config: CircuitBreakerConfig, now: float) -> None:
         """Take a new policy in place. State, generation and the running wait stay.
@@ -229,251 +203,122 @@ class Machine:
         self.wake(now)
         if config.name != self.config.name:
             raise ValueError(f"name must stay {self.config.name!r}, got {config.name!r}")
-        if config.strategy != self.config.strategy:
-            older, self._counter = self._counter, config.strategy.counter()
-            self._counter.resume(older)
         if config.backoff != self.config.backoff:
-            self._chance = _chance(config)
+            self._chance = None
+        self._stay.configure(config, now)
         self.config = config
-        if self._shadow is not None:
-            self._shadow.configure(config, now)
 
     # What is seen.
 
     @property
     def admits_all(self) -> bool:
         """Whether every call is admitted without asking."""
-        if self.state is State.CLOSED:
-            return self._ramp is None and not self.config.in_flight_slow
-        return self.state is State.DISABLED
+        stay = self._stay
+        return stay.admits_all if isinstance(stay, Closed) else self.state is State.DISABLED
 
     @property
     def tallies(self) -> bool:
         """Whether callers may tally successes of this generation in place of settling them."""
-        return self.state is State.CLOSED and self._counter.quiet()
+        stay = self._stay
+        return isinstance(stay, Closed) and stay.counter.quiet()
 
     def next_roll(self, now: float) -> float | None:
         """When tallied successes must be folded, so that a time window stays right; None: never."""
-        return self._counter.next_roll(now) if self.state is State.CLOSED else None
+        stay = self._stay
+        return stay.counter.next_roll(now) if isinstance(stay, Closed) else None
 
     @property
     def failure_count(self) -> int:
         """What the trip strategy counts now; while open, what it counted when it opened."""
         if self.state in (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN):
             return self._failures_at_opening
-        return self._shadow.failure_count if self._shadow is not None else self._counter.failure_count
+        return self._stay.failure_count
 
     @property
     def until(self) -> float:
         """Before when callers are rejected without asking; in the past where they aren't."""
         if self.state is State.FORCED_OPEN:
             return NEVER
-        return -NEVER if self._until is None else self._until
+        return self._stay.deadline or -NEVER if self.state is State.OPEN else -NEVER
 
     def drain(self) -> list[Transition]:
         """The transitions since it was last asked, oldest first."""
-        events, self._events = self._events, []
+        if not self._events:
+            return []
+        events, self._events = self._events, None
         return events
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything at `now`; time passes until then first."""
         self.wake(now)
-        ledger = self.ledger
         return Snapshot(
             name=self.config.name,
             state=self.state,
             generation=self.generation,
             failure_count=self.failure_count,
             opened_at=self.opened_at,
-            retry_after=None if self._until is None else self._until - now,
-            last_failure=ledger.last_failure,
-            last_reason=ledger.last_reason,
-            in_flight=ledger.in_flight,
-            counts=ledger.outcomes(),
-            rejections={reason.value: count for reason, count in ledger.rejections.items()},
-            late=ledger.late,
-            would_reject=ledger.would_reject,
-            transitions=dict(ledger.transitions),
-            changed_at=ledger.changed_at,
-            recovery=ledger.recovery.histogram(),
+            retry_after=self.until - now if self.state is State.OPEN else None,
+            **self.ledger.entries(),
         )
 
-    # Rules: admission.
-
-    def _rejection(self, now: float, own_probe: bool) -> Rejection | None:
-        match self.state:
-            case State.OPEN:
-                assert self._until is not None
-                return Rejection(self.state, RejectReason.OPEN, self._until - now)
-            case State.FORCED_OPEN:
-                return Rejection(self.state, RejectReason.FORCED, None)
-            case State.HALF_OPEN if self.config.probe is not None and not own_probe:
-                return Rejection(self.state, RejectReason.PROBING, None)
-            case State.HALF_OPEN if len(self._probes) >= self.config.half_open_max_calls:
-                return Rejection(self.state, RejectReason.PROBING, None)
-            case State.CLOSED if self._ramp is not None and not self._ramp.admit(now):
-                return Rejection(self.state, RejectReason.RAMP, self._ramp.end - now)
-        return None
-
-    def _note_admitted(self, number: int, now: float) -> None:
-        match self.state:
-            case State.HALF_OPEN:
-                timeout = self.config.half_open_timeout
-                self._probes[number] = NEVER if timeout is None else now + timeout
-            case State.OBSERVING if self._shadow is not None:
-                answer = self._shadow.admit(now)
-                if isinstance(answer, Permit):
-                    self._shadow_permits[number] = answer
-                else:
-                    self.ledger.would_reject += 1
-                self._tell_observed()
-            case State.CLOSED if self.config.in_flight_slow:
-                self._running[number] = now
-
-    # Rules: outcomes.
-
-    def _is_current(self, permit: Permit) -> bool:
-        """A probe that timed out, or was settled before, has no permit any more."""
-        if permit.generation != self.generation:
-            return False
-        return not permit.probe or permit.number in self._probes
-
-    def _apply(
-        self, permit: Permit, outcome: Outcome, now: float, duration: float | None, retry_after: float | None
-    ) -> None:
-        if self.state is State.OBSERVING:
-            self._settle_observed(permit.number, outcome, now, duration)
-        elif permit.probe:
-            del self._probes[permit.number]
-            self._settle_probe(outcome, now, duration, retry_after)
-        elif self.state is State.CLOSED:
-            self._settle_closed(permit.number, outcome, now, duration, retry_after)
-
-    def _settle_closed(
-        self, number: int, outcome: Outcome, now: float, duration: float | None, retry_after: float | None
-    ) -> None:
-        self._running.pop(number, None)
-        slow_from = self._slow.pop(number, None)
-        if outcome in (Outcome.IGNORED, Outcome.CANCELLED):
-            return
-        self._counter.record(Call(outcome is Outcome.FAILURE, duration, slow_from), now)
-        if self._counter.tripped(now):
-            self._open(now, self._counter.reason, retry_after)
-
-    def _settle_probe(
-        self, outcome: Outcome, now: float, duration: float | None, retry_after: float | None
-    ) -> None:
-        if outcome in (Outcome.IGNORED, Outcome.CANCELLED):
-            return
-        if outcome is Outcome.FAILURE or self._is_slow(duration):
-            self._reopen(now, "recovery failed", retry_after)
-            return
-        self._successes += 1
-        if self._successes >= self.config.successes_to_close:
-            self._close(now, "recovery successful")
-            if self.config.ramp is not None:
-                self._ramp = Ramp(now, self.config.ramp)
-
-    def _settle_observed(self, number: int, outcome: Outcome, now: float, duration: float | None) -> None:
-        permit = self._shadow_permits.pop(number, None)
-        if self._shadow is not None and permit is not None:
-            self._shadow.settle(permit, outcome, now, duration)
-            self._tell_observed()
-
-    def _is_slow(self, duration: float | None) -> bool:
-        threshold = self.config.strategy.slow_threshold
-        return threshold is not None and duration is not None and duration >= threshold
-
-    # Rules: time while closed.
-
-    def _closed_deadline(self) -> float | None:
-        ends = [] if self._ramp is None else [self._ramp.end]
-        threshold = self.config.strategy.slow_threshold
-        if self._running and threshold is not None:
-            ends.append(next(iter(self._running.values())) + threshold)
-        return min(ends, default=None)
-
-    def _wake_closed(self, now: float) -> None:
-        if self._ramp is not None and now >= self._ramp.end:
-            self._ramp = None
-        threshold = self.config.strategy.slow_threshold
-        for number, start in list(self._running.items()):
-            if threshold is None or now < start + threshold:
-                break
-            del self._running[number]
-            self._slow[number] = now - start
-            self._counter.running_slow(now, now - start)
-            if self._counter.tripped(now):
-                self._open(now, self._counter.reason, None)
-                break
-
     # Transitions.
+
+    def _go(self, move: Move | None, now: float, retry_after: float | None = None) -> None:
+        if move is None:
+            return
+        until = None
+        if self.state is not State.OPEN:
+            self._failures_at_opening = self.failure_count
+        if move.state is State.OPEN:
+            self._attempt += move.recovery
+            until = now + self._wait(retry_after)
+        elif move.state is State.CLOSED:
+            self._attempt = 0
+        old, self.state = self.state, move.state
+        self.generation += 1
+        self._stay = self._new_stay(move.state, now if move.recovery else None, until)
+        self._note_outage(now)
+        self.ledger.moved(old, move.state, now, move.reason)
+        wait = None if until is None else until - now
+        self._tell(
+            Transition(self.config.name, old, move.state, move.reason, self.generation, now, retry_after=wait)
+        )
+
+    def _new_stay(self, state: State, now: float | None, until: float | None) -> Stay:
+        """now: when a recovery ended, where this is its end."""
+        match state:
+            case State.CLOSED:
+                return Closed(self.config, now)
+            case State.OPEN:
+                assert until is not None
+                return Open(until)
+            case State.HALF_OPEN:
+                return HalfOpen(self.config)
+            case State.FORCED_OPEN:
+                return Forced()
+            case State.DISABLED:
+                return Disabled()
+            case State.OBSERVING:
+                return Observing(Machine(self.config), self.ledger, self._tell)
+
+    def _tell(self, event: Transition) -> None:
+        if self._events is None:
+            self._events = []
+        self._events.append(event)
 
     def _wait(self, retry_after: float | None) -> float:
         backoff = self.config.backoff
         if retry_after is not None:
             return retry_after if backoff.maximum is None else min(retry_after, backoff.maximum)
+        if self._chance is None and backoff.jitter:
+            seed = backoff.seed
+            self._chance = random.Random() if seed is None else random.Random(f"{seed} {self.config.name}")
         return backoff.wait(self.config.reset_timeout, self._attempt, self._chance)
-
-    def _open(self, now: float, reason: str, retry_after: float | None) -> None:
-        self._failures_at_opening = self.failure_count
-        self._enter(State.OPEN, now, reason, now + self._wait(retry_after))
-
-    def _reopen(self, now: float, reason: str, retry_after: float | None) -> None:
-        self._attempt += 1
-        self._open(now, reason, retry_after)
-
-    def _close(self, now: float, reason: str) -> None:
-        self._clear()
-        self._enter(State.CLOSED, now, reason)
-
-    def _clear(self) -> None:
-        self._attempt = 0
-        self._ramp = None
-        self._counter = self.config.strategy.counter()
-
-    def _enter(self, state: State, now: float, reason: str, until: float | None = None) -> None:
-        old, self.state, self._until = self.state, state, until
-        self.generation += 1
-        self._successes = 0
-        self._probes.clear()
-        self._running.clear()
-        self._slow.clear()
-        self._shadow = None
-        self._shadow_permits.clear()
-        self._ramp = None
-        self._note_outage(now)
-        self.ledger.moved(old, state, now, reason)
-        wait = None if until is None else until - now
-        self._events.append(
-            Transition(self.config.name, old, state, reason, self.generation, now, retry_after=wait)
-        )
 
     def _note_outage(self, now: float) -> None:
         if self.state in (State.OPEN, State.FORCED_OPEN):
             self.opened_at = now if self.opened_at is None else self.opened_at
         elif self.state is not State.HALF_OPEN:
             if self.state is State.CLOSED and self.opened_at is not None:
-                self.ledger.recovery.observe(now - self.opened_at)
+                self.ledger.recovered(now - self.opened_at)
             self.opened_at = None
-
-    def _tell_observed(self) -> None:
-        if self._shadow is not None:
-            for event in self._shadow.drain():
-                self._events.append(
-                    Transition(
-                        event.name,
-                        event.old,
-                        event.new,
-                        event.reason,
-                        self.generation,
-                        event.time,
-                        retry_after=event.retry_after,
-                        observed=True,
-                    )
-                )
-
-
-def _chance(config: CircuitBreakerConfig) -> random.Random:
-    seed = config.backoff.seed
-    return random.Random() if seed is None else random.Random(f"{seed} {config.name}")

@@ -84,7 +84,7 @@ class _Slices(Rolling):
         self._bad = [0] * SLICES
         self._slice: int | None = None
 
-    def advance(self, now: float) -> None:  # noqa: B027 - a window of calls has nothing to do
+    def advance(self, now: float) -> None:
         current = int(now // self._width)
         if self._slice is None:
             self._slice = current

@@ -1,0 +1,72 @@
+"""Observing: everything is admitted, while a machine in the shadow tells what it would have done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from actors.config import CircuitBreakerConfig
+from actors.ledger import Ledger
+from actors.stays import Move, Stay
+from protocols.breaker import Outcome, Permit, Transition
+
+if TYPE_CHECKING:
+    from actors.machine import Machine
+
+
+class Observing(Stay):
+    """Feeds a shadow, and hands on its transitions, marked as observed."""
+
+    __slots__ = ("_hand_on", "_ledger", "_permits", "_shadow")
+
+    def __init__(self, shadow: Machine, ledger: Ledger, hand_on: Callable[[Transition], None]) -> None:
+        self._shadow = shadow
+        self._ledger = ledger
+        self._hand_on = hand_on
+        self._permits: dict[int, Permit] = {}
+
+    @property
+    def failure_count(self) -> int:  # type: ignore[override]
+        """What the shadow counts."""
+        return self._shadow.failure_count
+
+    @property
+    def deadline(self) -> float | None:  # type: ignore[override]
+        """The shadow's."""
+        return self._shadow.deadline
+
+    def admitted(self, number: int, now: float) -> None:
+        """Ask the shadow too, and note where it would have refused."""
+        answer = self._shadow.admit(now)
+        if isinstance(answer, Permit):
+            self._permits[number] = answer
+        else:
+            self._ledger.would_reject += 1
+        self._tell()
+
+    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
+        """Tell the shadow, where it had admitted the call."""
+        permit = self._permits.pop(number, None)
+        if permit is not None:
+            self._shadow.settle(permit, outcome, now, duration)
+            self._tell()
+        return None
+
+    def take_back(self, number: int, now: float) -> None:
+        """As a call that was cancelled."""
+        self.settle(number, Outcome.CANCELLED, now, None)
+
+    def wake(self, now: float) -> Move | None:
+        """Time passes in the shadow."""
+        self._shadow.wake(now)
+        self._tell()
+        return None
+
+    def configure(self, config: CircuitBreakerConfig, now: float) -> None:
+        """The shadow gets the policy too."""
+        self._shadow.configure(config, now)
+
+    def _tell(self) -> None:
+        for event in self._shadow.drain():
+            self._hand_on(replace(event, observed=True))

@@ -1,0 +1,267 @@
+"""The states, each with what it keeps while a breaker stays in it. Pure, as the machine is.
+
+A stay answers for its own state and says where to go; going there is the machine's business.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from actors.config import CircuitBreakerConfig
+from actors.ramp import Ramp
+from actors.trip import SUCCESS, Call
+from protocols.breaker import Outcome, Permit, Rejection, RejectReason, State
+
+NEVER = float("inf")
+NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
+
+
+class Move(NamedTuple):
+    """Where to go from here. recovery: it is the end of one, so the backoff goes on or starts again."""
+
+    state: State
+    reason: str
+    recovery: bool = False
+
+
+class Stay:
+    """One stay in one state. This base is a state in which nothing happens by itself."""
+
+    __slots__ = ()
+    failure_count = 0
+    deadline: float | None = None
+
+    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+        """Why a call may not be made now; None: it may."""
+        return None
+
+    def admitted(self, number: int, now: float) -> None:
+        """A call was given permit `number`."""
+
+    def holds(self, permit: Permit) -> bool:
+        """Whether a permit of this stay is still out."""
+        return True
+
+    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
+        """A call that holds a permit ended."""
+        return None
+
+    def take_back(self, number: int, now: float) -> None:
+        """A call that holds a permit never began."""
+
+    def fail_again(self, now: float) -> Move | None:
+        """A call that was settled as a success broke later."""
+        return None
+
+    def wake(self, now: float) -> Move | None:
+        """Time has passed."""
+        return None
+
+    def configure(self, config: CircuitBreakerConfig, now: float) -> None:
+        """The policy is another one."""
+
+
+class Closed(Stay):
+    """Counts. After a recovery, `ramp_from` is when admission began to grow."""
+
+    __slots__ = ("_config", "_ramp", "_running", "_slow", "counter")
+
+    def __init__(self, config: CircuitBreakerConfig, ramp_from: float | None = None) -> None:
+        self._config = config
+        self.counter = config.strategy.counter()
+        ramps = ramp_from is not None and config.ramp is not None
+        self._ramp = Ramp(ramp_from, config.ramp) if ramps else None  # type: ignore[arg-type]
+        # Only where calls under way count (in_flight_slow): when each began, and which were told as slow.
+        self._running: dict[int, float] | None = None
+        self._slow: dict[int, float] | None = None
+
+    @property
+    def failure_count(self) -> int:  # type: ignore[override]
+        """What the strategy counts now."""
+        return self.counter.failure_count
+
+    @property
+    def admits_all(self) -> bool:
+        """Whether every call is admitted without asking."""
+        return self._ramp is None and not self._config.in_flight_slow
+
+    @property
+    def deadline(self) -> float | None:  # type: ignore[override]
+        """The ramp's end, or when the oldest call becomes slow."""
+        first = NEVER if self._ramp is None else self._ramp.end
+        if self._running:
+            first = min(first, next(iter(self._running.values())) + self._slow_after)
+        return None if first == NEVER else first
+
+    @property
+    def _slow_after(self) -> float:
+        threshold = self._config.strategy.slow_threshold
+        return NEVER if threshold is None else threshold
+
+    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+        """Only the ramp refuses."""
+        if self._ramp is None or self._ramp.admit(now):
+            return None
+        return Rejection(State.CLOSED, RejectReason.RAMP, self._ramp.end - now)
+
+    def admitted(self, number: int, now: float) -> None:
+        """Watch the call where being slow counts before it ends."""
+        if self._config.in_flight_slow:
+            self._running = self._running if self._running is not None else {}
+            self._running[number] = now
+
+    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
+        """Count it, and look whether that trips."""
+        if self._running is not None:
+            self._running.pop(number, None)
+        slow_from = None if self._slow is None else self._slow.pop(number, None)
+        if outcome in NEUTRAL:
+            return None
+        self.counter.record(Call(outcome is Outcome.FAILURE, duration, slow_from), now)
+        return self._judge(now)
+
+    def succeeded(self, count: int, since: float) -> None:
+        """Count successes that were tallied: none of them trips."""
+        self.counter.record(SUCCESS, since, count)
+
+    def take_back(self, number: int, now: float) -> None:
+        """It is no longer watched."""
+        if self._running is not None:
+            self._running.pop(number, None)
+
+    def fail_again(self, now: float) -> Move | None:
+        """One failure more."""
+        self.counter.record(Call(failed=True), now)
+        return self._judge(now)
+
+    def wake(self, now: float) -> Move | None:
+        """The window moves, the ramp ends, calls under way become slow."""
+        self.counter.advance(now)
+        if self._ramp is not None and now >= self._ramp.end:
+            self._ramp = None
+        for number, start in list((self._running or {}).items()):
+            if now < start + self._slow_after:
+                break
+            assert self._running is not None
+            del self._running[number]
+            self._slow = self._slow if self._slow is not None else {}
+            self._slow[number] = now - start
+            self.counter.running_slow(now, now - start)
+            if move := self._judge(now):
+                return move
+        return None
+
+    def clear(self) -> None:
+        """Forget what was counted, and let everybody in. Calls under way are still watched."""
+        self.counter = self._config.strategy.counter()
+        self._ramp = None
+
+    def configure(self, config: CircuitBreakerConfig, now: float) -> None:
+        """What was counted stays where the strategy still counts the same thing."""
+        if config.strategy != self._config.strategy:
+            older, self.counter = self.counter, config.strategy.counter()
+            self.counter.resume(older)
+        self._config = config
+
+    def _judge(self, now: float) -> Move | None:
+        return Move(State.OPEN, self.counter.reason) if self.counter.tripped(now) else None
+
+
+class Open(Stay):
+    """Rejects until the wait is over."""
+
+    __slots__ = ("deadline",)
+
+    def __init__(self, until: float) -> None:
+        self.deadline = until
+
+    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+        """Always, and says for how long."""
+        assert self.deadline is not None
+        return Rejection(State.OPEN, RejectReason.OPEN, self.deadline - now)
+
+    def wake(self, now: float) -> Move | None:
+        """The wait is over."""
+        assert self.deadline is not None
+        return Move(State.HALF_OPEN, "attempting recovery") if now >= self.deadline else None
+
+
+class HalfOpen(Stay):
+    """Lets probes through, and goes by their verdict."""
+
+    __slots__ = ("_config", "_probes", "_successes")
+
+    def __init__(self, config: CircuitBreakerConfig) -> None:
+        self._config = config
+        self._successes = 0
+        self._probes: dict[int, float] = {}
+
+    @property
+    def deadline(self) -> float | None:  # type: ignore[override]
+        """When the first probe has taken too long."""
+        first = min(self._probes.values(), default=NEVER)
+        return None if first == NEVER else first
+
+    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+        """All but as many as may probe at once; all callers where the breaker probes by itself."""
+        full = len(self._probes) >= self._config.half_open_max_calls
+        if full or (self._config.probe is not None and not own_probe):
+            return Rejection(State.HALF_OPEN, RejectReason.PROBING, None)
+        return None
+
+    def admitted(self, number: int, now: float) -> None:
+        """A probe is out."""
+        timeout = self._config.half_open_timeout
+        self._probes[number] = NEVER if timeout is None else now + timeout
+
+    def holds(self, permit: Permit) -> bool:
+        """Not one that was settled before."""
+        return permit.number in self._probes
+
+    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
+        """The verdict; a neutral outcome only frees the slot."""
+        del self._probes[number]
+        if outcome in NEUTRAL:
+            return None
+        threshold = self._config.strategy.slow_threshold
+        slow = threshold is not None and duration is not None and duration >= threshold
+        if outcome is Outcome.FAILURE or slow:
+            return self.fail_again(now)
+        self._successes += 1
+        if self._successes < self._config.successes_to_close:
+            return None
+        return Move(State.CLOSED, "recovery successful", recovery=True)
+
+    def take_back(self, number: int, now: float) -> None:
+        """The slot is free again."""
+        self._probes.pop(number, None)
+
+    def fail_again(self, now: float) -> Move | None:
+        """One failure ends the recovery."""
+        return Move(State.OPEN, "recovery failed", recovery=True)
+
+    def wake(self, now: float) -> Move | None:
+        """A probe that takes too long has failed."""
+        if self.deadline is None or now < self.deadline:
+            return None
+        return Move(State.OPEN, "recovery timed out", recovery=True)
+
+    def configure(self, config: CircuitBreakerConfig, now: float) -> None:
+        """Probes under way keep their timeout."""
+        self._config = config
+
+
+class Forced(Stay):
+    """Rejects until told otherwise."""
+
+    __slots__ = ()
+
+    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+        """Always, and nobody can say for how long."""
+        return Rejection(State.FORCED_OPEN, RejectReason.FORCED, None)
+
+
+class Disabled(Stay):
+    """Admits everything and records nothing."""
+
+    __slots__ = ()
