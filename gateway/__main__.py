@@ -11,13 +11,15 @@ from hypercorn.config import Config
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app, open_breakers
+from gateway.pages import PROCESS
 from gateway.settings import GatewaySettings
 from gateway.transport import FreeListTransport
 from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
-from runtime.serving import run_process, serve, server_config
+from runtime.serving import run_process, serve, server_config, stop_signal
 from runtime.settings import load
+from runtime.webhook import start_webhook
 
 TIDY_SECONDS = 5.0
 
@@ -32,7 +34,15 @@ async def main(settings: GatewaySettings, configs: Mapping[str, CircuitBreakerCo
         nursery.start_soon(tidy, transports)
         app = create_app(settings, panel, open_breakers(panel, configs), keys, transports)
         nursery.start_soon(app.extensions["documents"].gather)
-        await serve(app, host=settings.host, port=settings.gateway_port, config=server_settings())
+        live = app.extensions["live"]
+        await nursery.start(live.run)
+        await start_webhook(nursery, PROCESS, settings, panel)
+
+        async def stop() -> None:
+            await stop_signal()
+            live.end()
+
+        await serve(app, host=settings.host, port=settings.gateway_port, config=server_settings(), stop=stop)
         nursery.cancel_scope.cancel()
 
 
@@ -55,7 +65,7 @@ def server_settings() -> Config:
 def run() -> None:
     """Start, or say on standard error what can't be used and exit with 2."""
     settings = load(GatewaySettings)
-    configure_logs("api-gateway", settings.log_format)
+    configure_logs(PROCESS, settings.log_format)
     try:
         configs = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
     except BadConfiguration as error:

@@ -14,7 +14,7 @@ from actors.adapters.httpx import is_failure
 from gateway.admission import Limits
 from gateway.documents import Documents
 from gateway.exchange import Upstream
-from gateway.pages import own_pages
+from gateway.pages import add_operations, own_pages
 from gateway.proxy import App, Proxy
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
@@ -44,8 +44,9 @@ def create_app(
 ) -> QuartTrio:
     """The app. breakers: by their name; transports: by service (auth, school, student).
 
-    Nothing runs in the background but what the caller starts: `keys.run`, and the `gather` of
-    `app.extensions["documents"]`, so that /docs is there even where nobody looked at it while all was up.
+    Nothing runs in the background but what the caller starts: `keys.run`; the `gather` of
+    `app.extensions["documents"]`, so that /docs is there even where nobody looked at it while all was up;
+    and the `run` of `app.extensions["live"]`, which feeds the dashboard.
     """
     base_urls = settings.base_urls()
     upstreams = {
@@ -62,6 +63,7 @@ def create_app(
     documents = Documents(upstreams)
     app = own_pages(panel, upstreams, documents)
     app.extensions["documents"] = documents
+    app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams)
     limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour)
     proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes)
     app.asgi_app = proxy  # type: ignore[method-assign, assignment]  # as Quart's documentation has it

@@ -1,21 +1,32 @@
-"""The gateway's own pages: health, metrics and documentation."""
+"""The gateway's own pages: health, metrics, documentation, the dashboard and the admin API."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from quart import Response, redirect
 from quart_trio import QuartTrio
 from swagger_ui_bundle import swagger_ui_path
 
 from actors import Panel
+from gateway.admin import WholeDesk
+from gateway.dashboard.live import Live
+from gateway.dashboard.page import add_dashboard
+from gateway.dashboard.stream import App, EventStream
 from gateway.documents import Documents
 from gateway.exchange import Upstream
 from gateway.health import is_outage, whole_health
+from gateway.settings import GatewaySettings
 from protocols.http import STATUS, Code, failure, success
+from runtime.admin import Admins, add_admin, own_desk
+from runtime.history import Recorder
+from runtime.keys import KeySet
 from runtime.web import ApiError, service_app
+
+PROCESS = "api-gateway"
+"""What the gateway is called among the stack's processes."""
 
 _ASSETS = Path(__file__).parent / "assets"
 _SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
@@ -31,7 +42,7 @@ _MAX_BODY = 64 * 1024
 
 def own_pages(panel: Panel, upstreams: Mapping[str, Upstream], documents: Documents) -> QuartTrio:
     """An app that serves what `routes.OWN_PATHS` names."""
-    app = service_app("api-gateway", panel, max_body=_MAX_BODY)
+    app = service_app(PROCESS, panel, max_body=_MAX_BODY)
 
     async def health() -> Any:
         data = await whole_health(panel, upstreams)
@@ -44,6 +55,23 @@ def own_pages(panel: Panel, upstreams: Mapping[str, Upstream], documents: Docume
     app.view_functions["health"] = health
     _add_documentation(app, documents)
     return app
+
+
+def add_operations(
+    app: QuartTrio,
+    settings: GatewaySettings,
+    panel: Panel,
+    keys: KeySet,
+    upstreams: Mapping[str, Upstream],
+) -> Live:
+    """Add the dashboard and the admin API; what is returned feeds the dashboard once it runs."""
+    recorder = Recorder(PROCESS, panel)
+    desk = WholeDesk(own_desk(panel, recorder, settings), upstreams)
+    add_admin(app, desk, Admins(keys, settings.admin_token))
+    add_dashboard(app)
+    live = Live(recorder, upstreams)
+    app.asgi_app = EventStream(cast(App, app.asgi_app), live)  # type: ignore[method-assign, assignment]
+    return live
 
 
 def _add_documentation(app: QuartTrio, documents: Documents) -> None:

@@ -13,6 +13,11 @@ class Service:
     breaker: str
     dependencies: tuple[str, ...]
 
+    @property
+    def process(self) -> str:
+        """What it is called among the stack's processes."""
+        return f"{self.name}-service"
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -40,5 +45,18 @@ ROUTES = (
     Route(b"/students", STUDENT, itself=True, strip=False, bearer=True),
 )
 
-OWN_PATHS = frozenset((b"/", b"/health", b"/livez", b"/readyz", b"/metrics", b"/docs", b"/docs/openapi.json"))
-OWN_FOLDERS = (b"/docs/assets/",)
+OWN_PATHS = frozenset(
+    (
+        b"/",
+        b"/health",
+        b"/livez",
+        b"/readyz",
+        b"/metrics",
+        b"/docs",
+        b"/docs/openapi.json",
+        b"/dashboard",
+        b"/dashboard/events",
+        b"/admin/breakers",
+    )
+)
+OWN_FOLDERS = (b"/docs/assets/", b"/dashboard/assets/", b"/admin/breakers/")

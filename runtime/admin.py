@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import structlog
+import trio
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from quart import g, request
 from quart_schema import hide
@@ -18,9 +21,10 @@ from quart_trio import QuartTrio
 
 from actors import CircuitBreaker, Panel
 from protocols.http import Code
-from runtime.breakers import BadConfiguration, changed_policy
+from runtime.breakers import CODE, BadConfiguration, changed_policy, load_breakers
 from runtime.history import PAST, Recorder, Report
 from runtime.keys import KeySet, bearer
+from runtime.settings import ProcessSettings
 from runtime.web import ApiError, read_json, reply
 
 LONGEST_REASON = 200
@@ -179,6 +183,23 @@ def _log(event: str, order: Order, **more: Any) -> None:
     log.warning(event, who=order.who, reason=order.reason or "none given", **more)
 
 
+async def reread(panel: Panel, path: Path, profile: str | None) -> list[str]:
+    """Give the panel's breakers the policies that the file has now; returns the names of those that changed.
+
+    What is code in a policy stays. Raises BadConfiguration, and has changed nothing then.
+    """
+    policies = await trio.to_thread.run_sync(load_breakers, path, profile)
+    changed = []
+    for breaker in panel:
+        config = breaker.config
+        kept = {field: getattr(config, field) for field in CODE}
+        policy = replace(policies[breaker.name], **kept)
+        if policy != config:
+            await breaker.configure(policy)
+            changed.append(breaker.name)
+    return changed
+
+
 def add_admin(app: QuartTrio, desk: Desk, admins: Admins) -> None:
     """Add /admin/breakers and what is below it. Each answer is for admins alone."""
 
@@ -223,6 +244,20 @@ async def _why() -> Why:
     if not request.content_length and "Transfer-Encoding" not in request.headers:
         return Why()
     return await read_json(Why)
+
+
+def operate(app: QuartTrio, process: str, panel: Panel, keys: KeySet, settings: ProcessSettings) -> Recorder:
+    """Let a service's breakers be seen and steered. The recorder's `run` is the caller's to start."""
+    recorder = Recorder(process, panel)
+    add_recent(app, recorder)
+    add_admin(app, own_desk(panel, recorder, settings), Admins(keys, settings.admin_token))
+    return recorder
+
+
+def own_desk(panel: Panel, recorder: Recorder, settings: ProcessSettings) -> OwnDesk:
+    """The desk for the breakers of a panel whose policies the settings name."""
+    again = partial(reread, panel, settings.circuit_breakers, settings.circuit_breaker_profile)
+    return OwnDesk(panel, recorder, again)
 
 
 def add_recent(app: QuartTrio, recorder: Recorder) -> None:

@@ -135,8 +135,10 @@ class Webhook:
             raise Refused(f"status {status}")
 
 
-def open_webhook(process: str, settings: ProcessSettings) -> Webhook | None:
-    """The webhook that the settings ask for; None where they don't."""
-    if settings.webhook_url is None:
-        return None
-    return Webhook(process, settings.webhook_url, settings.webhook_secret)
+async def start_webhook(
+    nursery: trio.Nursery, process: str, settings: ProcessSettings, panel: Panel
+) -> None:
+    """Start the webhook that the settings ask for; nothing where they don't."""
+    if settings.webhook_url is not None:
+        webhook = Webhook(process, settings.webhook_url, settings.webhook_secret)
+        await nursery.start(webhook.run, panel)

@@ -7,14 +7,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import trio
+from quart_trio import QuartTrio
 
 from actors import CircuitBreakerConfig, Panel
 from actors.adapters.logs import log_transitions
+from runtime.admin import operate
 from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
 from runtime.serving import run_process, stop_signal
 from runtime.settings import ProcessSettings, load
+from runtime.webhook import start_webhook
 
 Policies = Mapping[str, CircuitBreakerConfig]
 Settings = TypeVar("Settings", bound=ProcessSettings)
@@ -39,6 +42,15 @@ async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, pan
     await nursery.start(log_transitions, panel)
     await nursery.start(keys.run)
     return keys
+
+
+async def start_operations(
+    nursery: trio.Nursery, name: str, app: QuartTrio, panel: Panel, keys: KeySet, settings: ProcessSettings
+) -> None:
+    """Let the process's breakers be seen and steered through `app`, and told of where a webhook is set."""
+    recorder = operate(app, name, panel, keys, settings)
+    await nursery.start(recorder.run)
+    await start_webhook(nursery, name, settings, panel)
 
 
 async def serve_all(*servers: Serve) -> None:

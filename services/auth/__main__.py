@@ -7,6 +7,7 @@ import trio_asyncio
 
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
+from runtime.keys import KeySet
 from runtime.serving import serve
 from runtime.settings import Port, ProcessSettings
 from services.auth.accounts import Accounts
@@ -15,7 +16,9 @@ from services.auth.passwords import Passwords
 from services.auth.store import MongoStore
 from services.database import open_database
 from services.guard import guard_database
-from services.process import Policies, start
+from services.process import Policies, start, start_operations
+
+NAME = "auth-service"
 
 
 class AuthSettings(ProcessSettings):
@@ -34,10 +37,15 @@ async def run(settings: AuthSettings, policies: Policies) -> None:
     ):
         await nursery.start(log_transitions, panel)
         guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE)
-        app = create_app(Accounts(MongoStore(database), guard, Passwords()), panel)
+        accounts = Accounts(MongoStore(database), guard, Passwords())
+        app = create_app(accounts, panel)
+        # Kept on disk: an admin can steer this breaker while the database that has the keys is down.
+        keys = KeySet(accounts.jwks, cache=settings.jwks_cache)
+        await nursery.start(keys.run)
+        await start_operations(nursery, NAME, app, panel, keys, settings)
         await serve(app, host=settings.host, port=settings.auth_service_port)
         nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    start("auth-service", AuthSettings, run)
+    start(NAME, AuthSettings, run)

@@ -12,12 +12,13 @@ from runtime.serving import serve
 from runtime.settings import Port, ProcessSettings
 from services.database import open_database
 from services.guard import guard_database
-from services.process import Policies, serve_all, start, start_companions
+from services.process import Policies, serve_all, start, start_companions, start_operations
 from services.rpc_server import serve_rpc
 from services.school.app import OPEN_MESSAGE, create_app
 from services.school.rpc import rpc_services
 from services.school.store import mongo_store
 
+NAME = "school-service"
 BREAKER = "school-database"
 
 
@@ -40,6 +41,7 @@ async def run(settings: SchoolSettings, policies: Policies) -> None:
         store = mongo_store(database)
         guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE)
         app = create_app(store=store, guard=guard, panel=panel, keys=keys)
+        await start_operations(nursery, NAME, app, panel, keys, settings)
 
         async def serve_http(stop: Callable[[], Awaitable[None]]) -> None:
             await serve(app, host=settings.host, port=settings.school_service_port, stop=stop)
@@ -53,4 +55,4 @@ async def run(settings: SchoolSettings, policies: Policies) -> None:
 
 
 if __name__ == "__main__":
-    start("school-service", SchoolSettings, run)
+    start(NAME, SchoolSettings, run)

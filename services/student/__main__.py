@@ -10,11 +10,12 @@ from runtime.serving import serve
 from runtime.settings import Port, ProcessSettings
 from services.database import open_database
 from services.guard import guard_database
-from services.process import Policies, start, start_companions
+from services.process import Policies, start, start_companions, start_operations
 from services.student.app import OPEN_MESSAGE, Students, create_app
 from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 from services.student.store import mongo_store
 
+NAME = "student-service"
 DATABASE_BREAKER = "student-database"
 SCHOOL_BREAKER = "student-service-grpc"
 
@@ -39,9 +40,10 @@ async def run(settings: StudentSettings, policies: Policies) -> None:
         schools = SchoolCheck(GrpcSchools(channel), panel, policies[SCHOOL_BREAKER])
         students = Students(mongo_store(database), guard, schools)
         app = create_app(students, panel=panel, keys=keys)
+        await start_operations(nursery, NAME, app, panel, keys, settings)
         await serve(app, host=settings.host, port=settings.student_service_port)
         nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    start("student-service", StudentSettings, run)
+    start(NAME, StudentSettings, run)
