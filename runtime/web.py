@@ -24,6 +24,7 @@ from actors.adapters.metrics import negotiated
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
+from runtime import telemetry
 from runtime.connection import Connection
 from runtime.keys import KeysUnavailable, MissingToken, TokenError
 
@@ -175,6 +176,7 @@ def service_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     _answer_errors(app, wrong_method)
     _follow_requests(app)
+    telemetry.trace_requests(app)
     _add_health(app, panel)
     _add_metrics(app, panel)
     return app

@@ -15,6 +15,7 @@ from pymongo import AsyncMongoClient, IndexModel, ReturnDocument
 from pymongo.asynchronous.database import AsyncDatabase
 from trio_asyncio import aio_as_trio
 
+from runtime import telemetry
 from services.deadlines import seconds_for_call
 
 T = TypeVar("T")
@@ -83,7 +84,16 @@ async def _connect(uri: str, seconds: float) -> AsyncMongoClient[Document]:
         timeoutMS=int(seconds * 1000),
         serverSelectionTimeoutMS=int(SELECTION_SECONDS * 1000),
         connectTimeoutMS=int(CONNECT_SECONDS * 1000),
+        event_listeners=_listeners(),
     )
+
+
+def _listeners() -> list[Any]:
+    if not telemetry.is_on():
+        return []
+    from services.mongo_spans import MongoCommands
+
+    return [MongoCommands(telemetry.tracer())]
 
 
 class Numbering:

@@ -20,6 +20,7 @@ from actors import (
 )
 from actors.adapters.mongo import is_failure
 from protocols.http import Code
+from runtime import telemetry
 from runtime.web import ApiError, unavailable
 
 P = ParamSpec("P")
@@ -47,7 +48,7 @@ class Guard:
         failed_message: str,
         open_message: str,
     ) -> None:
-        self._breaker = breaker
+        self._breaker = telemetry.traced_breaker(breaker)
         self._is_answer = is_answer
         self._errors: tuple[type[Exception], ...] = (CallTimeout, *errors)
         self._failed = failed

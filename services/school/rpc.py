@@ -28,6 +28,7 @@ from runtime.web import ApiError, request_id
 from services.guard import Guard
 from services.inputs import parse_id
 from services.records import Record
+from services.rpc_spans import traced_service
 from services.school.store import Store
 
 FIELDS = tuple(field.name for field in School.DESCRIPTOR.fields)
@@ -101,5 +102,5 @@ def rpc_services(store: Store, guard: Guard) -> list[Any]:
     """What a server (or a ChannelFor) serves: schools, health and reflection."""
     schools = SchoolRpc(store, guard)
     # Health speaks of this process; a database that is down is told call by call.
-    services: list[Any] = [schools, Health({OVERALL: [], schools: []})]
+    services: list[Any] = [traced_service(schools), Health({OVERALL: [], schools: []})]
     return ServerReflection.extend(services)

@@ -22,6 +22,7 @@ from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
 from runtime.web import ApiError
 from services.deadlines import seconds_for_call
 from services.guard import Guard
+from services.rpc_spans import trace_calls
 
 CALL_SECONDS = 2.0
 FAILED_MESSAGE = "failed to validate school"
@@ -59,6 +60,7 @@ class GrpcSchools:
     """The school service at the other end of a grpclib channel. seconds: the longest a call may take."""
 
     def __init__(self, channel: Channel, seconds: float = CALL_SECONDS) -> None:
+        trace_calls(channel)
         self._validate = SchoolServiceStub(channel).ValidateSchool
         self._seconds = seconds
 

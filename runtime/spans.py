@@ -1,0 +1,169 @@
+"""Spans at a process's edges. Imported only where tracing is on.
+
+Nothing secret is in them: no query, no header field but the request's id, no command's values, and of an
+error its kind alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import httpx
+import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from quart import Response, request
+
+from protocols.http import REQUEST_ID
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PROPAGATOR = TraceContextTextMapPropagator()
+FIELDS = ("traceparent", "tracestate")
+# Asked all the time by machines; a dashboard's stream lasts as long as somebody looks at it.
+QUIET = ("/health", "/livez", "/readyz", "/metrics", "/dashboard")
+_MARK = "school.traced"
+_REQUEST_ID = REQUEST_ID.lower().encode()
+
+
+def current_ids() -> Mapping[str, str] | None:
+    """The ids of the current span, where it is recorded."""
+    context = trace.get_current_span().get_span_context()
+    if not (context.is_valid and context.trace_flags.sampled):
+        return None
+    return {
+        "trace_id": trace.format_trace_id(context.trace_id),
+        "span_id": trace.format_span_id(context.span_id),
+    }
+
+
+def carried(fields: Iterable[tuple[str, str]]) -> Context:
+    """The caller's span, as its fields or metadata tell; a new trace where they don't."""
+    found: dict[str, list[str]] = {}
+    for name, value in fields:
+        if name in FIELDS:
+            found.setdefault(name, []).append(value)
+    return PROPAGATOR.extract({name: ",".join(values) for name, values in found.items()})
+
+
+def carry() -> dict[str, str]:
+    """What tells the other side of the current span; empty where there is none."""
+    carrier: dict[str, str] = {}
+    PROPAGATOR.inject(carrier)
+    return carrier
+
+
+def bound_trace(span: Span) -> Any:
+    """While it is entered, every line of the log carries the span's trace id."""
+    return structlog.contextvars.bound_contextvars(
+        trace_id=trace.format_trace_id(span.get_span_context().trace_id)
+    )
+
+
+class TracedApp:
+    """An ASGI app around another: each request is a server span, current while it is served."""
+
+    def __init__(self, app: App, tracer: Tracer, prefixes: Collection[str] = ()) -> None:
+        self._app = app
+        self._tracer = tracer
+        self._prefixes = sorted(prefixes, key=len, reverse=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. A span that was begun further out isn't begun again."""
+        if scope["type"] != "http" or _MARK in scope or scope["path"].startswith(QUIET):
+            await self._app(scope, receive, send)
+            return
+        with (
+            self._tracer.start_as_current_span(
+                self._name(scope),
+                context=carried(_fields(scope)),
+                kind=SpanKind.SERVER,
+                attributes=_request_attributes(scope),
+                record_exception=False,
+            ) as span,
+            bound_trace(span),
+        ):
+            await self._app({**scope, _MARK: True}, receive, _noting(span, send))
+
+    def _name(self, scope: Scope) -> str:
+        path = scope["path"]
+        for prefix in self._prefixes:
+            if path == prefix or path.startswith(f"{prefix}/"):
+                return f"{scope['method']} {prefix}"
+        return str(scope["method"])
+
+
+def _fields(scope: Scope) -> Iterable[tuple[str, str]]:
+    return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+
+
+def _request_attributes(scope: Scope) -> dict[str, str]:
+    attributes = {
+        "http.request.method": scope["method"],
+        "url.scheme": scope["scheme"],
+        "url.path": scope["path"][:200],
+        "network.protocol.version": scope["http_version"],
+    }
+    if scope.get("client"):
+        attributes["client.address"] = str(scope["client"][0])
+    return attributes
+
+
+def _noting(span: Span, send: Send) -> Send:
+    async def noting(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            _note_status(span, message["status"])
+            for name, value in message.get("headers", ()):
+                if name.lower() == _REQUEST_ID:
+                    span.set_attribute("http.response.header.x-request-id", [value.decode("latin-1")])
+        await send(message)
+
+    return noting
+
+
+def _note_status(span: Span, status: int) -> None:
+    span.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        span.set_status(StatusCode.ERROR)
+
+
+async def name_by_route(response: Response) -> Response:
+    """After a request: its span is named after the rule that it matched, never after the path itself."""
+    span = trace.get_current_span()
+    if request.url_rule is not None and span.is_recording():
+        span.update_name(f"{request.method} {request.url_rule.rule}")
+        span.set_attribute("http.route", request.url_rule.rule)
+    return response
+
+
+class CarryingTransport(httpx.AsyncBaseTransport):
+    """A transport around another: the fields of the current span in the place of the client's own."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As the inner one. The response's status becomes an attribute of the call's span."""
+        span = trace.get_current_span()
+        if not span.get_span_context().is_valid:
+            return await self._inner.handle_async_request(request)
+        for name in FIELDS:
+            request.headers.pop(name, None)
+        request.headers.update(carry())
+        response = await self._inner.handle_async_request(request)
+        if getattr(span, "kind", None) is SpanKind.CLIENT:
+            span.set_attribute("http.request.method", request.method)
+            span.set_attribute("server.address", request.url.host)
+            span.set_attribute("server.port", request.url.port or 80)
+            _note_status(span, response.status_code)
+        return response
+
+    async def aclose(self) -> None:
+        """As the inner one."""
+        await self._inner.aclose()
