@@ -19,6 +19,7 @@ from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
 from runtime.serving import run_process, serve, server_config, stop_signal
 from runtime.settings import load
+from runtime.telemetry import exemplar_labels, tracing
 from runtime.webhook import start_webhook
 
 TIDY_SECONDS = 5.0
@@ -28,7 +29,10 @@ async def main(settings: GatewaySettings, configs: Mapping[str, CircuitBreakerCo
     """Run the gateway until it is told to stop."""
     transports = {name: FreeListTransport(url) for name, url in settings.base_urls().items()}
     keys = KeySet(jwks_over_http(settings.auth_service_url), cache=settings.jwks_cache)
-    async with open_panel(durations=DURATION_BUCKETS) as panel, trio.open_nursery() as nursery:
+    async with (
+        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels()) as panel,
+        trio.open_nursery() as nursery,
+    ):
         await nursery.start(log_transitions, panel)
         await nursery.start(keys.run)
         nursery.start_soon(tidy, transports)
@@ -71,7 +75,8 @@ def run() -> None:
     except BadConfiguration as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
-    run_process(main, settings, configs)
+    with tracing(PROCESS):
+        run_process(main, settings, configs)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,13 @@ from gateway.documents import Documents
 from gateway.exchange import Upstream
 from gateway.pages import add_operations, own_pages
 from gateway.proxy import App, Proxy
-from gateway.routes import SERVICES
+from gateway.routes import ROUTES, SERVICES
 from gateway.settings import GatewaySettings
 from gateway.transport import StaleConnection
+from runtime import telemetry
 from runtime.keys import KeySet
 
+_PREFIXES = tuple(route.prefix.decode() for route in ROUTES)
 # What goes wrong on our side, or by chance, says nothing of the upstream's health.
 _NOT_ITS_FAULT = (StaleConnection, httpx.PoolTimeout, httpx.LocalProtocolError)
 
@@ -53,8 +55,8 @@ def create_app(
         service.name: Upstream(
             service,
             base_urls[service.name],
-            transports[service.name],
-            breakers[service.breaker],
+            telemetry.traced_transport(transports[service.name]),
+            telemetry.traced_breaker(breakers[service.breaker]),
             settings.upstream_timeout,
             settings.upstream_idle_timeout,
         )
@@ -66,5 +68,5 @@ def create_app(
     app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams)
     limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour)
     proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes)
-    app.asgi_app = proxy  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
+    app.asgi_app = telemetry.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
     return app

@@ -17,6 +17,7 @@ from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
 from runtime.serving import run_process, stop_signal
 from runtime.settings import ProcessSettings, load
+from runtime.telemetry import tracing
 from runtime.webhook import start_webhook
 
 Policies = Mapping[str, CircuitBreakerConfig]
@@ -33,7 +34,8 @@ def start(name: str, kind: type[Settings], run: Callable[[Settings, Policies], A
     except BadConfiguration as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
-    run_process(run, settings, policies)
+    with tracing(name):
+        run_process(run, settings, policies)
 
 
 async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, panel: Panel) -> KeySet:

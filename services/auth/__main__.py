@@ -10,6 +10,7 @@ from actors.adapters.logs import log_transitions
 from runtime.keys import KeySet
 from runtime.serving import serve
 from runtime.settings import Port, ProcessSettings
+from runtime.telemetry import exemplar_labels
 from services.auth.accounts import Accounts
 from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
@@ -32,7 +33,7 @@ async def run(settings: AuthSettings, policies: Policies) -> None:
     async with (
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri, "auth") as database,
-        open_panel(durations=DURATION_BUCKETS) as panel,
+        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels()) as panel,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)

@@ -10,6 +10,7 @@ import trio_asyncio
 from actors import DURATION_BUCKETS, open_panel
 from runtime.serving import serve
 from runtime.settings import Port, ProcessSettings
+from runtime.telemetry import exemplar_labels
 from services.database import open_database
 from services.guard import guard_database
 from services.process import Policies, serve_all, start, start_companions, start_operations
@@ -34,7 +35,7 @@ async def run(settings: SchoolSettings, policies: Policies) -> None:
     async with (
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri, "school") as database,
-        open_panel(durations=DURATION_BUCKETS) as panel,
+        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels()) as panel,
         trio.open_nursery() as nursery,
     ):
         keys = await start_companions(nursery, settings, panel)
