@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import trio
@@ -14,6 +16,7 @@ Message = TypeVar("Message")
 CAPACITY = 256
 """Messages that may wait. Askers beyond it wait in their own tasks, so nothing is lost; a larger
 channel would only move the same wait, and a tell that finds it full is retried by its sender."""
+NEVER = float("inf")
 BATCH = 64
 """Messages handled before other tasks get a turn."""
 PENDING = object()
@@ -55,10 +58,10 @@ def _not_now(_raise_cancel: object) -> trio.lowlevel.Abort:
 class Mailbox(Generic[Message]):
     """The only way to an actor."""
 
-    __slots__ = ("_receive", "_send", "_token")
+    __slots__ = ("_send", "_token", "receiver")
 
     def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[Envelope[Message]](CAPACITY)
+        self._send, self.receiver = trio.open_memory_channel[Envelope[Message]](CAPACITY)
         self._token = trio.lowlevel.current_trio_token()
 
     @trio.lowlevel.enable_ki_protection
@@ -85,26 +88,12 @@ class Mailbox(Generic[Message]):
             return False
         return True
 
-    async def receive(self, deadline: float) -> Envelope[Message] | None:
-        """The next message, or None at the deadline."""
-        if deadline == float("inf"):
-            return await self._receive.receive()
-        with trio.CancelScope(deadline=deadline):
-            return await self._receive.receive()
-        return None
-
-    def receive_nowait(self) -> Envelope[Message] | None:
-        """A message that is there already."""
-        try:
-            return self._receive.receive_nowait()
-        except trio.WouldBlock:
-            return None
-
     def close(self) -> None:
         """Answer everything that waits, and everybody after, with PanelClosedError."""
-        while (envelope := self.receive_nowait()) is not None:
-            envelope.answer(None, PanelClosedError("the panel has closed"))
-        self._receive.close()
+        with contextlib.suppress(trio.WouldBlock, trio.ClosedResourceError):
+            while True:
+                self.receiver.receive_nowait().answer(None, PanelClosedError("the panel has closed"))
+        self.receiver.close()
 
     async def _queue(self, envelope: Envelope[Message]) -> None:
         try:
@@ -115,13 +104,15 @@ class Mailbox(Generic[Message]):
 
 
 class Actor(ABC, Generic[Message]):
-    """Handles its mailbox. A crash leaves the message in hand to the next `run`."""
+    """Handles its mailbox. A crash leaves the message in hand to the next round."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_in_hand", "asleep_until", "clock", "mailbox")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.mailbox: Mailbox[Message] = Mailbox()
-        self.clock = trio.lowlevel.current_clock().current_time
+        self.clock = clock
         self._in_hand: Envelope[Message] | None = None
-        self.asleep_until = float("-inf")
+        self.asleep_until = NEVER
 
     @abstractmethod
     def receive(self, message: Message, now: float) -> Any:
@@ -135,23 +126,48 @@ class Actor(ABC, Generic[Message]):
     def deadline(self, now: float) -> float:
         """When to be woken next; inf: only by a message."""
 
+    @abstractmethod
+    def crashed(self, crash: Exception) -> None:
+        """Carry on after a crash, or raise what ends the panel."""
+
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Handle messages until cancelled."""
-        if self._in_hand is not None:
-            self._handle(self._in_hand)
-        while True:
-            self.asleep_until = self.deadline(self.clock())
-            envelope = await self.mailbox.receive(self.asleep_until)
-            self.asleep_until = float("-inf")
-            if envelope is None:
-                self.wake(self.clock())
-                continue
+        """Handle messages until cancelled.
+
+        One function, though it could be three: each frame of a parked task is kept, for every actor.
+        """
+        receive = self.mailbox.receiver.receive
+        try:
+            while True:
+                try:
+                    if self._in_hand is not None:
+                        self._handle(self._in_hand)
+                    self.asleep_until = self.deadline(self.clock())
+                    if self.asleep_until == NEVER:
+                        self._work(await receive())
+                        continue
+                    with trio.CancelScope(deadline=self.asleep_until):
+                        self._in_hand = await receive()
+                    if self._in_hand is None:
+                        self.wake(self.clock())
+                    else:
+                        self._work(self._in_hand)
+                except Exception as crash:  # noqa: BLE001 - whatever it is, the actor goes on
+                    self.crashed(crash)
+        finally:
+            self.close()
+
+    def _work(self, envelope: Envelope[Message]) -> None:
+        """Handle a message, and those that are there already, up to a batch."""
+        # Awake: nobody need call.
+        self.asleep_until = -NEVER
+        self._handle(envelope)
+        for _ in range(BATCH):
+            try:
+                envelope = self.mailbox.receiver.receive_nowait()
+            except trio.WouldBlock:
+                break
             self._handle(envelope)
-            for _ in range(BATCH):
-                if (envelope := self.mailbox.receive_nowait()) is None:
-                    break
-                self._handle(envelope)
 
     def close(self) -> None:
         """Nobody is left without an answer."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeAlias, assert_never
+from typing import Any, Protocol, TypeAlias, assert_never
 
 import trio
 
@@ -56,26 +57,49 @@ SUCCESS, IGNORED, CANCELLED = Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLE
 logger = logging.getLogger("actors")
 
 
-class BreakerActor(Actor[Command]):
-    """One breaker's task. `nursery` is where it runs its own probes; `hub` hears its transitions."""
+class Supervisor(Protocol):
+    """What an actor needs of its panel: a place for probes, listeners, a clock, a judge of crashes."""
 
-    def __init__(
-        self, config: CircuitBreakerConfig, nursery: trio.Nursery, hub: Hub, meter: Meter | None
-    ) -> None:
-        super().__init__()
-        self._nursery = nursery
-        self._hub = hub
-        self._machine = Machine(config, now=self.clock())
-        self._memory: Memory = self._machine.memory()
+    nursery: trio.Nursery
+    hub: Hub
+    clock: Callable[[], float]
+
+    def note_crash(self, name: str, crash: Exception) -> None:
+        """Raise what ends the panel, if there were too many."""
+
+
+class BreakerActor(Actor[Command]):
+    """One breaker's task."""
+
+    __slots__ = (
+        "_machine",
+        "_memory",
+        "_panel",
+        "_probing",
+        "_retired",
+        "_unix_changed_at",
+        "_unix_opened_at",
+        "_watchers",
+        "closed",
+        "handle",
+        "restarts",
+    )
+
+    def __init__(self, config: CircuitBreakerConfig, panel: Supervisor, meter: Meter | None) -> None:
+        super().__init__(panel.clock)
+        now = self.clock()
+        self._panel = panel
+        self._machine = Machine(config, now=now)
+        self._memory: Memory | None = None
         self._watchers = 0
-        self._retired: list[Gate] = []
+        self._retired: list[Gate] | None = None
         self._probing = 0
         self._unix_changed_at = time.time()
         self._unix_opened_at = 0.0
         self.closed = False
         self.restarts = 0
         self.handle = CircuitBreaker(config, self, meter)
-        self._publish(self.clock())
+        self._publish(now)
 
     # The actor.
 
@@ -84,6 +108,7 @@ class BreakerActor(Actor[Command]):
         self._fold(now)
         answer = self._obey(message, now)
         self._publish(now)
+        self._memory = self._machine.memory()
         return self._snapshot(now) if isinstance(message, TakeSnapshot) else answer
 
     def wake(self, now: float) -> None:
@@ -96,6 +121,7 @@ class BreakerActor(Actor[Command]):
                 if (settle := flight.time_out()) is not None:
                     self._settle(settle, now)
         self._publish(now)
+        self._memory = self._machine.memory()
 
     def deadline(self, now: float) -> float:
         """The first of the machine's deadline, a window's roll and a call's timeout."""
@@ -106,11 +132,13 @@ class BreakerActor(Actor[Command]):
                 first = moment
         return first
 
-    def restart(self) -> None:
-        """After a crash: the state last published, in a new generation."""
+    def crashed(self, crash: Exception) -> None:
+        """Carry on with what was last published, in a new generation."""
+        self._panel.note_crash(self.handle.name, crash)
         now = self.clock()
         self.restarts += 1
-        self._machine = Machine.restored(self.handle.config, self._memory, self._machine.ledger, now)
+        memory = self._memory or Machine(self.handle.config).memory()
+        self._machine = Machine.restored(self.handle.config, memory, self._machine.ledger, now)
         self._fold(now)
         self._publish(now)
 
@@ -127,7 +155,7 @@ class BreakerActor(Actor[Command]):
 
     # Commands.
 
-    def _obey(self, message: Command, now: float) -> Any:
+    def _obey(self, message: Command, now: float) -> Any:  # noqa: C901 - an arm a command
         machine = self._machine
         match message:
             case Execute(own_probe):
@@ -189,7 +217,7 @@ class BreakerActor(Actor[Command]):
         if self._retired:
             for old in self._retired:
                 self._fold_calls(old)
-            self._retired = [old for old in self._retired if old.in_flight]
+            self._retired = [old for old in self._retired if old.in_flight] or None
 
     def _fold_calls(self, gate: Gate) -> None:
         started, succeeded, ignored, cancelled = gate.started, gate.succeeded, gate.ignored, gate.cancelled
@@ -219,7 +247,6 @@ class BreakerActor(Actor[Command]):
         until, gate = machine.until, handle._gate
         if not gate.says(machine.generation, until, admits, tallies, tallies and admits and handle._plain):
             self._replace_gate(until, admits, tallies, now)
-        self._memory = machine.memory()
         for event in machine.drain():
             self._tell(event)
 
@@ -241,7 +268,7 @@ class BreakerActor(Actor[Command]):
     def _retire(self, gate: Gate) -> None:
         gate.live = False
         if gate.in_flight:
-            self._retired.append(gate)
+            self._retired = [*(self._retired or ()), gate]
 
     def _tell(self, event: Transition) -> None:
         now = time.time()
@@ -254,7 +281,7 @@ class BreakerActor(Actor[Command]):
             elif event.new in (State.OPEN, State.FORCED_OPEN) and self.handle.config.cancel_in_flight:
                 self._cut_off(event)
         self._emit(event)
-        self._hub.emit(event)
+        self._panel.hub.emit(event)
 
     def _cut_off(self, event: Transition) -> None:
         for flight in self.handle._flights or ():
@@ -295,7 +322,7 @@ class BreakerActor(Actor[Command]):
         permit = machine.admit(now, own_probe=True)
         if isinstance(permit, Permit):
             self._probing = machine.generation
-            self._nursery.start_soon(self._run_probe, permit, machine.config)
+            self._panel.nursery.start_soon(self._run_probe, permit, machine.config)
 
     async def _run_probe(self, permit: Permit, config: CircuitBreakerConfig) -> None:
         outcome, error = Outcome.FAILURE, "probe timed out"
@@ -305,7 +332,7 @@ class BreakerActor(Actor[Command]):
             with trio.move_on_after(NEVER if config.half_open_timeout is None else config.half_open_timeout):
                 await config.probe()
                 outcome = Outcome.SUCCESS
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 - whatever the probe raises, it hasn't passed
             error = f"probe: {type(failure).__name__}"
         if self._probing == permit.generation:
             self._probing = 0

@@ -197,7 +197,7 @@ class Guard:
         outcome, reason = self._outcome(error, cut)
         breaker = self._breaker
         if self._settled is Outcome.SUCCESS:
-            if outcome is Outcome.FAILURE:
+            if outcome is Outcome.FAILURE and (self._permit or self._gate.state is not State.DISABLED):
                 permit = self._permit or Permit(self._gate.generation, 0)
                 await breaker._tell(FailAgain(permit, reason))
         elif self._settled is None:

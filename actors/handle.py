@@ -109,7 +109,7 @@ class CircuitBreaker:
             if (now := self._clock()) < gate.until:
                 gate.rejected += 1
                 raise CircuitOpenError(self.name, gate.state, *_wait(gate, now))
-            if self._tallying and gate.tallies:
+            if self._tallying and gate.admits and gate.tallies:
                 return await self._execute_tallying(gate, fn, args, kwargs)
             return await self._run(Guard(self), fn, args, kwargs)
         gate.started += 1

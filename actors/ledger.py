@@ -79,7 +79,8 @@ class Ledger:
 
     def rejected(self, reason: RejectReason, count: int = 1) -> None:
         """Count calls that were not admitted."""
-        self._rejections = self._rejections if self._rejections is not None else dict.fromkeys(RejectReason, 0)
+        if self._rejections is None:
+            self._rejections = dict.fromkeys(RejectReason, 0)
         self._rejections[reason] += count
 
     def settled(self, outcome: Outcome, error: str | None, *, late: bool) -> None:
@@ -109,7 +110,8 @@ class Ledger:
 
     def moved(self, old: State, new: State, now: float, reason: str) -> None:
         """Count a transition."""
-        self.transitions = self.transitions if self.transitions is not None else {}
+        if self.transitions is None:
+            self.transitions = {}
         self.transitions[old, new] = self.transitions.get((old, new), 0) + 1
         self.last_reason = reason
         self.changed_at = now

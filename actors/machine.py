@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from actors.config import CircuitBreakerConfig
 from actors.ledger import Ledger
-from actors.observing import Observing
+from actors.observing import Observing, shadow_policy
 from actors.stays import NEVER, Closed, Disabled, Forced, HalfOpen, Move, Open, Stay
 from protocols.breaker import Outcome, Permit, Rejection, Snapshot, State, Transition
 
@@ -299,7 +299,7 @@ class Machine:
             case State.DISABLED:
                 return Disabled()
             case State.OBSERVING:
-                return Observing(Machine(self.config), self.ledger, self._tell)
+                return Observing(Machine(shadow_policy(self.config)), self.ledger, self._tell)
 
     def _tell(self, event: Transition) -> None:
         if self._events is None:

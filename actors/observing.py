@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from actors.machine import Machine
 
 
+def shadow_policy(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
+    """A shadow has no task to run a probe of its own with: it goes by what callers see."""
+    return replace(config, probe=None)
+
+
 class Observing(Stay):
     """Feeds a shadow, and hands on its transitions, marked as observed."""
 
@@ -65,7 +70,7 @@ class Observing(Stay):
 
     def configure(self, config: CircuitBreakerConfig, now: float) -> None:
         """The shadow gets the policy too."""
-        self._shadow.configure(config, now)
+        self._shadow.configure(shadow_policy(config), now)
 
     def _tell(self) -> None:
         for event in self._shadow.drain():

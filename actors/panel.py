@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
@@ -33,14 +34,15 @@ class Panel:
         durations: Sequence[float] | None,
         exemplar: Labels | None,
     ) -> None:
-        self._nursery = nursery
+        self.nursery = nursery
+        self.hub = Hub()
+        self.clock = trio.lowlevel.current_clock().current_time
         self._max_restarts = max_restarts
         self._restart_window = restart_window
         self._durations = durations
         self._exemplar = exemplar
         self._crashes: deque[float] = deque(maxlen=max_restarts + 1)
         self._actors: dict[str, BreakerActor] = {}
-        self._hub = Hub()
         self._closed = False
         # A breaker made inside a request must not carry that request's context for ever.
         self._context = contextvars.copy_context()
@@ -55,9 +57,9 @@ class Panel:
         actor = self._actors.get(config.name)
         if actor is None:
             meter = None if self._durations is None else Meter(self._durations, self._exemplar)
-            actor = BreakerActor(config, self._nursery, self._hub, meter)
+            actor = BreakerActor(config, self, meter)
             self._actors[config.name] = actor
-            self._context.run(self._nursery.start_soon, self._supervise, actor)
+            self._context.run(partial(self.nursery.start_soon, actor.run, name=config.name))
         elif actor.handle.config != config:
             raise ValueError(
                 f"name {config.name!r} is taken by a breaker with another policy: {actor.handle.config!r}"
@@ -87,40 +89,30 @@ class Panel:
 
         A reader more than `buffer` events behind loses the oldest, and reads EventsLost there.
         """
-        with self._hub.subscribe(buffer, calls=False) as subscription:
+        with self.hub.subscribe(buffer, calls=False) as subscription:
             yield subscription
 
-    async def _supervise(self, actor: BreakerActor) -> None:
-        try:
-            while True:
-                try:
-                    await actor.run()
-                except Exception as crash:  # noqa: BLE001 - whatever it is, the breaker goes on
-                    self._note_crash(actor, crash)
-                    actor.restart()
-        finally:
-            actor.close()
-
-    def _note_crash(self, actor: BreakerActor, crash: Exception) -> None:
-        now = trio.current_time()
-        logger.error("circuit breaker %r crashed; restarting", actor.handle.name, exc_info=crash)
+    def note_crash(self, name: str, crash: Exception) -> None:
+        """The supervisor's judgement: one more restart, or PanelFailedError."""
+        now = self.clock()
+        logger.error("circuit breaker %r crashed; restarting", name, exc_info=crash)
         self._crashes.append(now)
         if len(self._crashes) > self._max_restarts and now - self._crashes[0] <= self._restart_window:
             raise PanelFailedError(
                 f"more than {self._max_restarts} restarts in {self._restart_window:g} s, "
-                f"the last of circuit breaker {actor.handle.name!r}"
+                f"the last of circuit breaker {name!r}"
             ) from crash
 
     def _close(self) -> None:
         self._closed = True
-        self._nursery.cancel_scope.cancel()
+        self.nursery.cancel_scope.cancel()
 
     def _end(self) -> None:
         self._closed = True
         for actor in self._actors.values():
             if not actor.closed:
                 actor.close()
-        self._hub.close()
+        self.hub.close()
 
 
 @asynccontextmanager

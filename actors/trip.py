@@ -400,8 +400,8 @@ class _Any(Counter):
 
     def resume(self, older: Counter) -> bool:
         kept = older._counters if isinstance(older, _Any) else [older]
-        # A list, so that each of them is asked.
-        return any([any(counter.resume(one) for one in kept) for counter in self._counters])
+        resumed = [any(counter.resume(one) for one in kept) for counter in self._counters]
+        return any(resumed)
 
 
 def _check_rate(kind: str, rate: float, window: Window, minimum_calls: int) -> None:

@@ -15,10 +15,13 @@ from actors import (
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitOpenError,
+    FailureRate,
+    LastCalls,
     Panel,
     PanelClosedError,
     RejectReason,
     State,
+    Transition,
     open_panel,
 )
 from actors.testing import DependencyDown, ScriptedDependency, advance
@@ -552,6 +555,46 @@ async def test_own_probes_run_until_enough_have_succeeded(
     await fail(breaker, dependency, 1)
     await advance(mock_clock, 60)
     assert (breaker.state, probe.calls) == (State.CLOSED, 3)
+
+
+async def test_a_ramp_holds_whatever_the_strategy(
+    panel: Panel, dependency: ScriptedDependency, mock_clock: MockClock
+) -> None:
+    breaker = make(panel, trip=FailureRate(0.5, LastCalls(4), 1), ramp=10)
+    await fail(breaker, dependency, 1)
+    await advance(mock_clock, 60)
+    await breaker.execute(dependency)
+    with pytest.raises(CircuitOpenError) as rejected:
+        await breaker.execute(dependency)
+    assert (rejected.value.state, rejected.value.reason) == (State.CLOSED, RejectReason.RAMP)
+    await advance(mock_clock, 10)
+    assert [await breaker.execute(dependency) for _ in range(5)] == ["ok"] * 5
+
+
+async def test_a_failure_after_an_early_success_counts_for_nothing_while_disabled(panel: Panel) -> None:
+    breaker = make(panel)
+    await breaker.disable()
+    async with breaker.guard() as call:
+        call.succeed()
+        call.fail("broke off")
+    assert sum((await breaker.snapshot()).counts.values()) == 0
+
+
+async def test_an_observed_breaker_with_its_own_probe_recovers_by_what_callers_see(
+    panel: Panel, dependency: ScriptedDependency, mock_clock: MockClock
+) -> None:
+    breaker = make(panel, max_failures=1, probe=dependency)
+    await breaker.observe()
+    async with panel.events() as events:
+        await fail(breaker, dependency, 1)
+        await advance(mock_clock, 60)
+        await breaker.execute(dependency)
+        seen = [await anext(events) for _ in range(3)]
+    assert [event.new for event in seen if isinstance(event, Transition)] == [
+        State.OPEN,
+        State.HALF_OPEN,
+        State.CLOSED,
+    ]
 
 
 async def test_disable_admits_and_records_nothing_but_the_timeout_holds(
