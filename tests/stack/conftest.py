@@ -38,3 +38,10 @@ def running(_running: Running) -> Iterator[Running]:
     assert _running.all_closed(), _running.stack.states()
     yield _running
     _running.stack.run("up")
+
+
+@pytest.fixture(scope="session")
+def running_once(_running: Running) -> Running:
+    """The stack as it stands, for tests that leave no mark on it."""
+    _running.stack.run("up")
+    return _running

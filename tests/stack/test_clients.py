@@ -1,0 +1,102 @@
+"""Clients that leave and clients that lie, against the real stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from typing import Any
+
+import pytest
+
+from deploy.private import wait_for
+from tests.stack.running import Running
+
+LEAVES = {"school-service-http": "school-database"}
+
+
+def sample(running: Running, breaker: str) -> dict[str, Any]:
+    """What health says of one breaker of the stack, wherever it lives."""
+    data = running.stack.client.get("/health").json()["data"]
+    for part in data.values():
+        if part.get("circuit_breaker", {}).get("name") == breaker:
+            return dict(part["circuit_breaker"])
+        if breaker in part.get("dependencies", {}):
+            return dict(part["dependencies"][breaker]["circuit_breaker"])
+    raise AssertionError(f"health doesn't speak of {breaker}")
+
+
+def test_a_client_that_hangs_up_ends_everything_behind_it(running: Running) -> None:
+    """Through gateway and service to a frozen database: all is let go at once, and nobody is charged."""
+    before = {name: sample(running, name) for pair in LEAVES.items() for name in pair}
+    pid = running.stack.pid("mongodb")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        host, _, port = running.stack.layout.gateway.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as client:
+            token = running.bearer["Authorization"]
+            client.sendall(f"GET /schools HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode())
+            assert wait_for(lambda: sample(running, "school-database")["in_flight"] == 1, 0.9)
+        assert wait_for(lambda: all(sample(running, name)["in_flight"] == 0 for name in before), 0.5)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    for name, earlier in before.items():
+        now = sample(running, name)
+        assert now["calls"]["cancelled"] == earlier["calls"]["cancelled"] + 1, name
+        assert now["calls"]["failure"] == earlier["calls"]["failure"], name
+
+
+LONG = "x" * 2_000_000
+HOSTILE = [
+    ("POST", "/auth/login", b"not JSON"),
+    ("POST", "/auth/login", b"\xff\xfe"),
+    ("POST", "/auth/login", b"[" * 100_000),
+    ("POST", "/auth/login", {"email": {"$ne": None}, "password": {"$gt": ""}}),
+    ("POST", "/auth/login", {"email": ["a@b.co"], "password": 1}),
+    (
+        "POST",
+        "/auth/signup",
+        {"email": "a@b.co", "password": "secret1", "first_name": LONG, "last_name": "L"},
+    ),
+    (
+        "POST",
+        "/auth/signup",
+        {"email": "a\x00@b.co", "password": "secret1", "first_name": "A", "last_name": "L"},
+    ),
+    ("GET", "/auth/signup", None),
+    ("GET", "/schools/1e9", None),
+    ("GET", "/schools/-1", None),
+    ("GET", "/schools/99999999999999999999999999", None),
+    ("GET", "/schools/%D9%A3", None),
+    ("GET", "/schools/..%2f..%2fhealth", None),
+    ("GET", "/schools/../students/../admin", None),
+    ("GET", "/schools?limit=1e3", None),
+    ("GET", "/schools?after=$ne", None),
+    ("POST", "/schools", {"registration_number": {"$ne": None}, "name": "N"}),
+    ("POST", "/schools", {"registration_number": "R-9", "name": LONG}),
+    ("POST", "/schools", b'{"registration_number": "\\ud800", "name": "N"}'),
+    ("PUT", "/schools/1", b"[]"),
+    ("DELETE", "/students/abc", None),
+    ("POST", "/students", {"roll_number": "9", "first_name": "a", "last_name": "b", "school_id": "1e9"}),
+    (
+        "POST",
+        "/students",
+        {"roll_number": "9", "first_name": "a", "last_name": "b", "school_id": 1, "date_of_birth": "31/02"},
+    ),
+    ("GET", "/students/school/0x1", None),
+    ("PATCH", "/students/1", {}),
+    ("GET", "/nowhere", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), HOSTILE, ids=range(len(HOSTILE)))
+def test_bad_input_is_a_4xx_of_the_contract(running_once: Running, method: str, path: str, body: Any) -> None:
+    """Never a 5xx, never a stack trace, always the envelope."""
+    raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+    headers = {**running_once.bearer, "Content-Type": "application/json"}
+    answer = running_once.stack.client.request(method, path, content=raw, headers=headers)
+    assert 400 <= answer.status_code < 500, answer.text[:300]
+    assert answer.headers["content-type"].startswith("application/json")
+    assert set(answer.json()) == {"error", "message"}
+    assert "Traceback" not in answer.text
