@@ -46,7 +46,9 @@ async def main(settings: GatewaySettings, configs: Mapping[str, CircuitBreakerCo
             await stop_signal()
             live.end()
 
-        await serve(app, host=settings.host, port=settings.gateway_port, config=server_settings(), stop=stop)
+        await serve(
+            app, host=settings.host, port=settings.gateway_port, limits=settings.limits(), stop=stop
+        )
         nursery.cancel_scope.cancel()
 
 

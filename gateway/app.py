@@ -14,6 +14,7 @@ from actors.adapters.httpx import is_failure
 from gateway.admission import Limits
 from gateway.documents import Documents
 from gateway.exchange import Upstream
+from gateway.forwarded import Trust, read_networks
 from gateway.pages import add_operations, own_pages
 from gateway.proxy import App, Proxy
 from gateway.routes import ROUTES, SERVICES
@@ -67,6 +68,7 @@ def create_app(
     app.extensions["documents"] = documents
     app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams)
     limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour)
-    proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes)
+    trust = Trust(read_networks(settings.trusted_proxies))
+    proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes, trust)
     app.asgi_app = telemetry.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
     return app

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -14,49 +13,71 @@ from gateway.fields import Framing
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Wait = Callable[[], Awaitable[None]]
 
 READ_AHEAD = 8
 """Pieces of a body that are held for the upstream; a piece is 64 KiB at most."""
+EXPECT_SECONDS = 1.0
+"""How long an upstream may leave a client without the 100 (Continue) that it waits for."""
 
 
 class Client:
     """Watches one client. `scope` is around whatever is done for it.
 
     The scope is cancelled when the client leaves, or when it sends more than `limit` bytes: `gone` and
-    `too_large` say which. One task, `watch`, is the only reader of `receive`.
+    `too_large` say which. One task, `watch`, is the only reader of `receive`. hung_up waits for the client to
+    leave without reading: that is how a client is seen to leave whose body waits for a stalled upstream.
     """
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int, hung_up: Wait = trio.sleep_forever) -> None:
         self._receive = receive
         self._limit = limit
+        self._hung_up = hung_up
         self._size = 0
         self.scope = trio.CancelScope()
         self.gone = False
         self.too_large = False
-        self.done = trio.Event()
-        """Set when nothing more will come: the whole request was read, or the client left."""
+        self.done = False
+        """Whether nothing more will come: the whole request was read, or the client left."""
         self._keep: trio.MemorySendChannel[bytes] | None = None
         self._pieces: trio.MemoryReceiveChannel[bytes] | None = None
+        self._wanted: trio.Event | None = None
 
-    def expect(self, framing: Framing) -> None:
-        """Keep the body for `upload`; call it before the first wait. A body nobody expects is discarded."""
+    def expect(self, framing: Framing, *, held_back: bool = False) -> None:
+        """Keep the body for `upload`; call it before the first wait. A body nobody expects is discarded.
+
+        held_back: the client waits for 100 (Continue). Its body isn't asked for before `want` was called, or
+        EXPECT_SECONDS are over.
+        """
         if not framing.empty:
             self._keep, self._pieces = trio.open_memory_channel[bytes](READ_AHEAD)
+        if held_back:
+            self._wanted = trio.Event()
+
+    def want(self) -> None:
+        """The upstream asks for the body that the client holds back."""
+        if self._wanted is not None:
+            self._wanted.set()
 
     async def watch(self) -> None:
         """Read until the client leaves. A body that is expected, but not taken, holds the reading up."""
-        while True:
+        if self._wanted is not None:
+            with trio.move_on_after(EXPECT_SECONDS):
+                await self._unless_left(self._wanted.wait)
+        while not self.gone:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                self.gone = True
-                self.done.set()
-                self.scope.cancel()
+                self._leave()
                 return
             await self._take(message.get("body", b""))
             if not message.get("more_body", False):
-                self.done.set()
+                self.done = True
                 if self._keep is not None:
                     self._keep.close()
+
+    def _leave(self) -> None:
+        self.gone = self.done = True
+        self.scope.cancel()
 
     async def _take(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -65,8 +86,32 @@ class Client:
             self.discard()
             self.scope.cancel()
         if piece and self._keep is not None:
-            with suppress(trio.BrokenResourceError):  # discarded
-                await self._keep.send(piece)
+            try:
+                self._keep.send_nowait(piece)
+            except trio.BrokenResourceError:
+                pass  # discarded
+            except trio.WouldBlock:
+                await self._unless_left(lambda: self._hold(piece))
+
+    async def _hold(self, piece: bytes) -> None:
+        assert self._keep is not None
+        try:
+            await self._keep.send(piece)
+        except trio.BrokenResourceError:
+            pass  # discarded
+
+    async def _unless_left(self, wait: Wait) -> None:
+        """Wait, but not longer than the client is there."""
+
+        async def look() -> None:
+            await self._hung_up()
+            self._leave()
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await wait()
+            nursery.cancel_scope.cancel()
 
     def discard(self) -> None:
         """Nobody wants the rest of the body: read on, only to see the client leave."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Callable
 
-import h11
 import httpx
 import trio
+
+from runtime.http1 import Chunked, Fields, Malformed, ResponseHead, find_head, read_response, request_bytes
 
 READ_SIZE = 64 * 1024
 HEAD_LIMIT = 64 * 1024
 """A response whose head is longer is malformed."""
+INTERIM_LIMIT = 32
+"""So many 1xx responses may come before the answer."""
+
+Interim = Callable[[int, Fields], Awaitable[None]]
 
 
 class Connection:
@@ -23,7 +29,9 @@ class Connection:
         self._url = url
         self._stream: trio.abc.Stream | None = None
         self._socket: trio.socket.SocketType | None = None
-        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
+        self._buffer = b""
+        self._method = ""
+        self._head: ResponseHead | None = None
         self._writing = False
         self.heard = False
         """Whether any byte of the present answer came."""
@@ -53,75 +61,109 @@ class Connection:
 
     async def send(self, request: httpx.Request) -> None:
         """Send the request's head, and begin with its body. That it can't be sent is told by `head`."""
-        body = has_body(request)
         assert isinstance(request.stream, httpx.AsyncByteStream)
+        self._method = request.method
         self._writing = True
-        data = self._begin(request)
-        if not body:
-            data += self._h11.send(h11.EndOfMessage()) or b""
+        left = body_length(request)
         try:
-            await self._write(data)
+            await self._write(_head(request))
         except trio.BrokenResourceError:
             # The upstream may have answered before it stopped reading: reading tells what happened.
             return
-        if not body:
+        if left == 0:
             self._writing = False
         elif (nursery := request.extensions.get("nursery")) is not None:
-            nursery.start_soon(self._pump, request.stream)
+            nursery.start_soon(self._pump, request.stream, left)
         else:
-            await self._pump(request.stream)
+            await self._pump(request.stream, left)
 
-    def _begin(self, request: httpx.Request) -> bytes:
-        target = request.extensions.get("target", request.url.raw_path)
-        try:
-            event = h11.Request(method=request.method, headers=request.headers.raw, target=target)
-            return self._h11.send(event) or b""
-        except h11.LocalProtocolError as error:
-            raise httpx.LocalProtocolError(str(error)) from error
-
-    async def _pump(self, body: httpx.AsyncByteStream) -> None:
+    async def _pump(self, body: httpx.AsyncByteStream, left: int | None) -> None:
         try:
             async for piece in body:
-                await self._write(self._h11.send(h11.Data(data=piece)) or b"")
-            await self._write(self._h11.send(h11.EndOfMessage()) or b"")
+                if left is None:
+                    await self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"")
+                    continue
+                left -= len(piece)
+                if left < 0:
+                    break
+                await self._write(piece)
+            if left:
+                # The body isn't what its head announced: the upstream must not take it for the whole.
+                self.close()
+                return
+            if left is None:
+                await self._write(b"0\r\n\r\n")
             self._writing = False
         except trio.BrokenResourceError:
             pass  # as above
-        except (h11.LocalProtocolError, trio.ClosedResourceError):
-            # The answer came first and nobody wants the rest, or the body isn't what its head announced:
-            # either way the upstream must not take what it got for the whole.
-            self.close()
+        except trio.ClosedResourceError:
+            pass  # the answer came first, and nobody wants the rest
 
     async def _write(self, data: bytes) -> None:
         if self._stream is None:
             raise trio.ClosedResourceError
         await self._stream.send_all(data)
 
-    async def head(self) -> h11.Response:
-        """The response's head; 1xx are skipped."""
-        while True:
-            event = await self._event()
-            if isinstance(event, h11.Response):
-                return event
+    async def head(self, interim: Interim | None = None) -> ResponseHead:
+        """The response's head; 1xx before it go to `interim`."""
+        for _ in range(INTERIM_LIMIT):
+            head = await self._next_head()
+            if head.status >= 200:
+                self._head = head
+                return head
+            if head.status == 101:
+                raise httpx.RemoteProtocolError("the upstream switches protocols unasked")
+            if interim is not None:
+                await interim(head.status, head.fields)
+        raise httpx.RemoteProtocolError("too many interim responses")
+
+    async def _next_head(self) -> ResponseHead:
+        seen = 0
+        try:
+            while not (size := find_head(self._buffer, HEAD_LIMIT, seen)):
+                seen = len(self._buffer)
+                data = await self._read()
+                if not data:
+                    raise httpx.RemoteProtocolError("the upstream closed the connection without an answer")
+                self._buffer += data
+            head, self._buffer = self._buffer[:size], self._buffer[size:]
+            return read_response(head, self._method)
+        except Malformed as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
 
     async def piece(self) -> bytes | None:
         """The next piece of the body, as it comes; None at its end."""
-        event = await self._event()
-        return bytes(event.data) if isinstance(event, h11.Data) else None
-
-    async def _event(self) -> h11.Event | type[h11.PAUSED]:
-        while True:
-            try:
-                event = self._h11.next_event()
-            except h11.RemoteProtocolError as error:
-                raise httpx.RemoteProtocolError(str(error)) from error
-            if event is not h11.NEED_DATA:
-                assert not isinstance(event, type) or event is h11.PAUSED
-                return event
+        assert self._head is not None
+        body = self._head.body
+        while not body.done:
+            if piece := self.at_hand():
+                return piece
+            if body.done:
+                break
             data = await self._read()
-            if not data and self._h11.their_state is h11.SEND_RESPONSE:
-                raise httpx.RemoteProtocolError("the upstream closed the connection without an answer")
-            self._h11.receive_data(data)
+            if not data:
+                if not body.ends_with_connection:
+                    raise httpx.RemoteProtocolError("the upstream closed the connection within a body")
+                body.done = True
+            self._buffer += data
+        return None
+
+    def at_hand(self) -> bytes:
+        """What has come of the body already."""
+        assert self._head is not None
+        if self._head.body.done or not self._buffer:
+            return b""
+        try:
+            piece, self._buffer = self._head.body.take(self._buffer)
+        except Malformed as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+        return piece
+
+    @property
+    def trailers(self) -> Fields:
+        """The fields behind the body, at its end."""
+        body = self._head.body if self._head is not None else None
+        return body.trailers if isinstance(body, Chunked) else []
 
     async def _read(self) -> bytes:
         if self._stream is None:
@@ -135,12 +177,12 @@ class Connection:
 
     def recycle(self) -> bool:
         """Make it ready for another request; False where that can't be."""
-        states = (self._h11.our_state, self._h11.their_state)
-        if not self.is_open or self._writing or states != (h11.DONE, h11.DONE):
+        head = self._head
+        if not self.is_open or self._writing or head is None or head.close or not head.body.done:
             return False
-        if self._h11.trailing_data[0]:
+        if self._buffer:
             return False
-        self._h11.start_next_cycle()
+        self._head = None
         self.heard = False
         return True
 
@@ -155,6 +197,21 @@ class Connection:
         self._stream = self._socket = None
 
 
+def _head(request: httpx.Request) -> bytes:
+    target = request.extensions.get("target", request.url.raw_path)
+    try:
+        return request_bytes(request.method.encode(), target, request.headers.raw)
+    except Malformed as error:
+        raise httpx.LocalProtocolError(str(error)) from error
+
+
+def body_length(request: httpx.Request) -> int | None:
+    """How many bytes the fields announce; None where only the body's end will tell."""
+    if "transfer-encoding" in request.headers:
+        return None
+    return int(request.headers.get("content-length", "0"))
+
+
 def has_body(request: httpx.Request) -> bool:
     """Whether the fields announce a body."""
-    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+    return body_length(request) != 0

@@ -11,10 +11,20 @@ import trio
 from actors import BulkheadFullError, CallTimeout, CircuitBreaker, CircuitOpenError
 from actors.guard import Guard
 from gateway.client import Client
-from gateway.fields import content_length, failure_origin, request_fields, response_fields
+from gateway.fields import (
+    Fields,
+    content_length,
+    failure_origin,
+    interim_fields,
+    request_fields,
+    response_fields,
+    takes_trailers,
+    trailer_fields,
+)
 from gateway.inbound import Inbound
 from gateway.replies import Answer, Refused, http_date, rejected, too_slow, unreachable
 from gateway.routes import Service
+from gateway.transport import Body
 from protocols.http import Code
 
 
@@ -53,8 +63,8 @@ class Exchange:
         self._deadline = trio.current_time() + upstream.timeout
         self._settled = trio.CancelScope()
 
-    async def run(self) -> bytes:
-        """Answer the client, but for the last piece of the body, which is returned.
+    async def run(self) -> tuple[bytes, Fields]:
+        """Answer the client, but for the last piece of the body and the trailers, which are returned.
 
         The breaker has counted the call by then: whoever sees the end of an answer sees its consequences too.
         Raises Refused where nothing was sent yet, else BrokenOff. Cancelling closes the upstream connection,
@@ -67,7 +77,7 @@ class Exchange:
                 raise BrokenOff(str(error)) from error
             raise _refusal(error) from error
 
-    async def _guarded(self) -> bytes:
+    async def _guarded(self) -> tuple[bytes, Fields]:
         async with self._upstream.breaker.guard() as call:
             response = await self._head()
             assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -94,23 +104,34 @@ class Exchange:
             request_id=self._answer.request_id,
             # Less than our own, so that the service can give its reason before we give up.
             timeout_ms=int(upstream.timeout * 950),
+            held_back=inbound.held_back,
         )
         return httpx.Request(
             inbound.method,
             upstream.base_url + target.decode("latin-1"),
             headers=fields,
             stream=self._client.upload(patience, upstream.timeout),
-            extensions={"target": target, "nursery": self._nursery},
+            extensions={"target": target, "nursery": self._nursery, "interim": self._interim},
         )
 
-    async def _relay(self, call: Guard, response: httpx.Response, body: httpx.AsyncByteStream) -> bytes:
+    async def _interim(self, status: int, fields: Fields) -> None:
+        """RFC 9110, 15.2: a proxy passes 1xx responses on."""
+        if status == 100:
+            self._client.want()
+            if not self._inbound.held_back:
+                return
+        await self._answer.interim(status, interim_fields(fields))
+
+    async def _relay(
+        self, call: Guard, response: httpx.Response, body: httpx.AsyncByteStream
+    ) -> tuple[bytes, Fields]:
         fields = response.headers.raw
         if response.status_code >= 500:
             _charge(call, response.status_code, failure_origin(_lower(fields)))
         else:
             self._nursery.start_soon(self._succeed_when_long, call)
         try:
-            return await self._stream(response.status_code, _lower(fields), aiter(body))
+            return await self._stream(response.status_code, _lower(fields), body)
         except httpx.TransportError as error:
             call.fail(f"{type(error).__name__}: {error}")
             raise
@@ -124,25 +145,30 @@ class Exchange:
             if not self._settled.cancel_called:
                 call.succeed()
 
-    async def _stream(
-        self, status: int, fields: list[tuple[bytes, bytes]], pieces: AsyncIterator[bytes]
-    ) -> bytes:
+    async def _stream(self, status: int, fields: Fields, body: httpx.AsyncByteStream) -> tuple[bytes, Fields]:
         """Pass on the head and the body, as they come. Returns the piece that completes a declared length."""
         left = content_length(fields)
-        await self._answer.head(
-            status, response_fields(fields, request_id=self._answer.request_id, date=http_date())
+        trailers = left is None and takes_trailers(self._inbound.fields)
+        kept = response_fields(
+            fields, request_id=self._answer.request_id, date=http_date(), trailers=trailers
         )
-        last = b""
-        while (piece := await self._next(pieces)) is not None:
+        await self._answer.head(status, kept, trailers=trailers)
+        last = body.at_hand() if isinstance(body, Body) else b""
+        if not last:
+            await self._answer.flush()
+        elif left is None or left > len(last):
             await self._answer.piece(last)
-            last = b""
+        left = None if left is None else left - len(last)
+        last = last if left == 0 else b""
+        pieces = aiter(body)
+        while (piece := await self._next(pieces)) is not None:
             if left is not None:
                 left -= len(piece)
             if left == 0:
                 last = piece
             else:
                 await self._answer.piece(piece)
-        return last
+        return last, trailer_fields(body.trailers) if isinstance(body, Body) else []
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
         with trio.move_on_after(self._upstream.idle_timeout):
@@ -150,7 +176,7 @@ class Exchange:
         raise httpx.ReadTimeout(f"silent for {self._upstream.idle_timeout:g} s in the middle of an answer")
 
 
-def _lower(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def _lower(fields: Fields) -> Fields:
     return [(name.lower(), value) for name, value in fields]
 
 

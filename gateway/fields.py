@@ -46,6 +46,29 @@ _SPOOFABLE = frozenset(
         _TIMEOUT_MS,
     )
 )
+# RFC 9110, 6.5.1: what frames, routes or authenticates a message, or says how to take its content.
+_NEVER_TRAILERS = (
+    HOP_BY_HOP
+    | _SPOOFABLE
+    | {
+        b"age",
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"date",
+        b"location",
+        b"max-forwards",
+        b"retry-after",
+        b"set-cookie",
+        b"vary",
+        b"www-authenticate",
+    }
+)
+_NEVER_INTERIM = frozenset((b"content-length", _FAILURE_ORIGIN, _REQUEST_ID))
+_LIMITED = frozenset(("OPTIONS", "TRACE"))
 # A Connection field can't take away what frames the message.
 _NOT_HOP_BY_HOP = frozenset((b"content-length", b"host"))
 _NO_BODY = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
@@ -57,12 +80,18 @@ class FramingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who speaks to the gateway, and how."""
+    """Who speaks to the gateway, and how.
+
+    hops: the trusted proxies between the two, the nearest to us last; asked: the host that the client named
+    to the first of them, where it isn't `host`.
+    """
 
     address: str
     scheme: str
     host: bytes
     version: str
+    hops: tuple[str, ...] = ()
+    asked: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,36 +129,91 @@ def request_framing(fields: Fields, method: str, version: str) -> Framing:
 
 
 def request_fields(
-    fields: Fields, sender: Sender, framing: Framing, *, request_id: bytes, timeout_ms: int
+    fields: Fields,
+    sender: Sender,
+    framing: Framing,
+    *,
+    request_id: bytes,
+    timeout_ms: int,
+    held_back: bool = False,
 ) -> Fields:
-    """What the service gets of a client's fields, and what the gateway adds."""
+    """What the service gets of a client's fields, and what the gateway adds.
+
+    held_back: the client waits for 100 (Continue), and the service is to say it.
+    """
     dropped = HOP_BY_HOP | _SPOOFABLE | _listed(fields)
     kept = [(name, value) for name, value in fields if name not in dropped]
-    address = sender.address.encode("latin-1", "replace")
     kept[:0] = [(b"host", sender.host)]
+    asked = sender.host if sender.asked is None else sender.asked
     kept += [
-        (b"x-forwarded-for", address),
+        (b"x-forwarded-for", ", ".join((sender.address, *sender.hops)).encode("latin-1", "replace")),
         (b"x-forwarded-proto", sender.scheme.encode()),
-        (b"x-forwarded-host", sender.host),
-        (b"forwarded", _forwarded(address, sender)),
+        (b"x-forwarded-host", asked),
+        (b"forwarded", _forwarded(sender, asked)),
         (b"via", sender.version.encode() + b" api-gateway"),
         (_REQUEST_ID, request_id),
         (_TIMEOUT_MS, b"%d" % timeout_ms),
     ]
     if framing.length is None:
         kept.append((b"transfer-encoding", b"chunked"))
+    if held_back:
+        kept.append((b"expect", b"100-continue"))
+    if takes_trailers(fields):
+        kept += [(b"te", b"trailers"), (b"connection", b"te")]
     return kept
 
 
-def _forwarded(address: bytes, sender: Sender) -> bytes:
-    node = b'"[%s]"' % address if b":" in address else address
-    host = sender.host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    return b'for=%s;host="%s";proto=%s' % (node, host, sender.scheme.encode())
+def _forwarded(sender: Sender, asked: bytes) -> bytes:
+    host = asked.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    first = b'for=%s;host="%s";proto=%s' % (_node(sender.address), host, sender.scheme.encode())
+    return b", ".join([first, *(b"for=" + _node(hop) for hop in sender.hops)])
 
 
-def response_fields(fields: Fields, *, request_id: bytes, date: bytes) -> Fields:
-    """What the client gets of a service's fields. `date` is used where the service gave none."""
+def _node(address: str) -> bytes:
+    node = address.encode("latin-1", "replace")
+    return b'"[%s]"' % node if b":" in node else node
+
+
+def takes_trailers(fields: Fields) -> bool:
+    """Whether the client wants the fields behind a chunked body."""
+    offers = find(fields, b"te")
+    return bool(offers) and b"trailers" in [
+        part.partition(b";")[0].strip().lower() for value in offers for part in value.split(b",")
+    ]
+
+
+def forwards_left(method: str, fields: Fields) -> int | None:
+    """Max-Forwards, where it means something (RFC 9110, 7.6.2)."""
+    if method not in _LIMITED:
+        return None
+    given = find(fields, b"max-forwards")
+    return int(given[0]) if len(given) == 1 and given[0].isdigit() and len(given[0]) < 10 else None
+
+
+def with_forwards(fields: Fields, left: int) -> Fields:
+    """The fields with Max-Forwards set anew."""
+    return [(name, b"%d" % left if name == b"max-forwards" else value) for name, value in fields]
+
+
+def interim_fields(fields: Fields) -> Fields:
+    """What the client gets of a 1xx response's fields."""
+    dropped = HOP_BY_HOP | _NEVER_INTERIM | _listed(fields)
+    return [(name, value) for name, value in fields if name not in dropped]
+
+
+def trailer_fields(fields: Fields) -> Fields:
+    """What the client gets of the fields behind a body: none that would have had to come before it."""
+    return [(name, value) for name, value in fields if name not in _NEVER_TRAILERS]
+
+
+def response_fields(fields: Fields, *, request_id: bytes, date: bytes, trailers: bool = False) -> Fields:
+    """What the client gets of a service's fields. `date` is used where the service gave none.
+
+    trailers: the fields behind the body are passed on too, and so is what announces them.
+    """
     dropped = HOP_BY_HOP | {_FAILURE_ORIGIN, _REQUEST_ID} | _listed(fields)
+    if trailers:
+        dropped -= {b"trailer"}
     if find(fields, b"transfer-encoding"):
         # The length is of no account beside a transfer coding, and would be believed further on.
         dropped |= {b"content-length"}

@@ -6,10 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.fields import Fields, Framing, FramingError, Sender, find, request_framing
-from gateway.replies import Refused
+from gateway.fields import (
+    Fields,
+    Framing,
+    FramingError,
+    Sender,
+    find,
+    forwards_left,
+    request_framing,
+    with_forwards,
+)
+from gateway.forwarded import Origin
+from gateway.replies import Addressed, Refused
 from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
 from protocols.http import REQUEST_ID, Code
+from runtime.edge import TARGET
 from runtime.web import request_id
 
 Scope = dict[str, Any]
@@ -28,13 +39,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """What is passed on of a request."""
+    """What is passed on of a request. held_back: the client waits for 100 (Continue)."""
 
     method: str
     target: bytes
     fields: Fields
     framing: Framing
     sender: Sender
+    held_back: bool
 
 
 def identify(scope: Scope) -> bytes:
@@ -43,11 +55,12 @@ def identify(scope: Scope) -> bytes:
     return request_id(given[0].decode("latin-1") if len(given) == 1 else None).encode()
 
 
-def locate(scope: Scope) -> Found | Refused:
+def locate(scope: Scope) -> Found | Refused | Addressed:
     """Whose the request is, or why it is nobody's (400, 404)."""
-    query = scope["query_string"]
+    if scope["method"] == "OPTIONS" and scope["raw_path"] == b"*":
+        return Addressed()
     try:
-        authority, path = split(scope["raw_path"], query)
+        authority, path, query = split(_target(scope))
         return Found(authority, resolve(path, query))
     except TargetError as error:
         return Refused(Code.INVALID_REQUEST, f"Bad request: {error}")
@@ -55,14 +68,26 @@ def locate(scope: Scope) -> Found | Refused:
         return Refused(Code.NOT_FOUND, "Nothing is found at this path")
 
 
-def read(scope: Scope, target: bytes, authority: bytes | None) -> Inbound:
+def _target(scope: Scope) -> bytes:
+    """The request's target. Only where the server doesn't give its bytes, an empty query is lost."""
+    target: bytes | None = scope.get("extensions", {}).get(TARGET)
+    if target is None:
+        query = scope["query_string"]
+        target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+    return target
+
+
+def read(scope: Scope, target: bytes, authority: bytes | None, origin: Origin) -> Inbound:
     """The request as it is passed on. Raises Refused (400) where that would not be safe."""
     fields = scope["headers"]
     try:
         framing = request_framing(fields, scope["method"], scope["http_version"])
     except FramingError as error:
         raise Refused(Code.INVALID_REQUEST, f"Bad request: {error}") from error
-    return Inbound(scope["method"], target, fields, framing, _sender(scope, authority))
+    if (left := forwards_left(scope["method"], fields)) is not None:
+        fields = with_forwards(fields, left - 1)
+    held_back = not framing.empty and scope["http_version"] == "1.1" and bool(find(fields, b"expect"))
+    return Inbound(scope["method"], target, fields, framing, _sender(scope, authority, origin), held_back)
 
 
 def client_address(scope: Scope) -> str:
@@ -70,13 +95,14 @@ def client_address(scope: Scope) -> str:
     return str(scope["client"][0]) if scope.get("client") else "unknown"
 
 
-def _sender(scope: Scope, authority: bytes | None) -> Sender:
+def _sender(scope: Scope, authority: bytes | None, origin: Origin) -> Sender:
     hosts = find(scope["headers"], b"host")
     if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
         raise Refused(Code.INVALID_REQUEST, "Bad request: Host")
     if authority is None:
         authority = hosts[0] if hosts else _own_host(scope)
-    return Sender(client_address(scope), scope["scheme"], authority, scope["http_version"])
+    scheme = origin.scheme or scope["scheme"]
+    return Sender(origin.address, scheme, authority, scope["http_version"], origin.hops, origin.host)
 
 
 def _own_host(scope: Scope) -> bytes:

@@ -11,14 +11,21 @@ import trio
 from gateway.admission import Limits, authenticate
 from gateway.client import Client, Message, Receive
 from gateway.exchange import BrokenOff, Exchange, Upstream
-from gateway.fields import find
+from gateway.fields import Fields, find, forwards_left
+from gateway.forwarded import Trust
 from gateway.inbound import Found, Inbound, Scope, client_address, identify, locate, read
-from gateway.replies import Answer, Refused, Send, http_date, too_large
+from gateway.replies import Addressed, Answer, Refused, Send, here, http_date, too_large
 from gateway.target import Own, Proxied
 from protocols.http import Code
+from runtime.edge import HUNG_UP
 from runtime.keys import KeySet
 
 log = structlog.get_logger("gateway")
+
+End = tuple[bytes, Fields]
+"""The last piece of a body, and the fields behind it."""
+Instead = Refused | Addressed
+"""What the gateway answers in the place of a service."""
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -37,12 +44,14 @@ class Proxy:
         keys: KeySet,
         limits: Limits,
         max_body_bytes: int,
+        trust: Trust,
     ) -> None:
         self._pages = pages
         self._upstreams = upstreams
         self._keys = keys
         self._limits = limits
         self._max_body_bytes = max_body_bytes
+        self._trust = trust
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Returning before the answer's end breaks the client's connection off."""
@@ -55,8 +64,9 @@ class Proxy:
             return
         started = time.monotonic()
         request_id = identify(scope)
-        answer = Answer(send, request_id)
-        client = Client(receive, self._max_body_bytes)
+        extensions = scope.get("extensions", {})
+        answer = Answer(send, request_id, informs="http.response.informational" in extensions)
+        client = Client(receive, self._max_body_bytes, extensions.get(HUNG_UP, trio.sleep_forever))
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.watch)
@@ -65,10 +75,10 @@ class Proxy:
             _report(scope, client, answer, time.monotonic() - started)
 
     async def _converse(
-        self, scope: Scope, found: Found | Refused, client: Client, answer: Answer, nursery: trio.Nursery
+        self, scope: Scope, found: Found | Instead, client: Client, answer: Answer, nursery: trio.Nursery
     ) -> None:
         """Answer the client, unless it leaves."""
-        outcome: bytes | Refused | None = None
+        outcome: End | Instead | None = None
         with client.scope:
             outcome = await self._attempt(scope, found, client, answer, nursery)
         if client.gone:
@@ -79,23 +89,26 @@ class Proxy:
         # not cancel the send itself.
         if isinstance(outcome, Refused):
             await answer.refuse(outcome, client)
+        elif isinstance(outcome, Addressed):
+            await answer.allow(client)
         elif outcome is not None:
-            await answer.end(outcome, client)
+            last, trailers = outcome
+            await answer.end(last, client, trailers)
 
     async def _attempt(
-        self, scope: Scope, found: Found | Refused, client: Client, answer: Answer, nursery: trio.Nursery
-    ) -> bytes | Refused | None:
-        """The last piece of a carried answer, or what to answer instead; None: it was broken off."""
+        self, scope: Scope, found: Found | Instead, client: Client, answer: Answer, nursery: trio.Nursery
+    ) -> End | Instead | None:
+        """The end of a carried answer, or what to answer instead; None: it was broken off."""
         try:
-            if isinstance(found, Refused):
+            if isinstance(found, Instead):
                 return found
             assert isinstance(found.place, Proxied)
             inbound = self._admit(scope, found.authority, found.place)
-            client.expect(inbound.framing)
+            client.expect(inbound.framing, held_back=inbound.held_back)
             upstream = self._upstreams[found.place.route.service.name]
             return await Exchange(upstream, inbound, client, answer, nursery).run()
-        except Refused as refused:
-            return refused
+        except (Refused, Addressed) as instead:
+            return instead
         except BrokenOff as error:
             log.warning("the answer was broken off", path=scope["path"][:200], reason=str(error))
         except Exception:
@@ -106,8 +119,11 @@ class Proxy:
 
     def _admit(self, scope: Scope, authority: bytes | None, place: Proxied) -> Inbound:
         """The request, if it may pass. Raises Refused."""
-        self._limits.address(client_address(scope))
-        inbound = read(scope, place.target, authority)
+        origin = self._trust.origin(client_address(scope), scope["headers"])
+        self._limits.address(origin.address)
+        if forwards_left(scope["method"], scope["headers"]) == 0:
+            raise here(scope["method"])
+        inbound = read(scope, place.target, authority, origin)
         if place.route.bearer:
             self._limits.user(authenticate(self._keys, inbound.fields).user_id)
         if (inbound.framing.length or 0) > self._max_body_bytes:

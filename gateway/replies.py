@@ -8,8 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 
-import trio
-
 from actors import BulkheadFullError, CircuitOpenError
 from gateway.client import Client, Message
 from gateway.fields import Fields
@@ -17,7 +15,11 @@ from protocols.http import REQUEST_ID, RETRY_AFTER, STATUS, Code, failure
 
 Send = Callable[[Message], Awaitable[None]]
 
-LINGER_SECONDS = 2.0
+ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+
+class Addressed(Exception):
+    """An OPTIONS request that asks the gateway itself (RFC 9110, 9.3.7 and 7.6.2)."""
 
 
 class Refused(Exception):
@@ -47,6 +49,15 @@ class Refused(Exception):
         """The header fields of the answer, without those that every answer has."""
         fixed = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
         return fixed + [(name.lower().encode(), value.encode()) for name, value in self._fields.items()]
+
+
+def here(method: str) -> Addressed | Refused:
+    """The answer to a request that came as far as its Max-Forwards lets it (RFC 9110, 7.6.2)."""
+    if method == "OPTIONS":
+        return Addressed()
+    # TRACE tells a page's scripts what they may not see, and isn't answered.
+    fields = {"Allow": ALLOWED.decode()}
+    return Refused(Code.METHOD_NOT_ALLOWED, "TRACE isn't answered here", fields=fields)
 
 
 def whole_seconds(seconds: float) -> int:
@@ -84,46 +95,64 @@ def too_large(limit: int) -> Refused:
 
 
 class Answer:
-    """The one answer to a request. status: None until its head was sent; ended: all of it was.
+    """The one answer to a request. status: None until its head was given; ended: all of it was sent.
 
-    refused: what the gateway said in the place of a service.
+    refused: what the gateway said in the place of a service. informs: the server sends 1xx responses.
     """
 
-    def __init__(self, send: Send, request_id: bytes) -> None:
+    def __init__(self, send: Send, request_id: bytes, *, informs: bool = False) -> None:
         self._send = send
+        self._informs = informs
+        self._trailers = False
         self.request_id = request_id
         self.status: int | None = None
         self.ended = False
         self.refused: Refused | None = None
 
-    async def head(self, status: int, fields: Fields) -> None:
-        """Send the head, which needs no more than to begin: after a cancellation, don't answer again."""
+    async def interim(self, status: int, fields: Fields) -> None:
+        """Send a 1xx response, where the server can and the answer hasn't begun."""
+        if self._informs and self.status is None:
+            await self._send({"type": "http.response.informational", "status": status, "headers": fields})
+
+    async def head(self, status: int, fields: Fields, *, trailers: bool = False) -> None:
+        """Give the head, which may wait for the first piece of the body; after that, don't answer again.
+
+        trailers: `end` may say fields that come behind the body.
+        """
         self.status = status
-        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+        self._trailers = trailers
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": fields, "trailers": trailers}
+        )
+
+    async def flush(self) -> None:
+        """Let the head go before there is a piece of the body."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
 
     async def piece(self, data: bytes) -> None:
         """Send a piece of the body; waits while the client is slow."""
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def end(self, last: bytes, client: Client) -> None:
-        """Send the last piece. Where the client is still sending, it has a while to see the answer.
-
-        The server closes a connection whose request wasn't read, which would reset it under the answer.
-        """
-        if not client.done.is_set():
+    async def end(self, last: bytes, client: Client, trailers: Fields | None = None) -> None:
+        """Send the last piece. Where the client is still sending, what it sends is of no use any more."""
+        if not client.done:
             client.discard()
-            await self.piece(last)
-            last = b""
-            with trio.move_on_after(LINGER_SECONDS):
-                await client.done.wait()
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        if self._trailers:
+            await self._send({"type": "http.response.trailers", "headers": trailers or []})
         self.ended = True
 
     async def refuse(self, refused: Refused, client: Client) -> None:
         """Answer with an envelope."""
         self.refused = refused
-        fields = refused.fields()
-        fields += [(REQUEST_ID.lower().encode(), self.request_id), (b"date", http_date())]
-        await self.head(refused.status, fields)
-        await self.end(refused.body, client)
+        await self._whole(refused.status, refused.fields(), refused.body, client)
+
+    async def allow(self, client: Client) -> None:
+        """Answer an OPTIONS that asks the gateway itself."""
+        await self._whole(204, [(b"allow", ALLOWED)], b"", client)
+
+    async def _whole(self, status: int, fields: Fields, body: bytes, client: Client) -> None:
+        own = [(REQUEST_ID.lower().encode(), self.request_id), (b"date", http_date())]
+        await self.head(status, fields + own)
+        await self.end(body, client)

@@ -6,14 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gateway.forwarded import read_networks
+from runtime.edge import Limits
 from runtime.settings import Port, ProcessSettings
-
-
-def _one(value: int) -> int:
-    if value != 1:
-        raise ValueError("should be 1: several workers aren't supported yet")
-    return value
-
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 """A time-out; more than nothing, a day at most."""
@@ -21,19 +16,50 @@ Amount = Annotated[int, Field(ge=1)]
 """At least one."""
 
 
+def _networks(value: str) -> str:
+    read_networks(value)
+    return value
+
+
+Networks = Annotated[str, AfterValidator(_networks)]
+"""Networks and addresses, separated by commas."""
+
+
 class GatewaySettings(ProcessSettings):
     """What the gateway adds to every process's settings. Times are seconds.
 
     upstream_timeout: until the head of the response; upstream_idle_timeout: between two pieces of a body.
+    client_header_timeout: from a request's first byte to the end of its head; client_body_timeout: between
+    two pieces of its body; client_write_timeout: for a piece of the answer to be taken; client_idle_timeout:
+    between two requests.
+    trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
 
     gateway_port: Port = 8080
-    gateway_workers: Annotated[int, AfterValidator(_one)] = 1
+    gateway_workers: Annotated[int, Field(ge=1, le=64)] = 1
     rate_limit_per_minute: Amount = 100
     rate_limit_per_hour: Amount = 1000
     upstream_timeout: Seconds = 30.0
     upstream_idle_timeout: Seconds = 300.0
     max_body_bytes: Amount = 10 * 1024 * 1024
+    max_header_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 32 * 1024
+    max_connections: Amount = 1000
+    client_header_timeout: Seconds = 10.0
+    client_body_timeout: Seconds = 30.0
+    client_write_timeout: Seconds = 60.0
+    client_idle_timeout: Seconds = 75.0
+    trusted_proxies: Networks = ""
+
+    def limits(self) -> Limits:
+        """What one client may take."""
+        return Limits(
+            head_bytes=self.max_header_bytes,
+            head_seconds=self.client_header_timeout,
+            body_seconds=self.client_body_timeout,
+            idle_seconds=self.client_idle_timeout,
+            write_seconds=self.client_write_timeout,
+            connections=self.max_connections,
+        )
 
     def base_urls(self) -> dict[str, str]:
         """Where each service of the routing table is."""

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.routes import OWN_FOLDERS, OWN_PATHS, ROUTES, Route
 
+_AUTHORITY = re.compile(rb"[0-9A-Za-z!$%&'()*+,\-.:;=\[\]_~]+")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/]*)(.*)", re.DOTALL)
 _SEPARATORS = re.compile(rb"[/\\]")
 
@@ -38,20 +39,27 @@ class Proxied:
     target: bytes
 
 
-def split(raw_path: bytes, query: bytes) -> tuple[bytes | None, bytes]:
-    """The authority of a target in absolute form (else None), and its path. Raises TargetError."""
-    if b"#" in raw_path or b"#" in query:
+def split(target: bytes) -> tuple[bytes | None, bytes, bytes]:
+    """The authority of a target in absolute form (else None), its path, and its query with the `?` before it.
+
+    Raises TargetError.
+    """
+    if b"#" in target:
         raise TargetError("the target has a fragment")
+    raw_path, mark, query = target.partition(b"?")
     if raw_path.startswith(b"/"):
-        return None, raw_path
+        return None, raw_path, mark + query
     absolute = _ABSOLUTE.fullmatch(raw_path)
-    if absolute is None or not absolute[1] or b"@" in absolute[1]:
+    if absolute is None or not _AUTHORITY.fullmatch(absolute[1]):
         raise TargetError("the target is neither a path nor a URL")
-    return absolute[1], absolute[2] or b"/"
+    return absolute[1], absolute[2] or b"/", mark + query
 
 
 def resolve(path: bytes, query: bytes) -> Own | Proxied:
-    """Whose `path` is. Raises NoRouteError, also for every path that a decoder could make climb."""
+    """Whose `path` is; `query` begins with its `?`.
+
+    Raises NoRouteError, also for every path that a decoder could make climb.
+    """
     if _climbs(path):
         raise NoRouteError(path)
     if path in OWN_PATHS or path.startswith(OWN_FOLDERS):
@@ -59,7 +67,7 @@ def resolve(path: bytes, query: bytes) -> Own | Proxied:
     for route in ROUTES:
         if path.startswith(route.prefix + b"/") or (route.itself and path == route.prefix):
             below = path[len(route.prefix) :] if route.strip else path
-            return Proxied(route, below + b"?" + query if query else below)
+            return Proxied(route, below + query)
     raise NoRouteError(path)
 
 

@@ -12,6 +12,7 @@ import httpx
 import trio
 
 from gateway.connection import Connection, has_body
+from runtime.http1 import Fields
 
 IDLE_SECONDS = 30.0
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
@@ -32,7 +33,8 @@ class FreeListTransport(httpx.AsyncBaseTransport):
 
     A request's `target` extension is sent as it is in place of its URL's path. Its `nursery` extension, where
     there is one, runs the pump of its body, so that an answer is read while the body is still being sent;
-    without it the body goes first. Time-outs are the caller's: cancelling a call closes its connection.
+    without it the body goes first. Its `interim` extension is awaited with the status and fields of each 1xx
+    response. Time-outs are the caller's: cancelling a call closes its connection.
     """
 
     def __init__(
@@ -69,17 +71,12 @@ class FreeListTransport(httpx.AsyncBaseTransport):
             if not connection.is_open:
                 await connection.open()
             await connection.send(request)
-            head = await connection.head()
+            head = await connection.head(request.extensions.get("interim"))
             answered = True
         finally:
             if not answered:
                 self.give_back(connection)
-        return httpx.Response(
-            head.status_code,
-            headers=list(head.headers),
-            stream=_Body(self, connection),
-            extensions={"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason},
-        )
+        return httpx.Response(head.status, headers=head.fields, stream=Body(self, connection))
 
     def _take(self) -> Connection:
         self.expire()
@@ -122,24 +119,34 @@ class FreeListTransport(httpx.AsyncBaseTransport):
         self.expire(math.inf)
 
 
-class _Body(httpx.AsyncByteStream):
-    """A response's body. It gives its connection back at the end, or when it is closed."""
+class Body(httpx.AsyncByteStream):
+    """A response's body. It gives its connection back at the end, or when it is closed.
+
+    trailers: the fields behind it, once it has ended.
+    """
 
     def __init__(self, transport: FreeListTransport, connection: Connection) -> None:
         self._transport = transport
         self._connection = connection
+        self.trailers: Fields = []
 
-    def __aiter__(self) -> _Body:
+    def __aiter__(self) -> Body:
         return self
+
+    def at_hand(self) -> bytes:
+        """A piece that is there without waiting; empty where none is. Raises httpx.TransportError."""
+        return self._connection.at_hand()
 
     async def __anext__(self) -> bytes:
         piece = await self._connection.piece()
         if piece is None:
+            self.trailers = self._connection.trailers
             self._transport.give_back(self._connection)
             raise StopAsyncIteration
         return piece
 
     async def aclose(self) -> None:
+        """Let go of the connection. Never waits."""
         self._transport.give_back(self._connection)
 
 

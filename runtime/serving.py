@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import trio
@@ -17,8 +18,11 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
+
+from runtime.edge import LAST_CALL, App, Limits
+from runtime.hall import Hall
 
 GRACE = 10.0
 """Seconds that requests in flight have to finish in."""
@@ -77,17 +81,22 @@ async def serve(
     grace: float = GRACE,
     config: Config | None = None,
     stop: Callable[[], Awaitable[None]] = stop_signal,
+    limits: Limits | None = None,
+    sock: socket.socket | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` until `stop` returns, then finish what is in flight and return.
+
+    limits: clients that nobody trusts are served by `runtime.edge`, within these; else Hypercorn serves.
+    sock: listens already, in the place of host and port; it is closed when no more clients are taken.
 
     Binds before anything else and raises CannotListen where it can't; then task_status.started(port bound).
     Requests still running `grace` seconds after the stop are cancelled. Cancelling this cancels every
     request.
     """
-    sock = listen(host, port)
+    sock = sock or listen(host, port)
     try:
-        await _serve(app, sock, config or server_config(), grace, stop, task_status)
+        await _serve(app, sock, config or server_config(), limits, grace, stop, task_status)
     finally:
         sock.close()
 
@@ -96,6 +105,7 @@ async def _serve(
     app: ASGIFramework,
     sock: socket.socket,
     config: Config,
+    limits: Limits | None,
     grace: float,
     stop: Callable[[], Awaitable[None]],
     task_status: trio.TaskStatus[int],
@@ -110,27 +120,25 @@ async def _serve(
         host, port = sock.getsockname()[:2]
         structlog.get_logger("runtime").info("listening", host=host, port=port)
         task_status.started(port)
-        connection = partial(_Connection, wrapped, config)
-        await _accept(connection, ConnectionState(state), listener, grace, stop)
+        hall = _HypercornHall(wrapped, config, state) if limits is None else Hall(cast("App", app), limits)
+        await _accept(hall, listener, grace, stop)
         await lifespan.wait_for_shutdown()
         nursery.cancel_scope.cancel()
 
 
 async def _accept(
-    connection: Callable[..., TCPServer],
-    state: ConnectionState,
+    hall: Hall | _HypercornHall,
     listener: trio.SocketListener,
     grace: float,
     stop: Callable[[], Awaitable[None]],
 ) -> None:
-    context = WorkerContext(None)
     streams: set[trio.SocketStream] = set()
     ended = trio.lowlevel.ParkingLot()
 
     async def handle(stream: trio.SocketStream) -> None:
         streams.add(stream)
         try:
-            await connection(context, state, stream)
+            await hall.receive(stream)
         finally:
             streams.discard(stream)
             ended.unpark_all()
@@ -142,7 +150,11 @@ async def _accept(
             )
             await stop()
             accepting.cancel_scope.cancel()
-        await context.terminated.set()
+        # Who has connected already is served; who comes later goes to another process, or is refused.
+        for stream in _connected(listener):
+            connections.start_soon(handle, stream)
+        listener.socket.close()
+        await hall.close()
         # Who was accepted last has not begun yet.
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(grace):
@@ -152,6 +164,34 @@ async def _accept(
         # An answer is sent shielded; only the end of its socket ends a write to a client that has stalled.
         for stream in streams:
             stream.socket.close()
+
+
+def _connected(listener: trio.SocketListener) -> Iterator[trio.SocketStream]:
+    """The connections that wait to be accepted now."""
+    with socket.socket(fileno=os.dup(listener.socket.fileno())) as sock:
+        while True:
+            try:
+                yield trio.SocketStream(trio.socket.from_stdlib_socket(sock.accept()[0]))
+            except OSError:  # none any more, or it has left again
+                return
+
+
+class _HypercornHall:
+    """Where Hypercorn receives clients."""
+
+    def __init__(self, app: AppWrapper, config: Config, state: LifespanState) -> None:
+        self._context = WorkerContext(None)
+        self._config = config
+        self._connection = partial(_Connection, app, config, self._context, ConnectionState(state))
+
+    async def receive(self, stream: trio.SocketStream) -> None:
+        """Serve one client."""
+        await self._connection(cast("Any", stream))
+
+    async def close(self) -> None:
+        """Let nobody ask again: each answer says that its connection will close."""
+        self._config.keep_alive_max_requests = 0
+        await self._context.terminated.set()
 
 
 class _Connection(TCPServer):
@@ -184,6 +224,13 @@ class _Connection(TCPServer):
             except trio.Cancelled:
                 await trio.aclose_forcefully(self.stream)
                 raise
+
+    async def _idle_timeout(self) -> None:
+        with trio.move_on_after(self.config.keep_alive_timeout):
+            await self.context.terminated.wait()
+            await trio.sleep(LAST_CALL)
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     async def _read_data(self) -> None:
         await super()._read_data()

@@ -13,12 +13,12 @@ import trio
 from quart_trio import QuartTrio
 
 from actors import CircuitBreakerConfig, Panel, open_panel
-from gateway.__main__ import server_settings
 from gateway.app import create_app, open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.transport import FreeListTransport
 from protocols.breaker import Snapshot
+from runtime.edge import Limits
 from runtime.serving import serve
 from tests.tokens import Issuer
 
@@ -33,6 +33,7 @@ class House:
     panel: Panel
     issuer: Issuer
     transports: Mapping[str, httpx.AsyncBaseTransport]
+    limits: Limits
     port: int = 0
 
     async def snapshot(self, name: str = "auth-service-http") -> Snapshot:
@@ -65,8 +66,9 @@ async def house(
         issuer = Issuer()
         values = {"rate_limit_per_minute": 1000, **settings}
         breakers = open_breakers(panel, policies)
-        app = create_app(GatewaySettings(**values), panel, breakers, issuer.keys, transports)
-        yield House(app, panel, issuer, transports)
+        chosen = GatewaySettings(**values)
+        app = create_app(chosen, panel, breakers, issuer.keys, transports)
+        yield House(app, panel, issuer, transports, chosen.limits())
 
 
 @asynccontextmanager
@@ -85,7 +87,7 @@ async def served(
     async with house(transports, policy, **urls, **settings) as built, trio.open_nursery() as nursery:
         stop = trio.Event()
         run = partial(
-            serve, built.app, host="127.0.0.1", port=0, grace=0.5, config=server_settings(), stop=stop.wait
+            serve, built.app, host="127.0.0.1", port=0, grace=0.5, limits=built.limits, stop=stop.wait
         )
         built.port = await nursery.start(run)
         yield built

@@ -457,7 +457,6 @@ async def test_too_large(framing):
     [
         b"GET http:///x HTTP/1.1\r\nHost: g\r\n\r\n",
         b"GET /auth/x#y HTTP/1.1\r\nHost: g\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: g\r\n\r\n",
         b"PUT /auth/ HTTP/1.1\r\nHost: g\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET /auth/x HTTP/1.1\r\nHost: \xe9\r\n\r\n",
     ],

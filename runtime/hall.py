@@ -1,0 +1,82 @@
+"""Where clients are received: so many at once, and who finds it full is told when to come back."""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+from runtime.answering import refusal
+from runtime.edge import LAST_CALL, App, Connection, Limits, linger
+
+RETRY_SECONDS = 1
+TURNED_AWAY = 100
+"""How many that are turned away are given time to read why."""
+
+log = structlog.get_logger("runtime")
+
+
+class Hall:
+    """Serves every client that is received, `limits.connections` at once.
+
+    When it is full, the client that has been idle longest makes room for a new one; where all are busy,
+    the new one is answered 503 with Retry-After.
+    """
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+        self._inside: set[Connection] = set()
+        self._leaving = 0
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._inside)
+
+    async def receive(self, stream: trio.SocketStream) -> None:
+        """Serve one client until it or we close."""
+        if len(self._inside) >= self._limits.connections and not self._make_room():
+            await self._turn_away(stream)
+            return
+        try:
+            connection = Connection(self._app, stream, self._limits)
+        except OSError:  # gone before it was received
+            stream.socket.close()
+            return
+        self._inside.add(connection)
+        if self._closed:
+            connection.stop(LAST_CALL)
+        try:
+            await connection.run()
+        finally:
+            self._inside.discard(connection)
+
+    async def close(self) -> None:
+        """Let nobody ask again; requests in flight are answered."""
+        self._closed = True
+        for connection in self._inside:
+            connection.stop(LAST_CALL)
+
+    def _make_room(self) -> bool:
+        idle = [one for one in self._inside if one.is_idle]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda one: one.idle_since)
+        longest.stop()
+        # It ends a moment later, and isn't asked to make room twice.
+        self._inside.discard(longest)
+        return True
+
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        log.warning("too many connections", limit=self._limits.connections)
+        self._leaving += 1
+        try:
+            with trio.move_on_after(self._limits.head_seconds):
+                await stream.send_all(refusal(503, "Too many connections", RETRY_SECONDS))
+                await stream.send_eof()
+            if self._leaving <= TURNED_AWAY:
+                await linger(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            self._leaving -= 1
+            stream.socket.close()
