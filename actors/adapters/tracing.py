@@ -65,6 +65,8 @@ class TracedBreaker:
                         moves.look()
         except BaseException as error:
             _tell_end(span, breaker.name, error)
+            if isinstance(error, CallTimeout):
+                moves.look_back()
             raise
         finally:
             moves.tell()
@@ -77,11 +79,15 @@ class _Moves:
     def __init__(self, breaker: CircuitBreaker, span: Span) -> None:
         self._breaker = breaker
         self._span = span
-        self._seen = breaker.state
+        self._seen = self._at_admission = breaker.state
 
     def look(self) -> None:
         """What others did meanwhile is not this call's doing."""
-        self._seen = self._breaker.state
+        self._at_admission, self._seen = self._seen, self._breaker.state
+
+    def look_back(self) -> None:
+        """The breaker counted the call while it still ran: `look` came too late."""
+        self._seen = self._at_admission
 
     def tell(self) -> None:
         """An event, where the state is another than the one last seen."""

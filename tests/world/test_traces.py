@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import trio
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
+from actors import (
+    BulkheadFullError,
+    CallTimeout,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    State,
+    open_panel,
+)
 from runtime import telemetry
 from tests.world.world import open_world
 
@@ -72,7 +83,7 @@ async def test_one_trace_from_the_client_to_the_database(seen: Seen, mock_clock:
         school = await world.add_school()
         seen.forget()
         world.client.headers["traceparent"] = PARENT
-        with capture_logs(processors=[]) as lines:
+        with capture_logs(processors=[merge_contextvars]) as lines:
             answer = await world.add_student(school, "R-1")
         assert answer.status_code == 201
     assert seen.tree() == [
@@ -88,4 +99,124 @@ async def test_one_trace_from_the_client_to_the_database(seen: Seen, mock_clock:
     outermost = seen.spans[0]
     assert outermost.parent is not None
     assert f"{outermost.parent.span_id:016x}" == "b7ad6b7169203331"
-    assert lines
+    said = [line for line in lines if line["event"] == "request"]
+    assert [line["trace_id"] for line in said] == [TRACE, TRACE]
+
+
+async def test_spans_say_what_and_where_and_keep_secrets(seen: Seen, mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        await world.sign_in()
+        seen.forget()
+        answer = await world.client.post(
+            "/auth/login?token=hush", json={"email": "a@b.example", "password": "secret1"}
+        )
+        assert answer.status_code == 401
+    outer, client, inner = (dict(seen.spans[n].attributes or {}) for n in range(3))
+    assert {"http.response.status_code": 401, "http.route": "/login"}.items() <= inner.items()
+    assert (outer["url.path"], outer["client.address"]) == ("/auth/login", "192.0.2.1")
+    assert outer["http.response.header.x-request-id"] == (answer.headers["x-request-id"],)
+    assert {
+        "circuit_breaker.name": "auth-service-http",
+        "http.response.status_code": 401,
+    }.items() <= client.items()
+    assert [span.name for span in seen.spans[:3]] == ["POST /auth", "auth-service-http", "POST /login"]
+    everything = "".join(span.to_json() for span in seen.spans)
+    assert "secret1" not in everything
+    assert "hush" not in everything
+    assert "b.example" not in everything
+
+
+async def test_the_breakers_decisions_are_events_of_the_calls_they_fell_on(
+    seen: Seen, mock_clock: MockClock
+) -> None:
+    """Opened by the fifth failure, rejecting, probing at the deadline, closed by the probe."""
+    async with open_world() as world:
+        world.lines["auth"].cut()
+        for _ in range(6):
+            await world.login()
+        mock_clock.jump(60)
+        world.lines["auth"].mend()
+        await wait_all_tasks_blocked()
+        await world.login()
+        await world.login()
+    calls = [span for span in seen.spans if span.name == "auth-service-http"]
+    assert [events(span) for span in calls] == [
+        *[["admitted"]] * 4,
+        ["admitted", "opened"],
+        ["rejected"],
+        ["admitted", "closed"],
+        ["admitted"],
+    ]
+    rejected = dict(calls[5].events[0].attributes or {})
+    assert {"circuit_breaker.state": "open", "circuit_breaker.reason": "open"}.items() <= rejected.items()
+    assert 59 < float(rejected["circuit_breaker.retry_after"]) <= 60  # type: ignore[arg-type]
+    assert (calls[6].events[0].attributes or {})["circuit_breaker.state"] == "half_open"
+    assert dict(calls[4].events[1].attributes or {}) == {"from": "closed", "to": "open"}
+    assert [span.status.status_code for span in calls] == [*[StatusCode.ERROR] * 6, *[StatusCode.UNSET] * 2]
+    outer = [span for span in seen.spans if span.name == "POST /auth"]
+    assert [(span.attributes or {})["http.response.status_code"] for span in outer][4:7] == [502, 503, 401]
+
+
+async def test_a_client_that_leaves_is_told_as_a_cancellation(seen: Seen, mock_clock: MockClock) -> None:
+    async with open_panel() as panel:
+        breaker = telemetry.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it", max_concurrent=1)))
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(breaker.execute, trio.sleep_forever)
+                await wait_all_tasks_blocked()
+                with pytest.raises(BulkheadFullError):
+                    await breaker.execute(trio.sleep, 0)
+                scope.cancel()
+        assert breaker.name in panel
+    cancelled, full = seen.spans
+    assert (events(cancelled), events(full)) == (["admitted", "cancelled"], ["rejected"])
+    assert dict(full.events[0].attributes or {}) == {"circuit_breaker.reason": "bulkhead"}
+
+
+async def test_a_result_is_judged_as_without_tracing(seen: Seen) -> None:
+    """Whatever the policy says of results, errors and timeouts holds through the spans."""
+    async with open_panel() as panel:
+        policy = CircuitBreakerConfig(
+            name="it", max_failures=2, failure_result=lambda n: n == 3, call_timeout=0.01
+        )
+        breaker = telemetry.traced_breaker(panel.breaker(policy))
+
+        async def number(n: int) -> int:
+            return n
+
+        assert await breaker.execute(number, 3) == 3
+        with pytest.raises(CallTimeout):
+            await breaker.execute(trio.sleep_forever)
+        assert breaker.state is State.OPEN
+        with pytest.raises(CircuitOpenError):
+            async with breaker.guard():
+                raise AssertionError("not admitted")
+    assert [events(span) for span in seen.spans] == [
+        ["admitted"],
+        ["admitted", "timed_out", "opened"],
+        ["rejected"],
+    ]
+
+
+async def test_what_asks_all_the_time_leaves_no_spans(seen: Seen, mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        for path in ("/health", "/livez", "/readyz", "/metrics"):
+            assert (await world.client.get(path)).status_code == 200
+    assert not [
+        span.name
+        for span in seen.spans
+        if span.name not in ("GET", "GET /.well-known/jwks.json", "auth-database")
+    ]
+
+
+async def test_off_means_nothing_is_wrapped(mock_clock: MockClock) -> None:
+    """The very objects come back: whoever doesn't trace doesn't pay."""
+    async with open_panel() as panel, open_world() as world:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        assert telemetry.traced_breaker(breaker) is breaker
+        line = world.lines["auth"]
+        assert telemetry.traced_transport(line) is line
+        assert telemetry.traced_app(line) is line
+        assert telemetry.exemplar_labels() is None
+        world.client.headers["traceparent"] = PARENT
+        assert (await world.login()).status_code == 401

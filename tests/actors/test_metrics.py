@@ -1,0 +1,189 @@
+"""What is scraped adds up under load, and comes in the format that was asked for."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+import trio
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from actors import (
+    BulkheadFullError,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    Panel,
+    open_panel,
+)
+from actors.adapters.metrics import (
+    CONTENT_TYPE,
+    OPENMETRICS_CONTENT_TYPE,
+    exposition,
+    negotiated,
+    openmetrics_exposition,
+)
+from actors.ledger import Meter
+
+OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+
+
+class Crowd:
+    """Callers of one breaker, who keep their own count of what became of their calls."""
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+        self._chance = random.Random(7)
+        self.begun = 0
+        self.ended: Counter[str] = Counter()
+
+    async def caller(self, calls: int) -> None:
+        for _ in range(calls):
+            self.begun += 1
+            self.ended[await self._call()] += 1
+            await trio.lowlevel.checkpoint()
+
+    async def _call(self) -> str:
+        outcome = self._chance.choices(("success", "failure", "ignored", "cancelled"), (6, 2, 1, 1))[0]
+        with trio.CancelScope() as scope:
+            try:
+                await self._breaker.execute(self._work, outcome, scope)
+            except (CircuitOpenError, BulkheadFullError):
+                return "rejected"
+            except (ValueError, KeyError):
+                pass
+        return outcome
+
+    async def _work(self, outcome: str, scope: trio.CancelScope) -> None:
+        for _ in range(self._chance.randrange(3)):
+            await trio.lowlevel.checkpoint()
+        if outcome == "cancelled":
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+        elif outcome == "failure":
+            raise ValueError
+        elif outcome == "ignored":
+            raise KeyError
+
+
+async def scrape(panel: Panel) -> dict[tuple[str, ...], float]:
+    text = exposition((await panel.snapshots()).values()).decode()
+    return {
+        (
+            sample.name,
+            *(value for key, value in sorted(sample.labels.items()) if key != "service"),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def add_up(found: dict[tuple[str, ...], float]) -> float:
+    """The calls counted, after what has to agree was compared."""
+    calls = {outcome: found["circuit_breaker_calls_total", outcome] for outcome in OUTCOMES}
+    assert calls["failure"] == found["circuit_breaker_failures_total",]
+    rejections = sum(v for k, v in found.items() if k[0] == "circuit_breaker_rejections_total")
+    assert calls["rejected"] == rejections
+    return sum(calls.values())
+
+
+@pytest.mark.parametrize("durations", [None, (0.1, 1.0)])
+async def test_every_call_is_in_exactly_one_outcome_at_every_scrape(
+    durations: tuple[float, ...] | None,
+) -> None:
+    """No scrape under load misses a call that has ended, or counts one twice."""
+    policy = CircuitBreakerConfig(
+        name="it",
+        max_failures=3,
+        reset_timeout=0.002,
+        ignore=KeyError,
+        max_concurrent=None if durations is None else 6,
+    )
+    async with open_panel(durations=durations) as panel:
+        crowd = Crowd(panel.breaker(policy))
+        scrapes = 0
+        async with trio.open_nursery() as nursery:
+            for _ in range(12):
+                nursery.start_soon(crowd.caller, 250)
+            while len(nursery.child_tasks):
+                ended = crowd.ended.total()
+                found = await scrape(panel)
+                counted = add_up(found)
+                assert ended <= counted
+                assert counted + found["circuit_breaker_in_flight",] <= crowd.begun
+                scrapes += 1
+                await trio.sleep(0.001)
+        found = await scrape(panel)
+    assert scrapes > 10
+    assert add_up(found) == crowd.begun == 3000
+    assert {outcome: found["circuit_breaker_calls_total", outcome] for outcome in OUTCOMES} == dict(
+        crowd.ended
+    )
+    assert min(crowd.ended.values()) > 0
+    if durations is not None:
+        measured = crowd.begun - crowd.ended["rejected"] - crowd.ended["cancelled"]
+        assert found["circuit_breaker_call_duration_seconds_count",] == measured
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, CONTENT_TYPE),
+        ("*/*", CONTENT_TYPE),
+        ("text/plain", CONTENT_TYPE),
+        ("application/openmetrics-text", OPENMETRICS_CONTENT_TYPE),
+        ("Application/OpenMetrics-Text; version=1.0.0; charset=utf-8", OPENMETRICS_CONTENT_TYPE),
+        (PROMETHEUS, OPENMETRICS_CONTENT_TYPE),
+        ("application/openmetrics-text;version=0.0.1", CONTENT_TYPE),
+        ("application/openmetrics-text;q=0.3, text/plain", CONTENT_TYPE),
+        ("application/openmetrics-text;q=0", CONTENT_TYPE),
+        ("application/openmetrics-text;q=much", CONTENT_TYPE),
+    ],
+)
+async def test_the_format_is_the_one_that_was_asked_for(accept: str | None, content_type: str) -> None:
+    async with open_panel() as panel:
+        panel.breaker(CircuitBreakerConfig(name="it"))
+        text, chosen = negotiated((await panel.snapshots()).values(), accept)
+    assert chosen == content_type
+    assert text.endswith(b"# EOF\n") is (chosen == OPENMETRICS_CONTENT_TYPE)
+
+
+async def test_both_formats_tell_the_same() -> None:
+    async with open_panel(durations=(1, 2.5)) as panel:
+        await panel.breaker(CircuitBreakerConfig(name="it")).execute(trio.sleep, 0)
+        snapshots = (await panel.snapshots()).values()
+    plain = text_string_to_metric_families(exposition(snapshots).decode())
+    openmetrics = parse_openmetrics(openmetrics_exposition(snapshots).decode())
+    told = [
+        {(s.name, *s.labels.items(), s.value) for f in families for s in f.samples}
+        for families in (plain, openmetrics)
+    ]
+    assert told[0] == told[1]
+
+
+async def test_a_bucket_shows_the_trace_of_its_last_call() -> None:
+    """Calls that belong to no trace leave the exemplar of an earlier one where it is."""
+    ids = iter([{"trace_id": "ab" * 16}, {"trace_id": "cd" * 16}, None])
+    async with open_panel(durations=(10.0,), exemplar=lambda: next(ids)) as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        for _ in range(3):
+            await breaker.execute(trio.sleep, 0)
+        text = openmetrics_exposition((await panel.snapshots()).values()).decode()
+    exemplars = [s.exemplar for f in parse_openmetrics(text) for s in f.samples if s.exemplar is not None]
+    assert [(e.labels, 0 <= e.value < 10, float(e.timestamp) > 1.7e9) for e in exemplars] == [
+        ({"trace_id": "cd" * 16}, True, True)
+    ]
+
+
+def test_each_bucket_has_an_exemplar_of_its_own() -> None:
+    meter = Meter((1.0, 2.0), lambda: {"trace_id": "1"})
+    for value in (0.5, 1.0, 1.5, 9.0):
+        meter.observe(value)
+    kept = meter.histogram().exemplars
+    assert {place: exemplar.value for place, exemplar in kept.items()} == {0: 1.0, 1: 1.5, 2: 9.0}

@@ -1,0 +1,94 @@
+"""The dashboard asks for what is exported, by labels that it has, in expressions that Prometheus can read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.deploy.tools import DEPLOY, exported, promtool
+
+DASHBOARD = json.loads((DEPLOY / "grafana" / "circuit_breakers.json").read_text())
+# What Prometheus itself adds to every sample of a scrape.
+SCRAPED = {"job", "instance"}
+FILLED_IN = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1h", "$service": ".*"}
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+def expressions() -> Iterator[str]:
+    for panel in panels():
+        yield from (target["expr"] for target in panel["targets"])
+    yield from (annotation["expr"] for annotation in DASHBOARD["annotations"]["list"])
+
+
+def filled_in(expression: str) -> str:
+    for variable, value in FILLED_IN.items():
+        expression = expression.replace(variable, value)
+    return expression
+
+
+async def labels() -> dict[str, set[str]]:
+    """The labels of each exported metric."""
+    _, families = await exported()
+    found: dict[str, set[str]] = {}
+    for family in families:
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+async def test_it_asks_for_metrics_and_labels_that_exist() -> None:
+    known = await labels()
+    for expression in expressions():
+        names = re.findall(r"circuit_breaker_\w+", expression)
+        assert names
+        have = set(SCRAPED).union(*(known[name] for name in names))
+        for name, inside in re.findall(r"(circuit_breaker_\w+)\{([^}]*)\}", expression):
+            assert set(re.findall(r"(\w+)=~?", inside)) <= known[name] | SCRAPED, expression
+        for grouped in re.findall(r"(?:by|without) \(([^)]*)\)", expression):
+            assert set(re.findall(r"\w+", grouped)) <= have, expression
+
+
+async def test_every_metric_is_on_it() -> None:
+    """A metric that nobody sees is one that nobody misses."""
+    _, families = await exported()
+    shown = " ".join(expressions())
+    assert not [family.name for family in families if family.name not in shown]
+
+
+async def test_legends_use_labels_that_the_expression_leaves() -> None:
+    known = await labels()
+    for panel in panels():
+        for target in panel["targets"]:
+            used = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            grouped = re.search(r"by \(([^)]*)\)", target["expr"])
+            names = re.findall(r"circuit_breaker_\w+", target["expr"])
+            left = set(re.findall(r"\w+", grouped[1])) if grouped else known[names[0]]
+            assert used <= left, target["expr"]
+
+
+def test_its_expressions_are_valid(tmp_path: Path) -> None:
+    rules = [
+        f"  - record: dashboard:{n}\n    expr: {json.dumps(filled_in(e))}"
+        for n, e in enumerate(expressions())
+    ]
+    file = tmp_path / "rules.yml"
+    file.write_text("groups:\n- name: dashboard\n  rules:\n" + "\n".join(rules) + "\n")
+    promtool("check", "rules", file)
+
+
+def test_panels_do_not_overlap_and_say_what_they_show() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert at["x"] + at["w"] <= 24
+        assert not cells & taken, panel["title"]
+        taken |= cells
+    assert all(panel["title"] and panel["description"] for panel in panels())
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])

@@ -1,0 +1,51 @@
+"""Prometheus's own tools, and what the tests of this folder read from deploy/."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
+from actors.adapters.metrics import exposition
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = DEPLOY / "prometheus" / "circuit_breakers.rules.yml"
+INSTALL = "there is no {}: apt-get install prometheus (Debian's package has it)"
+
+
+def tool(name: str) -> str:
+    """The path of `name`; skips the test where it isn't installed."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(INSTALL.format(name))
+    return found
+
+
+def promtool(*arguments: object, given: bytes | None = None) -> str:
+    """What promtool says; fails the test where it complains."""
+    done = subprocess.run(
+        [tool("promtool"), *map(str, arguments)], input=given, capture_output=True, timeout=60, check=False
+    )
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    return said
+
+
+def rules() -> dict[str, str]:
+    """The text of each alert, by its name."""
+    parts = re.split(r"^ *- alert: *(\w+)$", RULES.read_text(), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+async def exported() -> tuple[bytes, list[Metric]]:
+    """What a process shows at /metrics, as text and parsed."""
+    async with open_panel(durations=DURATION_BUCKETS) as panel:
+        panel.breaker(CircuitBreakerConfig(name="it"))
+        text = exposition((await panel.snapshots()).values())
+    return text, list(text_string_to_metric_families(text.decode()))
