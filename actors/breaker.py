@@ -206,8 +206,7 @@ class BreakerActor(Actor[Command]):
         gate = self.handle._gate
         ledger = self._machine.ledger
         if gate.rejected:
-            reason = RejectReason.FORCED if gate.state is State.FORCED_OPEN else RejectReason.OPEN
-            ledger.rejected(reason, gate.rejected)
+            ledger.rejected(gate.reason, gate.rejected)
             gate.rejected = 0
         if gate.full:
             ledger.rejected(RejectReason.BULKHEAD, gate.full)

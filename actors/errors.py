@@ -6,6 +6,8 @@ from typing import Any
 
 from protocols.breaker import RejectReason, State
 
+NEVER = float("inf")
+
 
 class CircuitBreakerError(Exception):
     """The base of all that this package raises on its own account."""
@@ -34,7 +36,7 @@ class CircuitOpenError(CircuitBreakerError):
     def retry_after(self) -> float | None:
         """Seconds until a call may be admitted; None where nobody can say (forced open, probing)."""
         value: float | None = self.args[2]
-        return value
+        return None if value == NEVER else value
 
     @property
     def reason(self) -> RejectReason:

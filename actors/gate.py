@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.breaker import Permit, State
+from protocols.breaker import Permit, RejectReason, State
 
 
 class Gate:
@@ -15,7 +15,7 @@ class Gate:
     fast: CLOSED, and nothing about this policy needs more than a tally.
     live: this is still the gate in force.
     admits: calls are admitted without asking. tallies: so are successes settled.
-    until: before this moment calls are rejected at once.
+    until: before this moment calls are rejected at once, for `reason`.
     asked: calls admitted here that were settled by a message.
     in_flight: the actor's: calls admitted here that hadn't ended at the last fold.
     """
@@ -30,6 +30,7 @@ class Gate:
         "ignored",
         "in_flight",
         "live",
+        "reason",
         "rejected",
         "since",
         "started",
@@ -51,6 +52,7 @@ class Gate:
         since: float = 0.0,
     ) -> None:
         self.state = state
+        self.reason = RejectReason.FORCED if state is State.FORCED_OPEN else RejectReason.OPEN
         self.generation = generation
         self.until = until
         self.admits = admits

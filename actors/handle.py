@@ -26,7 +26,6 @@ from protocols.breaker import (
     Outcome,
     Permit,
     Rejection,
-    RejectReason,
     Reset,
     Settle,
     Snapshot,
@@ -108,7 +107,7 @@ class CircuitBreaker:
             gate = self._gate
             if (now := self._clock()) < gate.until:
                 gate.rejected += 1
-                raise CircuitOpenError(self.name, gate.state, *_wait(gate, now))
+                raise CircuitOpenError(self.name, gate.state, gate.until - now, gate.reason)
             if self._tallying and gate.admits and gate.tallies:
                 return await self._execute_tallying(gate, fn, args, kwargs)
             return await self._run(Guard(self), fn, args, kwargs)
@@ -301,7 +300,7 @@ class CircuitBreaker:
         now = self._clock()
         if now < gate.until:
             gate.rejected += 1
-            raise CircuitOpenError(self.name, gate.state, *_wait(gate, now))
+            raise CircuitOpenError(self.name, gate.state, gate.until - now, gate.reason)
         answer: Permit | Rejection = await self._actor.mailbox.ask(Execute())
         if isinstance(answer, Rejection):
             raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
@@ -371,9 +370,3 @@ class CircuitBreaker:
             await self._actor.mailbox.ask(message)
         except PanelClosedError:
             pass
-
-
-def _wait(gate: Gate, now: float) -> tuple[float | None, RejectReason]:
-    if gate.state is State.FORCED_OPEN:
-        return None, RejectReason.FORCED
-    return gate.until - now, RejectReason.OPEN

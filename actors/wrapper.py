@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from actors.errors import CircuitOpenError
+
 if TYPE_CHECKING:
     from actors.handle import CircuitBreaker
 
@@ -19,10 +21,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TEMPLATE = """
-def factory({breaker}, {fn}):
+def factory({breaker}, {fn}, {rejection}):
     async def protected({parameters}):
         {gate} = {breaker}._fast
         if {gate} is None:
+            {gate} = {breaker}._gate
+            {now} = {breaker}._clock()
+            if {now} < {gate}.until:
+                {gate}.rejected += 1
+                raise {rejection}({breaker}.name, {gate}.state, {gate}.until - {now}, {gate}.reason)
             return await {breaker}.execute({fn}, {arguments})
         {gate}.started += 1
         try:
@@ -34,7 +41,7 @@ def factory({breaker}, {fn}):
         return {result}
     return protected
 """
-LOCALS = ("breaker", "fn", "gate", "result", "error")
+LOCALS = ("breaker", "fn", "rejection", "gate", "now", "result", "error")
 
 
 def wrap(breaker: CircuitBreaker, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -47,7 +54,7 @@ def wrap(breaker: CircuitBreaker, fn: Callable[P, Awaitable[T]]) -> Callable[P, 
     except ValueError as error:
         raise TypeError(f"protect needs a function whose signature can be read, got {fn!r}") from error
     shape = tuple((one.name, one.kind, one.default is not one.empty) for one in signature.parameters.values())
-    protected = _factory(shape)(breaker, fn)
+    protected = _factory(shape)(breaker, fn, CircuitOpenError)
     parameters = signature.parameters.values()
     protected.__defaults__ = tuple(
         one.default for one in parameters if one.default is not one.empty and one.kind is not one.KEYWORD_ONLY
