@@ -87,6 +87,7 @@ class Guard:
             await self.enter()
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def enter(self) -> None:
         """Get leave and a place, or raise."""
         breaker = self._breaker
@@ -165,6 +166,7 @@ class Guard:
 
     # Leaving.
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:

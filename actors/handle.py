@@ -242,7 +242,7 @@ class CircuitBreaker:
             raise ValueError(f"name must stay {self.name!r}, got {config.name!r}")
         await self._actor.mailbox.ask(Configure(config))
 
-    # For the guard and the actor.
+    # For the guard and the actor. What runs in callers' frames, but isn't theirs, finishes before Ctrl-C.
 
     def _take(self, config: CircuitBreakerConfig) -> None:
         self._config = config
@@ -293,6 +293,7 @@ class CircuitBreaker:
             await self._settle(gate, None, Outcome.SUCCESS)
         return result
 
+    @trio.lowlevel.enable_ki_protection
     async def _admit(self) -> tuple[Gate, Permit | None]:
         gate = self._gate
         if gate.admits:
@@ -306,6 +307,7 @@ class CircuitBreaker:
             raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
         return self._gate, answer
 
+    @trio.lowlevel.enable_ki_protection
     async def _raised(self, gate: Gate, error: BaseException) -> None:
         if isinstance(error, trio.Cancelled | GeneratorExit):
             gate.cancelled += 1
@@ -319,6 +321,7 @@ class CircuitBreaker:
         else:
             gate.cancelled += 1
 
+    @trio.lowlevel.enable_ki_protection
     async def _settle(
         self,
         gate: Gate,
@@ -364,6 +367,7 @@ class CircuitBreaker:
                 return False
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def _tell(self, message: Any) -> None:
         """Ask, and don't mind that the panel has closed: the call's own end matters more."""
         try:

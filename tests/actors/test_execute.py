@@ -24,6 +24,7 @@ from actors import (
     Transition,
     open_panel,
 )
+from actors.classify import Classifier
 from actors.testing import DependencyDown, ScriptedDependency, advance
 
 
@@ -692,3 +693,24 @@ async def test_a_coroutine_that_is_closed_gives_its_place_back(panel: Panel) -> 
     coroutine.close()
     snapshot = await breaker.snapshot()
     assert (snapshot.in_flight, snapshot.counts["cancelled"]) == (0, 1)
+
+
+async def test_ctrl_c_never_lands_in_the_middle_of_settling(
+    panel: Panel, dependency: ScriptedDependency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    original = Classifier.exception
+
+    def asked(self: Classifier, error: BaseException) -> object:
+        seen.append(trio.lowlevel.currently_ki_protected())
+        return original(self, error)
+
+    async def fails() -> None:
+        seen.append(trio.lowlevel.currently_ki_protected())
+        raise DependencyDown
+
+    monkeypatch.setattr(Classifier, "exception", asked)
+    for breaker in (make(panel), panel.breaker(CircuitBreakerConfig(name="other", call_timeout=9))):
+        with pytest.raises(DependencyDown):
+            await breaker.execute(fails)
+    assert seen == [False, True] * 2
