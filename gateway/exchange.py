@@ -106,13 +106,16 @@ class Exchange:
             timeout_ms=int(upstream.timeout * 950),
             held_back=inbound.held_back,
         )
-        return httpx.Request(
+        request = httpx.Request(
             inbound.method,
             upstream.base_url + target.decode("latin-1"),
             headers=fields,
             stream=self._client.upload(patience, upstream.timeout),
             extensions={"target": target, "nursery": self._nursery, "interim": self._interim},
         )
+        # httpx makes it upper case; methods are case-sensitive.
+        request.method = inbound.method
+        return request
 
     async def _interim(self, status: int, fields: Fields) -> None:
         """RFC 9110, 15.2: a proxy passes 1xx responses on."""

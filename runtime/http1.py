@@ -85,6 +85,7 @@ class Chunked:
         self._left = 0
         self._at_end_of_chunk = False
         self._last = False
+        self._seen = 0
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """As of Length; raises Malformed as soon as it's clear that the bytes can't become a chunk."""
@@ -136,10 +137,11 @@ class Chunked:
         if data.startswith(b"\r\n"):
             self.done = True
             return data[2:]
-        end = data.find(b"\r\n\r\n", 0, TRAILER_BYTES)
+        end = data.find(b"\r\n\r\n", max(0, self._seen - 3), TRAILER_BYTES)
         if end < 0:
-            if len(data) >= TRAILER_BYTES or _BARE.search(data):
+            if len(data) >= TRAILER_BYTES or _BARE.search(data, max(0, self._seen - 1)):
                 raise Malformed("the trailers can't be read")
+            self._seen = len(data)
             return data
         section = data[: end + 4]
         if not _TRAILERS.fullmatch(section):
