@@ -1,7 +1,7 @@
 // All about one breaker, and what an admin can do with it.
 
-import { STATES, duration, make, moment, number, put, plural } from "./format.js";
-import { why } from "./rows.js";
+import { STATES, make, moment, number, put, plural } from "./format.js";
+import { since, why } from "./rows.js";
 
 // What each does, in words that can be weighed before it is done.
 const ACTIONS = {
@@ -43,7 +43,7 @@ export class Detail {
     const close = make("button", "quiet close", { type: "button", ariaLabel: "Close", onclick: () => this.dialog.close() }, "✕");
     this.dialog.replaceChildren(make("div", "inside", {},
       make("header", "", {}, make("div", "", {}, make("h2", "", { id: "detail-name" }, breaker.name),
-        make("p", "between", {}, `${breaker.from} → ${breaker.to}, kept by ${breaker.owner}`)), close),
+        make("p", "between", {}, `Guards ${breaker.from} → ${breaker.to}`)), close),
       this.state,
       this.acting,
       make("h3", "", {}, "Since its process started"),
@@ -67,7 +67,7 @@ export class Detail {
     const now = model.now();
     const reason = why(model, breaker, state);
     this.dialog.dataset.state = state;
-    put(this.state, `${STATES[state]}${state === "UNKNOWN" ? "" : ` for ${duration(now - breaker.since)}, since ${moment(breaker.since, now)}`}${reason ? `. ${reason}.` : "."}`);
+    put(this.state, `${STATES[state]} ${since(breaker, state, now)}${from(breaker, state, now)}. ${reason}${reason ? "." : ""}`.trim());
     list(this.facts, {
       answered: breaker.calls.success, failed: breaker.calls.failure, rejected: breaker.calls.rejected,
       ignored: breaker.calls.ignored, cancelled: breaker.calls.cancelled, "running now": breaker.in_flight,
@@ -138,6 +138,10 @@ export class Detail {
     this.acting.replaceChildren(form);
     (inputs[0]?.querySelector("input") ?? why).focus();
   }
+}
+
+function from(breaker, state, now) {
+  return state === "UNKNOWN" ? "" : `, since ${moment(breaker.outage_since ?? breaker.since, now)}`;
 }
 
 function list(element, values) {

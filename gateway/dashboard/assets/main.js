@@ -52,7 +52,7 @@ function drawEvents() {
     ...events.map((one) =>
       make("li", one.observed ? "observed" : "", {},
         make("time", "", { dateTime: new Date(one.time * 1000).toISOString() }, moment(one.time, model.now())),
-        make("span", "who", {}, one.breaker),
+        make("span", "which", {}, one.breaker),
         make("span", `became ${one.new}`, {}, `${one.observed ? "would be " : ""}${STATES[one.new].toLowerCase()}`),
         make("span", "reason", {}, one.reason),
       ),

@@ -24,7 +24,7 @@ export class Row {
     this.fuseText = make("span", "fuse-text");
     this.scale = make("span", "scale", { ariaHidden: "true" });
     this.plot = new Plot();
-    this.numbers = ["per minute", "failed", "rejected"].map((what) => make("span", "number", { title: what }));
+    this.numbers = ["minute", "failed", "rejections"].map((what) => make("span", `number ${what}`));
     this.cost = make("span", "cost", { ariaHidden: "true" });
     this.element = make("article", `row ${breaker.edge ? "edge" : "below"}`, { ariaLabel: breaker.name },
       make("div", "who", {}, glyph(), make("div", "", {}, this.button, this.between)),
@@ -42,7 +42,7 @@ export class Row {
     const state = model.state(breaker);
     this.element.dataset.state = state;
     put(this.state, STATES[state]);
-    put(this.since, state === "UNKNOWN" ? "" : ` for ${duration(now - breaker.since)}`);
+    put(this.since, ` ${since(breaker, state, now)}`);
     put(this.why, why(model, breaker, state));
     this.#countDown(breaker, state, now);
     this.#drawFuse(breaker);
@@ -83,6 +83,13 @@ export class Row {
     });
     put(this.cost, failed + rejected ? `${number(failed)} failed, ${number(rejected)} rejected in 15 min` : "");
   }
+}
+
+/** An outage lasts from when the breaker first left CLOSED, however often it has probed since. */
+export function since(breaker, state, now) {
+  if (state === "UNKNOWN") return "";
+  const whole = duration(now - (breaker.outage_since ?? breaker.since));
+  return state === "HALF_OPEN" ? `· out for ${whole}` : `for ${whole}`;
 }
 
 function rate(value) {
