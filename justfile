@@ -66,7 +66,7 @@ test *ARGS:
 
 # The tests that kill and stop real processes
 test-resilience *ARGS:
-    @{{ python }} -m pytest -m resilience tests/stack "$@"
+    @{{ python }} -m pytest -m resilience tests "$@"
 
 # Delete all users, schools and students (asks; --yes doesn't)
 [no-exit-message]

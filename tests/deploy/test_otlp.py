@@ -1,0 +1,141 @@
+"""A real gateway sends its spans over OTLP to a real collector, and doesn't mind what becomes of that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.private import free_ports, wait_for
+from runtime.telemetry import BadTelemetry, tracing, wanted
+from tests.deploy.programs import Receiver, program, receiver, seconds_to_end
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Receiver]:
+    with receiver(tmp_path) as running:
+        yield running
+
+
+@contextmanager
+def gateway(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """A gateway whose services are all down."""
+    port, auth, school, student = free_ports(4)
+    ports = {"AUTH": auth, "SCHOOL": school, "STUDENT": student}
+    services = {f"{name}_SERVICE_URL": f"http://127.0.0.1:{dead}" for name, dead in ports.items()}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    environment = {
+        **kept,
+        **services,
+        "GATEWAY_PORT": str(port),
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        **settings,
+    }
+    with (
+        program([sys.executable, "-m", "gateway"], folder / "gateway.log", env=environment) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        assert wait_for(lambda: is_up(client), 20), (folder / "gateway.log").read_text()
+        yield process, client
+
+
+def is_up(client: httpx.Client) -> bool:
+    try:
+        return client.get("/livez").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_spans_arrive_with_the_breakers_decisions(collector: Receiver, tmp_path: Path) -> None:
+    with gateway(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint) as (process, client):
+        answer = client.post(
+            "/auth/login", json={}, headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+        )
+        assert answer.status_code == 502
+        outer, inner = sorted(
+            collector.has("POST /auth", "auth-service-http", trace=TRACE), key=lambda s: s["kind"]
+        )
+        assert (outer["process"], outer["parent"], inner["parent"]) == (
+            "api-gateway",
+            "b7ad6b7169203331",
+            outer["id"],
+        )
+        assert inner["events"] == ["admitted"]
+        for _ in range(5):
+            client.post("/auth/login", json={})
+        assert seconds_to_end(process) < 3
+    assert [span["events"] for span in collector.spans() if span["name"] == "auth-service-http"][-2:] == [
+        ["admitted", "opened"],
+        ["rejected"],
+    ]
+    assert TRACE in (tmp_path / "gateway.log").read_text()
+
+
+def test_exemplars_lead_from_a_slow_bucket_to_its_trace(collector: Receiver, tmp_path: Path) -> None:
+    with gateway(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint) as (_, client):
+        client.post("/auth/login", json={}, headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"})
+        metrics = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+        assert metrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert f'trace_id="{TRACE}"' in metrics.text
+        assert "trace_id" not in client.get("/metrics").text
+
+
+def test_a_hung_collector_harms_nothing(collector: Receiver, tmp_path: Path) -> None:
+    """Requests are answered as ever, and the process ends in its time."""
+    collector.freeze()
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_MAX_QUEUE_SIZE": "20"}
+    with gateway(tmp_path, **settings, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="10") as (process, client):
+        for _ in range(60):
+            assert client.post("/auth/login", json={}).elapsed.total_seconds() < 0.5
+        assert seconds_to_end(process) < 4
+
+
+def test_without_a_wish_for_spans_the_library_is_not_even_loaded(tmp_path: Path) -> None:
+    code = "import sys, gateway.__main__, services.student.__main__; print('opentelemetry' in sys.modules)"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=kept, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "on"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://collector/v1/traces"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, False),
+        ({"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp"}, False),
+        ({"OTEL_SERVICE_NAME": "x"}, False),
+    ],
+)
+def test_the_standard_variables_decide(environment: dict[str, str], on: bool) -> None:
+    assert wanted(environment) is on
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_TRACES_EXPORTER", "jaeger"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
+    ],
+)
+def test_a_value_that_cannot_be_used_stops_the_start_and_is_named(
+    name: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = {"OTEL_TRACES_EXPORTER": "otlp", name: value}
+    with pytest.raises(BadTelemetry):
+        wanted(environment)
+    with pytest.raises(SystemExit) as ended, tracing("x", environment):
+        raise AssertionError("it started")
+    assert ended.value.code == 2
+    assert f"setting {name}: " in capsys.readouterr().err
