@@ -8,6 +8,9 @@ from typing import Any
 import httpx
 import trio
 
+LIMIT = 4 * 1024 * 1024
+"""Bytes of an answer; a longer one is none."""
+
 
 async def ask(transport: httpx.AsyncBaseTransport, base_url: str, path: str, *, timeout: float) -> Any:
     """The JSON at `path`, whatever the status; None where the service doesn't give any in `timeout` seconds.
@@ -19,9 +22,18 @@ async def ask(transport: httpx.AsyncBaseTransport, base_url: str, path: str, *, 
         try:
             response = await transport.handle_async_request(request)
             try:
-                return json.loads(await response.aread())
+                return json.loads(await _body(response))
             finally:
                 await response.aclose()
         except (httpx.TransportError, ValueError, RecursionError):
             return None
     return None
+
+
+async def _body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > LIMIT:
+            raise ValueError("too long")
+    return bytes(body)

@@ -49,7 +49,8 @@ def error(answer):
 
 
 HOSTILE = {
-    "CL and TE": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n"
+    "CL and TE": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nContent-Length: 6\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
     b"0\r\n\r\nGET /auth/smuggled HTTP/1.1\r\nHost: g\r\n\r\n",
     "two lengths": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n"
     b"GET /auth/smuggled HTTP/1.1\r\nHost: g\r\n\r\n",
@@ -68,9 +69,11 @@ HOSTILE = {
     "bad chunk": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
     "bad second chunk": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"1\r\na\r\n-1\r\nGET /auth/smuggled HTTP/1.1\r\nHost: g\r\n\r\n",
-    "chunk too long": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
+    "chunk too long": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"1\r\nab\r\n0\r\n\r\n",
     "chunk ends in LF": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n1\na\n0\n\n",
-    "chunked twice": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked, chunked\r\n\r\n"
+    b"0\r\n\r\n",
     "xchunked": b"POST /auth/x HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "chunked in 1.0": b"POST /auth/x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "endless head": b"GET /auth/x HTTP/1.1\r\nHost: g\r\n" + b"X-Long: y\r\n" * 4000,
@@ -145,7 +148,8 @@ async def test_requests_in_one_stream(size):
     seen = []
     data = (
         b"POST /auth/1 HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: u\r\n\r\n"
-        b"\r\nPUT /auth/2 HTTP/1.1\r\nHost: g\r\nContent-Length: 37\r\n\r\nGET /auth/no HTTP/1.1\r\nHost: g\r\n\r\nx\r\n"
+        b"\r\nPUT /auth/2 HTTP/1.1\r\nHost: g\r\nContent-Length: 37\r\n\r\n"
+        b"GET /auth/no HTTP/1.1\r\nHost: g\r\n\r\nx\r\n"
         b"GET /auth/3 HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n"
     )
     async with upstream(recording(seen)) as server, served(auth=server.url) as gateway:
@@ -203,7 +207,8 @@ async def test_a_method_is_case_sensitive():
 
 
 GARBAGE = {
-    "length and chunked": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "length and chunked": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"0\r\n\r\n",
     "control byte": b"HTTP/1.1 200 OK\r\nx-a: b\x01c\r\ncontent-length: 0\r\n\r\n",
     "NUL": b"HTTP/1.1 200 OK\r\nx-a: \0\r\ncontent-length: 0\r\n\r\n",
     "equal lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok",
@@ -237,7 +242,7 @@ async def test_garbage_from_upstream(answer):
     ids=["chunked", "short"],
 )
 async def test_a_cut_body_for_http_1_0(begun):
-    """Where only the close ends a body, one that was cut ends in a reset, so that nobody takes it for whole."""
+    """Where only the close ends a body, one that was cut ends in a reset: nobody takes it for whole."""
     go = trio.Event()
 
     async def cut(peer: Peer):
