@@ -136,7 +136,6 @@ class Actor(ABC, Generic[Message]):
 
         One function, though it could be three: each frame of a parked task is kept, for every actor.
         """
-        receive = self.mailbox.receiver.receive
         try:
             while True:
                 try:
@@ -144,10 +143,10 @@ class Actor(ABC, Generic[Message]):
                         self._handle(self._in_hand)
                     self.asleep_until = self.deadline(self.clock())
                     if self.asleep_until == NEVER:
-                        self._work(await receive())
+                        self._work(await self.mailbox.receiver.receive())
                         continue
                     with trio.CancelScope(deadline=self.asleep_until):
-                        self._in_hand = await receive()
+                        self._in_hand = await self.mailbox.receiver.receive()
                     if self._in_hand is None:
                         self.wake(self.clock())
                     else:

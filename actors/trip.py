@@ -32,6 +32,7 @@ SUCCESS = Call(failed=False)
 class Counter(ABC):
     """What one breaker counts while it is closed. Empty again after closing."""
 
+    __slots__ = ()
     reason: str
 
     @abstractmethod
@@ -112,6 +113,7 @@ class ConsecutiveFailures(TripStrategy):
 
 
 class _Consecutive(Counter):
+    __slots__ = ("_limit", "_row")
     reason = "max failures reached"
 
     def __init__(self, limit: int) -> None:
