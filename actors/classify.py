@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -12,6 +12,7 @@ from actors.config import CircuitBreakerConfig, ExceptionMatch
 from protocols.breaker import Outcome
 
 logger = logging.getLogger("actors")
+SEVEREST_FIRST = (Outcome.FAILURE, Outcome.IGNORED, Outcome.CANCELLED)
 
 
 class Classifier:
@@ -26,12 +27,12 @@ class Classifier:
 
     def exception(self, error: BaseException) -> Outcome:
         """CANCELLED for a bare cancellation; a group fails if any leaf of it does."""
-        leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, trio.Cancelled | GeneratorExit)]
-        if not leaves:
+        if isinstance(error, BaseExceptionGroup):
+            outcomes = {self.exception(inner) for inner in error.exceptions}
+            return next(outcome for outcome in SEVEREST_FIRST if outcome in outcomes)
+        if isinstance(error, trio.Cancelled | GeneratorExit):
             return Outcome.CANCELLED
-        if any(self._leaf_failed(leaf) for leaf in leaves):
-            return Outcome.FAILURE
-        return Outcome.IGNORED
+        return Outcome.FAILURE if self._leaf_failed(error) else Outcome.IGNORED
 
     def result(self, value: Any) -> Outcome:
         """What a returned value means."""
@@ -72,11 +73,3 @@ def _predicate(match: ExceptionMatch) -> Callable[[BaseException], bool]:
         kinds = match
         return lambda error: isinstance(error, kinds)
     return match
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error

@@ -9,13 +9,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from actors.checks import number, positive_int, positive_number
 from actors.window import LastCalls, LastSeconds, Window
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One counted call: failed or succeeded. duration: seconds, None where it was not measured.
 
     slow_from: how long it had run when it was told as slow; None: it never was.
