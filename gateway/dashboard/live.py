@@ -9,9 +9,10 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import trio
+from pydantic import BaseModel, Field, ValidationError
 
 from actors import PanelClosedError
 from gateway.ask import ask
@@ -29,6 +30,35 @@ BEHIND = 32
 """Messages that may wait for one viewer."""
 
 
+class _Dated(BaseModel):
+    time: float
+
+
+class _Breaker(BaseModel):
+    name: str
+    state: str
+    transitions: list[_Dated]
+    failures: list[_Dated]
+    calls_by_time: list[Annotated[list[int], Field(min_length=6, max_length=6)]]
+
+
+class _Report(BaseModel):
+    now: float
+    since: float
+    started: float
+    breakers: list[_Breaker]
+
+
+def readable(answer: Any) -> Report | None:
+    """The report in a service's answer; None where there is none, or none that can be used."""
+    report: Any = answer.get("data") if isinstance(answer, dict) else None
+    try:
+        _Report.model_validate(report, strict=True)
+    except (ValidationError, RecursionError):
+        return None
+    return {**report}
+
+
 class Viewer:
     """One open page. scope: around whatever is done for it; cancelled when it falls behind."""
 
@@ -44,8 +74,8 @@ class Viewer:
             self._send.send_nowait(message)
         except trio.WouldBlock:
             self.scope.cancel()
-        except trio.BrokenResourceError:
-            pass  # it has left
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it has left, or is about to
 
     def end(self) -> None:
         """No more will come; what waits is still sent."""
@@ -145,10 +175,7 @@ class Live:
         process = upstream.service.process
         path = f"/breakers?since={self._since(process):.3f}"
         found = await ask(upstream.transport, upstream.base_url, path, timeout=ASK_SECONDS)
-        try:
-            self._take(process, found["data"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            self._take(process, None)  # nothing, or nothing that can be used
+        self._take(process, readable(found))
 
     def _since(self, process: str) -> float:
         known = self._known.get(process)

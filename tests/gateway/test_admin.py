@@ -56,7 +56,9 @@ class School:
     lines: dict[str, Line]
     policies: Path
 
-    async def ask(self, method: str, path: str, headers: dict[str, str] = ADMIN, **more: Any) -> httpx.Response:
+    async def ask(
+        self, method: str, path: str, headers: dict[str, str] = ADMIN, **more: Any
+    ) -> httpx.Response:
         async with self.house.client() as client:
             return await client.request(method, path, headers=headers, **more)
 

@@ -1,0 +1,329 @@
+"""The dashboard: its page, what its stream tells, and that no viewer can harm anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from actors import open_panel
+from gateway.dashboard import live as live_module
+from gateway.dashboard.live import BEHIND, VIEWERS, Live, Viewer
+from gateway.dashboard.stream import PATH, SEND_SECONDS, EventStream
+from gateway.routes import SERVICES
+from runtime.history import Recorder
+from tests.gateway.house import House, house, served
+from tests.mongo import free_port
+
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "gateway" / "dashboard" / "assets"
+
+# The page.
+
+
+async def test_the_page_needs_nothing_from_elsewhere() -> None:
+    """Every reference in it and in its parts is to the gateway, and is there."""
+    async with house({one.name: Silent() for one in SERVICES}) as built, built.client() as client:
+        page = await client.get("/dashboard")
+        assert page.headers["content-type"].startswith("text/html")
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        texts = [page.text, *(path.read_text() for path in ASSETS.iterdir())]
+        elsewhere = {found for text in texts for found in re.findall(r"https?://[^\"' )]+", text)}
+        assert elsewhere == {"http://www.w3.org/2000/svg"}  # a name, not an address
+        for reference in re.findall(r'(?:href|src)="(/dashboard/assets/[^"]+)"', page.text):
+            assert (await client.get(reference)).status_code == 200, reference
+        for path in ASSETS.glob("*.js"):
+            for name in re.findall(r'from "\./([^"]+)"', path.read_text()):
+                assert (ASSETS / name).exists(), name
+
+
+async def test_nothing_in_the_page_is_inline() -> None:
+    """The policy would keep it from working."""
+    for path in ASSETS.iterdir():
+        text = path.read_text()
+        assert not re.search(r"<style|<script(?![^>]+src=)|\sstyle=|\son[a-z]+=\"|innerHTML", text), path
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "dashboard.html", "..%2flive.py"])
+async def test_other_assets_are_404(name: str) -> None:
+    """Only what the page is made of is served."""
+    async with house({one.name: Silent() for one in SERVICES}) as built, built.client() as client:
+        assert (await client.get(f"/dashboard/assets/{name}")).status_code == 404
+
+
+# What the stream tells.
+
+
+class Silent(httpx.AsyncBaseTransport):
+    """A service that isn't there; it counts who asks."""
+
+    def __init__(self, answer: Callable[[], httpx.Response] | None = None) -> None:
+        self.asked = 0
+        self._answer = answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        if self._answer is None:
+            raise httpx.ConnectError("connection refused")
+        return self._answer()
+
+
+class Reader:
+    """Reads events from a stream of bytes."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    async def next(self, kind: str, process: str | None = None) -> dict[str, Any]:
+        """The next event of a kind."""
+        with trio.fail_after(3):
+            while True:
+                while b"\n\n" not in self._rest:
+                    self._rest += await anext(self._pieces)
+                event, _, self._rest = self._rest.partition(b"\n\n")
+                first, _, data = event.decode().partition("\ndata: ")
+                found: dict[str, Any] = json.loads(data)
+                if first == f"event: {kind}" and process in (None, found.get("process")):
+                    return found
+
+
+@asynccontextmanager
+async def looking(port: int) -> AsyncIterator[Reader]:
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with client.stream("GET", f"http://127.0.0.1:{port}{PATH}") as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            yield Reader(answer.aiter_raw())
+
+
+@asynccontextmanager
+async def shown(**settings: Any) -> AsyncIterator[House]:
+    """A gateway on a port, with its dashboard fed."""
+    async with served(**settings) as built, trio.open_nursery() as nursery:
+        await nursery.start(built.app.extensions["live"].run)
+        yield built
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_viewer_is_told_everything_then_what_changes() -> None:
+    """Who is who; each process as it answers, or that it doesn't; a transition at once."""
+    async with shown() as built, looking(built.port) as reader:
+        cast = await reader.next("hello")
+        assert [one["breaker"] for one in cast["services"]] == [one.breaker for one in SERVICES]
+        whole = await reader.next("report", "api-gateway")
+        assert {one["name"]: one["state"] for one in whole["breakers"]} == {
+            one.breaker: "CLOSED" for one in SERVICES
+        }
+        async with looking(built.port) as other:
+            await other.next("report", "auth-service")
+            began = trio.current_time()
+            await built.panel["auth-service-http"].trip("for the test")
+            while not (changed := (await reader.next("report", "api-gateway"))["breakers"]):
+                pass
+            assert trio.current_time() - began < 0.6
+        assert [(one["name"], one["state"], one["reason"]) for one in changed] == [
+            ("auth-service-http", "OPEN", "for the test")
+        ]
+        assert [(one["old"], one["new"]) for one in changed[0]["transitions"]] == [("CLOSED", "OPEN")]
+
+
+async def test_a_service_that_does_not_answer_is_said_to_be_silent() -> None:
+    """And what it told before isn't repeated as if it were true."""
+    async with shown() as built, looking(built.port) as reader:
+        told = await reader.next("report", "student-service")
+        assert (told["answers"], told["breakers"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"data": 3}',
+        b'{"data": {"breakers": [1]}}',
+        b'{"data": {"breakers": {}}}',
+        b'{"data": {"breakers": [], "now": null, "since": 0, "started": 0}}',
+    ],
+)
+async def test_a_service_that_answers_nonsense_is_silent_too(body: bytes) -> None:
+    """It harms neither the feed nor the gateway."""
+    lines = {one.name: Silent(lambda: httpx.Response(200, content=body)) for one in SERVICES}
+    async with house(lines) as built, trio.open_nursery() as nursery:
+        live: Live = built.app.extensions["live"]
+        await nursery.start(live.run)
+        with live.viewer() as viewer:
+            reader = Reader(viewer.messages)
+            assert (await reader.next("report", "auth-service"))["answers"] is False
+            assert (await reader.next("report", "auth-service"))["answers"] is False
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_is_asked_while_nobody_looks(autojump_clock: trio.testing.MockClock) -> None:
+    """An hour without a viewer, then a second with fifty: each service is asked once or twice."""
+    lines = {one.name: Silent() for one in SERVICES}
+    async with house(lines) as built, trio.open_nursery() as nursery:
+        live: Live = built.app.extensions["live"]
+        await nursery.start(live.run)
+        await trio.sleep(3600)
+        assert {line.asked for line in lines.values()} == {0}
+        viewers = [live.viewer() for _ in range(50)]
+        for viewer in viewers:
+            viewer.__enter__()
+        await trio.sleep(0.95)
+        assert {line.asked for line in lines.values()} <= {1, 2}
+        for viewer in viewers:
+            viewer.__exit__(None, None, None)
+        nursery.cancel_scope.cancel()
+
+
+# Viewers that misbehave.
+
+
+def open_stream(built: House) -> EventStream:
+    async def nothing(*_: Any) -> None:
+        raise AssertionError("not for the app")
+
+    return EventStream(nothing, built.app.extensions["live"])
+
+
+SCOPE = {"type": "http", "path": PATH, "method": "GET"}
+
+
+async def stays() -> dict[str, Any]:
+    """The receive of a client that says nothing more."""
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+async def test_a_viewer_that_hangs_is_dropped_alone(autojump_clock: trio.testing.MockClock) -> None:
+    """After a few seconds; another one misses nothing meanwhile."""
+    async with house({one.name: Silent() for one in SERVICES}) as built, trio.open_nursery() as nursery:
+        live: Live = built.app.extensions["live"]
+        await nursery.start(live.run)
+        began = trio.current_time()
+
+        async def hang(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                await trio.sleep_forever()
+
+        with live.viewer() as other:
+            reader = Reader(other.messages)
+            await open_stream(built)(SCOPE, stays, hang)
+            assert trio.current_time() - began == pytest.approx(SEND_SECONDS, abs=0.01)
+            for _ in range(5):
+                await reader.next("tick")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_viewer_that_falls_behind_is_dropped() -> None:
+    """What waits for it is bounded."""
+    viewer = Viewer()
+    for _ in range(BEHIND):
+        viewer.give(b"x")
+    assert not viewer.scope.cancel_called
+    viewer.give(b"x")
+    assert viewer.scope.cancel_called
+
+
+async def test_a_viewer_that_leaves_is_forgotten() -> None:
+    """At once, and nothing is sent to it any more."""
+    async with shown() as built:
+        live: Live = built.app.extensions["live"]
+        async with looking(built.port) as reader:
+            await reader.next("hello")
+            assert len(live._viewers) == 1
+        with trio.fail_after(2):
+            while live._viewers:  # noqa: ASYNC110 - it tells nobody
+                await trio.sleep(0.01)
+
+
+async def test_there_is_room_for_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is told to come back, as every failure is told."""
+    monkeypatch.setattr(live_module, "VIEWERS", 1)
+    assert VIEWERS == 100
+    async with shown() as built, looking(built.port) as reader:
+        await reader.next("hello")
+        answer = await to_the_end(built.port)
+        assert (answer.status_code, answer.json()["error"]) == (503, "SERVICE_UNAVAILABLE")
+        assert "retry-after" in answer.headers
+
+
+async def to_the_end(port: int) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.get(f"http://127.0.0.1:{port}{PATH}")
+
+
+async def test_streams_end_when_the_gateway_is_about_to() -> None:
+    """Cleanly, for those who look; and no new one begins."""
+    async with shown() as built, looking(built.port) as reader:
+        await reader.next("hello")
+        built.app.extensions["live"].end()
+        with trio.fail_after(2), pytest.raises(StopAsyncIteration):
+            while True:
+                await anext(reader._pieces)
+        assert (await to_the_end(built.port)).status_code == 503
+
+
+async def test_the_feed_ends_with_the_panel() -> None:
+    """Recorder and feed return; nothing hangs."""
+    async with open_panel() as panel:
+        live = Live(Recorder("x", panel), {})
+        nursery_ended = trio.Event()
+
+        async def feed(*, task_status: trio.TaskStatus[None]) -> None:
+            await live.run(task_status=task_status)
+            nursery_ended.set()
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(feed)
+            with live.viewer():
+                await trio.sleep(0.05)
+                panel._close()
+                with trio.fail_after(3):
+                    await nursery_ended.wait()
+
+
+def test_sigterm_does_not_wait_for_viewers() -> None:
+    """A gateway with an open dashboard ends with 0, long before the time of grace is over."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway"],
+        cwd=ROOT,
+        env={**os.environ, "GATEWAY_PORT": str(port), "GATEWAY_WORKERS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_up(port)
+        with httpx.stream("GET", f"http://127.0.0.1:{port}{PATH}", trust_env=False) as answer:
+            assert next(answer.iter_raw()).startswith(b"event: hello")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_up(port: int) -> None:
+    for _ in range(200):
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the gateway doesn't come up")
