@@ -78,3 +78,15 @@ async def test_rules_ask_for_metrics_that_exist(name: str) -> None:
     _, families = await exported()
     names = {sample.name for family in families for sample in family.samples}
     assert set(re.findall(r"circuit_breaker_\w+", rules()[name])) <= names
+
+
+async def test_the_reference_lists_what_is_exported() -> None:
+    _, families = await exported()
+    names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    reference = (DEPLOY.parent / "docs" / "reference" / "metrics.md").read_text()
+    assert set(re.findall(r"^\| `(circuit_breaker_\w+)`", reference, flags=re.MULTILINE)) == names
+
+
+def test_the_guide_explains_every_alert() -> None:
+    guide = (DEPLOY.parent / "docs" / "how-to" / "alerts.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \(", guide, flags=re.MULTILINE)) == set(rules())

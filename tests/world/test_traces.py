@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import trio
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
@@ -23,53 +21,17 @@ from actors import (
     open_panel,
 )
 from runtime import telemetry
+from tests.spans import Seen, recorded
 from tests.world.world import open_world
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 
 
-class Seen:
-    """The spans that have ended."""
-
-    def __init__(self, exporter: InMemorySpanExporter) -> None:
-        self._exporter = exporter
-
-    def forget(self) -> None:
-        self._exporter.clear()
-
-    @property
-    def spans(self) -> list[ReadableSpan]:
-        return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
-
-    def one(self, name: str) -> ReadableSpan:
-        (span,) = (span for span in self.spans if span.name == name)
-        return span
-
-    def tree(self) -> list[str]:
-        """Each span's name, set in below its parent's."""
-        children: dict[int | None, list[ReadableSpan]] = {}
-        known = {span.context.span_id for span in self.spans}
-        for span in self.spans:
-            parent = span.parent.span_id if span.parent and span.parent.span_id in known else None
-            children.setdefault(parent, []).append(span)
-
-        def below(parent: int | None, depth: int) -> Iterator[str]:
-            for span in children.get(parent, ()):
-                yield "  " * depth + span.name
-                yield from below(span.context.span_id, depth + 1)
-
-        return list(below(None, 0))
-
-
 @pytest.fixture
 def seen() -> Iterator[Seen]:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    telemetry.use(provider)
-    yield Seen(exporter)
-    telemetry.use(None)
+    with recorded() as spans:
+        yield spans
 
 
 def events(span: ReadableSpan) -> list[str]:
