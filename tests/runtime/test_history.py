@@ -1,0 +1,106 @@
+"""What breakers did lately: counted by time, bounded, and joined from pieces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
+from runtime.history import BUCKET_SECONDS, BUCKETS, FAILURES, TRANSITIONS, Recorder, merged
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def call(breaker: CircuitBreaker, *, fails: bool = False) -> None:
+    async def attempt() -> None:
+        if fails:
+            raise OSError("no")
+
+    try:
+        await breaker.execute(attempt)
+    except OSError:
+        pass
+
+
+async def test_calls_are_counted_in_the_bucket_of_their_time() -> None:
+    """And failures are kept with their error."""
+    clock = Clock()
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="a"))
+        recorder = Recorder("p", panel, clock)
+        await recorder.sample()
+        await call(breaker)
+        await call(breaker, fails=True)
+        clock.now = 1003
+        await recorder.sample()
+        clock.now = 1012
+        await call(breaker)
+        report = await recorder.recent()
+    [seen] = report["breakers"]
+    assert seen["calls_by_time"] == [[1000, 1, 1, 0, 0, 0], [1010, 1, 0, 0, 0, 0]]
+    assert seen["failures"] == [{"time": 1003, "count": 1, "error": "OSError"}]
+
+
+async def test_what_was_counted_before_it_looked_has_no_time() -> None:
+    """The first sample charges nothing to the present."""
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="a"))
+        await call(breaker)
+        [seen] = (await Recorder("p", panel).recent())["breakers"]
+    assert (seen["calls"]["success"], seen["calls_by_time"]) == (1, [])
+
+
+async def test_memory_is_bounded() -> None:
+    """However many transitions, failures and hours."""
+    clock = Clock()
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        breaker = panel.breaker(CircuitBreakerConfig(name="a"))
+        recorder = Recorder("p", panel, clock)
+        await nursery.start(recorder.run)
+        for _ in range(TRANSITIONS + 20):
+            await call(breaker, fails=True)
+            clock.now += BUCKET_SECONDS
+            await recorder.sample()
+            await breaker.trip()
+            await breaker.reset()
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        [seen] = (await recorder.recent())["breakers"]
+        nursery.cancel_scope.cancel()
+    sizes = [len(seen[part]) for part in ("transitions", "failures", "calls_by_time")]
+    assert sizes == [TRANSITIONS, FAILURES, BUCKETS]
+
+
+def report(now: float, since: float, *times: float, buckets: tuple[int, ...] = ()) -> dict[str, Any]:
+    past = {
+        "transitions": [{"time": one} for one in times],
+        "failures": [],
+        "calls_by_time": [[start, 1, 0, 0, 0, 0] for start in buckets],
+    }
+    return {"now": now, "since": since, "started": 0, "breakers": [{"name": "a", "state": "OPEN", **past}]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "times", "starts"),
+    [
+        (None, report(20, 0, 5, 15), [5, 15], []),
+        (report(20, 0, 5, 15), report(30, 19, 22), [5, 15, 22], []),
+        # what is in both is there once
+        (report(20, 0, 5, 19.5), report(30, 19, 19.5, 22), [5, 19.5, 22], []),
+        (report(20, 0, buckets=(10, 15)), report(21, 19, buckets=(15, 20)), [], [10, 15, 20]),
+        (report(20, 0, buckets=(10, 15)), report(21, 20, buckets=(20,)), [], [10, 15, 20]),
+    ],
+)
+def test_reports_are_joined(old: Any, new: Any, times: list[float], starts: list[int]) -> None:
+    """What is older than the news stays; what the news covers is the news'."""
+    [seen] = merged(old, new)["breakers"]
+    assert [one["time"] for one in seen["transitions"]] == times
+    assert [bucket[0] for bucket in seen["calls_by_time"]] == starts

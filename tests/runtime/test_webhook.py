@@ -1,0 +1,161 @@
+"""Transitions told to a webhook: what is sent, what is tried again, and that a bad receiver harms nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+import trio
+
+from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
+from runtime import webhook as module
+from runtime.settings import ProcessSettings
+from runtime.webhook import Webhook, start_webhook
+
+Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+class Receiver(httpx.AsyncBaseTransport):
+    """Takes what comes, after doing what the test says."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.requests: list[httpx.Request] = []
+        self._answers = list(answers)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return await (self._answers.pop(0) if self._answers else status(204))(request)
+
+    def told(self) -> list[tuple[str, str]]:
+        found = [json.loads(request.content)["transition"] for request in self.requests]
+        return [(one["old"], one["new"]) for one in found]
+
+
+def status(code: int) -> Answer:
+    async def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(code)
+
+    return answer
+
+
+async def hang(_: httpx.Request) -> httpx.Response:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+async def refuse(_: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("connection refused")
+
+
+@asynccontextmanager
+async def told(receiver: Receiver, **more: Any) -> AsyncIterator[CircuitBreaker]:
+    """A breaker whose transitions go to `receiver`."""
+    hook = Webhook("auth-service", "http://hooks.example/x", "key", transport=receiver, **more)
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        await nursery.start(hook.run, panel)
+        yield panel.breaker(CircuitBreakerConfig(name="auth-database"))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_transition_is_sent_and_signed(autojump_clock: trio.testing.MockClock) -> None:
+    """The signature covers time and body, and is what a receiver computes."""
+    receiver = Receiver()
+    async with told(receiver, clock=lambda: 1_700_000_000.5) as breaker:
+        await breaker.trip("why")
+        await trio.sleep(1)
+    [request] = receiver.requests
+    body = json.loads(request.content)
+    assert (body["process"], body["lost"]) == ("auth-service", 0)
+    assert body["transition"]["breaker"] == "auth-database"
+    assert body["transition"]["reason"] == "why"
+    digest = hmac.new(b"key", b"1700000000." + request.content, hashlib.sha256).hexdigest()
+    assert request.headers["X-Webhook-Signature"] == f"t=1700000000,v1={digest}"
+
+
+async def test_failures_are_tried_again_in_order(autojump_clock: trio.testing.MockClock) -> None:
+    """No connection, a 500, a 429: one delivery, known by its id; then the next event."""
+    receiver = Receiver(refuse, status(500), status(429))
+    async with told(receiver) as breaker:
+        await breaker.trip()
+        await breaker.reset()
+        await trio.sleep(120)
+    assert receiver.told() == [("CLOSED", "OPEN")] * 4 + [("OPEN", "CLOSED")]
+    ids = [request.headers["X-Webhook-Id"] for request in receiver.requests]
+    assert len(set(ids[:4])) == 1
+    assert len(set(ids)) == 2
+
+
+async def test_a_refusal_is_not_tried_again(autojump_clock: trio.testing.MockClock) -> None:
+    """A 4xx or a redirect says that this event won't ever be taken here."""
+    receiver = Receiver(status(400), status(302))
+    async with told(receiver) as breaker:
+        await breaker.trip()
+        await breaker.reset()
+        await trio.sleep(60)
+    assert receiver.told() == [("CLOSED", "OPEN"), ("OPEN", "CLOSED")]
+
+
+async def test_a_receiver_that_hangs_harms_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    """Transitions take no time; its own breaker opens, so that it's rarely asked; memory is bounded."""
+    receiver = Receiver(*[hang] * 1000)
+    async with told(receiver) as breaker:
+        began = trio.current_time()
+        for _ in range(1000):
+            await breaker.trip()
+            await breaker.reset()
+        assert trio.current_time() == began
+        await trio.sleep(300)
+        assert breaker.state is State.CLOSED
+        # 3 attempts of 5 s, then one in each 15 s that the breaker is open.
+        assert len(receiver.requests) < 25
+
+
+async def test_what_was_lost_is_told(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest are dropped; the next delivery that arrives says how many, and only that one."""
+    monkeypatch.setattr(module, "WAITING", 4)
+    receiver = Receiver(refuse)
+    async with told(receiver) as breaker:
+        await breaker.trip()
+        await trio.sleep(0.1)
+        for _ in range(5):
+            await breaker.reset()
+            await breaker.trip()
+        await trio.sleep(30)
+    assert [json.loads(one.content)["lost"] for one in receiver.requests] == [0, 0, 6, 0, 0, 0]
+
+
+async def test_one_event_is_given_up_at_last(autojump_clock: trio.testing.MockClock) -> None:
+    """After ten minutes, with a line in the log; the next has its own ten."""
+    receiver = Receiver(*[refuse] * 1000)
+    async with told(receiver) as breaker:
+        with structlog.testing.capture_logs() as lines:
+            await breaker.trip()
+            await trio.sleep(module.GIVE_UP_SECONDS + 1)
+    assert [one["breaker"] for one in lines if one["event"] == "webhook given up"] == ["auth-database"]
+
+
+async def test_it_is_off_by_default() -> None:
+    """No setting, no task."""
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        await start_webhook(nursery, "x", ProcessSettings(), panel)
+        assert not nursery.child_tasks
+
+
+async def test_settings_switch_it_on() -> None:
+    """And are kept out of reprs: a URL may hold a key."""
+    settings = ProcessSettings(webhook_url="http://127.0.0.1:1/s3cret", webhook_secret="k3y")
+    assert "s3cret" not in repr(settings)
+    assert "k3y" not in repr(settings)
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        await start_webhook(nursery, "x", settings, panel)
+        assert len(nursery.child_tasks) == 1
+        nursery.cancel_scope.cancel()
