@@ -11,12 +11,15 @@ from hypercorn.config import Config
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app, open_breakers
+from gateway.crew import Crew, Place
 from gateway.pages import PROCESS
 from gateway.settings import GatewaySettings
 from gateway.transport import FreeListTransport
+from gateway.workers import run_workers
 from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
+from runtime.reload import reload_on_hangup
 from runtime.serving import run_process, serve, server_config, stop_signal
 from runtime.settings import load
 from runtime.telemetry import exemplar_labels, tracing
@@ -25,8 +28,10 @@ from runtime.webhook import start_webhook
 TIDY_SECONDS = 5.0
 
 
-async def main(settings: GatewaySettings, configs: Mapping[str, CircuitBreakerConfig]) -> None:
-    """Run the gateway until it is told to stop."""
+async def main(
+    settings: GatewaySettings, configs: Mapping[str, CircuitBreakerConfig], place: Place | None = None
+) -> None:
+    """Run the gateway until it is told to stop. place: where it is one of several workers."""
     transports = {name: FreeListTransport(url) for name, url in settings.base_urls().items()}
     keys = KeySet(jwks_over_http(settings.auth_service_url), cache=settings.jwks_cache)
     async with (
@@ -36,19 +41,32 @@ async def main(settings: GatewaySettings, configs: Mapping[str, CircuitBreakerCo
         await nursery.start(log_transitions, panel)
         await nursery.start(keys.run)
         nursery.start_soon(tidy, transports)
-        app = create_app(settings, panel, open_breakers(panel, configs), keys, transports)
+        breakers = open_breakers(panel, configs)
+        crew = None if place is None else Crew(panel, place.seat, settings.circuit_breaker_profile)
+        app = create_app(settings, panel, breakers, keys, transports, crew)
+        if crew is not None:
+            await nursery.start(crew.run)
         nursery.start_soon(app.extensions["documents"].gather)
         live = app.extensions["live"]
         await nursery.start(live.run)
         await start_webhook(nursery, PROCESS, settings, panel)
+        again = settings.circuit_breakers, settings.circuit_breaker_profile
+        await nursery.start(reload_on_hangup, panel, *again)
 
         async def stop() -> None:
-            await stop_signal()
+            await (stop_signal() if place is None else place.told_to_stop())
             live.end()
 
         await serve(
-            app, host=settings.host, port=settings.gateway_port, limits=settings.limits(), stop=stop
+            app,
+            host=settings.host,
+            port=settings.gateway_port,
+            limits=settings.limits(),
+            stop=stop,
+            sock=None if place is None else place.listener,
         )
+        if crew is not None:
+            await crew.save()
         nursery.cancel_scope.cancel()
 
 
@@ -77,6 +95,9 @@ def run() -> None:
     except BadConfiguration as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    if settings.gateway_workers > 1:
+        run_process(run_workers, settings)
+        return
     with tracing(PROCESS):
         run_process(main, settings, configs)
 

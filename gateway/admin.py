@@ -14,7 +14,7 @@ import trio
 
 from gateway.exchange import Upstream
 from protocols.http import REQUEST_ID, Code
-from runtime.admin import Order, OwnDesk
+from runtime.admin import Desk, Order
 from runtime.history import Report
 from runtime.web import ApiError
 
@@ -24,7 +24,7 @@ ASK_SECONDS = 5.0
 class WholeDesk:
     """The desk for every breaker of the stack."""
 
-    def __init__(self, own: OwnDesk, upstreams: Mapping[str, Upstream]) -> None:
+    def __init__(self, own: Desk, upstreams: Mapping[str, Upstream]) -> None:
         self._own = own
         self._upstreams = list(upstreams.values())
 

@@ -12,6 +12,7 @@ from quart_trio import QuartTrio
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel
 from actors.adapters.httpx import is_failure
 from gateway.admission import Limits
+from gateway.crew import Crew
 from gateway.documents import Documents
 from gateway.exchange import Upstream
 from gateway.forwarded import Trust, read_networks
@@ -44,8 +45,11 @@ def create_app(
     breakers: Mapping[str, CircuitBreaker],
     keys: KeySet,
     transports: Mapping[str, httpx.AsyncBaseTransport],
+    crew: Crew | None = None,
 ) -> QuartTrio:
     """The app. breakers: by their name; transports: by service (auth, school, student).
+
+    crew: where there are other workers, what all of them know together.
 
     Nothing runs in the background but what the caller starts: `keys.run`; the `gather` of
     `app.extensions["documents"]`, so that /docs is there even where nobody looked at it while all was up;
@@ -64,9 +68,9 @@ def create_app(
         for service in SERVICES
     }
     documents = Documents(upstreams)
-    app = own_pages(panel, upstreams, documents)
+    app = own_pages(crew or panel, upstreams, documents)
     app.extensions["documents"] = documents
-    app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams)
+    app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams, crew)
     limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour)
     trust = Trust(read_networks(settings.trusted_proxies))
     proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes, trust)

@@ -7,17 +7,17 @@ from typing import Any
 
 import trio
 
-from actors import Panel
 from actors.adapters.health import breaker_health
 from gateway.ask import ask
 from gateway.exchange import Upstream
 from gateway.routes import Service
+from runtime.board import Board
 
 ASK_SECONDS = 1.0
 _STATUSES = ("healthy", "recovering", "unhealthy")
 
 
-async def whole_health(panel: Panel, upstreams: Mapping[str, Upstream]) -> dict[str, Any]:
+async def whole_health(panel: Board, upstreams: Mapping[str, Upstream]) -> dict[str, Any]:
     """The `data` of the answer. Never passes through a breaker, nor counts on one.
 
     The services are asked side by side, and each gets ASK_SECONDS to answer.

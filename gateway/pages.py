@@ -12,6 +12,8 @@ from swagger_ui_bundle import swagger_ui_path
 
 from actors import Panel
 from gateway.admin import WholeDesk
+from gateway.crew import Crew
+from gateway.crew_desk import CrewDesk
 from gateway.dashboard.live import Live
 from gateway.dashboard.page import add_dashboard
 from gateway.dashboard.stream import App, EventStream
@@ -21,6 +23,7 @@ from gateway.health import is_outage, whole_health
 from gateway.settings import GatewaySettings
 from protocols.http import STATUS, Code, failure, success
 from runtime.admin import Admins, add_admin, own_desk
+from runtime.board import Board
 from runtime.history import Recorder
 from runtime.keys import KeySet
 from runtime.web import ApiError, service_app
@@ -40,7 +43,7 @@ _BUNDLED = {
 _MAX_BODY = 64 * 1024
 
 
-def own_pages(panel: Panel, upstreams: Mapping[str, Upstream], documents: Documents) -> QuartTrio:
+def own_pages(panel: Board, upstreams: Mapping[str, Upstream], documents: Documents) -> QuartTrio:
     """An app that serves what `routes.OWN_PATHS` names."""
     app = service_app(PROCESS, panel, max_body=_MAX_BODY)
 
@@ -63,11 +66,13 @@ def add_operations(
     panel: Panel,
     keys: KeySet,
     upstreams: Mapping[str, Upstream],
+    crew: Crew | None,
 ) -> Live:
     """Add the dashboard and the admin API; what is returned feeds the dashboard once it runs."""
-    recorder = Recorder(PROCESS, panel)
-    desk = WholeDesk(own_desk(panel, recorder, settings), upstreams)
-    add_admin(app, desk, Admins(keys, settings.admin_token))
+    recorder = Recorder(PROCESS, crew or panel)
+    own = own_desk(panel, recorder, settings)
+    desk = own if crew is None else CrewDesk(own, crew, settings)
+    add_admin(app, WholeDesk(desk, upstreams), Admins(keys, settings.admin_token))
     add_dashboard(app)
     live = Live(recorder, upstreams)
     app.asgi_app = EventStream(cast(App, app.asgi_app), live)  # type: ignore[method-assign, assignment]

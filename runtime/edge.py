@@ -91,7 +91,8 @@ class Connection:
         """Close when the request in flight is answered; where none is, and none comes in `last_call` seconds."""
         self._stopping = True
         self._last_call = trio.current_time() + last_call
-        if self._answering is not None:
+        if self._answering is not None and not self._answering.began:
+            # One whose head doesn't say so leaves the connection open for a last call, too.
             self._answering.close = True
         if self.is_idle and self._waiting is not None:
             self._waiting.deadline = self._last_call

@@ -13,10 +13,11 @@ from typing import Any
 
 import trio
 
-from actors import CircuitBreakerConfig, Panel, PanelClosedError
+from actors import CircuitBreakerConfig, PanelClosedError
 from actors.trip import AnyOf
 from actors.window import LastCalls, LastSeconds
 from protocols.breaker import Snapshot, Transition
+from runtime.board import Board
 from runtime.breakers import CODE
 
 SAMPLE_SECONDS = 1.0
@@ -73,7 +74,7 @@ class _Breaker:
 class Recorder:
     """Keeps the recent past of a panel's breakers, in bounded memory, while `run` runs."""
 
-    def __init__(self, process: str, panel: Panel, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, process: str, panel: Board, clock: Callable[[], float] = time.time) -> None:
         self.process = process
         self._panel = panel
         self._clock = clock

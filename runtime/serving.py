@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import sys
@@ -113,7 +112,6 @@ async def _serve(
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
     state: LifespanState = {}
     lifespan = Lifespan(wrapped, config, state)
-    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     async with trio.open_nursery() as nursery:
         await nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
@@ -121,14 +119,14 @@ async def _serve(
         structlog.get_logger("runtime").info("listening", host=host, port=port)
         task_status.started(port)
         hall = _HypercornHall(wrapped, config, state) if limits is None else Hall(cast("App", app), limits)
-        await _accept(hall, listener, grace, stop)
+        await _accept(hall, sock, grace, stop)
         await lifespan.wait_for_shutdown()
         nursery.cancel_scope.cancel()
 
 
 async def _accept(
     hall: Hall | _HypercornHall,
-    listener: trio.SocketListener,
+    sock: socket.socket,
     grace: float,
     stop: Callable[[], Awaitable[None]],
 ) -> None:
@@ -143,6 +141,8 @@ async def _accept(
             streams.discard(stream)
             ended.unpark_all()
 
+    # The end of `serve_listeners` closes the listener, but not what waits in its queue.
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup()))
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
@@ -151,9 +151,9 @@ async def _accept(
             await stop()
             accepting.cancel_scope.cancel()
         # Who has connected already is served; who comes later goes to another process, or is refused.
-        for stream in _connected(listener):
+        for stream in _connected(sock):
             connections.start_soon(handle, stream)
-        listener.socket.close()
+        sock.close()
         await hall.close()
         # Who was accepted last has not begun yet.
         await trio.lowlevel.checkpoint()
@@ -166,14 +166,13 @@ async def _accept(
             stream.socket.close()
 
 
-def _connected(listener: trio.SocketListener) -> Iterator[trio.SocketStream]:
+def _connected(listener: socket.socket) -> Iterator[trio.SocketStream]:
     """The connections that wait to be accepted now."""
-    with socket.socket(fileno=os.dup(listener.socket.fileno())) as sock:
-        while True:
-            try:
-                yield trio.SocketStream(trio.socket.from_stdlib_socket(sock.accept()[0]))
-            except OSError:  # none any more, or it has left again
-                return
+    while True:
+        try:
+            yield trio.SocketStream(trio.socket.from_stdlib_socket(listener.accept()[0]))
+        except OSError:  # none any more, or it has left again
+            return
 
 
 class _HypercornHall:

@@ -18,13 +18,13 @@ from quart_schema import HttpSecurityScheme, Info, QuartSchema, hide
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from actors import Panel
 from actors.adapters.health import breaker_health
 from actors.adapters.metrics import negotiated
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
 from runtime import telemetry
+from runtime.board import Board
 from runtime.connection import Connection
 from runtime.keys import KeysUnavailable, MissingToken, TokenError
 
@@ -150,7 +150,7 @@ def _explain(error: ValidationError | RecursionError) -> str:
 
 def service_app(
     name: str,
-    panel: Panel,
+    panel: Board,
     *,
     version: str = "1",
     wrong_method: Code = Code.METHOD_NOT_ALLOWED,
@@ -239,7 +239,7 @@ def _follow_requests(app: QuartTrio) -> None:
     app.after_request(end)
 
 
-def _add_health(app: QuartTrio, panel: Panel) -> None:
+def _add_health(app: QuartTrio, panel: Board) -> None:
     @app.get("/health")
     @hide
     async def health() -> Any:
@@ -263,7 +263,7 @@ def _add_health(app: QuartTrio, panel: Panel) -> None:
         raise ApiError(Code.SERVICE_UNAVAILABLE, "the breakers don't answer", retry_after=1)
 
 
-def _add_metrics(app: QuartTrio, panel: Panel) -> None:
+def _add_metrics(app: QuartTrio, panel: Board) -> None:
     @app.get("/metrics")
     @hide
     async def metrics() -> Response:

@@ -15,6 +15,7 @@ from runtime.admin import operate
 from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
+from runtime.reload import reload_on_hangup
 from runtime.serving import run_process, stop_signal
 from runtime.settings import ProcessSettings, load
 from runtime.telemetry import tracing
@@ -49,10 +50,15 @@ async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, pan
 async def start_operations(
     nursery: trio.Nursery, name: str, app: QuartTrio, panel: Panel, keys: KeySet, settings: ProcessSettings
 ) -> None:
-    """Let the process's breakers be seen and steered through `app`, and told of where a webhook is set."""
+    """Let the process's breakers be seen and steered through `app`, and told of where a webhook is set.
+
+    From then on SIGHUP reads breakers.toml again.
+    """
     recorder = operate(app, name, panel, keys, settings)
     await nursery.start(recorder.run)
     await start_webhook(nursery, name, settings, panel)
+    policies = settings.circuit_breakers, settings.circuit_breaker_profile
+    await nursery.start(reload_on_hangup, panel, *policies)
 
 
 async def serve_all(*servers: Serve) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -58,9 +58,14 @@ class Crowd:
     async def progress(self, more: int = 50) -> None:
         """Wait until so many more requests are answered."""
         goal = self.answered + more
-        with trio.fail_after(20):
-            while self.answered < goal:
-                await trio.sleep(0.01)
+        await until(lambda: self.answered >= goal)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until it holds, of what other processes do; they set no event here."""
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -18,8 +18,9 @@ import httpx
 import pytest
 import trio
 
+from gateway.crew import _together
 from protocols.breaker import Histogram, Snapshot, State
-from tests.gateway.crowd import crowd, pong
+from tests.gateway.crowd import crowd, pong, until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -32,6 +33,11 @@ def children(pid: int) -> list[int]:
     """The living workers of a parent."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(one) for one in found]
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process."""
+    return Path(f"/proc/{pid}").exists()
 
 
 class Gateway:
@@ -65,9 +71,7 @@ class Gateway:
 
     async def staffed(self) -> list[int]:
         """Wait until every seat has a worker that accepts; their process ids."""
-        with trio.fail_after(20):
-            while len(self.listening()) < self.workers:
-                await trio.sleep(0.05)
+        await until(lambda: len(self.listening()) == self.workers)
         return self.listening()
 
     def listening(self) -> list[int]:
@@ -185,9 +189,7 @@ async def test_a_worker_told_to_stop_loses_no_request(tmp_path: Path) -> None:
             await clients.progress()
             os.kill(victim, signal.SIGTERM)
             await clients.progress()
-            with trio.fail_after(12):
-                while victim in children(found.process.pid):
-                    await trio.sleep(0.02)
+            await until(lambda: victim not in children(found.process.pid))  # noqa: B023
         await clients.progress()
         assert clients.failures == []
         assert clients.refused == 0
@@ -215,9 +217,7 @@ async def test_a_hangup_reloads_the_policies_and_loses_no_request(tmp_path: Path
         await found.everybody(lambda view: view["policy"]["max_failures"] == 9)
         found.policies.write_text(f"[breakers.{SERVICE}]\nmax_failures = 0\n")
         found.process.send_signal(signal.SIGHUP)
-        with trio.fail_after(5):
-            while "nothing has changed" not in found.log():
-                await trio.sleep(0.02)
+        await until(lambda: "nothing has changed" in found.log())
         assert str(found.policies) in found.log()
         await found.everybody(lambda view: view["policy"]["max_failures"] == 9)
         await clients.progress()
@@ -250,9 +250,7 @@ async def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
     async with gateway(tmp_path, workers=2) as found:
         workers = await found.staffed()
         found.process.kill()
-        with trio.fail_after(12):
-            while any(Path(f"/proc/{pid}").exists() for pid in workers):
-                await trio.sleep(0.05)
+        await until(lambda: not any(map(lives, workers)))
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", found.port))
@@ -303,9 +301,7 @@ def snapshot(state: State, failures: int, **more: object) -> Snapshot:
 
 
 def test_the_worst_speaks_with_the_counts_of_all() -> None:
-    """One open breaker among closed ones: its state, whole; everybody's counts; the living's calls in flight."""
-    from gateway.crew import _together
-
+    """One open breaker among closed ones: its state, whole; all counts; calls in flight of the living."""
     histogram = Histogram((1.0,), (2, 3), 4.0)
     closed, opened, dead = (
         snapshot(State.CLOSED, 4, unix_changed_at=1.0, durations=histogram),

@@ -1,0 +1,261 @@
+"""What the workers of one gateway know and do together, each asked through any of them.
+
+Each worker keeps a file of its snapshots in a folder that only they can enter, and writes it anew when
+another asks over the socket beside it. Nothing is shown that isn't in a file: so when a worker dies, what was
+shown of its counts stays, and its successor in the same seat counts on from there. No sum ever goes down.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import structlog
+import trio
+
+from actors import CircuitBreaker, Panel
+from actors.adapters.health import PLAIN
+from actors.events import Subscription
+from gateway.policies import POLICIES
+from protocols.breaker import Histogram, Snapshot
+from runtime.admin import reread
+from runtime.serving import stop_signal
+
+ASK_SECONDS = 0.5
+"""How long the others have to write their file, or to follow an order; they are asked side by side."""
+LINE_BYTES = 64 * 1024
+LOOK: Mapping[str, Any] = {"do": "look"}
+RELOAD: Mapping[str, Any] = {"do": "policies"}
+"""The seats' own copy of breakers.toml is a new one."""
+
+log = structlog.get_logger("workers")
+
+Snapshots = dict[str, Snapshot]
+Obey = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A worker's place: successors take the same. folder: what all workers of one gateway share."""
+
+    number: int
+    folder: Path
+
+    @property
+    def counts(self) -> Path:
+        """The file of this seat's snapshots."""
+        return self.folder / f"{self.number}.counts"
+
+    @property
+    def socket(self) -> Path:
+        """Where this seat's worker is asked."""
+        return self.folder / f"{self.number}.sock"
+
+    @property
+    def policies(self) -> Path:
+        """The last breakers.toml that could be used."""
+        return self.folder / POLICIES
+
+    def all(self) -> list[Seat]:
+        """Every seat that was ever taken."""
+        return [Seat(int(path.stem), self.folder) for path in self.folder.glob("*.counts")]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker gets of its parent. lifeline: readable when the parent has gone."""
+
+    seat: Seat
+    listener: socket
+    lifeline: int
+
+    async def told_to_stop(self) -> None:
+        """Return when this worker gets a signal to stop, or has lost its parent."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait, stop_signal, nursery.cancel_scope)
+            nursery.start_soon(self._wait, self._orphaned, nursery.cancel_scope)
+
+    async def _wait(self, what: Callable[[], Awaitable[None]], others: trio.CancelScope) -> None:
+        await what()
+        others.cancel()
+
+    async def _orphaned(self) -> None:
+        await trio.lowlevel.wait_readable(self.lifeline)
+
+
+class Crew:
+    """The breakers of all workers, as one panel's are seen. The others see this one's while `run` runs.
+
+    Events and policies are this worker's own.
+    """
+
+    def __init__(self, panel: Panel, seat: Seat, profile: str | None) -> None:
+        self._panel = panel
+        self._profile = profile
+        self.seat = seat
+        self._before = _read(seat)
+        self._saving = trio.Lock()
+        self.obey: Obey | None = None
+        """Carries out what another worker was ordered."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer the other workers, for ever. Cancelling is safe at any point."""
+        await self.save()
+        self.seat.socket.unlink(missing_ok=True)
+        sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+        await sock.bind(str(self.seat.socket))
+        sock.listen()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, self._answer, [trio.SocketListener(sock)])
+            # They may have changed since this worker read them, when nobody could tell it.
+            await self._read_policies()
+            task_status.started()
+
+    async def _read_policies(self) -> None:
+        await reread(self._panel, self.seat.policies, self._profile)
+
+    async def _answer(self, stream: trio.SocketStream) -> None:
+        try:
+            with trio.move_on_after(10 * ASK_SECONDS):
+                order = json.loads(await _line(stream))
+                if order == LOOK:
+                    await self.save()
+                elif order == RELOAD:
+                    await self._read_policies()
+                elif self.obey is not None:
+                    await self.obey(order)
+                await stream.send_all(b"done\n")
+        except (trio.BrokenResourceError, ValueError) as error:
+            log.warning("an order of another worker failed", reason=str(error))
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def save(self) -> None:
+        """Write this worker's file. Raises PanelClosedError."""
+        async with self._saving:
+            own = await self._panel.snapshots()
+            text = pickle.dumps({name: _counted_on(one, self._before.get(name)) for name, one in own.items()})
+            draft = self.seat.counts.with_suffix(".draft")
+            draft.write_bytes(text)
+            draft.replace(self.seat.counts)
+
+    async def snapshots(self) -> Snapshots:
+        """Of each breaker the worst that a living worker has, with the counts of all there ever were."""
+        await self.save()
+        living = {self.seat.number, *await self.tell_others(LOOK)}
+        shares = {seat.number: _read(seat) for seat in self.seat.all()}
+        return {
+            name: _together(
+                [share[name] for number, share in shares.items() if number in living and name in share],
+                [share[name] for share in shares.values() if name in share],
+            )
+            for name in shares[self.seat.number]
+        }
+
+    async def tell_others(self, order: Mapping[str, Any]) -> list[int]:
+        """Order something of every other worker; returns the seats of those that live. Never raises."""
+        return await tell([seat for seat in self.seat.all() if seat != self.seat], order)
+
+    def events(self, buffer: int = 1000) -> AbstractAsyncContextManager[Subscription]:
+        """This worker's transitions."""
+        return self._panel.events(buffer)
+
+    def __getitem__(self, name: str) -> CircuitBreaker:
+        """This worker's breaker."""
+        return self._panel[name]
+
+
+async def tell(seats: Sequence[Seat], order: Mapping[str, Any]) -> list[int]:
+    """Order something of the workers in these seats, side by side; returns who lives. Never raises."""
+    living: list[int] = []
+    async with trio.open_nursery() as nursery:
+        for seat in seats:
+            nursery.start_soon(_tell, seat, order, living)
+    return living
+
+
+async def _tell(seat: Seat, order: Mapping[str, Any], living: list[int]) -> None:
+    with trio.move_on_after(ASK_SECONDS):
+        try:
+            stream = await trio.open_unix_socket(str(seat.socket))
+        except OSError:
+            return  # it has died, and has no successor yet
+        living.append(seat.number)
+        try:
+            await stream.send_all(json.dumps(order).encode() + b"\n")
+            await _line(stream)
+        except (trio.BrokenResourceError, ValueError):
+            pass
+        finally:
+            await trio.aclose_forcefully(stream)
+
+
+async def _line(stream: trio.SocketStream) -> bytes:
+    """One line. Raises ValueError where it's cut, or too long."""
+    data = b""
+    while not data.endswith(b"\n"):
+        piece = await stream.receive_some()
+        if not piece or len(data) > LINE_BYTES:
+            raise ValueError("not a line")
+        data += piece
+    return data
+
+
+def _read(seat: Seat) -> Snapshots:
+    try:
+        # Written by this program, in a folder that nobody else can enter.
+        found: Snapshots = pickle.loads(seat.counts.read_bytes())  # noqa: S301
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _together(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snapshot:
+    """The worst of `living`, whole, with everybody's counts. Pure."""
+    worst = max(living, key=_badness)
+    whole = worst
+    for one in all_of_it:
+        if one is not worst:
+            whole = _counted_on(whole, one)
+    return replace(whole, in_flight=sum(one.in_flight for one in living))
+
+
+def _badness(one: Snapshot) -> tuple[int, int, float]:
+    """The open one before others, then who counts more failures, then who has been so for longest."""
+    return PLAIN[one.state], one.failure_count, -one.unix_changed_at
+
+
+def _counted_on(one: Snapshot, other: Snapshot | None) -> Snapshot:
+    """One breaker's snapshot with the counts of another's added. Pure."""
+    if other is None:
+        return one
+    return replace(
+        one,
+        counts=_sum(one.counts, other.counts),
+        rejections=_sum(one.rejections, other.rejections),
+        transitions=_sum(one.transitions, other.transitions),
+        late=one.late + other.late,
+        would_reject=one.would_reject + other.would_reject,
+        restarts=one.restarts + other.restarts,
+        recovery=_joined(one.recovery, other.recovery),
+        durations=_joined(one.durations, other.durations),
+    )
+
+
+def _sum(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
+
+
+def _joined(one: Histogram | None, other: Histogram | None) -> Histogram | None:
+    if one is None or other is None or one.bounds != other.bounds:
+        return one
+    counts = tuple(mine + theirs for mine, theirs in zip(one.counts, other.counts, strict=True))
+    return replace(
+        one, counts=counts, total=one.total + other.total, exemplars={**other.exemplars, **one.exemplars}
+    )
