@@ -1,10 +1,22 @@
-"""What counts as a failure of a gRPC dependency called through grpclib."""
+"""Unary gRPC calls behind a breaker, through grpclib, and what counts as a failure of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeAlias, TypeVar
+
 from grpclib import GRPCError
+from grpclib.client import UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
+from trio_asyncio import aio_as_trio
+
+from actors.adapters.answers import execute_answering
+from actors.handle import CircuitBreaker
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+Metadata: TypeAlias = Mapping[str, str | bytes]
 
 FAILURES = frozenset(
     {
@@ -24,3 +36,47 @@ def is_failure(error: BaseException) -> bool:
     if isinstance(error, GRPCError):
         return error.status in FAILURES
     return isinstance(error, StreamTerminatedError | ProtocolError | OSError | TimeoutError)
+
+
+def is_answer(error: BaseException) -> bool:
+    """A status that isn't one of FAILURES: the service is well, and says no."""
+    return isinstance(error, GRPCError) and error.status not in FAILURES
+
+
+class GuardedMethod(Generic[Request, Reply]):
+    """A stub's unary method behind a breaker, for trio code.
+
+        async with trio_asyncio.open_loop():
+            stub = SchoolServiceStub(channel)
+            breaker = panel.breaker(CircuitBreakerConfig(name="school-grpc", failure=is_failure))
+            find = GuardedMethod(stub.GetSchool, breaker)
+            reply = await find(GetSchoolRequest(id="1"), timeout=2)
+
+    answers: the exceptions with which the service answers; to the breaker such a call has succeeded.
+    """
+
+    def __init__(
+        self,
+        method: UnaryUnaryMethod[Request, Reply],
+        breaker: CircuitBreaker,
+        *,
+        answers: Callable[[Exception], bool] = is_answer,
+    ) -> None:
+        self._method = aio_as_trio(method.__call__)
+        self._breaker = breaker
+        self._answers = answers
+
+    async def __call__(
+        self, message: Request, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> Reply:
+        """Send `message`; the reply.
+
+        timeout: seconds; the service is told, and TimeoutError raised here. Raises what grpclib raises,
+        untouched, and what `CircuitBreaker.execute` raises. Cancelling resets the stream, so that the
+        service's handler is cancelled too, and counts neither way. Must be inside
+        `trio_asyncio.open_loop()`.
+        """
+        reply: Reply = await execute_answering(
+            self._breaker, self._answers, self._method, message, timeout=timeout, metadata=metadata
+        )
+        return reply

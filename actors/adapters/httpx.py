@@ -1,17 +1,241 @@
-"""What counts as a failure of an HTTP dependency called through httpx."""
+"""A breaker for each host that is asked through httpx, and what counts as a failure of it."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from email.utils import parsedate_to_datetime
+from time import time
+from types import TracebackType
+from typing import Any
+
 import httpx
+import trio
+
+from actors.checks import positive_number
+from actors.config import CircuitBreakerConfig
+from actors.guard import Guard
+from actors.handle import CircuitBreaker
+from actors.panel import Panel
 
 
 def is_failure(error: BaseException) -> bool:
-    """No connection, a timeout, a broken or malformed answer; and 5xx raised by raise_for_status."""
+    """No connection, a timeout, a broken or malformed answer; and 5xx raised by raise_for_status.
+
+    Not a full pool, nor a request that can't be sent: those are ours.
+    """
     if isinstance(error, httpx.HTTPStatusError):
         return is_failure_response(error.response)
-    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+    ours = httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.PoolTimeout
+    return isinstance(error, httpx.TransportError) and not isinstance(error, ours)
 
 
 def is_failure_response(response: httpx.Response) -> bool:
     """5xx. Any other status is an answer."""
     return response.status_code >= 500
+
+
+def retry_after(outcome: object) -> float | None:
+    """For a policy's `retry_after`: how many seconds a 429 or 503 asks to wait; None where it doesn't.
+
+    outcome: a response, or what raise_for_status raised. A date is measured from the response's own.
+    """
+    response = outcome.response if isinstance(outcome, httpx.HTTPStatusError) else outcome
+    if not isinstance(response, httpx.Response) or response.status_code not in (429, 503):
+        return None
+    value = response.headers.get("Retry-After", "")
+    if value.isascii() and value.isdigit():
+        return float(value)
+    until = _unix_time(value)
+    return None if until is None else until - (_unix_time(response.headers.get("Date", "")) or time())
+
+
+def _unix_time(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
+
+
+def host_policy(host: str) -> CircuitBreakerConfig:
+    """The default policy for a host: transport errors, timeouts and 5xx count; Retry-After sets the wait."""
+    return CircuitBreakerConfig(
+        name=host, failure=is_failure, failure_result=is_failure_response, retry_after=retry_after
+    )
+
+
+class BreakerTransport(httpx.AsyncBaseTransport):
+    """Sends requests through `inner`, those to each host through a breaker of its own.
+
+        async with open_panel() as panel:
+            transport = BreakerTransport(httpx.AsyncHTTPTransport(), panel)
+            async with httpx.AsyncClient(transport=transport) as client:
+                response = await client.get("https://example.org/")
+
+    config_for: the policy for a host, asked once with `example.org`, or `example.org:8080` where the URL
+        names a port. A breaker stays for as long as the panel: hosts mustn't be chosen by strangers.
+    succeeds_after: seconds. A response that still streams that long after its head has succeeded then;
+        if it breaks off later, that is one failure more.
+
+    A call lasts until the end of its response's body, and so do its permit and its place in the bulkhead: a
+    body that breaks off is a failure. A response that `failure_result` calls a failure is returned. Closing
+    a response before its end counts as what its head said, being cancelled counts neither way. Under a
+    policy with `call_timeout` or `cancel_in_flight` a body is read whole before its response is returned:
+    only what runs inside the call can be ended.
+    """
+
+    def __init__(
+        self,
+        inner: httpx.AsyncBaseTransport,
+        panel: Panel,
+        *,
+        config_for: Callable[[str], CircuitBreakerConfig] = host_policy,
+        succeeds_after: float = 30.0,
+    ) -> None:
+        positive_number("succeeds_after", succeeds_after)
+        self._inner = inner
+        self._panel = panel
+        self._config_for = config_for
+        self._breakers: dict[str, CircuitBreaker] = {}
+        self._streaming = _Streaming(panel, succeeds_after)
+
+    async def __aenter__(self) -> BreakerTransport:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self._inner.__aexit__(exc_type, exc_value, traceback)
+
+    def breaker(self, url: httpx.URL) -> CircuitBreaker:
+        """The breaker of the URL's host, made where there is none yet. Raises as `Panel.breaker`."""
+        host = url.host if url.port is None else f"{url.host}:{url.port}"
+        if host not in self._breakers:
+            self._breakers[host] = self._panel.breaker(self._config_for(host))
+        return self._breakers[host]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The response, its body still to be read.
+
+        Raises what `inner` raises, and CircuitOpenError, BulkheadFullError, CallTimeout or
+        PanelClosedError, none of which is an httpx.HTTPError. Cancelling counts neither way.
+        """
+        async with AsyncExitStack() as stack:
+            call = await stack.enter_async_context(self.breaker(request.url).guard())
+            response = await self._inner.handle_async_request(request)
+            call.returned(response)
+            if call._scope is not None:
+                return await _read_whole(response)
+            ending = stack.pop_all()
+        self._streaming.add(call)
+        return _with_stream(response, _Body(response, call, ending, self._streaming))
+
+    async def aclose(self) -> None:
+        """Close `inner`. The breakers stay: they are the panel's."""
+        await self._inner.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """A response's body whose end is the end of its call."""
+
+    def __init__(
+        self, response: httpx.Response, call: Guard, ending: AsyncExitStack, streaming: _Streaming
+    ) -> None:
+        self._stream = _stream(response)
+        self._pieces = aiter(self._stream)
+        self._call = call
+        self._ending: AsyncExitStack | None = ending
+        self._streaming = streaming
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._pieces)
+        except StopAsyncIteration:
+            await self._end(None)
+            raise
+        except BaseException as error:
+            await self._end(error)
+            raise
+
+    async def aclose(self) -> None:
+        try:
+            # Whether the reader leaves because it is cancelled.
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except BaseException as error:
+            await self._end(error)
+            raise
+        else:
+            await self._end(None)
+        finally:
+            await self._stream.aclose()
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Settle the call, once."""
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            self._streaming.discard(self._call)
+            if error is None:
+                await ending.aclose()
+            else:
+                await ending.__aexit__(type(error), error, error.__traceback__)
+
+
+class _Streaming:
+    """The calls whose bodies are being read: settles those that have lasted long enough.
+
+    One task for all of them, and none where nothing streams: the first to start is the first due.
+    """
+
+    def __init__(self, panel: Panel, seconds: float) -> None:
+        self._panel = panel
+        self._seconds = seconds
+        self._due: dict[Guard, float] = {}
+        self._watched = False
+
+    def add(self, call: Guard) -> None:
+        self._due[call] = trio.current_time() + self._seconds
+        if not self._watched and not self._panel._closed:
+            self._watched = True
+            self._panel.nursery.start_soon(self._watch)
+
+    def discard(self, call: Guard) -> None:
+        self._due.pop(call, None)
+
+    async def _watch(self) -> None:
+        while self._due:
+            call, due = next(iter(self._due.items()))
+            if due > trio.current_time():
+                await trio.sleep_until(due)
+            else:
+                del self._due[call]
+                call.succeed()
+        self._watched = False
+
+
+def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    return response.stream
+
+
+async def _read_whole(response: httpx.Response) -> httpx.Response:
+    stream = _stream(response)
+    try:
+        body = b"".join([piece async for piece in stream])
+    finally:
+        await stream.aclose()
+    return _with_stream(response, httpx.ByteStream(body))
+
+
+def _with_stream(response: httpx.Response, stream: httpx.AsyncByteStream) -> httpx.Response:
+    # A new one: a response that was made with its content would never read the stream, nor close it.
+    extensions: dict[str, Any] = response.extensions
+    return httpx.Response(
+        response.status_code, headers=response.headers, stream=stream, extensions=extensions
+    )

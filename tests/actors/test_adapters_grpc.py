@@ -1,0 +1,141 @@
+"""A unary method behind a breaker, against a real grpclib server in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+import trio_asyncio
+from grpclib import GRPCError
+from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.testing import ChannelFor
+from trio_asyncio import aio_as_trio
+
+from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, State, open_panel
+from actors.adapters.grpc import GuardedMethod, is_failure
+from protocols.school_grpc import SchoolServiceBase, SchoolServiceStub
+from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
+
+ASKED = ValidateSchoolRequest(id="7")
+Method = GuardedMethod[ValidateSchoolRequest, ValidateSchoolResponse]
+
+
+@dataclass
+class Service(SchoolServiceBase):
+    """Answers with `status`, or not at all."""
+
+    status: Status = Status.OK
+    hangs: bool = False
+    cancelled: trio.Event = field(default_factory=trio.Event)
+    metadata: list[Any] = field(default_factory=list)
+
+    async def ValidateSchool(self, stream: Any) -> None:  # noqa: N802 - as the service's definition calls it
+        request = await stream.recv_message()
+        self.metadata.append(stream.metadata.get("x-note"))
+        try:
+            if self.hangs:
+                await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if self.status is not Status.OK:
+            raise GRPCError(self.status)
+        await stream.send_message(ValidateSchoolResponse(exists=True, name=request.id))
+
+    async def GetSchool(self, stream: Any) -> None:  # noqa: N802 - as above
+        raise NotImplementedError
+
+
+@pytest.fixture
+async def breaker() -> AsyncIterator[CircuitBreaker]:
+    async with open_panel() as panel:
+        yield panel.breaker(CircuitBreakerConfig(name="it", max_failures=2, failure=is_failure))
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+async def channel(service: Service) -> AsyncIterator[Channel]:
+    async with trio_asyncio.open_loop(), aio_as_trio(ChannelFor([service])) as opened:
+        yield opened
+
+
+@pytest.fixture
+def validate(channel: Channel, breaker: CircuitBreaker) -> Method:
+    return GuardedMethod(SchoolServiceStub(channel).ValidateSchool, breaker)
+
+
+async def counted(breaker: CircuitBreaker) -> dict[str, int]:
+    return {key: count for key, count in (await breaker.snapshot()).counts.items() if count}
+
+
+async def test_a_reply_comes_through(validate: Method, service: Service, breaker: CircuitBreaker) -> None:
+    assert (await validate(ASKED, metadata={"x-note": "hello"})).name == "7"
+    assert service.metadata == ["hello"]
+    assert await counted(breaker) == {"success": 1}
+
+
+async def test_unwell_statuses_open_and_the_service_is_left_alone(
+    validate: Method, service: Service, breaker: CircuitBreaker
+) -> None:
+    service.status = Status.UNAVAILABLE
+    for _ in range(2):
+        with pytest.raises(GRPCError):
+            await validate(ASKED)
+    with pytest.raises(CircuitOpenError):
+        await validate(ASKED)
+    assert len(service.metadata) == 2
+    assert await counted(breaker) == {"failure": 2, "rejected": 1}
+
+
+async def test_a_refusal_is_an_answer_and_ends_a_row_of_failures(
+    validate: Method, service: Service, breaker: CircuitBreaker
+) -> None:
+    for status in (Status.INTERNAL, Status.NOT_FOUND, Status.INTERNAL):
+        service.status = status
+        with pytest.raises(GRPCError) as raised:
+            await validate(ASKED)
+        assert raised.value.status is status
+    assert breaker.state is State.CLOSED
+    assert await counted(breaker) == {"success": 1, "failure": 2}
+
+
+async def test_a_deadline_that_passes_is_a_failure(
+    validate: Method, service: Service, breaker: CircuitBreaker
+) -> None:
+    service.hangs = True
+    with pytest.raises((TimeoutError, GRPCError)):
+        await validate(ASKED, timeout=0.05)
+    assert await counted(breaker) == {"failure": 1}
+
+
+async def test_cancelling_reaches_the_service_and_counts_neither_way(
+    validate: Method, service: Service, breaker: CircuitBreaker
+) -> None:
+    service.hangs = True
+    with trio.move_on_after(0.05) as scope:
+        await validate(ASKED)
+    assert scope.cancelled_caught
+    with trio.fail_after(1):
+        await service.cancelled.wait()
+    assert await counted(breaker) == {"cancelled": 1}
+
+
+async def test_what_is_an_answer_can_be_said(
+    channel: Channel, service: Service, breaker: CircuitBreaker
+) -> None:
+    validate: Method = GuardedMethod(
+        SchoolServiceStub(channel).ValidateSchool, breaker, answers=lambda error: True
+    )
+    service.status = Status.UNAVAILABLE
+    with pytest.raises(GRPCError):
+        await validate(ASKED)
+    assert await counted(breaker) == {"success": 1}

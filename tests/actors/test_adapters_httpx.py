@@ -1,0 +1,314 @@
+"""A breaker for each host, over a real transport and a server that speaks bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors import CallTimeout, CircuitOpenError, Panel, Snapshot, State, open_panel
+from actors.adapters.httpx import BreakerTransport, host_policy, retry_after
+from actors.testing import advance
+
+Answer = Callable[[trio.abc.Stream], Awaitable[None]]
+HEAD = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n%s\r\n"
+
+
+@pytest.fixture
+async def panel() -> AsyncIterator[Panel]:
+    async with open_panel() as opened:
+        yield opened
+
+
+class Pieces(httpx.AsyncByteStream):
+    """A body in pieces: bytes are read, numbers waited, exceptions raised."""
+
+    def __init__(self, *pieces: bytes | float | Exception) -> None:
+        self._pieces = pieces
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            if isinstance(piece, bytes):
+                yield piece
+            elif isinstance(piece, Exception):
+                raise piece
+            else:
+                await trio.sleep(piece)
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class Scripted(httpx.AsyncBaseTransport):
+    """Answers each request with the next of `answers`."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.asked = self.open = 0
+
+    async def __aenter__(self) -> Scripted:
+        self.open += 1
+        return self
+
+    async def aclose(self) -> None:
+        self.open -= 1
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        await trio.lowlevel.checkpoint()
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def body(*pieces: bytes | float | Exception, status: int = 200) -> httpx.Response:
+    return httpx.Response(status, stream=Pieces(*pieces))
+
+
+def client(
+    panel: Panel, *answers: httpx.Response | Exception, **policy: object
+) -> tuple[httpx.AsyncClient, Scripted]:
+    inner = Scripted(*answers)
+    transport = BreakerTransport(
+        inner, panel, config_for=lambda host: replace(host_policy(host), max_failures=2, **policy)
+    )
+    return httpx.AsyncClient(transport=transport, base_url="http://it"), inner
+
+
+async def seen(panel: Panel, name: str = "it") -> Snapshot:
+    return await panel[name].snapshot()
+
+
+@asynccontextmanager
+async def serving(answer: bytes) -> AsyncIterator[str]:
+    """A server that answers the first request of each connection with these bytes, and closes it."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(answer)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, listeners)
+        yield f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_real_answer_comes_through_and_counts_when_its_body_has_ended(panel: Panel) -> None:
+    transport = BreakerTransport(httpx.AsyncHTTPTransport(), panel)
+    answer = HEAD % (200, 5, b"X-Twice: 1\r\nX-Twice: 2\r\n") + b"hello"
+    async with serving(answer) as url, httpx.AsyncClient(transport=transport) as asked:
+        async with asked.stream("GET", url) as response:
+            name = transport.breaker(response.url).name
+            assert (await seen(panel, name)).in_flight == 1
+            assert await response.aread() == b"hello"
+            assert response.headers.get_list("x-twice") == ["1", "2"]
+            assert response.http_version == "HTTP/1.1"
+        counted = await seen(panel, name)
+    assert (counted.counts["success"], counted.in_flight) == (1, 0)
+
+
+async def test_a_real_body_cut_off_in_the_middle_is_a_failure(panel: Panel) -> None:
+    transport = BreakerTransport(httpx.AsyncHTTPTransport(), panel)
+    answer = HEAD % (200, 9, b"") + b"hello"
+    async with serving(answer) as url, httpx.AsyncClient(transport=transport) as asked:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await asked.get(url)
+    (breaker,) = panel
+    assert (await breaker.snapshot()).counts["failure"] == 1
+
+
+async def test_a_dead_host_is_rejected_and_another_is_not(panel: Panel) -> None:
+    asked, inner = client(panel, httpx.ConnectError("a"), httpx.ConnectError("b"), body(b"well"))
+    for _ in range(2):
+        with pytest.raises(httpx.ConnectError):
+            await asked.get("/")
+    with pytest.raises(CircuitOpenError) as rejected:
+        await asked.get("/")
+    assert (rejected.value.name, inner.asked) == ("it", 2)
+    assert (await asked.get("http://other:81/")).text == "well"
+    assert sorted(breaker.name for breaker in panel) == ["it", "other:81"]
+
+
+async def test_a_server_error_is_returned_and_counts(panel: Panel) -> None:
+    asked, _ = client(panel, body(b"sorry", status=500), body(b"no", status=404))
+    response = await asked.get("/")
+    assert (response.status_code, response.text) == (500, "sorry")
+    assert (await seen(panel)).failure_count == 1
+    assert (await asked.get("/")).status_code == 404
+    assert (await seen(panel)).failure_count == 0
+
+
+async def test_a_response_made_with_its_content_is_read_and_settles(panel: Panel) -> None:
+    asked, _ = client(panel, httpx.Response(200, text="whole"))
+    assert (await asked.get("/")).text == "whole"
+    assert (await seen(panel)).counts["success"] == 1
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(200, "success"), (503, "failure")])
+async def test_a_response_closed_early_counts_as_its_head_said(
+    panel: Panel, status: int, outcome: str
+) -> None:
+    answer = body(b"one", b"two", status=status)
+    asked, _ = client(panel, answer)
+    async with asked.stream("GET", "/") as response:
+        assert await anext(response.aiter_raw()) == b"one"
+    assert (await seen(panel)).counts[outcome] == 1
+    assert isinstance(answer.stream, Pieces)
+    assert answer.stream.closed
+
+
+@pytest.mark.parametrize("between_pieces", [False, True])
+async def test_a_reader_that_is_cancelled_counts_neither_way(
+    panel: Panel, mock_clock: MockClock, between_pieces: bool
+) -> None:
+    answer = body(b"one", 9.0, b"two")
+    asked, _ = client(panel, answer)
+    mock_clock.autojump_threshold = 0
+    with trio.move_on_after(1):
+        async with asked.stream("GET", "/") as response:
+            async for _ in response.aiter_raw():
+                if between_pieces:
+                    await trio.sleep(9)
+    counts = (await seen(panel)).counts
+    assert (counts["cancelled"], counts["success"], counts["failure"]) == (1, 0, 0)
+    assert isinstance(answer.stream, Pieces)
+    assert answer.stream.closed
+
+
+async def test_waiting_for_a_head_can_be_cancelled(panel: Panel) -> None:
+    asked, _ = client(panel, body(b"never read"))
+    with trio.move_on_after(0):
+        await asked.get("/")
+    assert (await seen(panel)).counts["cancelled"] == 1
+
+
+async def test_a_probe_is_over_when_its_body_is(panel: Panel, mock_clock: MockClock) -> None:
+    asked, _ = client(panel, body(b"one", b"two"), body(b"three"))
+    breaker = panel.breaker(replace(host_policy("it"), max_failures=2))
+    await breaker.trip()
+    await advance(mock_clock, 60)
+    async with asked.stream("GET", "/") as response:
+        with pytest.raises(CircuitOpenError):
+            await asked.get("/")
+        await response.aread()
+        assert breaker.state is State.CLOSED
+    assert (await asked.get("/")).text == "three"
+
+
+async def test_a_probe_that_streams_for_long_has_succeeded(panel: Panel, mock_clock: MockClock) -> None:
+    asked, _ = client(panel, body(b"tick", 50.0))
+    breaker = panel.breaker(replace(host_policy("it"), max_failures=2))
+    await breaker.trip()
+    await advance(mock_clock, 60)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.get, "/")
+        await wait_all_tasks_blocked()
+        await advance(mock_clock, 29.5)
+        assert breaker.state is State.HALF_OPEN
+        await advance(mock_clock, 0.5)
+        assert breaker.state is State.CLOSED
+        await advance(mock_clock, 20)
+    assert (await breaker.snapshot()).counts["success"] == 1
+
+
+async def test_what_breaks_off_after_its_success_is_a_failure_more(
+    panel: Panel, mock_clock: MockClock
+) -> None:
+    mock_clock.autojump_threshold = 0
+    asked, _ = client(panel, body(b"tick", 40.0, httpx.ReadError("broke off")), body(b"", 20.0))
+    with pytest.raises(httpx.ReadError):
+        await asked.get("/")
+    counted = await seen(panel)
+    assert (counted.counts["success"], counted.counts["failure"], counted.failure_count) == (1, 1, 1)
+    await asked.get("/")
+    assert (await seen(panel)).counts["success"] == 2
+    await trio.sleep(30)
+    assert [task.name for task in panel.nursery.child_tasks] == ["it"]
+
+
+async def test_a_call_timeout_covers_the_body_too(panel: Panel, mock_clock: MockClock) -> None:
+    mock_clock.autojump_threshold = 0
+    slow, quick = body(b"one", 9.0, b"two"), body(b"one", 1.0, b"two")
+    asked, _ = client(panel, slow, quick, call_timeout=5.0)
+    with pytest.raises(CallTimeout):
+        await asked.get("/")
+    assert (await seen(panel)).counts["failure"] == 1
+    assert isinstance(slow.stream, Pieces)
+    assert slow.stream.closed
+    with trio.move_on_after(3):
+        async with asked.stream("GET", "/") as response:
+            assert (await seen(panel)).counts["success"] == 1
+            assert await response.aread() == b"onetwo"
+
+
+async def test_the_servers_own_wait_is_kept(panel: Panel) -> None:
+    busy = httpx.Response(503, headers={"Retry-After": "7"})
+    asked, _ = client(panel, httpx.ConnectError("x"), busy)
+    with pytest.raises(httpx.ConnectError):
+        await asked.get("/")
+    await asked.get("/")
+    wait = panel["it"].retry_after
+    assert wait is not None
+    assert 6 < wait <= 7
+
+
+DATE = "Sun, 06 Nov 1994 08:49:%02d GMT"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "wait"),
+    [
+        (503, {"Retry-After": "120"}, 120),
+        (429, {"Retry-After": "1"}, 1),
+        (500, {"Retry-After": "120"}, None),
+        (503, {}, None),
+        (503, {"Retry-After": "soon"}, None),
+        (503, {"Retry-After": "-1"}, None),
+        (503, {"Retry-After": DATE % 47, "Date": DATE % 37}, 10),
+    ],
+)
+def test_how_long_a_response_asks_to_wait(status: int, headers: dict[str, str], wait: float | None) -> None:
+    response = httpx.Response(status, headers=headers)
+    error = httpx.HTTPStatusError("x", request=httpx.Request("GET", "http://x"), response=response)
+    assert retry_after(response) == retry_after(error) == wait
+
+
+def test_a_date_without_a_date_is_measured_from_now() -> None:
+    past = retry_after(httpx.Response(503, headers={"Retry-After": DATE % 0}))
+    assert past is not None
+    assert past < -9e8
+    assert retry_after(ValueError()) is None
+
+
+async def test_nothing_is_asked_after_the_panels_end() -> None:
+    async with open_panel() as panel:
+        asked, inner = client(panel, body(b"x"), body(b"y"))
+        await asked.get("/")
+        response = await asked.send(asked.build_request("GET", "/"), stream=True)
+    assert await response.aread() == b"y"
+    with pytest.raises(Exception, match="closed"):
+        await asked.get("/")
+    assert inner.asked == 2
+
+
+async def test_what_is_inside_is_opened_and_closed_with_the_client(panel: Panel) -> None:
+    asked, inner = client(panel)
+    async with asked:
+        assert inner.open == 1
+    assert inner.open == 0
+    await asked._transport.aclose()
+    assert inner.open == -1
+
+
+async def test_a_bad_setting_is_refused(panel: Panel) -> None:
+    with pytest.raises(ValueError, match="succeeds_after"):
+        BreakerTransport(Scripted(), panel, succeeds_after=0)

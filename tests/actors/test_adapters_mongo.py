@@ -1,0 +1,138 @@
+"""pymongo's client behind a breaker, against a real mongod."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+import trio_asyncio
+from pymongo import AsyncMongoClient
+from pymongo.errors import (
+    CollectionInvalid,
+    ConnectionFailure,
+    DuplicateKeyError,
+    ServerSelectionTimeoutError,
+)
+from trio_asyncio import aio_as_trio
+
+from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Panel, open_panel
+from actors.adapters.mongo import guarded, is_answer, is_failure
+from tests.mongo import Mongod, free_port
+
+Client = AsyncMongoClient[dict[str, Any]]
+
+
+@pytest.fixture
+async def panel() -> AsyncIterator[Panel]:
+    async with open_panel() as opened:
+        yield opened
+
+
+@pytest.fixture
+def breaker(panel: Panel) -> CircuitBreaker:
+    return panel.breaker(CircuitBreakerConfig(name="it", max_failures=2, failure=is_failure))
+
+
+async def connect(uri: str) -> Client:
+    return AsyncMongoClient(uri, serverSelectionTimeoutMS=200)
+
+
+@pytest.fixture
+async def client(mongod: Mongod, breaker: CircuitBreaker) -> AsyncIterator[Client]:
+    async with trio_asyncio.open_loop(), guarded(await aio_as_trio(connect)(mongod.uri), breaker) as opened:
+        yield opened
+
+
+@pytest.fixture
+def users(client: Client) -> Any:
+    return client[f"guarded_{uuid.uuid4().hex[:8]}"].users
+
+
+async def counted(breaker: CircuitBreaker) -> dict[str, int]:
+    return {key: count for key, count in (await breaker.snapshot()).counts.items() if count}
+
+
+async def test_operations_come_through_and_count(users: Any, breaker: CircuitBreaker) -> None:
+    assert (await users.insert_one({"_id": 1, "name": "Ada"})).inserted_id == 1
+    assert await users.find_one({"_id": 1}) == {"_id": 1, "name": "Ada"}
+    assert users.name == "users"
+    assert await counted(breaker) == {"success": 2}
+
+
+async def test_cursors_are_read_by_guarded_batches(users: Any, breaker: CircuitBreaker) -> None:
+    await users.insert_many([{"_id": number} for number in range(250)])
+    before = (await counted(breaker))["success"]
+    found = [document["_id"] async for document in users.find({}).sort("_id", -1).limit(230)]
+    assert found == list(range(249, 19, -1))
+    assert (await counted(breaker))["success"] == before + 4
+    assert len(await users.find({}).to_list()) == 250
+    cursor = await users.aggregate([{"$match": {"_id": {"$lt": 3}}}])
+    assert [document["_id"] async for document in cursor] == [0, 1, 2]
+    async with users.find({"_id": 7}) as one:
+        assert await one.next() == {"_id": 7}
+        with pytest.raises(StopAsyncIteration):
+            await one.next()
+    assert "failure" not in await counted(breaker)
+
+
+async def test_a_duplicate_is_an_answer(users: Any, breaker: CircuitBreaker) -> None:
+    await users.insert_one({"_id": 1})
+    with pytest.raises(DuplicateKeyError):
+        await users.insert_one({"_id": 1})
+    assert await counted(breaker) == {"success": 2}
+
+
+async def test_databases_and_clients_are_guarded_alike(
+    client: Client, users: Any, breaker: CircuitBreaker
+) -> None:
+    assert (await client.admin.command("ping"))["ok"] == 1
+    assert await users.database.list_collection_names() == []
+    assert await client.get_database("admin").command("ping")
+    assert await counted(breaker) == {"success": 3}
+    assert "it" in repr(users)
+
+
+async def test_a_server_that_is_gone_opens_the_breaker(breaker: CircuitBreaker) -> None:
+    uri = f"mongodb://127.0.0.1:{free_port()}/?directConnection=true"
+    async with trio_asyncio.open_loop():
+        client = guarded(await aio_as_trio(connect)(uri), breaker)
+        async with client:
+            for _ in range(2):
+                with pytest.raises(ServerSelectionTimeoutError):
+                    await client.test.users.find_one({})
+            with pytest.raises(CircuitOpenError):
+                async for _ in client.test.users.find({}):
+                    pass
+            # Closing passes the open breaker by, in either way.
+            await client.close()
+    assert await counted(breaker) == {"failure": 2, "rejected": 1}
+
+
+async def test_cancelling_counts_neither_way(users: Any, breaker: CircuitBreaker) -> None:
+    await users.insert_one({"_id": 1})
+    with trio.move_on_after(0.05) as scope:
+        await users.find_one({"$where": "sleep(2000) || true"})
+    assert scope.cancelled_caught
+    assert (await counted(breaker))["cancelled"] == 1
+    assert await users.find_one({}) == {"_id": 1}
+
+
+def test_what_cannot_be_guarded_is_refused() -> None:
+    with pytest.raises(TypeError, match="pymongo's asyncio client"):
+        guarded(object(), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (DuplicateKeyError("x", 11000), True),
+        (CollectionInvalid("x"), False),
+        (ConnectionFailure("x"), False),
+        (KeyError(), False),
+    ],
+)
+def test_what_is_an_answer(error: Exception, answer: bool) -> None:
+    assert is_answer(error) is answer
