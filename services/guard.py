@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
-import outcome
 import structlog
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
@@ -18,6 +17,7 @@ from actors import (
     CircuitOpenError,
     Panel,
 )
+from actors.adapters.answers import execute_answering
 from actors.adapters.mongo import is_failure
 from protocols.http import Code
 from runtime import telemetry
@@ -60,25 +60,17 @@ class Guard:
 
         Both carry the breaker's name as failure origin. Cancelling counts neither way.
         """
-
-        async def answered() -> outcome.Outcome[T]:
-            try:
-                return outcome.Value(await operation(*args, **kwargs))
-            except Exception as error:
-                if self._is_answer(error):
-                    return outcome.Error(error)
-                raise
-
         name = self._breaker.name
         try:
-            result: outcome.Outcome[T] = await self._breaker.execute(answered)
+            return await execute_answering(self._breaker, self._is_answer, operation, *args, **kwargs)
         except (CircuitOpenError, BulkheadFullError) as error:
             raise unavailable(name, self._open_message, error.retry_after) from error
         except self._errors as error:
+            if self._is_answer(error):
+                raise
             # The message of a driver's error may quote a document.
             log.warning("a dependency failed", breaker=name, kind=type(error).__name__)
             raise ApiError(self._failed, self._failed_message, failure_origin=name) from error
-        return result.unwrap()
 
 
 def guard_database(panel: Panel, config: CircuitBreakerConfig, open_message: str) -> Guard:

@@ -15,7 +15,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreakerConfig, Panel
-from actors.adapters.grpc import is_failure
+from actors.adapters.grpc import is_answer, is_failure
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, Code
 from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
@@ -117,7 +117,7 @@ class SchoolCheck:
         self._schools = schools
         self._guard = Guard(
             panel.breaker(replace(config, failure=is_failure)),
-            is_answer=lambda error: isinstance(error, GRPCError) and not is_failure(error),
+            is_answer=is_answer,
             errors=(GRPCError, ProtocolError, StreamTerminatedError, OSError, TimeoutError),
             failed=Code.SCHOOL_SERVICE_ERROR,
             failed_message=FAILED_MESSAGE,
