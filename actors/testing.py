@@ -1,24 +1,32 @@
-"""For tests of code that uses breakers: a dependency that does as it is told, and time by hand.
+"""For tests of code that uses breakers: time by hand, a dependency that does as it is told, and rest.
 
-    async def test_an_outage(mock_clock):
+    async def outage(panel, clock):
         dependency = ScriptedDependency()
-        async with open_panel() as panel:
-            breaker = panel.breaker(CircuitBreakerConfig(name="database"))
-            dependency.breaks()
-            for _ in range(5):
-                with pytest.raises(DependencyDown):
-                    await breaker.execute(dependency)
-            await advance(mock_clock, 60)
-            assert breaker.state is State.HALF_OPEN
+        breaker = panel.breaker(CircuitBreakerConfig(name="database"))
+        dependency.breaks()
+        for _ in range(5):
+            with pytest.raises(DependencyDown):
+                await breaker.execute(dependency)
+        await advance(clock, 60)
+        assert breaker.state is State.HALF_OPEN
+
+    def test_an_outage():
+        run_with_panel(outage)
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import trio
 import trio.testing
+
+from actors.panel import Panel, open_panel
+from protocols.breaker import Snapshot
+
+T = TypeVar("T")
 
 
 class DependencyDown(Exception):
@@ -29,7 +37,8 @@ class ScriptedDependency:
     """An async callable. It returns "ok" until told otherwise; `calls` counts what reached it.
 
     `then(*outcomes)` scripts the next calls, one outcome each: an exception is raised, anything else
-    returned. `breaks()` and `mends()` switch what comes after. `holds()` makes calls wait for `lets_go()`.
+    returned. `breaks()` and `mends()` switch what comes after. `holds()` makes calls wait for
+    `lets_go()`, `takes(seconds)` makes each last that long. `running`: the calls under way.
     """
 
     def __init__(self) -> None:
@@ -37,6 +46,7 @@ class ScriptedDependency:
         self.running = 0
         self._script: deque[Any] = deque()
         self._error: Exception | None = None
+        self._seconds = 0.0
         self._gate = trio.Event()
         self._gate.set()
 
@@ -52,19 +62,25 @@ class ScriptedDependency:
         """From now on each call succeeds."""
         self._error = None
 
+    def takes(self, seconds: float) -> None:
+        """From now on each call lasts that long."""
+        self._seconds = seconds
+
     def holds(self) -> None:
         """From now on calls wait."""
-        self._gate = trio.Event()
+        if self._gate.is_set():
+            self._gate = trio.Event()
 
     def lets_go(self) -> None:
         """Those that wait go on, and nobody waits any more."""
         self._gate.set()
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """One call. Cancellation ends it where it waits."""
+        """One call, whatever its arguments. Cancellation ends it where it waits."""
         self.calls += 1
         self.running += 1
         try:
+            await trio.sleep(self._seconds)
             await self._gate.wait()
             outcome = self._script.popleft() if self._script else (self._error or "ok")
         finally:
@@ -75,6 +91,36 @@ class ScriptedDependency:
 
 
 async def advance(clock: trio.testing.MockClock, seconds: float) -> None:
-    """Jump the clock and let everything that this wakes come to rest."""
+    """Jump the clock by `seconds`, and let everything that this wakes come to rest.
+
+    What was due on the way happens at the end of the jump. When it is cancelled, the jump has been made.
+    """
     clock.jump(seconds)
     await trio.testing.wait_all_tasks_blocked()
+
+
+async def settle(panel: Panel) -> dict[str, Snapshot]:
+    """Wait until every task rests and every breaker has counted what its callers told it.
+
+    Returns a snapshot of each breaker by name. Not for where something real is awaited, such as a socket:
+    a task that waits for it rests, too. Raises PanelClosedError. Cancellation leaves nothing behind.
+    """
+    await trio.testing.wait_all_tasks_blocked()
+    return await panel.snapshots()
+
+
+def run_with_panel(
+    scenario: Callable[[Panel, trio.testing.MockClock], Awaitable[T]], *, autojump: bool = False
+) -> T:
+    """Run `scenario(panel, clock)` in a trio.run of its own with an open panel on a MockClock; its result.
+
+    autojump: time jumps to the next deadline when all tasks wait. Whatever `scenario` raises comes out bare.
+    For tests without pytest-trio; with it, open a panel beside its `mock_clock` or `autojump_clock`.
+    """
+    clock = trio.testing.MockClock(autojump_threshold=0 if autojump else float("inf"))
+
+    async def main() -> T:
+        async with open_panel() as panel:
+            return await scenario(panel, clock)
+
+    return trio.run(main, clock=clock)
