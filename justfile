@@ -85,5 +85,6 @@ proto:
 lint:
     {{ python }} -m ruff check
     {{ python }} -m mypy
+    {{ python }} -m basedpyright
     lint-imports
     {{ python }} -m protocols.generate --check

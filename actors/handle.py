@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import trio
 
@@ -125,6 +125,27 @@ class CircuitBreaker:
             raise
         gate.succeeded += 1
         return result
+
+    # Two signatures, for no type checker infers F from a union of F and its awaitable.
+    @overload
+    async def execute_or(
+        self,
+        fallback: Callable[[CircuitOpenError | BulkheadFullError], Awaitable[F]],
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | F: ...
+
+    @overload
+    async def execute_or(
+        self,
+        fallback: Callable[[CircuitOpenError | BulkheadFullError], F],
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | F: ...
 
     async def execute_or(
         self,
