@@ -1,0 +1,118 @@
+"""The real stack and a real Chromium; without one of them these tests are skipped, and say what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.layout import StackError
+from deploy.mongodb import find_mongod
+from deploy.private import PrivateStack
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TOKEN = "an-admin-token-for-the-test"
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+
+@dataclass
+class Screen:
+    """One open dashboard, and what went wrong in it."""
+
+    page: Any
+    stack: PrivateStack
+    problems: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def state(self, breaker: str, state: str, seconds: float = 10) -> None:
+        """Wait until a row shows a state."""
+        row = f"article[data-name='{breaker}'][data-state='{state}']"
+        self.page.wait_for_selector(row, timeout=seconds * 1000)
+
+    def says(self, selector: str, text: str, seconds: float = 10) -> None:
+        """Wait until an element has a text in it."""
+        self.page.locator(selector, has_text=text).first.wait_for(timeout=seconds * 1000)
+
+    def picture(self, name: str) -> None:
+        """Keep a picture where SCREENSHOTS names a folder."""
+        if folder := os.environ.get("SCREENSHOTS"):
+            self.page.wait_for_timeout(700)
+            self.page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="uv sync --group dev installs playwright")
+    if not CHROMIUM.exists():
+        pytest.skip("no Chromium: apt-get update && apt-get install -y chromium")
+    # trio-asyncio puts a loop of its own in the place of asyncio's; Playwright needs the plain one.
+    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+    try:
+        with playwright.sync_playwright() as started:
+            opened = started.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+            yield opened
+            opened.close()
+    finally:
+        asyncio.set_event_loop_policy(None)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[PrivateStack]:
+    try:
+        find_mongod()
+    except StackError as error:
+        pytest.skip(str(error))
+    reset_timeout = float(os.environ.get("SCREENSHOTS_RESET_TIMEOUT", "3"))
+    with PrivateStack(reset_timeout, ADMIN_TOKEN=TOKEN) as running:
+        running.sign_up()
+        yield running
+
+
+@pytest.fixture
+def open_screen(browser: Any, stack: PrivateStack) -> Iterator[Any]:
+    """Opens dashboards; at the end nothing may have gone wrong in them, nor have come from elsewhere."""
+    screens: list[Screen] = []
+
+    def open_one(size: tuple[int, int] = DESKTOP, scheme: str = "light", **more: Any) -> Screen:
+        viewport = {"width": size[0], "height": size[1]}
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, **more)
+        screen = Screen(context.new_page(), stack)
+        screens.append(screen)
+        screen.page.on("pageerror", lambda error: screen.problems.append(str(error)))
+        screen.page.on("console", lambda said: _note(screen, said))
+        screen.page.on("request", lambda request: _watch(screen, request.url))
+        screen.page.goto(f"{stack.layout.gateway}/dashboard")
+        screen.state("student-service-grpc", "CLOSED")
+        return screen
+
+    yield open_one
+    for screen in screens:
+        screen.page.context.close()
+        assert screen.problems == []
+        assert screen.elsewhere == []
+
+
+def _note(screen: Screen, said: Any) -> None:
+    # What the network did is the test's own doing; a refusal by the policy isn't.
+    if said.type == "error" and "Failed to load resource" not in said.text and "net::ERR" not in said.text:
+        screen.problems.append(said.text)
+
+
+def _watch(screen: Screen, url: str) -> None:
+    if not url.startswith(screen.stack.layout.gateway):
+        screen.elsewhere.append(url)

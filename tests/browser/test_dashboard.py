@@ -1,0 +1,176 @@
+"""The dashboard in a real Chromium, on the real stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from deploy.private import PrivateStack, wait_for
+from tests.browser.conftest import DESKTOP, PHONE, TOKEN, Screen
+
+OpenScreen = Any
+
+
+@pytest.fixture(autouse=True)
+def _mended(stack: PrivateStack) -> None:
+    stack.run("up")
+    stack.client.post(
+        "/admin/breakers/auth-service-http/reset", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    assert wait_for(lambda: stack.login().status_code == 200, 10)
+
+
+def test_an_outage_is_seen_from_beginning_to_end(open_screen: OpenScreen, stack: PrivateStack) -> None:
+    """Open, counting down, half-open, closed: in a page that is never loaded again."""
+    screen: Screen = open_screen()
+    page = screen.page
+    screen.says("#headline", "All seven breakers are closed.")
+    screen.picture("healthy")
+    page.evaluate("window.mark = 1")
+    stack.run("stop", "auth-service")
+    assert [stack.login().status_code for _ in range(6)] == [502] * 5 + [503]
+    screen.state("auth-service-http", "OPEN", 2)
+    screen.state("auth-database", "UNKNOWN", 3)
+    screen.says("#headline", "auth-service-http is open.")
+    screen.says("#subline", "1 call rejected")
+    row = page.locator("article[data-name='auth-service-http']")
+    assert "Max failures reached: ConnectError" in row.inner_text()
+    assert "probe" in row.locator(".wait").inner_text()
+    assert row.locator(".fuse i.lit").count() == 5
+    assert [row.locator(".number").nth(n).inner_text() for n in (1, 2)] == ["5", "1"]
+    assert page.title() == "1 open · Breakers"
+    screen.picture("outage")
+    screen.state("auth-service-http", "HALF_OPEN", 70)
+    screen.says("#headline", "auth-service-http is half-open.")
+    screen.picture("half-open")
+    stack.run("start", "auth-service")
+    assert stack.login().status_code == 200
+    screen.state("auth-service-http", "CLOSED", 2)
+    screen.state("auth-database", "CLOSED", 3)
+    screen.says("#headline", "All seven breakers are closed.")
+    told = page.locator("#events li", has_text="auth-service-http").all_inner_texts()[:3]
+    assert [line.split("\n")[-2:] for line in told] == [
+        ["closed", "recovery successful"],
+        ["half-open", "attempting recovery"],
+        ["open", "max failures reached"],
+    ]
+    states = page.locator("article[data-name='auth-service-http'] rect").evaluate_all(
+        "rects => rects.map(rect => rect.classList[1])"
+    )
+    assert states[-4:] == ["CLOSED", "OPEN", "HALF_OPEN", "CLOSED"]
+    assert page.evaluate("window.mark") == 1
+    screen.picture("recovered")
+
+
+def test_it_says_when_it_is_disconnected_and_comes_back(open_screen: OpenScreen, stack: PrivateStack) -> None:
+    """The gateway goes and comes; nobody touches the page."""
+    screen: Screen = open_screen()
+    screen.says("#link-text", "Live")
+    screen.page.evaluate("window.mark = 1")
+    stack.run("stop", "api-gateway")
+    screen.says("#link-text", "Disconnected since")
+    assert screen.page.evaluate("document.documentElement.classList.contains('lost')")
+    stack.run("start", "api-gateway")
+    screen.says("#link-text", "Live")
+    assert screen.page.evaluate("window.mark") == 1
+
+
+def test_a_gateway_that_hangs_is_noticed(open_screen: OpenScreen, stack: PrivateStack) -> None:
+    """A connection that is open but says nothing counts as lost."""
+    screen: Screen = open_screen()
+    pid = stack.pid("api-gateway")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        screen.says("#link-text", "Disconnected since")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    screen.says("#link-text", "Live", 15)
+
+
+def test_an_admin_acts_after_confirming(open_screen: OpenScreen, stack: PrivateStack) -> None:
+    """A bad token is told so; an action asks and wants a reason; the log says who and why."""
+    screen: Screen = open_screen()
+    page = screen.page
+    page.click("article[data-name='student-service-grpc'] .name")
+    assert page.locator("#detail button", has_text="Force open").count() == 0
+    page.click("#detail >> text=Sign in to act")
+    page.fill("#token", "wrong")
+    page.click("#signing button[type=submit]")
+    screen.says("#signing .problem", "This token isn’t accepted.")
+    page.fill("#token", TOKEN)
+    page.click("#signing button[type=submit]")
+    page.click("#detail button:has-text('Force open')")
+    page.click("#detail .confirm button[type=submit]")  # no reason yet: nothing happens
+    assert stack.states()["student-service-grpc"] == "CLOSED"
+    page.fill("#reason", "school service moves house")
+    screen.picture("confirm")
+    page.click("#detail .confirm button[type=submit]")
+    screen.state("student-service-grpc", "FORCED_OPEN", 3)
+    screen.says("#detail .detail-state", "Forced by operator: school service moves house")
+    assert TOKEN not in page.evaluate("JSON.stringify(localStorage)")
+    lines = [json.loads(line) for line in stack.log("student-service").splitlines() if '"admin"' in line]
+    found = [(one["action"], one["who"], one["reason"]) for one in lines if "action" in one]
+    assert found[-1] == ("force_open", "ADMIN_TOKEN", "school service moves house")
+    page.click("#detail button:has-text('Reset')")
+    page.fill("#reason", "it has moved")
+    page.click("#detail .confirm button[type=submit]")
+    screen.state("student-service-grpc", "CLOSED", 3)
+
+
+def test_a_policy_is_changed_from_the_page(open_screen: OpenScreen, stack: PrivateStack) -> None:
+    """A bad value is refused with the field's name; a good one holds."""
+    screen: Screen = open_screen()
+    page = screen.page
+    page.evaluate("token => sessionStorage.setItem('admin-token', token)", TOKEN)
+    page.reload()
+    page.click("article[data-name='auth-service-http'] .name")
+    page.click("#detail button:has-text('Change policy')")
+    page.fill("[name=max_failures]", "0")
+    page.fill("#reason", "to see")
+    page.click("#detail .confirm button[type=submit]")
+    screen.says("#detail .problem", "max_failures")
+    page.fill("[name=max_failures]", "4")
+    page.click("#detail .confirm button[type=submit]")
+    screen.says("article[data-name='auth-service-http'] .fuse-text", "0 of 4 in a row")
+
+
+def test_it_can_be_used_by_keyboard(open_screen: OpenScreen) -> None:
+    """Tab to the rows, arrows between them, Enter opens, Escape closes and gives the focus back."""
+    page = open_screen().page
+    while page.evaluate("document.activeElement.className") != "name":
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.locator("#detail[open] h2").inner_text() == "school-service-http"
+    page.keyboard.press("Escape")
+    assert page.locator("#detail[open]").count() == 0
+    assert page.evaluate("document.activeElement.textContent") == "school-service-http"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, (900, 900), PHONE, (320, 640)])
+def test_it_fits_every_screen(open_screen: OpenScreen, size: tuple[int, int], scheme: str) -> None:
+    """Nothing sticks out, and all seven are there, in the colours that the system has."""
+    screen: Screen = open_screen(size, scheme)
+    page = screen.page
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("article.row").count() == 7
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    red = int(colour.removeprefix("rgb(").split(",")[0])
+    assert (red > 200) == (scheme == "light")
+    screen.picture(f"{scheme}-{size[0]}")
+
+
+def test_colours_can_be_chosen_and_are_remembered(open_screen: OpenScreen) -> None:
+    """Auto, light, dark; after a reload too."""
+    page = open_screen().page
+    for _ in range(2):
+        page.click("#theme")
+    page.reload()
+    assert page.inner_text("#theme") == "Dark"
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
