@@ -22,8 +22,9 @@ breakers = AsyncCircuitBreakerFactory(default_threshold=5, default_ttl=60)
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """One client for all requests, as httpx recommends."""
-    async with httpx.AsyncClient(base_url=UPSTREAM, timeout=30) as client:
+    """One client for all requests, as httpx recommends; its usual limit of 100 connections is too few here."""
+    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+    async with httpx.AsyncClient(base_url=UPSTREAM, timeout=30, limits=limits) as client:
         app.state.client = client
         app.state.breaker = await breakers.get_breaker("auth-service-http")
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import httpx
 import trio
@@ -24,7 +25,7 @@ from gateway.fields import (
 from gateway.inbound import Inbound
 from gateway.replies import Answer, Refused, http_date, rejected, too_slow, unreachable
 from gateway.routes import Service
-from gateway.transport import Body
+from gateway.transport import Body, FreeListTransport
 from protocols.http import Code
 
 
@@ -108,7 +109,7 @@ class Exchange:
         )
         request = httpx.Request(
             inbound.method,
-            upstream.base_url + target.decode("latin-1"),
+            _url(upstream, target),
             headers=fields,
             stream=self._client.upload(patience, upstream.timeout),
             extensions={"target": target, "nursery": self._nursery, "interim": self._interim},
@@ -131,10 +132,8 @@ class Exchange:
         fields = response.headers.raw
         if response.status_code >= 500:
             _charge(call, response.status_code, failure_origin(_lower(fields)))
-        else:
-            self._nursery.start_soon(self._succeed_when_long, call)
         try:
-            return await self._stream(response.status_code, _lower(fields), body)
+            return await self._stream(call, response.status_code, _lower(fields), body)
         except httpx.TransportError as error:
             call.fail(f"{type(error).__name__}: {error}")
             raise
@@ -148,7 +147,9 @@ class Exchange:
             if not self._settled.cancel_called:
                 call.succeed()
 
-    async def _stream(self, status: int, fields: Fields, body: httpx.AsyncByteStream) -> tuple[bytes, Fields]:
+    async def _stream(
+        self, call: Guard, status: int, fields: Fields, body: httpx.AsyncByteStream
+    ) -> tuple[bytes, Fields]:
         """Pass on the head and the body, as they come. Returns the piece that completes a declared length."""
         left = content_length(fields)
         trailers = left is None and takes_trailers(self._inbound.fields)
@@ -157,6 +158,8 @@ class Exchange:
         )
         await self._answer.head(status, kept, trailers=trailers)
         last = body.at_hand() if isinstance(body, Body) else b""
+        if left != len(last) and status < 500:
+            self._nursery.start_soon(self._succeed_when_long, call)
         if not last:
             await self._answer.flush()
         elif left is None or left > len(last):
@@ -177,6 +180,16 @@ class Exchange:
         with trio.move_on_after(self._upstream.idle_timeout):
             return await anext(pieces, None)
         raise httpx.ReadTimeout(f"silent for {self._upstream.idle_timeout:g} s in the middle of an answer")
+
+
+def _url(upstream: Upstream, target: bytes) -> httpx.URL | str:
+    """The request's URL; where the transport takes only the target, the same for all: parsing costs."""
+    if isinstance(upstream.transport, FreeListTransport):
+        return _parsed(upstream.base_url)
+    return upstream.base_url + target.decode("latin-1")
+
+
+_parsed = lru_cache(maxsize=64)(httpx.URL)
 
 
 def _lower(fields: Fields) -> Fields:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from functools import lru_cache
 
 from actors import BulkheadFullError, CircuitOpenError
 from gateway.client import Client, Message
@@ -67,7 +68,12 @@ def whole_seconds(seconds: float) -> int:
 
 def http_date() -> bytes:
     """The present time as a Date field has it."""
-    return formatdate(time.time(), usegmt=True).encode()
+    return _date(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()
 
 
 def rejected(error: CircuitOpenError | BulkheadFullError) -> Refused:

@@ -400,7 +400,7 @@ async def test_request_lines_in_the_log(gateway, capsys, autojump_clock):
     [
         ("GATEWAY_PORT", "x"),
         ("GATEWAY_PORT", "70000"),
-        ("GATEWAY_WORKERS", "2"),
+        ("GATEWAY_WORKERS", "0"),
         ("RATE_LIMIT_PER_MINUTE", "0"),
         ("RATE_LIMIT_PER_HOUR", "many"),
         ("UPSTREAM_TIMEOUT", "0"),
