@@ -112,11 +112,9 @@ async def test_a_bad_chunk_is_answered_at_once():
 
 
 async def test_slow_heads():
-    """A head that isn't there in time is 400; a connection that says nothing is closed in its own time."""
-    limits = {"client_header_timeout": 0.1, "client_idle_timeout": 0.4}
-    async with served(**limits) as gateway:
+    """A head that isn't there in time is 400, though its bytes keep coming."""
+    async with served(client_header_timeout=0.1) as gateway:
         peer = await connect(gateway.port)
-        answer = None
         with trio.fail_after(2):
             for byte in GET:
                 await trio.sleep(0.01)
@@ -124,10 +122,36 @@ async def test_slow_heads():
                     await peer.send(bytes((byte,)))
                 except trio.BrokenResourceError:
                     break
-            answer = await peer.rest()
+            assert error(await peer.rest()) == (400, "INVALID_REQUEST")
+
+
+async def test_a_connection_that_says_nothing():
+    """It is closed, without an answer, before its first request and between two."""
+    async with (
+        upstream(answering(ok())) as server,
+        served(auth=server.url, client_idle_timeout=0.2) as gateway,
+    ):
+        for data in (b"", GET):
+            peer = await connect(gateway.port)
+            await peer.send(data)
+            if data:
+                await peer.until(b"\r\n\r\nok")
+            assert 0.15 < await peer.closed(within=1) < 0.6
+
+
+@pytest.mark.parametrize("head", [HOSTILE["CL and TE"], b"GET /auth/x HTTP/1.1\r\nConnection: close\r\n\r\n"])
+async def test_a_refusal_survives_what_is_still_sent(head):
+    """A client that sends on, and reads only then, gets its answer and no reset."""
+    async with served() as gateway:
+        peer = await connect(gateway.port)
+        await peer.send(head)
+        with trio.fail_after(3):
+            for _ in range(20):
+                await peer.send(bytes(100_000))
+                await trio.sleep(0.005)
+            await peer.stream.send_eof()
+            answer = await peer.until(b"}")
         assert error(answer) == (400, "INVALID_REQUEST")
-        quiet = await connect(gateway.port)
-        assert 0.3 < await quiet.closed(within=2) < 1
 
 
 async def test_a_client_that_stops_sending():
