@@ -120,8 +120,9 @@ class Guard:
             return await bulkhead.take(self)
         except trio.Cancelled:
             gate = self._breaker._gate
-            gate.started += 1
-            gate.cancelled += 1
+            if gate.state is not State.DISABLED:
+                gate.started += 1
+                gate.cancelled += 1
             raise
 
     async def _admit_again(self) -> None:
