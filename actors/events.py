@@ -24,10 +24,9 @@ class Subscription:
     their place says how many.
     """
 
-    def __init__(self, size: int, *, calls: bool) -> None:
+    def __init__(self, size: int) -> None:
         if size < 1:
             raise ValueError(f"buffer must be at least 1, got {size!r}")
-        self.calls = calls
         self._events: deque[Transition | CallSettled] = deque(maxlen=size)
         self._lost = 0
         self._closed = False
@@ -67,15 +66,14 @@ class Hub:
         self._subscriptions: list[Subscription] = []
 
     def emit(self, event: Transition | CallSettled) -> None:
-        """Tell everybody who asked for this kind."""
+        """Tell everybody."""
         for subscription in self._subscriptions:
-            if subscription.calls or isinstance(event, Transition):
-                subscription.push(event)
+            subscription.push(event)
 
     @contextmanager
-    def subscribe(self, size: int, *, calls: bool) -> Iterator[Subscription]:
+    def subscribe(self, size: int) -> Iterator[Subscription]:
         """A subscription for as long as the block lasts."""
-        subscription = Subscription(size, calls=calls)
+        subscription = Subscription(size)
         self._subscriptions.append(subscription)
         try:
             yield subscription

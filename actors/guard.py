@@ -148,10 +148,8 @@ class Guard:
     # Ended from outside, by the actor.
 
     def time_out(self) -> Settle | None:
-        """The actor ends this call because its time is over, and counts it; None: it is settled."""
+        """The actor ends this call because its time is over, and counts it; None: nothing is counted."""
         assert self._scope is not None
-        if self._settled is not None:
-            return None
         self.cut = CallTimeout(self._breaker.name, self.timeout)
         self._settled = Outcome.FAILURE
         self._scope.cancel()

@@ -213,7 +213,7 @@ class CircuitBreaker:
         anybody listens, each call is settled by a message of its own.
         """
         self._hub = self._hub or Hub()
-        with self._hub.subscribe(buffer, calls=True) as subscription:
+        with self._hub.subscribe(buffer) as subscription:
             await self._actor.mailbox.ask(Watch(1))
             try:
                 yield subscription

@@ -95,7 +95,7 @@ class Ledger:
                 self.last_failure = error or self.last_failure
             case Outcome.IGNORED:
                 self.ignored += 1
-            case Outcome.CANCELLED:
+            case Outcome.CANCELLED:  # pragma: no branch - there is no other
                 self.cancelled += 1
 
     def folded(self, started: int, successes: int, ignored: int, cancelled: int, *, late: bool) -> None:

@@ -298,7 +298,7 @@ class Machine:
                 return Forced()
             case State.DISABLED:
                 return Disabled()
-            case State.OBSERVING:
+            case State.OBSERVING:  # pragma: no branch - there is no other
                 return Observing(Machine(shadow_policy(self.config)), self.ledger, self._tell)
 
     def _tell(self, event: Transition) -> None:

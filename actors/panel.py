@@ -89,7 +89,7 @@ class Panel:
 
         A reader more than `buffer` events behind loses the oldest, and reads EventsLost there.
         """
-        with self.hub.subscribe(buffer, calls=False) as subscription:
+        with self.hub.subscribe(buffer) as subscription:
             yield subscription
 
     def note_crash(self, name: str, crash: Exception) -> None:
@@ -109,9 +109,6 @@ class Panel:
 
     def _end(self) -> None:
         self._closed = True
-        for actor in self._actors.values():
-            if not actor.closed:
-                actor.close()
         self.hub.close()
 
 
@@ -152,7 +149,7 @@ async def open_panel(
             raise
         raise group.exceptions[0] from group.exceptions[0].__cause__
     finally:
-        if panel is not None:
+        if panel is not None:  # pragma: no branch - inside trio a nursery always opens
             panel._end()
     if raised is not None:
         raise raised

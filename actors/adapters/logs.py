@@ -28,7 +28,7 @@ async def log_transitions(
         async for event in events:
             if isinstance(event, Transition):
                 _log(log, event)
-            elif isinstance(event, EventsLost):
+            elif isinstance(event, EventsLost):  # pragma: no branch - a panel tells nothing else
                 log.warning("transitions were not logged", count=event.count)
 
 
