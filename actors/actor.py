@@ -34,9 +34,7 @@ class Envelope(Generic[Message]):
         self._task: trio.lowlevel.Task | None = None
 
     def answer(self, value: Any, error: Exception | None = None) -> None:
-        """Wake whoever asked, with a value or an error. A second answer changes nothing."""
-        if self._answer is not PENDING:
-            return
+        """Wake whoever asked, with a value or an error."""
         self._answer, self._error = value, error
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
@@ -96,11 +94,9 @@ class Mailbox(Generic[Message]):
         self.receiver.close()
 
     async def _queue(self, envelope: Envelope[Message]) -> None:
-        try:
-            with trio.CancelScope(shield=True):
-                await self._send.send(envelope)
-        except trio.BrokenResourceError:
-            raise PanelClosedError("the panel has closed") from None
+        # Never broken: closing receives all that queue before it ends the channel.
+        with trio.CancelScope(shield=True):
+            await self._send.send(envelope)
 
 
 class Actor(ABC, Generic[Message]):
