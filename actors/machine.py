@@ -136,7 +136,7 @@ class Machine:
         if permit.number == UNRECORDED:
             return in_time
         if in_time:
-            self._go(self._stay.fail_again(now), now)
+            self._go(self._stay.fail_again(permit.number, now), now)
         self.ledger.in_flight += 1
         self.ledger.settled(Outcome.FAILURE, error, late=not in_time)
         return in_time

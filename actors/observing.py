@@ -23,13 +23,15 @@ def shadow_policy(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
 class Observing(Stay):
     """Feeds a shadow, and hands on its transitions, marked as observed."""
 
-    __slots__ = ("_hand_on", "_ledger", "_permits", "_shadow")
+    __slots__ = ("_hand_on", "_ledger", "_newest", "_older", "_permits", "_shadow")
 
     def __init__(self, shadow: Machine, ledger: Ledger, hand_on: Callable[[Transition], None]) -> None:
         self._shadow = shadow
         self._ledger = ledger
         self._hand_on = hand_on
         self._permits: dict[int, Permit] = {}
+        # The last call admitted, and the last before the shadow's present generation.
+        self._newest = self._older = 0
 
     @property
     def failure_count(self) -> int:  # type: ignore[override]
@@ -43,6 +45,7 @@ class Observing(Stay):
 
     def admitted(self, number: int, now: float) -> None:
         """Ask the shadow too, and note where it would have refused."""
+        self._newest = number
         answer = self._shadow.admit(now)
         if isinstance(answer, Permit):
             self._permits[number] = answer
@@ -55,6 +58,13 @@ class Observing(Stay):
         permit = self._permits.pop(number, None)
         if permit is not None:
             self._shadow.settle(permit, outcome, now, duration)
+            self._tell()
+        return None
+
+    def fail_again(self, number: int, now: float) -> Move | None:
+        """One failure more in the shadow, where it is in the stay in which it saw the call begin."""
+        if number > self._older:
+            self._shadow.fail_again(Permit(self._shadow.generation, number), now)
             self._tell()
         return None
 
@@ -74,4 +84,5 @@ class Observing(Stay):
 
     def _tell(self) -> None:
         for event in self._shadow.drain():
+            self._older = self._newest
             self._hand_on(replace(event, observed=True))

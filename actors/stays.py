@@ -49,7 +49,7 @@ class Stay:
     def take_back(self, number: int, now: float) -> None:
         """A call that holds a permit never began."""
 
-    def fail_again(self, now: float) -> Move | None:
+    def fail_again(self, number: int, now: float) -> Move | None:
         """A call that was settled as a success broke later."""
         return None
 
@@ -129,7 +129,7 @@ class Closed(Stay):
         if self._running is not None:
             self._running.pop(number, None)
 
-    def fail_again(self, now: float) -> Move | None:
+    def fail_again(self, number: int, now: float) -> Move | None:
         """One failure more."""
         self.counter.record(Call(failed=True), now)
         return self._judge(now)
@@ -226,7 +226,7 @@ class HalfOpen(Stay):
         threshold = self._config.strategy.slow_threshold
         slow = threshold is not None and duration is not None and duration >= threshold
         if outcome is Outcome.FAILURE or slow:
-            return self.fail_again(now)
+            return self.fail_again(number, now)
         self._successes += 1
         if self._successes < self._config.successes_to_close:
             return None
@@ -236,7 +236,7 @@ class HalfOpen(Stay):
         """The slot is free again."""
         self._probes.pop(number, None)
 
-    def fail_again(self, now: float) -> Move | None:
+    def fail_again(self, number: int, now: float) -> Move | None:
         """One failure ends the recovery."""
         return Move(State.OPEN, "recovery failed", recovery=True)
 
