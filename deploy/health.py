@@ -1,4 +1,4 @@
-"""What the gateway says of everybody: once, or as a live table of the breakers."""
+"""What the gateway says of everybody."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from deploy.layout import Layout, StackError
+from deploy.words import STYLES, duration
 from runtime.breakers import BREAKERS
 
-_COLOURS = {"CLOSED": "green", "HALF_OPEN": "yellow", "OPEN": "bold red", "FORCED_OPEN": "bold red"}
 _OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
 
 
@@ -53,42 +53,34 @@ def show(layout: Layout) -> bool:
     return status == 200
 
 
-def watch(layout: Layout, every: float = 0.5) -> None:
-    """Show the breakers until interrupted; goes on while the gateway is away."""
-    with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        while True:
-            try:
-                _, body = ask(layout)
-                shown: Table | str = table(body.get("data", {}))
-            except StackError as error:
-                shown = f"[red]{error}[/]"
-            live.update(shown, refresh=True)
-            time.sleep(every)
-
-
 def table(data: Mapping[str, Any]) -> Table:
     """One row for each breaker."""
     found = Table(box=None, pad_edge=False)
     # The last column gives way on a narrow terminal: what a breaker is called has to be readable.
-    widths = {
-        "breaker": max(map(len, BREAKERS)),
-        "guarded by": 15,
-        "state": 11,
-        "failures": 8,
-        "next probe": 10,
-    }
-    for heading, width in widths.items():
+    widths = {"breaker": max(map(len, BREAKERS)), "guarded by": 15, "state": 11, "for": 8, "failures": 8}
+    for heading, width in {**widths, "next probe": 10}.items():
         found.add_column(heading, no_wrap=True, min_width=width)
-    found.add_column("last failure", no_wrap=True)
+    found.add_column("why", no_wrap=True)
+    now = time.time()
     for name, owner, breaker in breakers(data):
         state = str(breaker.get("state", "UNKNOWN"))
-        wait = breaker.get("retry_after")
+        wait, since = breaker.get("retry_after"), breaker.get("outage_since") or breaker.get("since")
         found.add_row(
             name,
             owner,
-            f"[{_COLOURS.get(state, 'dim')}]{state}[/]",
+            f"[{STYLES.get(state, 'dim')}]{state}[/]",
+            duration(now - since) if isinstance(since, int | float) else "–",
             str(breaker.get("failure_count", "–")),
             f"in {wait:.0f} s" if isinstance(wait, int | float) else "–",
-            str(breaker.get("last_failure") or "–"),
+            Text(_why(state, owner, breaker)),
         )
     return found
+
+
+def _why(state: str, owner: str, breaker: Mapping[str, Any]) -> str:
+    if state == "UNKNOWN":
+        return f"{owner} doesn't answer"
+    if state == "CLOSED" and breaker.get("mode") == "CLOSED":
+        return ""
+    last = breaker.get("last_failure") if state == "OPEN" else None
+    return f"{breaker.get('reason') or ''}{f': {last}' if last else ''}"

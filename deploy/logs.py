@@ -1,8 +1,9 @@
-"""Reading the logs of the stack: one process raw, several merged by time."""
+"""Reading the logs of the stack: one process or several merged by time; in colours on a terminal."""
 
 from __future__ import annotations
 
 import heapq
+import json
 import re
 import sys
 import time
@@ -24,6 +25,8 @@ _COLOURS = {
     "student-service": "yellow",
     "mongodb": "blue",
 }
+
+_VERBS = {" OPENED:": "bold red", " HALF_OPEN:": "bold yellow", " CLOSED:": "bold green"}
 
 
 class Tail:
@@ -76,11 +79,11 @@ def show(layout: Layout, names: Sequence[str], *, follow: bool, last: int | None
     alone = len(names) == 1
     stamped = [_stamped(layout.log(name), name, last) for name in names]
     for _, name, line in heapq.merge(*stamped, key=lambda entry: entry[0]):
-        _print(console, None if alone else name, line)
+        _print(console, name, line, alone=alone)
     while tails:
         for name, tail in tails.items():
             for line in tail.lines():
-                _print(console, None if alone else name, line)
+                _print(console, name, line, alone=alone)
         time.sleep(0.2)
 
 
@@ -97,9 +100,38 @@ def _stamped(path: Path, name: str, last: int | None) -> Iterator[tuple[str, str
         return
 
 
-def _print(console: Console, name: str | None, line: str) -> None:
-    if name is None:
+def _print(console: Console, name: str, line: str, *, alone: bool) -> None:
+    """For a person in colours; into a pipe as it is, behind its process where there are several."""
+    if console.is_terminal:
+        console.print(Text.assemble((f"{name:<15} │ ", _COLOURS[name]), readable(line)))
+    elif alone:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     else:
-        console.print(Text.assemble((f"{name:<15} │ ", _COLOURS[name]), Text.from_ansi(line)))
+        console.print(Text.assemble(f"{name:<15} │ ", Text.from_ansi(line)))
+
+
+def readable(line: str) -> Text:
+    """A line of JSON as a person reads it: time, what happened, then the rest; another as it is."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return Text.from_ansi(line)
+    if not isinstance(entry, dict):
+        return Text(line)
+    if "t" in entry and "msg" in entry:  # MongoDB's own
+        entry = {"timestamp": entry["t"].get("$date", ""), "event": entry["msg"], "level": entry.get("s", "")}
+    stamp, event = str(entry.pop("timestamp", "")), str(entry.pop("event", ""))
+    level, trace = str(entry.pop("level", "")), entry.pop("exception", None)
+    for known in ("process", "logger"):
+        entry.pop(known, None)
+    text = Text.assemble((stamp[11:19], "dim"), "  ", (event, _style(event, level)))
+    for key, value in entry.items():
+        text.append(f"  {key}=", "dim").append(value if isinstance(value, str) else json.dumps(value))
+    return text.append(f"\n{trace}", "dim") if trace else text
+
+
+def _style(event: str, level: str) -> str:
+    if "[CIRCUIT_BREAKER]" in event:
+        return next((style for verb, style in _VERBS.items() if verb in event), "bold")
+    return {"error": "bold red", "critical": "bold red", "warning": "yellow"}.get(level, "")

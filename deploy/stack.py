@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace, found: Layout) -> bool | None:
         "stop": lambda: operate.stop(found, options.name),
         "restart": lambda: operate.restart(found, options.name),
         "health": lambda: _health().show(found.saved()),
-        "watch": lambda: _health().watch(found.saved()),
+        "watch": lambda: _watch().watch(found.saved()),
         "logs": lambda: _logs(options, found.saved()),
         "clean-db": lambda: operate.clean_db(found, yes=options.yes or bool(os.environ.get("CI"))),
         "demo": _demo,
@@ -50,6 +50,12 @@ def _health() -> ModuleType:
     from deploy import health
 
     return health
+
+
+def _watch() -> ModuleType:
+    from deploy import watch
+
+    return watch
 
 
 def _demo() -> bool:

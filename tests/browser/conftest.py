@@ -1,4 +1,4 @@
-"""The real stack and a real Chromium; without one of them these tests are skipped, and say what is missing."""
+"""The real stack and a real Chromium; without one of them these tests are skipped and say what is missing."""
 
 from __future__ import annotations
 

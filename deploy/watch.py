@@ -1,0 +1,186 @@
+"""`just watch`: the breakers live in a terminal, from the stream that feeds the dashboard."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from deploy.layout import Layout
+from deploy.words import STYLES, duration, pips, when
+from runtime.history import BUCKET_SECONDS, Report, merged
+
+SILENCE = 4.0
+"""Seconds without a word, though one comes each second: the gateway is away."""
+PAUSE = 1.0
+SPARKS = "▁▂▃▄▅▆▇█"
+SPAN = 300
+EVENTS = 6
+
+
+class Board:
+    """What the stream has told, and how it looks."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[str, str]] = []
+        self.lost_at: float | None = None
+        self._known: dict[str, Report] = {}
+        self._silent: set[str] = set()
+
+    def take(self, kind: str, data: Mapping[str, Any]) -> None:
+        """One event of the stream."""
+        self.lost_at = None
+        if kind == "hello":
+            self.names = [
+                (name, owner)
+                for one in data["services"]
+                for name, owner in [
+                    (one["breaker"], data["gateway"]),
+                    *((dependency, one["process"]) for dependency in one["dependencies"]),
+                ]
+            ]
+        elif kind == "report":
+            self._report(data)
+
+    def _report(self, news: Mapping[str, Any]) -> None:
+        process = news["process"]
+        if not news["answers"]:
+            self._silent.add(process)
+            return
+        self._silent.discard(process)
+        known = self._known.get(process)
+        joined = merged(known, {**news})
+        # Only what has changed is told.
+        breakers = {one["name"]: one for report in (known, joined) if report for one in report["breakers"]}
+        self._known[process] = {**joined, "breakers": list(breakers.values())}
+
+    def breakers(self) -> Iterator[tuple[str, str, Report | None]]:
+        """(name, owner, what is known of it) in the order of the stream's cast."""
+        found = {one["name"]: one for report in self._known.values() for one in report["breakers"]}
+        for name, owner in self.names:
+            yield name, owner, None if owner in self._silent else found.get(name)
+
+    def shown(self, now: float) -> RenderableType:
+        """Everything, for a terminal."""
+        if not self.names:
+            return Text("Waiting for the gateway…", style="dim")
+        parts: list[RenderableType] = [self._table(now), Text(), self._events(now)]
+        if self.lost_at is not None:
+            said = f"Disconnected since {when(self.lost_at)}: this is how it was then. Trying again."
+            parts.insert(0, Text(said, style="bold red"))
+        return Group(*parts)
+
+    def _table(self, now: float) -> Table:
+        table = Table(box=None, pad_edge=False)
+        widths = {"breaker": 20, "state": 11, "for": 10, "to trip": 9, "probe": 6, "5 minutes": 30}
+        for heading, width in widths.items():
+            table.add_column(heading, no_wrap=True, min_width=width)
+        for heading in ("/min", "failed", "rejected"):
+            table.add_column(heading, no_wrap=True, justify="right")
+        table.add_column("why", no_wrap=True)
+        for name, owner, breaker in self.breakers():
+            if breaker is None:
+                table.add_row(name, Text("UNKNOWN", "dim"), *[""] * 7, Text(f"{owner} doesn't answer", "dim"))
+            else:
+                table.add_row(*_cells(breaker, now))
+        return table
+
+    def _events(self, now: float) -> RenderableType:
+        events = [
+            one for report in self._known.values() for breaker in report["breakers"]
+            for one in breaker["transitions"]
+        ]  # fmt: skip
+        lines = [
+            Text.assemble((when(one["time"]), "dim"), "  ", f"{one['breaker']:<21} ",
+                          (f"{one['new']:<12}", STYLES.get(one["new"], "")), one["reason"])
+            for one in sorted(events, key=lambda one: one["time"], reverse=True)[:EVENTS]
+        ]  # fmt: skip
+        return Group(*lines) if lines else Text("No breaker has changed its state lately.", style="dim")
+
+
+def _cells(breaker: Report, now: float) -> list[RenderableType]:
+    state, style = breaker["state"], STYLES.get(breaker["state"], "")
+    probe = breaker["probe_at"]
+    wait = "" if state != "OPEN" or probe is None else f"{max(0, probe - now):.0f} s"
+    counts = _counts(breaker, now - SPAN)
+    why = "" if state == "CLOSED" else breaker["reason"] or ""
+    if state == "OPEN" and breaker["last_failure"]:
+        why += f": {breaker['last_failure']}"
+    return [
+        breaker["name"],
+        Text(state, style),
+        duration(now - (breaker["outage_since"] or breaker["since"])),
+        pips(breaker["failure_count"], breaker["policy"]),
+        wait,
+        _spark(breaker, now),
+        str(sum(_counts(breaker, now - 60))),
+        _number(counts[1], "red"),
+        _number(counts[4], "yellow"),
+        Text(why, "dim"),
+    ]
+
+
+def _number(count: int, style: str) -> Text:
+    return Text(str(count), style if count else "dim")
+
+
+def _counts(breaker: Report, since: float) -> list[int]:
+    """[succeeded, failed, ignored, cancelled, rejected] since then."""
+    recent = [bucket for bucket in breaker["calls_by_time"] if bucket[0] + BUCKET_SECONDS > since]
+    return [sum(bucket[place] for bucket in recent) for place in range(1, 6)]
+
+
+def _spark(breaker: Report, now: float) -> Text:
+    """A bar for each ten seconds: its height the calls, its colour the worst that happened."""
+    step = 2 * BUCKET_SECONDS
+    end = int(now) // step * step + step
+    bars: dict[int, list[int]] = {}
+    for bucket in breaker["calls_by_time"]:
+        sums = bars.setdefault(bucket[0] // step * step, [0, 0, 0])
+        sums[0] += sum(bucket[1:])
+        sums[1] += bucket[2]
+        sums[2] += bucket[5]
+    shown = [bars.get(start, [0, 0, 0]) for start in range(end - SPAN, end, step)]
+    most = max(5, *(total for total, _, _ in shown))
+    text = Text()
+    for total, failed, rejected in shown:
+        style = "red" if failed else "yellow" if rejected else "green"
+        text.append(SPARKS[min(7, total * 8 // most)] if total else " ", style)
+    return text
+
+
+def watch(layout: Layout) -> None:
+    """Show the breakers until interrupted; goes on while the gateway is away."""
+    board = Board()
+    with Live(console=Console(highlight=False), auto_refresh=False, screen=False) as live:
+        while True:
+            try:
+                for kind, data in _stream(layout):
+                    board.take(kind, data)
+                    live.update(board.shown(time.time()), refresh=True)
+            except (httpx.HTTPError, ValueError):
+                pass
+            board.lost_at = board.lost_at or time.time()
+            live.update(board.shown(time.time()), refresh=True)
+            time.sleep(PAUSE)
+
+
+def _stream(layout: Layout) -> Iterator[tuple[str, Any]]:
+    """The events of the gateway's stream. Raises httpx.HTTPError where it breaks off or falls silent."""
+    with httpx.stream(
+        "GET", f"{layout.gateway}/dashboard/events", timeout=SILENCE, trust_env=False
+    ) as answer:
+        answer.raise_for_status()
+        kind = ""
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield kind, json.loads(line.removeprefix("data: "))

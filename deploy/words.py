@@ -1,0 +1,45 @@
+"""How breakers look in a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.text import Text
+
+STYLES = {
+    "CLOSED": "green",
+    "HALF_OPEN": "yellow",
+    "OPEN": "bold red",
+    "FORCED_OPEN": "bold red",
+    "DISABLED": "magenta",
+    "OBSERVING": "magenta",
+}
+MOST_PIPS = 10
+
+
+def duration(seconds: float) -> str:
+    """42 s · 1 min 12 s · 3 h 12 min · 2 d 4 h."""
+    s = max(0, round(seconds))
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60} s"
+    if s < 86400:
+        return f"{s // 3600} h {s % 3600 // 60} min"
+    return f"{s // 86400} d {s % 86400 // 3600} h"
+
+
+def when(unix: float) -> str:
+    """The time of day, here."""
+    return time.strftime("%H:%M:%S", time.localtime(unix))
+
+
+def pips(count: int, policy: Mapping[str, Any]) -> Text:
+    """How near it is to tripping: ●●○○○, or the count alone where failures in a row don't decide."""
+    most = policy["max_failures"]
+    if policy.get("trip") is not None or most > MOST_PIPS:
+        return Text(f"{count}" if policy.get("trip") else f"{count}/{most}")
+    lit = min(count, most)
+    return Text.assemble(("●" * lit, "red"), ("○" * (most - lit), "dim"))
