@@ -165,6 +165,12 @@ async def test_both_formats_tell_the_same() -> None:
         for families in (plain, openmetrics)
     ]
     assert told[0] == told[1]
+    bounds = [
+        dict(labels)["le"]
+        for name, *labels, _ in sorted(told[0], key=str)
+        if name.endswith("duration_seconds_bucket")
+    ]
+    assert sorted(bounds) == ["+Inf", "1.0", "2.5"]
 
 
 async def test_a_bucket_shows_the_trace_of_its_last_call() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 import trio
 from opentelemetry.sdk.trace import ReadableSpan
@@ -158,6 +159,35 @@ async def test_a_result_is_judged_as_without_tracing(seen: Seen) -> None:
         ["admitted", "timed_out", "opened"],
         ["rejected"],
     ]
+
+
+async def test_what_others_did_meanwhile_is_not_told_of_a_call(seen: Seen) -> None:
+    async with open_panel() as panel:
+        breaker = telemetry.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it")))
+        async with breaker.guard():
+            await breaker.trip()
+    assert [events(span) for span in seen.spans] == [["admitted"]]
+
+
+async def test_a_clients_own_fields_do_not_pass_beside_ours(seen: Seen) -> None:
+    """What belongs to a trace that can't be taken up would be taken for a part of the one begun here."""
+    arrived: list[httpx.Headers] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        arrived.append(request.headers)
+        return httpx.Response(200)
+
+    transport = telemetry.traced_transport(httpx.MockTransport(answer))
+    fields = [("traceparent", "garbage"), ("traceparent", PARENT), ("tracestate", "them=1")]
+    with telemetry.tracer().start_as_current_span("it") as span:
+        await transport.handle_async_request(httpx.Request("GET", "http://it", headers=fields))
+    await transport.handle_async_request(httpx.Request("GET", "http://it", headers=fields))
+    inside, outside = arrived
+    ours = span.get_span_context()
+    (told,) = inside.get_list("traceparent")
+    assert told.startswith(f"00-{ours.trace_id:032x}-{ours.span_id:016x}-")
+    assert "tracestate" not in inside
+    assert outside.get_list("traceparent") == ["garbage", PARENT]
 
 
 async def test_what_asks_all_the_time_leaves_no_spans(seen: Seen, mock_clock: MockClock) -> None:
