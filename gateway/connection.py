@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 import httpx
 import trio
 
-from runtime.http1 import Chunked, Fields, Malformed, ResponseHead, find_head, read_response, request_bytes
+from runtime.http1 import ResponseHead, find_head, read_response, request_bytes
+from runtime.http1_bodies import Chunked, Fields, Malformed
 
 READ_SIZE = 64 * 1024
 HEAD_LIMIT = 64 * 1024

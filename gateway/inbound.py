@@ -20,7 +20,7 @@ from gateway.forwarded import Origin
 from gateway.replies import Addressed, Refused
 from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
 from protocols.http import REQUEST_ID, Code
-from runtime.edge import TARGET
+from runtime.edge_exchange import TARGET
 from runtime.web import request_id
 
 Scope = dict[str, Any]

@@ -17,7 +17,7 @@ from gateway.inbound import Found, Inbound, Scope, client_address, identify, loc
 from gateway.replies import Addressed, Answer, Refused, Send, here, http_date, too_large
 from gateway.target import Own, Proxied
 from protocols.http import Code
-from runtime.edge import HUNG_UP
+from runtime.edge_exchange import HUNG_UP
 from runtime.keys import KeySet
 
 log = structlog.get_logger("gateway")

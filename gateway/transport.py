@@ -12,7 +12,7 @@ import httpx
 import trio
 
 from gateway.connection import Connection, has_body
-from runtime.http1 import Fields
+from runtime.http1_bodies import Fields
 
 IDLE_SECONDS = 30.0
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))

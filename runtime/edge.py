@@ -14,14 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
-from urllib.parse import unquote
 
 import structlog
 import trio
 
 from runtime.answering import Answering, refusal
+from runtime.edge_exchange import Exchange, Left
 from runtime.hangup import hung_up
-from runtime.http1 import Malformed, RequestHead, find_head, read_request
+from runtime.http1 import RequestHead, find_head, read_request
+from runtime.http1_bodies import Malformed
 
 READ_SIZE = 64 * 1024
 LINGER_SECONDS = 2.0
@@ -32,12 +33,6 @@ PIPELINE_BYTES = 64 * 1024
 LAST_CALL = 0.5
 """How long an idle client may still ask when the process is about to stop: it may have asked already."""
 
-TARGET = "http.request.target"
-"""The extension that holds a request's target, byte for byte."""
-HUNG_UP = "http.hung_up"
-"""The extension that waits until the client has left, also where it left unread bytes behind."""
-
-Message = dict[str, Any]
 App = Callable[..., Awaitable[None]]
 
 log = structlog.get_logger("runtime")
@@ -57,10 +52,6 @@ class Limits:
     idle_seconds: float = 75.0
     write_seconds: float = 60.0
     connections: int = 1000
-
-
-class Left(Exception):
-    """The client closed its connection."""
 
 
 class Connection:
@@ -88,7 +79,7 @@ class Connection:
         return self._waiting is not None and not self._buffer
 
     def stop(self, last_call: float = 0.0) -> None:
-        """Close when the request in flight is answered; where none is, and none comes in `last_call` seconds."""
+        """Close when the request in flight is answered; where none is or comes in `last_call` seconds."""
         self._stopping = True
         self._last_call = trio.current_time() + last_call
         if self._answering is not None and not self._answering.began:
@@ -119,7 +110,7 @@ class Connection:
             return False
         if head is None:
             return False
-        one = _Exchange(self, head)
+        one = Exchange(self, head)
         self._answering = one.answering
         await self._run_app(one)
         return await self._finish(one)
@@ -151,7 +142,7 @@ class Connection:
         head, self._buffer = self._buffer[:size], self._buffer[size:]
         return read_request(head)
 
-    async def _run_app(self, one: _Exchange) -> None:
+    async def _run_app(self, one: Exchange) -> None:
         try:
             await self._app(one.scope(self._client, self._server), one.receive, one.send)
         except Exception:
@@ -159,7 +150,7 @@ class Connection:
             if one.fault is None and not one.answering.began:
                 one.fault = Malformed("internal error", 500)
 
-    async def _finish(self, one: _Exchange) -> bool:
+    async def _finish(self, one: Exchange) -> bool:
         answering = one.answering
         if one.fault is not None and not answering.began:
             await self._refuse(one.fault)
@@ -232,7 +223,7 @@ class Connection:
         """Wait until the client has left, reading nothing."""
         await hung_up(self._stream.socket)
 
-    def take(self, one: _Exchange) -> bytes:
+    def take(self, one: Exchange) -> bytes:
         """What has come of a request's body."""
         piece, self._buffer = one.body.take(self._buffer)
         return piece
@@ -241,121 +232,6 @@ class Connection:
     def stopping(self) -> bool:
         """Whether no other request will be taken."""
         return self._stopping
-
-
-class _Exchange:
-    """One request and its answer, as the app's `receive` and `send`."""
-
-    def __init__(self, connection: Connection, head: RequestHead) -> None:
-        self._connection = connection
-        self._head = head
-        self._told_all = False
-        self._told_left = False
-        self._continued = not head.expects
-        self._sending = trio.Lock()
-        self.body = head.body()
-        self.fault: Malformed | None = None
-        self.answering = Answering(head.method, head.version, close=head.close or connection.stopping)
-
-    def scope(self, client: tuple[str, int], server: tuple[str, int]) -> Message:
-        head = self._head
-        path, _, query = head.target.partition(b"?")
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": head.version,
-            "method": head.method,
-            "scheme": "http",
-            "path": unquote(path.decode("ascii")),
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": head.fields,
-            "client": client,
-            "server": server,
-            "state": {},
-            "extensions": {
-                TARGET: head.target,
-                HUNG_UP: self._connection.hung_up,
-                "http.response.informational": {},
-                "http.response.trailers": {},
-            },
-        }
-
-    async def receive(self) -> Message:
-        """The next piece of the body, as it comes; then wait for the client to leave."""
-        if not self._told_all and not self._told_left:
-            try:
-                return await self._piece()
-            except Malformed as fault:
-                self.fault = fault
-            except (trio.BrokenResourceError, trio.ClosedResourceError, Left):
-                pass
-            self._told_left = True
-        if not self._told_left:
-            await self._connection.left()
-            self._told_left = True
-        return {"type": "http.disconnect"}
-
-    async def _piece(self) -> Message:
-        piece = b"" if self.body.done else self._connection.take(self)
-        while not piece and not self.body.done:
-            if not self._continued and not self.answering.began:
-                await self._continue()
-            await self._connection.more_body()
-            piece = self._connection.take(self)
-        self._told_all = self.body.done
-        return {"type": "http.request", "body": piece, "more_body": not self.body.done}
-
-    async def _continue(self) -> None:
-        """The app wants the body that the client holds back."""
-        self._continued = True
-        await self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    async def discard(self) -> None:
-        """Read the rest of the body, for nobody. Raises Left where it doesn't come."""
-        try:
-            while not self.body.done:
-                self._connection.take(self)
-                if not self.body.done:
-                    await self._connection.more_body()
-        except Malformed:
-            pass
-
-    async def send(self, message: Message) -> None:
-        """Send a part of the answer. Where the client has left, nothing happens."""
-        answering = self.answering
-        kind = message["type"]
-        if kind == "http.response.start":
-            # A client that holds its body back, and isn't told to send it, may never send it.
-            answering.close = answering.close or not (self._continued or self.body.done)
-            answering.start(message["status"], message["headers"], bool(message.get("trailers")))
-            return
-        if kind == "http.response.informational":
-            if answering.began or self._head.version == "1.0":
-                return
-            self._continued = self._continued or message["status"] == 100
-            data = answering.informational(message["status"], message["headers"])
-        elif kind == "http.response.trailers":
-            data = answering.trailers(message["headers"])
-        else:
-            data = answering.body(message.get("body", b""), more=message.get("more_body", False))
-        if data:
-            await self._write(data)
-
-    async def _write(self, data: bytes) -> None:
-        # Two tasks may have something to say only while the client waits for 100 (Continue).
-        try:
-            if self._head.expects:
-                async with self._sending:
-                    await self._connection.write(data)
-            else:
-                await self._connection.write(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, Left):
-            self.answering.broken = True
-        except trio.Cancelled:
-            self.answering.broken = True
-            raise
 
 
 async def linger(stream: trio.SocketStream, seconds: float = LINGER_SECONDS) -> None:

@@ -2,19 +2,8 @@
 
 import pytest
 
-from runtime.http1 import (
-    CHUNK_LINE,
-    TRAILER_BYTES,
-    Chunked,
-    Length,
-    Malformed,
-    UntilClose,
-    field_lines,
-    find_head,
-    read_request,
-    read_response,
-    request_bytes,
-)
+from runtime.http1 import field_lines, find_head, read_request, read_response, request_bytes
+from runtime.http1_bodies import CHUNK_LINE, TRAILER_BYTES, Chunked, Length, Malformed, UntilClose
 
 HOST = b"Host: h\r\n"
 
