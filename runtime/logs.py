@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -30,13 +31,36 @@ def configure_logs(process: str, log_format: str) -> None:
         _hide_secrets,
         _Named(process),
     ]
+    renderers = _renderers(console)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[_drop_debug, *shared, *renderers],
+        logger_factory=_Lines,
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    _take_over_standard_logging(shared, _renderers(console))
+    _take_over_standard_logging(shared, renderers)
+
+
+class _Lines:
+    """Writes lines. Not by the standard library's loggers: they cost more than all of a line's making."""
+
+    def __init__(self, name: str = "runtime") -> None:
+        self.name = name
+
+    def info(self, line: str) -> None:
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads, or nothing can be written: no reason to fail what was to be told of
+
+    debug = warning = error = exception = critical = info
+
+
+def _drop_debug(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    if method == "debug":
+        raise structlog.DropEvent
+    return event
 
 
 def _renderers(console: bool) -> list[Processor]:
@@ -65,9 +89,14 @@ def _take_over_standard_logging(shared: list[Processor], renderers: list[Process
 def _hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """The last line of defence: a field whose name speaks of a secret loses its value."""
     for key in event:
-        if any(word in key.lower() for word in _SECRET):
+        if _is_secret(key):
             event[key] = "***"
     return event
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET)
 
 
 class _Named:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -54,6 +57,24 @@ def test_secrets_lose_their_value(capsys: pytest.CaptureFixture[str]) -> None:
         out = capsys.readouterr().out
         assert "login" in out
         assert "hunter2" not in out
+
+
+class Full(io.StringIO):
+    """Standard output on a disk that is full."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_only_what_matters_and_to_whoever_listens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debugging isn't logged, and a log that can't be written is no failure of what was to be told of."""
+    configure_logs("x", "json")
+    structlog.get_logger("here").debug("detail")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "stdout", Full())
+    structlog.get_logger("here").error("lost")
 
 
 def test_console(capsys: pytest.CaptureFixture[str]) -> None:
