@@ -122,8 +122,9 @@ class Connection:
         with trio.CancelScope(deadline=self.idle_since + self._limits.idle_seconds) as self._waiting:
             while True:
                 # An empty line before a request is a leftover of the one before it.
-                if not seen and self._buffer.startswith(b"\r\n"):
+                if seen < 2 and self._buffer.startswith(b"\r\n"):
                     self._buffer = self._buffer[2:]
+                    seen = 0
                 if self._buffer:
                     size = find_head(self._buffer, self._limits.head_bytes, seen)
                     if size:

@@ -195,6 +195,19 @@ async def test_requests_in_one_stream(size):
     assert answer.count(b"connection: close") == 1
 
 
+@pytest.mark.parametrize("pause", [0, 1, 2])
+async def test_an_empty_line_before_a_request(pause):
+    """It is a leftover of the one before it (RFC 9112, 2.2), however its bytes come."""
+    data = b"\r\n" + GET
+    async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
+        peer = await connect(gateway.port)
+        await peer.send(data[:pause])
+        await trio.sleep(0.02)
+        await peer.send(data[pause:])
+        with trio.fail_after(1):
+            assert (await peer.until(b"\r\n\r\nok")).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_h2c_and_http2():
     """No upgrade happens, none of its fields go on; HTTP/2 by prior knowledge is refused."""
     seen = []
