@@ -89,7 +89,7 @@ class Guard:
 
     @trio.lowlevel.enable_ki_protection
     async def enter(self) -> None:
-        """Get leave and a place, or raise."""
+        """Get leave and a place, or raise. Cancelling leaves the bulkhead's queue, and counts neither way."""
         breaker = self._breaker
         self._gate, self._permit = await breaker._admit()
         if breaker._bulkhead is not None:

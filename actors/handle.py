@@ -157,7 +157,8 @@ class CircuitBreaker:
     ) -> T | F:
         """As `execute`, but a rejected call returns `fallback(error)`, awaited where it can be.
 
-        Only this breaker's rejection of this call: whatever `fn` raises comes out.
+        Only this breaker's rejection of this call: whatever `fn` or `fallback` raises comes out, and so do
+        CallTimeout and PanelClosedError. Cancelling is neutral.
         """
         guard = Guard(self)
         try:
@@ -174,7 +175,8 @@ class CircuitBreaker:
     def protect(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """A decorator: each call of `fn` goes through `execute`. Name, signature and types stay.
 
-        Raises TypeError where `fn` has no signature that can be read.
+        Calls raise, and may be cancelled, as with `execute`. Raises TypeError where `fn` has no signature
+        that can be read.
         """
         return wrap(self, fn)
 
@@ -210,7 +212,8 @@ class CircuitBreaker:
         """Iterate over Transition and CallSettled, in order, from now on.
 
         A reader more than `buffer` events behind loses the oldest, and reads EventsLost there. While
-        anybody listens, each call is settled by a message of its own.
+        anybody listens, each call is settled by a message of its own. Ends when the panel closes; opening
+        it then raises PanelClosedError. Cancelling the reader loses no event.
         """
         self._hub = self._hub or Hub()
         with self._hub.subscribe(buffer) as subscription:
@@ -232,32 +235,48 @@ class CircuitBreaker:
         if self._actor.closed:
             raise PanelClosedError("the panel has closed")
 
-    # Steering. Each waits until it is in force, shielded for that moment; each raises PanelClosedError.
+    # Steering.
 
     async def trip(self, reason: str = "tripped by operator") -> None:
-        """Open now; while open, the wait starts again."""
+        """Open now; while open, the wait starts again.
+
+        In force when it returns: not cancelled for that moment. Raises PanelClosedError.
+        """
         await self._actor.mailbox.ask(Trip(reason))
 
     async def reset(self, reason: str = "reset by operator") -> None:
-        """Close now, from any state, with counters and backoff cleared."""
+        """Close now, from any state, with counters and backoff cleared.
+
+        In force when it returns: not cancelled for that moment. Raises PanelClosedError.
+        """
         await self._actor.mailbox.ask(Reset(reason))
 
     async def force_open(self, reason: str = "forced by operator") -> None:
-        """Reject every call until `reset`, `trip`, `disable` or `observe`."""
+        """Reject every call until `reset`, `trip`, `disable` or `observe`.
+
+        In force when it returns: not cancelled for that moment. Raises PanelClosedError.
+        """
         await self._actor.mailbox.ask(Hold(State.FORCED_OPEN, reason))
 
     async def disable(self, reason: str = "disabled by operator") -> None:
-        """Admit every call and record none. The bulkhead and `call_timeout` still hold."""
+        """Admit every call and record none. The bulkhead and `call_timeout` still hold.
+
+        In force when it returns: not cancelled for that moment. Raises PanelClosedError.
+        """
         await self._actor.mailbox.ask(Hold(State.DISABLED, reason))
 
     async def observe(self, reason: str = "observed by operator") -> None:
-        """Admit every call, record, and tell in events and counters what would have been done."""
+        """Admit every call, record, and tell in events and counters what would have been done.
+
+        In force when it returns: not cancelled for that moment. Raises PanelClosedError.
+        """
         await self._actor.mailbox.ask(Hold(State.OBSERVING, reason))
 
     async def configure(self, config: CircuitBreakerConfig) -> None:
         """Take a new policy in place, as one message: state, window and generation stay.
 
-        Calls that run keep their timeout and place. Raises ValueError where the name differs.
+        Calls that run keep their timeout and place. In force when it returns: not cancelled for that moment.
+        Raises ValueError where the name differs, and PanelClosedError.
         """
         if config.name != self.name:
             raise ValueError(f"name must stay {self.name!r}, got {config.name!r}")

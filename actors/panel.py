@@ -80,14 +80,18 @@ class Panel:
         return len(self._actors)
 
     async def snapshots(self) -> dict[str, Snapshot]:
-        """A snapshot of each breaker by name, each taken as `CircuitBreaker.snapshot` does."""
+        """A snapshot of each breaker by name, each taken as `CircuitBreaker.snapshot` does.
+
+        Not one moment for all of them. Not cancelled while it waits. Raises PanelClosedError.
+        """
         return {breaker.name: await breaker.snapshot() for breaker in self}
 
     @asynccontextmanager
     async def events(self, buffer: int = 1000) -> AsyncIterator[Subscription]:
         """Iterate over every Transition of every breaker, in order, from now on.
 
-        A reader more than `buffer` events behind loses the oldest, and reads EventsLost there.
+        A reader more than `buffer` events behind loses the oldest, and reads EventsLost there. Ends when the
+        panel closes. Cancelling the reader loses no event.
         """
         with self.hub.subscribe(buffer) as subscription:
             yield subscription
@@ -128,7 +132,8 @@ async def open_panel(
     exemplar: gives the labels, such as a trace's id, under which a call that is being counted there can
         be looked up, or None; called in the caller's context.
 
-    The block's own exception comes out bare.
+    The block's own exception comes out bare. Raises ValueError for a value out of range. Cancelling the block
+    ends the breakers too; calls of theirs elsewhere end as they would, uncounted.
     """
     positive_int("max_restarts", max_restarts, least=0)
     positive_number("restart_window", restart_window)

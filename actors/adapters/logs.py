@@ -21,7 +21,13 @@ def transition_line(event: Transition) -> str:
 async def log_transitions(
     panel: Panel, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Log every transition of every breaker until the panel closes. For a nursery of the caller's."""
+    """Log every transition of every breaker until the panel closes. For a nursery of the caller's.
+
+        await nursery.start(log_transitions, panel)
+
+    To the logger `breaker`: a warning where calls are refused from then on, else info. One that falls a
+    thousand transitions behind says how many it missed. Cancelling ends it.
+    """
     log = structlog.get_logger("breaker")
     async with panel.events() as events:
         task_status.started()

@@ -121,7 +121,7 @@ async def a_panel_holds_breakers() -> None:
     async with open_panel(durations=(0.1, 1)) as panel:
         assert_type(panel.breaker(CircuitBreakerConfig(name="it")), CircuitBreaker)
         assert_type(panel["it"], CircuitBreaker)
-        assert_type([one for one in panel], list[CircuitBreaker])
+        assert_type(list(panel), list[CircuitBreaker])
         assert_type(await panel.snapshots(), dict[str, Snapshot])
         panel.breaker("it")  # type: ignore[arg-type]
     open_panel(5)  # type: ignore[call-arg]
