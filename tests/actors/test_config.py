@@ -97,8 +97,14 @@ def test_equal_policies_are_equal_and_frozen() -> None:
 
 
 def test_an_unlimited_backoff_never_overflows() -> None:
-    assert Backoff(factor=2).wait(60, 5000, random.Random(1)) == 1e9
-    assert Backoff(factor=2, maximum=90).wait(60, 5000, random.Random(1)) == 90
+    for factor in (2, 2.0):
+        assert Backoff(factor=factor).wait(60, 5000, random.Random(1)) == 1e9
+        assert Backoff(factor=factor, maximum=90).wait(60, 5000, random.Random(1)) == 90
+
+
+def test_jitter_never_lengthens_a_wait_past_its_maximum() -> None:
+    backoff, chance = Backoff(maximum=60, jitter=1), random.Random(1)
+    assert all(backoff.wait(60, 0, chance) <= 60 for _ in range(20))
 
 
 def classify(error: BaseException, **policy: object) -> Outcome:

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from actors import Backoff, CircuitBreakerConfig, Machine, Outcome, Permit, Rejection, RejectReason, State
+from actors import (
+    AnyOf,
+    Backoff,
+    CircuitBreakerConfig,
+    ConsecutiveFailures,
+    FailureCount,
+    LastCalls,
+    LastSeconds,
+    Machine,
+    Outcome,
+    Permit,
+    Rejection,
+    RejectReason,
+    SlowCallRate,
+    State,
+)
 
 FAILURE, SUCCESS, IGNORED, CANCELLED = Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
 
@@ -368,3 +383,180 @@ def test_a_restored_machine_carries_on_in_the_next_generation(state: State) -> N
     if state is C:
         call(again, FAILURE)
         assert again.state is O
+
+
+def test_a_permit_that_nobody_gave_moves_nothing() -> None:
+    """Where no call is admitted there is none to settle."""
+    it = machine(O)
+    it.settle(Permit(it.generation, 7), FAILURE, 30)
+    it.fail_again(Permit(it.generation, 7), 30)
+    assert (it.state, it.deadline) == (O, 60)
+
+
+def test_what_a_disabled_machine_admitted_leaves_no_trace() -> None:
+    """Settled, broken later or given back."""
+    it = machine(D)
+    settled, broken, unused = (it.admit(0) for _ in range(3))
+    assert isinstance(settled, Permit)
+    assert isinstance(broken, Permit)
+    assert isinstance(unused, Permit)
+    it.settle(settled, FAILURE, 0)
+    it.fail_again(broken, 0)
+    it.give_back(unused, 0)
+    assert (sum(it.snapshot(0).counts.values()), it.snapshot(0).in_flight) == (0, 0)
+
+
+def test_a_permit_given_back_late_frees_no_slot_of_another_generation() -> None:
+    """It only is no longer in flight."""
+    it = machine(H)
+    stale = it.admit(0)
+    it.trip(0)
+    probe = it.admit(60)
+    assert isinstance(stale, Permit)
+    assert isinstance(probe, Permit)
+    it.give_back(stale, 60)
+    assert not it.admit(60)
+    assert it.snapshot(60).in_flight == 1
+
+
+def test_a_permit_given_back_is_no_longer_watched() -> None:
+    """A call that never began is never slow."""
+    trip = SlowCallRate(1.0, 5, LastCalls(1), 1)
+    it = machine(trip=trip, in_flight_slow=True)
+    permit = it.admit(0)
+    assert isinstance(permit, Permit)
+    it.give_back(permit, 1)
+    it.wake(9)
+    assert it.state is C
+
+
+def test_a_crash_keeps_the_step_of_the_backoff() -> None:
+    """The wait after the next failed recovery goes on where it was."""
+    it = machine(H, reset_timeout=10, backoff=Backoff(factor=2))
+    call(it, FAILURE, 0)
+    again = Machine.restored(it.config, it.memory(), it.ledger, 1)
+    assert again.deadline == 20
+    call(again, FAILURE, 20)
+    assert again.deadline == 20 + 40
+
+
+def test_a_crash_keeps_the_row_among_other_strategies() -> None:
+    """Windows start empty, a row goes on."""
+    it = machine(trip=AnyOf(ConsecutiveFailures(2), FailureCount(2, LastSeconds(9))))
+    call(it, FAILURE)
+    again = Machine.restored(it.config, it.memory(), it.ledger, 1)
+    assert again.failure_count == 1
+    call(again, FAILURE, 1)
+    assert again.state is O
+
+
+@pytest.mark.parametrize("state", [F, D, W])
+def test_an_operators_hold_starts_the_backoff_again(state: State) -> None:
+    """What comes after it is another outage."""
+    it = machine(H, reset_timeout=10, backoff=Backoff(factor=2))
+    call(it, FAILURE, 0)
+    it.hold(state, 1, "told")
+    it.trip(2)
+    assert it.deadline == 12
+
+
+def test_an_operators_trip_is_no_failed_recovery() -> None:
+    """It waits as long as the first opening did."""
+    it = machine(H, reset_timeout=10, backoff=Backoff(factor=2))
+    it.trip(0)
+    assert it.deadline == 10
+
+
+def test_a_hung_probe_makes_the_wait_grow_as_a_failed_one() -> None:
+    """In every step."""
+    it = machine(reset_timeout=10, half_open_timeout=5, backoff=Backoff(factor=2))
+    it.trip(0)
+    assert it.admit(10)
+    it.wake(15)
+    assert it.deadline == 15 + 20
+    assert it.admit(35)
+    it.wake(40)
+    assert it.deadline == 40 + 40
+
+
+@pytest.mark.parametrize("state", [O, H, F, D, W])
+def test_an_operators_reset_admits_all_at_once(state: State) -> None:
+    """Without a ramp, which is for a recovery that nobody vouches for."""
+    it = machine(state, ramp=10)
+    it.reset(0)
+    assert all(it.admit(0) for _ in range(9))
+
+
+def test_resetting_a_ramp_ends_it() -> None:
+    it = machine(H, ramp=10)
+    call(it, SUCCESS, 0)
+    assert not it.admit(0)
+    it.reset(0)
+    assert all(it.admit(0) for _ in range(9))
+
+
+def test_breakers_of_one_seed_do_not_wait_in_step() -> None:
+    """Else all would probe at the same moment."""
+    waits = set()
+    for name in ("one", "two", "three"):
+        it = Machine(CircuitBreakerConfig(name=name, backoff=Backoff(jitter=0.5, seed=1)))
+        it.trip(0)
+        waits.add(it.deadline)
+    assert len(waits) == 3
+
+
+def test_another_jitter_can_be_configured() -> None:
+    """It begins with its own seed."""
+    it, fresh = machine(backoff=Backoff(jitter=0.5, seed=1)), machine(backoff=Backoff(jitter=0.5, seed=2))
+    it.trip(0)
+    it.configure(fresh.config, 0)
+    for each in (it, fresh):
+        each.trip(0)
+    assert it.deadline == fresh.deadline
+
+
+def test_a_late_tally_ends_no_row() -> None:
+    """It is counted, and late."""
+    it = machine()
+    call(it, FAILURE)
+    it.fold(1, 1, 0, 0, 0, late=True)
+    assert (it.failure_count, it.snapshot(0).late, it.snapshot(0).counts["success"]) == (1, 1, 1)
+
+
+def test_an_observing_machine_frees_the_slot_of_a_call_that_never_began() -> None:
+    it = machine(W, max_failures=1)
+    call(it, FAILURE)
+    probe = it.admit(60)
+    assert isinstance(probe, Permit)
+    it.give_back(probe, 60)
+    call(it, SUCCESS, 60)
+    assert [event.new for event in it.drain()] == [O, H, C]
+    assert it.snapshot(60).would_reject == 0
+
+
+def test_an_observing_machine_goes_by_the_policy_in_force() -> None:
+    it = machine(W)
+    it.configure(CircuitBreakerConfig(name="it", max_failures=1), 0)
+    call(it, FAILURE)
+    assert [event.new for event in it.drain()] == [O]
+
+
+def test_an_observing_machine_hears_of_what_breaks_after_its_success() -> None:
+    """Such as a stream: one failure more, unless the shadow has moved on since the call began."""
+    it = machine(W, max_failures=2, half_open_max_calls=2, successes_to_close=9)
+    older, first, second = it.admit(0), it.admit(0), it.admit(0)
+    for stream in (older, first, second):
+        assert isinstance(stream, Permit)
+        it.settle(stream, SUCCESS, 0)
+    it.fail_again(first, 1)  # type: ignore[arg-type]
+    assert it.failure_count == 1
+    it.fail_again(second, 1)  # type: ignore[arg-type]
+    assert [event.new for event in it.drain()] == [O]
+    probe = it.admit(61)
+    assert isinstance(probe, Permit)
+    it.settle(probe, SUCCESS, 61)
+    it.fail_again(older, 61)  # type: ignore[arg-type]
+    assert [event.new for event in it.drain()] == [H]
+    it.fail_again(probe, 61)
+    assert [event.new for event in it.drain()] == [O]
+    assert (it.state, it.snapshot(61).counts["failure"]) == (W, 4)

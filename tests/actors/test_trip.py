@@ -23,6 +23,7 @@ from actors import (
     open_panel,
 )
 from actors.testing import DependencyDown, ScriptedDependency, advance
+from actors.trip import Call, Counter
 from actors.window import Rolling
 
 
@@ -190,3 +191,86 @@ async def test_a_slow_success_trips_when_it_ends(autojump_clock: MockClock) -> N
         await breaker.execute(trio.sleep, 5)
         assert breaker.state is State.OPEN
         assert (await breaker.snapshot()).last_reason == "slow call rate reached"
+
+
+SECONDS, CALLS = LastSeconds(10), LastCalls(4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        (ConsecutiveFailures(5), ConsecutiveFailures(9), 2),
+        (ConsecutiveFailures(5), FailureCount(5, SECONDS), 0),
+        (FailureCount(5, SECONDS), FailureCount(3, LastSeconds(5)), 2),
+        (FailureCount(5, SECONDS), ConsecutiveFailures(5), 0),
+        (FailureCount(4, CALLS), FailureCount(3, CALLS), 2),
+        (FailureCount(4, CALLS), FailureCount(4, LastCalls(5)), 0),
+        (FailureRate(0.9, CALLS, 4), FailureRate(0.8, CALLS, 3), 2),
+        (FailureRate(0.9, CALLS, 4), FailureRate(0.9, LastCalls(5), 4), 0),
+        (FailureRate(0.9, CALLS, 4), SlowCallRate(0.9, 5, CALLS, 4), 0),
+        (SlowCallRate(0.9, 5, CALLS, 4), SlowCallRate(0.8, 5, CALLS, 3), 2),
+        (SlowCallRate(0.9, 5, CALLS, 4), SlowCallRate(0.9, 6, CALLS, 4), 0),
+        (AnyOf(ConsecutiveFailures(5)), AnyOf(FailureRate(0.9, CALLS, 4), ConsecutiveFailures(4)), 2),
+        (FailureCount(5, SECONDS), AnyOf(ConsecutiveFailures(5), FailureCount(4, SECONDS)), 2),
+        (FailureCount(5, SECONDS), AnyOf(ConsecutiveFailures(5)), 0),
+    ],
+)
+def test_a_new_policy_keeps_what_it_would_have_counted_too(
+    old: TripStrategy, new: TripStrategy, kept: int
+) -> None:
+    """Two failures, slow ones, before the policy changes."""
+    it = Machine(CircuitBreakerConfig(name="it", trip=old))
+    for _ in range(2):
+        permit = it.admit(0)
+        assert isinstance(permit, Permit)
+        it.settle(permit, Outcome.FAILURE, 0, 9.0)
+    it.configure(CircuitBreakerConfig(name="it", trip=new), 0)
+    assert (it.state, it.failure_count) == (State.CLOSED, kept)
+
+
+class _AtMost(Counter):
+    """All that a counter has to have."""
+
+    reason = "one too many"
+
+    failure_count = 0  # type: ignore[assignment]
+
+    def record(self, call: Call, now: float, count: int = 1) -> None:
+        self.failure_count += call.failed * count
+
+    def tripped(self, now: float) -> bool:
+        return self.failure_count > 1
+
+
+class EverySecondFailure(TripStrategy):
+    """A strategy of somebody's own."""
+
+    def counter(self) -> Counter:
+        return _AtMost()
+
+
+def test_a_strategy_of_ones_own_needs_no_more_than_a_counter() -> None:
+    """It starts anew where it is configured in place of another."""
+    assert run(EverySecondFailure(), "FSF") == 2
+    it = Machine(CircuitBreakerConfig(name="it", max_failures=5))
+    permit = it.admit(0)
+    assert isinstance(permit, Permit)
+    it.settle(permit, Outcome.FAILURE, 0)
+    it.configure(CircuitBreakerConfig(name="it", trip=EverySecondFailure()), 0)
+    assert it.failure_count == 0
+
+
+async def test_a_slow_own_probe_has_failed_where_slow_calls_count(autojump_clock: MockClock) -> None:
+    """As a caller's would have."""
+    probes = []
+
+    async def probe() -> None:
+        probes.append(trio.current_time())
+        await trio.sleep(5 if len(probes) == 1 else 1)
+
+    config = CircuitBreakerConfig(name="it", trip=SlowCallRate(0.5, 5, LastCalls(2), 2), probe=probe)
+    async with open_panel() as panel:
+        breaker = panel.breaker(config)
+        await breaker.trip()
+        await breaker.wait_closed()
+    assert probes == [60, 125]

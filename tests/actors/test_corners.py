@@ -1,0 +1,431 @@
+"""What happens seldom: full mailboxes, closed coroutines, policies that change under way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors import (
+    CallSettled,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    Outcome,
+    Panel,
+    PanelClosedError,
+    State,
+    Transition,
+    open_panel,
+)
+from actors.actor import Mailbox
+from actors.adapters.logs import log_transitions
+from actors.testing import DependencyDown, ScriptedDependency, advance
+from protocols.breaker import Look
+
+
+@pytest.fixture
+async def panel() -> AsyncIterator[Panel]:
+    async with open_panel() as opened:
+        yield opened
+
+
+@pytest.fixture
+def dependency() -> ScriptedDependency:
+    return ScriptedDependency()
+
+
+def policy(**fields: object) -> CircuitBreakerConfig:
+    return CircuitBreakerConfig(name="it", **fields)  # type: ignore[arg-type]
+
+
+def fill(mailbox: Mailbox[Look]) -> None:
+    while mailbox.tell(Look()):
+        pass
+
+
+# A full mailbox.
+
+
+async def test_who_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
+    """A message is never lost between its sender and the queue."""
+    mailbox: Mailbox[Look] = Mailbox()
+    fill(mailbox)
+    answers = []
+
+    async def ask(scope: trio.CancelScope) -> None:
+        with scope:
+            answers.append(await mailbox.ask(Look()))
+
+    scope = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, scope)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.WouldBlock):
+            while True:
+                mailbox.receiver.receive_nowait().answer("heard")
+    assert answers == ["heard"]
+
+
+async def test_who_waits_for_room_is_told_that_the_panel_closes() -> None:
+    """So are those whose message is in the queue, and those who come later."""
+    mailbox: Mailbox[Look] = Mailbox()
+    told = []
+
+    async def ask() -> None:
+        with pytest.raises(PanelClosedError):
+            await mailbox.ask(Look())
+        told.append(1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        fill(mailbox)
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        mailbox.close()
+        await ask()
+    assert told == [1, 1, 1]
+
+
+@pytest.mark.parametrize("half_open", [False, True])
+async def test_an_early_success_that_finds_no_room_is_settled_at_the_end(
+    panel: Panel, mock_clock: MockClock, half_open: bool
+) -> None:
+    """A full mailbox puts off what `succeed` says; it is neither lost nor said twice."""
+    breaker = panel.breaker(policy())
+    async with breaker.events():
+        if half_open:
+            await breaker.trip()
+            await advance(mock_clock, 60)
+        async with breaker.guard() as call:
+            fill(breaker._actor.mailbox)  # type: ignore[arg-type]
+            call.succeed()
+            await wait_all_tasks_blocked()
+            assert breaker.state is (State.HALF_OPEN if half_open else State.CLOSED)
+        snapshot = await breaker.snapshot()
+    assert (snapshot.state, snapshot.counts["success"], snapshot.in_flight) == (State.CLOSED, 1, 0)
+
+
+# Calls that end in odd ways.
+
+
+@pytest.mark.parametrize("half_open", [False, True])
+async def test_a_generator_that_is_closed_inside_a_guard_is_neutral(
+    panel: Panel, mock_clock: MockClock, half_open: bool
+) -> None:
+    """As a cancelled caller: a probe's slot comes back too."""
+    breaker = panel.breaker(policy(max_failures=1))
+    if half_open:
+        await breaker.trip()
+        await advance(mock_clock, 60)
+    before = breaker.state
+
+    async def rows() -> AsyncIterator[int]:
+        async with breaker.guard():
+            yield 1
+
+    generator = rows()
+    await anext(generator)
+    assert (await breaker.snapshot()).in_flight == 1
+    await generator.aclose()  # type: ignore[attr-defined]
+    snapshot = await breaker.snapshot()
+    assert (snapshot.state, snapshot.in_flight, snapshot.counts["cancelled"]) == (before, 0, 1)
+    async with breaker.guard():
+        pass
+    assert breaker.state is State.CLOSED
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+async def test_a_generator_that_is_closed_after_its_success_counts_no_more(
+    panel: Panel, disabled: bool
+) -> None:
+    """What was settled stays so; and a disabled breaker records nothing."""
+    breaker = panel.breaker(policy())
+    if disabled:
+        await breaker.disable()
+
+    async def rows() -> AsyncIterator[int]:
+        async with breaker.guard() as call:
+            if not disabled:
+                call.succeed()
+            yield 1
+
+    generator = rows()
+    await anext(generator)
+    await generator.aclose()  # type: ignore[attr-defined]
+    counts = (await breaker.snapshot()).counts
+    assert (counts["success"], counts["cancelled"]) == (not disabled, 0)
+
+
+async def test_a_group_of_nothing_but_cancellations_is_a_cancellation(panel: Panel) -> None:
+    """Some libraries wrap what their children were cancelled by."""
+    breaker = panel.breaker(policy(max_failures=1))
+
+    async def wrapping() -> None:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled as cancelled:
+            raise BaseExceptionGroup("children", [cancelled]) from None
+
+    with trio.move_on_after(0):
+        await breaker.execute(wrapping)
+    snapshot = await breaker.snapshot()
+    assert (snapshot.state, snapshot.counts["cancelled"], snapshot.in_flight) == (State.CLOSED, 1, 0)
+
+
+async def test_a_verdict_gives_way_to_the_callers_cancellation(panel: Panel) -> None:
+    """Whoever was cancelled says nothing about the dependency, whatever was said before."""
+    breaker = panel.breaker(policy(max_failures=1))
+    with trio.move_on_after(0):
+        async with breaker.guard() as call:
+            call.fail("was about to")
+            await trio.sleep_forever()
+    assert (await breaker.snapshot()).counts["cancelled"] == 1
+    assert breaker.state is State.CLOSED
+
+
+@pytest.mark.parametrize("policies", [{}, {"call_timeout": 5}])
+async def test_a_disabled_breaker_counts_no_waiter_that_is_cancelled(
+    panel: Panel, policies: dict[str, float]
+) -> None:
+    """It records nothing, of those who wait for a place neither."""
+    breaker = panel.breaker(policy(max_concurrent=1, max_queue=1, **policies))
+    await breaker.disable()
+    async with breaker.guard():
+        with trio.move_on_after(0):
+            await breaker.execute(trio.sleep, 0)
+    assert sum((await breaker.snapshot()).counts.values()) == 0
+
+
+async def test_a_rejected_waiter_leaves_its_place(panel: Panel, dependency: ScriptedDependency) -> None:
+    """One that got its place after the breaker had opened must not keep it from others."""
+    breaker = panel.breaker(policy(max_concurrent=1, max_queue=1))
+    rejected = []
+
+    async def wait() -> None:
+        with pytest.raises(CircuitOpenError):
+            await breaker.execute(dependency)
+        rejected.append(1)
+
+    async with trio.open_nursery() as nursery:
+        async with breaker.guard():
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            await breaker.trip()
+    await breaker.reset()
+    assert rejected == [1]
+    assert await breaker.execute(dependency) == "ok"
+
+
+async def test_retired_gates_go_when_their_last_call_has_ended(
+    panel: Panel, dependency: ScriptedDependency
+) -> None:
+    """Memory stays bounded, however often a breaker opens with calls under way."""
+    breaker = panel.breaker(policy(max_failures=1))
+    for _ in range(3):
+        dependency.breaks()
+        with pytest.raises(DependencyDown):
+            await breaker.execute(dependency)
+        await breaker.reset()
+        dependency.mends()
+        dependency.holds()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(breaker.execute, dependency)
+            await wait_all_tasks_blocked()
+            await breaker.trip()
+            assert len(breaker._actor._retired or ()) == 1
+            dependency.lets_go()
+        snapshot = await breaker.snapshot()
+        assert (breaker._actor._retired, snapshot.in_flight) == (None, 0)
+        await breaker.reset()
+
+
+async def test_the_wait_is_never_negative(panel: Panel, mock_clock: MockClock) -> None:
+    """Between the deadline and the actor's waking a probe is due: 0 seconds."""
+    breaker = panel.breaker(policy())
+    await breaker.trip()
+    mock_clock.jump(61)
+    assert breaker.retry_after == 0
+
+
+# Policies that change under way.
+
+
+async def test_a_new_policy_changes_the_bulkhead_in_place(
+    panel: Panel, dependency: ScriptedDependency
+) -> None:
+    """Those who wait move up as soon as there are more places."""
+    breaker = panel.breaker(policy(max_concurrent=1, max_queue=1))
+    dependency.holds()
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(breaker.execute, dependency)
+        await wait_all_tasks_blocked()
+        assert dependency.running == 1
+        await breaker.configure(policy(max_concurrent=2))
+        await wait_all_tasks_blocked()
+        assert dependency.running == 2
+        dependency.lets_go()
+
+
+async def test_a_probe_that_is_configured_while_a_caller_probes_waits_its_turn(
+    panel: Panel, dependency: ScriptedDependency, mock_clock: MockClock
+) -> None:
+    """There are no more probes at once than the policy says, whoever sends them."""
+    breaker = panel.breaker(policy(successes_to_close=2))
+    probe = ScriptedDependency()
+    await breaker.trip()
+    await advance(mock_clock, 60)
+    async with breaker.guard():
+        await breaker.configure(policy(successes_to_close=2, probe=probe))
+        await wait_all_tasks_blocked()
+        assert probe.calls == 0
+    await wait_all_tasks_blocked()
+    assert (probe.calls, breaker.state) == (1, State.CLOSED)
+
+
+async def test_the_breakers_own_probe_may_end_too_late(panel: Panel, mock_clock: MockClock) -> None:
+    """Its verdict is dropped where an operator has decided meanwhile."""
+    probe = ScriptedDependency()
+    probe.holds()
+    breaker = panel.breaker(policy(probe=probe))
+    await breaker.trip()
+    await advance(mock_clock, 60)
+    await breaker.force_open()
+    probe.lets_go()
+    await wait_all_tasks_blocked()
+    snapshot = await breaker.snapshot()
+    assert (snapshot.state, snapshot.late, snapshot.in_flight) == (State.FORCED_OPEN, 1, 0)
+
+
+async def test_a_probe_of_before_does_not_speak_for_the_next_one(panel: Panel, mock_clock: MockClock) -> None:
+    """Where an operator trips while the breaker probes, both probes run, and only the second counts."""
+    ends = [trio.Event(), trio.Event()]
+    started: list[int] = []
+
+    async def probe() -> None:
+        started.append(len(started))
+        await ends[started[-1]].wait()
+
+    breaker = panel.breaker(policy(reset_timeout=1, probe=probe))
+    for _ in range(2):
+        await breaker.trip()
+        await advance(mock_clock, 1)
+    ends[0].set()
+    await wait_all_tasks_blocked()
+    assert (breaker.state, started) == (State.HALF_OPEN, [0, 1])
+    ends[1].set()
+    await wait_all_tasks_blocked()
+    assert (breaker.state, (await breaker.snapshot()).late) == (State.CLOSED, 1)
+
+
+async def test_a_call_that_fails_after_its_panel_closed_keeps_its_own_end() -> None:
+    """The panel's end is no news to whoever has an exception of their own."""
+    dependency = ScriptedDependency()
+    dependency.holds()
+    dependency.breaks()
+
+    async def outlive(breaker: CircuitBreaker) -> None:
+        with pytest.raises(DependencyDown):
+            await breaker.execute(dependency)
+
+    async with trio.open_nursery() as nursery:
+        async with open_panel() as panel:
+            nursery.start_soon(outlive, panel.breaker(policy()))
+            await wait_all_tasks_blocked()
+        dependency.lets_go()
+
+
+# Listeners.
+
+
+async def test_calls_that_began_before_anybody_listened_are_events_too(
+    panel: Panel, dependency: ScriptedDependency
+) -> None:
+    """Though they are tallied, and not told one by one."""
+    breaker = panel.breaker(policy())
+    dependency.holds()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(breaker.execute, dependency)
+        await wait_all_tasks_blocked()
+        async with breaker.events() as events:
+            dependency.lets_go()
+            await wait_all_tasks_blocked()
+            await breaker.snapshot()
+            event = await anext(events)
+    assert isinstance(event, CallSettled)
+    assert (event.outcome, event.late) == (Outcome.SUCCESS, False)
+
+
+async def test_a_listener_needs_room_for_an_event(panel: Panel) -> None:
+    """No buffer at all would lose every event."""
+    with pytest.raises(ValueError, match="buffer must be at least 1, got 0"):
+        async with panel.events(buffer=0):
+            pass
+
+
+async def test_a_log_that_cannot_keep_up_says_what_it_lost(panel: Panel) -> None:
+    """A line with the count in place of the lines that are missing."""
+    event = Transition("it", State.CLOSED, State.OPEN, "flapping", 2, 0)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log_transitions, panel)
+            for _ in range(1003):
+                panel.hub.emit(event)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert (logs[0]["event"], logs[0]["count"]) == ("transitions were not logged", 3)
+    assert len(logs) == 1001
+
+
+async def test_force_open_cuts_off_what_is_in_flight_where_asked(panel: Panel) -> None:
+    """As opening does."""
+    breaker = panel.breaker(policy(cancel_in_flight=True))
+
+    async def one() -> None:
+        with pytest.raises(CircuitOpenError, match="FORCED_OPEN"):
+            await breaker.execute(trio.sleep_forever)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one)
+        await wait_all_tasks_blocked()
+        await breaker.force_open()
+
+
+@pytest.mark.parametrize("ends", [CircuitBreaker.reset, CircuitBreaker.disable, CircuitBreaker.observe])
+async def test_who_waits_for_closing_hears_of_every_state_that_admits(
+    panel: Panel, ends: Callable[[CircuitBreaker], object]
+) -> None:
+    """Whether it closes, or an operator lets everybody in."""
+    breaker = panel.breaker(policy())
+    await breaker.trip()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(breaker.wait_closed)
+            await wait_all_tasks_blocked()
+            await ends(breaker)  # type: ignore[misc]
+
+
+async def test_who_waits_for_closing_is_told_that_the_panel_closes() -> None:
+    """And doesn't wait for ever."""
+    told = []
+
+    async def wait(breaker: CircuitBreaker) -> None:
+        with pytest.raises(PanelClosedError):
+            await breaker.wait_closed()
+        told.append(1)
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            async with open_panel() as panel:
+                breaker = panel.breaker(policy())
+                await breaker.trip()
+                nursery.start_soon(wait, breaker)
+                await wait_all_tasks_blocked()
+    assert told == [1]
