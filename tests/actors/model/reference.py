@@ -5,8 +5,6 @@ Written from the rules, not from the code that it is held against. Time is whate
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from actors import (
@@ -37,8 +35,7 @@ class Heard(NamedTuple):
     running: bool = False
 
 
-@dataclass
-class Pass:
+class Pass(NamedTuple):
     """Leave for one call."""
 
     generation: int
@@ -136,17 +133,37 @@ class Reference:
 
     def copy(self) -> Reference:
         """Another, that goes its own way."""
-        other = copy.copy(self)
-        other.heard, other.ramp_asked = self.heard[:], self.ramp_asked[:]
-        other.passes = {number: copy.copy(leave) for number, leave in self.passes.items()}
+        other = object.__new__(Reference)
+        vars(other).update(vars(self))
+        other.heard, other.ramp_asked, other.passes = self.heard[:], self.ramp_asked[:], self.passes.copy()
         other.counts, other.rejections = self.counts.copy(), self.rejections.copy()
         other.shadow = None if self.shadow is None else self.shadow.copy()
         return other
 
-    def key(self) -> str:
+    def key(self) -> tuple[object, ...]:
         """Equal for two that will do the same for ever."""
-        known = {name: value for name, value in vars(self).items() if name not in ("config", "shadow")}
-        return f"{known} {id(self.config)} {self.shadow and self.shadow.key()}"
+        kept = (
+            self.heard,
+            self.ramp_asked,
+            self.passes.items(),
+            self.counts.values(),
+            self.rejections.values(),
+        )
+        return (
+            self.state,
+            self.generation,
+            self.until,
+            self.attempt,
+            self.row,
+            self.at_opening,
+            self.successes,
+            self.ramp,
+            self.late,
+            self.would_reject,
+            id(self.config),
+            self.shadow and self.shadow.key(),
+            *map(tuple, kept),
+        )
 
     # What time does.
 
@@ -177,9 +194,11 @@ class Reference:
         threshold = self.config.strategy.slow_threshold
         if not self.config.in_flight_slow or threshold is None:
             return
-        for each in self._running():
-            if each.slow_from is None and now >= each.began + threshold:
-                each.slow_from = now - each.began
+        for number, each in list(self.passes.items()):
+            if each.generation != self.generation or each.slow_from is not None:
+                continue
+            if now >= each.began + threshold:
+                self.passes[number] = each._replace(slow_from=now - each.began)
                 self.heard.append(Heard(now, False, now - each.began, running=True))
                 if self._trips(now):
                     self._open(now, None)
@@ -194,9 +213,10 @@ class Reference:
         if refused is not None:
             self.rejections[refused.reason] += 1
             return refused
-        leave = self.passes[number] = Pass(self.generation, self.state, now)
+        ends = float("inf")
         if self.state is State.HALF_OPEN and self.config.half_open_timeout is not None:
-            leave.probe_ends = now + self.config.half_open_timeout
+            ends = now + self.config.half_open_timeout
+        self.passes[number] = Pass(self.generation, self.state, now, ends)
         if self.shadow is not None:
             self.would_reject += self.shadow.admit(number, now) is not None
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -147,15 +148,15 @@ def another(config: CircuitBreakerConfig, pick: int) -> CircuitBreakerConfig:
     )
 
 
+# Drawn together, simplest first: drawing one by one takes longer than playing the schedule.
+DETAILS = tuple(product(range(8), OUTCOMES, (None, None, None, 2.0, 50.0)))
+WHENS = tuple(product(MOMENTS, (True, False)))
+
+
 def steps(*kinds: str) -> st.SearchStrategy[Step]:
     """Mostly calls, and now and then something else."""
-    return st.builds(
-        Step,
-        st.sampled_from([*CALLS * 6, *kinds]),
-        st.integers(0, 7),
-        st.sampled_from(OUTCOMES),
-        st.sampled_from([None, None, None, 2.0, 50.0]),
-    )
+    drawn = st.tuples(st.sampled_from([*CALLS * 6, *kinds]), st.sampled_from(DETAILS))
+    return drawn.map(lambda it: Step(it[0], *it[1]))
 
 
 def _one_crash(taken: list[Step]) -> tuple[Step, ...]:
@@ -166,7 +167,8 @@ def _one_crash(taken: list[Step]) -> tuple[Step, ...]:
 
 def schedules(*kinds: str, at_once: int = 1) -> st.SearchStrategy[list[Moment]]:
     """Moments with up to `at_once` steps."""
-    several = st.lists(steps(*kinds), min_size=1, max_size=at_once).map(_one_crash)
-    return st.lists(
-        st.builds(Moment, st.sampled_from(MOMENTS), several, st.booleans()), min_size=12, max_size=40
-    )
+    one = steps(*kinds)
+    several = st.lists(one, min_size=1, max_size=at_once).map(_one_crash) if at_once > 1 else st.tuples(one)
+    drawn = st.tuples(st.sampled_from(WHENS), several)
+    moments = drawn.map(lambda it: Moment(after=it[0][0], steps=it[1], look=it[0][1]))
+    return st.lists(moments, min_size=12, max_size=40)

@@ -139,12 +139,16 @@ class Orders:
 
 
 def _interleavings(start: Reference, threads: list[list[Act]]) -> Iterator[Reference]:
-    if not any(threads):
-        yield start
+    if len(threads) <= 1:
+        # Nobody else is left: there is one order, and `start` is needed by no other.
+        if all(act(start) for thread in threads for act in thread):
+            yield start
+        return
     for place, thread in enumerate(threads):
         model = start.copy()
-        if thread and thread[0](model):
-            yield from _interleavings(model, [*threads[:place], thread[1:], *threads[place + 1 :]])
+        if thread[0](model):
+            rest = [thread[1:]] if thread[1:] else []
+            yield from _interleavings(model, [*threads[:place], *rest, *threads[place + 1 :]])
 
 
 class World:
@@ -167,7 +171,7 @@ class World:
             self.running.remove(number)
         begun = [self.start(step) for step in moment.steps]
         await wait_all_tasks_blocked()
-        threads = [acts(now) for acts in begun]
+        threads = [taken for acts in begun if (taken := acts(now))]
         self.orders.explain(threads, now, await self.read() if moment.look else None)
         self.running = [number for number, call in self.calls.items() if call.seen == "running"]
 
@@ -245,17 +249,6 @@ class World:
             "would_reject": snapshot.would_reject,
             "in_flight": snapshot.in_flight,
         }
-
-
-class _Breaking(Machine):
-    """A machine that breaks at the next message, before it does anything, and is whole again then."""
-
-    __slots__ = ()
-
-    def wake(self, now: float) -> None:
-        """Raise."""
-        self.__class__ = Machine
-        raise RuntimeError(f"broken on purpose at {now}")
 
 
 class BrokenMachine(Machine):
