@@ -72,7 +72,7 @@ class Proxy:
                 nursery.start_soon(client.watch)
                 await self._converse(scope, found, client, answer, nursery)
                 nursery.cancel_scope.cancel()
-            _report(scope, client, answer, time.monotonic() - started)
+            _report(scope, found, client, answer, time.monotonic() - started)
 
     async def _converse(
         self, scope: Scope, found: Found | Instead, client: Client, answer: Answer, nursery: trio.Nursery
@@ -142,13 +142,15 @@ def _dated(send: Send) -> Send:
     return dated
 
 
-def _report(scope: Scope, client: Client, answer: Answer, seconds: float) -> None:
+def _report(scope: Scope, found: Found | Instead, client: Client, answer: Answer, seconds: float) -> None:
     """The request's line in the log; the query isn't in it, nor is any field."""
     more = {}
     if answer.refused is not None:
         more = {"error": answer.refused.code.value}
         if answer.refused.__cause__ is not None:
             more["reason"] = str(answer.refused.__cause__)
+            if isinstance(found, Found) and isinstance(found.place, Proxied):
+                more["breaker"] = found.place.route.service.breaker
     log.info(
         "request",
         method=scope["method"],

@@ -33,7 +33,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY_SECONDS = 30.0
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_QUIET = ("/health", "/livez", "/readyz", "/metrics")
+_QUIET = ("/health", "/livez", "/readyz", "/metrics", "/breakers")
 
 log = structlog.get_logger("http")
 
@@ -184,6 +184,9 @@ def service_app(
 
 def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
     async def api_error(error: ApiError) -> Any:
+        g.told = {"error": error.code.value, "reason": error.message}
+        if error.failure_origin is not None:
+            g.told["breaker"] = error.failure_origin
         return failure_body(error.code, error.message), error.status, error.headers()
 
     async def token_error(error: TokenError) -> Any:
@@ -232,6 +235,7 @@ def _follow_requests(app: QuartTrio) -> None:
             path=request.path[:200],
             status=response.status_code,
             duration_ms=round((time.monotonic() - g.started) * 1000, 1),
+            **g.get("told", {}),
         )
         return response
 
