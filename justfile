@@ -68,6 +68,11 @@ test *ARGS:
 test-resilience *ARGS:
     @{{ python }} -m pytest -m resilience tests "$@"
 
+# Measure and say which goals are reached: bench [core|gateway] [--write] [--help]
+[no-exit-message]
+bench *ARGS:
+    @uv run --quiet --group bench python -m benchmarks "$@"
+
 # Delete all users, schools and students (asks; --yes doesn't)
 [no-exit-message]
 clean-db *ARGS:

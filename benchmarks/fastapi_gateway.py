@@ -1,6 +1,7 @@
 """The gateway that a Python user would write: FastAPI, an httpx client, a purgatory breaker.
 
-Run by `python -m benchmarks.gateway` under uvicorn with uvloop and httptools. UPSTREAM is the service's URL.
+Run by `python -m benchmarks.gateway` under uvicorn with uvloop and httptools. UPSTREAM is the service's URL,
+CONNECTIONS how many there may be to it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
 UPSTREAM = os.environ["UPSTREAM"]
+CONNECTIONS = int(os.environ["CONNECTIONS"])
 HOP_BY_HOP = {"connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding"}
 
 breakers = AsyncCircuitBreakerFactory(default_threshold=5, default_ttl=60)
@@ -22,8 +24,9 @@ breakers = AsyncCircuitBreakerFactory(default_threshold=5, default_ttl=60)
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """One client for all requests, as httpx recommends; its usual limit of 100 connections is too few here."""
-    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+    """One client for all requests, as httpx recommends."""
+    kept = CONNECTIONS if CONNECTIONS > 100 else 20
+    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=kept)
     async with httpx.AsyncClient(base_url=UPSTREAM, timeout=30, limits=limits) as client:
         app.state.client = client
         app.state.breaker = await breakers.get_breaker("auth-service-http")

@@ -1,4 +1,4 @@
-"""The server that the gateway runs on, answering by itself: what no gateway on it can undercut."""
+"""Hypercorn answering by itself: what no gateway on it can undercut."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 
 import trio
 
-from gateway.__main__ import server_settings
-from runtime.serving import serve
+from runtime.serving import serve, server_config
 
 _BODY = b'{"message": "ok", "data": null}'
 _HEAD = {
@@ -34,7 +33,7 @@ async def app(scope, receive, send):
 
 async def main() -> None:
     """Serve on PORT."""
-    await serve(app, host="127.0.0.1", port=int(os.environ["PORT"]), config=server_settings())
+    await serve(app, host="127.0.0.1", port=int(os.environ["PORT"]), config=server_config())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 import trio
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
-from benchmarks.gateway_report import FASTAPI, FLOOR, NGINX, OURS, TWO, Cell, Result, report
+from benchmarks.gateway_report import FASTAPI, FASTAPI_100, FLOOR, NGINX, OURS, TWO, Cell, Result, report
 from benchmarks.gateway_subjects import (
     Start,
     Subject,
@@ -40,6 +40,7 @@ CONNECTIONS = (1, 16, 64, 256)
 TIMEOUT_SECONDS = 10
 SUBJECTS: dict[str, Start] = {
     FASTAPI: fastapi,
+    FASTAPI_100: partial(fastapi, connections=100),
     OURS: ours,
     TWO: partial(ours, workers=2),
     NGINX: nginx,
@@ -95,7 +96,9 @@ def summary(rounds: Sequence[Round]) -> Cell:
     )
 
 
-def compare(names: Sequence[str], connections: Sequence[int], rounds: int, seconds: int) -> dict[str, dict[int, Cell]]:
+def compare(
+    names: Sequence[str], connections: Sequence[int], rounds: int, seconds: int
+) -> dict[str, dict[int, Cell]]:
     """Every subject at every number of connections, interleaved; every process has ended afterwards."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-")))
@@ -135,10 +138,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=2, help="of one round of one subject")
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), help="which subjects")
-    parser.add_argument("--write", action="store_true", help="write the table and the picture to docs/reference")
+    parser.add_argument("--write", action="store_true", help="write table and picture to docs/reference")
     arguments = parser.parse_args()
     cells = compare(arguments.only, arguments.connections, arguments.rounds, arguments.seconds)
-    report(Result(cells, trio.run(breaker_seconds)), write=arguments.write)
+    breaker = trio.run(breaker_seconds)
+    report(Result(cells, breaker, arguments.rounds, arguments.seconds), write=arguments.write)
 
 
 if __name__ == "__main__":

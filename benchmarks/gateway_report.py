@@ -9,25 +9,35 @@ from pathlib import Path
 
 from benchmarks.report import DOCS, verdict
 
-FASTAPI, OURS, TWO = "FastAPI gateway", "ours", "ours, 2 workers"
+FASTAPI, FASTAPI_100 = "FastAPI gateway", "FastAPI, 100 connections"
+OURS, TWO = "ours", "ours, 2 workers"
 NGINX, FLOOR = "nginx", "Hypercorn by itself"
 RATIOS = {1: 1.2, 16: 2.0, 64: 6.0, 256: 12.0}
 """How many times as many requests as the FastAPI gateway, by connections."""
-COLOURS = {OURS: "#2a7f62", TWO: "#7fb89f", FASTAPI: "#c2452d", NGINX: "#3b6ea5", FLOOR: "#8a8a8a"}
+COLOURS = {
+    OURS: "#2a7f62",
+    TWO: "#7fb89f",
+    FASTAPI: "#c2452d",
+    FASTAPI_100: "#e0a090",
+    NGINX: "#3b6ea5",
+    FLOOR: "#8a8a8a",
+}
 
 HEAD = """\
 # Speed of the gateway
 
-Written by `just bench gateway --write`: wrk on one thread over the loopback, the service behind being nginx with one
-answer of 31 bytes in a process of its own. Each figure is the median of rounds in which each subject has its turn. All share
-{cores} cores with wrk and that service. Only ratios within this page mean anything.
+Written by `just bench gateway --write`: wrk on one thread over the loopback; behind the gateways an nginx
+with one answer of 31 bytes, a process of its own. Each figure is the median of {rounds} rounds of {seconds} s
+in which each subject has its turn. All of them share {cores} cores with wrk and with that nginx. Only ratios
+within this page mean anything.
 
-- **ours** is `python -m gateway`: token-free route, request id, rate limit by address, forwarded fields, breaker with
-  durations, streaming both ways, one JSON line in the log for each request.
-- **FastAPI gateway** is `benchmarks/fastapi_gateway.py`: FastAPI, uvicorn (uvloop, httptools), one httpx client, one purgatory
-  breaker, uvicorn's access log. It reads whole bodies, and doesn't stream.
-- **nginx** is one process that proxies with kept connections, unbuffered, with its access log.
-- **Hypercorn by itself** is the server that ours runs on, with no gateway in it: the floor.
+- **ours** is `python -m gateway` on a route without tokens: request id, rate limit by address, forwarded
+  fields, breaker with durations, everything streamed both ways, one JSON line in the log for each request.
+- **FastAPI gateway** is `benchmarks/fastapi_gateway.py`: FastAPI, uvicorn (uvloop, httptools), one httpx
+  client with room for 1,000 connections, one purgatory breaker, uvicorn's access log. It takes whole bodies.
+- **FastAPI, 100 connections** is the same with httpx's own limits: at most 100 connections, 20 of them kept.
+- **nginx** is one process that proxies over kept connections, unbuffered, with its access log.
+- **Hypercorn by itself** answers with no gateway in it: a general ASGI server on trio, for comparison.
 """
 
 
@@ -45,10 +55,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """Figures by subject and connections; seconds that a guarded call takes by itself."""
+    """Figures by subject and connections; seconds that a guarded call takes by itself; how they were got."""
 
     cells: dict[str, dict[int, Cell]]
     breaker: float
+    rounds: int
+    seconds: int
 
     def goals(self) -> list[tuple[str, float, str, float]]:
         """What is compared, what was reached, the comparison, the goal."""
@@ -88,7 +100,8 @@ def table(result: Result) -> str:
     lines += ["", "| goal | reached | |", "|---|---|---|"]
     for name, value, comparison, goal in result.goals():
         lines.append(f"| {name} {comparison} {goal:g} | {value:.2f} | {verdict(value, comparison, goal)} |")
-    return "\n".join([*lines, "", f"A guarded call that does nothing takes {result.breaker * 1e6:.2f} µs.", ""])
+    last = f"A guarded call that does nothing takes {result.breaker * 1e6:.2f} µs."
+    return "\n".join([*lines, "", last, ""])
 
 
 def report(result: Result, *, write: bool) -> None:
@@ -99,22 +112,23 @@ def report(result: Result, *, write: bool) -> None:
     if write:
         DOCS.mkdir(exist_ok=True)
         picture(result, DOCS / "speed-gateway.svg", version)
-        head = HEAD.format(cores=os.cpu_count())
+        head = HEAD.format(cores=os.cpu_count(), rounds=result.rounds, seconds=result.seconds)
         page = f"{head}\n{version}.\n\n![](speed-gateway.svg)\n\n{text}"
         (DOCS / "speed-gateway.md").write_text(page, encoding="utf-8")
 
 
 def picture(result: Result, path: Path, version: str) -> None:
     """Throughput and p99 over connections, both logarithmic."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("svg")
-    from matplotlib import pyplot
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
 
-    figure, (rates, waits) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    figure, (rates, waits) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for name, cells in result.cells.items():
         counts = sorted(cells)
-        style = {"label": name, "color": COLOURS[name], "marker": "o", "linewidth": 2.5 if name == OURS else 1.5}
+        width = 2.5 if name == OURS else 1.5
+        style = {"label": name, "color": COLOURS[name], "marker": "o", "linewidth": width}
         rates.plot(counts, [cells[count].rate for count in counts], **style)
         waits.plot(counts, [cells[count].p99 for count in counts], **style)
     for axes, title in ((rates, "requests a second"), (waits, "p99, milliseconds")):

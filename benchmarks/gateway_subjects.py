@@ -1,4 +1,4 @@
-"""The processes that `benchmarks.gateway` compares: each on a free port of the loopback, each ended by its pid."""
+"""The processes that `benchmarks.gateway` compares: each on a free port, each ended by its pid."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def nginx(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes
     return _nginx(folder / "proxy", _PROXY, port=port, upstream=upstream_port)
 
 
-def fastapi(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
-    """FastAPI under uvicorn, one process."""
+def fastapi(folder: Path, port: int, upstream_port: int, connections: int = 1000) -> subprocess.Popen[bytes]:
+    """FastAPI under uvicorn, one process. connections: of its client, 100 being what httpx has by itself."""
     words = ("uvicorn", "benchmarks.fastapi_gateway:app", "--port", str(port), "--loop", "uvloop", "--http")
-    more = {"UPSTREAM": f"http://127.0.0.1:{upstream_port}"}
-    return _python(folder, "fastapi", [*words, "httptools", "--backlog", "4096"], more)
+    more = {"UPSTREAM": f"http://127.0.0.1:{upstream_port}", "CONNECTIONS": str(connections)}
+    return _python(folder, f"fastapi-{connections}", [*words, "httptools", "--backlog", "4096"], more)
 
 
 def ours(folder: Path, port: int, upstream_port: int, workers: int = 1) -> subprocess.Popen[bytes]:
