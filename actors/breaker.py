@@ -180,7 +180,7 @@ class BreakerActor(Actor[Command]):
                 return None
             case TakeSnapshot() | Look():
                 return machine.wake(now)
-        assert_never(message)
+        assert_never(message)  # pragma: no cover - type checkers see that every command is obeyed
 
     def _settle(self, message: Settle, now: float) -> bool:
         permit = message.permit
