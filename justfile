@@ -64,6 +64,16 @@ demo:
 test *ARGS:
     @{{ python }} -m pytest "$@"
 
+# Branch coverage of the breaker with its adapters: less than 100 % fails
+coverage:
+    @{{ python }} -m pytest -q tests/actors tests/conformance tests/world/test_traces.py \
+        --cov=actors --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+# Break the breaker on purpose, a fault at a time; a fault that no test notices fails: mutants [NAME...]
+[no-exit-message]
+mutants *ARGS:
+    @{{ python }} -m tests.mutants "$@"
+
 # The tests that kill and stop real processes
 test-resilience *ARGS:
     @{{ python }} -m pytest -m resilience tests "$@"

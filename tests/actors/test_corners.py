@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -14,6 +17,10 @@ from actors import (
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitOpenError,
+    FailureRate,
+    LastCalls,
+    LastSeconds,
+    Machine,
     Outcome,
     Panel,
     PanelClosedError,
@@ -23,6 +30,7 @@ from actors import (
 )
 from actors.actor import Mailbox
 from actors.adapters.logs import log_transitions
+from actors.adapters.tracing import traced
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from protocols.breaker import Look
 
@@ -342,7 +350,57 @@ async def test_a_call_that_fails_after_its_panel_closed_keeps_its_own_end() -> N
         dependency.lets_go()
 
 
+async def test_a_success_trips_that_began_before_its_kind_mattered(panel: Panel) -> None:
+    """It was admitted while no success could trip, and fills the minimum after a failure."""
+    breaker = panel.breaker(policy(trip=FailureRate(0.5, LastCalls(10), 2)))
+    dependency = ScriptedDependency()
+    dependency.holds()
+    dependency.then("ok")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(breaker.execute, dependency)
+        await wait_all_tasks_blocked()
+        broken = ScriptedDependency()
+        broken.breaks()
+        with pytest.raises(DependencyDown):
+            await breaker.execute(broken)
+        assert breaker.state is State.CLOSED
+        dependency.lets_go()
+    assert breaker.state is State.OPEN
+
+
+async def test_a_crash_on_waking_leaves_no_gate_of_before(
+    panel: Panel, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers go by the new generation though nobody sends a message in between."""
+    breaker = panel.breaker(policy(trip=FailureRate(1.0, LastSeconds(10), 1)))
+    await breaker.execute(ScriptedDependency())
+
+    def crash(machine: Machine, now: float) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("crashed on purpose")
+
+    monkeypatch.setattr(Machine, "wake", crash)
+    await advance(mock_clock, 1)
+    broken = ScriptedDependency()
+    broken.breaks()
+    with pytest.raises(DependencyDown):
+        await breaker.execute(broken)
+    assert (breaker.state, (await breaker.snapshot()).late) == (State.OPEN, 0)
+
+
 # Listeners.
+
+
+async def test_an_early_success_is_told_at_once(panel: Panel) -> None:
+    """Not only at the end of the block."""
+    breaker = panel.breaker(policy())
+    async with breaker.events() as events, breaker.guard() as call:
+        call.succeed()
+        event = await anext(events)
+        assert isinstance(event, CallSettled)
+        assert event.outcome is Outcome.SUCCESS
+    snapshot = await breaker.snapshot()
+    assert (snapshot.counts["success"], snapshot.in_flight) == (1, 0)
 
 
 async def test_calls_that_began_before_anybody_listened_are_events_too(
@@ -429,3 +487,22 @@ async def test_who_waits_for_closing_is_told_that_the_panel_closes() -> None:
                 nursery.start_soon(wait, breaker)
                 await wait_all_tasks_blocked()
     assert told == [1]
+
+
+async def test_a_trace_tells_no_wait_that_nobody_knows(panel: Panel) -> None:
+    """A breaker that is forced open stays so until somebody says otherwise."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    breaker = panel.breaker(policy())
+    await breaker.force_open()
+    with pytest.raises(CircuitOpenError):
+        await traced(breaker, provider.get_tracer("test")).execute(trio.sleep, 0)
+    (span,) = exporter.get_finished_spans()
+    told = {event.name: dict(event.attributes or {}) for event in span.events}
+    assert told == {
+        "circuit_breaker.rejected": {
+            "circuit_breaker.state": "forced_open",
+            "circuit_breaker.reason": "forced",
+        }
+    }
