@@ -89,10 +89,9 @@ class Answering:
 
     def trailers(self, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """What comes behind the last piece of a body, where `start` announced it."""
+        if self._complete:
+            return b""
         head = self._take_head()
-        if self._complete or not self._trailers:
-            self._complete = True
-            return head
         self._complete = True
         return head + b"0\r\n" + field_lines(fields) + b"\r\n"
 

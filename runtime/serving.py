@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -240,6 +242,7 @@ class _Connection(TCPServer):
 
 def run_process(main: Callable[..., Awaitable[None]], *args: Any) -> None:
     """Run a process's `main` on trio; an address that can't be listened on is one line and exit 1."""
+    _raise_file_limit()
     try:
         trio.run(partial(main, *args))
     except (CannotListen, BaseExceptionGroup) as error:
@@ -248,6 +251,13 @@ def run_process(main: Callable[..., Awaitable[None]], *args: Any) -> None:
             raise
         print("\n".join(refused), file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _raise_file_limit() -> None:
+    """Each connection is an open file, and the usual soft limit is less than the connections we allow."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _refused(error: BaseException) -> list[str]:

@@ -407,6 +407,13 @@ async def test_request_lines_in_the_log(gateway, capsys, autojump_clock):
         ("UPSTREAM_TIMEOUT", "nan"),
         ("UPSTREAM_IDLE_TIMEOUT", "-1"),
         ("MAX_BODY_BYTES", "0"),
+        ("MAX_HEADER_BYTES", "100"),
+        ("MAX_CONNECTIONS", "0"),
+        ("CLIENT_HEADER_TIMEOUT", "0"),
+        ("CLIENT_BODY_TIMEOUT", "-1"),
+        ("CLIENT_WRITE_TIMEOUT", "x"),
+        ("CLIENT_IDLE_TIMEOUT", "inf"),
+        ("TRUSTED_PROXIES", "localhost"),
     ],
 )
 def test_bad_settings(monkeypatch, name, value):

@@ -427,6 +427,8 @@ async def test_trailers():
         assert fields(answer, b"trailer") == []
         assert answer.endswith(b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
         assert fields(seen[1], b"te") == []
+        answer = await talk(gateway.port, b"GET /auth/x HTTP/1.0\r\nTE: trailers\r\n\r\n")
+        assert answer.endswith(b"\r\n\r\nabc")
 
 
 async def test_trailers_of_a_request_end_here():
