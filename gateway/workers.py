@@ -28,7 +28,7 @@ from runtime.serving import GRACE, listen, stop_signal
 STEADY_SECONDS = 10.0
 """A worker that lived as long is replaced at once when it dies."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
-KILL_SECONDS = GRACE + 2.0
+KILL_SECONDS = GRACE + 1.0
 
 log = structlog.get_logger("workers")
 
