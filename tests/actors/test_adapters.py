@@ -16,6 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State, open_panel
 from actors.adapters import grpc, mongo
 from actors.adapters import httpx as http
+from actors.adapters.answers import execute_answering
 from actors.adapters.health import breaker_health
 from actors.adapters.logs import log_transitions
 from actors.adapters.metrics import exposition
@@ -133,6 +134,24 @@ async def test_health_speaks_of_three_states(state: State, plain: str, status: s
         health = breaker_health(await breaker.snapshot())
     assert (health["status"], health["circuit_breaker"]["state"]) == (status, plain)
     assert health["circuit_breaker"]["mode"] == state.name
+
+
+async def test_a_result_may_be_a_failure_where_exceptions_may_be_answers() -> None:
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", failure_result=lambda value: value is None))
+        dependency = ScriptedDependency()
+        dependency.then(None, KeyError("not there"), ValueError("broken"))
+        assert await execute_answering(breaker, _is_key_error, dependency) is None
+        with pytest.raises(KeyError):
+            await execute_answering(breaker, _is_key_error, dependency)
+        with pytest.raises(ValueError, match="broken"):
+            await execute_answering(breaker, _is_key_error, dependency)
+        counts = (await breaker.snapshot()).counts
+    assert (counts["failure"], counts["success"]) == (2, 1)
+
+
+def _is_key_error(error: Exception) -> bool:
+    return isinstance(error, KeyError)
 
 
 async def samples(panel: Panel) -> dict[tuple[str, ...], float]:

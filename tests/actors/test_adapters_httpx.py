@@ -232,7 +232,38 @@ async def test_what_breaks_off_after_its_success_is_a_failure_more(
     await asked.get("/")
     assert (await seen(panel)).counts["success"] == 2
     await trio.sleep(30)
+    assert (await seen(panel)).counts["success"] == 2
     assert [task.name for task in panel.nursery.child_tasks] == ["it"]
+
+
+async def test_long_streams_are_watched_after_a_pause_too(panel: Panel, mock_clock: MockClock) -> None:
+    mock_clock.autojump_threshold = 0
+    asked, _ = client(panel, body(b"one"), body(b"two", 40.0, httpx.ReadError("broke off")))
+    await asked.get("/")
+    await trio.sleep(60)
+    with pytest.raises(httpx.ReadError):
+        await asked.get("/")
+    assert (await seen(panel)).counts["success"] == 2
+
+
+async def test_a_request_outlives_the_panel(mock_clock: MockClock) -> None:
+    class Slow(Scripted):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await trio.sleep(5)
+            return await super().handle_async_request(request)
+
+    got: list[str] = []
+
+    async def ask(asked: httpx.AsyncClient) -> None:
+        got.append((await asked.get("http://it/")).text)
+
+    async with trio.open_nursery() as nursery:
+        async with open_panel() as panel:
+            asked = httpx.AsyncClient(transport=BreakerTransport(Slow(body(b"late")), panel))
+            nursery.start_soon(ask, asked)
+            await wait_all_tasks_blocked()
+        mock_clock.jump(5)
+    assert got == ["late"]
 
 
 async def test_a_call_timeout_covers_the_body_too(panel: Panel, mock_clock: MockClock) -> None:
