@@ -1,0 +1,51 @@
+"""SIGHUP reads the policies again, in place."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from actors import CircuitBreakerConfig, open_panel
+from protocols.breaker import State
+from runtime.reload import reload_on_hangup
+
+
+REFUSED = "the policies can't be used; nothing has changed"
+
+
+class Down(Exception):
+    """What counts, by this process's own code."""
+
+
+@pytest.mark.parametrize(
+    ("text", "failures", "told"),
+    [
+        ("[breakers.auth-database]\nmax_failures = 7\n", 7, "the policies are read again"),
+        ("[breakers.auth-database]\nmax_failures = 0\n", 3, REFUSED),
+        ("nonsense", 3, REFUSED),
+    ],
+)
+async def test_a_hangup_changes_policies_and_nothing_else(
+    tmp_path: Path, text: str, failures: int, told: str
+) -> None:
+    """The new policy is in force with state and code as they were; a bad file changes nothing."""
+    path = tmp_path / "breakers.toml"
+    path.write_text(text)
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        config = CircuitBreakerConfig(name="auth-database", max_failures=3, failure=Down)
+        breaker = panel.breaker(config)
+        await breaker.trip()
+        await nursery.start(reload_on_hangup, panel, path, None)
+        with capture_logs() as logs:
+            os.kill(os.getpid(), signal.SIGHUP)
+            with trio.fail_after(5):
+                while not any(one["event"] == told for one in logs):  # noqa: ASYNC110
+                    await trio.sleep(0.005)
+        assert (breaker.config.max_failures, breaker.config.failure) == (failures, Down)
+        assert breaker.state is State.OPEN
+        nursery.cancel_scope.cancel()
