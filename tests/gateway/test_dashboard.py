@@ -230,6 +230,27 @@ async def test_a_viewer_that_hangs_is_dropped_alone(autojump_clock: trio.testing
         nursery.cancel_scope.cancel()
 
 
+async def test_a_viewer_that_stops_reading_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real socket, when its buffers are full; its connection is closed, and another goes on."""
+    monkeypatch.setattr("gateway.dashboard.stream.SEND_SECONDS", 0.3)
+    async with shown() as built, looking(built.port) as other:
+        live: Live = built.app.extensions["live"]
+        await other.next("hello")
+        before = set(live._viewers)
+        stalled = await trio.open_tcp_stream("127.0.0.1", built.port)
+        await stalled.send_all(b"GET /dashboard/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stalled.receive_some(10)
+        [viewer] = live._viewers - before
+        viewer.give(b"x" * 50_000_000)
+        with trio.fail_after(5):
+            while live._viewers != before:  # noqa: ASYNC110 - it tells nobody
+                await trio.sleep(0.01)
+        assert not viewer.scope.cancel_called, "dropped for its slowness, not for what waits"
+        for _ in range(2):
+            await other.next("tick")
+        await stalled.aclose()
+
+
 async def test_a_viewer_that_falls_behind_is_dropped() -> None:
     """What waits for it is bounded."""
     viewer = Viewer()
