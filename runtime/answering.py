@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 
-from protocols.http import RETRY_AFTER, Code, failure
+from protocols.http import REQUEST_ID, RETRY_AFTER, Code, failure
 from runtime.http1 import field_lines
 
 _LINE = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
@@ -102,7 +102,7 @@ class Answering:
         return head
 
 
-def refusal(status: int, message: str, retry_after: int | None = None) -> bytes:
+def refusal(status: int, message: str, request_id: str, retry_after: int | None = None) -> bytes:
     """The whole answer to a request that no app gets to see; the connection is closed behind it."""
     code = Code.INTERNAL_ERROR if status == 500 else Code.INVALID_REQUEST
     code = Code.SERVICE_UNAVAILABLE if status == 503 else code
@@ -111,6 +111,7 @@ def refusal(status: int, message: str, retry_after: int | None = None) -> bytes:
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"date", formatdate(time.time(), usegmt=True).encode()),
+        (REQUEST_ID.lower().encode(), request_id.encode()),
         (b"connection", b"close"),
     ]
     if retry_after is not None:

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from secrets import token_hex
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
@@ -168,8 +169,12 @@ class Connection:
 
     async def _refuse(self, error: Malformed) -> None:
         """Answer what can't be read, and close: nobody knows where the next request would begin."""
-        log.warning("request refused", reason=str(error), status=error.status, client=self._client[0])
-        await self.write(refusal(error.status, str(error)))
+        request_id = token_hex(16)
+        client = self._client[0]
+        log.warning(
+            "request refused", reason=str(error), status=error.status, client=client, request_id=request_id
+        )
+        await self.write(refusal(error.status, str(error), request_id))
         await self._close(unread=True)
 
     async def _close(self, *, unread: bool) -> None:

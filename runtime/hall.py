@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
+
 import structlog
 import trio
 
@@ -67,11 +69,12 @@ class Hall:
         return True
 
     async def _turn_away(self, stream: trio.SocketStream) -> None:
-        log.warning("too many connections", limit=self._limits.connections)
+        request_id = token_hex(16)
+        log.warning("too many connections", limit=self._limits.connections, request_id=request_id)
         self._leaving += 1
         try:
             with trio.move_on_after(self._limits.head_seconds):
-                await stream.send_all(refusal(503, "Too many connections", RETRY_SECONDS))
+                await stream.send_all(refusal(503, "Too many connections", request_id, RETRY_SECONDS))
                 await stream.send_eof()
             if self._leaving <= TURNED_AWAY:
                 await linger(stream)

@@ -44,7 +44,7 @@ def error(answer):
     head, _, body = answer.partition(b"\r\n\r\n")
     assert int(fields(answer, b"content-length")[0]) == len(body)
     assert fields(answer, b"content-type") == [b"application/json"]
-    assert len(fields(answer, b"date")) == 1
+    assert len(fields(answer, b"date")) == len(fields(answer, b"x-request-id")) == 1
     return int(head.split()[1]), json.loads(body)["error"]
 
 

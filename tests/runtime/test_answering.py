@@ -119,8 +119,9 @@ def test_no_line_is_smuggled():
 )
 def test_refusal(status, code):
     """The envelope, and the end of the connection."""
-    head, _, body = refusal(status, "why", 7).partition(b"\r\n\r\n")
+    head, _, body = refusal(status, "why", "my-id", 7).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nx-request-id: my-id\r\n" in head
     assert b"\r\nconnection: close\r\nretry-after: 7" in head
     assert b"\r\ncontent-length: %d\r\n" % len(body) in head
     assert json.loads(body) == {"error": code, "message": "why"}
