@@ -14,7 +14,6 @@ from actors import CircuitBreakerConfig, open_panel
 from protocols.breaker import State
 from runtime.reload import reload_on_hangup
 
-
 REFUSED = "the policies can't be used; nothing has changed"
 
 
