@@ -262,6 +262,22 @@ async def test_the_wait_is_never_negative(panel: Panel, mock_clock: MockClock) -
     assert breaker.retry_after == 0
 
 
+async def test_an_outage_begins_once_by_the_wall_clock_too(panel: Panel, mock_clock: MockClock) -> None:
+    """Neither a probe nor a failed recovery is the start of another one."""
+    breaker = panel.breaker(policy())
+    began = []
+    await breaker.trip()
+    for _ in range(3):
+        began.append((await breaker.snapshot()).unix_opened_at)
+        await advance(mock_clock, 60)
+        began.append((await breaker.snapshot()).unix_opened_at)
+        await breaker.trip()
+    assert began[0] > 0
+    assert len(set(began)) == 1
+    await breaker.reset()
+    assert (await breaker.snapshot()).unix_opened_at == 0
+
+
 # Policies that change under way.
 
 

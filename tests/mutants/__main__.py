@@ -1,7 +1,7 @@
 """Break the breaker on purpose, one fault at a time, and see the tests notice: `just mutants [NAME…]`.
 
 Each file in patches/ is one fault: a line that says what it breaks, then a unified diff. The tree is
-copied, the patch applied, and the quick tests are run; the model only where they noticed nothing.
+copied, the patch applied, and the tests are run, the quick ones first, until one notices.
 Exits with 1 where a fault survives, a patch no longer applies, or the tests fail without a fault.
 """
 
@@ -23,14 +23,14 @@ PATCHES = Path(__file__).parent / "patches"
 NEEDED = ("actors", "protocols", "tests/actors", "tests/conformance", "pyproject.toml")
 STAGES = {
     # Of the breaker alone: its adapters and documents are tested by themselves.
-    "quick tests": [
+    "unit tests": [
         *(f"tests/actors/test_{name}.py" for name in ("machine", "trip", "config", "execute", "panel")),
         *(f"tests/actors/test_{name}.py" for name in ("corners", "wrapper", "metrics")),
-        "tests/conformance",
     ],
+    "conformance suite": ["tests/conformance"],
     "model": ["tests/actors/model", "--hypothesis-seed=0"],
 }
-HANGS = {"quick tests": 15, "model": 120}
+HANGS = {"unit tests": 10, "conformance suite": 10, "model": 120}
 """After how many seconds one test hangs: a fault that makes one hang is caught too."""
 AT_ONCE = 2
 
@@ -104,7 +104,8 @@ def _apply(patch: Path, copy: Path) -> None:
 
 
 def _first_failure(stage: str, tests: list[str], copy: Path) -> str | None:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "--assert=plain"]
+    command += ["-p", "no:cacheprovider"]
     hang = ["-o", f"faulthandler_timeout={HANGS[stage]}", "-o", "faulthandler_exit_on_timeout=true"]
     env = os.environ | {
         # The copy, not what is installed; and no bytecode, which may be of another second's fault.
