@@ -331,7 +331,8 @@ def test_sigterm_does_not_wait_for_viewers() -> None:
     try:
         wait_until_up(port)
         with httpx.stream("GET", f"http://127.0.0.1:{port}{PATH}", trust_env=False) as answer:
-            assert next(answer.iter_raw()).startswith(b"event: hello")
+            pieces = answer.iter_raw()  # kept: its end would close the connection
+            assert next(pieces).startswith(b"event: hello")
             process.send_signal(signal.SIGTERM)
             assert process.wait(5) == 0
     finally:
