@@ -32,7 +32,7 @@ async def ask(transport: httpx.AsyncBaseTransport, base_url: str, path: str, *, 
 
 async def _body(response: httpx.Response) -> bytes:
     body = bytearray()
-    async for piece in response.aiter_raw():
+    async for piece in response.aiter_bytes():
         body += piece
         if len(body) > LIMIT:
             raise ValueError("too long")
