@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.layout import PORTS
-from runtime.settings import ProcessSettings
+from runtime.settings import ProcessSettings, is_secret
 
 # Where each process declares its settings; loaded by name, for operator tooling stands outside the packages.
 _MODULES = {
@@ -44,10 +44,8 @@ def found() -> dict[str, tuple[str, bool, list[str]]]:
             ):
                 continue
             for field, info in cls.model_fields.items():
-                extra = info.json_schema_extra
                 default = info.get_default(call_default_factory=True)
-                secret = isinstance(extra, dict) and bool(extra.get("secret"))
-                defaults[field.upper()] = ("" if default is None else str(default), secret)
+                defaults[field.upper()] = ("" if default is None else str(default), is_secret(cls, field))
                 owners[field.upper()].append(process)
     own = {name: (str(default), False, [owner]) for name, (owner, default) in PORTS.items()}
     stack = {"STACK_DIR": (".stack", False, ["the stack's own files"])}

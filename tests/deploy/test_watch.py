@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from deploy import settings
 from deploy.logs import readable
 from deploy.watch import Board
 from deploy.words import duration
@@ -119,6 +121,16 @@ def test_a_lost_gateway_is_said() -> None:
     assert "Disconnected since" in shown(board)
     board.take("tick", {"now": NOW})
     assert "Disconnected" not in shown(board)
+
+
+def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only that they are set."""
+    for name in ("ADMIN_TOKEN", "WEBHOOK_SECRET", "WEBHOOK_URL", "MONGODB_URI"):
+        monkeypatch.setenv(name, "hidden-1")
+    settings.main()
+    out = capsys.readouterr().out
+    assert "hidden-1" not in out
+    assert out.count("(set)") == 4
 
 
 def test_durations_read_well() -> None:
