@@ -31,6 +31,7 @@ from actors import (
 from actors.actor import Mailbox
 from actors.adapters.logs import log_transitions
 from actors.adapters.tracing import traced
+from actors.stays import Closed
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from protocols.breaker import Look
 
@@ -402,6 +403,24 @@ async def test_a_crash_on_waking_leaves_no_gate_of_before(
     with pytest.raises(DependencyDown):
         await breaker.execute(broken)
     assert (breaker.state, (await breaker.snapshot()).late) == (State.OPEN, 0)
+
+
+async def test_a_result_over_which_the_rules_crash_is_counted_once(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the actor is handed the same message twice."""
+    breaker = panel.breaker(policy())
+
+    def crash(*_: object) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("crashed on purpose")
+
+    monkeypatch.setattr(Closed, "settle", crash)
+    with pytest.raises(DependencyDown):
+        async with breaker.guard():
+            raise DependencyDown
+    snapshot = await breaker.snapshot()
+    assert (snapshot.restarts, snapshot.counts["failure"], snapshot.in_flight) == (1, 1, 0)
 
 
 # Listeners.

@@ -560,3 +560,14 @@ def test_an_observing_machine_hears_of_what_breaks_after_its_success() -> None:
     it.fail_again(probe, 61)
     assert [event.new for event in it.drain()] == [O]
     assert (it.state, it.snapshot(61).counts["failure"]) == (W, 4)
+
+
+def test_callers_are_kept_out_where_the_breaker_probes_by_itself() -> None:
+    """Also where more probes than its one could run."""
+
+    async def probe() -> None:
+        """Run by an actor only."""
+
+    it = machine(H, half_open_max_calls=2, probe=probe)
+    assert it.admit(0) == Rejection(H, RejectReason.PROBING, None)
+    assert it.admit(0, own_probe=True)

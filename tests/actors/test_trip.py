@@ -58,6 +58,7 @@ def run(
         (FailureRate(0.5, LastCalls(10), 4), "SSSFFF", 0, 5),
         (FailureRate(0.5, LastCalls(4), 4), "FSSSSSFF", 0, 7),
         (FailureRate(0.1, LastCalls(30), 30), "S" * 27 + "FFF", 0, 29),
+        (FailureRate(0.07, LastCalls(100), 100), "S" * 93 + "F" * 7, 0, 99),
         (FailureRate(0.5, LastSeconds(10), 4), "FFFF", 4, None),
         (FailureRate(0.5, LastSeconds(10), 3), "SFSF", 2, 3),
         (SlowCallRate(0.5, 5, LastCalls(10), 4), "LSSL", 0, 3),
@@ -139,7 +140,8 @@ def test_a_long_run_of_one_kind_costs_no_more_than_the_window() -> None:
 
 def test_a_clock_that_jumps_far_empties_a_time_window_once() -> None:
     rolling = LastSeconds(10).rolling()
-    rolling.add(True, 0)
+    for second in range(10):
+        rolling.add(True, second)
     rolling.advance(1e12)
     assert (rolling.calls, rolling.next_roll(1e12)) == (0, None)
 
