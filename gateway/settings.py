@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -32,10 +32,13 @@ class GatewaySettings(ProcessSettings):
     client_header_timeout: from a request's first byte to the end of its head; client_body_timeout: between
     two pieces of its body; client_write_timeout: for a piece of the answer to be taken; client_idle_timeout:
     between two requests.
+    gateway_server: who reads the clients' bytes: edge, our own strict HTTP/1.1 server, or hypercorn.
+    The client_… time-outs, max_header_bytes and max_connections are the edge's.
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
 
     gateway_port: Port = 8080
+    gateway_server: Literal["edge", "hypercorn"] = "edge"
     gateway_workers: Annotated[int, Field(ge=1, le=64)] = 1
     rate_limit_per_minute: Amount = 100
     rate_limit_per_hour: Amount = 1000
@@ -50,8 +53,10 @@ class GatewaySettings(ProcessSettings):
     client_idle_timeout: Seconds = 75.0
     trusted_proxies: Networks = ""
 
-    def limits(self) -> Limits:
-        """What one client may take."""
+    def limits(self) -> Limits | None:
+        """What one client may take of the edge; None: Hypercorn serves."""
+        if self.gateway_server == "hypercorn":
+            return None
         return Limits(
             head_bytes=self.max_header_bytes,
             head_seconds=self.client_header_timeout,

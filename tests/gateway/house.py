@@ -13,6 +13,7 @@ import trio
 from quart_trio import QuartTrio
 
 from actors import CircuitBreakerConfig, Panel, open_panel
+from gateway.__main__ import gateway_config
 from gateway.app import create_app, open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
@@ -33,7 +34,7 @@ class House:
     panel: Panel
     issuer: Issuer
     transports: Mapping[str, httpx.AsyncBaseTransport]
-    limits: Limits
+    limits: Limits | None
     port: int = 0
 
     async def snapshot(self, name: str = "auth-service-http") -> Snapshot:
@@ -87,7 +88,14 @@ async def served(
     async with house(transports, policy, **urls, **settings) as built, trio.open_nursery() as nursery:
         stop = trio.Event()
         run = partial(
-            serve, built.app, host="127.0.0.1", port=0, grace=0.5, limits=built.limits, stop=stop.wait
+            serve,
+            built.app,
+            host="127.0.0.1",
+            port=0,
+            grace=0.5,
+            config=gateway_config(),
+            limits=built.limits,
+            stop=stop.wait,
         )
         built.port = await nursery.start(run)
         yield built
