@@ -14,7 +14,8 @@ from actors.handle import CircuitBreaker
 from actors.ledger import DURATION_BUCKETS
 from actors.machine import Machine
 from actors.panel import Panel, open_panel
-from actors.trip import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate, TripStrategy
+from actors.rates import FailureRate, SlowCallRate
+from actors.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy
 from actors.window import LastCalls, LastSeconds
 from protocols.breaker import (
     CallSettled,

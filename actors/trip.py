@@ -11,8 +11,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from actors.checks import number, positive_int, positive_number
-from actors.window import LastCalls, LastSeconds, Window
+from actors.checks import positive_int
+from actors.window import LastCalls, LastSeconds, Window, check_window
 
 
 class Call(NamedTuple):
@@ -153,7 +153,7 @@ class FailureCount(TripStrategy):
 
     def __post_init__(self) -> None:
         positive_int("FailureCount.n", self.n)
-        _check_window("FailureCount", self.window)
+        check_window("FailureCount", self.window)
         if isinstance(self.window, LastCalls) and self.window.n < self.n:
             raise ValueError(f"FailureCount.n must fit its window of {self.window.n} calls, got {self.n}")
 
@@ -224,113 +224,6 @@ class _FailuresAmongCalls(Counter):
             return False
         self._rolling = deepcopy(older._rolling)
         return True
-
-
-class _Rate(Counter):
-    """The share of bad calls in a window that holds at least `minimum`."""
-
-    def __init__(self, rate: float, window: Window, minimum: int) -> None:
-        self._rate = rate
-        self._minimum = minimum
-        self._window = window
-        self._rolling = window.rolling()
-        self._by_time = isinstance(window, LastSeconds)
-
-    def tripped(self, now: float) -> bool:
-        rolling = self._rolling
-        rolling.advance(now)
-        # Divided, not multiplied: 3 of 30 is the float that 0.1 means.
-        return rolling.calls >= self._minimum and rolling.bad / rolling.calls >= self._rate
-
-    @property
-    def failure_count(self) -> int:
-        return self._rolling.bad
-
-    def advance(self, now: float) -> None:
-        self._rolling.advance(now)
-
-    def quiet(self) -> bool:
-        rolling = self._rolling
-        # An empty time window has no timer running, so the first call in it must speak up.
-        if self._by_time and not rolling.calls:
-            return False
-        # A success may trip where it fills the minimum, and where older ones have left the window.
-        return rolling.bad / max(rolling.calls, self._minimum) < self._rate
-
-    def next_roll(self, now: float) -> float | None:
-        return self._rolling.next_roll(now)
-
-    def resume(self, older: Counter) -> bool:
-        if type(older) is not type(self) or older._window != self._window:
-            return False
-        self._rolling = deepcopy(older._rolling)
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class FailureRate(TripStrategy):
-    """At least `rate` (0 < rate ≤ 1) of the window's calls failed, of `minimum_calls` or more."""
-
-    rate: float
-    window: Window
-    minimum_calls: int
-
-    def __post_init__(self) -> None:
-        _check_rate("FailureRate", self.rate, self.window, self.minimum_calls)
-
-    def counter(self) -> Counter:
-        """A fresh counter."""
-        return _Failing(self.rate, self.window, self.minimum_calls)
-
-
-class _Failing(_Rate):
-    reason = "failure rate reached"
-
-    def record(self, call: Call, now: float, count: int = 1) -> None:
-        self._rolling.add(call.failed, now, count)
-
-
-@dataclass(frozen=True, slots=True)
-class SlowCallRate(TripStrategy):
-    """At least `rate` of the window's calls took `threshold` seconds or longer."""
-
-    rate: float
-    threshold: float
-    window: Window
-    minimum_calls: int
-
-    def __post_init__(self) -> None:
-        _check_rate("SlowCallRate", self.rate, self.window, self.minimum_calls)
-        positive_number("SlowCallRate.threshold", self.threshold)
-
-    def counter(self) -> Counter:
-        """A fresh counter."""
-        return _Slow(self)
-
-    @property
-    def slow_threshold(self) -> float:
-        """From how many seconds a call is slow."""
-        return self.threshold
-
-
-class _Slow(_Rate):
-    reason = "slow call rate reached"
-
-    def __init__(self, strategy: SlowCallRate) -> None:
-        super().__init__(strategy.rate, strategy.window, strategy.minimum_calls)
-        self._threshold = strategy.threshold
-
-    def resume(self, older: Counter) -> bool:
-        return isinstance(older, _Slow) and older._threshold == self._threshold and super().resume(older)
-
-    def record(self, call: Call, now: float, count: int = 1) -> None:
-        # Told while it ran, and slow by this threshold then: counted already.
-        if call.slow_from is None or call.slow_from < self._threshold:
-            self._rolling.add(call.duration is not None and call.duration >= self._threshold, now, count)
-
-    def running_slow(self, now: float, duration: float) -> None:
-        if duration >= self._threshold:
-            self._rolling.add(True, now)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -404,16 +297,3 @@ class _Any(Counter):
         kept = older._counters if isinstance(older, _Any) else [older]
         resumed = [any(counter.resume(one) for one in kept) for counter in self._counters]
         return any(resumed)
-
-
-def _check_rate(kind: str, rate: float, window: Window, minimum_calls: int) -> None:
-    number(f"{kind}.rate", rate, least=0, most=1, above=True)
-    positive_int(f"{kind}.minimum_calls", minimum_calls)
-    _check_window(kind, window)
-    if isinstance(window, LastCalls) and window.n < minimum_calls:
-        raise ValueError(f"{kind}.minimum_calls must fit its window of {window.n} calls, got {minimum_calls}")
-
-
-def _check_window(kind: str, window: Window) -> None:
-    if not isinstance(window, LastCalls | LastSeconds):
-        raise ValueError(f"{kind}.window must be LastCalls or LastSeconds, got {window!r}")

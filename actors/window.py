@@ -110,3 +110,9 @@ class _Slices(Rolling):
         if not self.calls:
             return None
         return (int(now // self._width) + 1) * self._width
+
+
+def check_window(kind: str, window: Window) -> None:
+    """Raises ValueError where `window` is none; `kind` is the strategy that has it."""
+    if not isinstance(window, LastCalls | LastSeconds):
+        raise ValueError(f"{kind}.window must be LastCalls or LastSeconds, got {window!r}")

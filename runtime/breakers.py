@@ -25,17 +25,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from actors.checks import positive_int, positive_number
-from actors.config import Backoff, CircuitBreakerConfig
-from actors.trip import (
+from actors import (
     AnyOf,
+    Backoff,
+    CircuitBreakerConfig,
     ConsecutiveFailures,
     FailureCount,
     FailureRate,
+    LastCalls,
+    LastSeconds,
     SlowCallRate,
     TripStrategy,
 )
-from actors.window import LastCalls, LastSeconds
+from actors.checks import positive_int, positive_number
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -13,8 +13,7 @@ import pytest
 import structlog
 from quart_trio import QuartTrio
 
-from actors import CircuitBreakerConfig, Panel, State, open_panel
-from actors.trip import FailureRate
+from actors import CircuitBreakerConfig, FailureRate, Panel, State, open_panel
 from gateway.routes import SERVICES
 from runtime.admin import operate
 from runtime.settings import ProcessSettings

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from actors import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
 from actors.config import Backoff
-from actors.trip import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
 from actors.window import LastCalls, LastSeconds
 from runtime.breakers import BREAKERS, BadConfiguration, Sharing, load_breakers, load_configuration
 
