@@ -139,7 +139,7 @@ async def measure(rounds: int, calls: int) -> Result:
     """Everything, in one run."""
     async with open_panel() as panel:
         closed, opened, failing = await one_caller(panel, rounds, calls)
-        crowd = await many_callers(panel, max(3, rounds // 4))
+        crowd = await many_callers(panel, rounds)
     spread, size = await many_breakers(rounds)
     return Result(closed, opened, failing, crowd, spread, size)
 
