@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
 from quart import Response, redirect
 from quart_trio import QuartTrio
-from swagger_ui_bundle import swagger_ui_path
 
 from actors import Panel
 from gateway.admin import WholeDesk
@@ -80,9 +80,8 @@ def add_operations(
 
 
 def _add_documentation(app: QuartTrio, documents: Documents) -> None:
-    bundle = {
-        name: ((Path(str(swagger_ui_path)) / name).read_bytes(), kind) for name, kind in _BUNDLED.items()
-    }
+    swagger = files("flask_swagger_ui") / "dist"
+    bundle = {name: ((swagger / name).read_bytes(), kind) for name, kind in _BUNDLED.items()}
     bundle["docs.js"] = ((_ASSETS / "docs.js").read_bytes(), "text/javascript")
     page = (_ASSETS / "docs.html").read_text(encoding="utf-8")
 

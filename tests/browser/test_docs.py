@@ -1,0 +1,32 @@
+"""The API pages in a real Chromium: every call of the three services, drawn without outside help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.private import PrivateStack
+
+
+def test_every_call_is_shown_and_nothing_comes_from_elsewhere(browser: Any, stack: PrivateStack) -> None:
+    """The page draws what the services document; its assets are the gateway's own."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1400})
+    elsewhere: list[str] = []
+    problems: list[str] = []
+    page.on("request", lambda request: elsewhere.append(request.url))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    try:
+        page.goto(f"{stack.layout.gateway}/")
+        page.wait_for_selector(".opblock")
+        shown = {
+            (
+                block.query_selector(".opblock-summary-method").inner_text(),
+                path.inner_text().replace("\u200b", ""),
+            )
+            for block in page.query_selector_all(".opblock")
+            if (path := block.query_selector(".opblock-summary-path")) is not None
+        }
+    finally:
+        page.close()
+    assert {("POST", "/auth/login"), ("GET", "/schools"), ("POST", "/students")} <= shown
+    assert not [url for url in elsewhere if not url.startswith((stack.layout.gateway, "data:"))]
+    assert problems == []
