@@ -31,8 +31,9 @@ SERVICE = "auth-service-http"
 
 def children(pid: int) -> list[int]:
     """The living workers of a parent."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(one) for one in found]
+    # Each child is listed with the thread that started it.
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(one) for thread in threads for one in thread.read_text().split()]
 
 
 def lives(pid: int) -> bool:
