@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import Any
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from gateway.counters import Counters
 from gateway.fields import Fields, find
 from gateway.replies import Refused, whole_seconds
 from protocols.http import Code
 from protocols.identity import Identity
 from runtime.keys import BadToken, KeySet, KeysUnavailable, MissingToken, require
 
-SWEEP_SECONDS = 10.0
-
-
-class _Sweep:
-    """In the place of the library's timer, which is a new thread for each hundredth of a second of traffic.
-
-    What has expired is dropped in passing, at most every SWEEP_SECONDS.
-    """
-
-    def __init__(self, timer: threading.Timer) -> None:
-        self._sweep = timer.function
-        self._due = time.monotonic() + SWEEP_SECONDS
-
-    def start(self) -> None:
-        self._sweep()
-
-    def is_alive(self) -> bool:
-        return time.monotonic() < self._due
-
-
-class _Counters(MemoryStorage):
-    """The library's counters in memory, without its threads."""
-
-    @property
-    def timer(self) -> Any:
-        return self._timer
-
-    @timer.setter
-    def timer(self, timer: threading.Timer) -> None:
-        self._timer = _Sweep(timer)
-
 
 class Limits:
-    """How often an address and a user may ask. Kept in memory: O(1) for each of them."""
+    """How often an address and a user may ask. O(1) of memory for each of them."""
 
-    def __init__(self, per_minute: int, per_hour: int) -> None:
-        self._limiter = SlidingWindowCounterRateLimiter(_Counters())
+    def __init__(self, per_minute: int, per_hour: int, counters: Counters) -> None:
+        self._limiter = SlidingWindowCounterRateLimiter(counters)
         self._by_address = RateLimitItemPerMinute(per_minute)
         self._by_user = RateLimitItemPerHour(per_hour)
 

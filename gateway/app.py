@@ -12,6 +12,7 @@ from quart_trio import QuartTrio
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel
 from actors.adapters.httpx import is_failure
 from gateway.admission import Limits
+from gateway.counters import Counters, SharedCounters
 from gateway.crew import Crew
 from gateway.documents import Documents
 from gateway.exchange import Upstream
@@ -71,7 +72,8 @@ def create_app(
     app = own_pages(crew or panel, upstreams, documents)
     app.extensions["documents"] = documents
     app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams, crew)
-    limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour)
+    counters = Counters() if crew is None else SharedCounters(crew.seat.counters)
+    limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
     trust = Trust(read_networks(settings.trusted_proxies))
     proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes, trust)
     app.asgi_app = telemetry.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it

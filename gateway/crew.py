@@ -62,6 +62,11 @@ class Seat:
         """The last breakers.toml that could be used."""
         return self.folder / POLICIES
 
+    @property
+    def counters(self) -> Path:
+        """The file in which all workers count for the rate limits."""
+        return self.folder / "rates"
+
     def all(self) -> list[Seat]:
         """Every seat that was ever taken."""
         return [Seat(int(path.stem), self.folder) for path in self.folder.glob("*.counts")]

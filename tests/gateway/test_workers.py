@@ -97,7 +97,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, workers: int) -> AsyncIterator[Gateway]:
+async def gateway(folder: Path, workers: int, rate: int = 10**8) -> AsyncIterator[Gateway]:
     """A gateway in front of an upstream of this test's own; no process of it is left behind."""
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, pong, 0, host="127.0.0.1"))
@@ -111,7 +111,7 @@ async def gateway(folder: Path, workers: int) -> AsyncIterator[Gateway]:
             **os.environ,
             "GATEWAY_PORT": str(port),
             "GATEWAY_WORKERS": str(workers),
-            "RATE_LIMIT_PER_MINUTE": "100000000",
+            "RATE_LIMIT_PER_MINUTE": str(rate),
             "ADMIN_TOKEN": "secret-of-the-operators",
             "CIRCUIT_BREAKERS": str(policies),
             "TMPDIR": str(folder),
@@ -246,6 +246,20 @@ async def test_an_operators_order_reaches_every_worker(tmp_path: Path) -> None:
             assert (await found.ask("/auth/ping")).status_code == 503
             assert (await found.ask("/health")).json()["data"]["auth"]["status"] == "unhealthy"
             assert await found.metric("circuit_breaker_state") == 2
+
+
+async def test_a_rate_limit_is_one_limit(tmp_path: Path) -> None:
+    """However a client's connections are spread over the workers, and also when they die."""
+    async with gateway(tmp_path, workers=3, rate=20) as found:
+        answers = [await found.ask("/auth/ping") for _ in range(40)]
+        # A minute that begins meanwhile forgets a little of what came before.
+        assert 20 <= sum(one.status_code == 200 for one in answers) <= 21
+        assert answers[-1].status_code == 429
+        for pid in await found.staffed():
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not found.listening())
+        await found.staffed()
+        assert [(await found.ask("/auth/ping")).status_code for _ in range(5)].count(200) <= 1
 
 
 @pytest.mark.resilience
