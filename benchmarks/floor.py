@@ -1,4 +1,4 @@
-"""Hypercorn answering by itself: what no gateway on it can undercut."""
+"""A server answering by itself, with no gateway in it: Hypercorn, or our own edge where EDGE is set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 
 import trio
 
+from runtime.edge import Limits
 from runtime.serving import serve, server_config
 
 _BODY = b'{"message": "ok", "data": null}'
@@ -33,7 +34,8 @@ async def app(scope, receive, send):
 
 async def main() -> None:
     """Serve on PORT."""
-    await serve(app, host="127.0.0.1", port=int(os.environ["PORT"]), config=server_config())
+    limits = Limits() if "EDGE" in os.environ else None
+    await serve(app, host="127.0.0.1", port=int(os.environ["PORT"]), config=server_config(), limits=limits)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the gateway costs: beside the one a Python user would write, nginx, and its own server's floor.
+"""What the gateway costs: beside the one a Python user would write, nginx, and servers by themselves.
 
 `python -m benchmarks.gateway` prints each goal with what was reached; with `--write`, the table and its
 picture go to docs/reference. Everything runs on the loopback of this machine, in rounds in which each
@@ -22,13 +22,25 @@ from pathlib import Path
 import trio
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
-from benchmarks.gateway_report import FASTAPI, FASTAPI_100, FLOOR, NGINX, OURS, TWO, Cell, Result, report
+from benchmarks.gateway_report import (
+    EDGE,
+    FASTAPI,
+    FASTAPI_100,
+    HYPERCORN,
+    NGINX,
+    OURS,
+    TWO,
+    Cell,
+    Result,
+    report,
+)
 from benchmarks.gateway_subjects import (
     Start,
     Subject,
     cpu_seconds,
+    edge,
     fastapi,
-    floor,
+    hypercorn,
     nginx,
     ours,
     running,
@@ -38,13 +50,15 @@ from benchmarks.gateway_subjects import (
 
 CONNECTIONS = (1, 16, 64, 256)
 TIMEOUT_SECONDS = 10
+SETTLE_SECONDS = 10
 SUBJECTS: dict[str, Start] = {
     FASTAPI: fastapi,
     FASTAPI_100: partial(fastapi, connections=100),
     OURS: ours,
     TWO: partial(ours, workers=2),
     NGINX: nginx,
-    FLOOR: floor,
+    EDGE: edge,
+    HYPERCORN: hypercorn,
 }
 
 
@@ -84,6 +98,15 @@ def hit(subject: Subject, connections: int, seconds: int) -> Round:
     )
 
 
+def settle(subject: Subject) -> None:
+    """Wait until a subject has done what wrk left it, SETTLE_SECONDS at most: it would burden the next."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    before, now = 0.0, cpu_seconds(subject.pid)
+    while now - before > 0.01 and time.monotonic() < deadline:
+        time.sleep(0.2)
+        before, now = now, cpu_seconds(subject.pid)
+
+
 def summary(rounds: Sequence[Round]) -> Cell:
     """The medians of one subject at one number of connections; errors and time-outs are of all rounds."""
     return Cell(
@@ -112,7 +135,7 @@ def compare(
             for count in connections:
                 for subject in subjects:
                     seen[subject.name][count].append(hit(subject, count, seconds))
-                    time.sleep(0.2)
+                    settle(subject)
     return {name: {n: summary(found) for n, found in cells.items()} for name, cells in seen.items()}
 
 

@@ -118,9 +118,14 @@ def ours(folder: Path, port: int, upstream_port: int, workers: int = 1) -> subpr
     return _python(folder, f"gateway-{workers}", ["gateway"], more)
 
 
-def floor(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
+def hypercorn(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
     """Hypercorn answering by itself."""
-    return _python(folder, "floor", ["benchmarks.floor"], {"PORT": str(port)})
+    return _python(folder, "hypercorn", ["benchmarks.floor"], {"PORT": str(port)})
+
+
+def edge(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
+    """The gateway's edge answering by itself."""
+    return _python(folder, "edge", ["benchmarks.floor"], {"PORT": str(port), "EDGE": "1"})
 
 
 @contextmanager
