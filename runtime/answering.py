@@ -102,8 +102,13 @@ class Answering:
         return head
 
 
-def refusal(status: int, message: str, request_id: str, retry_after: int | None = None) -> bytes:
-    """The whole answer to a request that no app gets to see; the connection is closed behind it."""
+def refusal(
+    status: int, message: str, request_id: str, retry_after: int | None = None, *, bodiless: bool = False
+) -> bytes:
+    """The whole answer to a request that no app gets to see; the connection is closed behind it.
+
+    bodiless: the request was a HEAD.
+    """
     code = Code.INTERNAL_ERROR if status == 500 else Code.INVALID_REQUEST
     code = Code.SERVICE_UNAVAILABLE if status == 503 else code
     body = json.dumps(failure(code, message)).encode()
@@ -116,7 +121,7 @@ def refusal(status: int, message: str, request_id: str, retry_after: int | None 
     ]
     if retry_after is not None:
         fields.append((RETRY_AFTER.lower().encode(), b"%d" % retry_after))
-    return _line(status) + field_lines(fields) + b"\r\n" + body
+    return _line(status) + field_lines(fields) + b"\r\n" + (b"" if bodiless else body)
 
 
 def _line(status: int) -> bytes:

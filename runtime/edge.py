@@ -45,6 +45,7 @@ class Limits:
 
     head: from a request's first byte to the end of its head; body: between two pieces of its body;
     idle: between two requests; write: for a piece of the answer to be taken.
+    upload: of waiting for all of a body, and a second more for every `upload_rate` bytes that come.
     """
 
     head_bytes: int = 32 * 1024
@@ -52,6 +53,8 @@ class Limits:
     body_seconds: float = 30.0
     idle_seconds: float = 75.0
     write_seconds: float = 60.0
+    upload_seconds: float = 300.0
+    upload_rate: int = 500
     connections: int = 1000
 
 
@@ -71,8 +74,14 @@ class Connection:
         self._stopping = False
         self._last_call = math.inf
         self._answering: Answering | None = None
+        self._patience = limits.upload_seconds
         self._client = _address(stream.socket.getpeername())
         self._server = _address(stream.socket.getsockname())
+
+    @property
+    def address(self) -> str:
+        """Where the client is."""
+        return self._client[0]
 
     @property
     def is_idle(self) -> bool:
@@ -107,12 +116,13 @@ class Connection:
         try:
             head = await self._head()
         except Malformed as error:
-            await self._refuse(error)
+            await self._refuse(error, self._buffer.partition(b" ")[0])
             return False
         if head is None:
             return False
         one = Exchange(self, head)
         self._answering = one.answering
+        self._patience = self._limits.upload_seconds
         await self._run_app(one)
         return await self._finish(one)
 
@@ -141,8 +151,9 @@ class Connection:
             if seen:
                 raise Malformed("the head came too slowly")
             return None
-        head, self._buffer = self._buffer[:size], self._buffer[size:]
-        return read_request(head)
+        head = read_request(self._buffer[:size])
+        self._buffer = self._buffer[size:]
+        return head
 
     async def _run_app(self, one: Exchange) -> None:
         try:
@@ -155,7 +166,7 @@ class Connection:
     async def _finish(self, one: Exchange) -> bool:
         answering = one.answering
         if one.fault is not None and not answering.began:
-            await self._refuse(one.fault)
+            await self._refuse(one.fault, one.method)
             return False
         if not answering.ended:
             return False
@@ -167,14 +178,14 @@ class Connection:
             return False
         return True
 
-    async def _refuse(self, error: Malformed) -> None:
+    async def _refuse(self, error: Malformed, method: bytes) -> None:
         """Answer what can't be read, and close: nobody knows where the next request would begin."""
         request_id = token_hex(16)
         client = self._client[0]
         log.warning(
             "request refused", reason=str(error), status=error.status, client=client, request_id=request_id
         )
-        await self.write(refusal(error.status, str(error), request_id))
+        await self.write(refusal(error.status, str(error), request_id, bodiless=method == b"HEAD"))
         await self._close(unread=True)
 
     async def _close(self, *, unread: bool) -> None:
@@ -210,11 +221,15 @@ class Connection:
             raise Left
 
     async def more_body(self) -> None:
-        """Read on. Raises Malformed where nothing comes in time."""
-        with trio.move_on_after(self._limits.body_seconds) as scope:
-            self._buffer += await self.read()
+        """Read on. Raises Malformed where nothing comes in time, or too little for too long."""
+        limits, start = self._limits, trio.current_time()
+        with trio.move_on_after(min(limits.body_seconds, self._patience)) as scope:
+            piece = await self.read()
         if scope.cancelled_caught:
             raise Malformed("the body came too slowly", 408)
+        self._buffer += piece
+        earned = len(piece) / limits.upload_rate - (trio.current_time() - start)
+        self._patience = min(limits.upload_seconds, self._patience + earned)
 
     async def left(self) -> None:
         """Wait until the client has left. Later requests that it sends meanwhile are kept."""

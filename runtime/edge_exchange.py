@@ -35,6 +35,7 @@ class Exchange:
         self._told_all = False
         self._told_left = False
         self._continued = not head.expects
+        self.method = head.method.encode()
         self._sending = trio.Lock()
         self.body = head.body()
         self.fault: Malformed | None = None

@@ -21,7 +21,8 @@ class Hall:
     """Serves every client that is received, `limits.connections` at once.
 
     When it is full, the client that has been idle longest makes room for a new one; where all are busy,
-    the new one is answered 503 with Retry-After.
+    the new one is answered 503 with Retry-After. The last tenth of the places is kept from addresses that
+    hold more than a tenth of all: those can only take the places of their own idle clients.
     """
 
     def __init__(self, app: App, limits: Limits) -> None:
@@ -36,13 +37,13 @@ class Hall:
 
     async def receive(self, stream: trio.SocketStream) -> None:
         """Serve one client until it or we close."""
-        if len(self._inside) >= self._limits.connections and not self._make_room():
-            await self._turn_away(stream)
-            return
         try:
             connection = Connection(self._app, stream, self._limits)
         except OSError:  # gone before it was received
             stream.socket.close()
+            return
+        if not self._has_room(connection.address):
+            await self._turn_away(stream)
             return
         self._inside.add(connection)
         if self._closed:
@@ -58,8 +59,16 @@ class Hall:
         for connection in self._inside:
             connection.stop(LAST_CALL)
 
-    def _make_room(self) -> bool:
-        idle = [one for one in self._inside if one.is_idle]
+    def _has_room(self, address: str) -> bool:
+        free = self._limits.connections - len(self._inside)
+        share = self._limits.connections // 10
+        crowds = free <= share and sum(one.address == address for one in self._inside) > share
+        if free > 0 and not crowds:
+            return True
+        return self._make_room([one for one in self._inside if not crowds or one.address == address])
+
+    def _make_room(self, candidates: list[Connection]) -> bool:
+        idle = [one for one in candidates if one.is_idle]
         if not idle:
             return False
         longest = min(idle, key=lambda one: one.idle_since)

@@ -125,3 +125,4 @@ def test_refusal(status, code):
     assert b"\r\nconnection: close\r\nretry-after: 7" in head
     assert b"\r\ncontent-length: %d\r\n" % len(body) in head
     assert json.loads(body) == {"error": code, "message": "why"}
+    assert refusal(status, "why", "my-id", 7, bodiless=True) == head + b"\r\n\r\n"

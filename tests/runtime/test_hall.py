@@ -1,0 +1,142 @@
+"""Fair to those who ask, and short with those who only hold a place: over real sockets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from runtime.edge import Limits
+from runtime.hall import Hall
+
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+class Place:
+    """An app that answers when it is let, and the port that it is found at."""
+
+    def __init__(self) -> None:
+        self.release = trio.Event()
+        self.busy = 0
+        self.port = 0
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.disconnect":
+            return
+        self.busy += 1
+        await self.release.wait()
+        self.busy -= 1
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def connect(self, address: str = "127.0.0.1", data: bytes = b"") -> trio.SocketStream:
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port, local_address=address)
+        await stream.send_all(data)
+        return stream
+
+    async def settle(self, busy: int) -> None:
+        with trio.fail_after(2):
+            while self.busy != busy:  # noqa: ASYNC110 - no event says so
+                await trio.sleep(0.005)
+
+
+@asynccontextmanager
+async def place(**limits: Any) -> AsyncIterator[Place]:
+    """A hall on a free port."""
+    one = Place()
+    hall = Hall(one.app, Limits(**limits))
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, hall.receive, 0, host="127.0.0.1"))
+        one.port = listener.socket.getsockname()[1]
+        yield one
+        nursery.cancel_scope.cancel()
+
+
+async def answer(stream: trio.SocketStream) -> bytes:
+    """The first line of what comes next; empty where the connection is closed."""
+    with trio.fail_after(2):
+        return bytes(await stream.receive_some(65536)).partition(b"\r\n")[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is nobody's address")
+async def test_one_address_cannot_take_all_places() -> None:
+    """The last tenth is for others; and they stay in, however often the greedy one comes again."""
+    async with place(connections=20) as one:
+        greedy = [await one.connect("127.0.0.1", GET) for _ in range(18)]
+        await one.settle(18)
+        refused = await one.connect("127.0.0.1", GET)
+        assert await answer(refused) == b"HTTP/1.1 503 Service Unavailable"
+        others = [await one.connect(f"127.0.0.{n}", GET) for n in (2, 3)]
+        await one.settle(20)
+        late = await one.connect("127.0.0.4", GET)
+        assert await answer(late) == b"HTTP/1.1 503 Service Unavailable"
+        one.release.set()
+        assert {await answer(stream) for stream in (*greedy, *others)} == {b"HTTP/1.1 200 OK"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is nobody's address")
+async def test_a_greedy_address_makes_room_for_itself() -> None:
+    """In a full hall it gets the place of a client of its own that idles, never that of somebody else's."""
+    async with place(connections=10) as one:
+        other = await one.connect("127.0.0.2")
+        await trio.sleep(0.02)
+        own = await one.connect("127.0.0.1")
+        for _ in range(7):
+            await one.connect("127.0.0.1", GET)
+        await one.settle(7)
+        await one.connect("127.0.0.1", GET)
+        assert await answer(own) == b""
+        await one.settle(8)
+        refused = await one.connect("127.0.0.1", GET)
+        assert await answer(refused) == b"HTTP/1.1 503 Service Unavailable"
+        await other.send_all(GET)
+        await one.settle(9)
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
+
+
+async def test_an_upload_that_trickles_ends() -> None:
+    """Each piece comes in time, and yet all of them together don't: 408."""
+    async with place(body_seconds=1.0, upload_seconds=0.2, upload_rate=1000) as one:
+        stream = await one.connect(data=HEAD)
+        start = trio.current_time()
+        got = trio.Event()
+
+        async def trickle() -> None:
+            while not got.is_set():
+                await stream.send_all(b"x")
+                await trio.sleep(0.02)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trickle)
+            assert await answer(stream) == b"HTTP/1.1 408 Request Timeout"
+            assert 0.2 <= trio.current_time() - start < 1.0
+            got.set()
+
+
+async def test_an_upload_that_is_only_slow_arrives() -> None:
+    """Many times as long as the patience that it begins with, but never slower than the least rate."""
+    async with place(body_seconds=1.0, upload_seconds=0.2, upload_rate=1000) as one:
+        one.release.set()
+        stream = await one.connect(data=HEAD.replace(b"1000000", b"3000"))
+        for _ in range(30):
+            await trio.sleep(0.03)
+            await stream.send_all(b"x" * 100)
+        assert await answer(stream) == b"HTTP/1.1 200 OK"
+
+
+async def test_patience_is_not_saved_up() -> None:
+    """However much came at first, what comes behind it has no more time than a body that begins."""
+    async with place(body_seconds=5.0, upload_seconds=0.2, upload_rate=1000) as one:
+        stream = await one.connect(data=HEAD + bytes(100_000))
+        start = trio.current_time()
+        assert await answer(stream) == b"HTTP/1.1 408 Request Timeout"
+        assert trio.current_time() - start < 1.0
