@@ -5,12 +5,15 @@ Names are lower case, as ASGI gives them; values are bytes, and stay the bytes t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, REQUEST_TIMEOUT_MS
 
 Fields = list[tuple[bytes, bytes]]
+
+MOST_FORWARDS = 10**9
+"""As much of Max-Forwards as is counted."""
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
 _FAILURE_ORIGIN = FAILURE_ORIGIN.lower().encode()
@@ -21,31 +24,27 @@ HOP_BY_HOP = frozenset(
         b"connection",
         b"http2-settings",
         b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
         b"te",
         b"trailer",
         b"transfer-encoding",
         b"upgrade",
     )
 )
+# Whatever else they are called, they are between one proxy and the next.
+_PROXYS = b"proxy-"
 # Nobody outside may speak for the gateway, and it has answered Expect itself.
 _SPOOFABLE = frozenset(
     (
         b"expect",
         b"forwarded",
         b"host",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-proto",
         b"x-real-ip",
         _FAILURE_ORIGIN,
         _REQUEST_ID,
         _TIMEOUT_MS,
     )
 )
+_SPOOFABLE_FAMILIES = (_PROXYS, b"x-forwarded-")
 # RFC 9110, 6.5.1: what frames, routes or authenticates a message, or says how to take its content.
 _NEVER_TRAILERS = (
     HOP_BY_HOP
@@ -142,7 +141,11 @@ def request_fields(
     held_back: the client waits for 100 (Continue), and the service is to say it.
     """
     dropped = HOP_BY_HOP | _SPOOFABLE | _listed(fields)
-    kept = [(name, value) for name, value in fields if name not in dropped]
+    kept = [
+        (name, value)
+        for name, value in fields
+        if name not in dropped and not name.startswith(_SPOOFABLE_FAMILIES)
+    ]
     kept[:0] = [(b"host", sender.host)]
     asked = sender.host if sender.asked is None else sender.asked
     kept += [
@@ -187,7 +190,10 @@ def forwards_left(method: str, fields: Fields) -> int | None:
     if method not in _LIMITED:
         return None
     given = find(fields, b"max-forwards")
-    return int(given[0]) if len(given) == 1 and given[0].isdigit() and len(given[0]) < 10 else None
+    if len(given) != 1 or not given[0].isdigit():
+        return None
+    digits = given[0].lstrip(b"0") or b"0"
+    return int(digits) if len(digits) < 10 else MOST_FORWARDS
 
 
 def with_forwards(fields: Fields, left: int) -> Fields:
@@ -197,13 +203,12 @@ def with_forwards(fields: Fields, left: int) -> Fields:
 
 def interim_fields(fields: Fields) -> Fields:
     """What the client gets of a 1xx response's fields."""
-    dropped = HOP_BY_HOP | _NEVER_INTERIM | _listed(fields)
-    return [(name, value) for name, value in fields if name not in dropped]
+    return _without(fields, HOP_BY_HOP | _NEVER_INTERIM | _listed(fields))
 
 
 def trailer_fields(fields: Fields) -> Fields:
     """What the client gets of the fields behind a body: none that would have had to come before it."""
-    return [(name, value) for name, value in fields if name not in _NEVER_TRAILERS]
+    return [field for field in _without(fields, _NEVER_TRAILERS) if not field[0].startswith(b"x-forwarded-")]
 
 
 def response_fields(fields: Fields, *, request_id: bytes, date: bytes, trailers: bool = False) -> Fields:
@@ -217,11 +222,20 @@ def response_fields(fields: Fields, *, request_id: bytes, date: bytes, trailers:
     if find(fields, b"transfer-encoding"):
         # The length is of no account beside a transfer coding, and would be believed further on.
         dropped |= {b"content-length"}
-    kept = [(name, value) for name, value in fields if name not in dropped]
+    kept = _without(fields, dropped)
     kept.append((_REQUEST_ID, request_id))
-    if not find(kept, b"date"):
-        kept.append((b"date", date))
+    dates = find(kept, b"date")
+    if len(dates) > 1:
+        kept = _without(kept, {b"date"})
+    if len(dates) != 1:
+        kept.append((b"date", dates[0] if dates else date))
     return kept
+
+
+def _without(fields: Fields, dropped: Set[bytes]) -> Fields:
+    return [
+        (name, value) for name, value in fields if name not in dropped and not name.startswith(_PROXYS)
+    ]
 
 
 def failure_origin(fields: Fields) -> str | None:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from gateway.fields import Fields, find
+from runtime.http1 import HOST
+from runtime.http1_bodies import TOKEN
 
 Network = IPv4Network | IPv6Network
 
-_FOR = re.compile(rb'(?i)(?:\A|;)[ \t]*for=(?:"([^"\\]*)"|([^";,]*))')
-_HOST = re.compile(rb"[0-9A-Za-z.\-:\[\]_]+")
+_PAIR = re.compile(rb'[ \t]*(%b)=(?:"((?:[^"\\]|\\.)*)"|([^",; \t]*))[ \t]*([;,]|\Z)' % TOKEN)
+_HOST = re.compile(rb"(?!:|\Z)" + HOST)
 MOST_HOPS = 50
 """More of them are no chain of proxies."""
 
@@ -44,12 +46,17 @@ class Trust:
         if not self._networks or not self._trusts(_address(peer)):
             return Origin(peer)
         hops = [peer]
-        claims = _claims(fields)[-MOST_HOPS:]
+        listed = _values(fields, b"x-forwarded-for")
+        # Who writes both says the same in both.
+        elements = [] if listed else _elements(fields)
+        claims = [value.decode("latin-1") for value in listed or [one.get(b"for", b"") for one in elements]]
+        claims = claims[-MOST_HOPS:]
         while claims and (address := _address(claims.pop())) is not None:
             hops.append(str(address))
             if not self._trusts(address):
                 break
-        return Origin(hops[-1], tuple(reversed(hops[:-1])), _scheme(fields), _host(fields))
+        scheme, host = _asked(fields, elements[-1] if elements else {})
+        return Origin(hops[-1], tuple(reversed(hops[:-1])), scheme, host)
 
     def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)
@@ -60,13 +67,23 @@ def read_networks(text: str) -> tuple[Network, ...]:
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
-def _claims(fields: Fields) -> list[str]:
-    listed = find(fields, b"x-forwarded-for")
-    if listed:
-        return [part.strip().decode("latin-1") for value in listed for part in value.split(b",")]
-    elements = [part for value in find(fields, b"forwarded") for part in value.split(b",")]
-    found = [_FOR.search(element) for element in elements]
-    return ["" if one is None else (one[1] or one[2] or b"").decode("latin-1") for one in found]
+def _elements(fields: Fields) -> list[dict[bytes, bytes]]:
+    """What each element of Forwarded says, names in lower case; nothing where they can't all be read.
+
+    A quote that its client left open would swallow what a trusted proxy put behind it.
+    """
+    text = b",".join(find(fields, b"forwarded"))
+    found: list[dict[bytes, bytes]] = []
+    at, end = 0, b","
+    while at < len(text) or end == b";":
+        pair = _PAIR.match(text, at)
+        if pair is None:
+            return []
+        if end == b",":
+            found.append({})
+        found[-1].setdefault(pair[1].lower(), pair[3] if pair[2] is None else pair[2])
+        at, end = pair.end(), pair[4]
+    return found
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
@@ -82,15 +99,16 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _last(fields: Fields, name: bytes) -> bytes:
-    return b",".join(find(fields, name)).rpartition(b",")[2].strip()
+def _values(fields: Fields, name: bytes) -> list[bytes]:
+    return [part.strip() for value in find(fields, name) for part in value.split(b",")]
 
 
-def _scheme(fields: Fields) -> str | None:
-    said = _last(fields, b"x-forwarded-proto").lower()
-    return said.decode() if said in (b"http", b"https") else None
-
-
-def _host(fields: Fields) -> bytes | None:
-    said = _last(fields, b"x-forwarded-host")
-    return said if _HOST.fullmatch(said) else None
+def _asked(fields: Fields, element: dict[bytes, bytes]) -> tuple[str | None, bytes | None]:
+    """Scheme and host that the nearest proxy was asked for."""
+    schemes = _values(fields, b"x-forwarded-proto") or [element.get(b"proto", b"")]
+    hosts = _values(fields, b"x-forwarded-host") or [element.get(b"host", b"")]
+    scheme, host = schemes[-1].lower(), hosts[-1]
+    return (
+        scheme.decode() if scheme in (b"http", b"https") else None,
+        host if _HOST.fullmatch(host) else None,
+    )

@@ -21,11 +21,12 @@ from gateway.replies import Addressed, Refused
 from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
 from protocols.http import REQUEST_ID, Code
 from runtime.edge_exchange import TARGET
+from runtime.http1 import HOST
 from runtime.web import request_id
 
 Scope = dict[str, Any]
 
-_HOST = re.compile(rb"[\x21-\x7e]*")
+_HOST = re.compile(HOST)
 _REQUEST_ID = REQUEST_ID.lower().encode()
 
 
@@ -59,6 +60,8 @@ def locate(scope: Scope) -> Found | Refused | Addressed:
     """Whose the request is, or why it is nobody's (400, 404)."""
     if scope["method"] == "OPTIONS" and scope["raw_path"] == b"*":
         return Addressed()
+    if _misleads(scope["method"]):
+        return Refused(Code.INVALID_REQUEST, "Bad request: the method")
     try:
         authority, path, query = split(_target(scope))
         return Found(authority, resolve(path, query))
@@ -66,6 +69,15 @@ def locate(scope: Scope) -> Found | Refused | Addressed:
         return Refused(Code.INVALID_REQUEST, f"Bad request: {error}")
     except NoRouteError:
         return Refused(Code.NOT_FOUND, "Nothing is found at this path")
+
+
+def _misleads(method: str) -> bool:
+    """Whether a service could see another end of its answer than we do.
+
+    CONNECT makes a tunnel of a connection; and a server that takes `head` for HEAD, as some do, sends a
+    length without its body.
+    """
+    return method != "HEAD" and method.upper() in ("CONNECT", "HEAD")
 
 
 def _target(scope: Scope) -> bytes:
@@ -99,9 +111,12 @@ def _sender(scope: Scope, authority: bytes | None, origin: Origin) -> Sender:
     hosts = find(scope["headers"], b"host")
     if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
         raise Refused(Code.INVALID_REQUEST, "Bad request: Host")
+    scheme = origin.scheme or scope["scheme"]
     if authority is None:
         authority = hosts[0] if hosts else _own_host(scope)
-    scheme = origin.scheme or scope["scheme"]
+    elif scheme != "https" and _target(scope)[:6].lower() == b"https:":
+        # RFC 9110, 7.4: what is only there for TLS isn't given without it.
+        raise Refused(Code.INVALID_REQUEST, "An https URL was asked for without TLS", status=421)
     return Sender(origin.address, scheme, authority, scope["http_version"], origin.hops, origin.host)
 
 

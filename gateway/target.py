@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from gateway.routes import OWN_FOLDERS, OWN_PATHS, ROUTES, Route
+from runtime.http1 import HOST
 
-_AUTHORITY = re.compile(rb"[0-9A-Za-z!$%&'()*+,\-.:;=\[\]_~]+")
+_AUTHORITY = re.compile(rb"(?!:|\Z)" + HOST)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/]*)(.*)", re.DOTALL)
 _SEPARATORS = re.compile(rb"[/\\]")
 
@@ -72,7 +73,11 @@ def resolve(path: bytes, query: bytes) -> Own | Proxied:
 
 
 def _climbs(path: bytes) -> bool:
-    """Whether any segment is a dot or two, however written; an encoded slash ends a segment too."""
+    """Whether any segment is a dot or two, however written.
+
+    An encoded slash ends a segment too; and some servers cut a segment at its first semicolon.
+    """
     if b"." not in path and b"%" not in path:
         return False
-    return any(part in (b".", b"..") for part in _SEPARATORS.split(unquote_to_bytes(path)))
+    segments = _SEPARATORS.split(unquote_to_bytes(path))
+    return any(segment.partition(b";")[0] in (b".", b"..") for segment in segments)

@@ -30,7 +30,9 @@ _SAFE_LINES = re.compile(LINES)
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _REQUEST_LINE = re.compile(rb"%b [\x21-\x7e]+ HTTP/[0-9]\.[0-9]" % TOKEN)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-_HOST = re.compile(rb"[0-9A-Za-z!$%&'()*+,\-.:;=\[\]_~]*")
+HOST = rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~%]*)(?::[0-9]*)?"
+"""What Host and the authority of a target may be; nothing that reads as a list behind X-Forwarded-Host."""
+_HOST = re.compile(HOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,9 @@ def read_response(head: bytes, method: str) -> ResponseHead:
         body = UntilClose() if length is None else Length(length)
     listed = _listed(options)
     close = b"close" in listed or (found[1] == b"0" and b"keep-alive" not in listed)
-    return ResponseHead(status, fields, body, close or isinstance(body, UntilClose))
+    # A body announced where none may be could be sent yet, and be taken for the next response.
+    close = close or isinstance(body, UntilClose) or (status == 204 and bool(codings or length))
+    return ResponseHead(status, fields, body, close)
 
 
 def field_lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

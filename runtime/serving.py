@@ -39,6 +39,8 @@ def server_config() -> Config:
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
+    # A head that the gateway lets through mustn't be one that breaks its connection to a service.
+    config.h11_max_incomplete_size = 64 * 1024
     # Longer than the gateway keeps an idle connection, so that it is the one who closes.
     config.keep_alive_timeout = 75
     return config

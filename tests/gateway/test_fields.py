@@ -3,11 +3,13 @@
 import pytest
 
 from gateway.fields import (
+    MOST_FORWARDS,
     Framing,
     FramingError,
     Sender,
     content_length,
     failure_origin,
+    forwards_left,
     request_fields,
     request_framing,
     response_fields,
@@ -55,6 +57,7 @@ def test_request_is_kept():
         b"keep-alive",
         b"proxy-authorization",
         b"proxy-connection",
+        b"proxy-whatever",
         b"te",
         b"trailer",
         b"transfer-encoding",
@@ -63,6 +66,7 @@ def test_request_is_kept():
         b"expect",
         b"x-failure-origin",
         b"x-forwarded-port",
+        b"x-forwarded-user",
         b"x-real-ip",
     ],
 )
@@ -128,6 +132,8 @@ def test_response_is_kept():
     ]
     assert inward(kept) == [*kept, (b"x-request-id", b"id-1")]
     assert inward([]) == [(b"x-request-id", b"id-1"), (b"date", b"now")]
+    two = [(b"date", b"then"), (b"a", b"b"), (b"date", b"later")]
+    assert inward(two) == [(b"a", b"b"), (b"x-request-id", b"id-1"), (b"date", b"then")]
 
 
 def test_response_is_dropped():
@@ -138,6 +144,7 @@ def test_response_is_dropped():
             (b"x-hop", b"1"),
             (b"keep-alive", b"timeout=5"),
             (b"proxy-authenticate", b"Basic"),
+            (b"proxy-whatever", b"x"),
             (b"upgrade", b"h2c"),
             (b"transfer-encoding", b"chunked"),
             (b"content-length", b"9"),
@@ -147,6 +154,27 @@ def test_response_is_dropped():
         ]
     )
     assert sent == [(b"date", b"then"), (b"x-request-id", b"id-1")]
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "left"),
+    [
+        ("OPTIONS", [b"3"], 3),
+        ("TRACE", [b"000"], 0),
+        ("OPTIONS", [b"0" * 20_000], 0),
+        ("OPTIONS", [b"9" * 20_000], MOST_FORWARDS),
+        ("OPTIONS", [b"0999999999"], 999_999_999),
+        ("OPTIONS", [], None),
+        ("OPTIONS", [b"x"], None),
+        ("OPTIONS", [b"-1"], None),
+        ("OPTIONS", [b"\xb2"], None),
+        ("OPTIONS", [b"1", b"0"], None),
+        ("GET", [b"0"], None),
+    ],
+)
+def test_forwards_left(method, values, left):
+    """A number of OPTIONS and TRACE alone, never more than can be counted."""
+    assert forwards_left(method, [(b"max-forwards", value) for value in values]) == left
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,27 @@ def said(**fields):
             Origin("2001:db8::1", ("10.0.0.2", "10.0.0.1")),
         ),
         ("10.0.0.1", said(forwarded="by=203.0.113.5"), Origin("10.0.0.1")),
+        # a list that can't be read wholly is believed in no part: an open quote could hide the last of it
+        ("10.0.0.1", said(forwarded='for=6.6.6.6;x=", for="[2001:db8::1]"'), Origin("10.0.0.1")),
+        ("10.0.0.1", said(forwarded="for=203.0.113.5;"), Origin("10.0.0.1")),
+        ("10.0.0.1", said(forwarded="for=203.0.113.5 x"), Origin("10.0.0.1")),
+        # nor does a comma within quotes end an element
+        (
+            "10.0.0.1",
+            said(forwarded='for=203.0.113.5;x="\\",for=6.6.6.6";HOST="b:80"; Proto=HTTPS'),
+            Origin("203.0.113.5", ("10.0.0.1",), "https", b"b:80"),
+        ),
+        # Forwarded has the host and scheme where it has the address, and not beside X-Forwarded-For
+        (
+            "10.0.0.1",
+            said(forwarded="for=203.0.113.5;host=a;proto=http,for=10.0.0.2;host=b;proto=https"),
+            Origin("203.0.113.5", ("10.0.0.2", "10.0.0.1"), "https", b"b"),
+        ),
+        (
+            "10.0.0.1",
+            said(x_forwarded_for="203.0.113.5", forwarded="for=6.6.6.6;host=a;proto=https"),
+            Origin("203.0.113.5", ("10.0.0.1",)),
+        ),
         # how the first proxy was asked
         (
             "10.0.0.1",

@@ -63,6 +63,9 @@ def test_proxied(path, query, service, target):
         b"/auth/x%2f..%2f..%2fschools",
         b"/auth/..%5cschools",
         b"/auth/..\\schools",
+        b"/auth/..;/schools",
+        b"/auth/%2e%2e%3bx=y/schools",
+        b"/auth/.;",
         b"/docs/assets/../../schools",
         b"/docs/assets/%2e%2e/health",
     ],
@@ -91,6 +94,7 @@ def test_own(path):
         (b"http://gateway:8080/schools/1?b", (b"gateway:8080", b"/schools/1", b"?b")),
         (b"HTTPS://gateway", (b"gateway", b"/", b"")),
         (b"http://gateway?a=b", (b"gateway", b"/", b"?a=b")),
+        (b"http://[2001:db8::1]:80/x", (b"[2001:db8::1]:80", b"/x", b"")),
     ],
 )
 def test_split(target, parts):
@@ -106,6 +110,10 @@ def test_split(target, parts):
         b"",
         b"http:///x",
         b"http://u@h/x",
+        b"http://:80/x",
+        b"http://a:b/x",
+        b"http://a,b/x",
+        b"http://[::1/x",
         b'http://a"b/x',
         b"ftp://h/x",
         b"gateway:8080",
