@@ -30,8 +30,13 @@ _SAFE_LINES = re.compile(LINES)
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _REQUEST_LINE = re.compile(rb"%b [\x21-\x7e]+ HTTP/[0-9]\.[0-9]" % TOKEN)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-HOST = rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~%]*)(?::[0-9]*)?"
-"""What Host and the authority of a target may be; nothing that reads as a list behind X-Forwarded-Host."""
+_LABEL = rb"[0-9A-Za-z_\-]{1,63}"
+HOST = rb"(?:\[[0-9A-Fa-f:.]+\]|%b(?:\.%b)*\.?|)(?::[0-9]*)?" % (_LABEL, _LABEL)
+"""What Host and the authority of a target may be: an address, or a name that DNS could have, or nothing.
+
+A URI's host may hold more. But what isn't a name is an error within some frameworks, which a breaker would
+count as the service's; and a comma is read as a list behind X-Forwarded-Host.
+"""
 _HOST = re.compile(HOST)
 
 
