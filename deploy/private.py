@@ -25,7 +25,13 @@ from deploy.health import breakers
 from deploy.layout import PORTS, ROOT, Layout, layout
 from deploy.stack import main
 
-_ADMIN = {"email": "head@example.org", "password": "correct horse", "first_name": "Ada", "last_name": "Head"}
+_ADMIN = {
+    "email": "head@example.org",
+    "password": "correct horse",
+    "first_name": "Ada",
+    "last_name": "Head",
+    "role": "admin",
+}
 
 
 class PrivateStack:
@@ -121,7 +127,7 @@ class PrivateStack:
         return self.layout.log(name).read_text(errors="replace")
 
     def sign_up(self) -> dict[str, str]:
-        """Make the first account, and log in; returns the headers that carry its token."""
+        """Make the first account, an admin, and log in; returns the headers that carry its token."""
         created = self.client.post("/auth/signup", json=_ADMIN)
         if created.status_code not in (201, 409):
             raise RuntimeError(f"signup answered {created.status_code}: {created.text}")

@@ -1,52 +1,35 @@
-"""python -m tests.stack.census FILE: the gateway as it is, which writes what it holds to FILE at SIGUSR1."""
+"""What a process of ours holds: its tasks, open files and memory, told by itself."""
 
 from __future__ import annotations
 
-import gc
 import json
+import os
 import signal
-import sys
 from pathlib import Path
 
 import trio
 
-from gateway.__main__ import main
-from gateway.settings import GatewaySettings
-from runtime.breakers import load_breakers
-from runtime.logs import configure_logs
-from runtime.serving import run_process
-from runtime.settings import load
+INSIDE = Path(__file__).with_name("inside")
 
 
-def census() -> dict[str, int]:
-    """Tasks, open files, and bytes of memory of this process."""
-    gc.collect()
-    return {
-        "tasks": trio.lowlevel.current_statistics().tasks_living,
-        "files": len(list(Path("/proc/self/fd").iterdir())),
-        "memory": int(Path("/proc/self/statm").read_text().split()[1]) * 4096,
-    }
+class Census:
+    """Asks processes that were started with its `settings` what they hold."""
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        path = os.environ.get("PYTHONPATH")
+        self.settings = {
+            "PYTHONPATH": os.pathsep.join((str(INSIDE), path)) if path else str(INSIDE),
+            "CENSUS_FOLDER": str(folder),
+        }
 
-async def watched(settings: GatewaySettings, file: Path) -> None:
-    """Run the gateway until it is told to stop, and count when asked."""
-    configs = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
-    async with trio.open_nursery() as nursery:
-
-        async def count(*, task_status: trio.TaskStatus[None]) -> None:
-            with trio.open_signal_receiver(signal.SIGUSR1) as signals:
-                task_status.started()
-                async for _ in signals:
-                    part = file.with_suffix(".part")
-                    part.write_text(json.dumps(census()))
-                    part.rename(file)
-
-        await nursery.start(count)
-        await main(settings, configs)
-        nursery.cancel_scope.cancel()
-
-
-if __name__ == "__main__":
-    chosen = load(GatewaySettings)
-    configure_logs("api-gateway", chosen.log_format)
-    run_process(watched, chosen, Path(sys.argv[1]))
+    async def of(self, pid: int) -> dict[str, int]:
+        """Tasks of trio and of asyncio, open files, bytes of memory."""
+        file = self._folder / f"{pid}.json"
+        file.unlink(missing_ok=True)
+        os.kill(pid, signal.SIGUSR1)
+        with trio.fail_after(10):
+            while not file.exists():  # noqa: ASYNC110 - another process writes it
+                await trio.sleep(0.02)
+        found: dict[str, int] = json.loads(file.read_text())
+        return found

@@ -32,3 +32,13 @@ class Running:
             return len(states) == 7 and set(states.values()) == {"CLOSED"}
 
         return wait_for(closed, seconds)
+
+
+def registration_numbers(running: Running) -> list[str]:
+    """Of every school there is, page by page."""
+    found: list[str] = []
+    after = 0
+    while page := running.call("GET", f"/schools?limit=1000&after={after}").json()["data"]:
+        found += [school["registration_number"] for school in page]
+        after = page[-1]["id"]
+    return found

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from deploy.private import wait_for
-from tests.stack.running import Running
+from tests.stack.running import Running, registration_numbers
 
 pytestmark = pytest.mark.resilience
 
@@ -92,18 +92,6 @@ def write(
             if answer.status_code == 201:
                 created.append(name)
             time.sleep(0.01)
-
-
-def registration_numbers(running: Running) -> list[str]:
-    """Of every school there is, page by page."""
-    found: list[str] = []
-    after = 0
-    while True:
-        page = running.call("GET", f"/schools?limit=1000&after={after}").json()["data"]
-        if not page:
-            return found
-        found += [school["registration_number"] for school in page]
-        after = page[-1]["id"]
 
 
 def answers(running: Running) -> bool:

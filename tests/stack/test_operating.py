@@ -146,3 +146,38 @@ def test_data_outlive_down_and_a_move_to_other_ports_but_not_clean_db() -> None:
         stack.run("clean-db", "--yes")
         stack.run("up")
         assert stack.login().status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "breaker"),
+    [
+        ("auth-service", "auth-database"),
+        ("school-service", "school-database"),
+        ("student-service", "student-service-grpc"),
+        ("api-gateway", "auth-service-http"),
+    ],
+)
+def test_a_hangup_reloads_the_policies(running: Running, name: str, breaker: str) -> None:
+    """Without a new process; a file that can't be used changes nothing, and the log says why."""
+    stack = running.stack
+    policies = stack.folder / "breakers.toml"
+    before, pid = policies.read_text(), stack.pid(name)
+    table = f"[breakers.{breaker}]"
+
+    def policy() -> int:
+        answer = running.call("GET", f"/admin/breakers/{breaker}")
+        return answer.json()["data"]["policy"]["max_failures"]
+
+    try:
+        policies.write_text(before.replace(table, f"{table}\nmax_failures = 9"))
+        os.kill(pid, signal.SIGHUP)
+        assert wait_for(lambda: policy() == 9, 5)
+        policies.write_text(before.replace(table, f"{table}\nmax_failures = 0"))
+        os.kill(pid, signal.SIGHUP)
+        assert wait_for(lambda: "nothing has changed" in stack.log(name), 5)
+        assert policy() == 9
+    finally:
+        policies.write_text(before)
+        os.kill(pid, signal.SIGHUP)
+    assert wait_for(lambda: policy() < 9, 5)
+    assert stack.pid(name) == pid

@@ -6,10 +6,8 @@ file, and no memory.
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -25,6 +23,7 @@ import trio
 
 from deploy.private import free_ports
 from tests.gateway.wire import Peer, connect
+from tests.stack.census import Census
 
 pytestmark = [
     pytest.mark.resilience,
@@ -210,7 +209,7 @@ class Gateway:
 
     def __init__(self, folder: Path, upstream_port: int) -> None:
         [self.port] = free_ports(1)
-        self._file = folder / "census.json"
+        self._census = Census(folder)
         policy = "".join(
             f"[breakers.{name}-service-http]\nmax_failures = 50\nreset_timeout = 1\n"
             for name in ("auth", "school", "student")
@@ -226,9 +225,10 @@ class Gateway:
             "RATE_LIMIT_PER_MINUTE": "1000000000",
             "UPSTREAM_TIMEOUT": "2",
             "LOG_FORMAT": "json",
+            **self._census.settings,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.stack.census", str(self._file)],
+            [sys.executable, "-m", "gateway"],
             cwd=ROOT,
             env={**os.environ, **settings},
             stdout=self._log,
@@ -245,13 +245,7 @@ class Gateway:
                     await trio.sleep(0.05)
 
     async def census(self) -> dict[str, int]:
-        self._file.unlink(missing_ok=True)
-        self.process.send_signal(signal.SIGUSR1)
-        with trio.fail_after(10):
-            while not self._file.exists():  # noqa: ASYNC110 - another process writes it
-                await trio.sleep(0.02)
-        found: dict[str, int] = json.loads(self._file.read_text())
-        return found
+        return await self._census.of(self.process.pid)
 
     async def in_flight(self) -> int:
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -1,0 +1,31 @@
+"""On PYTHONPATH, it lets any of our processes write what it holds to CENSUS_FOLDER, at SIGUSR1."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+from pathlib import Path
+
+
+def count(*_: object) -> None:
+    """Living tasks, open files, and bytes of memory."""
+    import trio
+
+    gc.collect()
+    found = {
+        "tasks": trio.lowlevel.current_statistics().tasks_living,
+        "asyncio": sum(isinstance(one, asyncio.Task) and not one.done() for one in gc.get_objects()),
+        "files": len(list(Path("/proc/self/fd").iterdir())),
+        "memory": int(Path("/proc/self/statm").read_text().split()[1]) * 4096,
+    }
+    path = Path(os.environ["CENSUS_FOLDER"], f"{os.getpid()}.json")
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(found))
+    draft.rename(path)
+
+
+if "CENSUS_FOLDER" in os.environ:
+    signal.signal(signal.SIGUSR1, count)
