@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, product
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -18,6 +18,13 @@ from protocols.breaker import Histogram, RejectReason, Snapshot, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+MOVES = tuple(
+    (old, new)
+    for old, new in product(State, State)
+    if old is not new and (new is not State.HALF_OPEN or old is State.OPEN)
+)
+"""Every change of state there is: only an open breaker becomes half-open, and an operator may do the rest."""
 
 
 def exposition(snapshots: Iterable[Snapshot]) -> bytes:
@@ -98,6 +105,7 @@ class SnapshotCollector(Collector):
             "circuit_breaker_outage_start_time_seconds",
             "Unix time when it last left closed, 0 while closed",
             labels=["service"],
+            unit="seconds",
         )
         running = GaugeMetricFamily("circuit_breaker_in_flight", "Calls running now", labels=["service"])
         for snapshot in self._snapshots:
@@ -105,7 +113,11 @@ class SnapshotCollector(Collector):
             changed.add_metric([snapshot.name], snapshot.unix_changed_at)
             outage.add_metric([snapshot.name], snapshot.unix_opened_at)
             running.add_metric([snapshot.name], snapshot.in_flight)
-        yield from (state, changed, outage, running)
+        # Nothing is shared between processes yet, so no store answers.
+        shared = GaugeMetricFamily(
+            "circuit_breaker_shared_connected", "1 while the shared store answers, 0 otherwise", value=0
+        )
+        yield from (state, changed, outage, running, shared)
 
     def _counters(self) -> Iterator[Metric]:
         failures = CounterMetricFamily("circuit_breaker_failures", "Calls that failed", labels=["service"])
@@ -124,8 +136,14 @@ class SnapshotCollector(Collector):
         restarts = CounterMetricFamily(
             "circuit_breaker_actor_restarts", "Crashes healed by the supervisor", labels=["service"]
         )
+        would = CounterMetricFamily(
+            "circuit_breaker_would_reject",
+            "Calls an observing breaker would have rejected",
+            labels=["service"],
+        )
         for snapshot in self._snapshots:
             name = snapshot.name
+            would.add_metric([name], snapshot.would_reject)
             failures.add_metric([name], snapshot.counts["failure"])
             late.add_metric([name], snapshot.late)
             restarts.add_metric([name], snapshot.restarts)
@@ -134,14 +152,20 @@ class SnapshotCollector(Collector):
             for reason in RejectReason:
                 rejections.add_metric([name, reason.value], snapshot.rejections[reason.value])
             _add_transitions(moves, snapshot)
-        yield from (failures, calls, rejections, moves, late, restarts)
+        yield from (failures, calls, rejections, moves, late, restarts, would)
 
     def _histograms(self) -> Iterator[Metric]:
         recovery = HistogramMetricFamily(
-            "circuit_breaker_recovery_seconds", "From the first OPENED to CLOSED", labels=["service"]
+            "circuit_breaker_recovery_seconds",
+            "From the first OPENED to CLOSED",
+            labels=["service"],
+            unit="seconds",
         )
         duration = HistogramMetricFamily(
-            "circuit_breaker_call_duration_seconds", "How long admitted calls took", labels=["service"]
+            "circuit_breaker_call_duration_seconds",
+            "How long admitted calls took",
+            labels=["service"],
+            unit="seconds",
         )
         for snapshot in self._snapshots:
             _add_histogram(recovery, snapshot.name, snapshot.recovery)
@@ -150,14 +174,8 @@ class SnapshotCollector(Collector):
 
 
 def _add_transitions(family: CounterMetricFamily, snapshot: Snapshot) -> None:
-    usual = [
-        (State.CLOSED, State.OPEN),
-        (State.OPEN, State.HALF_OPEN),
-        (State.HALF_OPEN, State.OPEN),
-        (State.HALF_OPEN, State.CLOSED),
-    ]
-    counts = dict.fromkeys(usual, 0) | dict(snapshot.transitions)
-    for (old, new), count in counts.items():
+    for old, new in MOVES:
+        count = snapshot.transitions.get((old, new), 0)
         family.add_metric([snapshot.name, old.name.lower(), new.name.lower()], count)
 
 

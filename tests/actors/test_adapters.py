@@ -163,7 +163,7 @@ async def samples(panel: Panel) -> dict[tuple[str, ...], float]:
         ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.labels["service"] == "it"
+        if sample.labels.get("service") == "it"
     }
 
 

@@ -20,12 +20,15 @@ from actors import (
 )
 from actors.adapters.metrics import (
     CONTENT_TYPE,
+    MOVES,
     OPENMETRICS_CONTENT_TYPE,
     exposition,
     negotiated,
     openmetrics_exposition,
 )
 from actors.ledger import Meter
+from actors.machine import Machine
+from protocols.breaker import Outcome, Permit, State
 
 OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
 PROMETHEUS = (
@@ -91,6 +94,90 @@ def add_up(found: dict[tuple[str, ...], float]) -> float:
     rejections = sum(v for k, v in found.items() if k[0] == "circuit_breaker_rejections_total")
     assert calls["rejected"] == rejections
     return sum(calls.values())
+
+
+FIXED = {
+    "circuit_breaker_state": ("gauge", {"service"}),
+    "circuit_breaker_failures_total": ("counter", {"service"}),
+    "circuit_breaker_last_state_change": ("gauge", {"service"}),
+    "circuit_breaker_transitions_total": ("counter", {"service", "from", "to"}),
+    "circuit_breaker_calls_total": ("counter", {"service", "outcome"}),
+    "circuit_breaker_recovery_seconds_count": ("histogram", {"service"}),
+    "circuit_breaker_call_duration_seconds_count": ("histogram", {"service"}),
+    "circuit_breaker_outage_start_time_seconds": ("gauge", {"service"}),
+    "circuit_breaker_shared_connected": ("gauge", set()),
+    "circuit_breaker_rejections_total": ("counter", {"service", "reason"}),
+}
+"""Alert rules and dashboards in the field use these."""
+
+
+async def test_the_fixed_names_have_their_types_and_labels_from_the_start() -> None:
+    """In both formats; what is measured in seconds says so where the format has room for it."""
+    async with open_panel(durations=(1.0,)) as panel:
+        panel.breaker(CircuitBreakerConfig(name="it"))
+        snapshots = (await panel.snapshots()).values()
+    openmetrics = openmetrics_exposition(snapshots).decode()
+    plain = text_string_to_metric_families(exposition(snapshots).decode())
+    for families in (list(plain), list(parse_openmetrics(openmetrics))):
+        found = {s.name: (f.type, set(s.labels)) for f in families for s in f.samples}
+        assert {name: found.get(name) for name in FIXED} == FIXED
+        assert all(family.documentation for family in families)
+    units = {f.name for f in parse_openmetrics(openmetrics) if f.unit == "seconds"}
+    assert units == {f.name for f in parse_openmetrics(openmetrics) if f.name.endswith("_seconds")}
+    assert len(units) == 3
+
+
+def in_state(state: State) -> Machine:
+    machine = Machine(CircuitBreakerConfig(name="it", max_failures=1, reset_timeout=1.0))
+    if state in (State.OPEN, State.HALF_OPEN):
+        machine.trip(0.0 if state is State.HALF_OPEN else 0.5)
+        machine.wake(1.0)
+    elif state is not State.CLOSED:
+        machine.hold(state, 0.0, "to see")
+    assert machine.state is state
+    return machine
+
+
+def call(machine: Machine, outcome: Outcome) -> None:
+    permit = machine.admit(1.5)
+    if isinstance(permit, Permit):
+        machine.settle(permit, outcome, 1.5)
+
+
+def test_every_change_of_state_that_can_happen_has_its_child_from_the_start() -> None:
+    """A counter that appears with its first increment hides it from `increase`; none is there in vain."""
+    seen = set()
+    for state in State:
+        for what in (
+            lambda machine: machine.trip(1.0),
+            lambda machine: machine.reset(1.0),
+            lambda machine: machine.wake(1.5),
+            lambda machine: call(machine, Outcome.FAILURE),
+            lambda machine: call(machine, Outcome.SUCCESS),
+            *(lambda machine, to=to: machine.hold(to, 1.0, "to see") for to in list(State)[3:]),
+        ):
+            machine = in_state(state)
+            before = machine.ledger.entries()["transitions"]
+            what(machine)
+            after = machine.ledger.entries()["transitions"]
+            seen |= {move for move, count in after.items() if count > before.get(move, 0)}
+    assert seen == set(MOVES)
+
+
+async def test_an_observing_breaker_tells_what_it_would_have_rejected() -> None:
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=1))
+        await breaker.observe("to see")
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                await breaker.execute(fail)
+        found = await scrape(panel)
+    assert found["circuit_breaker_would_reject_total",] == 2
+    assert found["circuit_breaker_calls_total", "rejected"] == 0
+
+
+async def fail() -> None:
+    raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("durations", [None, (0.1, 1.0)])
