@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deploy.private import wait_for
+import httpx
+
+from deploy.private import free_ports, wait_for
 
 Span = dict[str, Any]
 
@@ -68,6 +70,43 @@ def receiver(folder: Path) -> Iterator[Receiver]:
     output = folder / "spans.jsonl"
     with program([sys.executable, str(Path(__file__).with_name("receiver.py"))], output) as process:
         yield Receiver(process, output)
+
+
+@contextmanager
+def gateway(
+    folder: Path, upstream: str | None = None, **settings: str
+) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """A gateway whose services are all at `upstream`; down, where it is None."""
+    port, auth, school, student = free_ports(4)
+    ports = {"AUTH": auth, "SCHOOL": school, "STUDENT": student}
+    services = {f"{name}_SERVICE_URL": upstream or f"http://127.0.0.1:{dead}" for name, dead in ports.items()}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    more = {"GATEWAY_PORT": str(port), "OTEL_BSP_SCHEDULE_DELAY": "100", **settings}
+    folder.mkdir(exist_ok=True)
+    log = folder / "gateway.log"
+    with (
+        program([sys.executable, "-m", "gateway"], log, env={**kept, **services, **more}) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        assert wait_for(lambda: is_up(client), 20), log.read_text()
+        yield process, client
+
+
+def is_up(client: httpx.Client, path: str = "/livez") -> bool:
+    try:
+        return client.get(path).is_success
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def upstream(folder: Path, document: dict[str, Any] | None = None) -> Iterator[str]:
+    """The URL of a service that does what a path says; see upstream.py. document: its key set."""
+    output = folder / "upstream.log"
+    words = [sys.executable, str(Path(__file__).with_name("upstream.py")), json.dumps(document or {})]
+    with program(words, output):
+        assert wait_for(lambda: output.read_text().endswith("\n"), 10), output.read_text()
+        yield f"http://127.0.0.1:{int(output.read_text())}"
 
 
 def seconds_to_end(process: subprocess.Popen[bytes]) -> float:

@@ -18,13 +18,14 @@ import pytest
 from deploy.layout import StackError
 from deploy.mongodb import find_mongod
 from deploy.private import PrivateStack, free_ports, wait_for
-from tests.deploy.programs import Receiver, program, receiver
+from tests.deploy.programs import Receiver, is_up, program, receiver
 from tests.deploy.test_grafana import expressions, filled_in
 from tests.deploy.tools import DEPLOY, RULES, promtool, tool
 
 pytestmark = pytest.mark.resilience
 
 RESET_TIMEOUT = 3.0
+TOKEN = "an-admin-token-for-the-test"
 
 
 @dataclass
@@ -81,7 +82,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     (port,) = free_ports(1)
     with receiver(folder) as collector:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-        with PrivateStack(RESET_TIMEOUT, **settings) as stack:
+        with PrivateStack(RESET_TIMEOUT, ADMIN_TOKEN=TOKEN, **settings) as stack:
             command = [
                 binary,
                 f"--config.file={shortened(stack, folder)}",
@@ -93,15 +94,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 program(command, folder / "prometheus.log"),
                 httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
             ):
-                assert wait_for(lambda: ready(client), 20), (folder / "prometheus.log").read_text()
+                assert wait_for(lambda: is_up(client, "/-/ready"), 20), (
+                    folder / "prometheus.log"
+                ).read_text()
                 yield Watched(stack, client, collector, stack.sign_up())
-
-
-def ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/-/ready").is_success
-    except httpx.TransportError:
-        return False
 
 
 def test_everything_is_scraped_and_nothing_fires_while_all_is_well(watched: Watched) -> None:
@@ -142,6 +138,26 @@ def test_an_outage_is_seen_through_its_alerts_and_on_the_dashboard(watched: Watc
 def probed_in_vain(watched: Watched) -> bool:
     watched.stack.login()
     return ("CircuitBreakerOutage", "auth-service-http") in watched.firing()
+
+
+def test_an_operators_doing_is_seen_too(watched: Watched) -> None:
+    """Held open, it doesn't probe; opened and closed again and again, it flaps; the alerts end with it."""
+
+    def steer(action: str) -> None:
+        path = f"/admin/breakers/student-service-grpc/{action}"
+        answer = watched.stack.client.post(path, headers={"Authorization": f"Bearer {TOKEN}"})
+        assert answer.status_code == 200, answer.text
+
+    it = "student-service-grpc"
+    steer("force_open")
+    assert watched.fires(("CircuitBreakerOpen", it), ("CircuitBreakerExtendedOutage", it)), watched.firing()
+    steer("reset")
+    assert wait_for(lambda: watched.firing() == set(), 20), watched.firing()
+    for _ in range(4):
+        steer("trip")
+        steer("reset")
+    assert watched.fires(("CircuitBreakerFlapping", it)), watched.firing()
+    assert wait_for(lambda: watched.firing() == set(), 20), watched.firing()
 
 
 def at_once(expression: str) -> str:

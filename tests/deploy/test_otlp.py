@@ -6,15 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
-from deploy.private import free_ports, wait_for
 from runtime.telemetry import BadTelemetry, tracing, wanted
-from tests.deploy.programs import Receiver, program, receiver, seconds_to_end
+from tests.deploy.programs import Receiver, gateway, receiver, seconds_to_end
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -23,35 +20,6 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 def collector(tmp_path: Path) -> Iterator[Receiver]:
     with receiver(tmp_path) as running:
         yield running
-
-
-@contextmanager
-def gateway(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    """A gateway whose services are all down."""
-    port, auth, school, student = free_ports(4)
-    ports = {"AUTH": auth, "SCHOOL": school, "STUDENT": student}
-    services = {f"{name}_SERVICE_URL": f"http://127.0.0.1:{dead}" for name, dead in ports.items()}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    environment = {
-        **kept,
-        **services,
-        "GATEWAY_PORT": str(port),
-        "OTEL_BSP_SCHEDULE_DELAY": "100",
-        **settings,
-    }
-    with (
-        program([sys.executable, "-m", "gateway"], folder / "gateway.log", env=environment) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
-    ):
-        assert wait_for(lambda: is_up(client), 20), (folder / "gateway.log").read_text()
-        yield process, client
-
-
-def is_up(client: httpx.Client) -> bool:
-    try:
-        return client.get("/livez").is_success
-    except httpx.TransportError:
-        return False
 
 
 def test_spans_arrive_with_the_breakers_decisions(collector: Receiver, tmp_path: Path) -> None:

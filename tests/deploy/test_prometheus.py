@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+import trio
 
+from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
+from actors.adapters.metrics import negotiated
+from deploy.private import free_ports, wait_for
+from protocols.breaker import Snapshot
 from runtime.breakers import BREAKERS
-from tests.deploy.tools import DEPLOY, RULES, exported, promtool, rules
+from tests.deploy.programs import is_up, program
+from tests.deploy.tools import DEPLOY, RULES, exported, promtool, rules, tool
 
 KNOWN = {
     "CircuitBreakerOpen": ("circuit_breaker_state == 2", "5m", "warning"),
@@ -90,3 +102,81 @@ async def test_the_reference_lists_what_is_exported() -> None:
 def test_the_guide_explains_every_alert() -> None:
     guide = (DEPLOY.parent / "docs" / "how-to" / "alerts.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \(", guide, flags=re.MULTILINE)) == set(rules())
+
+
+@contextmanager
+def shown(snapshots: list[Snapshot], formats: set[str]) -> Iterator[int]:
+    """The port of somebody who shows these as a process does, and notes in which format."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body, content_type = negotiated(snapshots, self.headers["Accept"])
+            formats.add(content_type.partition(";")[0])
+            self.send_response(200)
+            self.send_header("Content-Type", content_type)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+async def some_calls() -> list[Snapshot]:
+    async with open_panel(durations=DURATION_BUCKETS, exemplar=lambda: {"trace_id": "ab" * 16}) as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        await breaker.execute(trio.sleep, 0)
+        await breaker.trip()
+        return list((await panel.snapshots()).values())
+
+
+@contextmanager
+def prometheus(folder: Path, target: int) -> Iterator[httpx.Client]:
+    """A real Prometheus that scrapes one port all the time."""
+    jobs = f"- job_name: it\n  static_configs: [targets: ['127.0.0.1:{target}']]\n"
+    config = folder / "prometheus.yml"
+    config.write_text(f"global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs:\n{jobs}")
+    (port,) = free_ports(1)
+    command = [
+        tool("prometheus"),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage",
+    ]
+    with (
+        program(command, folder / "log"),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        assert wait_for(lambda: is_up(client, "/-/ready"), 20), (folder / "log").read_text()
+        yield client
+
+
+def test_prometheus_itself_reads_it_with_units_and_exemplars(tmp_path: Path) -> None:
+    """It asks for OpenMetrics, finds nothing wrong in it, and keeps types, units, help and exemplars."""
+    formats: set[str] = set()
+    with (
+        shown(trio.run(some_calls), formats) as target,
+        prometheus(tmp_path, target) as client,
+    ):
+
+        def ask(path: str, **parameters: str | float) -> Any:
+            return client.get(f"/api/v1/{path}", params=parameters).json()["data"]
+
+        assert wait_for(lambda: bool(ask("query", query="up == 1")["result"]), 15), ask("targets")
+        assert [one["lastError"] for one in ask("targets")["activeTargets"]] == [""]
+        state = ask("query", query="circuit_breaker_state")["result"]
+        assert [(one["metric"]["service"], one["value"][1]) for one in state] == [("it", "2")]
+        kinds = {name: (one["type"], one["unit"]) for name, (one, *_) in ask("metadata").items()}
+        assert kinds["circuit_breaker_call_duration_seconds"] == ("histogram", "seconds")
+        assert kinds["circuit_breaker_state"] == ("gauge", "")
+        assert all(one["help"] for found in ask("metadata").values() for one in found)
+        [series] = ask(
+            "query_exemplars", query="circuit_breaker_call_duration_seconds_bucket", start=0, end=4e9
+        )
+        assert series["exemplars"][0]["labels"] == {"trace_id": "ab" * 16}
+    assert formats == {"application/openmetrics-text"}

@@ -1,0 +1,200 @@
+"""Every scrape of a real gateway under load adds up: with one worker and with two, in either format."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_plain
+
+from tests.deploy.programs import gateway, upstream
+from tests.tokens import Issuer
+
+SECONDS = 3.0
+CALLERS = 12
+BREAKERS = {"auth": "auth-service-http", "schools": "school-service-http", "students": "student-service-http"}
+OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
+# School's breaker is full before it opens, and student's opens all the time.
+POLICIES = """
+[breakers.auth-service-http]
+max_failures = 2
+reset_timeout = 0.1
+[breakers.school-service-http]
+max_failures = 1000
+max_concurrent = 2
+[breakers.student-service-http]
+max_failures = 1
+reset_timeout = 0.02
+"""
+FORMATS = {"text/plain": parse_plain, "application/openmetrics-text": parse_openmetrics}
+
+Sample = tuple[str, ...]
+Scrape = dict[Sample, float]
+
+
+class Crowd:
+    """Callers who never pause, and keep their own count of what became of their calls."""
+
+    def __init__(self, port: int, bearer: str) -> None:
+        self._port = port
+        self._bearer = bearer
+        self._chance = random.Random(11)
+        self.asked: Counter[str] = Counter()
+        self.left: Counter[str] = Counter()
+        self.ended: Counter[tuple[str, str]] = Counter()
+        self.leaving = False
+
+    def answered(self, breaker: str) -> int:
+        return sum(count for (name, _), count in self.ended.items() if name == breaker)
+
+    async def caller(self) -> None:
+        while not self.leaving:
+            stream = await trio.open_tcp_stream("127.0.0.1", self._port)
+            async with stream:
+                while not self.leaving and await self._call(stream):
+                    pass
+
+    async def _call(self, stream: trio.SocketStream) -> bool:
+        """One call. Whether there may be another over this connection."""
+        place = self._chance.choice(list(BREAKERS))
+        what = self._chance.choices(("ok", "fail", "charged", "broken", "slow"), (12, 3, 1, 1, 1))[0]
+        self.asked[BREAKERS[place]] += 1
+        request = f"GET /{place}/{what} HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {self._bearer}\r\n\r\n"
+        await stream.send_all(request.encode())
+        answer = b""
+        with trio.move_on_after(0.03 if what == "slow" else 20):
+            answer = await receive(stream)
+        if not answer:
+            assert what == "slow", what
+            self.left[BREAKERS[place]] += 1
+            return False
+        self.ended[BREAKERS[place], outcome(what, int(answer.split(b" ")[1]))] += 1
+        return b"connection: close" not in answer.lower()
+
+
+async def receive(stream: trio.SocketStream) -> bytes:
+    answer = await stream.receive_some()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].split()[0])
+    while len(body) < length:
+        body += (piece := await stream.receive_some())
+        assert piece, answer
+    return bytes(head)
+
+
+def outcome(what: str, status: int) -> str:
+    if what == "ok" and status == 200:
+        return "success"
+    if (what, status) in (("fail", 500), ("broken", 502)):
+        return "failure"
+    assert status == 503, (what, status)
+    # The service's own is passed on, and looks as if nobody had been asked.
+    return "ignored or rejected" if what == "charged" else "rejected"
+
+
+async def scrape(port: int, accept: str) -> Scrape:
+    """Over a connection of its own: whichever worker takes it."""
+    async with httpx.AsyncClient(trust_env=False, headers={"Accept": accept}) as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/metrics")
+    assert answer.headers["content-type"].startswith(accept)
+    return {
+        (sample.name, *labels(sample.labels)): sample.value
+        for family in FORMATS[accept](answer.text)
+        for sample in family.samples
+    }
+
+
+def labels(found: dict[str, str]) -> list[str]:
+    """Their values, the breaker's name first."""
+    return [found[name] for name in sorted(found, key=lambda name: name != "service")]
+
+
+def counted(found: Scrape, breaker: str) -> dict[str, float]:
+    """A breaker's calls by outcome, after what has to agree was compared."""
+    calls = {outcome: found["circuit_breaker_calls_total", breaker, outcome] for outcome in OUTCOMES}
+    assert calls["failure"] == found["circuit_breaker_failures_total", breaker]
+    reasons = "circuit_breaker_rejections_total", breaker
+    assert calls["rejected"] == sum(value for key, value in found.items() if key[:2] == reasons)
+    measured = found["circuit_breaker_call_duration_seconds_count", breaker]
+    running = found["circuit_breaker_in_flight", breaker]
+    # A call is measured when it ends, and in flight until the breaker has counted it.
+    assert 0 <= measured - calls["success"] - calls["failure"] - calls["ignored"] <= running
+    assert found["circuit_breaker_call_duration_seconds_bucket", breaker, "+Inf"] == measured
+    return calls
+
+
+def is_count(name: str) -> bool:
+    return name.endswith(("_total", "_count", "_bucket", "_sum"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_calls_are_the_sum_of_their_outcomes_at_every_scrape(tmp_path: Path, workers: int) -> None:
+    """Nothing is counted twice or lost, no counter goes down, and in the end all agree with the callers."""
+    issuer = Issuer()
+    (tmp_path / "breakers.toml").write_text(POLICIES)
+    settings = {
+        "GATEWAY_WORKERS": str(workers),
+        "RATE_LIMIT_PER_MINUTE": "100000000",
+        "RATE_LIMIT_PER_HOUR": "100000000",
+        "CIRCUIT_BREAKERS": str(tmp_path / "breakers.toml"),
+    }
+    with (
+        upstream(tmp_path, issuer.document) as service,
+        gateway(tmp_path / "gateway", service, **settings) as (_, client),
+    ):
+        assert client.base_url.port
+        port = client.base_url.port
+        await keys_are_known(port, issuer)
+        crowd = Crowd(port, issuer.token())
+        found = await scrape(port, "text/plain")
+        start = {name: sum(counted(found, name).values()) for name in BREAKERS.values()}
+        before: Scrape = {}
+        scrapes = 0
+        async with trio.open_nursery() as nursery:
+            for _ in range(CALLERS):
+                nursery.start_soon(crowd.caller)
+            with trio.move_on_after(SECONDS):
+                while True:
+                    answered = {name: crowd.answered(name) for name in start}
+                    found = await scrape(port, list(FORMATS)[scrapes % 2])
+                    for name in BREAKERS.values():
+                        total = sum(counted(found, name).values()) - start[name]
+                        # A worker that is too busy to answer in time is shown as it was before.
+                        assert workers > 1 or answered[name] <= total
+                        assert total + found["circuit_breaker_in_flight", name] <= crowd.asked[name]
+                    assert [key for key, old in before.items() if is_count(key[0]) and found[key] < old] == []
+                    before, scrapes = found, scrapes + 1
+            crowd.leaving = True
+        assert scrapes > 10
+        await all_agree(port, crowd, start)
+
+
+async def keys_are_known(port: int, issuer: Issuer) -> None:
+    """Each worker fetches the key set when it starts; each connection may come to another one."""
+    with trio.fail_after(10):
+        known = 0
+        while known < 12:
+            async with httpx.AsyncClient(trust_env=False, headers=issuer.headers()) as client:
+                answer = await client.get(f"http://127.0.0.1:{port}/schools/ok")
+            known = known + 1 if answer.status_code == 200 else 0
+
+
+async def all_agree(port: int, crowd: Crowd, start: dict[str, float]) -> None:
+    """What callers saw is what was counted; of a call that was left nobody knows how far it had come."""
+    running = 1.0
+    with trio.fail_after(10):
+        while running:
+            found = await scrape(port, "text/plain")
+            running = sum(found["circuit_breaker_in_flight", name] for name in start)
+    for name, before in start.items():
+        calls = counted(found, name)
+        assert calls["failure"] == crowd.ended[name, "failure"], name
+        assert calls["success"] - before == crowd.ended[name, "success"], name
+        total = sum(calls.values()) - before
+        assert crowd.asked[name] - crowd.left[name] <= total <= crowd.asked[name], name
+        assert min(calls.values()) > 0, (name, calls)

@@ -1,0 +1,48 @@
+"""A service that does what the last part of a path says; it is asked with GET alone.
+
+python tests/deploy/upstream.py KEY_SET      # its first line is its port
+
+fail: 500. charged: 500 that another breaker has counted. broken: hangs up. slow: never answers. Else: ok.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import trio
+
+ANSWERS = {
+    "fail": (b"500 Internal Server Error", b""),
+    "charged": (b"503 Service Unavailable", b"X-Failure-Origin: auth-database\r\n"),
+}
+
+
+async def serve(keys: bytes, stream: trio.SocketStream) -> None:
+    async with stream:
+        try:
+            while head := await stream.receive_some():
+                what = head.split(b" ", 2)[1].rpartition(b"/")[2].decode()
+                if what == "broken":
+                    return
+                if what == "slow":
+                    await stream.receive_some()
+                    return
+                status, fields = ANSWERS.get(what, (b"200 OK", b""))
+                body = keys if what == "jwks.json" else b"ok"
+                length = b"Content-Length: %d\r\n" % len(body)
+                await stream.send_all(b"HTTP/1.1 %s\r\n%s%s\r\n%s" % (status, length, fields, body))
+        except trio.BrokenResourceError:
+            pass
+
+
+async def main(keys: str) -> None:
+    async with trio.open_nursery() as nursery:
+        listen = partial(trio.serve_tcp, partial(serve, keys.encode()), 0, host="127.0.0.1")
+        (listener,) = await nursery.start(listen)
+        sys.stdout.write(f"{listener.socket.getsockname()[1]}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1])
