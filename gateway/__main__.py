@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import trio
 from hypercorn.config import Config
+from quart_trio import QuartTrio
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
 from actors.adapters.logs import log_transitions
@@ -47,28 +48,32 @@ async def main(
         if crew is not None:
             await nursery.start(crew.run)
         nursery.start_soon(app.extensions["documents"].gather)
-        live = app.extensions["live"]
-        await nursery.start(live.run)
+        await nursery.start(app.extensions["live"].run)
         await start_webhook(nursery, PROCESS, settings, panel)
         again = settings.circuit_breakers, settings.circuit_breaker_profile
         await nursery.start(reload_on_hangup, panel, *again)
-
-        async def stop() -> None:
-            await (stop_signal() if place is None else place.told_to_stop())
-            live.end()
-
-        await serve(
-            app,
-            host=settings.host,
-            port=settings.gateway_port,
-            config=gateway_config(),
-            limits=settings.limits(),
-            stop=stop,
-            sock=None if place is None else place.listener,
-        )
+        await listen(app, settings, place)
         if crew is not None:
             await crew.save()
         nursery.cancel_scope.cancel()
+
+
+async def listen(app: QuartTrio, settings: GatewaySettings, place: Place | None) -> None:
+    """Serve the app until this process, or this worker, is told to stop."""
+
+    async def stop() -> None:
+        await (stop_signal() if place is None else place.told_to_stop())
+        app.extensions["live"].end()
+
+    await serve(
+        app,
+        host=settings.host,
+        port=settings.gateway_port,
+        config=gateway_config(),
+        limits=settings.limits(),
+        stop=stop,
+        sock=None if place is None else place.listener,
+    )
 
 
 def gateway_config() -> Config:
