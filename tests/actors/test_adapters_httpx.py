@@ -19,12 +19,6 @@ Answer = Callable[[trio.abc.Stream], Awaitable[None]]
 HEAD = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n%s\r\n"
 
 
-@pytest.fixture
-async def panel() -> AsyncIterator[Panel]:
-    async with open_panel() as opened:
-        yield opened
-
-
 class Pieces(httpx.AsyncByteStream):
     """A body in pieces: bytes are read, numbers waited, exceptions raised."""
 

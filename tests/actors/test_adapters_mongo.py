@@ -18,17 +18,11 @@ from pymongo.errors import (
 )
 from trio_asyncio import aio_as_trio
 
-from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Panel, open_panel
+from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Panel
 from actors.adapters.mongo import guarded, is_answer, is_failure
 from tests.mongo import Mongod, free_port
 
 Client = AsyncMongoClient[dict[str, Any]]
-
-
-@pytest.fixture
-async def panel() -> AsyncIterator[Panel]:
-    async with open_panel() as opened:
-        yield opened
 
 
 @pytest.fixture

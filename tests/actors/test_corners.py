@@ -36,17 +36,6 @@ from actors.testing import DependencyDown, ScriptedDependency, advance
 from protocols.breaker import Look
 
 
-@pytest.fixture
-async def panel() -> AsyncIterator[Panel]:
-    async with open_panel() as opened:
-        yield opened
-
-
-@pytest.fixture
-def dependency() -> ScriptedDependency:
-    return ScriptedDependency()
-
-
 def policy(**fields: object) -> CircuitBreakerConfig:
     return CircuitBreakerConfig(name="it", **fields)  # type: ignore[arg-type]
 

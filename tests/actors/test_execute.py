@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -26,17 +25,6 @@ from actors import (
 )
 from actors.classify import Classifier
 from actors.testing import DependencyDown, ScriptedDependency, advance
-
-
-@pytest.fixture
-async def panel() -> AsyncIterator[Panel]:
-    async with open_panel() as opened:
-        yield opened
-
-
-@pytest.fixture
-def dependency() -> ScriptedDependency:
-    return ScriptedDependency()
 
 
 def make(panel: Panel, **policy: object) -> CircuitBreaker:
