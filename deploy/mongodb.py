@@ -42,6 +42,8 @@ def command(layout: Layout) -> list[str]:
         "--wiredTigerCacheSizeGB": "0.25",
         "--oplogSize": "128",
         "--timeStampFormat": "iso8601-utc",
+        # Its line of a slow operation quotes what was asked for: addresses, among others.
+        "--slowms": "2147483647",
         "--setParameter": "shutdownTimeoutMillisForSignaledShutdown=100",
     }
     return [str(find_mongod()), "--nounixsocket", *(word for option in options.items() for word in option)]

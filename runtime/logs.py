@@ -2,20 +2,26 @@
 
 On a terminal, lines for people; otherwise one JSON object a line. Both go to standard output. What is bound
 with `structlog.contextvars` (the request's id) is on every line. Never log a password, token or e-mail
-address: log ids.
+address: log ids. What gets in all the same, in a path or in a driver's error, is masked by its shape.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 _SECRET = ("password", "token", "secret", "authorization", "email", "cookie")
+# Access tokens and refresh tokens; and what stands around an @: an address, or a URI's credentials.
+_TOKENS = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w.-]+|\b[0-9a-f]{32}\.[\w-]{43}")
+_SHORTEST_TOKEN = 60
+_ADDRESSES = re.compile(r"""(?<![^\s@/"'<>])[^\s@/"'<>]+@[^\s/"'<>,?}]+""")
 
 
 def configure_logs(process: str, log_format: str) -> None:
@@ -28,6 +34,7 @@ def configure_logs(process: str, log_format: str) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        _exception,
         _hide_secrets,
         _Named(process),
     ]
@@ -39,6 +46,15 @@ def configure_logs(process: str, log_format: str) -> None:
         cache_logger_on_first_use=False,
     )
     _take_over_standard_logging(shared, renderers)
+    sys.excepthook = _report_crash
+
+
+def _report_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None, /) -> None:
+    """What ends the process is a line like others: it may quote what must stay inside, too."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        structlog.get_logger("runtime").critical("the process ends", exc_info=(kind, error, trace))
 
 
 class _Lines:
@@ -65,9 +81,9 @@ def _drop_debug(_logger: WrappedLogger, method: str, event: EventDict) -> EventD
 
 def _renderers(console: bool) -> list[Processor]:
     if console:
-        plain = structlog.dev.plain_traceback
+        plain = structlog.dev.plain_traceback  # else it warns that tracebacks are text already
         return [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.processors.JSONRenderer()]
 
 
 def _take_over_standard_logging(shared: list[Processor], renderers: list[Processor]) -> None:
@@ -86,12 +102,24 @@ def _take_over_standard_logging(shared: list[Processor], renderers: list[Process
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+# As text before secrets are looked for: an error's message may quote a document or a URI.
+_exception = structlog.processors.format_exc_info
+
+
 def _hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The last line of defence: a field whose name speaks of a secret loses its value."""
-    for key in event:
+    """The last line of defence: what is called a secret, and what looks like one in any text."""
+    for key, value in event.items():
         if _is_secret(key):
             event[key] = "***"
+        elif isinstance(value, str):
+            event[key] = _masked(value)
     return event
+
+
+def _masked(text: str) -> str:
+    if "@" in text:
+        text = _ADDRESSES.sub("***", text)
+    return _TOKENS.sub("***", text) if len(text) >= _SHORTEST_TOKEN else text
 
 
 @lru_cache(maxsize=1024)

@@ -193,6 +193,7 @@ def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
         if isinstance(error, KeysUnavailable):
             return await api_error(ApiError(Code.SERVICE_UNAVAILABLE, str(error), retry_after=1))
         code = Code.MISSING_TOKEN if isinstance(error, MissingToken) else Code.INVALID_TOKEN
+        g.told = {"error": code.value, "reason": str(error)}
         return failure_body(code, str(error)), STATUS[code], {"WWW-Authenticate": "Bearer"}
 
     async def http_error(error: HTTPException) -> Any:
@@ -202,10 +203,12 @@ def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
             code = Code.INVALID_REQUEST if status < 500 else Code.INTERNAL_ERROR
         if code in (Code.NOT_FOUND, wrong_method):
             status = STATUS[code]
+        g.told = {"error": code.value}
         fields = {k: v for k, v in error.get_headers() if k == "Allow"}
         return failure_body(code, error.name), status, fields
 
     async def unexpected(error: Exception) -> Any:
+        g.told = {"error": Code.INTERNAL_ERROR.value}
         log.error("a handler failed", exc_info=error)
         return failure_body(Code.INTERNAL_ERROR, "internal error"), 500
 

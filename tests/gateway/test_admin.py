@@ -110,6 +110,43 @@ async def test_only_admins_get_in(tmp_path: Path, method: str, path: str) -> Non
         assert {breaker.state for panel in stack.panels.values() for breaker in panel} == {State.CLOSED}
 
 
+async def test_who_is_refused_is_logged_with_the_reason_and_without_the_token(tmp_path: Path) -> None:
+    """By the gateway, which did not ask the service."""
+    async with school(tmp_path) as stack:
+        with structlog.testing.capture_logs() as lines:
+            for token in ("", "Bearer nonsense", f"Bearer {stack.house.issuer.token('user')}"):
+                await stack.ask("POST", "/admin/breakers/auth-database/trip", {"Authorization": token})
+        said = [(one["error"], one["reason"]) for one in lines if one["event"] == "request"]
+        assert said == [
+            ("MISSING_TOKEN", "no bearer token"),
+            ("INVALID_TOKEN", "malformed"),
+            ("FORBIDDEN", "only an admin may do this"),
+        ]
+        assert "nonsense" not in str(lines)
+
+
+@pytest.mark.parametrize("sent", [b"{", b"[]", b"\xff", b'{"reason": 3}', b'{"max_failures": NaN}'])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "auth-database/trip"), ("PUT", "auth-service-http/policy"), ("POST", "reload")],
+)
+async def test_a_body_that_cannot_be_read_is_a_400_and_changes_nothing(
+    tmp_path: Path, method: str, path: str, sent: bytes
+) -> None:
+    """It is said what is wrong with it."""
+    async with school(tmp_path) as stack:
+        answer = await stack.ask(method, f"/admin/breakers/{path}", content=sent)
+        said = answer.json()
+        assert answer.status_code == 400
+        assert (said["error"], said["message"]) in [
+            ("INVALID_REQUEST", "the body must be JSON"),
+            ("INVALID_REQUEST", "the body must be a JSON object"),
+            ("VALIDATION_ERROR", "reason: Input should be a valid string"),
+        ]
+        assert stack.panels["auth"]["auth-database"].state is State.CLOSED
+        assert stack.house.panel["auth-service-http"].config.max_failures == 5
+
+
 async def test_an_admins_access_token_gets_in(tmp_path: Path) -> None:
     """Also where the service asks again whose it is."""
     async with school(tmp_path) as stack:

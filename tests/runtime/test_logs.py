@@ -6,13 +6,14 @@ import errno
 import io
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
-from runtime.logs import configure_logs
+from runtime.logs import _masked, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,7 @@ def _restore() -> Iterator[None]:
     handlers, level = root.handlers, root.level
     yield
     root.handlers, root.level = handlers, level
+    sys.excepthook = sys.__excepthook__
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
@@ -82,3 +84,54 @@ def test_console(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("x", "console")
     structlog.get_logger().info("[CIRCUIT_BREAKER] a circuit breaker OPENED: max failures reached")
     assert "[CIRCUIT_BREAKER] a circuit breaker OPENED: max failures reached" in capsys.readouterr().out
+
+
+SECRETS = {
+    "path": ("/users/very.private@example.org/x", "/users/***/x"),
+    "reason": (
+        "can't reach mongodb://root:pa=ss,w@db.example.org:27017/?x=1",
+        "can't reach mongodb://***/?x=1",
+    ),
+    "said": (f"got eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIx{'a' * 40}.c2ln-_ here", "got *** here"),
+    "renewed": (f"with {'0a' * 16}.{'-_Az9' * 8}abc.", "with ***."),
+    "plain": (f"{'0a' * 16} @ 5 o'clock, {'x' * 60}", f"{'0a' * 16} @ 5 o'clock, {'x' * 60}"),
+}
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("key", SECRETS)
+def test_what_looks_like_a_secret_is_masked_anywhere(
+    log_format: str, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Addresses, credentials in a URI and tokens: in fields, events and errors; the rest stays."""
+    text, expected = SECRETS[key]
+    configure_logs("x", log_format)
+    structlog.get_logger().info(text, **{key: text})
+    logging.getLogger("there").warning("old %s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        structlog.get_logger().exception("failed")
+        logging.getLogger("there").exception("failed")
+    out = capsys.readouterr().out
+    assert out.count(expected) >= 5
+    assert text == expected or text not in out
+
+
+def test_a_mask_costs_no_more_for_a_hostile_text() -> None:
+    """A quadratic search would take minutes here."""
+    for text in ("a" * 1_000_000 + "@", "a@" * 500_000, "eyJaaaaaaaa-" * 80_000, "0a" * 500_000):
+        _masked(text)
+
+
+def test_the_error_that_ends_a_process_is_a_line_without_secrets() -> None:
+    code = (
+        "from runtime.logs import configure_logs; configure_logs('x', 'json')\n"
+        "raise ExceptionGroup('all', [ValueError('mongodb://root:hunter2@db/')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["event"], line["level"], line["process"]) == ("the process ends", "critical", "x")
+    assert "ValueError: mongodb://***/" in line["exception"]
+    assert "hunter2" not in done.stdout

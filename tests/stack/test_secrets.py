@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-from deploy.private import wait_for
+import httpx
+
+from deploy import mongodb
+from deploy.private import free_ports, wait_for
+from tests.deploy.programs import is_up, program
 from tests.stack.running import Running
 
 PASSWORD = "pass-phrase-9f31"
@@ -26,6 +34,12 @@ def test_no_password_token_or_address_is_logged(running: Running) -> None:
     client.get(f"/schools?email={EMAIL}&token={session['access_token']}", headers=bearer)
     client.get("/schools", headers={"Authorization": f"Basic {PASSWORD}"})
     client.get("/admin/breakers", headers=bearer)
+    for path in ("schools", "students", "admin/breakers", "nowhere"):
+        client.get(f"/{path}/{EMAIL}", headers=bearer)
+        client.get(f"/{path}/{session['access_token']}", headers=bearer)
+    client.get("/schools", headers={**bearer, "X-Request-ID": session["access_token"][:120]})
+    client.get("/schools", headers={**bearer, "X-Request-ID": f"from-{EMAIL}"})
+    client.post("/students", headers=bearer, json={**person, "email": EMAIL, "school_id": running.school})
     client.post("/admin/breakers/auth-database/reset", headers=running.bearer, json={"reason": "to see"})
     renewed = client.post("/auth/refresh", json={"refresh_token": session["refresh_token"]}).json()["data"]
     client.post("/auth/refresh", json={"refresh_token": session["refresh_token"]})
@@ -40,6 +54,39 @@ def test_no_password_token_or_address_is_logged(running: Running) -> None:
         log = running.stack.log(name)
         found = [line for line in log.splitlines() if any(part(one) in line for one in hidden)]
         assert found == [], name
+
+
+def test_mongodb_quotes_nothing_that_it_was_asked(running: Running) -> None:
+    """Its line of a slow operation would, so no operation is slow."""
+    with mongodb.connect(mongodb.own_uri(running.stack.layout)) as client:
+        assert client.auth.command("profile", -1)["slowms"] > 86_400_000
+
+
+def test_credentials_in_a_uri_are_nowhere(tmp_path: Path) -> None:
+    """Neither when MongoDB can't be reached, nor when it refuses them, nor in what an operator lists."""
+    secret = "p4ss-w0rd-of-the-database"
+    uri = f"mongodb://root:{secret}@127.0.0.1:1/?replicaSet=rs0&authSource=admin"
+    (port,) = free_ports(1)
+    environment = {**os.environ, "AUTH_SERVICE_PORT": str(port), "MONGODB_URI": uri, "ADMIN_TOKEN": secret}
+    log = tmp_path / "log"
+    with (
+        program([sys.executable, "-m", "services.auth"], log, env=environment) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        assert wait_for(lambda: is_up(client), 20), log.read_text()
+        for _ in range(6):
+            body = {"email": EMAIL, "password": PASSWORD}
+            assert client.post("/login", json=body, timeout=20).status_code == 503
+        shown = [client.get(path).text for path in ("/health", "/breakers", "/metrics")]
+        process.terminate()
+        assert process.wait(15) == 0
+    wide = {**environment, "COLUMNS": "1000"}  # nothing is folded
+    listed = subprocess.run(
+        [sys.executable, "-m", "deploy.settings"], env=wide, capture_output=True, text=True, check=True
+    )
+    assert "auth-database circuit breaker OPENED" in log.read_text()
+    for text in (log.read_text(), *shown, listed.stdout, listed.stderr):
+        assert not [one for one in (secret, EMAIL, PASSWORD) if one in text]
 
 
 def part(secret: str) -> str:
