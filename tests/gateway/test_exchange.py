@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from tests.gateway.house import served
-from tests.gateway.wire import Peer, answering, connect, ok, upstream
+from tests.gateway.wire import Peer, Watch, answering, connect, ok, upstream
 
 GET = b"GET /auth/x HTTP/1.1\r\nHost: gateway\r\n\r\n"
 
@@ -280,14 +280,14 @@ async def test_a_client_that_leaves(begin, reset):
         if begin:
             await peer.until(b"\r\n\r\n")
         await trio.sleep(0.05)
-        left = trio.current_time()
+        watch = Watch()
         if reset:
             peer.reset()
         else:
             await peer.stream.aclose()
-        with trio.fail_after(1):
+        with trio.fail_after(2):
             await gone.wait()
-        assert trio.current_time() - left < 0.1
+        assert watch.seconds < 0.1
         assert await settled(gateway) == {"cancelled": 1}
         assert "0 idle, 0 in use" in repr(gateway.transports["auth"])
 
@@ -305,9 +305,11 @@ async def test_a_client_that_leaves_while_it_uploads():
         peer = await connect(gateway.port)
         await peer.send(post(100, b"half"))
         await trio.sleep(0.05)
+        watch = Watch()
         await peer.stream.aclose()
-        with trio.fail_after(0.1):
+        with trio.fail_after(2):
             await gone.wait()
+        assert watch.seconds < 0.1
         assert await settled(gateway) == {"cancelled": 1}
 
 

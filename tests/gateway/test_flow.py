@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.ask import LIMIT, ask
 from gateway.client import READ_AHEAD, Client
@@ -13,7 +14,7 @@ from gateway.transport import FreeListTransport
 from runtime.hangup import hung_up
 from tests.gateway.house import served
 from tests.gateway.test_wire import GET, error, talk
-from tests.gateway.wire import Peer, answering, connect, ok, upstream
+from tests.gateway.wire import Peer, Watch, answering, connect, ok, upstream
 
 MIB = 1024 * 1024
 BIG = 64 * MIB
@@ -177,7 +178,7 @@ async def test_a_client_that_leaves_behind_a_stalled_upload(size, reset):
             await peer.send(data)
         await trio.sleep(0.1)
         assert (await gateway.snapshot()).in_flight == 1
-        left = trio.current_time()
+        watch = Watch()
         if reset:
             peer.reset()
         else:
@@ -185,7 +186,7 @@ async def test_a_client_that_leaves_behind_a_stalled_upload(size, reset):
         with trio.fail_after(2):
             while (await gateway.snapshot()).in_flight:  # noqa: ASYNC110 - no event says so
                 await trio.sleep(0.005)
-        assert trio.current_time() - left < 0.1
+        assert watch.seconds < 0.1
         assert await gateway.counts() == {"cancelled": 1}
 
 
@@ -244,26 +245,28 @@ async def test_hung_up_behind_unread_bytes(reset):
 @pytest.mark.parametrize("size", [1, 100, 2000])
 async def test_a_client_that_leaves_behind_pipelined_requests(size):
     """However many requests it had sent before: the one in flight ends, and none of the others begins."""
-    reached = 0
+    reached, gone = [], trio.Event()
+    first = trio.Event()
 
     async def silent(peer: Peer):
-        nonlocal reached
-        await peer.until(b"\r\n\r\n")
-        reached += 1
+        reached.append(await peer.until(b"\r\n\r\n"))
+        first.set()
         await peer.rest()
+        gone.set()
 
     async with upstream(silent) as server, served(auth=server.url) as gateway:
         peer = await connect(gateway.port)
         await peer.send(GET * (size + 1))
-        await trio.sleep(0.1)
-        left = trio.current_time()
-        await peer.stream.aclose()
         with trio.fail_after(2):
-            while (await gateway.snapshot()).in_flight:  # noqa: ASYNC110 - no event says so
-                await trio.sleep(0.005)
-        assert trio.current_time() - left < 0.1
-        await trio.sleep(0.1)
-        assert reached == 1
+            await first.wait()
+            # The rest is read, or waits to be.
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            watch = Watch()
+            await peer.stream.aclose()
+            await gone.wait()
+        assert watch.seconds < 0.1
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert len(reached) == 1
         assert await gateway.counts() == {"cancelled": 1}
 
 

@@ -96,9 +96,11 @@ async def test_an_https_url_behind_tls():
 
 @pytest.mark.parametrize(
     "host",
-    [b"a,b", b"a:b", b"a:80:90", b"[::1", b"u@g", b"g/x", b"g g", b"g?x", b'"g"', b"g;x=y", b"g\t.h", b"a=b"]
-    # no names either: an error within a framework, and so 500, which a breaker would count
-    + [b".", b"a..b", b".a", b"a" * 64, b"%00"],
+    [
+        *(b"a,b", b"a:b", b"a:80:90", b"[::1", b"u@g", b"g/x", b"g g", b"g?x", b'"g"', b"g;x=y", b"g\t.h"),
+        # no names either: an error within a framework, and so 500, which a breaker would count
+        *(b".", b"a..b", b".a", b"a" * 64, b"%00", b"a=b"),
+    ],
 )
 async def test_hosts(host):
     """What isn't one host, perhaps with a port, is 400: it would be quoted, split or compared further on."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -129,6 +130,26 @@ def ok(body: bytes = b"ok", *fields: bytes) -> bytes:
     """A plain answer."""
     lines = [b"HTTP/1.1 200 OK", b"content-length: %d" % len(body), *fields]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+class Watch:
+    """Measures from when it is made, without the time in which the machine had no processor for us."""
+
+    def __init__(self) -> None:
+        self._start = trio.current_time()
+        self._waited = _waited()
+
+    @property
+    def seconds(self) -> float:
+        return trio.current_time() - self._start - (_waited() - self._waited)
+
+
+def _waited() -> float:
+    """Seconds that this thread could have run and didn't; 0 where the system doesn't tell."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 async def connect(port: int) -> Peer:
