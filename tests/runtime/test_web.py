@@ -240,7 +240,7 @@ RAW = {
     POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}": b"400",
     POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n": b"400",
     POST + b"Content-Length: 99999999999\r\n\r\n": b"413",
-    POST + b"Cookie: " + b"x" * 70_000 + b"\r\n\r\n": b"431",
+    POST + b"Cookie: " + b"x" * 200_000 + b"\r\n\r\n": b"431",
     b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n": b"400",
 }
 
