@@ -152,7 +152,7 @@ class Exchange:
     ) -> tuple[bytes, Fields]:
         """Pass on the head and the body, as they come. Returns the piece that completes a declared length."""
         left = content_length(fields)
-        trailers = left is None and takes_trailers(self._inbound.fields)
+        trailers = left is None and takes_trailers(self._inbound.fields, self._inbound.sender.version)
         kept = response_fields(
             fields, request_id=self._answer.request_id, date=http_date(), trailers=trailers
         )

@@ -161,7 +161,7 @@ def request_fields(
         kept.append((b"transfer-encoding", b"chunked"))
     if held_back:
         kept.append((b"expect", b"100-continue"))
-    if takes_trailers(fields):
+    if takes_trailers(fields, sender.version):
         kept += [(b"te", b"trailers"), (b"connection", b"te")]
     return kept
 
@@ -177,10 +177,10 @@ def _node(address: str) -> bytes:
     return b'"[%s]"' % node if b":" in node else node
 
 
-def takes_trailers(fields: Fields) -> bool:
-    """Whether the client wants the fields behind a chunked body."""
+def takes_trailers(fields: Fields, version: str) -> bool:
+    """Whether the client wants the fields behind a chunked body, and can get them."""
     offers = find(fields, b"te")
-    return bool(offers) and b"trailers" in [
+    return bool(offers) and version != "1.0" and b"trailers" in [
         part.partition(b";")[0].strip().lower() for value in offers for part in value.split(b",")
     ]
 

@@ -429,6 +429,7 @@ async def test_trailers():
         assert fields(seen[1], b"te") == []
         answer = await talk(gateway.port, b"GET /auth/x HTTP/1.0\r\nTE: trailers\r\n\r\n")
         assert answer.endswith(b"\r\n\r\nabc")
+        assert fields(answer, b"trailer") == fields(seen[2], b"te") == []
 
 
 async def test_trailers_of_a_request_end_here():
