@@ -11,6 +11,7 @@ import pytest
 
 from deploy.private import PrivateStack, wait_for
 from tests.browser.conftest import DESKTOP, PHONE, TOKEN, Screen
+from tests.browser.contrast import hard_to_read
 
 OpenScreen = Any
 
@@ -18,9 +19,7 @@ OpenScreen = Any
 @pytest.fixture(autouse=True)
 def _mended(stack: PrivateStack) -> None:
     stack.run("up")
-    stack.client.post(
-        "/admin/breakers/auth-service-http/reset", headers={"Authorization": f"Bearer {TOKEN}"}
-    )
+    stack.client.post("/admin/breakers/auth-service-http/reset", headers={"Authorization": f"Bearer {TOKEN}"})
     assert wait_for(lambda: stack.login().status_code == 200, 10)
 
 
@@ -156,14 +155,33 @@ def test_it_can_be_used_by_keyboard(open_screen: OpenScreen) -> None:
 @pytest.mark.parametrize("size", [DESKTOP, (900, 900), PHONE, (320, 640)])
 def test_it_fits_every_screen(open_screen: OpenScreen, size: tuple[int, int], scheme: str) -> None:
     """Nothing sticks out, and all seven are there, in the colours that the system has."""
-    screen: Screen = open_screen(size, scheme)
+    screen: Screen = open_screen(size, scheme, reduced_motion="reduce")
     page = screen.page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator("article.row").count() == 7
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     red = int(colour.removeprefix("rgb(").split(",")[0])
     assert (red > 200) == (scheme == "light")
+    assert hard_to_read(page) == {}
     screen.picture(f"{scheme}-{size[0]}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_breaker_is_shown_in_full_on_a_phone(open_screen: OpenScreen, scheme: str) -> None:
+    """The sheet takes the whole width, nothing sticks out of it, and its policy is in plain words."""
+    page = open_screen(PHONE, scheme, has_touch=True, is_mobile=True, reduced_motion="reduce").page
+    bottom = "parts => parts.map(one => one.getBoundingClientRect().bottom)"
+    tops = page.locator(".top > *").evaluate_all(bottom)
+    assert max(tops) < 60, "one line at the top"
+    page.tap("article[data-name='auth-database'] .name")
+    page.wait_for_timeout(300)
+    box = page.locator("#detail").bounding_box()
+    assert (box["x"], box["width"]) == (0, PHONE[0])
+    assert page.locator("#detail").evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert hard_to_read(page) == {}
+    policy = page.locator("#detail .facts").nth(1).inner_text().split("\n")
+    assert policy[policy.index("reset timeout") + 1] == "3 s"
+    assert not {"backoff", "max queue"} & set(policy)
 
 
 def test_colours_can_be_chosen_and_are_remembered(open_screen: OpenScreen) -> None:

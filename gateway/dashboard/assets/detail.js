@@ -161,11 +161,27 @@ function items(element, all, parts, nothing) {
   element.replaceChildren(...(lines.length ? lines : [make("li", "nothing", {}, nothing)]));
 }
 
-/** What has a value, in words of the file; the usual nothings are left out. */
+const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds"]);
+
+/** In words of the file, without what is switched off or says nothing. */
 function plainPolicy(policy) {
-  const entries = Object.entries(policy).filter(([, value]) => value !== null && value !== false);
-  return Object.fromEntries(entries.map(([key, value]) => [
-    key.replaceAll("_", " "),
-    typeof value === "object" ? JSON.stringify(value).replaceAll(/["{}]/g, "").replaceAll(",", ", ").replaceAll(":", " ") : String(value),
-  ]));
+  const { backoff, max_concurrent: bulkhead, trip } = policy;
+  const mute = new Set();
+  if (trip) mute.add("max_failures");
+  if (!bulkhead) mute.add("max_queue");
+  if (backoff?.factor === 1 && !backoff.jitter) mute.add("backoff");
+  return plain(policy, mute);
+}
+
+function plain(table, mute = new Set()) {
+  const told = Object.entries(table).filter(([key, value]) => value !== null && value !== false && !mute.has(key));
+  return Object.fromEntries(told.map(([key, value]) => [key.replaceAll("_", " "), inWords(key, value)]));
+}
+
+function inWords(key, value) {
+  if (Array.isArray(value)) return value.map((one) => inWords(key, one)).join("; ");
+  if (typeof value !== "object") return SECONDS.has(key) ? `${value} s` : String(value);
+  const { kind, ...rest } = value;
+  const said = Object.entries(plain(rest)).map(([what, much]) => `${what} ${much}`).join(", ");
+  return kind ? `${kind}: ${said}` : said;
 }
