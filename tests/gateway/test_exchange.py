@@ -454,6 +454,18 @@ async def test_too_large(framing):
         assert (await ask(gateway.port, GET.replace(b"/auth", b"")))[0] == 404
 
 
+async def test_too_large_is_said_at_once():
+    """What announces too much is answered before any of it comes, and the service hears nothing of it."""
+    async with upstream(answering(ok())) as server, served(auth=server.url, max_body_bytes=1000) as gateway:
+        for expect in (b"", b"Expect: 100-continue\r\n"):
+            peer = await connect(gateway.port)
+            with trio.fail_after(1):
+                await peer.send(post(1001)[:-2] + expect + b"\r\n")
+                assert (await peer.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 413 ")
+            await peer.stream.aclose()
+        assert server.connections == 0
+
+
 @pytest.mark.parametrize(
     "data",
     [

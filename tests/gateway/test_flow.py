@@ -270,6 +270,23 @@ async def test_a_client_that_leaves_behind_pipelined_requests(size):
         assert await gateway.counts() == {"cancelled": 1}
 
 
+async def test_requests_to_come_wait_with_their_client():
+    """What is read of them while one is answered is bounded."""
+
+    async def silent(peer: Peer):
+        await peer.until(b"\r\n\r\n")
+        await trio.sleep_forever()
+
+    async with upstream(silent) as server, served(auth=server.url) as gateway:
+        peer = await connect(gateway.port)
+        sent, stalled = 0, False
+        while not stalled and sent < 10_000_000:
+            with trio.move_on_after(0.5) as waiting:
+                sent += await peer.stream.socket.send(GET * 1500)
+            stalled = waiting.cancelled_caught
+        assert stalled  # with the kernel's buffers full, mostly
+
+
 async def test_the_header_limit_is_a_setting():
     """A head that is just small enough passes, one byte more is refused."""
     head = GET[:-2] + b"Connection: close\r\nX-Long: %b\r\n\r\n"

@@ -236,6 +236,24 @@ async def test_one_more_try_is_one():
         assert server.connections == 2
 
 
+async def test_the_second_try_is_on_a_new_connection():
+    """Where one kept connection was stale, the others may be, too: none of them is asked."""
+    seen = []
+
+    async def asked_again(peer: Peer):
+        await peer.request()
+        await peer.send(ok())
+        seen.append(await peer.until(b"\r\n\r\n"))
+
+    async with upstream(asked_again, asked_again, answering(ok())) as server:
+        transport = FreeListTransport(server.url)
+        both = [await transport.handle_async_request(request()) for _ in range(2)]
+        for response in both:
+            await response.aread()
+        assert await fetch(transport, request()) == (200, b"ok")
+        assert (len(seen), server.connections) == (1, 3)
+
+
 async def test_no_second_try_once_an_answer_began():
     """A kept connection that breaks in the middle of a head was not stale."""
 

@@ -100,6 +100,30 @@ async def test_a_greedy_address_makes_room_for_itself() -> None:
         await one.settle(9)
 
 
+async def test_who_idled_longest_makes_room() -> None:
+    """Its connection is closed, and the other one is as good as before."""
+    async with place(connections=2) as one:
+        one.release.set()
+        first, second = await one.connect(), await one.connect()
+        await trio.sleep(0.02)
+        await first.send_all(GET)
+        assert await answer(first) == b"HTTP/1.1 200 OK"
+        third = await one.connect(data=GET)
+        assert await answer(second) == b""
+        assert await answer(third) == b"HTTP/1.1 200 OK"
+        await first.send_all(GET)
+        assert await answer(first) == b"HTTP/1.1 200 OK"
+
+
+async def test_a_trickle_of_heads_is_not_idle() -> None:
+    """Who has begun to ask isn't sent away for a new client, and has CLIENT_HEADER_TIMEOUT to finish."""
+    async with place(connections=1, head_seconds=0.3) as one:
+        asking = await one.connect(data=GET[:5])
+        await trio.sleep(0.02)
+        assert await answer(await one.connect(data=GET)) == b"HTTP/1.1 503 Service Unavailable"
+        assert await answer(asking) == b"HTTP/1.1 400 Bad Request"
+
+
 HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
 
 
@@ -131,6 +155,18 @@ async def test_an_upload_that_is_only_slow_arrives() -> None:
             await trio.sleep(0.03)
             await stream.send_all(b"x" * 100)
         assert await answer(stream) == b"HTTP/1.1 200 OK"
+
+
+async def test_each_upload_has_its_own_patience() -> None:
+    """The one before it on the same connection may have used up all but a little of its own."""
+    async with place(body_seconds=5.0, upload_seconds=0.6, upload_rate=1000) as one:
+        one.release.set()
+        stream = await one.connect()
+        for _ in range(2):
+            await stream.send_all(HEAD.replace(b"1000000", b"4"))
+            await trio.sleep(0.4)
+            await stream.send_all(b"abcd")
+            assert await answer(stream) == b"HTTP/1.1 200 OK"
 
 
 async def test_patience_is_not_saved_up() -> None:
