@@ -69,7 +69,7 @@ coverage:
     @{{ python }} -m pytest -q tests/actors tests/conformance tests/world/test_traces.py \
         --cov=actors --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-# Break the breaker on purpose, a fault at a time; a fault that no test notices fails: mutants [NAME...]
+# Break breaker and gateway on purpose, a fault at a time; one that no test notices fails: mutants [NAME...]
 [no-exit-message]
 mutants *ARGS:
     @{{ python }} -m tests.mutants "$@"
