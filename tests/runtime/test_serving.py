@@ -211,6 +211,16 @@ async def test_a_fault_in_a_connection_ends_that_connection(monkeypatch: pytest.
         await until(await one.connect(GET.format("/", "")), b"quick")
 
 
+async def test_a_head_that_the_gateway_lets_through() -> None:
+    """A service reads every head that reaches it, however large, and in however many pieces."""
+    async with served() as one:
+        head = GET.format("/", "".join(f"X-{n}: {'x' * 1000}\r\n" for n in range(40)))
+        stream = await one.connect(head[:-2])
+        await trio.sleep(0.05)
+        await stream.send_all(head[-2:].encode())
+        assert (await until(stream, b"quick")).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize("path", ["/", "/read"])
 async def test_an_upload_nobody_reads_gets_its_answer(path: str) -> None:
     """The whole of the upload is taken, so that the answer isn't lost in a reset."""
