@@ -85,7 +85,7 @@ GATEWAY = Part(
         Stage(
             "tests",
             (
-                *_files("tests/runtime", "http1", "answering"),
+                *_files("tests/runtime", "http1", "http1_agrees", "answering"),
                 *_files("tests/gateway", "fields", "target", "forwarded", "replies", "transport"),
                 *_files("tests/gateway", "exchange", "sly", "unchanged", "house"),
                 "tests/runtime/test_hall.py",
