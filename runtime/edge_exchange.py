@@ -35,11 +35,15 @@ class Exchange:
         self._told_all = False
         self._told_left = False
         self._continued = not head.expects
-        self.method = head.method.encode()
         self._sending = trio.Lock()
         self.body = head.body()
         self.fault: Malformed | None = None
         self.answering = Answering(head.method, head.version, close=head.close or connection.stopping)
+
+    @property
+    def method(self) -> bytes:
+        """The request's."""
+        return self._head.method.encode()
 
     def scope(self, client: tuple[str, int], server: tuple[str, int]) -> Message:
         """What ASGI says of the request, and how it is extended."""
