@@ -1,11 +1,11 @@
-"""`python -m benchmarks [core|gateway] [ARGUMENTS]`: one of them, or both."""
+"""`python -m benchmarks [core|gateway|observing] [ARGUMENTS]`: one of them, or all."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-PARTS = ("core", "gateway")
+PARTS = ("core", "gateway", "observing")
 
 if __name__ == "__main__":
     words = sys.argv[1:]

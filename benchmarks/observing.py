@@ -1,28 +1,46 @@
-"""What it costs calls that somebody looks: scrapes of /metrics, and traces.
+"""What it costs calls that somebody looks: scrapes of /metrics, open dashboards, and traces.
 
-`python -m benchmarks.observing` prints the CPU time of a call through a breaker. Each way of looking has its
-turn in every round. A scrape a second is fifteen times as often as Prometheus is told to come.
+`python -m benchmarks.observing` prints what was found; with `--write`, the table goes to docs/reference. Each
+way of looking has its turn in every round, each round begins with another one, and everything is compared
+with a turn of the same round in which nobody looked. Nobody looks twice in a round: what those two turns
+differ by is what this machine can't tell apart.
 """
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
 
 import trio
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from actors import DURATION_BUCKETS, CircuitBreaker, CircuitBreakerConfig, open_panel
+from actors import DURATION_BUCKETS, CircuitBreaker, CircuitBreakerConfig, Panel, open_panel
 from actors.adapters.metrics import negotiated
 from actors.adapters.tracing import traced
+from benchmarks.gateway import hit
+from benchmarks.gateway_subjects import Subject, cpu_seconds, ours, running
+from benchmarks.observing_report import AGAIN, NOBODY, Result, Turns, report
+from benchmarks.observing_watchers import OPENMETRICS, breakers, looking, scraping, service
 
-ROUNDS = 9
-SECONDS = 2.0
-OPENMETRICS = "application/openmetrics-text"
+SECONDS_IN_PROCESS = 1.0
 
+Watcher = Callable[[int], AbstractContextManager[object]]
 Looking = Callable[[], Awaitable[None]]
+
+WATCHERS: dict[str, Watcher] = {
+    NOBODY: lambda _: nullcontext(),
+    AGAIN: lambda _: nullcontext(),
+    "a scrape a second": scraping,
+    "one dashboard": partial(looking, viewers=1),
+    "ten dashboards": partial(looking, viewers=10),
+    "ten dashboards that never read": partial(looking, viewers=10, reading=False),
+}
 
 
 class Discard(SpanExporter):
@@ -34,12 +52,59 @@ async def work() -> None:
     pass
 
 
-async def nanoseconds(breaker: CircuitBreaker, looking: Looking) -> float:
-    """A call's, over SECONDS, while `looking` runs; what looking costs is in it."""
+def turns(names: Sequence[str], number: int) -> list[str]:
+    """The order in a round: none always follows the same one after the same time."""
+    start = number % len(names)
+    return [*names[start:], *names[:start]]
+
+
+@contextmanager
+def stage() -> Iterator[Subject]:
+    """A gateway, and what stands behind it."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="observing-bench-")))
+        told = stack.enter_context(running("breakers", breakers, folder))
+        behind = stack.enter_context(running("service", service, folder, port_of(told.url)))
+        yield stack.enter_context(running("gateway", ours, folder, port_of(behind.url)))
+
+
+def requests(gateway: Subject, rounds: int, seconds: int, connections: int) -> tuple[Turns, Turns]:
+    """Requests a second, and microseconds of the gateway's processor time for one, by who looks."""
+    hit(gateway, connections, 1)
+    rates: Turns = {name: [] for name in WATCHERS}
+    costs: Turns = {name: [] for name in WATCHERS}
+    for number in range(rounds):
+        for name in turns(list(WATCHERS), number):
+            with WATCHERS[name](port_of(gateway.url)):
+                seen = hit(gateway, connections, seconds)
+            assert not seen.errors, name
+            rates[name].append(seen.rate)
+            costs[name].append(seen.cpu)
+            time.sleep(0.2)
+    return rates, costs
+
+
+def at_rest(gateway: Subject, seconds: int) -> dict[str, float]:
+    """Of one core, the percentage that the gateway takes while nobody calls, by who looks."""
+    found = {}
+    for name, watcher in WATCHERS.items():
+        with watcher(port_of(gateway.url)):
+            before = cpu_seconds(gateway.pid)
+            time.sleep(seconds)
+            found[name] = (cpu_seconds(gateway.pid) - before) / seconds * 100
+    return found
+
+
+def port_of(url: str) -> int:
+    return int(url.split(":")[2].split("/", maxsplit=1)[0])
+
+
+async def nanoseconds(breaker: CircuitBreaker, watching: Looking) -> float:
+    """Processor time of a call that does nothing, while `watching` runs; what watching costs is in it."""
     calls = 0
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(looking)
-        end, begun = time.perf_counter() + SECONDS, time.process_time()
+        nursery.start_soon(watching)
+        end, begun = time.perf_counter() + SECONDS_IN_PROCESS, time.process_time()
         while time.perf_counter() < end:
             for _ in range(100):
                 await breaker.execute(work)
@@ -50,31 +115,55 @@ async def nanoseconds(breaker: CircuitBreaker, looking: Looking) -> float:
     return spent / calls * 1e9
 
 
-async def main() -> None:
+async def guarded_calls(rounds: int) -> tuple[Turns, float]:
+    """Nanoseconds of a call by who looks, in one process; and the milliseconds of one scrape."""
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(Discard()))
     async with open_panel(durations=DURATION_BUCKETS) as panel:
-        breakers = [panel.breaker(CircuitBreakerConfig(name=f"breaker-{n}")) for n in range(3)]
+        plain, *_ = (panel.breaker(CircuitBreakerConfig(name=f"breaker-{n}")) for n in range(3))
 
         async def scrape() -> None:
             while True:
                 negotiated((await panel.snapshots()).values(), OPENMETRICS)
                 await trio.sleep(1)
 
-        plain, watched = breakers[0], traced(breakers[0], provider.get_tracer("benchmark"))
-        ways = {
-            "nobody looks": (plain, trio.sleep_forever),
+        ways: dict[str, tuple[CircuitBreaker, Looking]] = {
+            NOBODY: (plain, trio.sleep_forever),
+            AGAIN: (plain, trio.sleep_forever),
             "a scrape a second": (plain, scrape),
-            "traced": (watched, trio.sleep_forever),
+            "traced": (traced(plain, provider.get_tracer("benchmark")), trio.sleep_forever),
         }
-        found: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(ROUNDS):
-            for name, (breaker, looking) in ways.items():
-                found[name].append(await nanoseconds(breaker, looking))
-    for name, times in found.items():
-        ratios = [one / base for one, base in zip(times, found["nobody looks"], strict=True)]
-        print(f"{name:20} {statistics.median(times):9.0f} ns   {statistics.median(ratios):6.3f} times")
+        found: Turns = {name: [] for name in ways}
+        for number in range(rounds):
+            for name in turns(list(ways), number):
+                found[name].append(await nanoseconds(*ways[name]))
+        return found, await one_scrape(panel)
+
+
+async def one_scrape(panel: Panel, times: int = 200) -> float:
+    """Milliseconds of processor time, by far the most of it for the text."""
+    begun = time.process_time()
+    for _ in range(times):
+        negotiated((await panel.snapshots()).values(), OPENMETRICS)
+    return (time.process_time() - begun) / times * 1e3
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=int, default=2, help="of one turn")
+    parser.add_argument("--rest", type=int, default=10, help="seconds a turn while nobody calls")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--write", action="store_true", help="write the table to docs/reference")
+    arguments = parser.parse_args()
+    with stage() as gateway:
+        rest = at_rest(gateway, arguments.rest)
+        rates, costs = requests(gateway, arguments.rounds, arguments.seconds, arguments.connections)
+    calls, scrape = trio.run(guarded_calls, arguments.rounds)
+    result = Result(rest, rates, costs, calls, scrape, arguments.seconds, arguments.connections)
+    report(result, write=arguments.write)
 
 
 if __name__ == "__main__":
-    trio.run(main)
+    main()
