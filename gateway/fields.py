@@ -179,8 +179,8 @@ def _node(address: str) -> bytes:
 
 def takes_trailers(fields: Fields, version: str) -> bool:
     """Whether the client wants the fields behind a chunked body, and can get them."""
-    offers = find(fields, b"te")
-    return bool(offers) and version != "1.0" and b"trailers" in [
+    offers = [] if version == "1.0" else find(fields, b"te")
+    return bool(offers) and b"trailers" in [
         part.partition(b";")[0].strip().lower() for value in offers for part in value.split(b",")
     ]
 
@@ -233,9 +233,7 @@ def response_fields(fields: Fields, *, request_id: bytes, date: bytes, trailers:
 
 
 def _without(fields: Fields, dropped: Set[bytes]) -> Fields:
-    return [
-        (name, value) for name, value in fields if name not in dropped and not name.startswith(_PROXYS)
-    ]
+    return [(name, value) for name, value in fields if name not in dropped and not name.startswith(_PROXYS)]
 
 
 def failure_origin(fields: Fields) -> str | None:
