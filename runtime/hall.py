@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from secrets import token_hex
 
 import structlog
@@ -17,18 +18,26 @@ TURNED_AWAY = 100
 log = structlog.get_logger("runtime")
 
 
+def neighbourhood(address: str) -> str | bytes:
+    """Whose an address is: of IPv6 a client has as many as it likes, in its own /64."""
+    if ":" not in address:
+        return address
+    parsed = IPv6Address(address)
+    return parsed.packed[:8] if parsed.ipv4_mapped is None else str(parsed.ipv4_mapped)
+
+
 class Hall:
     """Serves every client that is received, `limits.connections` at once.
 
     When it is full, the client that has been idle longest makes room for a new one; where all are busy,
-    the new one is answered 503 with Retry-After. The last tenth of the places is kept from addresses that
-    hold more than a tenth of all: those can only take the places of their own idle clients.
+    the new one is answered 503 with Retry-After. The last tenth of the places is kept from neighbourhoods
+    that hold more than a tenth of all: those can only take the places of their own idle clients.
     """
 
     def __init__(self, app: App, limits: Limits) -> None:
         self._app = app
         self._limits = limits
-        self._inside: set[Connection] = set()
+        self._inside: dict[Connection, str | bytes] = {}
         self._leaving = 0
         self._closed = False
 
@@ -42,16 +51,17 @@ class Hall:
         except OSError:  # gone before it was received
             stream.socket.close()
             return
-        if not self._has_room(connection.address):
+        place = neighbourhood(connection.address)
+        if not self._has_room(place):
             await self._turn_away(stream)
             return
-        self._inside.add(connection)
+        self._inside[connection] = place
         if self._closed:
             connection.stop(LAST_CALL)
         try:
             await connection.run()
         finally:
-            self._inside.discard(connection)
+            self._inside.pop(connection, None)
 
     async def close(self) -> None:
         """Let nobody ask again; requests in flight are answered."""
@@ -59,13 +69,13 @@ class Hall:
         for connection in self._inside:
             connection.stop(LAST_CALL)
 
-    def _has_room(self, address: str) -> bool:
+    def _has_room(self, place: str | bytes) -> bool:
         free = self._limits.connections - len(self._inside)
         share = self._limits.connections // 10
-        crowds = free <= share and sum(one.address == address for one in self._inside) > share
+        crowds = free <= share and sum(other == place for other in self._inside.values()) > share
         if free > 0 and not crowds:
             return True
-        return self._make_room([one for one in self._inside if not crowds or one.address == address])
+        return self._make_room([one for one, other in self._inside.items() if not crowds or other == place])
 
     def _make_room(self, candidates: list[Connection]) -> bool:
         idle = [one for one in candidates if one.is_idle]
@@ -74,7 +84,7 @@ class Hall:
         longest = min(idle, key=lambda one: one.idle_since)
         longest.stop()
         # It ends a moment later, and isn't asked to make room twice.
-        self._inside.discard(longest)
+        del self._inside[longest]
         return True
 
     async def _turn_away(self, stream: trio.SocketStream) -> None:

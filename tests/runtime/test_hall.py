@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from runtime.edge import Limits
-from runtime.hall import Hall
+from runtime.hall import Hall, neighbourhood
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -98,6 +98,24 @@ async def test_a_greedy_address_makes_room_for_itself() -> None:
         assert await answer(refused) == b"HTTP/1.1 503 Service Unavailable"
         await other.send_all(GET)
         await one.settle(9)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::2", True),
+        ("unknown", "unknown", True),
+    ],
+)
+def test_neighbourhood(one: str, other: str, same: bool) -> None:
+    """An address of IPv4, half an address of IPv6."""
+    assert (neighbourhood(one) == neighbourhood(other)) is same
 
 
 async def test_who_idled_longest_makes_room() -> None:
