@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from itertools import compress
+from typing import Any, Literal
 
 import httpx
 from rich.console import Console, Group, RenderableType
@@ -23,6 +24,20 @@ PAUSE = 1.0
 SPARKS = "▁▂▃▄▅▆▇█"
 SPAN = 300
 EVENTS = 6
+# Heading, least width, and how wide a terminal has to be for it: what matters most is there on every one.
+COLUMNS = (
+    ("breaker", 20, 0),
+    ("state", 11, 0),
+    ("for", 10, 72),
+    ("to trip", 9, 113),
+    ("probe", 6, 0),
+    ("5 minutes", 30, 145),
+    ("/min", 4, 102),
+    ("failed", 6, 0),
+    ("rejected", 8, 0),
+    ("why", 20, 95),
+)
+NUMBERS = ("/min", "failed", "rejected")
 
 
 class Board:
@@ -67,29 +82,24 @@ class Board:
         for name, owner in self.names:
             yield name, owner, None if owner in self._silent else found.get(name)
 
-    def shown(self, now: float) -> RenderableType:
-        """Everything, for a terminal."""
+    def shown(self, now: float, width: int = 170) -> RenderableType:
+        """Everything, for a terminal of that width."""
         if not self.names:
             return Text("Waiting for the gateway…", style="dim")
-        parts: list[RenderableType] = [self._table(now), Text(), self._events(now)]
+        parts: list[RenderableType] = [self._table(now, width), Text(), self._events(now)]
         if self.lost_at is not None:
             said = f"Disconnected since {when(self.lost_at)}: this is how it was then. Trying again."
             parts.insert(0, Text(said, style="bold red"))
         return Group(*parts)
 
-    def _table(self, now: float) -> Table:
+    def _table(self, now: float, width: int) -> Table:
         table = Table(box=None, pad_edge=False)
-        widths = {"breaker": 20, "state": 11, "for": 10, "to trip": 9, "probe": 6, "5 minutes": 30}
-        for heading, width in widths.items():
-            table.add_column(heading, no_wrap=True, min_width=width)
-        for heading in ("/min", "failed", "rejected"):
-            table.add_column(heading, no_wrap=True, justify="right")
-        table.add_column("why", no_wrap=True)
+        fits = [width >= least for _, _, least in COLUMNS]
+        for heading, size, _ in compress(COLUMNS, fits):
+            justify: Literal["right", "left"] = "right" if heading in NUMBERS else "left"
+            table.add_column(heading, no_wrap=True, min_width=size, justify=justify)
         for name, owner, breaker in self.breakers():
-            if breaker is None:
-                table.add_row(name, Text("UNKNOWN", "dim"), *[""] * 7, Text(f"{owner} doesn't answer", "dim"))
-            else:
-                table.add_row(*_cells(breaker, now))
+            table.add_row(*compress(_unknown(name, owner) if breaker is None else _cells(breaker, now), fits))
         return table
 
     def _events(self, now: float) -> RenderableType:
@@ -99,10 +109,15 @@ class Board:
         ]  # fmt: skip
         lines = [
             Text.assemble((when(one["time"]), "dim"), "  ", f"{one['breaker']:<21} ",
-                          (f"{one['new']:<12}", STYLES.get(one["new"], "")), one["reason"])
+                          (f"{one['new']:<12}", STYLES.get(one["new"], "")), one["reason"],
+                          no_wrap=True, overflow="ellipsis")
             for one in sorted(events, key=lambda one: one["time"], reverse=True)[:EVENTS]
         ]  # fmt: skip
         return Group(*lines) if lines else Text("No breaker has changed its state lately.", style="dim")
+
+
+def _unknown(name: str, owner: str) -> list[RenderableType]:
+    return [name, Text("UNKNOWN", "dim"), *[""] * 7, Text(f"{owner} doesn't answer", "dim")]
 
 
 def _cells(breaker: Report, now: float) -> list[RenderableType]:
@@ -159,16 +174,17 @@ def _spark(breaker: Report, now: float) -> Text:
 def watch(layout: Layout) -> None:
     """Show the breakers until interrupted; goes on while the gateway is away."""
     board = Board()
-    with Live(console=Console(highlight=False), auto_refresh=False, screen=False) as live:
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False, screen=False) as live:
         while True:
             try:
                 for kind, data in _stream(layout):
                     board.take(kind, data)
-                    live.update(board.shown(time.time()), refresh=True)
+                    live.update(board.shown(time.time(), console.width), refresh=True)
             except (httpx.HTTPError, ValueError):
                 pass
             board.lost_at = board.lost_at or time.time()
-            live.update(board.shown(time.time()), refresh=True)
+            live.update(board.shown(time.time(), console.width), refresh=True)
             time.sleep(PAUSE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -82,6 +83,30 @@ def test_an_outage_is_told_in_a_row() -> None:
     ):
         assert expected in [cell.strip() for cell in cells], expected
     assert "OPEN        max failures reached" in shown(board)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 170])
+def test_what_matters_most_is_there_on_every_terminal(width: int) -> None:
+    """State, next probe, failures and rejections, not cut; the rest where there is room for it."""
+    board = Board()
+    board.take("hello", HELLO)
+    change = {"breaker": "auth-service-http", "new": "OPEN", "reason": "max failures reached", "time": NOW}
+    told = {"state": "OPEN", "probe_at": NOW + 42, "reason": "max failures reached", "transitions": [change]}
+    counted = [[NOW - 5, 0, 12345, 0, 0, 6789]]
+    board.take(
+        "report", report("api-gateway", 0, breaker("auth-service-http", calls_by_time=counted, **told))
+    )
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as captured:
+        console.print(board.shown(NOW, width))
+    heads, row, unknown, _, event = (line.rstrip() for line in captured.get().splitlines())
+    assert max(map(len, (heads, row, unknown, event))) <= width
+    cells = re.split("  +", row)
+    assert {"auth-service-http", "OPEN", "42 s", "12345", "6789"} <= set(cells)
+    assert "UNKNOWN" in unknown
+    assert "max failures" in event
+    assert heads.split()[:2] == ["breaker", "state"]
+    assert ("why" in heads, "5 minutes" in heads) == (width >= 100, width >= 145)
 
 
 def test_what_does_not_change_stays() -> None:
