@@ -78,7 +78,7 @@ class Story:
 
     def _show(self, act: Act) -> None:
         status, data = self._stack.health()
-        console.print(health.table(data))
+        console.print(health.table(data, console.width))
         states = self._stack.states()
         expect("GET /health", 503, status)
         expect(f"state of {act.breaker}", "OPEN", states.get(act.breaker))

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from itertools import compress
 from typing import Any
 
 import httpx
@@ -17,6 +18,16 @@ from deploy.layout import Layout, StackError
 from deploy.words import STYLES, duration
 from runtime.breakers import BREAKERS
 
+# Heading, least width, and how wide a terminal has to be for it.
+COLUMNS = (
+    ("breaker", max(map(len, BREAKERS)), 0),
+    ("guarded by", 15, 118),
+    ("state", 11, 0),
+    ("for", 10, 0),
+    ("failures", 8, 100),
+    ("next probe", 10, 0),
+    ("why", 10, 72),
+)
 _OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
 
 
@@ -46,26 +57,24 @@ def show(layout: Layout) -> bool:
     status, body = ask(layout)
     if sys.stdout.isatty():
         console = Console(highlight=False)
-        console.print(table(body.get("data", {})))
+        console.print(table(body.get("data", {}), console.width))
         console.print(body.get("message", ""), style="green" if status == 200 else "bold red")
     else:
         print(json.dumps(body, indent=2))
     return status == 200
 
 
-def table(data: Mapping[str, Any]) -> Table:
-    """One row for each breaker."""
+def table(data: Mapping[str, Any], width: int) -> Table:
+    """One row for each breaker; on a narrow terminal what matters least is left out."""
     found = Table(box=None, pad_edge=False)
-    # The last column gives way on a narrow terminal: what a breaker is called has to be readable.
-    widths = {"breaker": max(map(len, BREAKERS)), "guarded by": 15, "state": 11, "for": 8, "failures": 8}
-    for heading, width in {**widths, "next probe": 10}.items():
-        found.add_column(heading, no_wrap=True, min_width=width)
-    found.add_column("why", no_wrap=True)
+    fits = [width >= least for _, _, least in COLUMNS]
+    for heading, size, _ in compress(COLUMNS, fits):
+        found.add_column(heading, no_wrap=True, min_width=size)
     now = time.time()
     for name, owner, breaker in breakers(data):
         state = str(breaker.get("state", "UNKNOWN"))
         wait, since = breaker.get("retry_after"), breaker.get("outage_since") or breaker.get("since")
-        found.add_row(
+        cells = (
             name,
             owner,
             f"[{STYLES.get(state, 'dim')}]{state}[/]",
@@ -74,6 +83,7 @@ def table(data: Mapping[str, Any]) -> Table:
             f"in {wait:.0f} s" if isinstance(wait, int | float) else "–",
             Text(_why(state, owner, breaker)),
         )
+        found.add_row(*compress(cells, fits))
     return found
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from deploy import settings
+from deploy import health, settings
 from deploy.logs import readable
 from deploy.watch import Board
 from deploy.words import duration
@@ -107,6 +108,20 @@ def test_what_matters_most_is_there_on_every_terminal(width: int) -> None:
     assert "max failures" in event
     assert heads.split()[:2] == ["breaker", "state"]
     assert ("why" in heads, "5 minutes" in heads) == (width >= 100, width >= 145)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_health_says_what_is_wrong_on_every_terminal(width: int) -> None:
+    """Which breaker, its state, the next probe; and why, where there is room for it."""
+    told = {"state": "OPEN", "retry_after": 42.0, "since": time.time() - 72, "reason": "max failures reached"}
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as captured:
+        console.print(health.table({"auth": {"circuit_breaker": told}}, width))
+    heads, row, *_ = captured.get().splitlines()
+    assert len(row.rstrip()) <= width
+    assert re.split("  +", row)[0] == "auth-service-http"
+    assert {"OPEN", "1 min 12 s", "in 42 s"} <= set(re.split("  +", row))
+    assert ("max failures" in row, "guarded by" in heads) == (width >= 80, width >= 118)
 
 
 def test_what_does_not_change_stays() -> None:
