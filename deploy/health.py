@@ -10,7 +10,7 @@ from itertools import compress
 from typing import Any
 
 import httpx
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -74,7 +74,7 @@ def table(data: Mapping[str, Any], width: int) -> Table:
     for name, owner, breaker in breakers(data):
         state = str(breaker.get("state", "UNKNOWN"))
         wait, since = breaker.get("retry_after"), breaker.get("outage_since") or breaker.get("since")
-        cells = (
+        cells: tuple[RenderableType, ...] = (
             name,
             owner,
             f"[{STYLES.get(state, 'dim')}]{state}[/]",
