@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -20,10 +21,10 @@ import structlog
 import trio
 
 from actors import CircuitBreaker, Panel
-from actors.adapters.health import PLAIN
-from actors.events import Subscription
+from actors.events import Hub, Subscription
 from gateway.policies import POLICIES
-from protocols.breaker import Histogram, Snapshot
+from gateway.together import counted_on, together
+from protocols.breaker import Snapshot, State, Transition
 from runtime.admin import reread
 from runtime.serving import stop_signal
 
@@ -97,7 +98,7 @@ class Place:
 class Crew:
     """The breakers of all workers, as one panel's are seen. The others see this one's while `run` runs.
 
-    Events and policies are this worker's own.
+    Policies are this worker's own: all have the same.
     """
 
     def __init__(self, panel: Panel, seat: Seat, profile: str | None) -> None:
@@ -106,6 +107,8 @@ class Crew:
         self.seat = seat
         self._before = _read(seat)
         self._saving = trio.Lock()
+        self._shown: dict[str, State] = {}
+        self._hub = Hub()
         self.obey: Obey | None = None
         """Carries out what another worker was ordered."""
 
@@ -118,6 +121,7 @@ class Crew:
         sock.listen()
         async with trio.open_nursery() as nursery:
             await nursery.start(trio.serve_listeners, self._answer, [trio.SocketListener(sock)])
+            await nursery.start(self._pass_on_observed)
             # They may have changed since this worker read them, when nobody could tell it.
             await self._read_policies()
             task_status.started()
@@ -145,7 +149,7 @@ class Crew:
         """Write this worker's file. Raises PanelClosedError."""
         async with self._saving:
             own = await self._panel.snapshots()
-            text = pickle.dumps({name: _counted_on(one, self._before.get(name)) for name, one in own.items()})
+            text = pickle.dumps({name: counted_on(one, self._before.get(name)) for name, one in own.items()})
             draft = self.seat.counts.with_suffix(".draft")
             draft.write_bytes(text)
             draft.replace(self.seat.counts)
@@ -155,21 +159,58 @@ class Crew:
         await self.save()
         living = {self.seat.number, *await self.tell_others(LOOK)}
         shares = {seat.number: _read(seat) for seat in self.seat.all()}
-        return {
-            name: _together(
-                [share[name] for number, share in shares.items() if number in living and name in share],
+        alive = [shares[number] for number in living]
+        whole = {
+            name: together(
+                [share[name] for share in alive if name in share],
                 [share[name] for share in shares.values() if name in share],
             )
             for name in shares[self.seat.number]
         }
+        for name, one in whole.items():
+            self._show(one, [share[name] for share in alive if name in share])
+        return whole
+
+    def _show(self, whole: Snapshot, living: Sequence[Snapshot]) -> None:
+        """Tell of a change of what is shown. Nothing waits between this and the reading of the files."""
+        before = self._shown.setdefault(whole.name, State.CLOSED)
+        if whole.state is before:
+            return
+        self._shown[whole.name] = whole.state
+        # All are closed since the last of them closed.
+        last = max((one for one in living if one.state is whole.state), key=attrgetter("unix_changed_at"))
+        self._hub.emit(
+            Transition(
+                name=whole.name,
+                old=before,
+                new=whole.state,
+                reason=last.last_reason or "",
+                generation=last.generation,
+                time=trio.current_time(),
+                unix_time=last.unix_changed_at,
+                retry_after=last.retry_after,
+            )
+        )
+
+    async def _pass_on_observed(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """What an observing breaker would have done changes no state: it is told as this worker's own."""
+        async with self._panel.events() as events:
+            task_status.started()
+            async for event in events:
+                if isinstance(event, Transition) and event.observed:
+                    self._hub.emit(event)
 
     async def tell_others(self, order: Mapping[str, Any]) -> list[int]:
         """Order something of every other worker; returns the seats of those that live. Never raises."""
         return await tell([seat for seat in self.seat.all() if seat != self.seat], order)
 
-    def events(self, buffer: int = 1000) -> AbstractAsyncContextManager[Subscription]:
-        """This worker's transitions."""
-        return self._panel.events(buffer)
+    @asynccontextmanager
+    async def events(self, buffer: int = 1000) -> AsyncIterator[Subscription]:
+        """The changes of what `snapshots` shows, seen when somebody asks for it."""
+        with self._hub.subscribe(buffer) as subscription:
+            yield subscription
 
     def __getitem__(self, name: str) -> CircuitBreaker:
         """This worker's breaker."""
@@ -219,48 +260,3 @@ def _read(seat: Seat) -> Snapshots:
     except FileNotFoundError:
         return {}
     return found
-
-
-def _together(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snapshot:
-    """The worst of `living`, whole, with everybody's counts. Pure."""
-    worst = max(living, key=_badness)
-    whole = worst
-    for one in all_of_it:
-        if one is not worst:
-            whole = _counted_on(whole, one)
-    return replace(whole, in_flight=sum(one.in_flight for one in living))
-
-
-def _badness(one: Snapshot) -> tuple[int, int, float]:
-    """The open one before others, then who counts more failures, then who has been so for longest."""
-    return PLAIN[one.state], one.failure_count, -one.unix_changed_at
-
-
-def _counted_on(one: Snapshot, other: Snapshot | None) -> Snapshot:
-    """One breaker's snapshot with the counts of another's added. Pure."""
-    if other is None:
-        return one
-    return replace(
-        one,
-        counts=_sum(one.counts, other.counts),
-        rejections=_sum(one.rejections, other.rejections),
-        transitions=_sum(one.transitions, other.transitions),
-        late=one.late + other.late,
-        would_reject=one.would_reject + other.would_reject,
-        restarts=one.restarts + other.restarts,
-        recovery=_joined(one.recovery, other.recovery),
-        durations=_joined(one.durations, other.durations),
-    )
-
-
-def _sum(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
-    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
-
-
-def _joined(one: Histogram | None, other: Histogram | None) -> Histogram | None:
-    if one is None or other is None or one.bounds != other.bounds:
-        return one
-    counts = tuple(mine + theirs for mine, theirs in zip(one.counts, other.counts, strict=True))
-    return replace(
-        one, counts=counts, total=one.total + other.total, exemplars={**other.exemplars, **one.exemplars}
-    )

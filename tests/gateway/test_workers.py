@@ -18,8 +18,6 @@ import httpx
 import pytest
 import trio
 
-from gateway.crew import _together
-from protocols.breaker import Histogram, Snapshot, State
 from tests.gateway.crowd import crowd, pong, until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -288,43 +286,3 @@ async def test_wrk_sees_no_failure(tmp_path: Path, sign: signal.Signals) -> None
         assert "Requests/sec" in said
         assert "Socket errors" not in said
         assert "Non-2xx" not in said
-
-
-def snapshot(state: State, failures: int, **more: object) -> Snapshot:
-    """A breaker of one worker."""
-    values = {
-        "name": SERVICE,
-        "state": state,
-        "generation": 1,
-        "failure_count": failures,
-        "opened_at": None,
-        "retry_after": None,
-        "last_failure": None,
-        "last_reason": None,
-        "in_flight": 1,
-        "counts": {"success": 10, "failure": failures},
-        "rejections": {"open": 1},
-        "late": 1,
-        "would_reject": 0,
-        "transitions": {(State.CLOSED, State.OPEN): 1},
-        "changed_at": 0.0,
-        **more,
-    }
-    return Snapshot(**values)
-
-
-def test_the_worst_speaks_with_the_counts_of_all() -> None:
-    """One open breaker among closed ones: its state, whole; all counts; calls in flight of the living."""
-    histogram = Histogram((1.0,), (2, 3), 4.0)
-    closed, opened, dead = (
-        snapshot(State.CLOSED, 4, unix_changed_at=1.0, durations=histogram),
-        snapshot(State.OPEN, 0, unix_changed_at=7.0, retry_after=3.0, durations=histogram),
-        snapshot(State.FORCED_OPEN, 9, unix_changed_at=9.0, durations=histogram),
-    )
-    seen = _together([closed, opened], [closed, opened, dead])
-    assert (seen.state, seen.retry_after, seen.unix_changed_at) == (State.OPEN, 3.0, 7.0)
-    assert seen.failure_count == 0
-    assert seen.counts == {"success": 30, "failure": 13}
-    assert (seen.rejections, seen.late, seen.in_flight) == ({"open": 3}, 3, 2)
-    assert seen.transitions == {(State.CLOSED, State.OPEN): 3}
-    assert seen.durations == Histogram((1.0,), (6, 9), 12.0)

@@ -1,0 +1,55 @@
+"""One breaker of several processes as one: which of them speaks for all, and everybody's counts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from actors.adapters.health import PLAIN
+from protocols.breaker import Histogram, Snapshot
+
+
+def together(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snapshot:
+    """The worst of `living`, whole, with everybody's counts."""
+    worst = max(living, key=_badness)
+    whole = worst
+    for one in all_of_it:
+        if one is not worst:
+            whole = counted_on(whole, one)
+    return replace(whole, in_flight=sum(one.in_flight for one in living))
+
+
+def _badness(one: Snapshot) -> tuple[int, int, float]:
+    """The open one before others, then who counts more failures, then who has been so for longest."""
+    return PLAIN[one.state], one.failure_count, -one.unix_changed_at
+
+
+def counted_on(one: Snapshot, other: Snapshot | None) -> Snapshot:
+    """One breaker's snapshot with the counts of another's added."""
+    if other is None:
+        return one
+    return replace(
+        one,
+        counts=_sum(one.counts, other.counts),
+        rejections=_sum(one.rejections, other.rejections),
+        transitions=_sum(one.transitions, other.transitions),
+        late=one.late + other.late,
+        would_reject=one.would_reject + other.would_reject,
+        restarts=one.restarts + other.restarts,
+        recovery=_joined(one.recovery, other.recovery),
+        durations=_joined(one.durations, other.durations),
+    )
+
+
+def _sum(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
+
+
+def _joined(one: Histogram | None, other: Histogram | None) -> Histogram | None:
+    if one is None or other is None or one.bounds != other.bounds:
+        return one
+    counts = tuple(mine + theirs for mine, theirs in zip(one.counts, other.counts, strict=True))
+    return replace(
+        one, counts=counts, total=one.total + other.total, exemplars={**other.exemplars, **one.exemplars}
+    )
