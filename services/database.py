@@ -26,6 +26,8 @@ OPERATION_SECONDS = 5.0
 # How long an operation waits for a server while none is known: a caller shouldn't wait longer to hear of it.
 # pymongo looks twice a second, so this ends after one second.
 SELECTION_SECONDS = 0.9
+IDLE_SECONDS = 30.0
+"""After which a connection that a burst of calls has opened is closed again."""
 CONNECT_SECONDS = 2.0
 
 
@@ -84,6 +86,7 @@ async def _connect(uri: str, seconds: float) -> AsyncMongoClient[Document]:
         timeoutMS=int(seconds * 1000),
         serverSelectionTimeoutMS=int(SELECTION_SECONDS * 1000),
         connectTimeoutMS=int(CONNECT_SECONDS * 1000),
+        maxIdleTimeMS=int(IDLE_SECONDS * 1000),
         event_listeners=_listeners(),
     )
 

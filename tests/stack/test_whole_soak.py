@@ -32,8 +32,8 @@ CLIENTS = 12
 CALM_SECONDS = 60.0
 """Longer than anybody keeps an idle connection to a service."""
 MOST_GROWTH = 12 * 1024 * 1024
-FEW = 4
-"""What a service may hold more than before, since its driver's pool breathes; the gateway may nothing."""
+FEW = 2
+"""What a service may hold more than before, since its driver looks after MongoDB; the gateway may nothing."""
 SERVICES = ("auth-service", "school-service", "student-service")
 OURS = (*SERVICES, "api-gateway")
 ADMIN_TOKEN = "of-the-operators-0123456789"
