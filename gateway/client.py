@@ -42,6 +42,7 @@ class Client:
         self._keep: trio.MemorySendChannel[bytes] | None = None
         self._pieces: trio.MemoryReceiveChannel[bytes] | None = None
         self._wanted: trio.Event | None = None
+        self._sent: trio.Event | None = None
 
     def expect(self, framing: Framing, *, held_back: bool = False) -> None:
         """Keep the body for `upload`; call it before the first wait. A body nobody expects is discarded.
@@ -51,6 +52,7 @@ class Client:
         """
         if not framing.empty:
             self._keep, self._pieces = trio.open_memory_channel[bytes](READ_AHEAD)
+            self._sent = trio.Event()
         if held_back:
             self._wanted = trio.Event()
 
@@ -58,6 +60,14 @@ class Client:
         """The upstream asks for the body that the client holds back."""
         if self._wanted is not None:
             self._wanted.set()
+
+    async def sent_all(self, seconds: float) -> bool:
+        """Whether all of an expected body comes in so many seconds. More than is read ahead never does."""
+        assert self._sent is not None
+        self.want()
+        with trio.move_on_after(seconds):
+            await self._sent.wait()
+        return self._sent.is_set()
 
     async def watch(self) -> None:
         """Read until the client leaves. A body that is expected, but not taken, holds the reading up."""
@@ -72,8 +82,9 @@ class Client:
             await self._take(message.get("body", b""))
             if not message.get("more_body", False):
                 self.done = True
-                if self._keep is not None:
+                if self._keep is not None and self._sent is not None:
                     self._keep.close()
+                    self._sent.set()
 
     def _leave(self) -> None:
         self.gone = self.done = True

@@ -26,7 +26,11 @@ from gateway.inbound import Inbound
 from gateway.replies import Answer, Refused, http_date, rejected, too_slow, unreachable
 from gateway.routes import Service
 from gateway.transport import Body, FreeListTransport
+from protocols.breaker import RejectReason, State
 from protocols.http import Code
+
+PROBE_SECONDS = 1.0
+"""How long a body may take to come that is to go with a probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Exchange:
             raise _refusal(error) from error
 
     async def _guarded(self) -> tuple[bytes, Fields]:
+        await self._may_probe()
         async with self._upstream.breaker.guard() as call:
             response = await self._head()
             assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -86,6 +91,18 @@ class Exchange:
                 return await self._relay(call, response, response.stream)
             finally:
                 await response.stream.aclose()
+
+    async def _may_probe(self) -> None:
+        """Raise Refused where this request could be a probe, but its client is slow.
+
+        A probe's time is bounded: a client that trickles would hold it, and be taken for an outage.
+        """
+        breaker = self._upstream.breaker
+        due = breaker.state is State.HALF_OPEN or breaker.retry_after == 0
+        if not due or self._inbound.framing.empty or await self._client.sent_all(PROBE_SECONDS):
+            return
+        if breaker.state is not State.CLOSED:
+            raise rejected(CircuitOpenError(breaker.name, breaker.state, None, RejectReason.PROBING))
 
     async def _head(self) -> httpx.Response:
         """Send the request and wait for the response's head."""

@@ -5,6 +5,7 @@ import json
 import pytest
 import trio
 
+from protocols.breaker import State
 from tests.gateway.house import served
 from tests.gateway.wire import Peer, Watch, answering, connect, ok, upstream
 
@@ -556,6 +557,44 @@ async def test_nothing_is_left_behind():
             assert (await gateway.snapshot()).in_flight == 0
             assert "0 in use" in repr(gateway.transports["auth"])
         assert await gateway.counts() == {"success": 40, "failure": 40, "cancelled": 40}
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+async def test_a_slow_client_is_no_probe(expect):
+    """It would hold the one probe until that has failed; who has sent all is let through meanwhile."""
+    down = True
+
+    async def script(peer: Peer):
+        await peer.request()
+        if not down:
+            await peer.send(ok())
+
+    policy = {"max_failures": 1, "reset_timeout": 0.05, "half_open_timeout": 0.5}
+    async with upstream(script) as server, served(auth=server.url, policy=policy) as gateway:
+        assert (await ask(gateway.port))[0] == 502
+        down = False
+        await trio.sleep(0.1)
+        slow = await connect(gateway.port)
+        await slow.send(post(10)[:-2] + expect + b"\r\nab")
+        await trio.sleep(0.05)
+        assert (await gateway.snapshot()).in_flight == 0
+        assert (await ask(gateway.port, post(2, b"ab")))[0] == 200
+        assert (await gateway.snapshot()).state is State.CLOSED
+        await slow.send(b"cdefghij")
+        with trio.fail_after(2):
+            assert (await slow.until(b"\r\n\r\nok")).endswith(b"ok")
+
+
+async def test_a_slow_client_is_told_to_come_back():
+    """While the breaker is half-open, a body has a second to come in; then it is as any other rejection."""
+    policy = {"max_failures": 1, "reset_timeout": 0.05}
+    async with served(policy=policy) as gateway:
+        assert (await ask(gateway.port))[0] == 502
+        await trio.sleep(0.1)
+        status, head, body = await ask(gateway.port, post(10, b"ab"))
+        assert (status, envelope(body)[0]) == (503, "CIRCUIT_BREAKER_OPEN")
+        assert b"\r\nretry-after: 1\r\n" in head.lower()
+        assert await gateway.counts() == {"failure": 1}
 
 
 async def test_twenty_at_half_open():
