@@ -23,7 +23,8 @@ TICK_SECONDS = 1.0
 ASK_SECONDS = 0.9
 SHORTEST_TICK = 0.1
 """Seconds between two looks, however often breakers change."""
-OVERLAP_SECONDS = 1.0
+OVERLAP_SECONDS = 3.0
+"""How late a process may learn of what has happened: of another worker's breaker when it next looks."""
 VIEWERS = 100
 """More than that are told to come back later."""
 BEHIND = 32

@@ -7,6 +7,7 @@ import os
 import signal
 from typing import Any
 
+import httpx
 import pytest
 
 from deploy.private import PrivateStack, wait_for
@@ -164,6 +165,35 @@ def test_it_fits_every_screen(open_screen: OpenScreen, size: tuple[int, int], sc
     assert (red > 200) == (scheme == "light")
     assert hard_to_read(page) == {}
     screen.picture(f"{scheme}-{size[0]}")
+
+
+def test_several_workers_are_one_gateway(browser: Any) -> None:
+    """Whichever of them draws a page, it shows the outage, how it began and how it ended."""
+    with PrivateStack(2, GATEWAY_WORKERS="2", ADMIN_TOKEN=TOKEN) as stack:
+        stack.sign_up()
+        pages = [browser.new_page() for _ in range(4)]
+        for page in pages:
+            page.goto(f"{stack.layout.gateway}/dashboard")
+            Screen(page, stack).state("auth-database", "CLOSED")
+        stack.run("stop", "auth-service")
+        opened = "auth-service-http"
+        assert wait_for(lambda: fresh_login(stack) == 503, 10), "one of them has opened"
+        for page in pages:
+            Screen(page, stack).state(opened, "OPEN", 5)
+        stack.run("start", "auth-service")
+        assert wait_for(lambda: fresh_login(stack) == 200 and stack.states()[opened] == "CLOSED", 20)
+        for page in pages:
+            Screen(page, stack).state(opened, "CLOSED", 5)
+            Screen(page, stack).says("#events li:first-child .became", "closed", 3)
+            assert page.locator("#events li:last-child .became").inner_text() == "open"
+            page.close()
+
+
+def fresh_login(stack: PrivateStack) -> int:
+    """The status of a login over a connection of its own, which any worker may take."""
+    stack.client.close()
+    stack.client = httpx.Client(base_url=stack.layout.gateway, timeout=15, trust_env=False)
+    return stack.login().status_code
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -141,6 +141,19 @@ async def test_a_viewer_is_told_everything_then_what_changes() -> None:
         assert [(one["old"], one["new"]) for one in changed[0]["transitions"]] == [("CLOSED", "OPEN")]
 
 
+async def test_what_a_process_learns_late_is_told_all_the_same() -> None:
+    """One of several workers hears of another's breaker when it next looks."""
+    async with shown() as built, looking(built.port) as reader:
+        await reader.next("report", "api-gateway")
+        await reader.next("tick")
+        live: Live = built.app.extensions["live"]
+        late = {"breaker": "auth-service-http", "old": "CLOSED", "new": "OPEN", "time": time.time() - 2.5}
+        live._recorder._of("auth-service-http").transitions.append(late)
+        while not (changed := (await reader.next("report", "api-gateway"))["breakers"]):
+            pass
+        assert [one["transitions"] for one in changed] == [[late]]
+
+
 async def test_a_service_that_does_not_answer_is_said_to_be_silent() -> None:
     """And what it told before isn't repeated as if it were true."""
     async with shown() as built, looking(built.port) as reader:
