@@ -112,7 +112,7 @@ async def test_hosts(host):
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.2", b"1.9"])
 @pytest.mark.parametrize(
-    "host", [b"g", b"g:80", b"g:", b"[2001:db8::1]:8080", b"a_b.example", b"192.0.2.1", b"g.h."]
+    "host", [b"g", b"g:80", b"g:", b"[2001:db8::1]:8080", b"a_b.example", b"192.0.2.1", b"g.h.", b""]
 )
 async def test_good_hosts(host, version):
     """Every host that there can be passes as it is; a later HTTP/1 is answered as HTTP/1.1."""
