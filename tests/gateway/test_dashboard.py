@@ -149,8 +149,9 @@ async def test_what_a_process_learns_late_is_told_all_the_same() -> None:
         live: Live = built.app.extensions["live"]
         late = {"breaker": "auth-service-http", "old": "CLOSED", "new": "OPEN", "time": time.time() - 2.5}
         live._recorder._of("auth-service-http").transitions.append(late)
-        while not (changed := (await reader.next("report", "api-gateway"))["breakers"]):
-            pass
+        with trio.fail_after(5):
+            while not (changed := (await reader.next("report", "api-gateway"))["breakers"]):
+                pass
         assert [one["transitions"] for one in changed] == [[late]]
 
 
