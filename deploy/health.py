@@ -21,12 +21,12 @@ from runtime.breakers import BREAKERS
 # Heading, least width, and how wide a terminal has to be for it.
 COLUMNS = (
     ("breaker", max(map(len, BREAKERS)), 0),
-    ("guarded by", 15, 118),
+    ("guarded by", 15, 119),
     ("state", 11, 0),
-    ("for", 10, 0),
+    ("for", 11, 0),
     ("failures", 8, 100),
     ("next probe", 10, 0),
-    ("why", 10, 72),
+    ("why", 10, 73),
 )
 _OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
 

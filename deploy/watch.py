@@ -28,14 +28,14 @@ EVENTS = 6
 COLUMNS = (
     ("breaker", 20, 0),
     ("state", 11, 0),
-    ("for", 10, 72),
-    ("to trip", 9, 113),
+    ("for", 11, 73),
+    ("to trip", 9, 114),
     ("probe", 6, 0),
-    ("5 minutes", 30, 145),
-    ("/min", 4, 102),
+    ("5 minutes", 30, 146),
+    ("/min", 4, 103),
     ("failed", 6, 0),
     ("rejected", 8, 0),
-    ("why", 20, 95),
+    ("why", 20, 96),
 )
 NUMBERS = ("/min", "failed", "rejected")
 

@@ -107,7 +107,7 @@ def test_what_matters_most_is_there_on_every_terminal(width: int) -> None:
     assert "UNKNOWN" in unknown
     assert "max failures" in event
     assert heads.split()[:2] == ["breaker", "state"]
-    assert ("why" in heads, "5 minutes" in heads) == (width >= 100, width >= 145)
+    assert ("why" in heads, "5 minutes" in heads) == (width >= 100, width >= 146)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
@@ -121,7 +121,7 @@ def test_health_says_what_is_wrong_on_every_terminal(width: int) -> None:
     assert len(row.rstrip()) <= width
     assert re.split("  +", row)[0] == "auth-service-http"
     assert {"OPEN", "1 min 12 s", "in 42 s"} <= set(re.split("  +", row))
-    assert ("max failures" in row, "guarded by" in heads) == (width >= 80, width >= 118)
+    assert ("max failures" in row, "guarded by" in heads) == (width >= 80, width >= 119)
 
 
 def test_what_does_not_change_stays() -> None:
