@@ -42,7 +42,7 @@ class Client:
         self._keep: trio.MemorySendChannel[bytes] | None = None
         self._pieces: trio.MemoryReceiveChannel[bytes] | None = None
         self._wanted: trio.Event | None = None
-        self._sent: trio.Event | None = None
+        self._kept_up: trio.Event | None = None
 
     def expect(self, framing: Framing, *, held_back: bool = False) -> None:
         """Keep the body for `upload`; call it before the first wait. A body nobody expects is discarded.
@@ -52,7 +52,7 @@ class Client:
         """
         if not framing.empty:
             self._keep, self._pieces = trio.open_memory_channel[bytes](READ_AHEAD)
-            self._sent = trio.Event()
+            self._kept_up = trio.Event()
         if held_back:
             self._wanted = trio.Event()
 
@@ -61,13 +61,13 @@ class Client:
         if self._wanted is not None:
             self._wanted.set()
 
-    async def sent_all(self, seconds: float) -> bool:
-        """Whether all of an expected body comes in so many seconds. More than is read ahead never does."""
-        assert self._sent is not None
+    async def keeps_up(self, seconds: float) -> bool:
+        """Whether all of an expected body, or as much as is read ahead, comes in so many seconds."""
+        assert self._kept_up is not None
         self.want()
         with trio.move_on_after(seconds):
-            await self._sent.wait()
-        return self._sent.is_set()
+            await self._kept_up.wait()
+        return self._kept_up.is_set()
 
     async def watch(self) -> None:
         """Read until the client leaves. A body that is expected, but not taken, holds the reading up."""
@@ -82,9 +82,9 @@ class Client:
             await self._take(message.get("body", b""))
             if not message.get("more_body", False):
                 self.done = True
-                if self._keep is not None and self._sent is not None:
+                if self._keep is not None and self._kept_up is not None:
                     self._keep.close()
-                    self._sent.set()
+                    self._kept_up.set()
 
     def _leave(self) -> None:
         self.gone = self.done = True
@@ -96,12 +96,13 @@ class Client:
             self.too_large = True
             self.discard()
             self.scope.cancel()
-        if piece and self._keep is not None:
+        if piece and self._keep is not None and self._kept_up is not None:
             try:
                 self._keep.send_nowait(piece)
             except trio.BrokenResourceError:
                 pass  # discarded
             except trio.WouldBlock:
+                self._kept_up.set()
                 await self._unless_left(lambda: self._hold(piece))
 
     async def _hold(self, piece: bytes) -> None:
@@ -129,38 +130,57 @@ class Client:
         if self._pieces is not None:
             self._pieces.close()
 
-    def upload(self, patience: trio.CancelScope, seconds: float) -> Upload:
-        """The body as the upstream gets it; `patience` expires `seconds` after the last piece was taken."""
-        return Upload(self._pieces, patience, seconds)
+    def upload(self, patience: trio.CancelScope, seconds: float, starving: float = math.inf) -> Upload:
+        """The body as the upstream gets it; `patience` expires `seconds` after the last piece was taken.
+
+        starving: seconds for which it may wait for the client in all before `patience` expires.
+        """
+        return Upload(self._pieces, patience, seconds, starving)
 
 
 class Upload(httpx.AsyncByteStream):
     """The pieces of a request's body. While it waits for the client, the upstream's time stands still."""
 
     def __init__(
-        self, pieces: trio.MemoryReceiveChannel[bytes] | None, patience: trio.CancelScope, seconds: float
+        self,
+        pieces: trio.MemoryReceiveChannel[bytes] | None,
+        patience: trio.CancelScope,
+        seconds: float,
+        starving: float,
     ) -> None:
         self._pieces = pieces
         self._patience = patience
         self._seconds = seconds
+        self._starving = starving
+        self.starves = False
+        """Whether it waits for the client."""
 
     def __aiter__(self) -> Upload:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._pieces is None:
+        piece = None if self._pieces is None else await self._next(self._pieces)
+        if piece is None:
             raise StopAsyncIteration
-        try:
-            return await self._next(self._pieces)
-        except trio.EndOfChannel:
-            raise StopAsyncIteration from None
+        return piece
 
-    async def _next(self, pieces: trio.MemoryReceiveChannel[bytes]) -> bytes:
+    async def _next(self, pieces: trio.MemoryReceiveChannel[bytes]) -> bytes | None:
+        """The next piece; None: there is none any more."""
         try:
             return pieces.receive_nowait()
+        except trio.EndOfChannel:
+            return None
         except trio.WouldBlock:
-            self._patience.deadline = math.inf
+            start = trio.current_time()
+            self._patience.deadline = start + self._starving
+        self.starves = True
         try:
-            return await pieces.receive()
-        finally:
-            self._patience.deadline = trio.current_time() + self._seconds
+            piece = await pieces.receive()
+        except trio.EndOfChannel:
+            piece = None
+        # Not where it is cancelled: who has lost patience asks whose fault it was.
+        self.starves = False
+        now = trio.current_time()
+        self._starving -= now - start
+        self._patience.deadline = now + self._seconds
+        return piece

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +12,7 @@ import trio
 
 from actors import BulkheadFullError, CallTimeout, CircuitBreaker, CircuitOpenError
 from actors.guard import Guard
-from gateway.client import Client
+from gateway.client import Client, Upload
 from gateway.fields import (
     Fields,
     content_length,
@@ -30,7 +31,9 @@ from protocols.breaker import RejectReason, State
 from protocols.http import Code
 
 PROBE_SECONDS = 1.0
-"""How long a body may take to come that is to go with a probe."""
+"""How long what is read ahead of a body may take to come that is to go with a probe."""
+PROBE_SHARE = 0.25
+"""How much of a probe's time it may then wait for its client; the rest is the upstream's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +102,32 @@ class Exchange:
         """
         breaker = self._upstream.breaker
         due = breaker.state is State.HALF_OPEN or breaker.retry_after == 0
-        if not due or self._inbound.framing.empty or await self._client.sent_all(PROBE_SECONDS):
+        if not due or self._inbound.framing.empty or await self._client.keeps_up(PROBE_SECONDS):
             return
         if breaker.state is not State.CLOSED:
-            raise rejected(CircuitOpenError(breaker.name, breaker.state, None, RejectReason.PROBING))
+            raise self._no_probe()
+
+    def _starving(self) -> float:
+        """Seconds that an admitted call may wait for its client."""
+        breaker = self._upstream.breaker
+        most = breaker.config.half_open_timeout
+        return math.inf if most is None or breaker.state is not State.HALF_OPEN else PROBE_SHARE * most
+
+    def _no_probe(self) -> Refused:
+        breaker = self._upstream.breaker
+        return rejected(CircuitOpenError(breaker.name, breaker.state, None, RejectReason.PROBING))
 
     async def _head(self) -> httpx.Response:
         """Send the request and wait for the response's head."""
-        seconds = self._upstream.timeout
         patience = trio.CancelScope(deadline=self._deadline)
+        upload = self._client.upload(patience, self._upstream.timeout, self._starving())
         with patience:
-            return await self._upstream.transport.handle_async_request(self._request(patience))
-        raise httpx.ReadTimeout(f"no answer within {seconds:g} s")
+            return await self._upstream.transport.handle_async_request(self._request(upload))
+        if upload.starves:
+            raise self._no_probe()
+        raise httpx.ReadTimeout(f"no answer within {self._upstream.timeout:g} s")
 
-    def _request(self, patience: trio.CancelScope) -> httpx.Request:
+    def _request(self, upload: Upload) -> httpx.Request:
         inbound, upstream = self._inbound, self._upstream
         target = inbound.target
         fields = request_fields(
@@ -128,7 +143,7 @@ class Exchange:
             inbound.method,
             _url(upstream, target),
             headers=fields,
-            stream=self._client.upload(patience, upstream.timeout),
+            stream=upload,
             extensions={"target": target, "nursery": self._nursery, "interim": self._interim},
         )
         # httpx makes it upper case; methods are case-sensitive.

@@ -597,6 +597,51 @@ async def test_a_slow_client_is_told_to_come_back():
         assert await gateway.counts() == {"failure": 1}
 
 
+async def test_a_big_upload_may_probe():
+    """More than is read ahead isn't slow: a service that gets nothing else must be found again."""
+    policy = {"max_failures": 1, "reset_timeout": 0.05}
+    down = True
+
+    async def script(peer: Peer):
+        await peer.request()
+        if not down:
+            await peer.send(ok())
+
+    async with upstream(script) as server, served(auth=server.url, policy=policy) as gateway:
+        assert (await ask(gateway.port))[0] == 502
+        down = False
+        await trio.sleep(0.1)
+        assert (await ask(gateway.port, post(2_000_000, bytes(2_000_000))))[0] == 200
+        assert (await gateway.snapshot()).state is State.CLOSED
+
+
+async def test_a_probe_whose_client_stalls_is_nobodys_fault():
+    """It sent enough to be let through, and then trickles: the probe goes back, and the next has its turn."""
+    policy = {"max_failures": 1, "reset_timeout": 0.05, "half_open_timeout": 2.0}
+    down = True
+
+    async def script(peer: Peer):
+        await peer.request()
+        if not down:
+            await peer.send(ok())
+
+    async with upstream(script) as server, served(auth=server.url, policy=policy) as gateway:
+        assert (await ask(gateway.port))[0] == 502
+        down = False
+        await trio.sleep(0.1)
+        slow = await connect(gateway.port)
+        await slow.send(post(2_000_000, bytes(1_000_000)))
+        with trio.fail_after(1.5):
+            while b"\r\n\r\n" not in slow.buffer:
+                await slow.send(b"x")
+                with trio.move_on_after(0.1):
+                    slow.buffer += await slow.stream.receive_some()
+        assert slow.buffer.startswith(b"HTTP/1.1 503 ")
+        assert await gateway.counts() == {"failure": 1, "ignored": 1}
+        assert (await gateway.snapshot()).state is State.HALF_OPEN
+        assert (await ask(gateway.port))[0] == 200
+
+
 async def test_twenty_at_half_open():
     """Of twenty at once, exactly one reaches the service; the others are told to come back."""
     reached = []
