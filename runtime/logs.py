@@ -112,11 +112,12 @@ def _hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
         if _is_secret(key):
             event[key] = "***"
         elif isinstance(value, str):
-            event[key] = _masked(value)
+            event[key] = masked(value)
     return event
 
 
-def _masked(text: str) -> str:
+def masked(text: str) -> str:
+    """The text without what looks like a token, an address or a URI's credentials."""
     if "@" in text:
         text = _ADDRESSES.sub("***", text)
     return _TOKENS.sub("***", text) if len(text) >= _SHORTEST_TOKEN else text

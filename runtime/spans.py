@@ -18,6 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from quart import Response, request
 
 from protocols.http import REQUEST_ID
+from runtime.logs import masked
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -107,7 +108,7 @@ def _request_attributes(scope: Scope) -> dict[str, str]:
     attributes = {
         "http.request.method": scope["method"],
         "url.scheme": scope["scheme"],
-        "url.path": scope["path"][:200],
+        "url.path": masked(scope["path"][:200]),
         "network.protocol.version": scope["http_version"],
     }
     if scope.get("client"):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from runtime.logs import _masked, configure_logs
+from runtime.logs import configure_logs, masked
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ SECRETS = {
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("key", SECRETS)
-def test_what_looks_like_a_secret_is_masked_anywhere(
+def test_what_looks_like_a_secret_ismasked_anywhere(
     log_format: str, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Addresses, credentials in a URI and tokens: in fields, events and errors; the rest stays."""
@@ -121,7 +121,7 @@ def test_what_looks_like_a_secret_is_masked_anywhere(
 def test_a_mask_costs_no_more_for_a_hostile_text() -> None:
     """A quadratic search would take minutes here."""
     for text in ("a" * 1_000_000 + "@", "a@" * 500_000, "eyJaaaaaaaa-" * 80_000, "0a" * 500_000):
-        _masked(text)
+        masked(text)
 
 
 def test_the_error_that_ends_a_process_is_a_line_without_secrets() -> None:
