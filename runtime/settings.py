@@ -15,11 +15,15 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runtime.logs import masked
+
 
 def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("should be http://HOST:PORT or https://HOST:PORT")
+    if "@" in parts.netloc:
+        raise ValueError("should have no user and no password")
     if parts.port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("should have a port above 0 and no path, query or fragment")
     return value.rstrip("/")
@@ -152,5 +156,5 @@ def _complaint(cls: type[ProcessSettings], problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "?"
     secret = name not in cls.model_fields or is_secret(cls, name)
     reason = problem["msg"].removeprefix("Value error, ")
-    got = "a secret" if secret else repr(problem["input"])
+    got = "a secret" if secret else masked(repr(problem["input"]))
     return f"setting {name.upper()}: {reason} (got {got})"

@@ -167,6 +167,7 @@ def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     """Only that they are set."""
     for name in ("ADMIN_TOKEN", "WEBHOOK_SECRET", "WEBHOOK_URL", "MONGODB_URI"):
         monkeypatch.setenv(name, "hidden-1")
+    monkeypatch.setenv("AUTH_SERVICE_URL", "http://root:hidden-1@h:1")
     settings.main()
     out = capsys.readouterr().out
     assert "hidden-1" not in out

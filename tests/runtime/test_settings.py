@@ -69,6 +69,22 @@ def test_bad_value(
     assert f"(got {value!r})" in line
 
 
+@pytest.mark.parametrize(
+    "value", ["http://root:hunter2@h:1", "http://root:hunter2@h:1/path", "root:hunter2@h"]
+)
+def test_credentials_in_a_url_are_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    """A service takes none, and its URL stands in logs."""
+    monkeypatch.setenv("AUTH_SERVICE_URL", value)
+    with pytest.raises(SystemExit):
+        load(Some)
+    line = capsys.readouterr().err
+    assert "setting AUTH_SERVICE_URL: should " in line
+    assert "***" in line
+    assert "hunter2" not in line
+
+
 def test_several_bad_values(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Each bad value has its line, so that one start shows them all."""
     monkeypatch.setenv("SOME_PORT", "x")
