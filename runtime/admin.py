@@ -134,7 +134,7 @@ class OwnDesk:
         """Do one of ACTIONS, and log who and why."""
         breaker = self._find(name)
         if action not in ACTIONS:
-            raise ApiError(Code.NOT_FOUND, f"no such action; one of: {', '.join(ACTIONS)}")
+            raise ApiError(Code.NOT_FOUND, f"no action is called {action!r}; one of: {', '.join(ACTIONS)}")
         act, default = ACTIONS[action]
         _log(f"{action} by an operator", order, breaker=name, action=action)
         await act(breaker, f"{default}: {order.reason}" if order.reason else default)
@@ -162,7 +162,7 @@ class OwnDesk:
 
     def _find(self, name: str) -> CircuitBreaker:
         if name not in self._panel:
-            raise ApiError(Code.NOT_FOUND, "no breaker has this name")
+            raise ApiError(Code.NOT_FOUND, f"no breaker is called {name!r}")
         return self._panel[name]
 
     async def _view(self, breaker: CircuitBreaker) -> Report:

@@ -304,10 +304,12 @@ async def test_a_bad_policy_names_the_field(
     ],
 )
 async def test_unknown_names_are_404(tmp_path: Path, method: str, path: str) -> None:
-    """A breaker or an action that isn't there."""
+    """A breaker or an action that isn't there is named."""
     async with school(tmp_path) as stack:
         answer = await stack.ask(method, f"/admin/breakers/{path}", json={})
         assert (answer.status_code, answer.json()["error"]) == (404, "NOT_FOUND")
+        said = answer.json()["message"]
+        assert ("'nobody'" if "nobody" in path else "'explode'; one of: trip, reset") in said
 
 
 async def test_the_file_is_read_again_everywhere(tmp_path: Path) -> None:
