@@ -229,7 +229,8 @@ class Connection:
             raise Malformed("the body came too slowly", 408)
         self._buffer += piece
         earned = len(piece) / limits.upload_rate - (trio.current_time() - start)
-        self._patience = min(limits.upload_seconds, self._patience + earned)
+        # Less than none, where the piece came at the last moment, or we were late to see it.
+        self._patience = max(0.0, min(limits.upload_seconds, self._patience + earned))
 
     async def left(self) -> None:
         """Wait until the client has left. Later requests that it sends meanwhile are kept."""

@@ -173,6 +173,14 @@ async def test_an_upload_that_is_only_slow_arrives() -> None:
         assert await answer(stream) == b"HTTP/1.1 200 OK"
 
 
+async def test_patience_that_ends_with_the_bytes() -> None:
+    """A piece may come at the very end of its time, and a busy process see it later: that's no fault."""
+    async with place(upload_seconds=1e-6, upload_rate=10**12) as one:
+        one.release.set()
+        stream = await one.connect(data=HEAD + bytes(1_000_000))
+        assert await answer(stream) in (b"HTTP/1.1 200 OK", b"HTTP/1.1 408 Request Timeout")
+
+
 async def test_each_upload_has_its_own_patience() -> None:
     """The one before it on the same connection may have used up all but a little of its own."""
     async with place(body_seconds=5.0, upload_seconds=1.0, upload_rate=1000) as one:
