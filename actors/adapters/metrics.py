@@ -120,33 +120,19 @@ class SnapshotCollector(Collector):
         yield from (state, changed, outage, running, shared)
 
     def _counters(self) -> Iterator[Metric]:
-        failures = CounterMetricFamily("circuit_breaker_failures", "Calls that failed", labels=["service"])
-        calls = CounterMetricFamily(
-            "circuit_breaker_calls", "Calls by outcome", labels=["service", "outcome"]
-        )
-        rejections = CounterMetricFamily(
-            "circuit_breaker_rejections", "Calls not admitted, by reason", labels=["service", "reason"]
-        )
-        moves = CounterMetricFamily(
-            "circuit_breaker_transitions", "Transitions", labels=["service", "from", "to"]
-        )
-        late = CounterMetricFamily(
-            "circuit_breaker_late_results", "Results of an earlier generation", labels=["service"]
-        )
-        restarts = CounterMetricFamily(
-            "circuit_breaker_actor_restarts", "Crashes healed by the supervisor", labels=["service"]
-        )
-        would = CounterMetricFamily(
-            "circuit_breaker_would_reject",
-            "Calls an observing breaker would have rejected",
-            labels=["service"],
-        )
+        failures = _counter("failures", "Calls that failed")
+        calls = _counter("calls", "Calls by outcome", "outcome")
+        rejections = _counter("rejections", "Calls not admitted, by reason", "reason")
+        moves = _counter("transitions", "Transitions", "from", "to")
+        late = _counter("late_results", "Results of an earlier generation")
+        restarts = _counter("actor_restarts", "Crashes healed by the supervisor")
+        would = _counter("would_reject", "Calls an observing breaker would have rejected")
         for snapshot in self._snapshots:
             name = snapshot.name
-            would.add_metric([name], snapshot.would_reject)
             failures.add_metric([name], snapshot.counts["failure"])
             late.add_metric([name], snapshot.late)
             restarts.add_metric([name], snapshot.restarts)
+            would.add_metric([name], snapshot.would_reject)
             for outcome, count in snapshot.counts.items():
                 calls.add_metric([name, outcome], count)
             for reason in RejectReason:
@@ -171,6 +157,10 @@ class SnapshotCollector(Collector):
             _add_histogram(recovery, snapshot.name, snapshot.recovery)
             _add_histogram(duration, snapshot.name, snapshot.durations)
         yield from (recovery, duration)
+
+
+def _counter(name: str, documentation: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"circuit_breaker_{name}", documentation, labels=["service", *labels])
 
 
 def _add_transitions(family: CounterMetricFamily, snapshot: Snapshot) -> None:
