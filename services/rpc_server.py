@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import H2Protocol
 from grpclib.server import Server, Stream
+from h2.exceptions import StreamClosedError
 from trio_asyncio import aio_as_trio
 
 from runtime import serving
@@ -45,6 +47,9 @@ class _DrainingServer(Server):
             self._calls += 1
             try:
                 await call(stream)
+            except StreamClosedError as error:
+                # The caller left when the answer was there already. grpclib knows, and expects this of us.
+                raise asyncio.CancelledError from error
             finally:
                 self._calls -= 1
                 if self._stopping and not self._calls:

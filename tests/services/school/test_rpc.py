@@ -24,7 +24,7 @@ from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import GetSchoolRequest, School, ValidateSchoolRequest
 from services.guard import guard_database
 from services.rpc_server import serve_rpc
-from services.school.rpc import rpc_services
+from services.school.rpc import SchoolRpc, rpc_services
 from services.school.rules import UNIQUE
 from services.student.school_client import open_channel
 from tests.world.stores import MemoryRecords
@@ -170,6 +170,29 @@ async def running(
         stop.set()
         with trio.fail_after(2):
             await done.wait()
+
+
+async def test_an_answer_that_nobody_waits_for_is_no_fault(
+    running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller leaves in the moment in which the answer is there: the log holds no error of it."""
+    asked, found = trio.Event(), trio.Event()
+
+    async def find(*_: object) -> None:
+        asked.set()
+        with trio.CancelScope(shield=True):
+            await found.wait()
+
+    monkeypatch.setattr(SchoolRpc, "_find", find)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(validate, running.channel, "1")
+            await asked.wait()
+            nursery.cancel_scope.cancel()
+        await trio.sleep(0.05)
+        found.set()
+        await trio.sleep(0.05)
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 async def test_stopping_ends_though_a_connection_is_open(running: Running) -> None:
