@@ -110,7 +110,10 @@ class Proxy:
         except (Refused, Addressed) as instead:
             return instead
         except BrokenOff as error:
-            log.warning("the answer was broken off", path=scope["path"][:200], reason=str(error))
+            breaker = upstream.service.breaker
+            log.warning(
+                "the answer was broken off", path=scope["path"][:200], breaker=breaker, reason=str(error)
+            )
         except Exception:
             log.exception("a request failed", path=scope["path"][:200])
             if answer.status is None:

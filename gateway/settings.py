@@ -30,8 +30,9 @@ class GatewaySettings(ProcessSettings):
 
     upstream_timeout: until the head of the response; upstream_idle_timeout: between two pieces of a body.
     client_header_timeout: from a request's first byte to the end of its head; client_body_timeout: between
-    two pieces of its body; client_write_timeout: for a piece of the answer to be taken; client_idle_timeout:
-    between two requests.
+    two pieces of its body; client_upload_timeout: of waiting for all of its body, and a second more for every
+    client_upload_rate bytes that come; client_write_timeout: for a piece of the answer to be taken;
+    client_idle_timeout: between two requests.
     gateway_server: who reads the clients' bytes: edge, our own strict HTTP/1.1 server, or hypercorn.
     The client_… time-outs, max_header_bytes and max_connections are the edge's.
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
@@ -45,10 +46,13 @@ class GatewaySettings(ProcessSettings):
     upstream_timeout: Seconds = 30.0
     upstream_idle_timeout: Seconds = 300.0
     max_body_bytes: Amount = 10 * 1024 * 1024
-    max_header_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 32 * 1024
+    # More than the services read with what we add to it would be theirs to refuse.
+    max_header_bytes: Annotated[int, Field(ge=1024, le=48 * 1024)] = 32 * 1024
     max_connections: Amount = 1000
     client_header_timeout: Seconds = 10.0
     client_body_timeout: Seconds = 30.0
+    client_upload_timeout: Seconds = 300.0
+    client_upload_rate: Amount = 500
     client_write_timeout: Seconds = 60.0
     client_idle_timeout: Seconds = 75.0
     trusted_proxies: Networks = ""
@@ -61,6 +65,8 @@ class GatewaySettings(ProcessSettings):
             head_bytes=self.max_header_bytes,
             head_seconds=self.client_header_timeout,
             body_seconds=self.client_body_timeout,
+            upload_seconds=self.client_upload_timeout,
+            upload_rate=self.client_upload_rate,
             idle_seconds=self.client_idle_timeout,
             write_seconds=self.client_write_timeout,
             connections=self.max_connections,
