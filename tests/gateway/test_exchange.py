@@ -1,6 +1,7 @@
 """One request through the gateway, over real sockets, with an upstream that misbehaves."""
 
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -560,9 +561,9 @@ async def test_nothing_is_left_behind():
         assert await gateway.counts() == {"success": 40, "failure": 40, "cancelled": 40}
 
 
-@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
-async def test_a_slow_client_is_no_probe(expect):
-    """It would hold the one probe until that has failed; who has sent all is let through meanwhile."""
+@asynccontextmanager
+async def found_again(**policy: float):
+    """A gateway whose service was away, and answers again when its breaker is about to probe."""
     down = True
 
     async def script(peer: Peer):
@@ -570,11 +571,18 @@ async def test_a_slow_client_is_no_probe(expect):
         if not down:
             await peer.send(ok())
 
-    policy = {"max_failures": 1, "reset_timeout": 0.05, "half_open_timeout": 0.5}
+    policy = {"max_failures": 1, "reset_timeout": 0.05, **policy}
     async with upstream(script) as server, served(auth=server.url, policy=policy) as gateway:
         assert (await ask(gateway.port))[0] == 502
         down = False
         await trio.sleep(0.1)
+        yield gateway
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+async def test_a_slow_client_is_no_probe(expect):
+    """It would hold the one probe until that has failed; who has sent all is let through meanwhile."""
+    async with found_again(half_open_timeout=0.5) as gateway:
         slow = await connect(gateway.port)
         await slow.send(post(10)[:-2] + expect + b"\r\nab")
         await trio.sleep(0.05)
@@ -600,36 +608,14 @@ async def test_a_slow_client_is_told_to_come_back():
 
 async def test_a_big_upload_may_probe():
     """More than is read ahead isn't slow: a service that gets nothing else must be found again."""
-    policy = {"max_failures": 1, "reset_timeout": 0.05}
-    down = True
-
-    async def script(peer: Peer):
-        await peer.request()
-        if not down:
-            await peer.send(ok())
-
-    async with upstream(script) as server, served(auth=server.url, policy=policy) as gateway:
-        assert (await ask(gateway.port))[0] == 502
-        down = False
-        await trio.sleep(0.1)
+    async with found_again() as gateway:
         assert (await ask(gateway.port, post(2_000_000, bytes(2_000_000))))[0] == 200
         assert (await gateway.snapshot()).state is State.CLOSED
 
 
 async def test_a_probe_whose_client_stalls_is_nobodys_fault():
     """It sent enough to be let through, and then trickles: the probe goes back, and the next has its turn."""
-    policy = {"max_failures": 1, "reset_timeout": 0.05, "half_open_timeout": 2.0}
-    down = True
-
-    async def script(peer: Peer):
-        await peer.request()
-        if not down:
-            await peer.send(ok())
-
-    async with upstream(script) as server, served(auth=server.url, policy=policy) as gateway:
-        assert (await ask(gateway.port))[0] == 502
-        down = False
-        await trio.sleep(0.1)
+    async with found_again(half_open_timeout=2.0) as gateway:
         slow = await connect(gateway.port)
         await slow.send(post(2_000_000, bytes(1_000_000)))
         with trio.fail_after(1.5):
