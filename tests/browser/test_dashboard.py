@@ -43,6 +43,8 @@ def test_an_outage_is_seen_from_beginning_to_end(open_screen: OpenScreen, stack:
     assert row.locator(".fuse i.lit").count() == 5
     assert [row.locator(".number").nth(n).inner_text() for n in (1, 2)] == ["5", "1"]
     assert page.title() == "1 open · Breakers"
+    page.wait_for_timeout(400)  # colours change slowly
+    assert hard_to_read(page) == {}
     screen.picture("outage")
     screen.state("auth-service-http", "HALF_OPEN", 70)
     screen.says("#headline", "auth-service-http is half-open.")
