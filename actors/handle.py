@@ -9,25 +9,19 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import trio
 
-from actors.bulkhead import Bulkhead
-from actors.classify import Classifier
 from actors.config import CircuitBreakerConfig
 from actors.errors import BulkheadFullError, CircuitOpenError, PanelClosedError
 from actors.events import Hub, Subscription
-from actors.flights import Flights
 from actors.gate import Gate
 from actors.guard import Guard
 from actors.ledger import Meter
+from actors.settling import Settling
 from actors.wrapper import wrap
 from protocols.breaker import (
     Configure,
-    Execute,
     Hold,
     Outcome,
-    Permit,
-    Rejection,
     Reset,
-    Settle,
     Snapshot,
     State,
     TakeSnapshot,
@@ -45,7 +39,7 @@ F = TypeVar("F")
 ADMITTING = (State.CLOSED, State.DISABLED, State.OBSERVING)
 
 
-class CircuitBreaker:
+class CircuitBreaker(Settling):
     """Guards calls to one dependency. Made by `Panel.breaker`; for the panel's trio.run alone.
 
     A call runs in its caller's task, nursery, cancel scope and context. A rejected call never runs.
@@ -55,40 +49,13 @@ class CircuitBreaker:
     No checkpoint is added: a hot loop of rejections must yield by itself.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_actor",
-        "_bulkhead",
-        "_classifier_made",
-        "_clock",
-        "_closing",
-        "_config",
-        "_fast",
-        "_flights",
-        "_gate",
-        "_hub",
-        "_meter",
-        "_plain",
-        "_scoped",
-        "_slow",
-        "_tallying",
-        "_timed",
-        "name",
-    )
+    __slots__ = ("__weakref__", "_closing", "_fast", "_hub")
 
     def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, meter: Meter | None) -> None:
-        self.name = config.name
-        self._actor = actor
-        self._clock = actor.clock
-        self._gate = Gate()
+        super().__init__(config, actor, meter)
         self._fast: Gate | None = None
-        self._meter = meter
-        # What few breakers need is made when it is first needed: ten thousand of them may be idle.
-        self._flights: Flights | None = None
         self._hub: Hub | None = None
         self._closing: trio.lowlevel.ParkingLot | None = None
-        self._bulkhead: Bulkhead | None = None
-        self._take(config)
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self._gate.state.name} generation {self._gate.generation}>"
@@ -124,6 +91,32 @@ class CircuitBreaker:
             await self._raised(gate, error)
             raise
         gate.succeeded += 1
+        return result
+
+    async def _run(self, guard: Guard, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
+        async with guard:
+            result = await fn(*args, **kwargs)
+            guard.returned(result)
+            return result
+
+    async def _execute_tallying(
+        self, gate: Gate, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any
+    ) -> T:
+        """As the fast path, where somebody may want to hear of this very success, or of its duration."""
+        gate.started += 1
+        start = self._clock() if self._timed else None
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            await self._raised(gate, error, start)
+            raise
+        duration = None if start is None else self._clock() - start
+        if not gate.live or (duration is not None and self._slow is not None and duration >= self._slow):
+            await self._settle(gate, None, Outcome.SUCCESS, duration)
+            return result
+        gate.succeeded += 1
+        if duration is not None and self._meter is not None:
+            self._meter.observe(duration)
         return result
 
     # Two signatures, for no type checker infers F from a union of F and its awaitable.
@@ -281,136 +274,3 @@ class CircuitBreaker:
         if config.name != self.name:
             raise ValueError(f"name must stay {self.name!r}, got {config.name!r}")
         await self._actor.mailbox.ask(Configure(config))
-
-    # For the guard and the actor. What runs in callers' frames, but isn't theirs, finishes before Ctrl-C.
-
-    def _take(self, config: CircuitBreakerConfig) -> None:
-        self._config = config
-        self._classifier_made: Classifier | None = None
-        self._slow = config.strategy.slow_threshold
-        self._timed = self._meter is not None or self._slow is not None
-        self._scoped = config.call_timeout is not None or config.cancel_in_flight
-        if self._scoped and self._flights is None:
-            self._flights = Flights()
-        if config.max_concurrent is None:
-            self._bulkhead = None
-        elif self._bulkhead is None:
-            self._bulkhead = Bulkhead(config.max_concurrent, config.max_queue, config.queue_timeout)
-        else:
-            self._bulkhead.configure(config.max_concurrent, config.max_queue, config.queue_timeout)
-        plain = not (
-            self._timed or self._scoped or self._bulkhead is not None or config.failure_result is not None
-        )
-        # A success that may trip must not be tallied behind the actor's back.
-        self._plain = plain and config.strategy.ignores_successes
-        self._tallying = plain and not self._plain
-
-    @property
-    def _classifier(self) -> Classifier:
-        if self._classifier_made is None:
-            self._classifier_made = Classifier(self._config)
-        return self._classifier_made
-
-    async def _run(self, guard: Guard, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
-        async with guard:
-            result = await fn(*args, **kwargs)
-            guard.returned(result)
-            return result
-
-    async def _execute_tallying(
-        self, gate: Gate, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any
-    ) -> T:
-        """As the fast path, for a strategy that may want to hear of this very success."""
-        gate.started += 1
-        try:
-            result = await fn(*args, **kwargs)
-        except BaseException as error:
-            await self._raised(gate, error)
-            raise
-        if gate.live:
-            gate.succeeded += 1
-        else:
-            await self._settle(gate, None, Outcome.SUCCESS)
-        return result
-
-    @trio.lowlevel.enable_ki_protection
-    async def _admit(self) -> tuple[Gate, Permit | None]:
-        gate = self._gate
-        if gate.admits:
-            return gate, None
-        now = self._clock()
-        if now < gate.until:
-            gate.rejected += 1
-            raise CircuitOpenError(self.name, gate.state, gate.until - now, gate.reason)
-        answer: Permit | Rejection = await self._actor.mailbox.ask(Execute())
-        if isinstance(answer, Rejection):
-            raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
-        return self._gate, answer
-
-    @trio.lowlevel.enable_ki_protection
-    async def _raised(self, gate: Gate, error: BaseException) -> None:
-        if isinstance(error, trio.Cancelled | GeneratorExit):
-            gate.cancelled += 1
-            return
-        outcome = self._classifier.exception(error)
-        if outcome is Outcome.FAILURE:
-            wait = self._classifier.retry_after(error)
-            await self._settle(gate, None, outcome, None, wait, type(error).__name__)
-        elif outcome is Outcome.IGNORED:
-            gate.ignored += 1
-        else:
-            gate.cancelled += 1
-
-    @trio.lowlevel.enable_ki_protection
-    async def _settle(
-        self,
-        gate: Gate,
-        permit: Permit | None,
-        outcome: Outcome,
-        duration: float | None = None,
-        retry_after: float | None = None,
-        error: str | None = None,
-    ) -> None:
-        if duration is not None and self._meter is not None and outcome is not Outcome.CANCELLED:
-            self._meter.observe(duration)
-        if permit is None:
-            if gate.state is State.DISABLED or self._tallied(gate, outcome, duration):
-                return
-            permit = gate.permit()
-        await self._tell(Settle(permit, outcome, duration, retry_after, error))
-
-    def _settle_nowait(self, guard: Guard) -> bool:
-        """Settle a success before its call has ended; False where it can't be done at once."""
-        gate, permit, start = guard._gate, guard._permit, guard._start
-        duration = None if start is None else self._clock() - start
-        if permit is None:
-            if gate.state is State.DISABLED or self._tallied(gate, Outcome.SUCCESS, duration):
-                return True
-            if not self._actor.mailbox.tell(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration)):
-                return False
-            gate.asked += 1
-            return True
-        return self._actor.mailbox.tell(Settle(permit, Outcome.SUCCESS, duration))
-
-    def _tallied(self, gate: Gate, outcome: Outcome, duration: float | None) -> bool:
-        """Whether no message is needed: only the actor's watchers want to hear of neutral outcomes."""
-        if not (gate.live and gate.tallies):
-            return False
-        match outcome:
-            case Outcome.SUCCESS if self._slow is None or (duration is not None and duration < self._slow):
-                gate.succeeded += 1
-            case Outcome.IGNORED:
-                gate.ignored += 1
-            case Outcome.CANCELLED:
-                gate.cancelled += 1
-            case _:
-                return False
-        return True
-
-    @trio.lowlevel.enable_ki_protection
-    async def _tell(self, message: Any) -> None:
-        """Ask, and don't mind that the panel has closed: the call's own end matters more."""
-        try:
-            await self._actor.mailbox.ask(message)
-        except PanelClosedError:
-            pass

@@ -15,12 +15,11 @@ import tracemalloc
 import trio
 import trio.testing
 
-from actors import CircuitBreakerConfig, Panel, open_panel
+from actors import DURATION_BUCKETS, CircuitBreakerConfig, Panel, open_panel
 from benchmarks.peers import PEERS, Case, broken, work
-from benchmarks.report import Result, report
+from benchmarks.report import BARE, DECORATOR, EXECUTE, PASS, TIMED, Result, report
 
 Times = dict[str, float]
-BARE, PASS, DECORATOR, EXECUTE = "bare await", "pass-through decorator", "ours: decorator", "ours: execute"
 
 
 def pass_through(fn):
@@ -50,9 +49,10 @@ async def interleaved(cases: dict[str, Case], rounds: int, calls: int, *, raises
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-async def one_caller(panel: Panel, rounds: int, calls: int) -> tuple[Times, Times, Times]:
+async def one_caller(panel: Panel, timing: Panel, rounds: int, calls: int) -> tuple[Times, Times, Times]:
     """CLOSED, OPEN and failing calls, one after the other."""
     breaker = panel.breaker(CircuitBreakerConfig(name="closed"))
+    timed = timing.breaker(CircuitBreakerConfig(name="timed"))
     opened = panel.breaker(CircuitBreakerConfig(name="open", reset_timeout=3600))
     failing = panel.breaker(CircuitBreakerConfig(name="failing", max_failures=10**9))
     await opened.trip()
@@ -61,6 +61,7 @@ async def one_caller(panel: Panel, rounds: int, calls: int) -> tuple[Times, Time
         PASS: Case("call()", {"call": pass_through(work)}),
         DECORATOR: Case("call()", {"call": breaker.protect(work)}),
         EXECUTE: Case("breaker.execute(fn)", {"breaker": breaker, "fn": work}),
+        TIMED: Case("breaker.execute(fn)", {"breaker": timed, "fn": work}),
     }
     rejected = {
         DECORATOR: Case("call()", {"call": opened.protect(work)}),
@@ -137,8 +138,8 @@ async def many_breakers(rounds: int, calls: int = 10_000) -> tuple[float, float]
 
 async def measure(rounds: int, calls: int) -> Result:
     """Everything, in one run."""
-    async with open_panel() as panel:
-        closed, opened, failing = await one_caller(panel, rounds, calls)
+    async with open_panel() as panel, open_panel(durations=DURATION_BUCKETS) as timing:
+        closed, opened, failing = await one_caller(panel, timing, rounds, calls)
         crowd = await many_callers(panel, rounds)
     spread, size = await many_breakers(rounds)
     return Result(closed, opened, failing, crowd, spread, size)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
 BARE, PASS, DECORATOR, EXECUTE = "bare await", "pass-through decorator", "ours: decorator", "ours: execute"
+TIMED = "ours: execute, durations kept"
+OWN = (BARE, PASS, DECORATOR, EXECUTE, TIMED)
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,14 @@ class Result:
     @property
     def peers(self) -> list[str]:
         """The names of the peers, the fastest first."""
-        own = {BARE, PASS, DECORATOR, EXECUTE}
-        return sorted(self.closed.keys() - own, key=self.closed.__getitem__)
+        return sorted(self.closed.keys() - set(OWN), key=self.closed.__getitem__)
 
 
 def table(result: Result) -> str:
     """The Markdown that goes into the documents."""
     bare = result.closed[BARE]
     lines = ["| | CLOSED, ns | x bare await | OPEN, ns |", "|---|---|---|---|"]
-    for name in [BARE, PASS, DECORATOR, EXECUTE, *result.peers]:
+    for name in [*OWN, *result.peers]:
         opened = f"{result.opened[name]:.0f}" if name in result.opened else "-"
         lines.append(f"| {name} | {result.closed[name]:.0f} | {result.closed[name] / bare:.2f} | {opened} |")
     lines += ["", "| goal | reached | |", "|---|---|---|"]
@@ -86,7 +87,7 @@ def picture(result: Result, path: Path, version: str) -> None:
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    names = [BARE, PASS, DECORATOR, EXECUTE, *result.peers]
+    names = [*OWN, *result.peers]
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     rows = range(len(names))
     axes.barh(

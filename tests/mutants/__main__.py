@@ -58,6 +58,7 @@ BREAKER = Part(
                 "config",
                 "execute",
                 "panel",
+                "durations",
                 "corners",
                 "wrapper",
                 "metrics",

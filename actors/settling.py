@@ -1,0 +1,166 @@
+"""Leave to call, and the outcome settled: the part of the handle that guard and actor use.
+
+It runs in callers' frames, but isn't theirs, so it finishes before Ctrl-C.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from actors.bulkhead import Bulkhead
+from actors.classify import Classifier
+from actors.config import CircuitBreakerConfig
+from actors.errors import CircuitOpenError, PanelClosedError
+from actors.flights import Flights
+from actors.gate import Gate
+from actors.ledger import Meter
+from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle, State
+
+if TYPE_CHECKING:
+    from actors.breaker import BreakerActor
+    from actors.guard import Guard
+
+
+class Settling:
+    """What a call needs of the actor: by its gate where that is enough, else by a message."""
+
+    __slots__ = (
+        "_actor",
+        "_bulkhead",
+        "_classifier_made",
+        "_clock",
+        "_config",
+        "_flights",
+        "_gate",
+        "_meter",
+        "_plain",
+        "_scoped",
+        "_slow",
+        "_tallying",
+        "_timed",
+        "name",
+    )
+
+    def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, meter: Meter | None) -> None:
+        self.name = config.name
+        self._actor = actor
+        self._clock = actor.clock
+        self._gate = Gate()
+        self._meter = meter
+        # What few breakers need is made when it is first needed: ten thousand of them may be idle.
+        self._flights: Flights | None = None
+        self._bulkhead: Bulkhead | None = None
+        self._take(config)
+
+    def _take(self, config: CircuitBreakerConfig) -> None:
+        self._config = config
+        self._classifier_made: Classifier | None = None
+        self._slow = config.strategy.slow_threshold
+        self._timed = self._meter is not None or self._slow is not None
+        self._scoped = config.call_timeout is not None or config.cancel_in_flight
+        if self._scoped and self._flights is None:
+            self._flights = Flights()
+        if config.max_concurrent is None:
+            self._bulkhead = None
+        elif self._bulkhead is None:
+            self._bulkhead = Bulkhead(config.max_concurrent, config.max_queue, config.queue_timeout)
+        else:
+            self._bulkhead.configure(config.max_concurrent, config.max_queue, config.queue_timeout)
+        tallying = not (self._scoped or self._bulkhead is not None or config.failure_result is not None)
+        # A success that may trip must not be tallied behind the actor's back, and one that is timed is
+        # tallied by its duration.
+        self._plain = tallying and not self._timed and config.strategy.ignores_successes
+        self._tallying = tallying and not self._plain
+
+    @property
+    def _classifier(self) -> Classifier:
+        if self._classifier_made is None:
+            self._classifier_made = Classifier(self._config)
+        return self._classifier_made
+
+    @trio.lowlevel.enable_ki_protection
+    async def _admit(self) -> tuple[Gate, Permit | None]:
+        gate = self._gate
+        if gate.admits:
+            return gate, None
+        now = self._clock()
+        if now < gate.until:
+            gate.rejected += 1
+            raise CircuitOpenError(self.name, gate.state, gate.until - now, gate.reason)
+        answer: Permit | Rejection = await self._actor.mailbox.ask(Execute())
+        if isinstance(answer, Rejection):
+            raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
+        return self._gate, answer
+
+    @trio.lowlevel.enable_ki_protection
+    async def _raised(self, gate: Gate, error: BaseException, start: float | None = None) -> None:
+        if isinstance(error, trio.Cancelled | GeneratorExit):
+            gate.cancelled += 1
+            return
+        outcome = self._classifier.exception(error)
+        if outcome is Outcome.FAILURE:
+            wait = self._classifier.retry_after(error)
+            duration = None if start is None else self._clock() - start
+            await self._settle(gate, None, outcome, duration, wait, type(error).__name__)
+        elif outcome is Outcome.IGNORED:
+            gate.ignored += 1
+            if start is not None and self._meter is not None:
+                self._meter.observe(self._clock() - start)
+        else:
+            gate.cancelled += 1
+
+    @trio.lowlevel.enable_ki_protection
+    async def _settle(
+        self,
+        gate: Gate,
+        permit: Permit | None,
+        outcome: Outcome,
+        duration: float | None = None,
+        retry_after: float | None = None,
+        error: str | None = None,
+    ) -> None:
+        if duration is not None and self._meter is not None and outcome is not Outcome.CANCELLED:
+            self._meter.observe(duration)
+        if permit is None:
+            if gate.state is State.DISABLED or self._tallied(gate, outcome, duration):
+                return
+            permit = gate.permit()
+        await self._tell(Settle(permit, outcome, duration, retry_after, error))
+
+    def _settle_nowait(self, guard: Guard) -> bool:
+        """Settle a success before its call has ended; False where it can't be done at once."""
+        gate, permit, start = guard._gate, guard._permit, guard._start
+        duration = None if start is None else self._clock() - start
+        if permit is None:
+            if gate.state is State.DISABLED or self._tallied(gate, Outcome.SUCCESS, duration):
+                return True
+            if not self._actor.mailbox.tell(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration)):
+                return False
+            gate.asked += 1
+            return True
+        return self._actor.mailbox.tell(Settle(permit, Outcome.SUCCESS, duration))
+
+    def _tallied(self, gate: Gate, outcome: Outcome, duration: float | None) -> bool:
+        """Whether no message is needed: only the actor's watchers want to hear of neutral outcomes."""
+        if not (gate.live and gate.tallies):
+            return False
+        match outcome:
+            case Outcome.SUCCESS if self._slow is None or (duration is not None and duration < self._slow):
+                gate.succeeded += 1
+            case Outcome.IGNORED:
+                gate.ignored += 1
+            case Outcome.CANCELLED:
+                gate.cancelled += 1
+            case _:
+                return False
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    async def _tell(self, message: Any) -> None:
+        """Ask, and don't mind that the panel has closed: the call's own end matters more."""
+        try:
+            await self._actor.mailbox.ask(message)
+        except PanelClosedError:
+            pass

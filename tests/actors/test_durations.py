@@ -1,0 +1,54 @@
+"""How long calls took, where the panel is asked to measure it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    FailureRate,
+    LastCalls,
+    Outcome,
+    TripStrategy,
+    open_panel,
+)
+
+
+@pytest.mark.parametrize("trip", [None, FailureRate(1.0, LastCalls(9), minimum_calls=9)])
+@pytest.mark.parametrize("through", ["execute", "guard"])
+async def test_durations_are_measured_where_asked_for(
+    autojump_clock: MockClock, trip: TripStrategy | None, through: str
+) -> None:
+    """Of successes, failures and ignored calls; a cancelled one has none."""
+    config = CircuitBreakerConfig(name="it", trip=trip, ignore=LookupError)
+
+    async def call(breaker: CircuitBreaker, seconds: float, error: type[Exception] | None) -> None:
+        async def work() -> None:
+            await trio.sleep(seconds)
+            if error is not None:
+                raise error
+
+        with suppress(Exception):
+            if through == "execute":
+                await breaker.execute(work)
+            else:
+                async with breaker.guard():
+                    await work()
+
+    async with open_panel(durations=(1, 2)) as panel:
+        breaker = panel.breaker(config)
+        for seconds, error in ((0.5, None), (1, OSError), (1.5, KeyError), (3, None)):
+            await call(breaker, seconds, error)
+        with trio.move_on_after(0.5):
+            await call(breaker, 1, None)
+        snapshot = await breaker.snapshot()
+    counts = [snapshot.counts[one] for one in Outcome]
+    assert counts == [2, 1, 1, 1]
+    assert snapshot.durations is not None
+    seen = snapshot.durations
+    assert (seen.bounds, seen.counts, seen.total) == ((1, 2), (2, 1, 1), 6)
