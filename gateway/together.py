@@ -7,17 +7,28 @@ from dataclasses import replace
 from typing import Any
 
 from actors.adapters.health import PLAIN
-from protocols.breaker import Histogram, Snapshot
+from protocols.breaker import Histogram, Snapshot, State
 
 
 def together(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snapshot:
-    """The worst of `living`, whole, with everybody's counts."""
+    """The worst of `living`, whole, with everybody's counts, and since when they are so together."""
     worst = max(living, key=_badness)
     whole = worst
     for one in all_of_it:
         if one is not worst:
             whole = counted_on(whole, one)
-    return replace(whole, in_flight=sum(one.in_flight for one in living))
+    return replace(
+        whole,
+        in_flight=sum(one.in_flight for one in living),
+        unix_changed_at=_changed_at(living, PLAIN[worst.state]),
+        unix_opened_at=min((one.unix_opened_at for one in living if one.unix_opened_at), default=0.0),
+    )
+
+
+def _changed_at(living: Sequence[Snapshot], plain: int) -> float:
+    """When they came to be so: open with the first of them, better with the last."""
+    moments = [one.unix_changed_at for one in living if PLAIN[one.state] == plain]
+    return min(moments) if plain == PLAIN[State.OPEN] else max(moments)
 
 
 def _badness(one: Snapshot) -> tuple[int, int, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, product
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -29,12 +29,15 @@ MOVES = tuple(
 
 def exposition(snapshots: Iterable[Snapshot]) -> bytes:
     """The text that Prometheus scrapes, in its older format. All children are there from the start."""
-    return generate_latest(_registry(snapshots))
+    return generate_latest(SnapshotCollector(tuple(snapshots)))
 
 
 def openmetrics_exposition(snapshots: Iterable[Snapshot]) -> bytes:
     """The same as OpenMetrics, which has room for exemplars."""
-    text: bytes = openmetrics.generate_latest(_registry(snapshots))  # type: ignore[no-untyped-call]
+    # No name of ours needs escaping, and not to be asked for it, rune by rune, halves the time.
+    text: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]
+        SnapshotCollector(tuple(snapshots)), openmetrics.ALLOWUTF8
+    )
     return text
 
 
@@ -70,12 +73,6 @@ def _quality(parameters: list[str]) -> float:
             except ValueError:
                 return 0.0
     return 1.0
-
-
-def _registry(snapshots: Iterable[Snapshot]) -> CollectorRegistry:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(SnapshotCollector(tuple(snapshots)))
-    return registry
 
 
 class SnapshotCollector(Collector):

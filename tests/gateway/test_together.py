@@ -1,0 +1,66 @@
+"""Since when the breakers of several workers are open, probing or closed, as one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from actors.adapters.health import PLAIN
+from gateway.together import together
+from protocols.breaker import Snapshot, State
+
+CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, DISABLED, _ = State
+
+
+class Worker(NamedTuple):
+    """One worker's breaker. since, outage: Unix seconds, as in a Snapshot."""
+
+    state: State
+    since: float
+    outage: float
+    failures: int = 0
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            name="auth-service-http",
+            state=self.state,
+            generation=1,
+            failure_count=self.failures,
+            opened_at=None,
+            retry_after=None,
+            last_failure=None,
+            last_reason=None,
+            in_flight=0,
+            counts={},
+            rejections={},
+            late=0,
+            would_reject=0,
+            transitions={},
+            changed_at=0.0,
+            unix_changed_at=self.since,
+            unix_opened_at=self.outage,
+        )
+
+
+STORY = {
+    "one opens": (Worker(OPEN, 5, 5), Worker(CLOSED, 1, 0, 2), (OPEN, 5, 5)),
+    "so does the other": (Worker(OPEN, 5, 5), Worker(OPEN, 8, 8, 9), (OPEN, 5, 5)),
+    "the one probes": (Worker(HALF_OPEN, 65, 5), Worker(OPEN, 8, 8), (OPEN, 8, 5)),
+    "and the other": (Worker(HALF_OPEN, 65, 5), Worker(HALF_OPEN, 68, 8), (HALF_OPEN, 68, 5)),
+    "in vain": (Worker(OPEN, 66, 5), Worker(HALF_OPEN, 68, 8), (OPEN, 66, 5)),
+    "the other closes": (Worker(OPEN, 66, 5), Worker(CLOSED, 70, 0, 1), (OPEN, 66, 5)),
+    "all are closed": (Worker(CLOSED, 126, 0), Worker(CLOSED, 70, 0, 1), (CLOSED, 126, 0)),
+    "one is forced open": (Worker(FORCED_OPEN, 130, 130), Worker(OPEN, 131, 131), (OPEN, 130, 130)),
+    "one is disabled": (Worker(DISABLED, 140, 0), Worker(CLOSED, 135, 0), (CLOSED, 140, 0)),
+}
+
+
+@pytest.mark.parametrize("moment", STORY)
+def test_one_outage_has_one_start_and_each_state_its_time(moment: str) -> None:
+    """Whoever of them speaks, and whatever the probes do: an alert that counts from there begins once."""
+    *workers, told = STORY[moment]
+    for order in (workers, workers[::-1]):
+        snapshots = [one.snapshot() for one in order]
+        whole = together(snapshots, snapshots)
+        assert (PLAIN[whole.state], whole.unix_changed_at, whole.unix_opened_at) == told
