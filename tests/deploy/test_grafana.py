@@ -72,6 +72,12 @@ async def test_legends_use_labels_that_the_expression_leaves() -> None:
             assert used <= left, target["expr"]
 
 
+def test_every_window_holds_several_scrapes() -> None:
+    """One of `$__interval` may hold a single scrape, over which nothing increases."""
+    windows = {window for expression in expressions() for window in re.findall(r"\[(.*?)\]", expression)}
+    assert windows == {"$__rate_interval", "$__range"}
+
+
 def test_its_expressions_are_valid(tmp_path: Path) -> None:
     rules = [
         f"  - record: dashboard:{n}\n    expr: {json.dumps(filled_in(e))}"
