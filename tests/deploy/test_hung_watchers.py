@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.private import wait_for
 from tests.deploy.programs import gateway, receiver, seconds_to_end, upstream
 
 pytestmark = pytest.mark.resilience
@@ -53,6 +54,8 @@ class Side:
         for _ in range(MOVES):
             for action in ("trip", "reset"):
                 self.ask("POST", f"/admin/breakers/student-service-http/{action}")
+        # Others look, too, and mustn't wait for those who hang.
+        self.ask("GET", "/metrics")
         return sum(self.ask("GET", "/auth/ok") for _ in range(CALLS))
 
     def ask(self, method: str, path: str) -> float:
@@ -156,6 +159,27 @@ def test_a_dashboard_that_never_reads(tmp_path: Path, hung: Hung) -> None:
 def test_a_scraper_that_never_reads(tmp_path: Path, hung: Hung) -> None:
     """Many of them, each with hundreds of scrapes to be answered."""
     compare(tmp_path, {}, {}, lambda it: hung.asks(it.port, "/metrics", times=300))
+
+
+# The edge's limit is a setting. Behind Hypercorn, as before the services, it is ten seconds.
+@pytest.mark.parametrize(("server", "seconds"), [("edge", 6), ("hypercorn", 15)])
+def test_a_scraper_that_never_reads_is_let_go(
+    tmp_path: Path, hung: Hung, server: str, seconds: float
+) -> None:
+    """None of them keeps a place, and an answer in memory, for as long as it likes."""
+    settings = {"GATEWAY_SERVER": server, "CLIENT_WRITE_TIMEOUT": "1"}
+    with gateway(tmp_path, **SETTINGS, **settings) as (process, client):
+        assert client.base_url.port
+        hung.asks(client.base_url.port, "/metrics", times=300)
+        most = open_files(process)
+        assert client.get("/metrics").is_success
+        assert wait_for(lambda: open_files(process) <= most - len(hung.sockets), seconds), most
+        assert client.get("/metrics").is_success
+
+
+def open_files(process: subprocess.Popen[bytes]) -> int:
+    """A connection is one."""
+    return sum(1 for _ in Path(f"/proc/{process.pid}/fd").iterdir())
 
 
 def test_a_webhook_that_never_answers(tmp_path: Path, hung: Hung) -> None:
