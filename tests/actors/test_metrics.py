@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 import trio
+import trio.testing
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -162,6 +163,44 @@ def test_every_change_of_state_that_can_happen_has_its_child_from_the_start() ->
             after = machine.ledger.entries()["transitions"]
             seen |= {move for move, count in after.items() if count > before.get(move, 0)}
     assert seen == set(MOVES)
+
+
+SHOWN = {
+    State.CLOSED: 0,
+    State.HALF_OPEN: 1,
+    State.OPEN: 2,
+    State.FORCED_OPEN: 2,
+    State.DISABLED: 0,
+    State.OBSERVING: 0,
+}
+
+
+@pytest.mark.parametrize("state", State)
+async def test_each_state_shows_as_one_of_three_and_an_outage_where_it_is_one(
+    state: State, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Alert rules know 0, 1 and 2; an outage begins when it leaves them at 0, and no probe begins another."""
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", reset_timeout=1.0))
+        await breaker.trip()
+        opened = await scrape(panel)
+        match state:
+            case State.CLOSED:
+                await breaker.reset()
+            case State.HALF_OPEN:
+                await trio.sleep(1)
+            case State.FORCED_OPEN:
+                await breaker.force_open()
+            case State.DISABLED:
+                await breaker.disable()
+            case State.OBSERVING:
+                await breaker.observe()
+        found = await scrape(panel)
+        assert breaker.state is state
+    assert found["circuit_breaker_state",] == SHOWN[state]
+    start = opened["circuit_breaker_last_state_change",]
+    assert found["circuit_breaker_outage_start_time_seconds",] == (start if SHOWN[state] else 0)
+    assert (found["circuit_breaker_last_state_change",] > start) is (state is not State.OPEN)
 
 
 async def test_an_observing_breaker_tells_what_it_would_have_rejected() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from tests.tokens import Issuer
 SECONDS = 3.0
 CALLERS = 12
 BREAKERS = {"auth": "auth-service-http", "schools": "school-service-http", "students": "student-service-http"}
+MOMENTS = (
+    "circuit_breaker_state",
+    "circuit_breaker_last_state_change",
+    "circuit_breaker_outage_start_time_seconds",
+)
 OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
 # School's breaker is full before it opens, and student's opens all the time.
 POLICIES = """
@@ -128,6 +134,15 @@ def counted(found: Scrape, breaker: str) -> dict[str, float]:
     return calls
 
 
+def moments_agree(found: Scrape, before: Scrape, breaker: str) -> None:
+    """State and its moments are of one sample: an alert joins them."""
+    state, changed, outage = (found[name, breaker] for name in MOMENTS)
+    assert (state == 0) == (outage == 0)
+    assert outage <= changed <= time.time()
+    if before and before[MOMENTS[0], breaker] != state:
+        assert before[MOMENTS[1], breaker] != changed
+
+
 def is_count(name: str) -> bool:
     return name.endswith(("_total", "_count", "_bucket", "_sum"))
 
@@ -175,6 +190,7 @@ async def scrape_all_the_time(port: int, crowd: Crowd, start: dict[str, float], 
                 # One of several workers that is too busy to answer in time is shown as it was before.
                 assert not exactly or answered[name] <= total
                 assert total + found["circuit_breaker_in_flight", name] <= crowd.asked[name]
+                moments_agree(found, before, name)
             assert [key for key, old in before.items() if is_count(key[0]) and found[key] < old] == []
             before, scrapes = found, scrapes + 1
     return scrapes
