@@ -8,14 +8,16 @@ their own, through a queue that is bounded: a collector that is slow, hung or go
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from actors import CircuitBreaker
+from runtime.logs import masked
 
 if TYPE_CHECKING:
     import httpx
@@ -27,8 +29,13 @@ AppT = TypeVar("AppT")
 
 LAST_SECONDS = 1.0
 """How long a process that ends waits for its last spans to be taken."""
+# As the SDK reads them: what is said of traces goes before what is said of everything, and empty is unset.
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
+
+_HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*")
+"""What the SDK takes for a header; anything else it would write into the log."""
 
 
 class BadTelemetry(Exception):
@@ -66,16 +73,34 @@ def wanted(environment: Mapping[str, str]) -> bool:
     exporter = environment.get("OTEL_TRACES_EXPORTER", "")
     if exporter not in ("", "none", "otlp"):
         raise _bad("OTEL_TRACES_EXPORTER", "should be otlp or none", exporter)
-    endpoints = [(name, environment[name]) for name in ENDPOINTS if environment.get(name)]
-    if exporter == "none" or (not exporter and not endpoints):
+    endpoint = _first(environment, ENDPOINTS)
+    if exporter == "none" or not (exporter or endpoint):
         return False
-    for name, value in endpoints:
-        if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
-            raise _bad(name, "should be http://HOST:PORT or https://HOST:PORT", value)
-    for name in PROTOCOLS:
-        if environment.get(name, "http/protobuf") != "http/protobuf":
-            raise _bad(name, "should be http/protobuf", environment[name])
+    if endpoint and not _is_url(environment[endpoint]):
+        raise _bad(endpoint, "should be http://HOST:PORT or https://HOST:PORT", masked(environment[endpoint]))
+    protocol = _first(environment, PROTOCOLS)
+    if protocol and environment[protocol] != "http/protobuf":
+        raise _bad(protocol, "should be http/protobuf", environment[protocol])
+    headers = _first(environment, HEADERS)
+    if headers and not _are_headers(environment[headers]):
+        raise BadTelemetry(f"setting {headers}: should be NAME=VALUE, separated by commas")
     return True
+
+
+def _first(environment: Mapping[str, str], names: Iterable[str]) -> str | None:
+    """The first of the names that is set."""
+    return next((name for name in names if environment.get(name)), None)
+
+
+def _is_url(value: str) -> bool:
+    try:
+        return urlsplit(value).scheme in ("http", "https") and bool(urlsplit(value).hostname)
+    except ValueError:
+        return False
+
+
+def _are_headers(value: str) -> bool:
+    return all(_HEADER.fullmatch(one.strip()) for one in value.split(",") if one.strip())
 
 
 def _bad(name: str, reason: str, value: str) -> BadTelemetry:
