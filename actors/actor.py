@@ -56,11 +56,12 @@ def _not_now(_raise_cancel: object) -> trio.lowlevel.Abort:
 class Mailbox(Generic[Message]):
     """The only way to an actor."""
 
-    __slots__ = ("_send", "_token", "receiver")
+    __slots__ = ("_receive", "_send", "_sleeper", "_token")
 
     def __init__(self) -> None:
-        self._send, self.receiver = trio.open_memory_channel[Envelope[Message]](CAPACITY)
+        self._send, self._receive = trio.open_memory_channel[Envelope[Message]](CAPACITY)
         self._token = trio.lowlevel.current_trio_token()
+        self._sleeper: trio.lowlevel.Task | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def ask(self, message: Message) -> Any:
@@ -71,7 +72,7 @@ class Mailbox(Generic[Message]):
             )
         envelope = Envelope(message)
         try:
-            self._send.send_nowait(envelope)
+            self._put(envelope)
         except trio.WouldBlock:
             await self._queue(envelope)
         except trio.BrokenResourceError:
@@ -81,17 +82,42 @@ class Mailbox(Generic[Message]):
     def tell(self, message: Message) -> bool:
         """Send without waiting for the answer; False where the mailbox is full or closed."""
         try:
-            self._send.send_nowait(Envelope(message))
+            self._put(Envelope(message))
         except (trio.WouldBlock, trio.BrokenResourceError):
             return False
         return True
 
     def close(self) -> None:
         """Answer everything that waits, and everybody after, with PanelClosedError."""
-        with contextlib.suppress(trio.WouldBlock, trio.ClosedResourceError):
-            while True:
-                self.receiver.receive_nowait().answer(None, PanelClosedError("the panel has closed"))
-        self.receiver.close()
+        with contextlib.suppress(trio.ClosedResourceError):
+            while (envelope := self.take()) is not None:
+                envelope.answer(None, PanelClosedError("the panel has closed"))
+        self._receive.close()
+
+    def take(self) -> Envelope[Message] | None:
+        """The next message; None where none waits. The actor's, as is `sleep`."""
+        try:
+            return self._receive.receive_nowait()
+        except trio.WouldBlock:
+            return None
+
+    async def sleep(self) -> None:
+        """Wait for a message, where none waits.
+
+        The channel's own `receive` does the same, but holds 900 bytes while it waits, for every actor.
+        """
+        self._sleeper = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._overslept)
+
+    def _overslept(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _put(self, envelope: Envelope[Message]) -> None:
+        self._send.send_nowait(envelope)
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
 
     async def _queue(self, envelope: Envelope[Message]) -> None:
         # Never broken: closing receives all that queue before it ends the channel.
@@ -135,34 +161,34 @@ class Actor(ABC, Generic[Message]):
         try:
             while True:
                 try:
-                    if self._in_hand is not None:
-                        self._handle(self._in_hand)
+                    more = self._work()
                     self.asleep_until = self.deadline(self.clock())
-                    if self.asleep_until == NEVER:
-                        self._work(await self.mailbox.receiver.receive())
-                        continue
-                    with trio.CancelScope(deadline=self.asleep_until):
-                        self._in_hand = await self.mailbox.receiver.receive()
-                    if self._in_hand is None:
-                        self.wake(self.clock())
+                    if more:
+                        await trio.lowlevel.checkpoint()
+                        if self.asleep_until <= (now := self.clock()):
+                            self.wake(now)
+                    elif self.asleep_until == NEVER:
+                        await self.mailbox.sleep()
                     else:
-                        self._work(self._in_hand)
+                        with trio.CancelScope(deadline=self.asleep_until) as scope:
+                            await self.mailbox.sleep()
+                        if scope.cancelled_caught:
+                            self.wake(self.clock())
                 except Exception as crash:  # noqa: BLE001 - whatever it is, the actor goes on
                     self.crashed(crash)
         finally:
             self.close()
 
-    def _work(self, envelope: Envelope[Message]) -> None:
-        """Handle a message, and those that are there already, up to a batch."""
+    def _work(self) -> bool:
+        """Handle the messages that wait, up to a batch. Whether there may be more."""
         # Awake: nobody need call.
         self.asleep_until = -NEVER
-        self._handle(envelope)
         for _ in range(BATCH):
-            try:
-                envelope = self.mailbox.receiver.receive_nowait()
-            except trio.WouldBlock:
-                break
+            envelope = self._in_hand or self.mailbox.take()
+            if envelope is None:
+                return False
             self._handle(envelope)
+        return True
 
     def close(self) -> None:
         """Nobody is left without an answer."""

@@ -28,86 +28,14 @@ from actors import (
     Transition,
     open_panel,
 )
-from actors.actor import Mailbox
 from actors.adapters.logs import log_transitions
 from actors.adapters.tracing import traced
 from actors.stays import Closed
 from actors.testing import DependencyDown, ScriptedDependency, advance
-from protocols.breaker import Look
 
 
 def policy(**fields: object) -> CircuitBreakerConfig:
     return CircuitBreakerConfig(name="it", **fields)  # type: ignore[arg-type]
-
-
-def fill(mailbox: Mailbox[Look]) -> None:
-    while mailbox.tell(Look()):
-        pass
-
-
-# A full mailbox.
-
-
-async def test_who_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
-    """A message is never lost between its sender and the queue."""
-    mailbox: Mailbox[Look] = Mailbox()
-    fill(mailbox)
-    answers = []
-
-    async def ask(scope: trio.CancelScope) -> None:
-        with scope:
-            answers.append(await mailbox.ask(Look()))
-
-    scope = trio.CancelScope()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask, scope)
-        await wait_all_tasks_blocked()
-        scope.cancel()
-        await wait_all_tasks_blocked()
-        with pytest.raises(trio.WouldBlock):
-            while True:
-                mailbox.receiver.receive_nowait().answer("heard")
-    assert answers == ["heard"]
-
-
-async def test_who_waits_for_room_is_told_that_the_panel_closes() -> None:
-    """So are those whose message is in the queue, and those who come later."""
-    mailbox: Mailbox[Look] = Mailbox()
-    told = []
-
-    async def ask() -> None:
-        with pytest.raises(PanelClosedError):
-            await mailbox.ask(Look())
-        told.append(1)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask)
-        await wait_all_tasks_blocked()
-        fill(mailbox)
-        nursery.start_soon(ask)
-        await wait_all_tasks_blocked()
-        mailbox.close()
-        await ask()
-    assert told == [1, 1, 1]
-
-
-@pytest.mark.parametrize("half_open", [False, True])
-async def test_an_early_success_that_finds_no_room_is_settled_at_the_end(
-    panel: Panel, mock_clock: MockClock, half_open: bool
-) -> None:
-    """A full mailbox puts off what `succeed` says; it is neither lost nor said twice."""
-    breaker = panel.breaker(policy())
-    async with breaker.events():
-        if half_open:
-            await breaker.trip()
-            await advance(mock_clock, 60)
-        async with breaker.guard() as call:
-            fill(breaker._actor.mailbox)  # type: ignore[arg-type]
-            call.succeed()
-            await wait_all_tasks_blocked()
-            assert breaker.state is (State.HALF_OPEN if half_open else State.CLOSED)
-        snapshot = await breaker.snapshot()
-    assert (snapshot.state, snapshot.counts["success"], snapshot.in_flight) == (State.CLOSED, 1, 0)
 
 
 # Calls that end in odd ways.

@@ -59,6 +59,7 @@ BREAKER = Part(
                 "execute",
                 "panel",
                 "durations",
+                "mailbox",
                 "corners",
                 "wrapper",
                 "metrics",

@@ -1,0 +1,126 @@
+"""The mailbox when it is full, and an actor that never catches up."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors import CallTimeout, CircuitBreakerConfig, Panel, PanelClosedError, State
+from actors.actor import Mailbox
+from actors.testing import ScriptedDependency, advance
+from protocols.breaker import Look
+
+
+def policy(**fields: object) -> CircuitBreakerConfig:
+    return CircuitBreakerConfig(name="it", **fields)  # type: ignore[arg-type]
+
+
+async def some_turns(number: int) -> None:
+    for _ in range(number):
+        await trio.lowlevel.checkpoint()
+
+
+def fill(mailbox: Mailbox[Look]) -> None:
+    while mailbox.tell(Look()):
+        pass
+
+
+async def test_who_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
+    """A message is never lost between its sender and the queue."""
+    mailbox: Mailbox[Look] = Mailbox()
+    fill(mailbox)
+    answers = []
+
+    async def ask(scope: trio.CancelScope) -> None:
+        with scope:
+            answers.append(await mailbox.ask(Look()))
+
+    scope = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, scope)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        while (envelope := mailbox.take()) is not None:
+            envelope.answer("heard")
+    assert answers == ["heard"]
+
+
+async def test_who_waits_for_room_is_told_that_the_panel_closes() -> None:
+    """So are those whose message is in the queue, and those who come later."""
+    mailbox: Mailbox[Look] = Mailbox()
+    told = []
+
+    async def ask() -> None:
+        with pytest.raises(PanelClosedError):
+            await mailbox.ask(Look())
+        told.append(1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        fill(mailbox)
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        mailbox.close()
+        await ask()
+    assert told == [1, 1, 1]
+
+
+@pytest.mark.parametrize("half_open", [False, True])
+async def test_an_early_success_that_finds_no_room_is_settled_at_the_end(
+    panel: Panel, mock_clock: MockClock, half_open: bool
+) -> None:
+    """A full mailbox puts off what `succeed` says; it is neither lost nor said twice."""
+    breaker = panel.breaker(policy())
+    async with breaker.events():
+        if half_open:
+            await breaker.trip()
+            await advance(mock_clock, 60)
+        async with breaker.guard() as call:
+            fill(breaker._actor.mailbox)  # type: ignore[arg-type]
+            call.succeed()
+            await wait_all_tasks_blocked()
+            assert breaker.state is (State.HALF_OPEN if half_open else State.CLOSED)
+        snapshot = await breaker.snapshot()
+    assert (snapshot.state, snapshot.counts["success"], snapshot.in_flight) == (State.CLOSED, 1, 0)
+
+
+async def test_other_tasks_get_a_turn_between_batches(panel: Panel) -> None:
+    """However much waits, the actor doesn't handle all of it at once."""
+    mailbox = panel.breaker(policy())._actor.mailbox
+    await wait_all_tasks_blocked()
+    fill(mailbox)  # type: ignore[arg-type]
+    await some_turns(2)
+    assert mailbox.take() is not None
+    await wait_all_tasks_blocked()
+    assert mailbox.take() is None
+
+
+async def test_deadlines_are_kept_while_messages_never_stop(panel: Panel, mock_clock: MockClock) -> None:
+    """An actor that always has more to do looks at the clock after each batch."""
+    breaker = panel.breaker(policy(call_timeout=5))
+    dependency = ScriptedDependency()
+    dependency.holds()
+
+    async def flood() -> None:
+        while True:
+            fill(breaker._actor.mailbox)  # type: ignore[arg-type]
+            await trio.lowlevel.checkpoint()
+
+    async def call() -> None:
+        with pytest.raises(CallTimeout):
+            await breaker.execute(dependency)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(flood)
+        # Not asleep when the time comes.
+        await some_turns(10)
+        mock_clock.jump(5)
+        await some_turns(100)
+        pytest.fail("the call went on beyond its timeout")
+    assert dependency.calls == 1
