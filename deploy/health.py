@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -15,17 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.layout import Layout, StackError
-from deploy.words import STYLES, duration
+from deploy.words import STYLES, duration, fitting
 from runtime.breakers import BREAKERS
+from runtime.printable import printable
 
-# Heading, least width, and how wide a terminal has to be for it.
 COLUMNS = (
     ("breaker", max(map(len, BREAKERS)), 0),
     ("guarded by", 15, 119),
-    ("state", 11, 0),
-    ("for", 11, 0),
+    ("state", 9, 0),
+    ("for", 11, 58),
     ("failures", 8, 100),
-    ("next probe", 10, 0),
+    ("next probe", 10, 43),
     ("why", 10, 73),
 )
 _OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
@@ -53,23 +53,31 @@ def breakers(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, A
 
 
 def show(layout: Layout) -> bool:
-    """Print /health: a table on a terminal, JSON otherwise. Whether nothing is unhealthy."""
+    """Print /health: a table on a terminal, JSON otherwise. Whether all answer, and nothing is unhealthy."""
     status, body = ask(layout)
+    data = body.get("data", {})
+    silent = sorted({owner for _, owner, breaker in breakers(data) if not breaker})
     if sys.stdout.isatty():
         console = Console(highlight=False)
-        console.print(table(body.get("data", {}), console.width))
-        console.print(body.get("message", ""), style="green" if status == 200 else "bold red")
+        console.print(table(data, console.width))
+        console.print(*_verdict(status, body, silent))
     else:
         print(json.dumps(body, indent=2))
-    return status == 200
+    return status == 200 and not silent
+
+
+def _verdict(status: int, body: Mapping[str, Any], silent: Sequence[str]) -> list[Text]:
+    """What the gateway says of it; nobody is called healthy who doesn't answer."""
+    message = str(body.get("message", ""))
+    missing = Text(f"No answer: {', '.join(silent)}; see `just status`.", style="bold red")
+    if status != 200:
+        return [Text(message, style="bold red"), *([missing] if silent else [])]
+    return [missing] if silent else [Text(message, style="green")]
 
 
 def table(data: Mapping[str, Any], width: int) -> Table:
     """One row for each breaker; on a narrow terminal what matters least is left out."""
-    found = Table(box=None, pad_edge=False)
-    fits = [width >= least for _, _, least in COLUMNS]
-    for heading, size, _ in compress(COLUMNS, fits):
-        found.add_column(heading, no_wrap=True, min_width=size)
+    found, fits = fitting(COLUMNS, width)
     now = time.time()
     for name, owner, breaker in breakers(data):
         state = str(breaker.get("state", "UNKNOWN"))
@@ -81,7 +89,7 @@ def table(data: Mapping[str, Any], width: int) -> Table:
             duration(now - since) if isinstance(since, int | float) else "–",
             str(breaker.get("failure_count", "–")),
             f"in {wait:.0f} s" if isinstance(wait, int | float) else "–",
-            Text(_why(state, owner, breaker)),
+            Text(printable(_why(state, owner, breaker))),
         )
         found.add_row(*compress(cells, fits))
     return found

@@ -8,16 +8,18 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 from deploy.layout import Layout
+from runtime.printable import printable
 
-_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?")
+# Only where a line's own time stands: a path or a document may hold another.
+_STAMP = re.compile(r"""(?:^|"timestamp": "|"\$date":")(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?)""")
 _COLOURS = {
     "api-gateway": "cyan",
     "auth-service": "magenta",
@@ -60,8 +62,11 @@ class Tail:
                 yield from self._read(self._file)
 
     def _read(self, file: TextIO) -> Iterator[str]:
-        *whole, self._rest = (self._rest + file.read()).split("\n")
-        yield from whole
+        while line := file.readline():
+            self._rest += line
+            if line.endswith("\n"):
+                whole, self._rest = self._rest[:-1], ""
+                yield whole
 
     def _was_replaced(self, file: TextIO) -> bool:
         try:
@@ -75,60 +80,73 @@ class Tail:
 def show(layout: Layout, names: Sequence[str], *, follow: bool, last: int | None) -> None:
     """Print the logs of `names`: all of the current file or its `last` lines; then, following, what comes."""
     console = Console(highlight=False, soft_wrap=True)
-    tails = {name: Tail(layout.log(name)) for name in names} if follow else {}
+    # The same reader for what is there and for what comes: no line is told twice, none is missed.
+    tails = {name: Tail(layout.log(name), from_end=False) for name in names}
     alone = len(names) == 1
-    stamped = [_stamped(layout.log(name), name, last) for name in names]
+    stamped = [_stamped(tail, name, last) for name, tail in tails.items()]
     for _, name, line in heapq.merge(*stamped, key=lambda entry: entry[0]):
-        _print(console, name, line, alone=alone)
-    while tails:
+        print_line(console, name, line, alone=alone)
+    while follow:
         for name, tail in tails.items():
             for line in tail.lines():
-                _print(console, name, line, alone=alone)
+                print_line(console, name, line, alone=alone)
         time.sleep(0.2)
 
 
-def _stamped(path: Path, name: str, last: int | None) -> Iterator[tuple[str, str, str]]:
+def _stamped(tail: Tail, name: str, last: int | None) -> Iterator[tuple[str, str, str]]:
     """Each line with a time: its own, or that of the line before where it has none."""
     stamp = ""
-    try:
-        with path.open(errors="replace") as file:
-            for line in file if last is None else deque(file, maxlen=last):
-                if found := _STAMP.search(line):
-                    stamp = found.group().replace(" ", "T")
-                yield stamp, name, line.rstrip("\n")
-    except FileNotFoundError:
-        return
+    lines: Iterable[str] = tail.lines()
+    for line in lines if last is None else deque(lines, maxlen=last):
+        if found := _STAMP.search(line):
+            stamp = found.group(1).replace(" ", "T")
+        yield stamp, name, line
 
 
-def _print(console: Console, name: str, line: str, *, alone: bool) -> None:
+def print_line(console: Console, name: str, line: str, *, alone: bool) -> None:
     """For a person in colours; into a pipe as it is, behind its process where there are several."""
     if console.is_terminal:
         console.print(Text.assemble((f"{name:<15} │ ", _COLOURS[name]), readable(line)))
-    elif alone:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
     else:
-        console.print(Text.assemble(f"{name:<15} │ ", Text.from_ansi(line)))
+        # Not by the console: it ends the program with 1 where the reader of a pipe has seen enough.
+        sys.stdout.write(f"{line}\n" if alone else f"{name:<15} │ {line}\n")
+        sys.stdout.flush()
 
 
 def readable(line: str) -> Text:
-    """A line of JSON as a person reads it: time, what happened, then the rest; another as it is."""
+    """A line of JSON as a person reads it: time, what happened, then the rest; another as it is.
+
+    Nothing in it reaches the terminal as a control character.
+    """
     try:
         entry = json.loads(line)
     except ValueError:
-        return Text.from_ansi(line)
+        entry = None
     if not isinstance(entry, dict):
-        return Text(line)
-    if "t" in entry and "msg" in entry:  # MongoDB's own
-        entry = {"timestamp": entry["t"].get("$date", ""), "event": entry["msg"], "level": entry.get("s", "")}
-    stamp, event = str(entry.pop("timestamp", "")), str(entry.pop("event", ""))
+        return Text(printable(line, keep="\t"))
+    if "t" in entry and "msg" in entry:
+        entry = _mongodbs(entry)
+    stamp, event = str(entry.pop("timestamp", "")), printable(str(entry.pop("event", "")))
     level, trace = str(entry.pop("level", "")), entry.pop("exception", None)
     for known in ("process", "logger"):
         entry.pop(known, None)
-    text = Text.assemble((stamp[11:19], "dim"), "  ", (event, _style(event, level)))
+    text = Text.assemble((printable(stamp[11:19]), "dim"), "  ", (event, _style(event, level)))
     for key, value in entry.items():
-        text.append(f"  {key}=", "dim").append(value if isinstance(value, str) else json.dumps(value))
-    return text.append(f"\n{trace}", "dim") if trace else text
+        text.append(f"  {printable(key)}=", "dim")
+        text.append(printable(value) if isinstance(value, str) else json.dumps(value))
+    return text.append(_indented(str(trace)), "dim") if trace else text
+
+
+def _indented(trace: str) -> str:
+    """A traceback below its line; what it quotes can't be taken for lines of their own."""
+    return "".join(f"\n    {printable(line)}" for line in trace.split("\n"))
+
+
+def _mongodbs(entry: dict[str, Any]) -> dict[str, Any]:
+    """A line of MongoDB's own in our words; what it is about only where it matters: it is long."""
+    level = {"W": "warning", "E": "error", "F": "critical"}.get(entry.get("s", ""), "info")
+    more = {"attr": entry["attr"]} if level != "info" and "attr" in entry else {}
+    return {"timestamp": entry["t"].get("$date", ""), "event": entry["msg"], "level": level, **more}
 
 
 def _style(event: str, level: str) -> str:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from itertools import compress
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 from rich.console import Console, Group, RenderableType
@@ -14,9 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy.layout import Layout
-from deploy.words import STYLES, duration, pips, when
+from deploy.layout import Layout, StackError
+from deploy.words import STYLES, duration, fitting, pips, when
 from runtime.history import BUCKET_SECONDS, Report, merged
+from runtime.printable import printable
 
 SILENCE = 4.0
 """Seconds without a word, though one comes each second: the gateway is away."""
@@ -24,18 +25,18 @@ PAUSE = 1.0
 SPARKS = "▁▂▃▄▅▆▇█"
 SPAN = 300
 EVENTS = 6
-# Heading, least width, and how wide a terminal has to be for it: what matters most is there on every one.
+# What matters most is there on every terminal.
 COLUMNS = (
     ("breaker", 20, 0),
     ("state", 11, 0),
     ("for", 11, 73),
-    ("to trip", 9, 114),
-    ("probe", 6, 0),
-    ("5 minutes", 30, 146),
-    ("/min", 4, 103),
-    ("failed", 6, 0),
-    ("rejected", 8, 0),
-    ("why", 20, 96),
+    ("to trip", 10, 116),
+    ("probe", 6, 41),
+    ("5 minutes", 30, 148),
+    ("/min", 5, 104),
+    ("failed", 6, 49),
+    ("rejected", 8, 59),
+    ("why", 20, 97),
 )
 NUMBERS = ("/min", "failed", "rejected")
 
@@ -43,7 +44,8 @@ NUMBERS = ("/min", "failed", "rejected")
 class Board:
     """What the stream has told, and how it looks."""
 
-    def __init__(self) -> None:
+    def __init__(self, gateway: str) -> None:
+        self._gateway = gateway
         self.names: list[tuple[str, str]] = []
         self.lost_at: float | None = None
         self._known: dict[str, Report] = {}
@@ -85,19 +87,16 @@ class Board:
     def shown(self, now: float, width: int = 170) -> RenderableType:
         """Everything, for a terminal of that width."""
         if not self.names:
-            return Text("Waiting for the gateway…", style="dim")
-        parts: list[RenderableType] = [self._table(now, width), Text(), self._events(now)]
+            return Text(f"Waiting for the gateway at {self._gateway}: `just status` says what runs.")
+        parts: list[RenderableType] = [self.table(now, width), Text(), self._events(now)]
         if self.lost_at is not None:
             said = f"Disconnected since {when(self.lost_at)}: this is how it was then. Trying again."
             parts.insert(0, Text(said, style="bold red"))
         return Group(*parts)
 
-    def _table(self, now: float, width: int) -> Table:
-        table = Table(box=None, pad_edge=False)
-        fits = [width >= least for _, _, least in COLUMNS]
-        for heading, size, _ in compress(COLUMNS, fits):
-            justify: Literal["right", "left"] = "right" if heading in NUMBERS else "left"
-            table.add_column(heading, no_wrap=True, min_width=size, justify=justify)
+    def table(self, now: float, width: int) -> Table:
+        """A row for each breaker, with what fits into that width."""
+        table, fits = fitting(COLUMNS, width, *NUMBERS)
         for name, owner, breaker in self.breakers():
             table.add_row(*compress(_unknown(name, owner) if breaker is None else _cells(breaker, now), fits))
         return table
@@ -109,7 +108,7 @@ class Board:
         ]  # fmt: skip
         lines = [
             Text.assemble((when(one["time"]), "dim"), "  ", f"{one['breaker']:<21} ",
-                          (f"{one['new']:<12}", STYLES.get(one["new"], "")), one["reason"],
+                          (f"{one['new']:<12}", STYLES.get(one["new"], "")), printable(one["reason"]),
                           no_wrap=True, overflow="ellipsis")
             for one in sorted(events, key=lambda one: one["time"], reverse=True)[:EVENTS]
         ]  # fmt: skip
@@ -138,7 +137,7 @@ def _cells(breaker: Report, now: float) -> list[RenderableType]:
         str(sum(_counts(breaker, now - 60))),
         _number(counts[1], "red"),
         _number(counts[4], "yellow"),
-        Text(why, "dim"),
+        Text(printable(why), "dim"),
     ]
 
 
@@ -172,9 +171,14 @@ def _spark(breaker: Report, now: float) -> Text:
 
 
 def watch(layout: Layout) -> None:
-    """Show the breakers until interrupted; goes on while the gateway is away."""
-    board = Board()
+    """Show the breakers until interrupted; goes on while the gateway is away.
+
+    Raises StackError where nobody could see them change.
+    """
     console = Console(highlight=False)
+    if not console.is_terminal:
+        raise StackError("`just watch` needs a terminal; `just health` tells the same once, as JSON")
+    board = Board(layout.gateway)
     with Live(console=console, auto_refresh=False, screen=False) as live:
         while True:
             try:

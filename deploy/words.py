@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.table import Table
 from rich.text import Text
+
+Columns = Sequence[tuple[str, int, int]]
+"""Of each column: heading, its width, and how wide a terminal has to be for it."""
 
 STYLES = {
     "CLOSED": "green",
@@ -43,3 +47,24 @@ def pips(count: int, policy: Mapping[str, Any]) -> Text:
         return Text(f"{count}" if policy.get("trip") else f"{count}/{most}")
     lit = min(count, most)
     return Text.assemble(("●" * lit, "red"), ("○" * (most - lit), "dim"))
+
+
+def fitting(columns: Columns, width: int, *numbers: str) -> tuple[Table, list[bool]]:
+    """A table of what fits into `width`, and which columns these are; the last takes what is left.
+
+    What is longer than its column ends in an ellipsis. numbers: headings of columns that are aligned right.
+    """
+    fits = [width >= least for _, _, least in columns]
+    table = Table(box=None, pad_edge=False, width=width if fits[-1] else None)
+    for (heading, size, _), there in zip(columns, fits, strict=True):
+        if there:
+            last = heading == columns[-1][0]
+            table.add_column(
+                heading,
+                no_wrap=True,
+                overflow="ellipsis",
+                justify="right" if heading in numbers else "left",
+                width=None if last else size,
+                ratio=1 if last else None,
+            )
+    return table, fits

@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from runtime.printable import printable
 
 _SECRET = ("password", "token", "secret", "authorization", "email", "cookie")
 # Access tokens and refresh tokens; and what stands around an @: an address, or a URI's credentials.
@@ -46,7 +49,10 @@ def configure_logs(process: str, log_format: str) -> None:
         cache_logger_on_first_use=False,
     )
     _take_over_standard_logging(shared, renderers)
+    logging.captureWarnings(True)
     sys.excepthook = _report_crash
+    threading.excepthook = _report_thread
+    sys.unraisablehook = _report_unraisable
 
 
 def _report_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None, /) -> None:
@@ -55,6 +61,19 @@ def _report_crash(kind: type[BaseException], error: BaseException, trace: Traceb
         sys.__excepthook__(kind, error, trace)
     else:
         structlog.get_logger("runtime").critical("the process ends", exc_info=(kind, error, trace))
+
+
+def _report_thread(told: threading.ExceptHookArgs, /) -> None:
+    error = told.exc_value or told.exc_type()
+    structlog.get_logger("runtime").error(
+        "a thread ended", exc_info=(told.exc_type, error, told.exc_traceback)
+    )
+
+
+def _report_unraisable(told: Any, /) -> None:
+    """An error where nobody could be told of it, such as in a finaliser."""
+    info = (told.exc_type, told.exc_value or told.exc_type(), told.exc_traceback)
+    structlog.get_logger("runtime").error("an error was ignored", exc_info=info)
 
 
 class _Lines:
@@ -82,8 +101,17 @@ def _drop_debug(_logger: WrappedLogger, method: str, event: EventDict) -> EventD
 def _renderers(console: bool) -> list[Processor]:
     if console:
         plain = structlog.dev.plain_traceback  # else it warns that tracebacks are text already
-        return [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)]
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)
+        return [_printable, renderer]
     return [structlog.processors.JSONRenderer()]
+
+
+def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """On a terminal no text may be more than text; in JSON control characters are escapes anyway."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = printable(value, keep="\n" if key in ("exception", "stack") else "")
+    return event
 
 
 def _take_over_standard_logging(shared: list[Processor], renderers: list[Processor]) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from deploy import health, settings
-from deploy.logs import readable
+from deploy import watch as watching
+from deploy.layout import StackError, layout
 from deploy.watch import Board
-from deploy.words import duration
+from deploy.words import duration, when
 
 HELLO = {
     "gateway": "api-gateway",
@@ -55,7 +57,7 @@ def shown(board: Board) -> str:
 
 def test_an_outage_is_told_in_a_row() -> None:
     """State, since when, how near, the next probe, what failed and was rejected, and why."""
-    board = Board()
+    board = Board("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     change = {"breaker": "auth-service-http", "new": "OPEN", "reason": "max failures reached", "time": NOW}
     open_one = breaker(
@@ -86,47 +88,163 @@ def test_an_outage_is_told_in_a_row() -> None:
     assert "OPEN        max failures reached" in shown(board)
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 120, 170])
+WATCHED = {
+    40: "breaker state",
+    41: "breaker state probe",
+    49: "breaker state probe failed",
+    60: "breaker state probe failed rejected",
+    80: "breaker state for probe failed rejected",
+    97: "breaker state for probe failed rejected why",
+    104: "breaker state for probe /min failed rejected why",
+    120: "breaker state for to trip probe /min failed rejected why",
+    148: "breaker state for to trip probe 5 minutes /min failed rejected why",
+    170: "breaker state for to trip probe 5 minutes /min failed rejected why",
+}
+CELLS = {
+    "breaker": "student-service-http",
+    "state": "FORCED_OPEN",
+    "for": "59 min 59 s",
+    "to trip": "●" * 10,
+    "probe": "3600 s",
+    "/min": "75801",
+    "failed": "69012",
+    "rejected": "6789",
+}
+
+
+def drawn(width: int, *what: RenderableType) -> list[str]:
+    """The lines as they are made for `width`, on a terminal so wide that it cuts nothing off itself."""
+    console = Console(width=400, force_terminal=False)
+    with console.capture() as captured:
+        console.print(*what)
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    assert max(map(len, lines)) <= width, lines
+    return lines
+
+
+def cells(line: str) -> list[str]:
+    return re.split("  +", line)
+
+
+@pytest.mark.parametrize("width", WATCHED)
 def test_what_matters_most_is_there_on_every_terminal(width: int) -> None:
-    """State, next probe, failures and rejections, not cut; the rest where there is room for it."""
-    board = Board()
-    board.take("hello", HELLO)
-    change = {"breaker": "auth-service-http", "new": "OPEN", "reason": "max failures reached", "time": NOW}
-    told = {"state": "OPEN", "probe_at": NOW + 42, "reason": "max failures reached", "transitions": [change]}
-    counted = [[NOW - 5, 0, 12345, 0, 0, 6789]]
-    board.take(
-        "report", report("api-gateway", 0, breaker("auth-service-http", calls_by_time=counted, **told))
+    """What there is room for is whole; only why it is so may end in an ellipsis."""
+    told = breaker(
+        "student-service-http",
+        state="FORCED_OPEN",
+        outage_since=NOW - 3599,
+        failure_count=10,
+        reason="forced by operator: " + "x" * 200,
+        calls_by_time=[[NOW - 5, 0, 69012, 0, 0, 6789]],
+        policy={"max_failures": 10, "trip": None},
     )
+    waits = breaker("auth-database", state="OPEN", probe_at=NOW + 3600)
+    board = Board("http://127.0.0.1:8080")
+    one = {"process": "auth-service", "breaker": "student-service-http", "dependencies": ["auth-database"]}
+    board.take("hello", {"gateway": "api-gateway", "services": [one]})
+    board.take("report", report("api-gateway", 0, told))
+    board.take("report", report("auth-service", 0, waits))
+    heads, row, other = drawn(width, board.table(NOW, width))
+    assert " ".join(heads.split()) == WATCHED[width]
+    expected = {cell for name, cell in CELLS.items() if name in heads and name != "probe"}
+    assert expected <= set(cells(row))
+    assert ("3600 s" in cells(other)) == ("probe" in heads)
+    if "why" in heads:
+        assert re.fullmatch("forced by operator: .*…", cells(row)[-1])
+        assert len(row) == width
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 170])
+def test_what_happened_is_told_on_every_terminal(width: int) -> None:
+    """One line each, cut off with an ellipsis where it must be."""
+    change = {"breaker": "auth-service-http", "new": "HALF_OPEN", "reason": "attempting recovery " * 9}
+    board = Board("http://127.0.0.1:8080")
+    board.take("hello", HELLO)
+    past = [{**change, "time": NOW + n} for n in range(9)]
+    board.take("report", report("api-gateway", 0, breaker("auth-service-http", transitions=past)))
     console = Console(width=width, force_terminal=False)
     with console.capture() as captured:
         console.print(board.shown(NOW, width))
-    heads, row, unknown, _, event = (line.rstrip() for line in captured.get().splitlines())
-    assert max(map(len, (heads, row, unknown, event))) <= width
-    cells = re.split("  +", row)
-    assert {"auth-service-http", "OPEN", "42 s", "12345", "6789"} <= set(cells)
-    assert "UNKNOWN" in unknown
-    assert "max failures" in event
-    assert heads.split()[:2] == ["breaker", "state"]
-    assert ("why" in heads, "5 minutes" in heads) == (width >= 100, width >= 146)
+    lines = captured.get().splitlines()
+    told = [line for line in lines if "auth-service-http  " in line and "HALF" in line]
+    assert [line[:8] for line in told] == [when(NOW + n) for n in range(8, 2, -1)]
+    assert all(line.endswith("…") and len(line) == width for line in told)
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 120])
+HEALTH = {
+    40: "breaker state",
+    43: "breaker state next probe",
+    60: "breaker state for next probe",
+    80: "breaker state for next probe why",
+    100: "breaker state for failures next probe why",
+    120: "breaker guarded by state for failures next probe why",
+}
+
+
+@pytest.mark.parametrize("width", HEALTH)
 def test_health_says_what_is_wrong_on_every_terminal(width: int) -> None:
     """Which breaker, its state, the next probe; and why, where there is room for it."""
-    told = {"state": "OPEN", "retry_after": 42.0, "since": time.time() - 72, "reason": "max failures reached"}
-    console = Console(width=width, force_terminal=False)
-    with console.capture() as captured:
-        console.print(health.table({"auth": {"circuit_breaker": told}}, width))
-    heads, row, *_ = captured.get().splitlines()
-    assert len(row.rstrip()) <= width
-    assert re.split("  +", row)[0] == "auth-service-http"
-    assert {"OPEN", "1 min 12 s", "in 42 s"} <= set(re.split("  +", row))
-    assert ("max failures" in row, "guarded by" in heads) == (width >= 80, width >= 119)
+    told = {"state": "HALF_OPEN", "retry_after": 1234567.0, "since": time.time() - 3599, "reason": "r" * 200}
+    heads, row, *_ = drawn(width, health.table({"auth": {"circuit_breaker": told}}, width))
+    assert " ".join(heads.split()) == HEALTH[width]
+    expected = {"auth-service-http": "breaker", "59 min 59 s": "for", "in 123456…": "next probe"}
+    assert {cell for cell, name in expected.items() if name in heads} | {"HALF_OPEN"} <= set(cells(row))
+    assert "why" not in heads or re.fullmatch("r+…", cells(row)[-1])
+
+
+def test_nobody_is_called_healthy_who_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gateway's own verdict is of breakers; who is away is told, and by the exit status as well."""
+    well: dict[str, Any] = {"circuit_breaker": {"state": "CLOSED", "mode": "CLOSED"}}
+    dependencies = {"auth-database": {"status": "unknown"}}
+    found: dict[str, Any] = {"auth": {**well, "dependencies": dependencies}, "school": well, "student": well}
+    body = {"message": "All services are healthy", "data": found}
+    monkeypatch.setattr(health, "ask", lambda _: (200, body))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert not health.show(layout({}))
+    said = capsys.readouterr().out
+    assert "No answer: auth-service; see `just status`." in said
+    assert "All services are healthy" not in said
+    dependencies["auth-database"].update(well)
+    assert health.show(layout({}))
+    assert "All services are healthy" in capsys.readouterr().out
+
+
+def test_it_is_watched_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a pipe nobody would see anything until its end."""
+    monkeypatch.setattr(watching.time, "sleep", lambda _: pytest.fail("it watches"))
+    with pytest.raises(StackError, match="needs a terminal; `just health`"):
+        watching.watch(layout({}))
+    assert capsys.readouterr().out == ""
+
+
+def test_who_waits_for_the_gateway_is_told_where_it_should_be() -> None:
+    assert "http://127.0.0.1:8080: `just status`" in shown(Board("http://127.0.0.1:8080"))
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"
+SHOWN = r"\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"
+
+
+def test_what_others_wrote_does_not_steer_the_terminal() -> None:
+    """A reason, the kind of an error: each in one line, as escapes."""
+    bad = {"state": "OPEN", "reason": HOSTILE, "last_failure": HOSTILE}
+    change = {"breaker": "auth-service-http", "new": "OPEN", "reason": HOSTILE, "time": NOW}
+    board = Board("http://127.0.0.1:8080")
+    board.take("hello", HELLO)
+    board.take("report", report("api-gateway", 0, breaker("auth-service-http", **bad, transitions=[change])))
+    assert shown(board).count("FAKE") == 2
+    assert not {"\x1b", "\r", "\x9b", "\u202e"} & set(shown(board))
+    _, row, *_ = drawn(200, health.table({"auth": {"circuit_breaker": bad}}, 200))
+    assert f"{SHOWN}: {SHOWN}" in row
 
 
 def test_what_does_not_change_stays() -> None:
     """A report tells only of breakers that differ, and of their latest past."""
-    board = Board()
+    board = Board("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     board.take(
         "report",
@@ -144,7 +262,7 @@ def test_what_does_not_change_stays() -> None:
 
 def test_a_silent_process_is_unknown_and_comes_back() -> None:
     """What it told last isn't shown as if it were now."""
-    board = Board()
+    board = Board("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     board.take("report", report("auth-service", 0, breaker("auth-database")))
     board.take("report", report("auth-service", 0, answers=False))
@@ -155,7 +273,7 @@ def test_a_silent_process_is_unknown_and_comes_back() -> None:
 
 def test_a_lost_gateway_is_said() -> None:
     """With the last that was known."""
-    board = Board()
+    board = Board("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     board.lost_at = NOW
     assert "Disconnected since" in shown(board)
@@ -183,17 +301,3 @@ def test_durations_read_well() -> None:
         "3 h 12 min",
         "2 d 4 h",
     ]
-
-
-def test_a_line_of_json_is_made_readable() -> None:
-    """Time, event, then the rest; a traceback below; MongoDB's own lines too; anything else as it is."""
-    line = '{"event": "request", "level": "info", "timestamp": "2026-01-02T03:04:05Z", "status": 200}'
-    assert readable(line).plain == "03:04:05  request  status=200"
-    failed = (
-        '{"event": "failed", "level": "error", "timestamp": "2026-01-02T03:04:05Z", "exception": "Traceback"}'
-    )
-    assert readable(failed).plain == "03:04:05  failed\nTraceback"
-    mongo = '{"t": {"$date": "2026-01-02T03:04:05.6+00:00"}, "s": "I", "msg": "Slow query"}'
-    assert readable(mongo).plain == "03:04:05  Slow query"
-    for plain in ("no JSON [red]at all", "[1]", "3"):
-        assert readable(plain).plain == plain

@@ -8,6 +8,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -19,10 +20,13 @@ from runtime.logs import configure_logs, masked
 @pytest.fixture(autouse=True)
 def _restore() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, unraisable = root.handlers, root.level, sys.unraisablehook
     yield
     root.handlers, root.level = handlers, level
+    logging.captureWarnings(False)
     sys.excepthook = sys.__excepthook__
+    threading.excepthook = threading.__excepthook__
+    sys.unraisablehook = unraisable
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
@@ -135,3 +139,51 @@ def test_the_error_that_ends_a_process_is_a_line_without_secrets() -> None:
     assert (line["event"], line["level"], line["process"]) == ("the process ends", "critical", "x")
     assert "ValueError: mongodb://***/" in line["exception"]
     assert "hunter2" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "event"),
+    [
+        ("import threading; t = threading.Thread(target=fail); t.start(); t.join()", "a thread ended"),
+        ("class A:\n  __del__ = fail\nA()", "an error was ignored"),
+    ],
+)
+def test_what_nobody_can_catch_is_a_line_without_secrets(code: str, event: str) -> None:
+    """Errors of threads and of finalisers, which Python would print as they are."""
+    before = (
+        "from runtime.logs import configure_logs; configure_logs('x', 'json')\n"
+        "def fail(*_): raise ValueError('mongodb://root:hunter2@db/')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["event"], line["level"], line["process"]) == (event, "error", "x")
+    assert "ValueError: mongodb://***/" in line["exception"]
+
+
+def test_a_warning_is_a_line_without_secrets() -> None:
+    code = (
+        "from runtime.logs import configure_logs; configure_logs('x', 'json')\n"
+        "import warnings; warnings.warn('mongodb://root:hunter2@db/ is old')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["level"], line["logger"], done.stderr) == ("warning", "py.warnings", "")
+    assert "mongodb://***/ is old" in line["event"]
+
+
+def test_on_a_terminal_text_is_only_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever chooses a path or a reason neither colours nor forges lines; a traceback keeps its own."""
+    hostile = "\x1b[2J\nFAKE\r\x9b31m"
+    configure_logs("x", "console")
+    structlog.get_logger().info(f"{hostile} a", path=hostile)
+    logging.getLogger("there").warning("%s a", hostile)
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 2
+    assert out.count(r"\x1b[2J\nFAKE\r\x9b31m a") == 2
+    assert not {"\x1b", "\r", "\x9b"} & set(out)
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    assert len(capsys.readouterr().out.splitlines()) > 4
