@@ -21,10 +21,12 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from runtime.printable import printable
 
 _SECRET = ("password", "token", "secret", "authorization", "email", "cookie")
-# Access tokens and refresh tokens; and what stands around an @: an address, or a URI's credentials.
+# Access tokens and refresh tokens; and what stands around an @, escaped or not: an address, or credentials.
 _TOKENS = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w.-]+|\b[0-9a-f]{32}\.[\w-]{43}")
 _SHORTEST_TOKEN = 60
-_ADDRESSES = re.compile(r"""(?<![^\s@/"'<>])[^\s@/"'<>]+@[^\s/"'<>,?}]+""")
+_ADDRESSES = re.compile(
+    r"""(?:"[^"@/\\]{1,64}\\?"|(?<![^\s@/"'<>])[^\s@/"'<>]+)(?:@|%(?:25)*40)[^\s/"'<>,?}]+""", re.IGNORECASE
+)
 
 
 def configure_logs(process: str, log_format: str) -> None:
@@ -146,7 +148,7 @@ def _hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
 
 def masked(text: str) -> str:
     """The text without what looks like a token, an address or a URI's credentials."""
-    if "@" in text:
+    if "@" in text or "%" in text:
         text = _ADDRESSES.sub("***", text)
     return _TOKENS.sub("***", text) if len(text) >= _SHORTEST_TOKEN else text
 

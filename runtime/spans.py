@@ -122,7 +122,8 @@ def _noting(span: Span, send: Send) -> Send:
             _note_status(span, message["status"])
             for name, value in message.get("headers", ()):
                 if name.lower() == _REQUEST_ID:
-                    span.set_attribute("http.response.header.x-request-id", [value.decode("latin-1")])
+                    given = masked(value.decode("latin-1"))  # the client may have chosen it
+                    span.set_attribute("http.response.header.x-request-id", [given])
         await send(message)
 
     return noting

@@ -21,6 +21,7 @@ from actors.adapters.httpx import is_failure
 from actors.adapters.logs import log_transitions
 from protocols.breaker import EventsLost, Transition
 from runtime.history import transition_view
+from runtime.logs import masked
 from runtime.settings import ProcessSettings
 
 BREAKER = "webhook"
@@ -53,6 +54,7 @@ def sign(secret: str, body: bytes, now: int) -> str:
 class Webhook:
     """Delivers the transitions of a panel to `url`, one after the other, in order.
 
+    worker: which of several processes that share a name this is.
     transport: how it gets there; httpx's own where None.
     """
 
@@ -62,11 +64,12 @@ class Webhook:
         url: str,
         secret: str | None,
         *,
+        worker: int | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         policy: CircuitBreakerConfig = POLICY,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._process = process
+        self._sender = {"process": process, **({} if worker is None else {"worker": worker})}
         self._url = url
         self._secret = secret
         self._transport = transport
@@ -98,9 +101,8 @@ class Webhook:
 
     async def _deliver(self, client: httpx.AsyncClient, breaker: CircuitBreaker, event: Transition) -> None:
         """Try until it is taken, refused, or too old."""
-        lost = self._lost
-        told = {"process": self._process, "transition": transition_view(event), "lost": lost}
-        delivery, body, pause = uuid.uuid4().hex, json.dumps(told).encode(), FIRST_PAUSE
+        lost, delivery, pause = self._lost, uuid.uuid4().hex, FIRST_PAUSE
+        body = self._body(delivery, event)
         with trio.move_on_after(GIVE_UP_SECONDS):
             while True:
                 wait = pause
@@ -112,13 +114,20 @@ class Webhook:
                     log.warning("webhook refused", breaker=event.name, reason=str(error))
                     return
                 except Exception as error:  # noqa: BLE001 - whatever a receiver does, it is tried again
-                    log.info("webhook failed", breaker=event.name, reason=type(error).__name__)
+                    log.info("webhook failed", breaker=event.name, reason=_reason(error))
                     pause = min(2 * pause, LONGEST_PAUSE)
                 else:
                     self._lost -= lost
                     return
                 await trio.sleep(wait)
+        self._lost += 1
         log.warning("webhook given up", breaker=event.name, seconds=GIVE_UP_SECONDS)
+
+    def _body(self, delivery: str, event: Transition) -> bytes:
+        """What is told. The id is in it, too: the field is not signed, and a replay could bear another."""
+        view = transition_view(event)
+        view["reason"] = masked(view["reason"])  # an operator's own words leave the house
+        return json.dumps({"id": delivery, **self._sender, "transition": view, "lost": self._lost}).encode()
 
     async def _post(self, client: httpx.AsyncClient, delivery: str, body: bytes) -> None:
         fields = {"Content-Type": "application/json", DELIVERY: delivery}
@@ -135,10 +144,16 @@ class Webhook:
             raise Refused(f"status {status}")
 
 
-async def start_webhook(
-    nursery: trio.Nursery, process: str, settings: ProcessSettings, panel: Panel
-) -> None:
+def _reason(error: Exception) -> str:
+    """No more than the kind of an error: its text may quote the URL, which may hold a key."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"status {error.response.status_code}"
+    return type(error).__name__
+
+
+async def start_webhook(nursery: trio.Nursery, process: str, settings: ProcessSettings, panel: Panel) -> None:
     """Start the webhook that the settings ask for; nothing where they don't."""
     if settings.webhook_url is not None:
-        webhook = Webhook(process, settings.webhook_url, settings.webhook_secret)
+        worker = structlog.contextvars.get_contextvars().get("worker")  # as every line of the log says it
+        webhook = Webhook(process, settings.webhook_url, settings.webhook_secret, worker=worker)
         await nursery.start(webhook.run, panel)

@@ -98,6 +98,8 @@ SECRETS = {
     ),
     "said": (f"got eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIx{'a' * 40}.c2ln-_ here", "got *** here"),
     "renewed": (f"with {'0a' * 16}.{'-_Az9' * 8}abc.", "with ***."),
+    "escaped": ("/users/very.private%40example.org/%2540x.org/a%2540b", "/users/***/%2540x.org/***"),
+    "quoted": ('/x/"very private"@example.org', "/x/***"),
     "plain": (f"{'0a' * 16} @ 5 o'clock, {'x' * 60}", f"{'0a' * 16} @ 5 o'clock, {'x' * 60}"),
 }
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +20,7 @@ import trio
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
 from runtime import webhook as module
 from runtime.settings import ProcessSettings
-from runtime.webhook import Webhook, start_webhook
+from runtime.webhook import Webhook, sign, start_webhook
 
 Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -28,9 +31,12 @@ class Receiver(httpx.AsyncBaseTransport):
     def __init__(self, *answers: Answer) -> None:
         self.requests: list[httpx.Request] = []
         self._answers = list(answers)
+        self.away = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
+        if self.away:
+            return await refuse(request)
         return await (self._answers.pop(0) if self._answers else status(204))(request)
 
     def told(self) -> list[tuple[str, str]]:
@@ -72,7 +78,8 @@ async def test_a_transition_is_sent_and_signed(autojump_clock: trio.testing.Mock
         await trio.sleep(1)
     [request] = receiver.requests
     body = json.loads(request.content)
-    assert (body["process"], body["lost"]) == ("auth-service", 0)
+    assert (body["process"], body["lost"], "worker" in body) == ("auth-service", 0, False)
+    assert body["id"] == request.headers["X-Webhook-Id"]
     assert body["transition"]["breaker"] == "auth-database"
     assert body["transition"]["reason"] == "why"
     digest = hmac.new(b"key", b"1700000000." + request.content, hashlib.sha256).hexdigest()
@@ -92,14 +99,37 @@ async def test_failures_are_tried_again_in_order(autojump_clock: trio.testing.Mo
     assert len(set(ids)) == 2
 
 
-async def test_a_refusal_is_not_tried_again(autojump_clock: trio.testing.MockClock) -> None:
-    """A 4xx or a redirect says that this event won't ever be taken here."""
-    receiver = Receiver(status(400), status(302))
-    async with told(receiver) as breaker:
+async def test_the_pauses_between_attempts_double(autojump_clock: trio.testing.MockClock) -> None:
+    """From a second to a minute, where its breaker lets each through."""
+    at: list[float] = []
+
+    async def fail(_: httpx.Request) -> httpx.Response:
+        at.append(trio.current_time())
+        return httpx.Response(503)
+
+    tries = CircuitBreakerConfig(name="webhook", max_failures=1000)
+    async with told(Receiver(*[fail] * 9), policy=tries) as breaker:
         await breaker.trip()
-        await breaker.reset()
-        await trio.sleep(60)
+        await trio.sleep(400)
+    assert [round(later - at[0], 3) for later in at] == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+
+
+async def test_a_refusal_is_not_tried_again(autojump_clock: trio.testing.MockClock) -> None:
+    """A 4xx or a redirect says that this event won't ever be taken here; nobody else is told instead."""
+
+    async def redirect(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(307, headers={"Location": "http://elsewhere.example/"})
+
+    receiver = Receiver(status(400), redirect)
+    with structlog.testing.capture_logs() as lines:
+        async with told(receiver) as breaker:
+            await breaker.trip()
+            await breaker.reset()
+            await trio.sleep(60)
     assert receiver.told() == [("CLOSED", "OPEN"), ("OPEN", "CLOSED")]
+    assert {request.url.host for request in receiver.requests} == {"hooks.example"}
+    refused = [line["reason"] for line in lines if line["event"] == "webhook refused"]
+    assert refused == ["status 400", "status 307"]
 
 
 async def test_a_receiver_that_hangs_harms_nothing(autojump_clock: trio.testing.MockClock) -> None:
@@ -141,6 +171,82 @@ async def test_one_event_is_given_up_at_last(autojump_clock: trio.testing.MockCl
             await breaker.trip()
             await trio.sleep(module.GIVE_UP_SECONDS + 1)
     assert [one["breaker"] for one in lines if one["event"] == "webhook given up"] == ["auth-database"]
+
+
+async def test_an_event_given_up_is_told_as_lost(autojump_clock: trio.testing.MockClock) -> None:
+    """Like one that was dropped: the receiver can know that its picture has a hole."""
+    receiver = Receiver()
+    receiver.away = True
+    async with told(receiver) as breaker:
+        await breaker.trip()
+        await breaker.reset()
+        await trio.sleep(module.GIVE_UP_SECONDS + 1)
+        receiver.away = False
+        await trio.sleep(60)
+    last = json.loads(receiver.requests[-1].content)
+    assert (last["transition"]["new"], last["lost"]) == ("CLOSED", 1)
+
+
+async def test_the_log_says_why_it_failed_and_nothing_secret(autojump_clock: trio.testing.MockClock) -> None:
+    """A status or the kind of an error; an error's text may hold the URL, and the URL a key."""
+
+    async def blab(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError(f"can't reach {request.url}")
+
+    receiver = Receiver(status(500), blab)
+    with structlog.testing.capture_logs() as lines:
+        async with told(receiver) as breaker:
+            await breaker.trip("asked by ada@example.org")
+            await trio.sleep(60)
+    failed = [line["reason"] for line in lines if line["event"] == "webhook failed"]
+    assert failed == ["status 500", "ConnectError"]
+    assert "hooks.example" not in str(lines)
+    assert json.loads(receiver.requests[0].content)["transition"]["reason"] == "asked by ***"
+
+
+async def test_workers_say_which_they_are() -> None:
+    """Each has breakers of its own: one that opens and one that closes may bear the same name."""
+    receiver = Receiver()
+    async with told(receiver, worker=1) as breaker:
+        await breaker.trip()
+        await trio.testing.wait_all_tasks_blocked()
+    assert json.loads(receiver.requests[0].content)["worker"] == 1
+
+
+async def test_a_worker_is_known_as_the_log_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is bound for all lines of a process is what tells its events from its neighbours'."""
+    made: list[int | None] = []
+
+    class Noted(Webhook):
+        def __init__(self, *words: Any, worker: int | None, **more: Any) -> None:
+            made.append(worker)
+            super().__init__(*words, worker=worker, **more)
+
+    monkeypatch.setattr(module, "Webhook", Noted)
+    settings = ProcessSettings(webhook_url="http://127.0.0.1:1/")
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        await start_webhook(nursery, "x", settings, panel)
+        with structlog.contextvars.bound_contextvars(worker=1):
+            await start_webhook(nursery, "x", settings, panel)
+        nursery.cancel_scope.cancel()
+    assert made == [None, 1]
+
+
+def test_the_receiver_that_the_page_shows_knows_true_from_false() -> None:
+    """The code of docs/how-to/operate.md, run: a forged body, a wrong secret and a replay are refused."""
+    page = (Path(__file__).parents[2] / "docs/how-to/operate.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    genuine, body = names["genuine"], b'{"lost": 0}'
+    now = int(time.time())
+    assert genuine(body, sign("key", body, now), "key")
+    assert not genuine(body + b" ", sign("key", body, now), "key")
+    assert not genuine(body, sign("key", body, now), "other")
+    assert not genuine(body, sign("key", body, now - 301), "key")
+    assert not genuine(body, sign("key", body, now).replace(str(now), str(now + 1)), "key")
+    for garbage in ("", "t=1", "v1=00", "t=x,v1=00", f"t={now},v1=\xe9"):
+        assert not genuine(body, garbage, "key")
 
 
 async def test_it_is_off_by_default() -> None:

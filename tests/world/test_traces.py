@@ -74,7 +74,7 @@ async def test_spans_say_what_and_where_and_keep_secrets(seen: Seen, mock_clock:
             "/auth/login?token=hush", json={"email": "a@b.example", "password": "secret1"}
         )
         assert answer.status_code == 401
-        await world.client.get("/schools/a@b.example")
+        await world.client.get("/schools/a@b.example", headers={"X-Request-ID": "from-a@b.example"})
     outer, client, inner = (dict(seen.spans[n].attributes or {}) for n in range(3))
     assert {"http.response.status_code": 401, "http.route": "/login"}.items() <= inner.items()
     assert (outer["url.path"], outer["client.address"]) == ("/auth/login", "192.0.2.1")
