@@ -34,7 +34,7 @@ def exposition(snapshots: Iterable[Snapshot]) -> bytes:
 
 def openmetrics_exposition(snapshots: Iterable[Snapshot]) -> bytes:
     """The same as OpenMetrics, which has room for exemplars."""
-    # No name of ours needs escaping, and not to be asked for it, rune by rune, halves the time.
+    # No name of ours needs escaping, and to look at each of their runes takes two fifths of the time.
     text: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]
         SnapshotCollector(tuple(snapshots)), openmetrics.ALLOWUTF8
     )
