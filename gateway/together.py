@@ -20,15 +20,15 @@ def together(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snaps
     return replace(
         whole,
         in_flight=sum(one.in_flight for one in living),
-        unix_changed_at=_changed_at(living, PLAIN[worst.state]),
+        unix_changed_at=_changed_at(living),
         unix_opened_at=min((one.unix_opened_at for one in living if one.unix_opened_at), default=0.0),
     )
 
 
-def _changed_at(living: Sequence[Snapshot], plain: int) -> float:
-    """When they came to be so: open with the first of them, better with the last."""
-    moments = [one.unix_changed_at for one in living if PLAIN[one.state] == plain]
-    return min(moments) if plain == PLAIN[State.OPEN] else max(moments)
+def _changed_at(living: Sequence[Snapshot]) -> float:
+    """When they came to be so: open with the first that is, else with the last change. Never goes back."""
+    opened = [one.unix_changed_at for one in living if PLAIN[one.state] is State.OPEN]
+    return min(opened) if opened else max(one.unix_changed_at for one in living)
 
 
 def _badness(one: Snapshot) -> tuple[int, int, float]:

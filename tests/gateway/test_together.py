@@ -50,6 +50,7 @@ STORY = {
     "and the other": (Worker(HALF_OPEN, 65, 5), Worker(HALF_OPEN, 68, 8), (HALF_OPEN, 68, 5)),
     "in vain": (Worker(OPEN, 66, 5), Worker(HALF_OPEN, 68, 8), (OPEN, 66, 5)),
     "the other closes": (Worker(OPEN, 66, 5), Worker(CLOSED, 70, 0, 1), (OPEN, 66, 5)),
+    "the one probes alone": (Worker(HALF_OPEN, 75, 5), Worker(CLOSED, 80, 0), (HALF_OPEN, 80, 5)),
     "all are closed": (Worker(CLOSED, 126, 0), Worker(CLOSED, 70, 0, 1), (CLOSED, 126, 0)),
     "one is forced open": (Worker(FORCED_OPEN, 130, 130), Worker(OPEN, 131, 131), (OPEN, 130, 130)),
     "one is disabled": (Worker(DISABLED, 140, 0), Worker(CLOSED, 135, 0), (CLOSED, 140, 0)),
