@@ -87,10 +87,16 @@ class TracedApp:
                 kind=SpanKind.SERVER,
                 attributes=_request_attributes(scope),
                 record_exception=False,
+                set_status_on_exception=False,  # its description would quote the error
             ) as span,
             bound_trace(span),
         ):
-            await self._app({**scope, _MARK: True}, receive, _noting(span, send))
+            try:
+                await self._app({**scope, _MARK: True}, receive, _noting(span, send))
+            except Exception as error:
+                span.set_attribute("error.type", type(error).__name__)
+                span.set_status(StatusCode.ERROR)
+                raise
 
     def _name(self, scope: Scope) -> str:
         path = scope["path"]
@@ -144,6 +150,15 @@ async def name_by_route(response: Response) -> Response:
     return response
 
 
+def _call_attributes(request: httpx.Request) -> dict[str, str | int]:
+    url = request.url
+    return {
+        "http.request.method": request.method,
+        "server.address": url.host,
+        "server.port": url.port or (443 if url.scheme == "https" else 80),
+    }
+
+
 class CarryingTransport(httpx.AsyncBaseTransport):
     """A transport around another: the fields of the current span in the place of the client's own."""
 
@@ -158,12 +173,12 @@ class CarryingTransport(httpx.AsyncBaseTransport):
         for name in FIELDS:
             request.headers.pop(name, None)
         request.headers.update(carry())
+        called = span if getattr(span, "kind", None) is SpanKind.CLIENT else None
+        if called is not None:  # before the call: it may fail, and then it matters most whom it was for
+            called.set_attributes(_call_attributes(request))
         response = await self._inner.handle_async_request(request)
-        if getattr(span, "kind", None) is SpanKind.CLIENT:
-            span.set_attribute("http.request.method", request.method)
-            span.set_attribute("server.address", request.url.host)
-            span.set_attribute("server.port", request.url.port or 80)
-            _note_status(span, response.status_code)
+        if called is not None:
+            _note_status(called, response.status_code)
         return response
 
     async def aclose(self) -> None:

@@ -83,6 +83,9 @@ def _traced(
             except Exception:
                 status = Status.UNKNOWN
                 raise
+            except BaseException:
+                status = Status.CANCELLED  # whoever asked has left, or waits no longer
+                raise
             finally:
                 span.set_attribute("rpc.grpc.status_code", status.value)
                 if status in FAILURES:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 import trio
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.exceptions import GRPCError
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 from structlog.contextvars import merge_contextvars
@@ -22,6 +28,7 @@ from actors import (
     open_panel,
 )
 from runtime import telemetry
+from services.rpc_spans import traced_service
 from tests.spans import Seen, recorded
 from tests.world.world import open_world
 
@@ -189,6 +196,80 @@ async def test_a_clients_own_fields_do_not_pass_beside_ours(seen: Seen) -> None:
     assert told.startswith(f"00-{ours.trace_id:032x}-{ours.span_id:016x}-")
     assert "tracestate" not in inside
     assert outside.get_list("traceparent") == ["garbage", PARENT]
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://it/x?a=hush", 80), ("https://it", 443), ("http://it:8081", 8081)]
+)
+async def test_a_call_that_fails_says_whom_it_was_for(seen: Seen, url: str, port: int) -> None:
+    """Address and port, no query, and the kind of error without its words."""
+
+    async def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError(f"hush: {url}")
+
+    transport = telemetry.traced_transport(httpx.MockTransport(refuse))
+    async with open_panel() as panel:
+        breaker = telemetry.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it-http")))
+        with pytest.raises(httpx.ConnectError):
+            await breaker.execute(transport.handle_async_request, httpx.Request("GET", url))
+    (span,) = seen.spans
+    assert {
+        "http.request.method": "GET",
+        "server.address": "it",
+        "server.port": port,
+        "error.type": "ConnectError",
+    }.items() <= dict(span.attributes or {}).items()
+    assert "hush" not in span.to_json()
+
+
+async def test_an_app_that_fails_is_told_by_the_kind_of_its_error(seen: Seen) -> None:
+    """Its words may quote what must stay inside."""
+
+    async def app(*_: Any) -> None:
+        raise ValueError("hush")
+
+    scope = {"type": "http", "method": "GET", "path": "/x", "scheme": "http", "http_version": "1.1"}
+    nothing: Any = None
+    with pytest.raises(ValueError, match="hush"):
+        await telemetry.traced_app(app)({**scope, "headers": []}, nothing, nothing)  # type: ignore[call-arg]
+    (span,) = seen.spans
+    assert (span.attributes or {})["error.type"] == "ValueError"
+    assert span.status.status_code is StatusCode.ERROR
+    assert "hush" not in span.to_json()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        (None, 0, StatusCode.UNSET),
+        (GRPCError(Status.INVALID_ARGUMENT, "hush"), 3, StatusCode.UNSET),
+        (GRPCError(Status.UNAVAILABLE, "hush"), 14, StatusCode.ERROR),
+        (ValueError("hush"), 2, StatusCode.ERROR),
+        (CancelledError("hush"), 1, StatusCode.UNSET),
+    ],
+)
+async def test_a_call_over_grpc_tells_how_it_ended(
+    seen: Seen, error: BaseException | None, code: int, status: StatusCode
+) -> None:
+    """As the breaker would judge it: what isn't its service's failure is no error here either."""
+
+    async def answer(_: Any) -> None:
+        if error is not None:
+            raise error
+
+    class Service:
+        def __mapping__(self) -> dict[str, Handler]:
+            return {"/school.S/Get": Handler(answer, Cardinality.UNARY_UNARY, None, None)}
+
+    stream: Any = SimpleNamespace(metadata={"traceparent": PARENT})
+    handler = traced_service(Service()).__mapping__()["/school.S/Get"]
+    with nullcontext() if error is None else pytest.raises(type(error)):
+        await handler.func(stream)
+    (span,) = seen.spans
+    assert (span.attributes or {})["rpc.grpc.status_code"] == code
+    assert span.status.status_code is status
+    assert f"{span.context.trace_id:032x}" == TRACE
+    assert "hush" not in span.to_json()
 
 
 async def test_what_asks_all_the_time_leaves_no_spans(seen: Seen, mock_clock: MockClock) -> None:
