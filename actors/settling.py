@@ -121,10 +121,12 @@ class Settling:
         retry_after: float | None = None,
         error: str | None = None,
     ) -> None:
+        if permit is None and gate.state is State.DISABLED:
+            return
         if duration is not None and self._meter is not None and outcome is not Outcome.CANCELLED:
             self._meter.observe(duration)
         if permit is None:
-            if gate.state is State.DISABLED or self._tallied(gate, outcome, duration):
+            if self._tallied(gate, outcome, duration):
                 return
             permit = gate.permit()
         await self._tell(Settle(permit, outcome, duration, retry_after, error))
@@ -132,15 +134,17 @@ class Settling:
     def _settle_nowait(self, guard: Guard) -> bool:
         """Settle a success before its call has ended; False where it can't be done at once."""
         gate, permit, start = guard._gate, guard._permit, guard._start
-        duration = None if start is None else self._clock() - start
-        if permit is None:
-            if gate.state is State.DISABLED or self._tallied(gate, Outcome.SUCCESS, duration):
-                return True
-            if not self._actor.mailbox.tell(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration)):
-                return False
-            gate.asked += 1
+        if permit is None and gate.state is State.DISABLED:
             return True
-        return self._actor.mailbox.tell(Settle(permit, Outcome.SUCCESS, duration))
+        duration = None if start is None else self._clock() - start
+        if permit is not None:
+            settled = self._actor.mailbox.tell(Settle(permit, Outcome.SUCCESS, duration))
+        elif not (settled := self._tallied(gate, Outcome.SUCCESS, duration)):
+            settled = self._actor.mailbox.tell(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration))
+            gate.asked += settled
+        if settled and duration is not None and self._meter is not None:
+            self._meter.observe(duration)
+        return settled
 
     def _tallied(self, gate: Gate, outcome: Outcome, duration: float | None) -> bool:
         """Whether no message is needed: only the actor's watchers want to hear of neutral outcomes."""

@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from actors import CircuitBreaker, Panel
+from actors.adapters.health import PLAIN
 from actors.events import Hub, Subscription
 from gateway.policies import POLICIES
 from gateway.together import counted_on, together
@@ -177,18 +178,19 @@ class Crew:
         if whole.state is before:
             return
         self._shown[whole.name] = whole.state
-        # All are closed since the last of them closed.
-        last = max((one for one in living if one.state is whole.state), key=attrgetter("unix_changed_at"))
+        # Open since the first of them opened, closed since the last of them closed.
+        pick = min if PLAIN[whole.state] is State.OPEN else max
+        teller = pick((one for one in living if one.state is whole.state), key=attrgetter("unix_changed_at"))
         self._hub.emit(
             Transition(
                 name=whole.name,
                 old=before,
                 new=whole.state,
-                reason=last.last_reason or "",
-                generation=last.generation,
+                reason=teller.last_reason or "",
+                generation=teller.generation,
                 time=trio.current_time(),
-                unix_time=last.unix_changed_at,
-                retry_after=last.retry_after,
+                unix_time=teller.unix_changed_at,
+                retry_after=teller.retry_after,
             )
         )
 

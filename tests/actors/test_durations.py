@@ -52,3 +52,41 @@ async def test_durations_are_measured_where_asked_for(
     assert snapshot.durations is not None
     seen = snapshot.durations
     assert (seen.bounds, seen.counts, seen.total) == ((1, 2), (2, 1, 1), 6)
+
+
+async def test_a_disabled_breaker_measures_nothing() -> None:
+    """It records nothing; of one that observes all is known."""
+    async with open_panel(durations=(1,)) as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        await breaker.disable()
+        await breaker.execute(trio.lowlevel.checkpoint)
+        async with breaker.guard() as call:
+            call.fail()
+        await breaker.observe()
+        await breaker.execute(trio.lowlevel.checkpoint)
+        durations = (await breaker.snapshot()).durations
+    assert durations is not None
+    assert sum(durations.counts) == 1
+
+
+@pytest.mark.parametrize("half_open", [False, True])
+async def test_what_succeeds_early_is_measured_once_and_until_then(
+    autojump_clock: MockClock, half_open: bool
+) -> None:
+    """In a message or in none; a failure after that is a failure more, but no other call."""
+    async with open_panel(durations=(1, 2)) as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        if half_open:
+            await breaker.trip()
+            await trio.sleep(60)
+        for late in (False, True):
+            async with breaker.guard() as call:
+                await trio.sleep(1.5)
+                call.succeed()
+                await trio.sleep(10)
+                if late:
+                    call.fail()
+        snapshot = await breaker.snapshot()
+    assert snapshot.durations is not None
+    assert (snapshot.durations.counts, snapshot.durations.total) == ((0, 2, 0), 3)
+    assert (snapshot.counts["success"], snapshot.counts["failure"]) == (2, 1)

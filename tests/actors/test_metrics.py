@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 import trio
 import trio.testing
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,6 +24,7 @@ from actors.adapters.metrics import (
     CONTENT_TYPE,
     MOVES,
     OPENMETRICS_CONTENT_TYPE,
+    SnapshotCollector,
     exposition,
     negotiated,
     openmetrics_exposition,
@@ -319,3 +321,14 @@ def test_each_bucket_has_an_exemplar_of_its_own() -> None:
         meter.observe(value)
     kept = meter.histogram().exemplars
     assert {place: exemplar.value for place, exemplar in kept.items()} == {0: 1.0, 1: 1.5, 2: 9.0}
+
+
+async def test_a_registry_of_ones_own_can_hold_the_collector() -> None:
+    """It claims no names when it is registered, so that one can be registered at each scrape."""
+    async with open_panel() as panel:
+        panel.breaker(CircuitBreakerConfig(name="it"))
+        snapshots = tuple((await panel.snapshots()).values())
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(SnapshotCollector(snapshots))
+    assert registry.get_sample_value("circuit_breaker_state", {"service": "it"}) == 0
+    registry.register(SnapshotCollector(snapshots))

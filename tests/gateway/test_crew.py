@@ -51,6 +51,16 @@ async def test_changes_are_those_of_all(tmp_path: Path) -> None:
             raise AssertionError(await anext(events))
 
 
+async def test_an_opening_is_told_as_the_first_workers(tmp_path: Path) -> None:
+    """Also where more have opened until somebody looks."""
+    async with worker(tmp_path, 0) as (crew, own), worker(tmp_path, 1) as (_, other), crew.events() as events:
+        await other.trip("the first")
+        await own.trip("the second")
+        await crew.snapshots()
+        told = await anext(events)
+        assert (told.reason, told.unix_time) == ("the first", (await other.snapshot()).unix_changed_at)
+
+
 async def test_what_an_observing_breaker_would_do_is_told(tmp_path: Path) -> None:
     """It changes no state, and is told all the same."""
 
