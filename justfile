@@ -60,9 +60,9 @@ watch:
 demo:
     @{{ stack }} demo
 
-# All tests but those that break the real stack for minutes
+# All tests but those that break the real stack for minutes; two files at a time
 test *ARGS:
-    @{{ python }} -m pytest "$@"
+    @{{ python }} -m pytest -n 2 --dist loadfile "$@"
 
 # Branch coverage of the breaker with its adapters: less than 100 % fails
 coverage:
