@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,16 @@ def gateway(
         httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
     ):
         assert wait_for(lambda: is_up(client), 20), log.read_text()
-        yield process, client
+        try:
+            yield process, client
+        finally:
+            _end(process)  # one that is killed leaves its workers' folder behind
+
+
+def _end(process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
 
 
 def is_up(client: httpx.Client, path: str = "/livez") -> bool:
