@@ -335,4 +335,7 @@ class BreakerActor(Actor[Command]):
             error = f"probe: {type(failure).__name__}"
         if self._probing == permit.generation:
             self._probing = 0
-        await self.handle._tell(Settle(permit, outcome, self.clock() - start, error=error))
+        duration = self.clock() - start
+        if self.handle._meter is not None:
+            self.handle._meter.observe(duration)
+        await self.handle._tell(Settle(permit, outcome, duration, error=error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.breaker import Permit, RejectReason, State
+from protocols.breaker import UNRECORDED, Permit, RejectReason, State
 
 
 class Gate:
@@ -73,6 +73,10 @@ class Gate:
         """A permit to settle by a message what this gate admitted."""
         self.asked += 1
         return Permit(self.generation, 0)
+
+    def records(self, permit: Permit | None) -> bool:
+        """Whether a call is counted: not one that a disabled breaker let through, here or by a permit."""
+        return self.state is not State.DISABLED if permit is None else permit.number != UNRECORDED
 
     def says(self, generation: int, until: float, admits: bool, tallies: bool, fast: bool) -> bool:
         """Whether this is what callers shall read."""

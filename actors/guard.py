@@ -153,8 +153,10 @@ class Guard:
         self.cut = CallTimeout(self._breaker.name, self.timeout)
         self._settled = Outcome.FAILURE
         self._scope.cancel()
-        if self._permit is None and self._gate.state is State.DISABLED:
+        if not self._gate.records(self._permit):
             return None
+        if self._breaker._meter is not None:
+            self._breaker._meter.observe(self.timeout)
         return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, self.timeout, error="CallTimeout")
 
     def cut_off(self, state: State, retry_after: float | None) -> None:
@@ -198,7 +200,7 @@ class Guard:
         outcome, reason = self._outcome(error, cut)
         breaker = self._breaker
         if self._settled is Outcome.SUCCESS:
-            if outcome is Outcome.FAILURE and (self._permit or self._gate.state is not State.DISABLED):
+            if outcome is Outcome.FAILURE and self._gate.records(self._permit):
                 permit = self._permit or Permit(self._gate.generation, 0)
                 await breaker._tell(FailAgain(permit, reason))
         elif self._settled is None:
@@ -220,9 +222,11 @@ class Guard:
 
     def _abandon(self) -> None:
         """The coroutine is being closed: nothing may be awaited here."""
-        if self._settled is None and self._permit is not None:
+        if self._settled is not None or not self._gate.records(self._permit):
+            return
+        if self._permit is not None:
             self._breaker._actor.mailbox.tell(Settle(self._permit, Outcome.CANCELLED))
-        elif self._settled is None and self._gate.state is not State.DISABLED:
+        else:
             self._gate.cancelled += 1
 
     def _leave_place(self) -> None:

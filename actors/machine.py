@@ -13,10 +13,7 @@ from actors.config import CircuitBreakerConfig
 from actors.ledger import Ledger
 from actors.observing import Observing, shadow_policy
 from actors.stays import NEVER, Closed, Disabled, Forced, HalfOpen, Move, Open, Stay
-from protocols.breaker import Outcome, Permit, Rejection, Snapshot, State, Transition
-
-UNRECORDED = -1
-"""The number of every permit of a disabled breaker, which records nothing."""
+from protocols.breaker import UNRECORDED, Outcome, Permit, Rejection, Snapshot, State, Transition
 
 
 class Memory(NamedTuple):

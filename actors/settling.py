@@ -16,7 +16,7 @@ from actors.errors import CircuitOpenError, PanelClosedError
 from actors.flights import Flights
 from actors.gate import Gate
 from actors.ledger import Meter
-from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle, State
+from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle
 
 if TYPE_CHECKING:
     from actors.breaker import BreakerActor
@@ -121,7 +121,7 @@ class Settling:
         retry_after: float | None = None,
         error: str | None = None,
     ) -> None:
-        if permit is None and gate.state is State.DISABLED:
+        if not gate.records(permit):
             return
         if duration is not None and self._meter is not None and outcome is not Outcome.CANCELLED:
             self._meter.observe(duration)
@@ -134,7 +134,7 @@ class Settling:
     def _settle_nowait(self, guard: Guard) -> bool:
         """Settle a success before its call has ended; False where it can't be done at once."""
         gate, permit, start = guard._gate, guard._permit, guard._start
-        if permit is None and gate.state is State.DISABLED:
+        if not gate.records(permit):
             return True
         duration = None if start is None else self._clock() - start
         if permit is not None:

@@ -44,6 +44,10 @@ class RejectReason(StrEnum):
     FORCED = "forced"
 
 
+UNRECORDED = -1
+"""The number of every permit of a disabled breaker, which records nothing."""
+
+
 class Permit(NamedTuple):
     """Leave to make one call. A permit of an earlier generation never changes the state.
 

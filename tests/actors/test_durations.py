@@ -9,11 +9,13 @@ import trio
 from trio.testing import MockClock
 
 from actors import (
+    CallTimeout,
     CircuitBreaker,
     CircuitBreakerConfig,
     FailureRate,
     LastCalls,
     Outcome,
+    State,
     TripStrategy,
     open_panel,
 )
@@ -90,3 +92,50 @@ async def test_what_succeeds_early_is_measured_once_and_until_then(
     assert snapshot.durations is not None
     assert (snapshot.durations.counts, snapshot.durations.total) == ((0, 2, 0), 3)
     assert (snapshot.counts["success"], snapshot.counts["failure"]) == (2, 1)
+
+
+async def test_calls_that_the_breaker_ends_are_measured_too(autojump_clock: MockClock) -> None:
+    """By `call_timeout`, however long the call's own end takes then; and the breaker's own probe."""
+
+    async def probe() -> None:
+        await trio.sleep(0.5)
+
+    async with open_panel(durations=(1, 2)) as panel:
+        config = CircuitBreakerConfig(name="it", call_timeout=1.5, max_failures=1, probe=probe)
+        breaker = panel.breaker(config)
+        with pytest.raises(CallTimeout):
+            await breaker.execute(trio.sleep, 10)
+        assert await measured(breaker) == (0, 1, 0)
+        await trio.sleep(61)
+        assert breaker.state is State.CLOSED
+        assert await measured(breaker) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_what_a_breaker_lets_through_while_it_is_being_disabled_is_measured_nowhere(
+    early: bool,
+) -> None:
+    """Its permit comes by a message; it is as little recorded as one that comes without."""
+    async with open_panel(durations=(1,)) as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+
+        async def call() -> None:
+            async with breaker.guard() as guard:
+                if early:
+                    guard.succeed()
+                await trio.lowlevel.checkpoint()
+
+        for _ in range(20):
+            await breaker.observe()  # in this state each call asks
+            async with trio.open_nursery() as nursery:
+                for one in (breaker.disable, call, call):
+                    nursery.start_soon(one)
+        snapshot = await breaker.snapshot()
+        assert 0 < snapshot.counts["success"] < 40, "some came before it, some after"
+        assert sum(await measured(breaker)) == snapshot.counts["success"]
+
+
+async def measured(breaker: CircuitBreaker) -> tuple[int, ...]:
+    durations = (await breaker.snapshot()).durations
+    assert durations is not None
+    return durations.counts
