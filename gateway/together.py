@@ -26,7 +26,7 @@ def together(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snaps
 
 
 def _changed_at(living: Sequence[Snapshot]) -> float:
-    """When they came to be so: open with the first that is, else with the last change. Never goes back."""
+    """When they came to be so: open with the first that is, else with the last change of those who live."""
     opened = [one.unix_changed_at for one in living if PLAIN[one.state] is State.OPEN]
     return min(opened) if opened else max(one.unix_changed_at for one in living)
 
@@ -61,6 +61,7 @@ def _joined(one: Histogram | None, other: Histogram | None) -> Histogram | None:
     if one is None or other is None or one.bounds != other.bounds:
         return one
     counts = tuple(mine + theirs for mine, theirs in zip(one.counts, other.counts, strict=True))
-    return replace(
-        one, counts=counts, total=one.total + other.total, exemplars={**other.exemplars, **one.exemplars}
-    )
+    # Of each bucket the exemplar of its last call, whosever it was.
+    found = [*one.exemplars.items(), *other.exemplars.items()]
+    exemplars = dict(sorted(found, key=lambda item: item[1].unix_time))
+    return replace(one, counts=counts, total=one.total + other.total, exemplars=exemplars)

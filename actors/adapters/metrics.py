@@ -104,17 +104,21 @@ class SnapshotCollector(Collector):
             labels=["service"],
             unit="seconds",
         )
+        off = GaugeMetricFamily(
+            "circuit_breaker_switched_off", "1 while disabled or observing, 0 otherwise", labels=["service"]
+        )
         running = GaugeMetricFamily("circuit_breaker_in_flight", "Calls running now", labels=["service"])
         for snapshot in self._snapshots:
             state.add_metric([snapshot.name], PLAIN[snapshot.state])
             changed.add_metric([snapshot.name], snapshot.unix_changed_at)
             outage.add_metric([snapshot.name], snapshot.unix_opened_at)
+            off.add_metric([snapshot.name], snapshot.state in (State.DISABLED, State.OBSERVING))
             running.add_metric([snapshot.name], snapshot.in_flight)
         # Nothing is shared between processes yet, so no store answers.
         shared = GaugeMetricFamily(
             "circuit_breaker_shared_connected", "1 while the shared store answers, 0 otherwise", value=0
         )
-        yield from (state, changed, outage, running, shared)
+        yield from (state, changed, outage, off, running, shared)
 
     def _counters(self) -> Iterator[Metric]:
         failures = _counter("failures", "Calls that failed")

@@ -35,6 +35,8 @@ FURTHER = {
     "CircuitBreakerOutage",
     "CircuitBreakerFlapping",
     "CircuitBreakerRejecting",
+    "CircuitBreakerFailureShare",
+    "CircuitBreakerSwitchedOff",
     "CircuitBreakerAbsent",
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 
 from actors.adapters.health import PLAIN
 from gateway.together import together
-from protocols.breaker import Snapshot, State
+from protocols.breaker import Exemplar, Histogram, Snapshot, State
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, DISABLED, _ = State
 
@@ -65,3 +66,16 @@ def test_one_outage_has_one_start_and_each_state_its_time(moment: str) -> None:
         snapshots = [one.snapshot() for one in order]
         whole = together(snapshots, snapshots)
         assert (PLAIN[whole.state], whole.unix_changed_at, whole.unix_opened_at) == told
+
+
+def test_of_each_bucket_the_last_exemplar_is_shown() -> None:
+    """Whichever worker it comes from."""
+    old, new, other = (Exemplar(0.5, {"trace_id": name}, at) for name, at in (("a", 1), ("b", 2), ("c", 1)))
+    shares = [
+        replace(Worker(CLOSED, since, 0).snapshot(), durations=Histogram((1.0,), (1, 1), 2.0, exemplars))
+        for since, exemplars in ((1, {0: old, 1: other}), (2, {0: new}))
+    ]
+    for order in (shares, shares[::-1]):
+        durations = together(order, order).durations
+        assert durations is not None
+        assert durations.exemplars == {0: new, 1: other}
