@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 
@@ -18,6 +20,10 @@ class Bulkhead:
         """New limits for calls to come; those that run keep their places."""
         self.places = self._limiter.total_tokens = places
         self._queue, self._timeout = queue, timeout
+
+    def lift(self) -> None:
+        """No limit any more: whoever waits goes on."""
+        self._limiter.total_tokens = math.inf
 
     def take_nowait(self, call: object) -> bool:
         """A place at once; False where none is free."""

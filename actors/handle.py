@@ -273,4 +273,5 @@ class CircuitBreaker(Settling):
         """
         if config.name != self.name:
             raise ValueError(f"name must stay {self.name!r}, got {config.name!r}")
+        config.strategy.counter()  # a strategy that can't make one must fail here, not in the actor
         await self._actor.mailbox.ask(Configure(config))

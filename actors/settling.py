@@ -63,6 +63,8 @@ class Settling:
         if self._scoped and self._flights is None:
             self._flights = Flights()
         if config.max_concurrent is None:
+            if self._bulkhead is not None:
+                self._bulkhead.lift()
             self._bulkhead = None
         elif self._bulkhead is None:
             self._bulkhead = Bulkhead(config.max_concurrent, config.max_queue, config.queue_timeout)

@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
-from actors.checks import positive_int
+from actors.checks import MOST_COUNTED, positive_int
 from actors.window import LastCalls, LastSeconds, Window, check_window
 
 
@@ -152,7 +153,7 @@ class FailureCount(TripStrategy):
     window: Window
 
     def __post_init__(self) -> None:
-        positive_int("FailureCount.n", self.n)
+        positive_int("FailureCount.n", self.n, most=MOST_COUNTED)
         check_window("FailureCount", self.window)
         if isinstance(self.window, LastCalls) and self.window.n < self.n:
             raise ValueError(f"FailureCount.n must fit its window of {self.window.n} calls, got {self.n}")
@@ -228,7 +229,7 @@ class _FailuresAmongCalls(Counter):
 
 @dataclass(frozen=True, slots=True, init=False)
 class AnyOf(TripStrategy):
-    """Trips when any of its strategies does."""
+    """Trips when any of its strategies does. Those of an AnyOf among them become its own."""
 
     strategies: tuple[TripStrategy, ...]
 
@@ -238,7 +239,8 @@ class AnyOf(TripStrategy):
         for strategy in strategies:
             if not isinstance(strategy, TripStrategy):
                 raise ValueError(f"AnyOf takes trip strategies, got {strategy!r}")
-        object.__setattr__(self, "strategies", strategies)
+        inner = (one.strategies if isinstance(one, AnyOf) else (one,) for one in strategies)
+        object.__setattr__(self, "strategies", tuple(chain.from_iterable(inner)))
 
     def counter(self) -> Counter:
         """A fresh counter."""

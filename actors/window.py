@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from actors.checks import positive_int, positive_number
+from actors.checks import MOST_COUNTED, number, positive_int
 
 SLICES = 10
 """A time window is counted in this many slices; a call leaves the window with its slice."""
+SHORTEST = 0.001
+"""Seconds of the shortest time window: the slices of one much shorter couldn't be told apart."""
 
 
 class Rolling(ABC):
@@ -36,7 +38,7 @@ class LastCalls:
     n: int
 
     def __post_init__(self) -> None:
-        positive_int("LastCalls.n", self.n)
+        positive_int("LastCalls.n", self.n, most=MOST_COUNTED)
 
     def rolling(self) -> Rolling:
         """Fresh counts over this window."""
@@ -50,7 +52,7 @@ class LastSeconds:
     s: float
 
     def __post_init__(self) -> None:
-        positive_number("LastSeconds.s", self.s)
+        number("LastSeconds.s", self.s, least=SHORTEST)
 
     def rolling(self) -> Rolling:
         """Fresh counts over this window."""
@@ -89,8 +91,8 @@ class _Slices(Rolling):
         if self._slice is None:
             self._slice = current
         # A clock jumped far ahead empties the ring once, not once a slice.
-        for number in range(max(self._slice + 1, current - SLICES + 1), current + 1):
-            place = number % SLICES
+        for passed in range(max(self._slice + 1, current - SLICES + 1), current + 1):
+            place = passed % SLICES
             self.calls -= self._calls[place]
             self.bad -= self._bad[place]
             self._calls[place] = self._bad[place] = 0

@@ -130,8 +130,15 @@ def load_breakers(path: Path, profile: str | None) -> dict[str, CircuitBreakerCo
 def load_configuration(path: Path, profile: str | None) -> Configuration:
     """Everything the file says, checked; nothing is logged. Raises BadConfiguration."""
     try:
-        return _Reader(path, profile).read(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return _Reader(path, profile).read(_parsed(path))
+    except RecursionError as error:
+        raise BadConfiguration(path, "", "has tables or lists too deep within each other") from error
+
+
+def _parsed(path: Path) -> Table:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise BadConfiguration(path, "", f"not TOML: {error}") from error
     except OSError as error:
         raise BadConfiguration(path, "", f"can't be read: {error.strerror}") from error
@@ -146,6 +153,8 @@ def changed_policy(config: CircuitBreakerConfig, table: Mapping[str, Any]) -> Ci
         return _Reader(Path(config.name), None).change(config, dict(table))
     except BadConfiguration as error:
         raise ValueError(f"{error.key}: {error.reason}") from error
+    except RecursionError as error:
+        raise ValueError("trip: has strategies too deep within each other") from error
 
 
 class _Reader:

@@ -80,6 +80,10 @@ def test_a_bad_value_is_refused_by_name_value_and_range(policy: dict[str, object
         ),
         (lambda: LastCalls(0), "LastCalls.n must be"),
         (lambda: LastSeconds(0), "LastSeconds.s must be"),
+        (lambda: LastCalls(10**7), "LastCalls.n must be a whole number of at least 1 and at most 1,000,000"),
+        (lambda: FailureCount(10**20, LastSeconds(9)), "FailureCount.n must be a whole number of"),
+        (lambda: LastSeconds(1e-320), "LastSeconds.s must be a number at least 0.001"),
+        (lambda: LastSeconds(10**400), "LastSeconds.s must be a number at least 0.001, got 1000"),
         (lambda: AnyOf(), "AnyOf must have at least one strategy"),
         (lambda: AnyOf(3), "AnyOf takes trip strategies, got 3"),
     ],
@@ -87,6 +91,15 @@ def test_a_bad_value_is_refused_by_name_value_and_range(policy: dict[str, object
 def test_a_bad_strategy_is_refused_too(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         make()  # type: ignore[operator]
+
+
+def test_strategies_within_each_other_are_one_list() -> None:
+    """However deep: what tries them one by one has no depth."""
+    nested = ConsecutiveFailures(3)
+    for _ in range(5000):
+        nested = AnyOf(nested)
+    both = AnyOf(nested, AnyOf(ConsecutiveFailures(9)))
+    assert both.strategies == (ConsecutiveFailures(3), ConsecutiveFailures(9))
 
 
 def test_equal_policies_are_equal_and_frozen() -> None:

@@ -26,12 +26,14 @@ from actors import (
     PanelClosedError,
     State,
     Transition,
+    TripStrategy,
     open_panel,
 )
 from actors.adapters.logs import log_transitions
 from actors.adapters.tracing import traced
 from actors.stays import Closed
 from actors.testing import DependencyDown, ScriptedDependency, advance
+from actors.trip import Counter
 
 
 def policy(**fields: object) -> CircuitBreakerConfig:
@@ -199,10 +201,11 @@ async def test_an_outage_begins_once_by_the_wall_clock_too(panel: Panel, mock_cl
 # Policies that change under way.
 
 
+@pytest.mark.parametrize("places", [2, None])
 async def test_a_new_policy_changes_the_bulkhead_in_place(
-    panel: Panel, dependency: ScriptedDependency
+    panel: Panel, dependency: ScriptedDependency, places: int | None
 ) -> None:
-    """Those who wait move up as soon as there are more places."""
+    """Those who wait move up as soon as there are more places, or as many as one likes."""
     breaker = panel.breaker(policy(max_concurrent=1, max_queue=1))
     dependency.holds()
     async with trio.open_nursery() as nursery:
@@ -210,10 +213,24 @@ async def test_a_new_policy_changes_the_bulkhead_in_place(
             nursery.start_soon(breaker.execute, dependency)
         await wait_all_tasks_blocked()
         assert dependency.running == 1
-        await breaker.configure(policy(max_concurrent=2))
+        await breaker.configure(policy(max_concurrent=places))
         await wait_all_tasks_blocked()
         assert dependency.running == 2
         dependency.lets_go()
+
+
+async def test_a_strategy_that_fails_to_make_a_counter_is_the_callers_error(panel: Panel) -> None:
+    """The breaker goes on with the policy that it has."""
+
+    class Broken(TripStrategy):
+        def counter(self) -> Counter:
+            raise MemoryError
+
+    breaker = panel.breaker(policy())
+    with pytest.raises(MemoryError):
+        await breaker.configure(policy(trip=Broken()))
+    await breaker.execute(trio.lowlevel.checkpoint)
+    assert (await breaker.snapshot()).restarts == 0
 
 
 async def test_a_probe_that_is_configured_while_a_caller_probes_waits_its_turn(

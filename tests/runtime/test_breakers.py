@@ -166,6 +166,10 @@ def test_every_key_of_a_policy_can_be_set(written, line, field, value) -> None:
         ("[sharing]\nlease = 'long'", "sharing.lease", "got 'long'"),
         ("[sharing]\nnodes = 2", "sharing.nodes", "unknown key"),
         ("[sharing\nquorum = 0", "", "not TOML"),
+        (f"[sharing]\nlease = 1{'0' * 400}", "sharing.lease", "got 1000"),
+        (f"[sharing]\nquorum = 1{'0' * 5000}", "", "not TOML"),
+        (f"profile = {'[' * 5000}{']' * 5000}", "", "too deep"),
+        (f"[breakers.auth-database]\nramp = 1{'0' * 400}", "breakers.auth-database.ramp", "got 1000"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_file_key_and_reason(written, text, key, reason) -> None:
