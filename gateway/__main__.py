@@ -20,7 +20,7 @@ from gateway.workers import run_workers
 from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
-from runtime.reload import reload_on_hangup
+from runtime.reload import hold_hangups, reload_on_hangup
 from runtime.serving import run_process, serve, server_config, stop_signal
 from runtime.settings import load
 from runtime.telemetry import exemplar_labels, tracing
@@ -50,8 +50,9 @@ async def main(
         nursery.start_soon(app.extensions["documents"].gather)
         await nursery.start(app.extensions["live"].run)
         await start_webhook(nursery, PROCESS, settings, panel)
-        again = settings.circuit_breakers, settings.circuit_breaker_profile
-        await nursery.start(reload_on_hangup, panel, *again)
+        if crew is None:
+            again = settings.circuit_breakers, settings.circuit_breaker_profile
+            await nursery.start(reload_on_hangup, panel, *again)
         await listen(app, settings, place)
         if crew is not None:
             await crew.save()
@@ -94,6 +95,7 @@ async def tidy(transports: Mapping[str, FreeListTransport]) -> None:
 
 def run() -> None:
     """Start, or say on standard error what can't be used and exit with 2."""
+    hold_hangups()
     settings = load(GatewaySettings)
     configure_logs(PROCESS, settings.log_format)
     try:

@@ -14,7 +14,7 @@ import trio
 
 from gateway.exchange import Upstream
 from protocols.http import REQUEST_ID, Code
-from runtime.admin import Desk, Order
+from runtime.admin import Desk, Order, known_action
 from runtime.history import Report
 from runtime.web import ApiError
 
@@ -58,6 +58,7 @@ class WholeDesk:
         """Do one of ACTIONS where the breaker is."""
         if (upstream := self._owner(name)) is None:
             return await self._own.steer(name, action, order)
+        known_action(action)  # it becomes part of a URL
         seen: Report = await _tell(upstream, order, "POST", f"/{name}/{action}", {"reason": order.reason})
         return seen
 
@@ -72,14 +73,20 @@ class WholeDesk:
     async def reload(self, order: Order) -> dict[str, Any]:
         """Every process reads breakers.toml again, the gateway first; what each said, by process.
 
-        A file that can't be used raises ApiError and has changed nothing anywhere.
+        A file that the gateway can't use raises ApiError and has changed nothing anywhere. A service that
+        can't use its own, or doesn't answer, is told of as {"error": …}.
         """
         told: dict[str, Any] = dict(await self._own.reload(order))
-        for upstream in self._upstreams:
+
+        async def pass_on(upstream: Upstream) -> None:
             try:
                 told.update(await _tell(upstream, order, "POST", "/reload", {"reason": order.reason}))
             except ApiError as error:
                 told[upstream.service.process] = {"error": error.message}
+
+        async with trio.open_nursery() as nursery:
+            for upstream in self._upstreams:
+                nursery.start_soon(pass_on, upstream)
         return told
 
     def _owner(self, name: str) -> Upstream | None:
@@ -95,10 +102,10 @@ async def _tell(
         method,
         f"{upstream.base_url}/admin/breakers{path}",
         headers={"Authorization": order.authorization, REQUEST_ID: order.request_id},
-        content=None if body is None else json.dumps(body).encode(),
+        content=None if body is None else _encoded(body),
     )
     found: Any = None
-    with trio.move_on_after(ASK_SECONDS):
+    with trio.move_on_after(ASK_SECONDS) as limit:
         try:
             response = await upstream.transport.handle_async_request(request)
             try:
@@ -109,10 +116,19 @@ async def _tell(
             pass
     if not isinstance(found, dict):
         message = f"{upstream.service.process} doesn't answer"
+        if limit.cancelled_caught and method != "GET":
+            message += "; it may still carry this out"
         raise ApiError(Code.SERVICE_UNAVAILABLE, message, status=502)
     if "error" in found:
         raise ApiError(_code(found["error"]), str(found.get("message")), status=response.status_code)
     return found.get("data")
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except ValueError:
+        raise ApiError(Code.VALIDATION_ERROR, "a number is too large") from None
 
 
 def _code(text: Any) -> Code:

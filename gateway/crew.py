@@ -3,12 +3,16 @@
 Each worker keeps a file of its snapshots in a folder that only they can enter, and writes it anew when
 another asks over the socket beside it. Nothing is shown that isn't in a file: so when a worker dies, what was
 shown of its counts stays, and its successor in the same seat counts on from there. No sum ever goes down.
+
+What operators order stands in one list for all, in the same folder: all follow in one order, and a successor
+carries out what still holds.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,9 +24,10 @@ from typing import Any
 import structlog
 import trio
 
-from actors import CircuitBreaker, Panel
+from actors import CircuitBreaker, Panel, PanelClosedError
 from actors.adapters.health import PLAIN
 from actors.events import Hub, Subscription
+from gateway.orders import Orders, Told, standing
 from gateway.policies import POLICIES
 from gateway.together import counted_on, together
 from protocols.breaker import Snapshot, State, Transition
@@ -33,13 +38,15 @@ ASK_SECONDS = 0.5
 """How long the others have to write their file, or to follow an order; they are asked side by side."""
 LINE_BYTES = 64 * 1024
 LOOK: Mapping[str, Any] = {"do": "look"}
-RELOAD: Mapping[str, Any] = {"do": "policies"}
-"""The seats' own copy of breakers.toml is a new one."""
+FOLLOW: Mapping[str, Any] = {"do": "follow"}
+"""There is something new among the orders."""
+AGAIN: Mapping[str, Any] = {"do": "policies"}
+"""An order: the seats' own copy of breakers.toml is a new one."""
 
 log = structlog.get_logger("workers")
 
 Snapshots = dict[str, Snapshot]
-Obey = Callable[[Mapping[str, Any]], Awaitable[None]]
+Obey = Callable[[Told], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,11 @@ class Seat:
     def policies(self) -> Path:
         """The last breakers.toml that could be used."""
         return self.folder / POLICIES
+
+    @property
+    def orders(self) -> Path:
+        """The file of what operators have ordered of all workers."""
+        return self.folder / "orders"
 
     @property
     def counters(self) -> Path:
@@ -110,8 +122,12 @@ class Crew:
         self._saving = trio.Lock()
         self._shown: dict[str, State] = {}
         self._hub = Hub()
+        self._orders = Orders(seat.orders)
+        self._following = trio.Lock()
+        self._awaited: dict[str, Any] = {}
+        """What became of this worker's own orders, by id: a result or an exception."""
         self.obey: Obey | None = None
-        """Carries out what another worker was ordered."""
+        """Carries out what an operator has ordered, of this worker or of another."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer the other workers, for ever. Cancelling is safe at any point."""
@@ -125,24 +141,66 @@ class Crew:
             await nursery.start(self._pass_on_observed)
             # They may have changed since this worker read them, when nobody could tell it.
             await self._read_policies()
+            await self._follow(standing(self._orders.new()))
             task_status.started()
 
     async def _read_policies(self) -> None:
         await reread(self._panel, self.seat.policies, self._profile)
 
+    async def order(self, told: Told) -> tuple[Any, list[int]]:
+        """Have all workers carry out an order; what it gave here, and the seats that have not followed yet.
+
+        Raises what carrying it out here has raised. Not cancelled: an order that is told stands.
+        """
+        number = uuid.uuid4().hex
+        self._awaited[number] = None
+        with trio.CancelScope(shield=True):
+            self._orders.add({**told, "order": number})
+            await self._catch_up()
+            followed = await self.tell_others(FOLLOW)
+        found = self._awaited.pop(number)
+        if isinstance(found, Exception):
+            raise found
+        behind = sorted(seat for seat, done in followed.items() if not done)
+        if behind:
+            log.warning("workers have not followed an order yet", workers=behind, order=told["do"])
+        return found, behind
+
+    async def _catch_up(self) -> None:
+        """Carry out what is new among the orders, whoever gave it."""
+        async with self._following:
+            await self._follow(self._orders.new())
+
+    async def _follow(self, orders: Sequence[Told]) -> None:
+        """One order that can't be carried out is no reason to leave out others."""
+        for told in orders:
+            number = told.get("order")
+            found: Any
+            try:
+                found = await self._carry_out(told)
+            except PanelClosedError:
+                return
+            except Exception as error:  # noqa: BLE001 - whoever gave it is told
+                log.warning("an order could not be carried out", order=told["do"], reason=str(error))
+                found = error
+            if number in self._awaited:
+                self._awaited[number] = found
+
+    async def _carry_out(self, told: Told) -> Any:
+        if told["do"] == AGAIN["do"]:
+            return await self._read_policies()
+        return None if self.obey is None else await self.obey(told)
+
     async def _answer(self, stream: trio.SocketStream) -> None:
         try:
             with trio.move_on_after(10 * ASK_SECONDS):
-                order = json.loads(await _line(stream))
-                if order == LOOK:
-                    await self.save()
-                elif order == RELOAD:
-                    await self._read_policies()
-                elif self.obey is not None:
-                    await self.obey(order)
+                wish = json.loads(await _line(stream))
+                await (self._catch_up() if wish == FOLLOW else self.save())
                 await stream.send_all(b"done\n")
-        except (trio.BrokenResourceError, ValueError) as error:
-            log.warning("an order of another worker failed", reason=str(error))
+        except trio.BrokenResourceError:
+            pass  # it has waited long enough; it was done all the same
+        except ValueError as error:
+            log.warning("another worker could not be understood", reason=str(error))
         finally:
             await trio.aclose_forcefully(stream)
 
@@ -204,9 +262,9 @@ class Crew:
                 if isinstance(event, Transition) and event.observed:
                     self._hub.emit(event)
 
-    async def tell_others(self, order: Mapping[str, Any]) -> list[int]:
-        """Order something of every other worker; returns the seats of those that live. Never raises."""
-        return await tell([seat for seat in self.seat.all() if seat != self.seat], order)
+    async def tell_others(self, wish: Mapping[str, Any]) -> dict[int, bool]:
+        """Tell every other worker that lives; whether it has answered in time, by seat. Never raises."""
+        return await tell([seat for seat in self.seat.all() if seat != self.seat], wish)
 
     @asynccontextmanager
     async def events(self, buffer: int = 1000) -> AsyncIterator[Subscription]:
@@ -219,25 +277,29 @@ class Crew:
         return self._panel[name]
 
 
-async def tell(seats: Sequence[Seat], order: Mapping[str, Any]) -> list[int]:
-    """Order something of the workers in these seats, side by side; returns who lives. Never raises."""
-    living: list[int] = []
+async def tell(seats: Sequence[Seat], wish: Mapping[str, Any]) -> dict[int, bool]:
+    """Tell the workers in these seats, side by side.
+
+    Of each that lives, by seat, whether it has answered in time. Never raises.
+    """
+    answered: dict[int, bool] = {}
     async with trio.open_nursery() as nursery:
         for seat in seats:
-            nursery.start_soon(_tell, seat, order, living)
-    return living
+            nursery.start_soon(_tell, seat, wish, answered)
+    return answered
 
 
-async def _tell(seat: Seat, order: Mapping[str, Any], living: list[int]) -> None:
+async def _tell(seat: Seat, wish: Mapping[str, Any], answered: dict[int, bool]) -> None:
     with trio.move_on_after(ASK_SECONDS):
         try:
             stream = await trio.open_unix_socket(str(seat.socket))
         except OSError:
             return  # it has died, and has no successor yet
-        living.append(seat.number)
+        answered[seat.number] = False
         try:
-            await stream.send_all(json.dumps(order).encode() + b"\n")
+            await stream.send_all(json.dumps(wish).encode() + b"\n")
             await _line(stream)
+            answered[seat.number] = True
         except (trio.BrokenResourceError, ValueError):
             pass
         finally:

@@ -6,14 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.crew import Crew
+from gateway.orders import Told
 from gateway.policies import keep_policies
 from gateway.settings import GatewaySettings
+from protocols.http import Code
 from runtime.admin import Order, OwnDesk
+from runtime.breakers import BadConfiguration
 from runtime.history import Report
+from runtime.web import ApiError
 
 
 class CrewDesk:
-    """Orders its own worker first, and the others when that has worked."""
+    """Gives every order to all workers. `workers_behind` in an answer are those that don't react now.
+
+    They follow as soon as they run again. own: the desk of this worker; it reads the seats' copy of
+    breakers.toml.
+    """
 
     def __init__(self, own: OwnDesk, crew: Crew, settings: GatewaySettings) -> None:
         self._own = own
@@ -31,34 +39,40 @@ class CrewDesk:
 
     async def steer(self, name: str, action: str, order: Order) -> Report:
         """Do one of ACTIONS in every worker."""
-        await self._own.steer(name, action, order)
-        await self._pass_on(order, "steer", name=name, action=action)
-        return await self._own.show_one(name, order)
+        self._own.action(name, action)
+        return await self._for_all(name, order, do="steer", name=name, action=action)
 
     async def change(self, name: str, table: Mapping[str, Any], order: Order) -> Report:
         """Change keys of its policy in every worker."""
-        await self._own.change(name, table, order)
-        await self._pass_on(order, "change", name=name, table=dict(table))
-        return await self._own.show_one(name, order)
+        self._own.changed(name, table)
+        return await self._for_all(name, order, do="change", name=name, table=dict(table))
 
     async def reload(self, order: Order) -> Any:
         """Read breakers.toml again in every worker."""
-        told = await self._own.reload(order)
-        keep_policies(self._settings, self._crew.seat.folder)
-        await self._pass_on(order, "reload")
+        try:
+            keep_policies(self._settings, self._crew.seat.folder)
+        except BadConfiguration as error:
+            raise ApiError(Code.VALIDATION_ERROR, str(error)) from error
+        told, _ = await self._crew.order(_told(order, do="reload"))
         return told
 
-    async def _pass_on(self, order: Order, do: str, **more: Any) -> None:
-        await self._crew.tell_others(
-            {"do": do, "who": order.who, "reason": order.reason, "id": order.request_id, **more}
-        )
+    async def _for_all(self, breaker: str, order: Order, **what: Any) -> Report:
+        _, behind = await self._crew.order(_told(order, **what))
+        # Seen anew: the others may have followed after this worker.
+        seen = await self._own.show_one(breaker, order)
+        return {**seen, "workers_behind": behind} if behind else seen
 
-    async def _obey(self, told: Mapping[str, Any]) -> None:
+    async def _obey(self, told: Told) -> Any:
         # Who let the admin in was the worker that was asked.
         order = Order(told["who"], told["reason"], "", told["id"])
-        if told["do"] == "steer":
-            await self._own.steer(told["name"], told["action"], order)
-        elif told["do"] == "change":
-            await self._own.change(told["name"], told["table"], order)
-        else:
-            await self._own.reload(order)
+        match told["do"]:
+            case "steer":
+                return await self._own.steer(told["name"], told["action"], order)
+            case "change":
+                return await self._own.change(told["name"], told["table"], order)
+            case _:
+                return await self._own.reload(order)
+
+
+def _told(order: Order, **what: Any) -> Told:
+    return {"who": order.who, "reason": order.reason, "id": order.request_id, **what}

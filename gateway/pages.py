@@ -70,7 +70,7 @@ def add_operations(
 ) -> Live:
     """Add the dashboard and the admin API; what is returned feeds the dashboard once it runs."""
     recorder = Recorder(PROCESS, crew or panel)
-    own = own_desk(panel, recorder, settings)
+    own = own_desk(panel, recorder, settings, None if crew is None else crew.seat.policies)
     desk = own if crew is None else CrewDesk(own, crew, settings)
     add_admin(app, WholeDesk(desk, upstreams), Admins(keys, settings.admin_token))
     add_dashboard(app)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,11 +17,12 @@ from socket import socket
 import structlog
 import trio
 
-from gateway.crew import RELOAD, Seat, tell
+from gateway.crew import AGAIN, FOLLOW, Seat, tell
+from gateway.orders import Orders
 from gateway.policies import keep_policies
 from gateway.settings import GatewaySettings
 from runtime.breakers import BadConfiguration
-from runtime.reload import refuse
+from runtime.reload import hangups, refuse
 from runtime.serving import GRACE, listen, stop_signal
 
 STEADY_SECONDS = 10.0
@@ -114,7 +114,7 @@ class Parent:
                 await process.wait()
 
     async def _reload(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        with hangups() as signals:
             task_status.started()
             async for _ in signals:
                 try:
@@ -122,5 +122,7 @@ class Parent:
                 except BadConfiguration as error:
                     refuse(error)
                 else:
-                    # Not by a signal: it would kill a worker that is about to start.
-                    await tell([Seat(number, self._folder) for number in self._workers], RELOAD)
+                    seats = [Seat(number, self._folder) for number in self._workers]
+                    # In the list as well: who starts later mustn't take up what was changed before.
+                    Orders(Seat(0, self._folder).orders).add(AGAIN)
+                    await tell(seats, FOLLOW)

@@ -6,6 +6,7 @@ A `Desk` carries out the orders: each process has one for its own breakers, and 
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,7 @@ from quart import g, request
 from quart_schema import hide
 from quart_trio import QuartTrio
 
-from actors import CircuitBreaker, Panel
+from actors import CircuitBreaker, CircuitBreakerConfig, Panel
 from protocols.http import Code
 from runtime.breakers import CODE, BadConfiguration, changed_policy, load_breakers
 from runtime.history import PAST, Recorder, Report
@@ -132,21 +133,14 @@ class OwnDesk:
 
     async def steer(self, name: str, action: str, order: Order) -> Report:
         """Do one of ACTIONS, and log who and why."""
-        breaker = self._find(name)
-        if action not in ACTIONS:
-            raise ApiError(Code.NOT_FOUND, f"no action is called {action!r}; one of: {', '.join(ACTIONS)}")
-        act, default = ACTIONS[action]
+        breaker, (act, default) = self._find(name), self.action(name, action)
         _log(f"{action} by an operator", order, breaker=name, action=action)
         await act(breaker, f"{default}: {order.reason}" if order.reason else default)
         return await self._view(breaker)
 
     async def change(self, name: str, table: Mapping[str, Any], order: Order) -> Report:
         """Change keys of its policy in place, and log who and why."""
-        breaker = self._find(name)
-        try:
-            config = changed_policy(breaker.config, table)
-        except ValueError as error:
-            raise ApiError(Code.VALIDATION_ERROR, str(error)) from error
+        breaker, config = self._find(name), self.changed(name, table)
         _log("policy changed by an operator", order, breaker=name, action="configure", changes=dict(table))
         await breaker.configure(config)
         return await self._view(breaker)
@@ -160,6 +154,18 @@ class OwnDesk:
         _log("breakers.toml read again by an operator", order, action="reload")
         return {self._recorder.process: told}
 
+    def action(self, name: str, action: str) -> Action:
+        """One of ACTIONS. Raises ApiError NOT_FOUND where there is no such breaker or action."""
+        self._find(name)
+        return known_action(action)
+
+    def changed(self, name: str, table: Mapping[str, Any]) -> CircuitBreakerConfig:
+        """What the policy would be. Raises ApiError NOT_FOUND and VALIDATION_ERROR."""
+        try:
+            return changed_policy(self._find(name).config, table)
+        except ValueError as error:
+            raise ApiError(Code.VALIDATION_ERROR, str(error)) from error
+
     def _find(self, name: str) -> CircuitBreaker:
         if name not in self._panel:
             raise ApiError(Code.NOT_FOUND, f"no breaker is called {name!r}")
@@ -168,6 +174,13 @@ class OwnDesk:
     async def _view(self, breaker: CircuitBreaker) -> Report:
         report = await self._recorder.recent(only=breaker.name)
         return _owned(report, report["breakers"][0])
+
+
+def known_action(action: str) -> Action:
+    """One of ACTIONS. Raises ApiError NOT_FOUND."""
+    if action not in ACTIONS:
+        raise ApiError(Code.NOT_FOUND, f"no action is called {action!r}; one of: {', '.join(ACTIONS)}")
+    return ACTIONS[action]
 
 
 def without_past(breaker: Report) -> Report:
@@ -180,6 +193,8 @@ def _owned(report: Report, breaker: Report) -> Report:
 
 
 def _log(event: str, order: Order, **more: Any) -> None:
+    # Its id is told, not left to the context: another worker may have been asked.
+    more["request_id"] = order.request_id
     log.warning(event, who=order.who, reason=order.reason or "none given", **more)
 
 
@@ -236,14 +251,15 @@ def add_admin(app: QuartTrio, desk: Desk, admins: Admins) -> None:
     @hide
     async def reload() -> Any:
         order()
-        return reply("The policies are read again", await desk.reload(order((await _why()).reason)))
+        told = await desk.reload(order((await _why()).reason))
+        failed = [process for process, said in told.items() if isinstance(said, dict) and "error" in said]
+        but = f", but not by {', '.join(failed)}" if failed else ""
+        return reply(f"The policies are read again{but}", told)
 
 
 async def _why() -> Why:
     """The order's body, which may be missing."""
-    if not request.content_length and "Transfer-Encoding" not in request.headers:
-        return Why()
-    return await read_json(Why)
+    return await read_json(Why, missing=b"{}")
 
 
 def operate(app: QuartTrio, process: str, panel: Panel, keys: KeySet, settings: ProcessSettings) -> Recorder:
@@ -254,9 +270,11 @@ def operate(app: QuartTrio, process: str, panel: Panel, keys: KeySet, settings: 
     return recorder
 
 
-def own_desk(panel: Panel, recorder: Recorder, settings: ProcessSettings) -> OwnDesk:
-    """The desk for the breakers of a panel whose policies the settings name."""
-    again = partial(reread, panel, settings.circuit_breakers, settings.circuit_breaker_profile)
+def own_desk(
+    panel: Panel, recorder: Recorder, settings: ProcessSettings, policies: Path | None = None
+) -> OwnDesk:
+    """The desk for the breakers of a panel whose policies the settings name, or are kept in `policies`."""
+    again = partial(reread, panel, policies or settings.circuit_breakers, settings.circuit_breaker_profile)
     return OwnDesk(panel, recorder, again)
 
 
@@ -272,6 +290,9 @@ def add_recent(app: QuartTrio, recorder: Recorder) -> None:
 
 def _since(text: str | None) -> float:
     try:
-        return float(text or 0)
+        since = float(text or 0)
     except ValueError:
-        raise ApiError(Code.VALIDATION_ERROR, "since: should be Unix seconds") from None
+        since = math.nan
+    if not math.isfinite(since):
+        raise ApiError(Code.VALIDATION_ERROR, "since: should be Unix seconds")
+    return since

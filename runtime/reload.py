@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -12,7 +14,25 @@ from actors import Panel
 from runtime.admin import reread
 from runtime.breakers import BadConfiguration
 
+_held: list[int] = []
+"""The signals that came too early."""
+
 log = structlog.get_logger("runtime")
+
+
+def hold_hangups() -> None:
+    """Let no SIGHUP end a process that is about to start: it waits until `hangups` takes it, if ever."""
+    signal.signal(signal.SIGHUP, lambda number, _: _held.append(number))
+
+
+@contextmanager
+def hangups() -> Iterator[AsyncIterator[int]]:
+    """Each SIGHUP from now on, with one that was held. Only in the main thread."""
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        if _held:
+            _held.clear()
+            signal.raise_signal(signal.SIGHUP)
+        yield signals
 
 
 async def reload_on_hangup(
@@ -26,7 +46,7 @@ async def reload_on_hangup(
 
     State, windows and calls in flight stay. A file that can't be used is reported, and changes nothing.
     """
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+    with hangups() as signals:
         task_status.started()
         async for _ in signals:
             try:

@@ -6,6 +6,7 @@ name in capitals. Secrets are `SecretText`: they are kept out of reprs and of er
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,9 +31,22 @@ def _base_url(value: str) -> str:
 
 
 def _web_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("should be an http or https URL")
+    # Only who sets the variable pays for the import: what will ask for the URL has to understand it.
+    from httpx import URL, InvalidURL
+
+    try:
+        url, parts = URL(value), urlsplit(value)
+    except InvalidURL:
+        raise ValueError("should be an http or https URL") from None
+    if url.scheme not in ("http", "https") or not url.host or "%" in url.host or parts.port == 0:
+        raise ValueError("should be an http or https URL, with a port above 0 if any")
+    return value
+
+
+def _token(value: str) -> str:
+    # What a header can carry behind "Bearer".
+    if not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("should be printable ASCII without spaces")
     return value
 
 
@@ -61,6 +75,7 @@ def _mongodb_uri(value: str) -> str:
 def _text(value: str) -> str:
     if not value.strip() or "\0" in value:
         raise ValueError("should not be empty")
+    value.encode()  # a variable may hold bytes that are no text
     return value
 
 
@@ -100,6 +115,8 @@ SecretText = Annotated[str, _Secret()]
 """Text that is never shown."""
 SecretLine = Annotated[SecretText, AfterValidator(_text)]
 """Secret text that isn't empty."""
+SecretToken = Annotated[SecretText, AfterValidator(_token)]
+"""A bearer's token: printable ASCII without spaces."""
 WebUrl = Annotated[SecretText, AfterValidator(_web_url)]
 """A whole http or https URL; secret, for what receives webhooks often has its key in the path."""
 MongoUri = Annotated[SecretText, AfterValidator(_mongodb_uri)]
@@ -125,7 +142,7 @@ class ProcessSettings(BaseSettings):
     student_service_url: BaseUrl = "http://127.0.0.1:8083"
     school_grpc_address: Address = "127.0.0.1:50051"
     jwks_cache: FilePath | None = None
-    admin_token: SecretLine | None = None
+    admin_token: SecretToken | None = None
     webhook_url: WebUrl | None = None
     webhook_secret: SecretLine | None = None
 

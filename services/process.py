@@ -15,7 +15,7 @@ from runtime.admin import operate
 from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
-from runtime.reload import reload_on_hangup
+from runtime.reload import hold_hangups, reload_on_hangup
 from runtime.serving import run_process, stop_signal
 from runtime.settings import ProcessSettings, load
 from runtime.telemetry import tracing
@@ -28,6 +28,7 @@ Serve = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 def start(name: str, kind: type[Settings], run: Callable[[Settings, Policies], Awaitable[None]]) -> None:
     """Run the process `name` until it is stopped; a bad setting ends it with 2 and says which."""
+    hold_hangups()
     settings = load(kind)
     configure_logs(name, settings.log_format)
     try:

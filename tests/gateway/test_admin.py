@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+import trio
 from quart_trio import QuartTrio
+from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, FailureRate, Panel, State, open_panel
 from gateway.routes import SERVICES
@@ -38,7 +40,7 @@ class Line(httpx.AsyncBaseTransport):
     """The way to a service that is made later, and may be cut."""
 
     def __init__(self) -> None:
-        self.app: QuartTrio | None = None
+        self.app: Any = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.app is None:
@@ -226,6 +228,43 @@ async def test_a_service_that_is_away_is_a_502(tmp_path: Path) -> None:
         )
 
 
+async def test_a_service_that_hangs_is_a_502_that_says_what_may_come(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """The order has reached it, and nobody can take it back."""
+    async with school(tmp_path) as stack:
+        for method, more in (("GET", ""), ("POST", "; it may still carry this out")):
+            stack.lines["auth"].app = hang
+            path = "/admin/breakers/auth-database"
+            answer = await stack.ask(method, path if method == "GET" else f"{path}/trip")
+            assert answer.status_code == 502
+            assert answer.json()["message"] == f"auth-service doesn't answer{more}"
+
+
+async def hang(_scope: object, _receive: object, _send: object) -> None:
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("action", ["nonsense", "trip%3Fx", "trip%23x", "tr%0Aip", "trip%00", "..%2Freset"])
+@pytest.mark.parametrize("breaker", ["auth-database", "auth-service-http"])
+async def test_an_action_is_one_of_those_there_are(tmp_path: Path, action: str, breaker: str) -> None:
+    """It is no part of a URL before it is known."""
+    async with school(tmp_path) as stack:
+        answer = await stack.ask("POST", f"/admin/breakers/{breaker}/{action}")
+        assert answer.status_code in (404, 405)
+        assert {one.state for panel in stack.panels.values() for one in panel} == {State.CLOSED}
+
+
+@pytest.mark.parametrize("breaker", ["auth-database", "auth-service-http"])
+@pytest.mark.parametrize("number", ["1e400", "1" + "0" * 400])
+async def test_a_number_that_nothing_can_hold_is_refused(tmp_path: Path, breaker: str, number: str) -> None:
+    """Wherever the breaker is."""
+    async with school(tmp_path) as stack:
+        sent = f'{{"reset_timeout": {number}}}'.encode()
+        answer = await stack.ask("PUT", f"/admin/breakers/{breaker}/policy", content=sent)
+        assert (answer.status_code, answer.json()["error"]) == (400, "VALIDATION_ERROR")
+
+
 async def test_one_breaker_tells_its_recent_past(tmp_path: Path) -> None:
     """Failures with their error, and calls by time."""
     async with school(tmp_path) as stack:
@@ -320,8 +359,9 @@ async def test_the_file_is_read_again_everywhere(tmp_path: Path) -> None:
             "[breakers.auth-database]\nreset_timeout = 70\n[breakers.auth-service-http]\nmax_failures = 4\n"
         )
         stack.lines["student"].app = None
-        told = await stack.post("reload", "agreed on Monday")
-        assert told == {
+        answer = await stack.ask("POST", "/admin/breakers/reload", json={"reason": "agreed on Monday"})
+        assert answer.json()["message"] == "The policies are read again, but not by student-service"
+        assert answer.json()["data"] == {
             "api-gateway": ["auth-service-http"],
             "auth-service": ["auth-database"],
             "school-service": [],

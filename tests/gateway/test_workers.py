@@ -242,6 +242,21 @@ async def test_an_operators_order_reaches_every_worker(tmp_path: Path) -> None:
             assert await found.metric("circuit_breaker_state") == 2
 
 
+async def test_what_an_operator_holds_open_stays_so_when_workers_die(tmp_path: Path) -> None:
+    """Each successor has taken it up before it serves anybody; so it has with a policy."""
+    async with gateway(tmp_path, workers=2) as found:
+        await found.ask(f"/admin/breakers/{SERVICE}/force_open", "POST", json={"reason": "maintenance"})
+        await found.ask(f"/admin/breakers/{SERVICE}/policy", "PUT", json={"max_failures": 8})
+        for pid in await found.staffed():
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: pid not in found.listening())  # noqa: B023
+            await found.staffed()
+            assert {(await found.ask("/auth/ping")).status_code for _ in range(12)} == {503}
+        await found.everybody(lambda view: view["policy"]["max_failures"] == 8)
+        await found.ask(f"/admin/breakers/{SERVICE}/reset", "POST")
+        assert {(await found.ask("/auth/ping")).status_code for _ in range(12)} == {200}
+
+
 async def test_a_rate_limit_is_one_limit(tmp_path: Path) -> None:
     """However a client's connections are spread over the workers, and also when they die."""
     async with gateway(tmp_path, workers=3, rate=20) as found:

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from actors import CircuitBreakerConfig, open_panel
 from protocols.breaker import State
-from runtime.reload import reload_on_hangup
+from runtime import reload
+from runtime.reload import hold_hangups, reload_on_hangup
 
 REFUSED = "the policies can't be used; nothing has changed"
 
@@ -21,6 +22,7 @@ class Down(Exception):
     """What counts, by this process's own code."""
 
 
+@pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize(
     ("text", "failures", "told"),
     [
@@ -30,18 +32,26 @@ class Down(Exception):
     ],
 )
 async def test_a_hangup_changes_policies_and_nothing_else(
-    tmp_path: Path, text: str, failures: int, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, failures: int, told: str, early: bool
 ) -> None:
-    """The new policy is in force with state and code as they were; a bad file changes nothing."""
+    """The new policy is in force with state and code as they were; a bad file changes nothing.
+
+    early: it comes while the process starts, and waits.
+    """
     path = tmp_path / "breakers.toml"
     path.write_text(text)
     async with open_panel() as panel, trio.open_nursery() as nursery:
         config = CircuitBreakerConfig(name="auth-database", max_failures=3, failure=Down)
         breaker = panel.breaker(config)
         await breaker.trip()
-        await nursery.start(reload_on_hangup, panel, path, None)
         with capture_logs() as logs:
-            os.kill(os.getpid(), signal.SIGHUP)
+            if early:
+                monkeypatch.setattr(reload, "_held", [])
+                hold_hangups()
+                os.kill(os.getpid(), signal.SIGHUP)
+            await nursery.start(reload_on_hangup, panel, path, None)
+            if not early:
+                os.kill(os.getpid(), signal.SIGHUP)
             with trio.fail_after(5):
                 while not any(one["event"] == told for one in logs):  # noqa: ASYNC110
                     await trio.sleep(0.005)

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.settings import Port, ProcessSettings, SecretText, load
+from runtime.settings import Port, ProcessSettings, load
 
 
 class Some(ProcessSettings):
     some_port: Port = 8081
-    admin_token: SecretText | None = None
     max_bytes: int = 5
 
 
@@ -83,6 +82,34 @@ def test_credentials_in_a_url_are_refused_and_not_shown(
     assert "setting AUTH_SERVICE_URL: should " in line
     assert "***" in line
     assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("WEBHOOK_URL", f"http://h{rest}") for rest in (":99999/", ":port/", " i/", "/\x01")),
+        ("WEBHOOK_URL", "ftp://h/"),
+        ("WEBHOOK_URL", "http:///path"),
+        *(("ADMIN_TOKEN", token) for token in ("", "two words", "end ", "line\n", "pässword", "\udcff")),
+        ("WEBHOOK_SECRET", " "),
+        ("WEBHOOK_SECRET", "\udcff"),
+    ],
+)
+def test_a_secret_that_could_never_work_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    """A token that no header can carry, a URL that nobody can ask."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        load(Some)
+    assert capsys.readouterr().err.startswith(f"setting {name}: ")
+
+
+@pytest.mark.parametrize("url", ["https://hooks.example.org/key?a=b c", "http://[::1]:9/", "http://u:p@h/"])
+def test_a_webhook_may_be_any_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """With a key in its path, and credentials."""
+    monkeypatch.setenv("WEBHOOK_URL", url)
+    assert load(Some).webhook_url == url
 
 
 def test_several_bad_values(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

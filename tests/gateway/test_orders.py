@@ -1,0 +1,188 @@
+"""What is ordered of all workers: in one order for all, and by whoever starts later."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from socket import AF_UNIX, socket
+
+import pytest
+import structlog
+import trio
+
+from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
+from gateway.crew import AGAIN, Crew, Seat
+from gateway.crew_desk import CrewDesk
+from gateway.orders import Orders, standing
+from gateway.policies import keep_policies
+from gateway.settings import GatewaySettings
+from runtime.admin import Order, own_desk
+from runtime.history import Recorder
+from runtime.web import ApiError
+
+SERVICE = "auth-service-http"
+
+
+def seats(folder: Path) -> Path:
+    """What the workers share."""
+    return folder / "seats"
+
+
+def order(reason: str = "", number: str = "abc") -> Order:
+    return Order("somebody", reason, "", number)
+
+
+@asynccontextmanager
+async def worker(folder: Path, number: int) -> AsyncIterator[tuple[CrewDesk, CircuitBreaker]]:
+    """A worker's desk, and its own breaker."""
+    settings = GatewaySettings(circuit_breakers=folder / "breakers.toml")
+    if not settings.circuit_breakers.exists():
+        settings.circuit_breakers.touch()
+        seats(folder).mkdir()
+        keep_policies(settings, seats(folder))
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        breaker = panel.breaker(CircuitBreakerConfig(name=SERVICE))
+        crew = Crew(panel, Seat(number, seats(folder)), None)
+        own = own_desk(panel, Recorder("api-gateway", crew), settings, crew.seat.policies)
+        desk = CrewDesk(own, crew, settings)
+        await nursery.start(crew.run)
+        yield desk, breaker
+        nursery.cancel_scope.cancel()
+
+
+async def test_orders_at_the_same_time_leave_all_workers_alike(tmp_path: Path) -> None:
+    """Whoever is asked, and however the orders cross."""
+    async with worker(tmp_path, 0) as (one, here), worker(tmp_path, 1) as (other, there):
+        for _ in range(20):
+            async with trio.open_nursery() as nursery:
+                crossing = ((one, "force_open"), (other, "reset"), (one, "disable"), (other, "observe"))
+                for desk, action in crossing:
+                    nursery.start_soon(desk.steer, SERVICE, action, order())
+            assert here.state is there.state
+
+
+async def test_who_starts_later_takes_up_what_still_holds(tmp_path: Path) -> None:
+    """A state held by an operator, and a policy changed since the file was read."""
+    async with worker(tmp_path, 0) as (desk, _):
+        await desk.change(SERVICE, {"max_failures": 8}, order())
+        await desk.reload(order())
+        await desk.change(SERVICE, {"reset_timeout": 7}, order())
+        await desk.steer(SERVICE, "force_open", order("maintenance"))
+        async with worker(tmp_path, 1) as (_, late):
+            assert late.state is State.FORCED_OPEN
+            assert (await late.snapshot()).last_reason == "forced by operator: maintenance"
+            assert (late.config.max_failures, late.config.reset_timeout) == (5, 7)
+            await desk.steer(SERVICE, "reset", order())
+            assert late.state is State.CLOSED
+        async with worker(tmp_path, 1) as (_, later):
+            assert later.state is State.CLOSED
+
+
+async def test_an_order_that_one_worker_cannot_follow_harms_nobody(tmp_path: Path) -> None:
+    """It goes on, says so, and follows the next one; the others have followed."""
+    async with worker(tmp_path, 0) as (one, here), worker(tmp_path, 1) as (_, there):
+        await here.configure(CircuitBreakerConfig(name=SERVICE, max_concurrent=3))
+        with structlog.testing.capture_logs() as lines:
+            await one.change(SERVICE, {"max_queue": 5}, order())
+        assert "an order could not be carried out" in [line["event"] for line in lines]
+        assert (here.config.max_queue, there.config.max_queue) == (5, 0)
+        await one.steer(SERVICE, "force_open", order())
+        assert there.state is State.FORCED_OPEN
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        partial(CrewDesk.steer, name="nobody", action="trip"),
+        partial(CrewDesk.steer, name=SERVICE, action="nonsense"),
+        partial(CrewDesk.change, name=SERVICE, table={"max_failures": 0}),
+        partial(CrewDesk.change, name="nobody", table={"max_failures": 3}),
+    ],
+)
+async def test_what_nobody_could_carry_out_is_no_order(tmp_path: Path, wrong: partial) -> None:
+    """It is refused, and told to no other worker."""
+    async with worker(tmp_path, 0) as (desk, _):
+        with pytest.raises(ApiError):
+            await wrong(desk, order=order())
+        assert Orders(Seat(0, seats(tmp_path)).orders).new() == []
+
+
+async def test_a_bad_file_is_refused_and_no_order(tmp_path: Path) -> None:
+    """Its successors start from the last good one."""
+    async with worker(tmp_path, 0) as (desk, breaker):
+        (tmp_path / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 0\n")
+        with pytest.raises(ApiError, match="max_failures"):
+            await desk.reload(order())
+        assert Orders(Seat(0, seats(tmp_path)).orders).new() == []
+        assert breaker.config.max_failures == 5
+        async with worker(tmp_path, 1) as (_, late):
+            assert late.config.max_failures == 5
+
+
+async def test_who_hangs_is_named_and_follows_later(tmp_path: Path) -> None:
+    """The order holds for the others at once, and nobody waits for long."""
+    async with worker(tmp_path, 0) as (desk, breaker):
+        frozen = Seat(1, seats(tmp_path))
+        frozen.counts.write_bytes(Seat(0, seats(tmp_path)).counts.read_bytes())
+        with socket(AF_UNIX) as listener:
+            listener.bind(str(frozen.socket))
+            listener.listen()
+            with trio.fail_after(5):
+                seen = await desk.steer(SERVICE, "force_open", order())
+        assert (breaker.state, seen["workers_behind"]) == (State.FORCED_OPEN, [1])
+        frozen.socket.unlink()
+        async with worker(tmp_path, 1) as (_, late):
+            assert late.state is State.FORCED_OPEN
+            assert "workers_behind" not in await desk.steer(SERVICE, "reset", order())
+
+
+async def test_each_worker_logs_an_order_with_its_id(tmp_path: Path) -> None:
+    """The one that was asked and the one that was told."""
+    async with worker(tmp_path, 0) as (desk, _), worker(tmp_path, 1):
+        with structlog.testing.capture_logs() as lines:
+            await desk.steer(SERVICE, "trip", order("to see", "request-7"))
+        said = [(line["who"], line["reason"], line["request_id"]) for line in lines if line.get("action")]
+        assert said == [("somebody", "to see", "request-7")] * 2
+
+
+def steer(action: str, name: str = SERVICE) -> Mapping[str, str]:
+    return {"do": "steer", "name": name, "action": action}
+
+
+CHANGE = {"do": "change", "name": SERVICE, "table": {}}
+
+
+@pytest.mark.parametrize(
+    ("orders", "left"),
+    [
+        ([], []),
+        ([steer("force_open"), steer("trip", "other")], [0]),
+        ([steer("force_open"), steer("disable")], [1]),
+        ([steer("observe"), steer("trip")], []),
+        ([steer("disable"), steer("reset"), steer("force_open", "other")], [2]),
+        ([CHANGE, steer("force_open"), CHANGE], [0, 2, 1]),
+        ([CHANGE, steer("force_open"), AGAIN, CHANGE], [3, 1]),
+        ([CHANGE, {"do": "reload"}], []),
+    ],
+)
+def test_what_still_holds(orders: list, left: list[int]) -> None:
+    """Of each breaker the last state that was held and not ended; changes since the file was read."""
+    found = standing(orders)
+    assert [id(one) for one in found] == [id(orders[place]) for place in left]
+
+
+def test_an_order_is_seen_when_it_is_whole(tmp_path: Path) -> None:
+    """Another worker may be about to write it."""
+    path = tmp_path / "orders"
+    reader, writer = Orders(path), Orders(path)
+    assert reader.new() == []
+    writer.add({"do": "one"})
+    with path.open("ab") as file:
+        file.write(b'{"do": "tw')
+    assert reader.new() == [{"do": "one"}]
+    with path.open("ab") as file:
+        file.write(b'o"}\n')
+    assert reader.new() == [{"do": "two"}]
+    assert reader.new() == []
