@@ -89,6 +89,7 @@ GATEWAY = Part(
             (
                 *_files("tests/runtime", "http1", "http1_agrees", "answering"),
                 *_files("tests/gateway", "fields", "target", "forwarded", "replies", "transport"),
+                *_files("tests/gateway", "orders", "together"),
                 *_files("tests/gateway", "exchange", "sly", "unchanged", "cuts", "house"),
                 "tests/runtime/test_hall.py",
                 *_files("tests/gateway", "wire", "flow"),
