@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from actors import PanelClosedError
 from gateway.ask import ask
+from gateway.dashboard.presence import Presence
 from gateway.exchange import Upstream
 from runtime.history import Recorder, Report, merged
 
@@ -90,6 +92,7 @@ class Live:
         self._recorder = recorder
         self._upstreams = upstreams
         self._known: dict[str, Report] = {}
+        self._presence: defaultdict[str, Presence] = defaultdict(Presence)
         self._shown: dict[str, dict[str, str]] = {}
         self._viewers: set[Viewer] = set()
         self._joined = trio.Event()
@@ -184,7 +187,12 @@ class Live:
 
     def _take(self, process: str, news: Report | None) -> None:
         """Keep what a process told, and pass on what of it is new; None: it doesn't answer."""
-        if news is not None:
+        if news is None:
+            self._presence[process].is_silent(time.time())
+        else:
+            # One that was started again doesn't know what was before its start; what is known of it stays.
+            news["since"] = max(news["since"], news["started"])
+            self._presence[process].answers(news["started"], news["now"])
             self._known[process] = merged(self._known.get(process), news)
         whole: bytes | None = None
         changed = _event("report", self._message(process, news, self._changed(process, news)))
@@ -202,8 +210,15 @@ class Live:
         return _event("report", {**message, "answers": answers, "since": 0})
 
     def _message(self, process: str, report: Report | None, breakers: list[Report]) -> dict[str, Any]:
-        more = {key: report[key] for key in ("since", "started")} if report else {}
-        return {"process": process, "answers": report is not None, **more, "breakers": breakers}
+        presence = self._presence[process]
+        return {
+            "process": process,
+            "answers": report is not None,
+            "since": report["since"] if report else 0,
+            "starts": presence.starts,
+            "gaps": presence.gaps,
+            "breakers": breakers,
+        }
 
     def _changed(self, process: str, news: Report | None) -> list[Report]:
         """The breakers of a report that differ from what was shown of them last."""

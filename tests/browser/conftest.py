@@ -14,6 +14,7 @@ import pytest
 from deploy.layout import StackError
 from deploy.mongodb import find_mongod
 from deploy.private import PrivateStack
+from tests.browser.fed import Fed
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -105,6 +106,25 @@ def open_screen(browser: Any, stack: PrivateStack) -> Iterator[Any]:
         screen.page.context.close()
         assert screen.problems == []
         assert screen.elsewhere == []
+
+
+@pytest.fixture
+def feed(browser: Any, stack: PrivateStack) -> Iterator[Any]:
+    """Opens dashboards that the test feeds itself; at the end nothing may have gone wrong in them."""
+    opened: list[Fed] = []
+
+    def open_one(size: tuple[int, int] = DESKTOP, **more: Any) -> Fed:
+        more = {"reduced_motion": "reduce", "timezone_id": "UTC", **more}
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **more)
+        one = Fed(context.new_page(), stack)
+        opened.append(one)
+        one.open()
+        return one
+
+    yield open_one
+    for one in opened:
+        one.page.context.close()
+        assert one.problems == []
 
 
 def _note(screen: Screen, said: Any) -> None:

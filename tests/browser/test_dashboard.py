@@ -41,7 +41,7 @@ def test_an_outage_is_seen_from_beginning_to_end(open_screen: OpenScreen, stack:
     assert "Max failures reached: ConnectError" in row.inner_text()
     assert "probe" in row.locator(".wait").inner_text()
     assert row.locator(".fuse i.lit").count() == 5
-    assert [row.locator(".number").nth(n).inner_text() for n in (1, 2)] == ["5", "1"]
+    assert [row.locator(".count").nth(n).inner_text() for n in (1, 2)] == ["5", "1"]
     assert page.title() == "1 open · Breakers"
     page.wait_for_timeout(400)  # colours change slowly
     assert hard_to_read(page) == {}
@@ -91,6 +91,25 @@ def test_a_gateway_that_hangs_is_noticed(open_screen: OpenScreen, stack: Private
     finally:
         os.kill(pid, signal.SIGCONT)
     screen.says("#link-text", "Live", 15)
+
+
+def test_a_restart_is_seen_by_old_pages_and_fresh_ones(open_screen: OpenScreen, stack: PrivateStack) -> None:
+    """The time a process was away stays unknown, what was before it stays, and its new start is told."""
+    old: Screen = open_screen()
+    name = "student-database"
+    stack.client.post(f"/admin/breakers/{name}/trip", headers={"Authorization": f"Bearer {TOKEN}"})
+    old.state(name, "OPEN")
+    stack.run("stop", "student-service")
+    old.state(name, "UNKNOWN")
+    old.page.wait_for_timeout(3000)
+    stack.run("start", "student-service")
+    for screen in (old, open_screen()):
+        screen.state(name, "CLOSED")
+        rects = screen.page.locator(f"article[data-name='{name}'] rect")
+        states = rects.evaluate_all("all => all.map(one => one.classList[1])")
+        assert states == ["CLOSED", "OPEN", "UNKNOWN", "CLOSED"]
+        told = screen.page.locator("#events li", has_text="student-service").all_inner_texts()
+        assert [line.split("\n")[2] for line in told if "grpc" not in line] == ["started again"]
 
 
 def test_an_admin_acts_after_confirming(open_screen: OpenScreen, stack: PrivateStack) -> None:

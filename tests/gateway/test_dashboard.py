@@ -21,6 +21,7 @@ import trio
 from actors import open_panel
 from gateway.dashboard import live as live_module
 from gateway.dashboard.live import BEHIND, VIEWERS, Live, Viewer
+from gateway.dashboard.presence import GAPS, SPAN_SECONDS, STARTS, Presence
 from gateway.dashboard.stream import PATH, SEND_SECONDS, EventStream
 from gateway.routes import SERVICES
 from runtime.history import Recorder
@@ -185,6 +186,82 @@ async def test_a_service_that_answers_nonsense_is_silent_too(body: bytes) -> Non
             assert (await reader.next("report", "auth-service"))["answers"] is False
             assert (await reader.next("report", "auth-service"))["answers"] is False
         nursery.cancel_scope.cancel()
+
+
+# Who was there, and when.
+
+
+def test_a_silence_is_a_gap() -> None:
+    """From when the process was last heard of until it answers again."""
+    presence = Presence()
+    presence.answers(90, 100)
+    presence.is_silent(101)
+    presence.is_silent(105)
+    assert presence.gaps == [(100, 105)]
+    presence.answers(90, 107)
+    presence.answers(90, 108)
+    assert (presence.starts, presence.gaps) == ([90], [(100, 107)])
+
+
+def test_a_gap_ends_with_a_new_start() -> None:
+    """What was since then the process knows; also where nobody has seen it silent."""
+    presence = Presence()
+    presence.answers(90, 100)
+    presence.answers(100.5, 101)
+    presence.is_silent(102)
+    presence.answers(104, 107)
+    assert presence.starts == [90, 100.5, 104]
+    assert presence.gaps == [(100, 100.5), (101, 104)]
+
+
+def test_a_process_never_heard_of_is_silent_since_it_was_asked() -> None:
+    """Until its start, or its answer, when it was there all the time."""
+    for started, end in ((103, 103), (50, 105)):
+        presence = Presence()
+        presence.is_silent(100)
+        presence.answers(started, 105)
+        assert (presence.starts, presence.gaps) == ([started], [(100, end)])
+
+
+def test_what_is_kept_of_presence_is_bounded() -> None:
+    """By the span on show, and by a number."""
+    presence = Presence()
+    presence.answers(0, 0)
+    for n in range(1, 1000):
+        presence.answers(n - 0.5, n)
+    assert (len(presence.starts), len(presence.gaps)) == (STARTS, GAPS)
+    presence.is_silent(2000)
+    presence.answers(0, 2000 + SPAN_SECONDS)
+    presence.is_silent(2001 + 3 * SPAN_SECONDS)
+    assert presence.gaps == [(2000 + SPAN_SECONDS, 2001 + 3 * SPAN_SECONDS)]
+
+
+def told_of(started: float, now: float, transitions: list[dict[str, Any]]) -> httpx.Response:
+    """A service's answer."""
+    past = {"transitions": transitions, "failures": [], "calls_by_time": []}
+    breakers = [{"name": "auth-database", "state": "CLOSED", **past}]
+    report = {"now": now, "since": now - 3, "started": started, "breakers": breakers}
+    return httpx.Response(200, json={"data": report})
+
+
+async def test_a_fresh_page_knows_of_a_restart() -> None:
+    """When it was, the hole before it, and what was before that, to the last second."""
+    then = time.time() - 60
+    opened = {"time": then - 1, "new": "OPEN"}
+    answers = [told_of(then - 9, then, [opened]), told_of(then + 5, then + 6, [])]
+    lines = {one.name: Silent() for one in SERVICES}
+    lines["auth"] = Silent(lambda: answers.pop(0))
+    async with house(lines) as built:
+        live: Live = built.app.extensions["live"]
+        auth = live._upstreams["auth"]
+        await live._ask(auth)
+        await live._ask(auth)
+        with live.viewer() as viewer:
+            live._take("auth-service", None)
+            whole = await Reader(viewer.messages).next("report", "auth-service")
+    assert (whole["since"], whole["starts"]) == (0, [then - 9, then + 5])
+    assert whole["gaps"][0] == [then, then + 5]
+    assert whole["breakers"][0]["transitions"] == [opened]
 
 
 async def test_nobody_is_asked_while_nobody_looks(autojump_clock: trio.testing.MockClock) -> None:

@@ -1,6 +1,7 @@
 // All about one breaker, and what an admin can do with it.
 
 import { STATES, make, moment, number, put, plural } from "./format.js";
+import { plainPolicy } from "./policy.js";
 import { since, why } from "./rows.js";
 
 // What each does, in words that can be weighed before it is done.
@@ -67,7 +68,7 @@ export class Detail {
     const now = model.now();
     const reason = why(model, breaker, state);
     this.dialog.dataset.state = state;
-    put(this.state, `${STATES[state]} ${since(breaker, state, now)}${from(breaker, state, now)}. ${reason}${reason ? "." : ""}`.trim());
+    put(this.state, `${STATES[state]} ${since(model, breaker)}${from(model, breaker, state, now)}. ${reason}${reason ? "." : ""}`.trim());
     list(this.facts, {
       answered: breaker.calls.success, failed: breaker.calls.failure, rejected: breaker.calls.rejected,
       ignored: breaker.calls.ignored, cancelled: breaker.calls.cancelled, "running now": breaker.in_flight,
@@ -140,8 +141,8 @@ export class Detail {
   }
 }
 
-function from(breaker, state, now) {
-  return state === "UNKNOWN" ? "" : `, since ${moment(breaker.outage_since ?? breaker.since, now)}`;
+function from(model, breaker, state, now) {
+  return state === "UNKNOWN" ? "" : `, since ${moment(model.since(breaker), now)}`;
 }
 
 function list(element, values) {
@@ -159,29 +160,4 @@ function items(element, all, parts, nothing) {
   element.dataset.key = key;
   const lines = wanted.map(([when, ...rest]) => make("li", "", {}, make("time", "", {}, when), ...rest.map((text) => make("span", "", {}, text))));
   element.replaceChildren(...(lines.length ? lines : [make("li", "nothing", {}, nothing)]));
-}
-
-const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds"]);
-
-/** In words of the file, without what is switched off or says nothing. */
-function plainPolicy(policy) {
-  const { backoff, max_concurrent: bulkhead, trip } = policy;
-  const mute = new Set();
-  if (trip) mute.add("max_failures");
-  if (!bulkhead) mute.add("max_queue");
-  if (backoff?.factor === 1 && !backoff.jitter) mute.add("backoff");
-  return plain(policy, mute);
-}
-
-function plain(table, mute = new Set()) {
-  const told = Object.entries(table).filter(([key, value]) => value !== null && value !== false && !mute.has(key));
-  return Object.fromEntries(told.map(([key, value]) => [key.replaceAll("_", " "), inWords(key, value)]));
-}
-
-function inWords(key, value) {
-  if (Array.isArray(value)) return value.map((one) => inWords(key, one)).join("; ");
-  if (typeof value !== "object") return SECONDS.has(key) ? `${value} s` : String(value);
-  const { kind, ...rest } = value;
-  const said = Object.entries(plain(rest)).map(([what, much]) => `${what} ${much}`).join(", ");
-  return kind ? `${kind}: ${said}` : said;
 }

@@ -18,6 +18,7 @@ export const STATES = {
 export const number = (value) => whole.format(value);
 export const inWords = (count) => WORDS[count] ?? number(count);
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+export const sentence = (text) => (/[.!?…]$/.test(text) ? text : `${text}.`);
 export const time = (seconds) => clock.format(seconds * 1000);
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 
@@ -25,13 +26,16 @@ export function moment(seconds, now) {
   return now - seconds < 43200 ? time(seconds) : `${day.format(seconds * 1000)}, ${time(seconds)}`;
 }
 
-/** 42 s · 1 min 12 s · 3 h 12 min · 2 d 4 h */
+const YEAR = 365 * 86400;
+
+/** 42 s · 1 min 12 s · 3 h 12 min · 2 d 4 h · 3 y */
 export function duration(seconds) {
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min${s % 60 ? ` ${s % 60} s` : ""}`;
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+  if (s < YEAR) return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+  return s < 100 * YEAR ? `${Math.floor(s / YEAR)} y` : "over 100 y";
 }
 
 /** An element with classes, properties and children; text is always text. */

@@ -1,21 +1,30 @@
 // Everything the page knows, and what follows from it. No element is touched here.
 
+import { Presence } from "./presence.js";
+
 export const BUCKET = 5;
 export const SPAN = 900;
 const PAST = { transitions: 200, failures: 50, calls_by_time: 180 };
 const REJECTING = new Set(["OPEN", "FORCED_OPEN"]);
+const OUTAGE = new Set(["OPEN", "HALF_OPEN"]);
 const GUARDED = { "student-service-grpc": "school-service, gRPC" };
 
 export class Model {
   constructor() {
     this.breakers = new Map();
-    this.answers = new Map();
-    this.silentSince = new Map();
+    this.processes = new Map();
     this.skew = 0;
+    /** Since when the gateway isn't heard of; while it isn't, the page's time stands still. */
+    this.lostAt = null;
   }
 
   now() {
-    return Date.now() / 1000 + this.skew;
+    return this.lostAt ?? Date.now() / 1000 + this.skew;
+  }
+
+  /** Where the span on show begins: it goes on by whole buckets, so that bars keep their shape. */
+  begin() {
+    return (Math.floor(this.now() / BUCKET) + 1) * BUCKET - SPAN;
   }
 
   hello(cast) {
@@ -30,6 +39,7 @@ export class Model {
   #cast(name, owner, from, to, edge) {
     const empty = { name, state: "UNKNOWN", transitions: [], failures: [], calls_by_time: [], calls: {} };
     this.breakers.set(name, { ...empty, ...this.breakers.get(name), owner, from, to, edge });
+    if (!this.processes.has(owner)) this.processes.set(owner, new Presence());
   }
 
   tick(message) {
@@ -37,15 +47,12 @@ export class Model {
   }
 
   report(message) {
-    this.answers.set(message.process, message.answers);
-    if (message.answers) this.silentSince.delete(message.process);
-    else if (!this.silentSince.has(message.process)) this.silentSince.set(message.process, this.now());
+    this.processes.get(message.process)?.take(message, this.now(), this.now() - SPAN);
+    // What was before the report's knowledge begins, we may know all the same.
+    const since = Math.max(message.since, message.starts[0] ?? 0);
     for (const news of message.breakers) {
       const known = this.breakers.get(news.name);
-      if (known === undefined) continue;
-      // A process that was started again doesn't know what was before; we may.
-      const since = Math.max(message.since, message.started);
-      this.breakers.set(news.name, { ...known, ...news, ...joined(known, news, since), started: message.started });
+      if (known !== undefined) this.breakers.set(news.name, { ...known, ...news, ...joined(known, news, since) });
     }
   }
 
@@ -53,21 +60,31 @@ export class Model {
     return [...this.breakers.values()];
   }
 
-  isSilent(breaker) {
-    return this.answers.get(breaker.owner) === false;
+  /** Whether any process has told anything, be it by its silence. */
+  get heard() {
+    return [...this.processes.values()].some((one) => one.answers !== null);
+  }
+
+  owner(breaker) {
+    return this.processes.get(breaker.owner);
   }
 
   /** Its state, as far as it is known now. */
   state(breaker) {
-    return this.isSilent(breaker) ? "UNKNOWN" : breaker.state;
+    return this.owner(breaker).answers === false ? "UNKNOWN" : breaker.state;
   }
 
   rejects(breaker) {
     return REJECTING.has(this.state(breaker));
   }
 
+  /** Since when it is as it is: an outage lasts from when the breaker first left CLOSED, however often it has probed. */
+  since(breaker) {
+    return (OUTAGE.has(breaker.state) && breaker.outage_since) || breaker.since;
+  }
+
   /** [succeeded, failed, ignored, cancelled, rejected] from `since` on. */
-  counts(breaker, since) {
+  counts(breaker, since = this.now() - SPAN) {
     const sums = [0, 0, 0, 0, 0];
     for (const bucket of breaker.calls_by_time) {
       if (bucket[0] + BUCKET > since) for (let n = 0; n < 5; n++) sums[n] += bucket[n + 1];
@@ -75,40 +92,67 @@ export class Model {
     return sums;
   }
 
+  /** Calls in the minute before the last report; of a bucket that began before it, its part. */
   perMinute(breaker) {
-    return this.counts(breaker, this.now() - 60).reduce((sum, count) => sum + count, 0);
+    const since = Math.min(this.owner(breaker).heard, this.now()) - 60;
+    const sum = breaker.calls_by_time.reduce((total, [start, ...counts]) => {
+      const part = Math.min(Math.max((start + BUCKET - since) / BUCKET, 0), 1);
+      return total + part * counts.reduce((a, b) => a + b);
+    }, 0);
+    return Math.round(sum);
   }
 
-  /** [from, until, state] for the span on show, oldest first; a time of which nothing is known has none. */
+  /** [from, until, state] for the span on show, oldest first; a time before everything known has none. */
   stays(breaker) {
     const now = this.now();
-    const end = this.silentSince.get(breaker.owner) ?? now;
-    const changes = breaker.transitions.filter((one) => !one.observed);
+    const { starts } = this.owner(breaker);
+    const gaps = this.owner(breaker).gaps(now);
+    const known = this.#knownStays(breaker, starts, now);
+    return gaps
+      .reduce(without, known)
+      .concat(gaps.map(([from, until]) => [from, until, "UNKNOWN"]))
+      .filter(([from, until, state]) => until > now - SPAN && until > from && state)
+      .sort((a, b) => a[0] - b[0]);
+  }
+
+  #knownStays(breaker, starts, now) {
+    if (!starts.length) return [];
+    // Each start is a change too: what begins, begins closed.
+    const changes = [
+      ...breaker.transitions.filter((one) => !one.observed),
+      ...starts.slice(1).map((time) => ({ time, new: "CLOSED" })),
+    ].sort((a, b) => a.time - b.time);
     const stays = [];
-    const first = changes[0];
-    let from = Math.min(breaker.started ?? end, first?.time ?? Infinity);
-    let state = first?.old ?? breaker.state;
+    let from = Math.min(starts[0], changes[0]?.time ?? Infinity);
+    let state = changes[0] ? changes[0].old ?? "CLOSED" : breaker.state;
     for (const change of changes) {
       stays.push([from, change.time, state]);
       [from, state] = [change.time, change.new];
     }
-    // Started again since: it began closed, and no transition says so.
     if (state !== breaker.state && breaker.since > from) {
       stays.push([from, breaker.since, state]);
       from = breaker.since;
     }
-    stays.push([from, end, breaker.state]);
-    if (end < now) stays.push([end, now, "UNKNOWN"]);
-    return stays.filter(([begin, until, which]) => until > now - SPAN && until > begin && which);
+    stays.push([from, now, breaker.state]);
+    return stays;
   }
 
-  /** Every transition of every breaker, newest first. */
+  /** Every transition of every breaker and every start but a process's first, newest first. */
   events(most) {
+    const starts = [...this.processes].flatMap(([process, { starts }]) =>
+      starts.slice(1).map((time) => ({ process, time })));
     return this.all()
       .flatMap((breaker) => breaker.transitions)
+      .concat(starts)
       .sort((a, b) => b.time - a.time)
       .slice(0, most);
   }
+}
+
+function without(stays, [begin, end]) {
+  return stays
+    .flatMap(([from, until, state]) => [[from, Math.min(until, begin), state], [Math.max(from, end), until, state]])
+    .filter(([from, until]) => until > from);
 }
 
 function joined(known, news, since) {

@@ -14,11 +14,20 @@ const LAYERS = [
   ["failure", [2], 3],
   ["rejected", [5], 3],
 ];
+// Calls in a second at full height: few sizes, so that a call more or less doesn't move everything.
+const SIZES = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
 
 function element(tag, attributes) {
   const made = document.createElementNS(SVG, tag);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   return made;
+}
+
+/** Calls in one bucket at full height, where it holds `most` at most. */
+function scale(most) {
+  const rate = Math.max(1, most / BUCKET);
+  const power = 10 ** Math.floor(Math.log10(rate));
+  return BUCKET * power * SIZES.find((size) => size * power >= rate);
 }
 
 export class Plot {
@@ -29,7 +38,7 @@ export class Plot {
     });
     for (const minutes of [5, 10]) {
       const x = SPAN - minutes * 60;
-      this.svg.append(element("line", { class: "grid", x1: x, x2: x, y1: 0, y2: total }));
+      this.svg.append(element("line", { class: "grid", x1: x, x2: x, y1: 0, y2: HEIGHT }));
     }
     this.svg.append(element("line", { class: "base", x1: 0, x2: SPAN, y1: HEIGHT, y2: HEIGHT }));
     this.layers = LAYERS.map(([name]) => this.svg.appendChild(element("path", { class: `bar ${name}` })));
@@ -38,9 +47,16 @@ export class Plot {
 
   /** Returns the height of the scale: calls in one bucket. */
   draw(model, breaker) {
-    const start = model.now() - SPAN;
-    const shown = breaker.calls_by_time.filter((bucket) => bucket[0] + BUCKET > start);
-    const most = Math.max(5, ...shown.map((bucket) => bucket[1] + bucket[2] + bucket[3] + bucket[4] + bucket[5]));
+    const begin = model.begin();
+    const shown = breaker.calls_by_time.filter((bucket) => bucket[0] >= begin);
+    const most = scale(Math.max(0, ...shown.map(([, ...counts]) => counts.reduce((a, b) => a + b))));
+    this.#drawBars(shown, begin, most);
+    this.#drawRibbon(model.stays(breaker), begin);
+    this.#describe(model.counts(breaker));
+    return most;
+  }
+
+  #drawBars(shown, begin, most) {
     const paths = LAYERS.map(() => "");
     for (const bucket of shown) {
       let y = HEIGHT;
@@ -49,20 +65,18 @@ export class Plot {
         if (!count) return;
         const height = Math.min(Math.max((count / most) * HEIGHT, least), y);
         y -= height;
-        paths[layer] += `M${(bucket[0] - start).toFixed(1)} ${y.toFixed(2)}h${BUCKET - 1}v${height.toFixed(2)}h-${BUCKET - 1}z`;
+        paths[layer] += `M${bucket[0] - begin} ${y.toFixed(2)}h${BUCKET}v${height.toFixed(2)}h-${BUCKET}z`;
       });
     }
     this.layers.forEach((path, layer) => path.setAttribute("d", paths[layer]));
-    this.#drawRibbon(model.stays(breaker), start);
-    this.#describe(model.counts(breaker, start));
-    return most;
   }
 
-  #drawRibbon(stays, start) {
-    const rects = stays.map(([from, until, state]) => {
-      const x = Math.max(0, from - start);
-      // A short stay is one all the same.
-      const width = Math.max(until - start - x, 3);
+  #drawRibbon(stays, begin) {
+    const rects = stays.map(([from, until, state], place) => {
+      const x = Math.max(0, from - begin);
+      const end = place === stays.length - 1 ? SPAN : until - begin;
+      // A short stay is one all the same; a short silence says little.
+      const width = Math.max(end - x, state === "UNKNOWN" ? 0 : 3);
       return element("rect", { class: `stay ${state}`, x, width, y: HEIGHT + GAP, height: RIBBON });
     });
     this.ribbon.replaceChildren(...rects);

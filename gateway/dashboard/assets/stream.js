@@ -4,7 +4,7 @@ const SILENCE = 4000;
 const PAUSES = [500, 1000, 2000, 5000];
 
 export class Stream {
-  /** on: {hello, tick, report}, each called with its data; link(state, seconds until the next try). */
+  /** on: {hello, tick, report}, each called with its data; link(whether it is live) when that is known anew. */
   constructor(on, link) {
     this.on = on;
     this.link = link;
@@ -32,7 +32,7 @@ export class Stream {
 
   #heard() {
     this.failures = 0;
-    this.link("live");
+    this.link(true);
     this.#watch();
   }
 
@@ -45,7 +45,7 @@ export class Stream {
     clearTimeout(this.silence);
     this.source.close();
     const pause = PAUSES[Math.min(this.failures++, PAUSES.length - 1)];
-    this.link("lost", pause / 1000);
+    this.link(false);
     clearTimeout(this.retry);
     this.retry = setTimeout(() => this.open(), pause);
   }

@@ -1,0 +1,52 @@
+// A policy in plain words: how near a breaker is to tripping, and everything it goes by.
+
+const PIPS = 12;
+const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds"]);
+
+/** How near it is to tripping: {pips: how many there are to light, text}. */
+export function fuse({ failure_count: count, policy }) {
+  if (!policy || count === undefined) return { pips: 0, text: "" };
+  const { trip } = policy;
+  if (!trip) return inRow(count, policy.max_failures);
+  const by = `opens at ${percent(trip.rate)} of ${extent(trip.window)}`;
+  switch (trip.kind) {
+    case "ConsecutiveFailures": return inRow(count, trip.n);
+    case "FailureCount": return { pips: pips(trip.n), text: `${count} of ${trip.n} in ${extent(trip.window)}` };
+    case "FailureRate": return { pips: 0, text: `${count} failed; ${by}` };
+    case "SlowCallRate": return { pips: 0, text: `${count} slow; ${by}` };
+    case "AnyOf": return { pips: 0, text: `${count} counted; any of ${trip.strategies.length} rules opens it` };
+    default: return { pips: 0, text: `${count} counted` };
+  }
+}
+
+const pips = (most) => (most <= PIPS ? most : 0);
+const inRow = (count, most) => ({ pips: pips(most), text: `${count} of ${most} in a row` });
+const percent = (rate) => `${Math.round(rate * 1000) / 10} %`;
+
+function extent(window) {
+  return window?.last_calls ? `${window.last_calls} calls` : `${window?.last_seconds} s`;
+}
+
+/** In words of the file, without what is switched off or says nothing. */
+export function plainPolicy(policy) {
+  const { backoff, max_concurrent: bulkhead, trip } = policy;
+  const mute = new Set();
+  if (trip) mute.add("max_failures");
+  if (!bulkhead) mute.add("max_queue");
+  if (backoff?.factor === 1 && !backoff.jitter) mute.add("backoff");
+  return plain(policy, mute);
+}
+
+function plain(table, mute = new Set()) {
+  const told = Object.entries(table).filter(([key, value]) => value !== null && value !== false && !mute.has(key));
+  return Object.fromEntries(told.map(([key, value]) => [key.replaceAll("_", " "), inWords(key, value)]));
+}
+
+function inWords(key, value) {
+  if (Array.isArray(value)) return value.map((one) => inWords(key, one)).join("\n");
+  if (typeof value !== "object") return SECONDS.has(key) ? `${value} s` : String(value);
+  if (value.strategies) return `${value.kind}:\n${inWords(key, value.strategies)}`;
+  const { kind, ...rest } = value;
+  const said = Object.entries(plain(rest)).map(([what, much]) => `${what} ${much}`).join(", ");
+  return kind ? `${kind}: ${said}` : said;
+}
