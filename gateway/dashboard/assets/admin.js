@@ -1,30 +1,32 @@
 // Who may act. The token lives in this tab alone, and is sent nowhere but to the admin API.
 
-import { make } from "./format.js";
+import { make, put } from "./format.js";
+import { keep, recall } from "./keep.js";
 
 const KEPT = "admin-token";
+const PATIENCE = 15000;
 
 export class Admin {
   constructor(button, dialog) {
     this.button = button;
     this.dialog = dialog;
+    this.token = recall("sessionStorage", KEPT);
     this.changed = () => {};
-    button.onclick = () => (this.token ? this.leave() : this.ask());
+    button.onclick = () => (this.token ? this.#take(null) : this.ask());
     this.#show();
   }
 
-  get token() {
-    return sessionStorage.getItem(KEPT);
-  }
-
-  leave() {
-    sessionStorage.removeItem(KEPT);
+  #take(token) {
+    this.token = token;
+    keep("sessionStorage", KEPT, token);
     this.#show();
+    this.changed();
   }
 
   #show() {
-    this.button.textContent = this.token ? "Sign out" : "Sign in to act";
-    this.changed();
+    // Where the top is narrow, what it is for must do without words.
+    const words = this.token ? ["Sign out"] : ["Sign in", make("span", "wide", {}, " to act")];
+    this.button.replaceChildren(...words);
   }
 
   ask() {
@@ -43,13 +45,13 @@ export class Admin {
     );
     form.onsubmit = async (event) => {
       event.preventDefault();
+      const token = input.value.trim();
       try {
-        await send("GET", "", undefined, input.value.trim());
-        sessionStorage.setItem(KEPT, input.value.trim());
+        await send("GET", "", undefined, token);
         this.dialog.close();
-        this.#show();
+        this.#take(token);
       } catch (error) {
-        problem.textContent = error.message;
+        put(problem, error.message);
       }
     };
     this.dialog.replaceChildren(form);
@@ -62,28 +64,38 @@ export class Admin {
     try {
       return await send(method, path, body, this.token);
     } catch (error) {
-      if (error.status === 401) this.leave();
+      if (error.status === 401) this.#take(null);
       throw error;
     }
   }
 }
 
 async function send(method, path, body, token) {
+  // Only these can be in a header at all.
+  if (!/^[\x21-\x7e]+$/.test(token ?? "")) throw refusal(401);
   let answer;
   try {
     answer = await fetch(`/admin/breakers${path}`, {
       method,
       headers: { Authorization: `Bearer ${token}` },
       body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(PATIENCE),
     });
-  } catch {
-    throw new Error("The gateway can’t be reached.");
+  } catch (error) {
+    throw new Error(error.name === "TimeoutError" ? unsure("The gateway doesn’t answer") : "The gateway can’t be reached.");
   }
   const said = await answer.json().catch(() => ({}));
-  if (answer.ok) return said.data;
-  const error = new Error(
-    { 401: "This token isn’t accepted.", 403: "This is no admin’s token." }[answer.status] ?? said.message ?? `Status ${answer.status}`,
-  );
-  error.status = answer.status;
-  throw error;
+  if (!answer.ok) throw refusal(answer.status, said.message);
+  return said.data;
 }
+
+function refusal(status, message) {
+  const words = {
+    401: "This token isn’t accepted.",
+    403: "This is no admin’s token.",
+    502: unsure(message ?? "The process doesn’t answer"),
+  };
+  return Object.assign(new Error(words[status] ?? message ?? `Status ${status}`), { status });
+}
+
+const unsure = (what) => `${what.replaceAll("'", "’")}. It may still carry this out.`;
