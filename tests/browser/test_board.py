@@ -195,6 +195,17 @@ def test_a_process_that_was_away_leaves_a_hole(feed: Feed) -> None:
     assert fresh.page.locator("#events li").count() == len(told) == 2
 
 
+def test_what_starts_again_begins_closed(feed: Feed) -> None:
+    """No transition says so: it was open before, and opens again later."""
+    fed = feed()
+    fed.hello()
+    opens = [change(NAME, "CLOSED", "OPEN", NOON - 300), change(NAME, "CLOSED", "OPEN", NOON - 100)]
+    again = {"starts": [NOON - 600, NOON - 200], "gaps": [[NOON - 210, NOON - 200]]}
+    fed.report("auth-service", breaker(NAME, state="OPEN", since=NOON - 100, transitions=opens), **again)
+    states = [state for state, _, _ in fed.stays(NAME)]
+    assert states == ["CLOSED", "OPEN", "UNKNOWN", "CLOSED", "OPEN"]
+
+
 def test_a_gateway_that_started_again_leaves_a_hole_too(feed: Feed) -> None:
     """It doesn't know of it, but the page that was open does."""
     fed = feed()
@@ -363,3 +374,26 @@ def test_it_works_where_nothing_may_be_kept(feed: Feed) -> None:
     fed.page.click("#sign")
     fed.sign_in()
     assert fed.page.inner_text("#sign") == "Sign out"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_axis_is_where_its_lines_are(feed: Feed, size: tuple[int, int]) -> None:
+    """Each label below its line, none touching the next, none beyond the page."""
+    fed = feed(size)
+    fed.all_closed()
+    boxes = [one.bounding_box() for one in fed.page.locator(".ticks span").all()]
+    plot = fed.row(NAME).locator(".plot").bounding_box()
+    for box, share in zip(boxes[1:3], (1 / 3, 2 / 3), strict=True):
+        assert box["x"] + box["width"] / 2 == pytest.approx(plot["x"] + plot["width"] * share, abs=1)
+    assert all(a["x"] + a["width"] + 4 < b["x"] for a, b in pairwise(boxes))
+    assert boxes[0]["x"] >= 0
+    assert boxes[-1]["x"] + boxes[-1]["width"] <= size[0]
+
+
+def test_a_wide_screen_is_used(feed: Feed) -> None:
+    """By the plots; the top stays above what it belongs to."""
+    fed = feed((2200, 900))
+    fed.all_closed()
+    assert fed.row(NAME).locator(".plot").bounding_box()["width"] > 900
+    [top, main] = [fed.page.locator(one).bounding_box() for one in (".top", "main")]
+    assert (top["x"], top["width"]) == (main["x"], main["width"])

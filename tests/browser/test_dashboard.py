@@ -235,6 +235,18 @@ def test_a_breaker_is_shown_in_full_on_a_phone(open_screen: OpenScreen, scheme: 
     assert not {"backoff", "max queue"} & set(policy)
 
 
+def test_without_scripts_it_says_what_it_needs(browser: Any, stack: PrivateStack) -> None:
+    """At the beginning of the page, and nothing that would need them."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{stack.layout.gateway}/dashboard")
+    hint = page.locator("main noscript")
+    assert hint.inner_text() == "This page needs JavaScript. /health doesn’t."
+    assert hint.bounding_box()["y"] < 100
+    assert [page.locator(one).is_visible() for one in ("#sign", ".summary", ".board")] == [False] * 3
+    context.close()
+
+
 def test_colours_can_be_chosen_and_are_remembered(open_screen: OpenScreen) -> None:
     """Auto, light, dark; after a reload too."""
     page = open_screen().page
