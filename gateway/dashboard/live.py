@@ -211,14 +211,9 @@ class Live:
 
     def _message(self, process: str, report: Report | None, breakers: list[Report]) -> dict[str, Any]:
         presence = self._presence[process]
-        return {
-            "process": process,
-            "answers": report is not None,
-            "since": report["since"] if report else 0,
-            "starts": presence.starts,
-            "gaps": presence.gaps,
-            "breakers": breakers,
-        }
+        more = {key: report[key] for key in ("since", "started")} if report else {}
+        there = {"starts": presence.starts, "gaps": presence.gaps}
+        return {"process": process, "answers": report is not None, **more, **there, "breakers": breakers}
 
     def _changed(self, process: str, news: Report | None) -> list[Report]:
         """The breakers of a report that differ from what was shown of them last."""

@@ -19,6 +19,7 @@ import pytest
 import trio
 
 from actors import open_panel
+from deploy.watch import Board
 from gateway.dashboard import live as live_module
 from gateway.dashboard.live import BEHIND, VIEWERS, Live, Viewer
 from gateway.dashboard.presence import GAPS, SPAN_SECONDS, STARTS, Presence
@@ -140,6 +141,17 @@ async def test_a_viewer_is_told_everything_then_what_changes() -> None:
             ("auth-service-http", "OPEN", "for the test")
         ]
         assert [(one["old"], one["new"]) for one in changed[0]["transitions"]] == [("CLOSED", "OPEN")]
+
+
+async def test_the_terminal_reads_the_same_stream() -> None:
+    """`just watch` goes by `since` and `started`."""
+    async with shown() as built, looking(built.port) as reader:
+        board = Board("")
+        board.take("hello", await reader.next("hello"))
+        for _ in range(2):
+            board.take("report", await reader.next("report", "api-gateway"))
+        known = {name for name, _, breaker in board.breakers() if breaker is not None}
+        assert known == {one.breaker for one in SERVICES}
 
 
 async def test_what_a_process_learns_late_is_told_all_the_same() -> None:
