@@ -282,6 +282,7 @@ def test_names_take_one_line(feed: Feed, size: tuple[int, int]) -> None:
     """And stay within their column; a state of two words takes one line in the list."""
     fed = feed(size)
     fed.all_closed()
+    fed.wide_letters()
     fed.report("auth-service", breaker(NAME, transitions=[change(NAME, "CLOSED", "FORCED_OPEN", NOON - 9)]))
     name = fed.row("student-service-grpc").locator(".name")
     assert name.evaluate("one => one.clientHeight") < 30
@@ -296,6 +297,7 @@ def test_the_smallest_screen_keeps_names_whole(feed: Feed) -> None:
     """One line at the top, one line for a name."""
     fed = feed((320, 640))
     fed.all_closed()
+    fed.wide_letters()
     fed.report("student-service", breaker("student-service-grpc", state="FORCED_OPEN"))
     bottoms = fed.page.locator(".top > *").evaluate_all(
         "all => all.map(one => one.getBoundingClientRect().bottom)"
@@ -381,6 +383,7 @@ def test_the_axis_is_where_its_lines_are(feed: Feed, size: tuple[int, int]) -> N
     """Each label below its line, none touching the next, none beyond the page."""
     fed = feed(size)
     fed.all_closed()
+    fed.wide_letters()
     boxes = [one.bounding_box() for one in fed.page.locator(".ticks span").all()]
     plot = fed.row(NAME).locator(".plot").bounding_box()
     for box, share in zip(boxes[1:3], (1 / 3, 2 / 3), strict=True):

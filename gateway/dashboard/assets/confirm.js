@@ -23,7 +23,7 @@ export class Confirm {
       make("div", "buttons", {}, this.submit, this.sign, this.cancel));
     this.element.onsubmit = (event) => {
       event.preventDefault();
-      if (!this.pending) this.#send();
+      this.#send();
     };
   }
 

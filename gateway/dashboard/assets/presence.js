@@ -29,7 +29,7 @@ export class Presence {
   /** [from, until] of each time in which nothing was heard of it, oldest first. */
   gaps(now) {
     const gaps = [...this.silences].sort((a, b) => a[0] - b[0]);
-    if (this.answers === false) gaps.at(-1)[1] = now;
+    if (this.answers === false && gaps.length) gaps.at(-1)[1] = now;
     return gaps;
   }
 }
