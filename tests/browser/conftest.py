@@ -29,6 +29,7 @@ ARGUMENTS = [
 ]
 TOKEN = "an-admin-token-for-the-test"
 DESKTOP, PHONE = (1280, 900), (390, 844)
+SIZES = [DESKTOP, (900, 900), PHONE, (320, 640)]
 
 
 @dataclass

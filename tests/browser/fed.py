@@ -56,6 +56,14 @@ def change(name: str, old: str, new: str, time: float, reason: str = "because") 
     return {"breaker": name, "old": old, "new": new, "reason": reason, "time": time, "observed": False}
 
 
+def opened(name: str, since: float, **more: Any) -> dict[str, Any]:
+    """A breaker that is open."""
+    changes = [change(name, "CLOSED", "OPEN", since, "max failures reached")]
+    return breaker(
+        name, state="OPEN", since=since, outage_since=since, probe_at=since + 60, transitions=changes, **more
+    )
+
+
 @dataclass
 class Fed:
     """One open page whose stream and clock are the test's."""

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from deploy.private import PrivateStack, wait_for
-from tests.browser.conftest import DESKTOP, PHONE, TOKEN, Screen
+from tests.browser.conftest import PHONE, SIZES, TOKEN, Screen
 from tests.browser.contrast import hard_to_read
 
 OpenScreen = Any
@@ -174,7 +174,7 @@ def test_it_can_be_used_by_keyboard(open_screen: OpenScreen) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, (900, 900), PHONE, (320, 640)])
+@pytest.mark.parametrize("size", SIZES)
 def test_it_fits_every_screen(open_screen: OpenScreen, size: tuple[int, int], scheme: str) -> None:
     """Nothing sticks out, and all seven are there, in the colours that the system has."""
     screen: Screen = open_screen(size, scheme, reduced_motion="reduce")
