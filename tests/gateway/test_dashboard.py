@@ -248,11 +248,11 @@ def test_what_is_kept_of_presence_is_bounded() -> None:
     assert presence.gaps == [(2000 + SPAN_SECONDS, 2001 + 3 * SPAN_SECONDS)]
 
 
-def told_of(started: float, now: float, transitions: list[dict[str, Any]]) -> httpx.Response:
+def told_of(started: float, now: float, since: float, transitions: list[Any]) -> httpx.Response:
     """A service's answer."""
     past = {"transitions": transitions, "failures": [], "calls_by_time": []}
     breakers = [{"name": "auth-database", "state": "CLOSED", **past}]
-    report = {"now": now, "since": now - 3, "started": started, "breakers": breakers}
+    report = {"now": now, "since": since, "started": started, "breakers": breakers}
     return httpx.Response(200, json={"data": report})
 
 
@@ -260,7 +260,7 @@ async def test_a_fresh_page_knows_of_a_restart() -> None:
     """When it was, the hole before it, and what was before that, to the last second."""
     then = time.time() - 60
     opened = {"time": then - 1, "new": "OPEN"}
-    answers = [told_of(then - 9, then, [opened]), told_of(then + 5, then + 6, [])]
+    answers = [told_of(then - 9, then, 0.0, [opened]), told_of(then + 5, then + 6, then - 3, [])]
     lines = {one.name: Silent() for one in SERVICES}
     lines["auth"] = Silent(lambda: answers.pop(0))
     async with house(lines) as built:
