@@ -273,6 +273,7 @@ async def test_a_fresh_page_knows_of_a_restart() -> None:
             whole = await Reader(viewer.messages).next("report", "auth-service")
     assert (whole["since"], whole["starts"]) == (0, [then - 9, then + 5])
     assert whole["gaps"][0] == [then, then + 5]
+    assert whole["gaps"][1][0] == then + 6, "and now it is silent"
     assert whole["breakers"][0]["transitions"] == [opened]
 
 
