@@ -97,7 +97,7 @@ def run() -> None:
     """Start, or say on standard error what can't be used and exit with 2."""
     hold_hangups()
     settings = load(GatewaySettings)
-    configure_logs(PROCESS, settings.log_format)
+    configure_logs(PROCESS, settings.log_format, settings.secrets())
     try:
         configs = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
     except BadConfiguration as error:

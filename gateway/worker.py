@@ -24,7 +24,7 @@ def run(number: str, folder: str, listener: str, lifeline: str) -> None:
     """Serve from the listening socket with that descriptor until SIGTERM, or until the parent has gone."""
     hold_hangups()  # for ever: they are the parent's
     settings = load(GatewaySettings)
-    configure_logs(PROCESS, settings.log_format)
+    configure_logs(PROCESS, settings.log_format, settings.secrets())
     structlog.contextvars.bind_contextvars(worker=int(number))
     seat = Seat(int(number), Path(folder))
     # The parent has looked at them, and warned where they are unusual.

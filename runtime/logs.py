@@ -2,7 +2,8 @@
 
 On a terminal, lines for people; otherwise one JSON object a line. Both go to standard output. What is bound
 with `structlog.contextvars` (the request's id) is on every line. Never log a password, token or e-mail
-address: log ids. What gets in all the same, in a path or in a driver's error, is masked by its shape.
+address: log ids. What gets in all the same, in a path or in a driver's error, is masked by its shape; and
+the process's own secrets by their value.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import logging
 import re
 import sys
 import threading
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -22,15 +25,34 @@ from runtime.printable import printable
 
 _SECRET = ("password", "token", "secret", "authorization", "email", "cookie")
 # Access tokens and refresh tokens; and what stands around an @, escaped or not: an address, or credentials.
-_TOKENS = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w.-]+|\b[0-9a-f]{32}\.[\w-]{43}")
+# Also in the middle of a word. A run without a dot is taken whole, and left: no search begins in it again.
+_TOKENS = re.compile(r"eyJ[\w-]{8,}[\w.-]*|[0-9a-f]{32}\.[\w-]{43}")
 _SHORTEST_TOKEN = 60
+# U+FF20 and U+FE6B are read as an @ by whoever normalises text.
 _ADDRESSES = re.compile(
-    r"""(?:"[^"@/\\]{1,64}\\?"|(?<![^\s@/"'<>])[^\s@/"'<>]+)(?:@|%(?:25)*40)[^\s/"'<>,?}]+""", re.IGNORECASE
+    r"""(?:"[^"@/\\]{1,64}\\?"|(?<![^\s@\uff20\ufe6b/"'<>])[^\s@\uff20\ufe6b/"'<>]+)"""
+    r"""(?:[@\uff20\ufe6b]|%(?:25)*40)[^\s/"'<>,?}]+""",
+    re.IGNORECASE,
 )
+_SLASH = re.compile("%2f", re.IGNORECASE)
+_SHORTEST_SECRET = 8
+"""A shorter value is a word like others: masking it would garble the log and hide nothing."""
+_PATH_LENGTH = 200
 
 
-def configure_logs(process: str, log_format: str) -> None:
-    """Send all logging of this process to standard output, as `log_format`: auto, json or console."""
+class _Known:
+    """The secrets of this process, as they may be written; of the whole process, as logging is."""
+
+    secrets: tuple[str, ...] = ()
+
+
+def configure_logs(process: str, log_format: str, secrets: Iterable[str] = ()) -> None:
+    """Send all logging of this process to standard output, as `log_format`: auto, json or console.
+
+    secrets: values that are masked wherever they stand; of those shorter than 8 characters none is.
+    """
+    long = [one for one in secrets if len(one) >= _SHORTEST_SECRET]
+    _Known.secrets = tuple({form for one in long for form in (one, one.replace("/", "%2F"))})
     console = log_format == "console" or (log_format == "auto" and sys.stdout.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -147,10 +169,29 @@ def _hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
 
 
 def masked(text: str) -> str:
-    """The text without what looks like a token, an address or a URI's credentials."""
-    if "@" in text or "%" in text:
+    """The text without our secrets, and what looks like a token, an address or a URI's credentials."""
+    for secret in _Known.secrets:
+        if secret in text:
+            text = text.replace(secret, "***")
+    if "@" in text or "%" in text or not text.isascii():
         text = _ADDRESSES.sub("***", text)
-    return _TOKENS.sub("***", text) if len(text) >= _SHORTEST_TOKEN else text
+    return _TOKENS.sub(_without_token, text) if len(text) >= _SHORTEST_TOKEN else text
+
+
+def _without_token(found: re.Match[str]) -> str:
+    return "***" if "." in found[0] else found[0]
+
+
+def told_path(scope: Mapping[str, Any]) -> str:
+    """A request's path for a log or a span: no query, and 200 characters at most.
+
+    An escaped slash stays one: what stands before it belongs to the same name, and is masked with it.
+    """
+    path: str = scope["path"]
+    if "/" in path[1:] and b"%2" in (raw := scope.get("raw_path") or b""):
+        path = unquote(_SLASH.sub("%252F", raw.decode("latin-1")))
+    # A secret that is cut is no longer known by its shape.
+    return path if len(path) <= _PATH_LENGTH else masked(path)[:_PATH_LENGTH]
 
 
 @lru_cache(maxsize=1024)

@@ -146,6 +146,10 @@ class ProcessSettings(BaseSettings):
     webhook_url: WebUrl | None = None
     webhook_secret: SecretLine | None = None
 
+    def secrets(self) -> list[str]:
+        """What must be in no line of the log, wherever it comes from."""
+        return [value for value in (self.admin_token, self.webhook_secret) if value]
+
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, "***" if name and is_secret(type(self), name) else value

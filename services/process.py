@@ -30,7 +30,7 @@ def start(name: str, kind: type[Settings], run: Callable[[Settings, Policies], A
     """Run the process `name` until it is stopped; a bad setting ends it with 2 and says which."""
     hold_hangups()
     settings = load(kind)
-    configure_logs(name, settings.log_format)
+    configure_logs(name, settings.log_format, settings.secrets())
     try:
         policies = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
     except BadConfiguration as error:
