@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from actors import CircuitBreaker
-from runtime.logs import masked
 
 if TYPE_CHECKING:
     import httpx
@@ -77,7 +76,11 @@ def wanted(environment: Mapping[str, str]) -> bool:
     if exporter == "none" or not (exporter or endpoint):
         return False
     if endpoint and not _is_url(environment[endpoint]):
-        raise _bad(endpoint, "should be http://HOST:PORT or https://HOST:PORT", masked(environment[endpoint]))
+        # No value: what isn't a URL has no part of which we know that it isn't secret.
+        raise BadTelemetry(
+            f"setting {endpoint}: should be http://HOST:PORT or https://HOST:PORT, without a query; "
+            f"what a collector is to know of us belongs into {HEADERS[1]}"
+        )
     protocol = _first(environment, PROTOCOLS)
     if protocol and environment[protocol] != "http/protobuf":
         raise _bad(protocol, "should be http/protobuf", environment[protocol])
@@ -93,10 +96,12 @@ def _first(environment: Mapping[str, str], names: Iterable[str]) -> str | None:
 
 
 def _is_url(value: str) -> bool:
+    """Whether spans can be sent there. Not with a query: the exporter logs it while nobody answers."""
     try:
-        return urlsplit(value).scheme in ("http", "https") and bool(urlsplit(value).hostname)
+        parts = urlsplit(value)
     except ValueError:
         return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
 
 
 def _are_headers(value: str) -> bool:

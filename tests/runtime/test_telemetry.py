@@ -32,6 +32,9 @@ def test_an_empty_endpoint_switches_nothing_on() -> None:
     [
         (f"{GENERAL}_ENDPOINT", "htp://me:s3cr3t-word@collector:4318"),
         (f"{GENERAL}_ENDPOINT", "http://me:s3cr3t-word@[collector"),
+        (f"{GENERAL}_ENDPOINT", "http://collector:4318?api_key=s3cr3t-word"),
+        (f"{OF_TRACES}_ENDPOINT", "https://collector/v1/traces?api_key=s3cr3t-word"),
+        (f"{GENERAL}_ENDPOINT", "htp://collector/s3cr3t-word"),
         (f"{GENERAL}_HEADERS", "authorization Bearer s3cr3t-word"),
         (f"{OF_TRACES}_HEADERS", "fine=1,api key=s3cr3t-word"),
         (f"{OF_TRACES}_HEADERS", "api-key=s3cr3t-word;x"),
