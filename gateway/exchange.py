@@ -163,7 +163,8 @@ class Exchange:
     ) -> tuple[bytes, Fields]:
         fields = response.headers.raw
         if response.status_code >= 500:
-            _charge(call, response.status_code, failure_origin(_lower(fields)))
+            self._answer.failure_origin = failure_origin(_lower(fields))
+            _charge(call, response.status_code, self._answer.failure_origin)
         try:
             return await self._stream(call, response.status_code, _lower(fields), body)
         except httpx.TransportError as error:

@@ -21,8 +21,8 @@ from gateway.replies import Addressed, Refused
 from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
 from protocols.http import REQUEST_ID, Code
 from runtime.edge_exchange import TARGET
+from runtime.followed import request_id
 from runtime.http1 import HOST
-from runtime.web import request_id
 
 Scope = dict[str, Any]
 

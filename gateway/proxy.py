@@ -17,8 +17,10 @@ from gateway.inbound import Found, Inbound, Scope, client_address, identify, loc
 from gateway.replies import Addressed, Answer, Refused, Send, here, http_date, too_large
 from gateway.target import Own, Proxied
 from protocols.http import Code
+from runtime import telemetry
 from runtime.edge_exchange import HUNG_UP
 from runtime.keys import KeySet
+from runtime.logs import told_path
 
 log = structlog.get_logger("gateway")
 
@@ -64,6 +66,7 @@ class Proxy:
             return
         started = time.monotonic()
         request_id = identify(scope)
+        telemetry.note_request(request_id.decode())
         extensions = scope.get("extensions", {})
         answer = Answer(send, request_id, informs="http.response.informational" in extensions)
         client = Client(receive, self._max_body_bytes, extensions.get(HUNG_UP, trio.sleep_forever))
@@ -112,10 +115,10 @@ class Proxy:
         except BrokenOff as error:
             breaker = upstream.service.breaker
             log.warning(
-                "the answer was broken off", path=scope["path"][:200], breaker=breaker, reason=str(error)
+                "the answer was broken off", path=told_path(scope), breaker=breaker, reason=str(error)
             )
         except Exception:
-            log.exception("a request failed", path=scope["path"][:200])
+            log.exception("a request failed", path=told_path(scope))
             if answer.status is None:
                 return Refused(Code.INTERNAL_ERROR, "internal error")
         return None
@@ -147,7 +150,7 @@ def _dated(send: Send) -> Send:
 
 def _report(scope: Scope, found: Found | Instead, client: Client, answer: Answer, seconds: float) -> None:
     """The request's line in the log; the query isn't in it, nor is any field."""
-    more = {}
+    more = {} if answer.failure_origin is None else {"breaker": answer.failure_origin}
     if answer.refused is not None:
         more = {"error": answer.refused.code.value}
         if answer.refused.__cause__ is not None:
@@ -157,7 +160,7 @@ def _report(scope: Scope, found: Found | Instead, client: Client, answer: Answer
     log.info(
         "request",
         method=scope["method"],
-        path=scope["path"][:200],
+        path=told_path(scope),
         status=answer.status,
         client_left=client.gone and not answer.ended,
         duration_ms=round(seconds * 1000, 1),

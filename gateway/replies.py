@@ -103,7 +103,8 @@ def too_large(limit: int) -> Refused:
 class Answer:
     """The one answer to a request. status: None until its head was given; ended: all of it was sent.
 
-    refused: what the gateway said in the place of a service. informs: the server sends 1xx responses.
+    refused: what the gateway said in the place of a service. failure_origin: the breaker that a service's
+    failure is charged to. informs: the server sends 1xx responses.
     """
 
     def __init__(self, send: Send, request_id: bytes, *, informs: bool = False) -> None:
@@ -114,6 +115,7 @@ class Answer:
         self.status: int | None = None
         self.ended = False
         self.refused: Refused | None = None
+        self.failure_origin: str | None = None
 
     async def interim(self, status: int, fields: Fields) -> None:
         """Send a 1xx response, where the server can and the answer hasn't begun."""

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
 from typing import TYPE_CHECKING
 
 import trio
-from quart import Response
 from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection
-
-from protocols.http import REQUEST_TIMEOUT_MS, STATUS, Code, failure
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 
 SEND_SECONDS = 10.0
 DRAIN_SECONDS = 5.0
+LEFT = "school.left"
+"""In the scope of a request whose client has left."""
 
 
 class Connection(TrioASGIHTTPConnection):
     """What Quart-Trio does with a request, and three things more.
 
-    A client that leaves cancels the handler; a caller's X-Request-Timeout-Ms is the handler's deadline.
+    A client that leaves cancels the handler, which can tell by the scope why.
 
     The answer is sent shielded, for at most SEND_SECONDS: the server queues the disconnect from inside the
     final send, and its cancelling of that very task would leave the connection open.
@@ -49,6 +46,7 @@ class Connection(TrioASGIHTTPConnection):
                     request.body.set_complete()
                     self._uploaded.set()
             elif message["type"] == "http.disconnect":
+                request.scope[LEFT] = True  # type: ignore[literal-required]
                 nursery.cancel_scope.cancel()
                 return
 
@@ -56,22 +54,9 @@ class Connection(TrioASGIHTTPConnection):
         self, nursery: trio.Nursery, request: Request, send: ASGISendCallable
     ) -> None:
         """Run the handler and send its answer."""
-        with trio.move_on_after(seconds_left(request.headers.get(REQUEST_TIMEOUT_MS, ""))) as limit:
-            response = await self.app.handle_request(request)
-        if limit.cancelled_caught:
-            response = _out_of_time()
+        response = await self.app.handle_request(request)
         with trio.move_on_after(DRAIN_SECONDS):
             await self._uploaded.wait()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + SEND_SECONDS):
             await self._send_response(send, response)
         nursery.cancel_scope.cancel()
-
-
-def seconds_left(text: str) -> float:
-    """How long a caller that sends `text` milliseconds will wait; for ever where that isn't a number."""
-    return int(text) / 1000 if text.isascii() and text.isdigit() and len(text) < 10 else math.inf
-
-
-def _out_of_time() -> Response:
-    body = failure(Code.GATEWAY_TIMEOUT, "the request ran out of its caller's time")
-    return Response(json.dumps(body), STATUS[Code.GATEWAY_TIMEOUT], content_type="application/json")

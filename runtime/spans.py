@@ -15,10 +15,11 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from quart import Response, request
+from quart import g, request
 
-from protocols.http import REQUEST_ID
-from runtime.logs import masked
+from protocols.http import FAILURE_ORIGIN
+from runtime.followed import QUIET
+from runtime.logs import masked, told_path
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -27,10 +28,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PROPAGATOR = TraceContextTextMapPropagator()
 FIELDS = ("traceparent", "tracestate")
-# Asked all the time by machines; a dashboard's stream lasts as long as somebody looks at it.
-QUIET = ("/health", "/livez", "/readyz", "/metrics", "/dashboard")
 _MARK = "school.traced"
-_REQUEST_ID = REQUEST_ID.lower().encode()
+# A dashboard's stream lasts as long as somebody looks at it.
+_DASHBOARD = "/dashboard"
 
 
 def current_ids() -> Mapping[str, str] | None:
@@ -77,7 +77,7 @@ class TracedApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. A span that was begun further out isn't begun again."""
-        if scope["type"] != "http" or _MARK in scope or scope["path"].startswith(QUIET):
+        if scope["type"] != "http" or _MARK in scope or _is_quiet(scope["path"]):
             await self._app(scope, receive, send)
             return
         with (
@@ -106,6 +106,10 @@ class TracedApp:
         return str(scope["method"])
 
 
+def _is_quiet(path: str) -> bool:
+    return path in QUIET or path == _DASHBOARD or path.startswith(f"{_DASHBOARD}/")
+
+
 def _fields(scope: Scope) -> Iterable[tuple[str, str]]:
     return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
 
@@ -114,7 +118,7 @@ def _request_attributes(scope: Scope) -> dict[str, str]:
     attributes = {
         "http.request.method": scope["method"],
         "url.scheme": scope["scheme"],
-        "url.path": masked(scope["path"][:200]),
+        "url.path": masked(told_path(scope)),
         "network.protocol.version": scope["http_version"],
     }
     if scope.get("client"):
@@ -126,10 +130,6 @@ def _noting(span: Span, send: Send) -> Send:
     async def noting(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             _note_status(span, message["status"])
-            for name, value in message.get("headers", ()):
-                if name.lower() == _REQUEST_ID:
-                    given = masked(value.decode("latin-1"))  # the client may have chosen it
-                    span.set_attribute("http.response.header.x-request-id", [given])
         await send(message)
 
     return noting
@@ -138,16 +138,25 @@ def _noting(span: Span, send: Send) -> Send:
 def _note_status(span: Span, status: int) -> None:
     span.set_attribute("http.response.status_code", status)
     if status >= 500:
+        # An exception that ends the span later puts its kind there.
+        span.set_attribute("error.type", str(status))
         span.set_status(StatusCode.ERROR)
 
 
-async def name_by_route(response: Response) -> Response:
-    """After a request: its span is named after the rule that it matched, never after the path itself."""
+def note_request_id(request_id: str) -> None:
+    """On the current span, as the field that every answer has; the client may have chosen it."""
+    trace.get_current_span().set_attribute("http.response.header.x-request-id", [masked(request_id)])
+
+
+async def name_by_route() -> None:
+    """Before a request: its span is named after the rule that it matched, never after the path itself."""
     span = trace.get_current_span()
-    if request.url_rule is not None and span.is_recording():
+    if not span.is_recording():
+        return
+    note_request_id(g.request_id)
+    if request.url_rule is not None:
         span.update_name(f"{request.method} {request.url_rule.rule}")
         span.set_attribute("http.route", request.url_rule.rule)
-    return response
 
 
 def _call_attributes(request: httpx.Request) -> dict[str, str | int]:
@@ -179,6 +188,8 @@ class CarryingTransport(httpx.AsyncBaseTransport):
         response = await self._inner.handle_async_request(request)
         if called is not None:
             _note_status(called, response.status_code)
+            if response.status_code >= 500 and (origin := response.headers.get(FAILURE_ORIGIN)):
+                called.set_attribute("circuit_breaker.failure_origin", masked(origin))
         return response
 
     async def aclose(self) -> None:

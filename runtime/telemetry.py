@@ -180,7 +180,15 @@ def trace_requests(app: QuartTrio) -> None:
     from runtime.spans import name_by_route
 
     app.asgi_app = traced_app(app.asgi_app)  # type: ignore[method-assign]
-    app.after_request(name_by_route)
+    app.before_request(name_by_route)
+
+
+def note_request(request_id: str) -> None:
+    """Put the request's id on the current span, before anything can end the request."""
+    if is_on():
+        from runtime.spans import note_request_id
+
+        note_request_id(request_id)
 
 
 def traced_transport(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:

@@ -1,12 +1,9 @@
-"""What the services' HTTP apps share: the envelope, errors, reading JSON, request ids, health, metrics."""
+"""What the services' HTTP apps share: the envelope, errors, reading JSON, health, metrics."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
-import time
-import uuid
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -20,20 +17,17 @@ from werkzeug.exceptions import HTTPException
 
 from actors.adapters.health import breaker_health
 from actors.adapters.metrics import negotiated
-from protocols.http import FAILURE_ORIGIN, REQUEST_ID, RETRY_AFTER, STATUS, Code
+from protocols.http import FAILURE_ORIGIN, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
 from runtime import telemetry
 from runtime.board import Board
-from runtime.connection import Connection
+from runtime.followed import FollowedApp, OutOfTime
 from runtime.keys import KeysUnavailable, MissingToken, TokenError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """A larger request is answered with PAYLOAD_TOO_LARGE."""
 BODY_SECONDS = 30.0
-
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_QUIET = ("/health", "/livez", "/readyz", "/metrics", "/breakers")
 
 log = structlog.get_logger("http")
 
@@ -160,8 +154,7 @@ def service_app(
 
     wrong_method: the code for a method that the path doesn't take.
     """
-    app = QuartTrio(name)
-    app.asgi_http_class = Connection
+    app = FollowedApp(name)
     app.config.update(MAX_CONTENT_LENGTH=max_body, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False
     QuartSchema(
@@ -175,7 +168,6 @@ def service_app(
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     _answer_errors(app, wrong_method)
-    _follow_requests(app)
     telemetry.trace_requests(app)
     _add_health(app, panel)
     _add_metrics(app, panel)
@@ -188,6 +180,9 @@ def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
         if error.failure_origin is not None:
             g.told["breaker"] = error.failure_origin
         return failure_body(error.code, error.message), error.status, error.headers()
+
+    async def out_of_time(_: OutOfTime) -> Any:
+        return await api_error(ApiError(Code.GATEWAY_TIMEOUT, "the request ran out of its caller's time"))
 
     async def token_error(error: TokenError) -> Any:
         if isinstance(error, KeysUnavailable):
@@ -213,37 +208,10 @@ def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
         return failure_body(Code.INTERNAL_ERROR, "internal error"), 500
 
     app.register_error_handler(ApiError, api_error)
+    app.register_error_handler(OutOfTime, out_of_time)
     app.register_error_handler(TokenError, token_error)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, unexpected)
-
-
-def request_id(given: str | None) -> str:
-    """The client's request id where it can be used, else a new one."""
-    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def _follow_requests(app: QuartTrio) -> None:
-    async def begin() -> None:
-        g.request_id = request_id(request.headers.get(REQUEST_ID))
-        g.started = time.monotonic()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
-
-    async def end(response: Response) -> Response:
-        response.headers[REQUEST_ID] = g.request_id
-        write = log.debug if request.path in _QUIET else log.info
-        write(
-            "request",
-            method=request.method,
-            path=request.path[:200],
-            status=response.status_code,
-            duration_ms=round((time.monotonic() - g.started) * 1000, 1),
-            **g.get("told", {}),
-        )
-        return response
-
-    app.before_request(begin)
-    app.after_request(end)
 
 
 def _add_health(app: QuartTrio, panel: Board) -> None:

@@ -24,7 +24,8 @@ from protocols.school_pb2 import (
     ValidateSchoolRequest,
     ValidateSchoolResponse,
 )
-from runtime.web import ApiError, request_id
+from runtime.followed import request_id
+from runtime.web import ApiError
 from services.guard import Guard
 from services.inputs import parse_id
 from services.records import Record

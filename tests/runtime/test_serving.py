@@ -17,7 +17,7 @@ from quart import request
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from runtime.connection import Connection, seconds_left
+from runtime.connection import Connection
 from runtime.serving import CannotListen, listen, serve
 from tests.gateway.wire import Watch
 
@@ -230,31 +230,6 @@ async def test_an_upload_nobody_reads_gets_its_answer(path: str) -> None:
         await stream.send_all(b"x" * size)
         answer = await stream.receive_some(10_000)
         assert answer.split(b" ")[1] == (b"200" if path == "/" else b"413")
-
-
-async def test_a_callers_deadline() -> None:
-    """X-Request-Timeout-Ms cancels the handler in time, and is answered 504."""
-    async with served() as one:
-        stream = await one.connect(GET.format("/slow", "X-Request-Timeout-Ms: 50\r\nConnection: close\r\n"))
-        answer = await everything(stream)
-        assert one.cancelled.is_set()
-        assert answer.startswith(b"HTTP/1.1 504")
-        assert b'"error": "GATEWAY_TIMEOUT"' in answer
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1500", 1.5),
-        ("", float("inf")),
-        ("-1", float("inf")),
-        ("9" * 5000, float("inf")),
-        ("٣", float("inf")),
-    ],
-)
-def test_seconds_left(text: str, seconds: float) -> None:
-    """Only a plain number is a deadline."""
-    assert seconds_left(text) == seconds
 
 
 async def test_a_port_that_is_taken() -> None:

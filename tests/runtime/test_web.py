@@ -16,6 +16,7 @@ from quart_trio import QuartTrio
 
 from actors import CircuitBreakerConfig, Panel, open_panel
 from protocols.http import STATUS, Code
+from runtime.followed import request_id
 from runtime.keys import BadToken, KeysUnavailable, MissingToken
 from runtime.serving import serve
 from runtime.web import (
@@ -24,7 +25,6 @@ from runtime.web import (
     parse_json,
     read_json,
     reply,
-    request_id,
     service_app,
     unavailable,
     validated,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,6 +128,36 @@ async def test_the_breakers_decisions_are_events_of_the_calls_they_fell_on(
     assert [span.status.status_code for span in calls] == [*[StatusCode.ERROR] * 6, *[StatusCode.UNSET] * 2]
     outer = [span for span in seen.spans if span.name == "POST /auth"]
     assert [(span.attributes or {})["http.response.status_code"] for span in outer][4:7] == [502, 503, 401]
+
+
+async def test_a_service_that_had_to_refuse_says_whose_fault_it_was(
+    seen: Seen, mock_clock: MockClock
+) -> None:
+    """On the gateway's line and span as well, where the client sees nothing of it."""
+    async with open_world() as world:
+        await world.sign_in()
+        world.schools.faults.fail()
+        seen.forget()
+        with capture_logs() as lines:
+            answer = await world.client.get("/schools")
+    assert (answer.status_code, "x-failure-origin" in answer.headers) == (503, False)
+    assert [line.get("breaker") for line in lines if line["event"] == "request"] == ["school-database"] * 2
+    outer, call, inner = (dict(span.attributes or {}) for span in seen.spans[:3])
+    assert call["circuit_breaker.failure_origin"] == "school-database"
+    assert [one["error.type"] for one in (outer, call, inner)] == ["503"] * 3
+
+
+async def test_a_client_that_leaves_is_known_by_its_request(seen: Seen, mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        await world.sign_in()
+        world.schools.faults.delay = math.inf
+        seen.forget()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(world.client.get, "/schools", headers={"X-Request-ID": "mine"}))
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    told = [dict(span.attributes or {}) for span in seen.spans if span.name == "GET /schools"]
+    assert [one["http.response.header.x-request-id"] for one in told] == [("mine",)] * 2
 
 
 async def test_a_client_that_leaves_is_told_as_a_cancellation(seen: Seen, mock_clock: MockClock) -> None:
@@ -276,11 +308,11 @@ async def test_what_asks_all_the_time_leaves_no_spans(seen: Seen, mock_clock: Mo
     async with open_world() as world:
         for path in ("/health", "/livez", "/readyz", "/metrics"):
             assert (await world.client.get(path)).status_code == 200
-    assert not [
-        span.name
-        for span in seen.spans
-        if span.name not in ("GET", "GET /.well-known/jwks.json", "auth-database")
-    ]
+        for path in ("/health", "/livez", "/readyz", "/metrics", "/breakers"):
+            for line in world.lines.values():
+                await line.handle_async_request(httpx.Request("GET", f"http://it{path}"))
+    # The gateway gets the keys meanwhile.
+    assert {span.name for span in seen.spans} <= {"GET /.well-known/jwks.json"}
 
 
 async def test_off_means_nothing_is_wrapped(mock_clock: MockClock) -> None:

@@ -1,0 +1,127 @@
+"""However a request to a service ends, its line says how, and its span whose it was."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import structlog
+import trio
+from structlog.contextvars import merge_contextvars
+from structlog.testing import LogCapture
+
+from actors import open_panel
+from runtime.followed import seconds_left
+from runtime.serving import serve
+from runtime.web import service_app
+from tests.spans import recorded
+
+HEAD = "GET /slow/7 HTTP/1.1\r\nHost: it\r\nX-Request-ID: mine\r\n{}\r\n"
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Any]]:
+    """What is logged, also by tasks that ran before."""
+    capture = LogCapture()
+    structlog.configure(processors=[merge_contextvars, capture])
+    yield capture.entries
+    structlog.reset_defaults()
+
+
+class Slow:
+    """A service with a handler that waits, in one task or in two, until it is cancelled."""
+
+    def __init__(self, port: int, entered: trio.Event) -> None:
+        self.port, self.entered = port, entered
+
+    async def ask(self, fields: str = "") -> trio.SocketStream:
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        await stream.send_all(HEAD.format(fields).encode())
+        await self.entered.wait()
+        return stream
+
+
+@asynccontextmanager
+async def slow(stop: trio.Event, tasks: int = 1) -> AsyncIterator[Slow]:
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        app, entered = service_app("it", panel), trio.Event()
+
+        @app.get("/slow/<int:number>")
+        async def wait(number: int) -> str:
+            entered.set()
+            async with trio.open_nursery() as waiting:
+                for _ in range(tasks - 1):
+                    waiting.start_soon(trio.sleep_forever)
+                await trio.sleep_forever()
+            return str(number)
+
+        run = partial(serve, app, host="127.0.0.1", port=0, grace=0.05, stop=stop.wait)
+        yield Slow(await nursery.start(run), entered)
+        nursery.cancel_scope.cancel()
+
+
+async def told(lines: list[Any]) -> dict[str, Any]:
+    """The line of the one request, when it is there."""
+    with trio.fail_after(3):
+        while not (found := [line for line in lines if line["event"] == "request"]):  # noqa: ASYNC110
+            await trio.sleep(0.005)
+    (line,) = found
+    assert (line["request_id"], line["method"], line["path"]) == ("mine", "GET", "/slow/7")
+    return dict(line)
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+async def test_a_client_that_leaves_leaves_a_line_and_a_span(lines: list[Any], tasks: int) -> None:
+    with recorded() as seen:
+        async with slow(trio.Event(), tasks) as service:
+            stream = await service.ask()
+            await stream.aclose()
+            line = await told(lines)
+            assert (line["status"], line["client_left"]) == (None, True)
+            assert line["duration_ms"] > 0
+    span = seen.one("GET /slow/<int:number>")
+    attributes = dict(span.attributes or {})
+    assert attributes["http.route"] == "/slow/<int:number>"
+    assert attributes["http.response.header.x-request-id"] == ("mine",)
+    assert line["trace_id"] == f"{span.context.trace_id:032x}"
+
+
+async def test_a_callers_deadline_is_answered_and_told(lines: list[Any]) -> None:
+    """The handler is cancelled in time, and the answer has all that answers have."""
+    async with slow(trio.Event()) as service:
+        stream = await service.ask("X-Request-Timeout-Ms: 50\r\nConnection: close\r\n")
+        with trio.fail_after(3):
+            answer = b"".join([piece async for piece in stream])
+        line = await told(lines)
+    assert answer.startswith(b"HTTP/1.1 504")
+    assert b'"GATEWAY_TIMEOUT"' in answer
+    assert b"\r\nx-request-id: mine\r\n" in answer.lower()
+    assert (line["status"], line["error"]) == (504, "GATEWAY_TIMEOUT")
+    assert "client_left" not in line
+
+
+async def test_who_was_cut_off_at_the_end_has_not_left(lines: list[Any]) -> None:
+    stop = trio.Event()
+    async with slow(stop) as service:
+        async with await service.ask():
+            stop.set()
+            line = await told(lines)
+    assert (line["status"], line["client_left"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1500", 1.5),
+        ("", float("inf")),
+        ("-1", float("inf")),
+        ("9" * 5000, float("inf")),
+        ("\u0663", float("inf")),
+    ],
+)
+def test_seconds_left(text: str, seconds: float) -> None:
+    """Only a plain number is a deadline."""
+    assert seconds_left(text) == seconds
