@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from grpclib.client import Channel
-from grpclib.const import Handler, Status
-from grpclib.events import SendRequest, listen
-from grpclib.exceptions import GRPCError
+from grpclib.const import Handler
+from grpclib.events import RecvTrailingMetadata, SendRequest, listen
 from grpclib.server import Stream
 
 from actors.adapters.grpc import FAILURES
 from runtime import telemetry
+from services.rpc_log import Call, ended
 
 
-def trace_calls(channel: Channel) -> None:
-    """Tell the other side of the channel which span a call belongs to."""
+def trace_calls(channel: Channel, address: str) -> None:
+    """Tell the other side of the channel which span a call belongs to, and the span how it went there.
+
+    address: HOST:PORT, or empty.
+    """
     if not telemetry.is_on():
         return
+    host, _, port = address.rpartition(":")
+    server: dict[str, str | int] = {}
+    if address:
+        server = {"server.address": host.strip("[]"), "server.port": int(port)}
     from opentelemetry import trace
 
     from runtime.spans import carry
 
     async def tell(event: SendRequest) -> None:
         event.metadata.update(carry())
-        trace.get_current_span().set_attributes(_rpc(event.method_name))
+        # Before the call: it may fail, and then it matters most whom it was for.
+        trace.get_current_span().set_attributes({**_rpc(event.method_name), **server})
+
+    async def note_status(event: RecvTrailingMetadata) -> None:
+        trace.get_current_span().set_attribute("rpc.grpc.status_code", event.status.value)
 
     listen(channel, SendRequest, tell)
+    listen(channel, RecvTrailingMetadata, note_status)
 
 
 def traced_service(service: Any) -> Any:
@@ -54,9 +65,7 @@ def _rpc(path: str) -> dict[str, str]:
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
 
 
-def _traced(
-    path: str, func: Callable[[Stream[Any, Any]], Awaitable[None]]
-) -> Callable[[Stream[Any, Any]], Awaitable[None]]:
+def _traced(path: str, func: Call) -> Call:
     from opentelemetry.trace import SpanKind, StatusCode
 
     from runtime.spans import bound_trace, carried
@@ -74,19 +83,14 @@ def _traced(
             ) as span,
             bound_trace(span),
         ):
-            status = Status.OK
+            error = None
             try:
                 await func(stream)
-            except GRPCError as error:
-                status = error.status
-                raise
-            except Exception:
-                status = Status.UNKNOWN
-                raise
-            except BaseException:
-                status = Status.CANCELLED  # whoever asked has left, or waits no longer
+            except BaseException as raised:
+                error = raised
                 raise
             finally:
+                status = ended(error)
                 span.set_attribute("rpc.grpc.status_code", status.value)
                 if status in FAILURES:
                     span.set_status(StatusCode.ERROR, status.name)

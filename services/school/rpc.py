@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-import structlog
 import trio
 from google.protobuf.message import DecodeError
 from grpclib.const import Status
@@ -15,7 +14,7 @@ from grpclib.reflection.service import ServerReflection
 from grpclib.server import Stream
 from trio_asyncio import trio_as_aio
 
-from protocols.http import FAILURE_ORIGIN, REQUEST_ID
+from protocols.http import FAILURE_ORIGIN
 from protocols.school_grpc import SchoolServiceBase
 from protocols.school_pb2 import (
     GetSchoolRequest,
@@ -24,11 +23,11 @@ from protocols.school_pb2 import (
     ValidateSchoolRequest,
     ValidateSchoolResponse,
 )
-from runtime.followed import request_id
 from runtime.web import ApiError
 from services.guard import Guard
 from services.inputs import parse_id
 from services.records import Record
+from services.rpc_log import LoggedService
 from services.rpc_spans import traced_service
 from services.school.store import Store
 
@@ -61,9 +60,8 @@ class SchoolRpc(SchoolServiceBase):
     async def _look_up(self, stream: Stream[Any, Any]) -> Record | None:
         request = await _receive(stream)
         seconds = math.inf if stream.deadline is None else stream.deadline.time_remaining()
-        given = stream.metadata.get(REQUEST_ID.lower()) if stream.metadata else None
         try:
-            found: Record | None = await trio_as_aio(self._find)(request.id, seconds, str(given or ""))
+            found: Record | None = await trio_as_aio(self._find)(request.id, seconds)
         except ApiError as error:
             # Of our own errors only a bad id is the caller's; the rest is the guard's.
             status = Status.INVALID_ARGUMENT if error.status < 500 else Status.UNAVAILABLE
@@ -75,13 +73,12 @@ class SchoolRpc(SchoolServiceBase):
             raise GRPCError(status, error.message) from error
         return found
 
-    async def _find(self, text: str, seconds: float, given_request_id: str) -> Record | None:
-        with structlog.contextvars.bound_contextvars(request_id=request_id(given_request_id)):
-            try:
-                with trio.fail_after(seconds):
-                    return await self._guard.run(self._store.get, parse_id(text))
-            except trio.TooSlowError:
-                raise GRPCError(Status.DEADLINE_EXCEEDED, "out of the caller's time") from None
+    async def _find(self, text: str, seconds: float) -> Record | None:
+        try:
+            with trio.fail_after(seconds):
+                return await self._guard.run(self._store.get, parse_id(text))
+        except trio.TooSlowError:
+            raise GRPCError(Status.DEADLINE_EXCEEDED, "out of the caller's time") from None
 
 
 async def _receive(stream: Stream[Any, Any]) -> _Request:
@@ -103,5 +100,5 @@ def rpc_services(store: Store, guard: Guard) -> list[Any]:
     """What a server (or a ChannelFor) serves: schools, health and reflection."""
     schools = SchoolRpc(store, guard)
     # Health speaks of this process; a database that is down is told call by call.
-    services: list[Any] = [traced_service(schools), Health({OVERALL: [], schools: []})]
+    services: list[Any] = [traced_service(LoggedService(schools)), Health({OVERALL: [], schools: []})]
     return ServerReflection.extend(services)

@@ -38,7 +38,8 @@ async def run(settings: StudentSettings, policies: Policies) -> None:
     ):
         keys = await start_companions(nursery, settings, panel)
         guard = guard_database(panel, policies[DATABASE_BREAKER], OPEN_MESSAGE)
-        schools = SchoolCheck(GrpcSchools(channel), panel, policies[SCHOOL_BREAKER])
+        asked = GrpcSchools(channel, address=settings.school_grpc_address)
+        schools = SchoolCheck(asked, panel, policies[SCHOOL_BREAKER])
         students = Students(mongo_store(database), guard, schools)
         app = create_app(students, panel=panel, keys=keys)
         await start_operations(nursery, NAME, app, panel, keys, settings)

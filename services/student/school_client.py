@@ -57,10 +57,13 @@ class Schools(Protocol):
 
 
 class GrpcSchools:
-    """The school service at the other end of a grpclib channel. seconds: the longest a call may take."""
+    """The school service at the other end of a grpclib channel.
 
-    def __init__(self, channel: Channel, seconds: float = CALL_SECONDS) -> None:
-        trace_calls(channel)
+    seconds: the longest a call may take. address: HOST:PORT, for spans; empty where it isn't known.
+    """
+
+    def __init__(self, channel: Channel, seconds: float = CALL_SECONDS, address: str = "") -> None:
+        trace_calls(channel, address)
         self._validate = SchoolServiceStub(channel).ValidateSchool
         self._seconds = seconds
 

@@ -72,7 +72,14 @@ async def test_one_trace_from_the_client_to_the_database(seen: Seen, mock_clock:
     assert outermost.parent is not None
     assert f"{outermost.parent.span_id:016x}" == "b7ad6b7169203331"
     said = [line for line in lines if line["event"] == "request"]
-    assert [line["trace_id"] for line in said] == [TRACE, TRACE]
+    assert [line["trace_id"] for line in said] == [TRACE] * 3
+    assert {line["request_id"] for line in said} == {answer.headers["x-request-id"]}
+    assert said[0]["method"] == "school.SchoolService/ValidateSchool"
+    assert {
+        "server.address": "school",
+        "server.port": 50051,
+        "rpc.grpc.status_code": 0,
+    }.items() <= dict(seen.one("student-service-grpc").attributes or {}).items()
 
 
 async def test_spans_say_what_and_where_and_keep_secrets(seen: Seen, mock_clock: MockClock) -> None:

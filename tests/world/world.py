@@ -149,7 +149,7 @@ async def open_world() -> AsyncIterator[World]:
         school_guard = guard_database(school, policies["school-database"], SCHOOL_OPEN)
         school_app = create_school(store=schools, guard=school_guard, panel=school, keys=keys)
         async with aio_as_trio(ChannelFor(rpc_services(schools, school_guard))) as channel:
-            grpc = SchoolLine(GrpcSchools(channel))
+            grpc = SchoolLine(GrpcSchools(channel, address="school:50051"))
             service = _student_service(students, grpc, student, policies)
             student_app = create_student(service, panel=student, keys=keys)
             lines = {"auth": auth_line, "school": Line(school_app), "student": Line(student_app)}

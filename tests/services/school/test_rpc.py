@@ -17,6 +17,8 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpclib.reflection.v1.reflection_grpc import ServerReflectionStub
 from grpclib.reflection.v1.reflection_pb2 import ServerReflectionRequest
 from grpclib.testing import ChannelFor
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreakerConfig, Panel
@@ -108,6 +110,41 @@ async def test_a_database_fault_is_unavailable_and_so_is_its_open_breaker(
     assert {error.status for error in messages} == {Status.UNAVAILABLE}
     assert messages[5].message == "closed for now"
     assert store.faults.operations == 1 + 5
+
+
+async def test_each_call_leaves_a_line_but_no_question_about_health(
+    channel: Channel, store: MemoryRecords
+) -> None:
+    """Answered, asked wrongly, failed, turned away: with the caller's id, and whose fault it was."""
+    mine = {"metadata": {"x-request-id": "mine"}}
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        await validate(channel, "1", **mine)
+        await refused(channel, "x", **mine)
+        store.faults.fail()
+        for _ in range(6):
+            await refused(channel, "1", **mine)
+        await aio_as_trio(HealthStub(channel).Check)(HealthCheckRequest())
+    told = [line for line in lines if line["event"] == "request"]
+    assert {(line["request_id"], line["method"]) for line in told} == {
+        ("mine", "school.SchoolService/ValidateSchool")
+    }
+    assert all(line["duration_ms"] > 0 for line in told)
+    why = [(line["status"], line.get("reason"), line.get("breaker")) for line in told]
+    assert why[0] == ("OK", None, None)
+    assert (why[1][0], why[1][2]) == ("INVALID_ARGUMENT", None)
+    assert why[2:] == [
+        *[("UNAVAILABLE", "database error", "school-database")] * 5,
+        ("UNAVAILABLE", "closed for now", "school-database"),
+    ]
+
+
+async def test_a_caller_that_leaves_leaves_a_line(channel: Channel, store: MemoryRecords) -> None:
+    store.faults.delay = math.inf
+    with capture_logs() as lines:
+        with trio.move_on_after(0.05):
+            await validate(channel, "1")
+        await trio.sleep(0.05)
+    assert [line["status"] for line in lines if line["event"] == "request"] == ["CANCELLED"]
 
 
 async def test_a_callers_deadline_reaches_the_store(channel: Channel, store: MemoryRecords) -> None:
