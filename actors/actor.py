@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -23,12 +24,14 @@ PENDING = object()
 
 
 class Envelope(Generic[Message]):
-    """A message and the place for its answer."""
+    """A message, its sender's context, and the place for its answer."""
 
-    __slots__ = ("_answer", "_error", "_task", "message")
+    __slots__ = ("_answer", "_error", "_task", "context", "message")
 
     def __init__(self, message: Message) -> None:
         self.message = message
+        # Whatever is in it, a copy takes no time: the two share it.
+        self.context = contextvars.copy_context()
         self._answer: Any = PENDING
         self._error: Exception | None = None
         self._task: trio.lowlevel.Task | None = None

@@ -7,6 +7,7 @@ MockClock); only fields named `unix_…` can be compared with a wall clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import Context
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Generic, NamedTuple, TypeVar
@@ -79,6 +80,7 @@ class Transition:
     """A breaker left one state for another.
 
     observed: True where an observing breaker only tells what it would have done.
+    context: of whoever brought it about; None where it was time alone, or isn't known.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Transition:
     unix_time: float = 0.0
     retry_after: float | None = None
     observed: bool = False
+    context: Context | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

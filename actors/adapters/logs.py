@@ -1,4 +1,4 @@
-"""One log line a transition, through structlog."""
+"""One log line a transition, through structlog, with what is bound where it was brought about."""
 
 from __future__ import annotations
 
@@ -25,15 +25,19 @@ async def log_transitions(
 
         await nursery.start(log_transitions, panel)
 
-    To the logger `breaker`: a warning where calls are refused from then on, else info. One that falls a
-    thousand transitions behind says how many it missed. Cancelling ends it.
+    To the logger `breaker`: a warning where calls are refused from then on, else info. Each is written in the
+    context of whoever brought it about, so with what structlog.contextvars has bound there, such as a
+    request's id. One that falls a thousand transitions behind says how many it missed. Cancelling ends it.
     """
     log = structlog.get_logger("breaker")
     async with panel.events() as events:
         task_status.started()
         async for event in events:
             if isinstance(event, Transition):
-                _log(log, event)
+                if event.context is None:
+                    _log(log, event)
+                else:
+                    event.context.run(_log, log, event)
             elif isinstance(event, EventsLost):  # pragma: no branch - a panel tells nothing else
                 log.warning("transitions were not logged", count=event.count)
 

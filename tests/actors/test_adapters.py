@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import httpx
 import pytest
+import structlog
 import trio
 from grpclib import GRPCError
 from grpclib.const import Status
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 from prometheus_client.parser import text_string_to_metric_families
 from pymongo import errors
+from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -107,6 +111,39 @@ async def test_each_transition_is_one_line_in_its_exact_form(mock_clock: MockClo
         "[CIRCUIT_BREAKER] it circuit breaker OBSERVING: trying it out",
     ]
     assert (logs[0]["breaker"], logs[0]["log_level"], logs[0]["retry_after"]) == ("it", "warning", 60)
+
+
+async def test_a_transition_is_told_with_what_is_bound_where_it_was_brought_about(
+    panel: Panel, mock_clock: MockClock
+) -> None:
+    """By the call that opened it, the probe that closed it, an operator; by nobody, where time alone did."""
+    breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=2))
+    dependency = ScriptedDependency()
+
+    async def call(request: str) -> None:
+        structlog.contextvars.bind_contextvars(request_id=request)
+        with suppress(DependencyDown):
+            await breaker.execute(dependency)
+
+    async def each(*requests: str) -> None:
+        for request in requests:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call, request)
+
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log_transitions, panel)
+            dependency.breaks()
+            await each("first", "second")
+            dependency.mends()
+            await advance(mock_clock, 60)
+            await each("probe", "later")
+            with bound_contextvars(request_id="operator"):
+                await breaker.trip()
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    told = [(entry["new"], entry.get("request_id")) for entry in logs]
+    assert told == [("OPEN", "second"), ("HALF_OPEN", None), ("CLOSED", "probe"), ("OPEN", "operator")]
 
 
 @pytest.mark.parametrize(
