@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias, assert_never
 import trio
 
 from actors.actor import Actor
+from actors.classify import kind_of
 from actors.config import CircuitBreakerConfig
 from actors.events import Hub
 from actors.gate import Gate
@@ -334,7 +335,7 @@ class BreakerActor(Actor[Command]):
                 await config.probe()
                 outcome = Outcome.SUCCESS
         except Exception as failure:  # noqa: BLE001 - whatever the probe raises, it hasn't passed
-            error = f"probe: {type(failure).__name__}"
+            error = f"probe: {kind_of(failure)}"
         if self._probing == permit.generation:
             self._probing = 0
         duration = self.clock() - start

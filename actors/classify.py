@@ -15,6 +15,11 @@ logger = logging.getLogger("actors")
 SEVEREST_FIRST = (Outcome.FAILURE, Outcome.IGNORED, Outcome.CANCELLED)
 
 
+def kind_of(error: BaseException) -> str:
+    """What people look an error up by: the name of the first class in its order that isn't private."""
+    return next(kind.__name__ for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
+
+
 class Classifier:
     """Asks a policy's predicates. One that raises makes the call a failure, and is logged."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 
 from actors.bulkhead import Bulkhead
+from actors.classify import kind_of
 from actors.errors import BulkheadFullError, CallTimeout, CircuitOpenError
 from actors.gate import Gate
 from protocols.breaker import FailAgain, GiveBack, Look, Outcome, Permit, RejectReason, Settle, State
@@ -218,7 +219,7 @@ class Guard:
         outcome = classifier.exception(error)
         if outcome is Outcome.FAILURE:
             self._retry_after = classifier.retry_after(error)
-        return outcome, type(error).__name__
+        return outcome, kind_of(error)
 
     def _abandon(self) -> None:
         """The coroutine is being closed: nothing may be awaited here."""

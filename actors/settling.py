@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from actors.bulkhead import Bulkhead
-from actors.classify import Classifier
+from actors.classify import Classifier, kind_of
 from actors.config import CircuitBreakerConfig
 from actors.errors import CircuitOpenError, PanelClosedError
 from actors.flights import Flights
@@ -105,7 +105,7 @@ class Settling:
         if outcome is Outcome.FAILURE:
             wait = self._classifier.retry_after(error)
             duration = None if start is None else self._clock() - start
-            await self._settle(gate, None, outcome, duration, wait, type(error).__name__)
+            await self._settle(gate, None, outcome, duration, wait, kind_of(error))
         elif outcome is Outcome.IGNORED:
             gate.ignored += 1
             if start is not None and self._meter is not None:

@@ -17,6 +17,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from quart import g, request
 
+from actors.classify import kind_of
 from protocols.http import FAILURE_ORIGIN
 from runtime.followed import QUIET
 from runtime.logs import masked, told_path
@@ -94,7 +95,7 @@ class TracedApp:
             try:
                 await self._app({**scope, _MARK: True}, receive, _noting(span, send))
             except Exception as error:
-                span.set_attribute("error.type", type(error).__name__)
+                span.set_attribute("error.type", kind_of(error))
                 span.set_status(StatusCode.ERROR)
                 raise
 

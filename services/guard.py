@@ -19,6 +19,7 @@ from actors import (
 )
 from actors.adapters.answers import execute_answering
 from actors.adapters.mongo import is_failure
+from actors.classify import kind_of
 from protocols.http import Code
 from runtime import telemetry
 from runtime.web import ApiError, unavailable
@@ -69,7 +70,7 @@ class Guard:
             if self._is_answer(error):
                 raise
             # The message of a driver's error may quote a document.
-            log.warning("a dependency failed", breaker=name, kind=type(error).__name__)
+            log.warning("a dependency failed", breaker=name, kind=kind_of(error))
             raise ApiError(self._failed, self._failed_message, failure_origin=name) from error
 
 

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import trio
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, use_span
 
+from actors.classify import kind_of
 from actors.errors import BulkheadFullError, CallTimeout, CircuitOpenError
 from actors.guard import Guard
 from actors.handle import CircuitBreaker
@@ -107,8 +108,8 @@ def _tell_end(span: Span, name: str, error: BaseException) -> None:
         span.add_event("circuit_breaker.rejected", _rejection(error))
     elif isinstance(error, CallTimeout) and error.name == name:
         span.add_event("circuit_breaker.timed_out")
-    span.set_attribute("error.type", type(error).__name__)
-    span.set_status(StatusCode.ERROR, type(error).__name__)
+    span.set_attribute("error.type", kind_of(error))
+    span.set_status(StatusCode.ERROR, kind_of(error))
 
 
 def _rejection(error: CircuitOpenError | BulkheadFullError) -> dict[str, str | float]:

@@ -115,6 +115,31 @@ async def test_successes_between_failures_are_counted_in_their_place(
     assert breaker.state is State.OPEN
 
 
+class _Private(DependencyDown):
+    pass
+
+
+async def test_a_failure_is_called_by_a_name_that_can_be_looked_up(
+    panel: Panel, mock_clock: MockClock
+) -> None:
+    """A private class says nothing to whoever reads it; the first public one above it does."""
+
+    async def fail() -> None:
+        raise _Private
+
+    breaker = make(panel, max_failures=3, probe=fail)
+    with pytest.raises(_Private):
+        await breaker.execute(fail)
+    assert (await breaker.snapshot()).last_failure == "DependencyDown"
+    with pytest.raises(_Private):
+        async with breaker.guard():
+            raise _Private
+    assert (await breaker.snapshot()).last_failure == "DependencyDown"
+    await breaker.trip()
+    await advance(mock_clock, 60)
+    assert (await breaker.snapshot()).last_failure == "probe: DependencyDown"
+
+
 async def test_after_the_last_failure_returned_nobody_is_admitted(
     panel: Panel, dependency: ScriptedDependency
 ) -> None:

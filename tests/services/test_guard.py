@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from pymongo.errors import AutoReconnect, DuplicateKeyError, ExecutionTimeout, OperationFailure
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, Panel
@@ -50,6 +51,17 @@ async def test_a_failure_is_a_database_error_that_names_its_breaker(
         "some-database",
     )
     assert (await panel["some-database"].snapshot()).failure_count == 1
+
+
+async def test_a_failure_is_told_by_a_kind_that_can_be_looked_up(guard: Guard) -> None:
+    """Drivers have classes of their own that nobody else knows."""
+
+    class _OperationCancelled(AutoReconnect):
+        pass
+
+    with capture_logs() as lines:
+        await refused(guard, _OperationCancelled("gone"))
+    assert [line["kind"] for line in lines] == ["AutoReconnect"]
 
 
 async def test_a_duplicate_comes_out_as_itself_and_counts_as_success(guard: Guard, panel: Panel) -> None:

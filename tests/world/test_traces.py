@@ -243,8 +243,11 @@ async def test_a_clients_own_fields_do_not_pass_beside_ours(seen: Seen) -> None:
 async def test_a_call_that_fails_says_whom_it_was_for(seen: Seen, url: str, port: int) -> None:
     """Address and port, no query, and the kind of error without its words."""
 
+    class _Private(httpx.ConnectError):
+        pass
+
     async def refuse(_: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError(f"hush: {url}")
+        raise _Private(f"hush: {url}")
 
     transport = telemetry.traced_transport(httpx.MockTransport(refuse))
     async with open_panel() as panel:
@@ -264,8 +267,11 @@ async def test_a_call_that_fails_says_whom_it_was_for(seen: Seen, url: str, port
 async def test_an_app_that_fails_is_told_by_the_kind_of_its_error(seen: Seen) -> None:
     """Its words may quote what must stay inside."""
 
+    class _Private(ValueError):
+        pass
+
     async def app(*_: Any) -> None:
-        raise ValueError("hush")
+        raise _Private("hush")
 
     scope = {"type": "http", "method": "GET", "path": "/x", "scheme": "http", "http_version": "1.1"}
     nothing: Any = None
