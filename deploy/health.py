@@ -22,10 +22,10 @@ from runtime.printable import printable
 COLUMNS = (
     ("breaker", max(map(len, BREAKERS)), 0),
     ("guarded by", 15, 119),
-    ("state", 9, 0),
+    ("state", 11, 0),
     ("for", 11, 58),
     ("failures", 8, 100),
-    ("next probe", 10, 43),
+    ("next probe", 10, 45),
     ("why", 10, 73),
 )
 _OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
@@ -80,7 +80,8 @@ def table(data: Mapping[str, Any], width: int) -> Table:
     found, fits = fitting(COLUMNS, width)
     now = time.time()
     for name, owner, breaker in breakers(data):
-        state = str(breaker.get("state", "UNKNOWN"))
+        # The mode tells apart what monitoring sees as one state: open, and forced to be.
+        state = str(breaker.get("mode") or breaker.get("state", "UNKNOWN"))
         wait, since = breaker.get("retry_after"), breaker.get("outage_since") or breaker.get("since")
         cells: tuple[RenderableType, ...] = (
             name,
@@ -98,7 +99,7 @@ def table(data: Mapping[str, Any], width: int) -> Table:
 def _why(state: str, owner: str, breaker: Mapping[str, Any]) -> str:
     if state == "UNKNOWN":
         return f"{owner} doesn't answer"
-    if state == "CLOSED" and breaker.get("mode") == "CLOSED":
+    if state == "CLOSED":
         return ""
     last = breaker.get("last_failure") if state == "OPEN" else None
     return f"{breaker.get('reason') or ''}{f': {last}' if last else ''}"

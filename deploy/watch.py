@@ -84,14 +84,20 @@ class Board:
         for name, owner in self.names:
             yield name, owner, None if owner in self._silent else found.get(name)
 
-    def shown(self, now: float, width: int = 170) -> RenderableType:
-        """Everything, for a terminal of that width."""
+    def shown(self, now: float, width: int = 170, height: int = 100) -> RenderableType:
+        """Everything, for a terminal of that size: the breakers first; what happened where there is room."""
         if not self.names:
             return Text(f"Waiting for the gateway at {self._gateway}: `just status` says what runs.")
-        parts: list[RenderableType] = [self.table(now, width), Text(), self._events(now)]
+        parts: list[RenderableType] = []
         if self.lost_at is not None:
             said = f"Disconnected since {when(self.lost_at)}: this is how it was then. Trying again."
-            parts.insert(0, Text(said, style="bold red"))
+            parts.append(Text(said, style="bold red", no_wrap=True, overflow="ellipsis"))
+        table = self.table(now, width)
+        room = height - len(parts) - table.row_count
+        table.show_header = room > 0
+        parts.append(table)
+        if room > 2:  # below the heading and an empty line
+            parts += [Text(), self._events(min(EVENTS, room - 2))]
         return Group(*parts)
 
     def table(self, now: float, width: int) -> Table:
@@ -101,7 +107,7 @@ class Board:
             table.add_row(*compress(_unknown(name, owner) if breaker is None else _cells(breaker, now), fits))
         return table
 
-    def _events(self, now: float) -> RenderableType:
+    def _events(self, most: int) -> RenderableType:
         events = [
             one for report in self._known.values() for breaker in report["breakers"]
             for one in breaker["transitions"]
@@ -110,7 +116,7 @@ class Board:
             Text.assemble((when(one["time"]), "dim"), "  ", f"{one['breaker']:<21} ",
                           (f"{one['new']:<12}", STYLES.get(one["new"], "")), printable(one["reason"]),
                           no_wrap=True, overflow="ellipsis")
-            for one in sorted(events, key=lambda one: one["time"], reverse=True)[:EVENTS]
+            for one in sorted(events, key=lambda one: one["time"], reverse=True)[:most]
         ]  # fmt: skip
         return Group(*lines) if lines else Text("No breaker has changed its state lately.", style="dim")
 
@@ -171,7 +177,7 @@ def _spark(breaker: Report, now: float) -> Text:
 
 
 def watch(layout: Layout) -> None:
-    """Show the breakers until interrupted; goes on while the gateway is away.
+    """Show the breakers until interrupted, and leave the last of it; goes on while the gateway is away.
 
     Raises StackError where nobody could see them change.
     """
@@ -179,17 +185,29 @@ def watch(layout: Layout) -> None:
     if not console.is_terminal:
         raise StackError("`just watch` needs a terminal; `just health` tells the same once, as JSON")
     board = Board(layout.gateway)
-    with Live(console=console, auto_refresh=False, screen=False) as live:
-        while True:
-            try:
-                for kind, data in _stream(layout):
-                    board.take(kind, data)
-                    live.update(board.shown(time.time(), console.width), refresh=True)
-            except (httpx.HTTPError, ValueError):
-                pass
-            board.lost_at = board.lost_at or time.time()
-            live.update(board.shown(time.time(), console.width), refresh=True)
-            time.sleep(PAUSE)
+    try:
+        # A screen of its own: of what scrolls, a resized terminal would keep every size it had.
+        with Live(console=console, auto_refresh=False, screen=True) as live:
+            _follow(layout, board, live)
+    finally:
+        console.print(board.shown(time.time(), console.width))
+
+
+def _follow(layout: Layout, board: Board, live: Live) -> None:
+    def show() -> None:
+        size = live.console.size
+        live.update(board.shown(time.time(), size.width, size.height), refresh=True)
+
+    while True:
+        try:
+            for kind, data in _stream(layout):
+                board.take(kind, data)
+                show()
+        except (httpx.HTTPError, ValueError):
+            pass
+        board.lost_at = board.lost_at or time.time()
+        show()
+        time.sleep(PAUSE)
 
 
 def _stream(layout: Layout) -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -171,9 +173,28 @@ def test_what_happened_is_told_on_every_terminal(width: int) -> None:
     assert all(line.endswith("…") and len(line) == width for line in told)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("height", range(7, 20))
+def test_the_breakers_are_whole_on_a_low_terminal(height: int, lost: bool) -> None:
+    """What happened gives way first, and the heading before a breaker."""
+    change = {"new": "HALF_OPEN", "reason": "attempting recovery", "time": NOW}
+    names = [f"breaker-{n}" for n in range(6)]
+    board = Board("http://127.0.0.1:8080")
+    one = {"process": "auth-service", "breaker": names[0], "dependencies": names[1:]}
+    board.take("hello", {"gateway": "api-gateway", "services": [one]})
+    told = [breaker(name, transitions=[{**change, "breaker": name}]) for name in names]
+    board.take("report", report("api-gateway", 0, *told))
+    board.lost_at = NOW if lost else None
+    lines = drawn(80, board.shown(NOW, 80, height))
+    assert len(lines) <= height
+    assert [line.split()[0] for line in lines if line.startswith("breaker-")] == names
+    assert ("breaker  " in " ".join(lines)) == (height > 6 + lost)
+    assert sum("attempting" in line for line in lines) == max(0, min(6, height - lost - 8))
+
+
 HEALTH = {
     40: "breaker state",
-    43: "breaker state next probe",
+    45: "breaker state next probe",
     60: "breaker state for next probe",
     80: "breaker state for next probe why",
     100: "breaker state for failures next probe why",
@@ -184,11 +205,12 @@ HEALTH = {
 @pytest.mark.parametrize("width", HEALTH)
 def test_health_says_what_is_wrong_on_every_terminal(width: int) -> None:
     """Which breaker, its state, the next probe; and why, where there is room for it."""
-    told = {"state": "HALF_OPEN", "retry_after": 1234567.0, "since": time.time() - 3599, "reason": "r" * 200}
+    told = {"state": "OPEN", "mode": "FORCED_OPEN", "reason": "r" * 200}
+    told |= {"retry_after": 1234567.0, "since": time.time() - 3599}
     heads, row, *_ = drawn(width, health.table({"auth": {"circuit_breaker": told}}, width))
     assert " ".join(heads.split()) == HEALTH[width]
     expected = {"auth-service-http": "breaker", "59 min 59 s": "for", "in 123456…": "next probe"}
-    assert {cell for cell, name in expected.items() if name in heads} | {"HALF_OPEN"} <= set(cells(row))
+    assert {cell for cell, name in expected.items() if name in heads} | {"FORCED_OPEN"} <= set(cells(row))
     assert "why" not in heads or re.fullmatch("r+…", cells(row)[-1])
 
 
@@ -219,6 +241,26 @@ def test_it_is_watched_on_a_terminal_alone(
     with pytest.raises(StackError, match="needs a terminal; `just health`"):
         watching.watch(layout({}))
     assert capsys.readouterr().out == ""
+
+
+def test_the_terminal_is_left_as_it_was_with_the_last_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was live is on a screen of its own; below the command stands how it was at the end, once."""
+
+    def stream(_: object) -> Iterator[tuple[str, Any]]:
+        yield "hello", HELLO
+        yield "report", report("api-gateway", 0, breaker("auth-service-http"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "_stream", stream)
+    monkeypatch.setattr(watching, "Console", partial(Console, force_terminal=True, width=80))
+    with pytest.raises(KeyboardInterrupt):
+        watching.watch(layout({}))
+    live, _, left = capsys.readouterr().out.partition("\x1b[?1049l")
+    assert live.startswith("\x1b[?1049h")
+    assert (live.count("auth-service-http") > 1, left.count("auth-service-http")) == (True, 1)
+    assert "\x1b[?25h" in live + left
 
 
 def test_who_waits_for_the_gateway_is_told_where_it_should_be() -> None:
