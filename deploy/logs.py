@@ -9,13 +9,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
-from deploy.layout import Layout
+from deploy.layout import Layout, StackError
 from runtime.printable import printable
 
 # Only where a line's own time stands: a path or a document may hold another.
@@ -78,7 +79,12 @@ class Tail:
 
 
 def show(layout: Layout, names: Sequence[str], *, follow: bool, last: int | None) -> None:
-    """Print the logs of `names`: all of the current file or its `last` lines; then, following, what comes."""
+    """Print the logs of `names`: all of the current file or its `last` lines; then, following, what comes.
+
+    Raises StackError where there is none, and none is waited for.
+    """
+    if not follow and not any(layout.log(name).exists() for name in names):
+        raise StackError(f"nothing was logged yet in {layout.logs}; `just up` starts the stack")
     console = Console(highlight=False, soft_wrap=True)
     # The same reader for what is there and for what comes: no line is told twice, none is missed.
     tails = {name: Tail(layout.log(name), from_end=False) for name in names}
@@ -114,27 +120,35 @@ def print_line(console: Console, name: str, line: str, *, alone: bool) -> None:
 
 
 def readable(line: str) -> Text:
-    """A line of JSON as a person reads it: time, what happened, then the rest; another as it is.
+    """A line of JSON as a person reads it: the time here, what happened, then the rest; another as it is.
 
     Nothing in it reaches the terminal as a control character.
     """
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         entry = None
     if not isinstance(entry, dict):
         return Text(printable(line, keep="\t"))
-    if "t" in entry and "msg" in entry:
+    if isinstance(entry.get("t"), dict) and "msg" in entry:
         entry = _mongodbs(entry)
     stamp, event = str(entry.pop("timestamp", "")), printable(str(entry.pop("event", "")))
     level, trace = str(entry.pop("level", "")), entry.pop("exception", None)
     for known in ("process", "logger"):
         entry.pop(known, None)
-    text = Text.assemble((printable(stamp[11:19]), "dim"), "  ", (event, _style(event, level)))
+    text = Text.assemble((_time_here(stamp), "dim"), "  ", (event, _style(event, level)))
     for key, value in entry.items():
         text.append(f"  {printable(key)}=", "dim")
         text.append(printable(value) if isinstance(value, str) else json.dumps(value))
     return text.append(_indented(str(trace)), "dim") if trace else text
+
+
+def _time_here(stamp: str) -> str:
+    """The time of day, as `just watch` and `just status` show it; what is no time as it is."""
+    try:
+        return datetime.fromisoformat(stamp).astimezone().strftime("%H:%M:%S")
+    except (ValueError, OverflowError):
+        return printable(stamp[:19])
 
 
 def _indented(trace: str) -> str:
@@ -144,7 +158,7 @@ def _indented(trace: str) -> str:
 
 def _mongodbs(entry: dict[str, Any]) -> dict[str, Any]:
     """A line of MongoDB's own in our words; what it is about only where it matters: it is long."""
-    level = {"W": "warning", "E": "error", "F": "critical"}.get(entry.get("s", ""), "info")
+    level = {"W": "warning", "E": "error", "F": "critical"}.get(str(entry.get("s")), "info")
     more = {"attr": entry["attr"]} if level != "info" and "attr" in entry else {}
     return {"timestamp": entry["t"].get("$date", ""), "event": entry["msg"], "level": level, **more}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -16,16 +17,28 @@ def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> i
     """Run one command on the stack that the environment describes; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return 0 if _run(options, layout(environment)) is not False else 1
+        done = _run(options, layout(environment))
+        sys.stdout.flush()
+        return 0 if done is not False else 1
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; without this Python complains once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        _forget_output()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _forget_output()
+        print(f"the output can't be written: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _forget_output() -> None:
+    """What is left of it has nowhere to go; without this Python complains once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(options: argparse.Namespace, found: Layout) -> bool | None:
@@ -88,8 +101,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"not a number of lines: {text!r}")
-    return int(text)
+        raise argparse.ArgumentTypeError(f"not a number of lines: {text[:40]!r}")
+    # More than any log has, and than a deque can be told.
+    return int(text) if len(text) < 19 else sys.maxsize
 
 
 if __name__ == "__main__":

@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -19,21 +22,80 @@ HOSTILE = "\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"
 SHOWN = r"\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"
 
 
+@pytest.fixture
+def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two and a half hours east of Greenwich."""
+    monkeypatch.setenv("TZ", "<+0230>-2:30")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_elsewhere")
 def test_a_line_of_json_is_made_readable() -> None:
-    """Time, event, then the rest; a traceback below; MongoDB's own lines too; anything else as it is."""
+    """The time here, event, then the rest; a traceback below; MongoDB's own too; anything else as it is."""
     line = '{"event": "request", "level": "info", "timestamp": "2026-01-02T03:04:05Z", "status": 200}'
-    assert readable(line).plain == "03:04:05  request  status=200"
+    assert readable(line).plain == "05:34:05  request  status=200"
     failed = (
         '{"event": "failed", "level": "error", "timestamp": "2026-01-02T03:04:05Z", "exception": "Traceback"}'
     )
-    assert readable(failed).plain == "03:04:05  failed\n    Traceback"
-    mongo = '{"t": {"$date": "2026-01-02T03:04:05.6+00:00"}, "s": "I", "msg": "Slow query"}'
-    assert readable(mongo).plain == "03:04:05  Slow query"
+    assert readable(failed).plain == "05:34:05  failed\n    Traceback"
+    mongo = '{"t": {"$date": "2026-01-02T00:04:05.6-03:00"}, "s": "I", "msg": "Slow query"}'
+    assert readable(mongo).plain == "05:34:05  Slow query"
     bad = '{"t": {"$date": "2026-01-02T03:04:05.6+00:00"}, "s": "E", "msg": "No", "attr": {"error": "full"}}'
-    assert readable(bad).plain == '03:04:05  No  attr={"error": "full"}'
+    assert readable(bad).plain == '05:34:05  No  attr={"error": "full"}'
     assert any(span.style == "bold red" for span in readable(bad).spans)
-    for plain in ("no JSON [red]at all", "[1]", "3"):
+    for plain in ("no JSON [red]at all", "[1]", "3", "[" * 3000, '{"a":' * 3000):
         assert readable(plain).plain == plain
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('{"t": 5, "msg": "x"}', "    t=5  msg=x"),
+        ('{"t": {}, "s": [], "msg": 1}', "  1"),
+        ('{"timestamp": "9999-12-31T23:59:59-12:00", "event": "x"}', "9999-12-31T23:59:59  x"),
+        ('{"timestamp": 7, "level": {}, "event": null}', "7  None"),
+    ],
+)
+def test_a_line_that_is_odd_is_still_a_line(line: str, shown: str) -> None:
+    """Whatever wrote it: the lines behind it are told as well."""
+    assert readable(line).plain == shown
+
+
+def just(tmp_path: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "STACK_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "deploy.stack", *words]
+    return subprocess.run(
+        command, env=environment, stderr=subprocess.PIPE, text=True, check=False, timeout=20, **more
+    )
+
+
+def test_as_many_lines_as_there_are(tmp_path: Path) -> None:
+    found = layout({"STACK_DIR": str(tmp_path)})
+    found.logs.mkdir(parents=True)
+    found.log("mongodb").write_text("one\ntwo\n")
+    for many in ("9" * 20, "9" * 5000):
+        assert just(tmp_path, "logs", "mongodb", "-n", many, stdout=subprocess.PIPE).stdout == "one\ntwo\n"
+
+
+def test_where_nothing_was_started_there_is_nothing_to_read(tmp_path: Path) -> None:
+    done = just(tmp_path, "logs", stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"nothing was logged yet in {tmp_path}/logs; `just up` starts the stack\n"
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
+    """Also where all that is written fits into the buffer."""
+    found = layout({"STACK_DIR": str(tmp_path)})
+    found.logs.mkdir(parents=True)
+    found.log("mongodb").write_text("one\n")
+    for words in (["logs"], ["status"]):
+        with Path("/dev/full").open("w") as full:
+            done = just(tmp_path, *words, stdout=full)
+        said = "the output can't be written: No space left on device\n"
+        assert (done.returncode, done.stderr) == (1, said)
 
 
 def test_what_clients_wrote_does_not_steer_the_terminal() -> None:
