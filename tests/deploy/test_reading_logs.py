@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ def test_a_line_that_is_odd_is_still_a_line(line: str, shown: str) -> None:
 
 
 def just(tmp_path: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "STACK_DIR": str(tmp_path)}
+    environment = {**os.environ, "STACK_DIR": str(tmp_path), "PYTHONUNBUFFERED": ""}
     command = [sys.executable, "-m", "deploy.stack", *words]
     return subprocess.run(
         command, env=environment, stderr=subprocess.PIPE, text=True, check=False, timeout=20, **more
@@ -86,16 +88,33 @@ def test_where_nothing_was_started_there_is_nothing_to_read(tmp_path: Path) -> N
     assert done.stderr == f"nothing was logged yet in {tmp_path}/logs; `just up` starts the stack\n"
 
 
-def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
+class Health(BaseHTTPRequestHandler):
+    """A gateway of which nobody knows anything."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where all that is written fits into the buffer."""
+    server = HTTPServer(("127.0.0.1", 0), Health)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("GATEWAY_PORT", str(server.server_port))
     found = layout({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     found.log("mongodb").write_text("one\n")
-    for words in (["logs"], ["status"]):
+    for words in (["logs"], ["health"]):
         with Path("/dev/full").open("w") as full:
             done = just(tmp_path, *words, stdout=full)
         said = "the output can't be written: No space left on device\n"
         assert (done.returncode, done.stderr) == (1, said)
+    server.shutdown()
+    server.server_close()
 
 
 def test_what_clients_wrote_does_not_steer_the_terminal() -> None:

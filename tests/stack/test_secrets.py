@@ -37,7 +37,11 @@ def test_no_password_token_or_address_is_logged(running: Running) -> None:
     for path in ("schools", "students", "admin/breakers", "nowhere"):
         for address in (EMAIL, EMAIL.replace("@", "%2540"), EMAIL.replace("@", "%22@")):
             client.get(f"/{path}/%22{address}", headers=bearer)
-        client.get(f"/{path}/{session['access_token']}", headers=bearer)
+        client.get(f"/{path}/very.private%2Fx@example.org", headers=bearer)
+        client.get(f"/{path}/{EMAIL.replace('@', '%EF%BC%A0')}", headers=bearer)
+        for glue in ("", "x", "token_"):
+            client.get(f"/{path}/{glue}{session['access_token']}", headers=bearer)
+            client.get(f"/{path}/{glue}{session['refresh_token']}", headers=bearer)
     client.get("/schools", headers={**bearer, "X-Request-ID": session["access_token"][:120]})
     client.get("/schools", headers={**bearer, "X-Request-ID": f"from-{EMAIL}"})
     client.post("/students", headers=bearer, json={**person, "email": EMAIL, "school_id": running.school})
@@ -84,6 +88,7 @@ def test_credentials_in_a_uri_are_nowhere(tmp_path: Path) -> None:
         for _ in range(6):
             body = {"email": EMAIL, "password": PASSWORD}
             assert client.post("/login", json=body, timeout=20).status_code == 503
+        assert client.get(f"/x/{secret}").status_code == 404
         shown = [client.get(path).text for path in ("/health", "/breakers", "/metrics")]
         process.terminate()
         assert process.wait(15) == 0
