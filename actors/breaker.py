@@ -274,7 +274,7 @@ class BreakerActor(Actor[Command]):
         now = time.time()
         # Time alone moves on in nobody's name.
         context = None if self._in_hand is None else self._in_hand.context
-        event = replace(event, unix_time=now, context=context)
+        event = replace(event, unix_time=now).by(context)
         if not event.observed:
             self._unix_changed_at = now
             self._unix_opened_at = self._outage_start(event, now)

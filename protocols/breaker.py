@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Self, TypeVar
 
 ConfigT = TypeVar("ConfigT")
 
@@ -75,12 +75,27 @@ class Rejection:
         return False
 
 
+class _BroughtAbout:
+    """Whose doing an event was. No field of it: nobody compares, prints or sends a context."""
+
+    __slots__ = ("_context",)
+
+    @property
+    def context(self) -> Context | None:
+        """Of whoever brought it about; None where it was time alone, or isn't known."""
+        return getattr(self, "_context", None)
+
+    def by(self, context: Context | None) -> Self:
+        """Say whose doing it was."""
+        object.__setattr__(self, "_context", context)
+        return self
+
+
 @dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(_BroughtAbout):
     """A breaker left one state for another.
 
     observed: True where an observing breaker only tells what it would have done.
-    context: of whoever brought it about; None where it was time alone, or isn't known.
     """
 
     name: str
@@ -92,7 +107,6 @@ class Transition:
     unix_time: float = 0.0
     retry_after: float | None = None
     observed: bool = False
-    context: Context | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from contextlib import suppress
+from copy import deepcopy
+from dataclasses import asdict
 
 import httpx
 import pytest
@@ -17,7 +21,7 @@ from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State, open_panel
+from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State, Transition, open_panel
 from actors.adapters import grpc, mongo
 from actors.adapters import httpx as http
 from actors.adapters.answers import execute_answering
@@ -144,6 +148,17 @@ async def test_a_transition_is_told_with_what_is_bound_where_it_was_brought_abou
             nursery.cancel_scope.cancel()
     told = [(entry["new"], entry.get("request_id")) for entry in logs]
     assert told == [("OPEN", "second"), ("HALF_OPEN", None), ("CLOSED", "probe"), ("OPEN", "operator")]
+
+
+async def test_a_transition_is_data_all_the_same(panel: Panel) -> None:
+    """It can be copied, compared and sent."""
+    async with panel.events() as events:
+        await panel.breaker(CircuitBreakerConfig(name="it")).trip()
+        event = await anext(events)
+    assert isinstance(event, Transition)
+    assert event.context is not None
+    assert json.loads(json.dumps(asdict(event)))["new"] == State.OPEN
+    assert deepcopy(event) == pickle.loads(pickle.dumps(event)) == event
 
 
 @pytest.mark.parametrize(
