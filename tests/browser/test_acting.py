@@ -79,8 +79,9 @@ def test_an_order_is_sent_once(fed: Fed) -> None:
     assert form.count() == 1
     fed.page.wait_for_timeout(300)
     assert len(waiting) == 1
-    waiting[0].fulfill(status=502, body='{"message": "auth-service doesn\'t answer"}')
-    assert problem(fed) == "auth-service doesn’t answer. It may still carry this out."
+    told = "auth-service doesn't answer; it may still carry this out"
+    waiting[0].fulfill(status=502, json={"message": told})
+    assert problem(fed) == "auth-service doesn’t answer; it may still carry this out."
     assert form.locator("button[type=submit]").inner_text() == "Reset"
     assert fed.focus() == "Reset"
 
@@ -90,6 +91,13 @@ def test_a_reload_that_fails_somewhere_names_it(fed: Fed) -> None:
     fed.answer({"api-gateway": [], "student-service": {"error": "student-service doesn't answer"}})
     act(fed, "Reload file")
     assert problem(fed) == "All have read it but student-service: student-service doesn’t answer."
+
+
+def test_workers_that_have_not_followed_are_named(fed: Fed) -> None:
+    """The others have, and nobody has to order it again."""
+    fed.answer({"name": "auth-database", "workers_behind": [1]})
+    act(fed, "Reset")
+    assert problem(fed) == "Done, but not yet by worker 1: it follows when it runs again."
 
 
 def test_only_what_was_changed_is_sent(fed: Fed) -> None:

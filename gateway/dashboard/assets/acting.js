@@ -67,7 +67,7 @@ export class Acting {
     const path = `/${this.name}/${action}`;
     this.#ask(label, {
       question: `${label} ${this.name}?`, meaning, label,
-      act: (reason) => this.admin.order("POST", path, { reason }),
+      act: async (reason) => tellBehind(await this.admin.order("POST", path, { reason })),
     });
   }
 
@@ -88,7 +88,8 @@ export class Acting {
     this.#ask(CHANGE, {
       question: `Change the policy of ${this.name}?`, inputs, label: "Change",
       meaning: "It holds from the next call on, until breakers.toml is read again. State and counts stay.",
-      act: (reason, form) => this.admin.order("PUT", `/${this.name}/policy`, { ...changed(form, keys), reason }),
+      act: async (reason, form) =>
+        tellBehind(await this.admin.order("PUT", `/${this.name}/policy`, { ...changed(form, keys), reason })),
     });
   }
 
@@ -104,6 +105,11 @@ function changed(form, keys) {
   const inputs = keys.map((key) => form.elements[key]).filter((input) => input.value !== input.defaultValue);
   if (!inputs.length) throw new Error("Nothing is different from what it was.");
   return Object.fromEntries(inputs.map((input) => [input.name, Number(input.value)]));
+}
+
+/** Of several workers one may hang. */
+function tellBehind({ workers_behind: behind }) {
+  if (behind) throw new Error(`Done, but not yet by worker ${behind.join(", ")}: it follows when it runs again.`);
 }
 
 /** A reload may fail in some processes only. */

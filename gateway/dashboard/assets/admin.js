@@ -1,6 +1,6 @@
 // Who may act. The token lives in this tab alone, and is sent nowhere but to the admin API.
 
-import { make, put } from "./format.js";
+import { make, put, sentence } from "./format.js";
 import { keep, recall } from "./keep.js";
 
 const KEPT = "admin-token";
@@ -82,7 +82,8 @@ async function send(method, path, body, token) {
       signal: AbortSignal.timeout(PATIENCE),
     });
   } catch (error) {
-    throw new Error(error.name === "TimeoutError" ? unsure("The gateway doesn’t answer") : "The gateway can’t be reached.");
+    throw new Error(error.name === "TimeoutError"
+      ? "The gateway doesn’t answer; it may still carry this out." : "The gateway can’t be reached.");
   }
   const said = await answer.json().catch(() => ({}));
   if (!answer.ok) throw refusal(answer.status, said.message);
@@ -90,12 +91,7 @@ async function send(method, path, body, token) {
 }
 
 function refusal(status, message) {
-  const words = {
-    401: "This token isn’t accepted.",
-    403: "This is no admin’s token.",
-    502: unsure(message ?? "The process doesn’t answer"),
-  };
-  return Object.assign(new Error(words[status] ?? message ?? `Status ${status}`), { status });
+  const words = { 401: "This token isn’t accepted.", 403: "This is no admin’s token." };
+  const told = words[status] ?? sentence(message?.replaceAll("'", "’") ?? `Status ${status}`);
+  return Object.assign(new Error(told), { status });
 }
-
-const unsure = (what) => `${what.replaceAll("'", "’")}. It may still carry this out.`;
