@@ -12,8 +12,9 @@ from quart_trio import QuartTrio
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app, open_breakers
-from gateway.crew import Crew, Place
+from gateway.crew import Crew
 from gateway.pages import PROCESS
+from gateway.seats import Place
 from gateway.settings import GatewaySettings
 from gateway.transport import FreeListTransport
 from gateway.workers import run_workers

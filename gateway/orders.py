@@ -14,6 +14,8 @@ HOLDS = frozenset({"force_open", "disable", "observe"})
 """Actions that hold until another ends them."""
 
 Told = Mapping[str, Any]
+AGAIN: Told = {"do": "policies"}
+"""An order: the seats' own copy of breakers.toml is a new one."""
 
 
 class Orders:

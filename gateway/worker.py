@@ -9,8 +9,8 @@ from socket import socket
 import structlog
 
 from gateway.__main__ import main
-from gateway.crew import Place, Seat
 from gateway.pages import PROCESS
+from gateway.seats import Place, Seat
 from gateway.settings import GatewaySettings
 from runtime.breakers import load_configuration
 from runtime.logs import configure_logs

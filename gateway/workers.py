@@ -17,9 +17,9 @@ from socket import socket
 import structlog
 import trio
 
-from gateway.crew import AGAIN, FOLLOW, Seat, tell
-from gateway.orders import Orders
+from gateway.orders import AGAIN, Orders
 from gateway.policies import keep_policies
+from gateway.seats import FOLLOW, Seat, tell
 from gateway.settings import GatewaySettings
 from runtime.breakers import BadConfiguration
 from runtime.reload import hangups, refuse

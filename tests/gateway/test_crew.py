@@ -9,7 +9,8 @@ from pathlib import Path
 import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
-from gateway.crew import Crew, Seat
+from gateway.crew import Crew
+from gateway.seats import Seat
 from gateway.together import together
 from protocols.breaker import Histogram, Snapshot, State
 

@@ -13,10 +13,11 @@ import structlog
 import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
-from gateway.crew import AGAIN, Crew, Seat
+from gateway.crew import Crew
 from gateway.crew_desk import CrewDesk
-from gateway.orders import Orders, standing
+from gateway.orders import AGAIN, Orders, standing
 from gateway.policies import keep_policies
+from gateway.seats import Seat
 from gateway.settings import GatewaySettings
 from runtime.admin import Order, own_desk
 from runtime.history import Recorder
