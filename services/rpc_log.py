@@ -21,18 +21,24 @@ Call = Callable[[Stream[Any, Any]], Awaitable[None]]
 log = structlog.get_logger("grpc")
 
 
-class LoggedService:
-    """A grpclib service around another. The caller's request id is on every line that a call writes."""
+class Around:
+    """A grpclib service around another: `wrap` makes each function anew, from its path and itself."""
 
-    def __init__(self, service: Any) -> None:
+    def __init__(self, service: Any, wrap: Callable[[str, Call], Call]) -> None:
         self._service = service
+        self._wrap = wrap
 
     def __mapping__(self) -> dict[str, Handler]:
         """What grpclib asks a service for."""
         handlers: dict[str, Handler] = self._service.__mapping__()
         return {
-            path: handler._replace(func=_logged(path, handler.func)) for path, handler in handlers.items()
+            path: handler._replace(func=self._wrap(path, handler.func)) for path, handler in handlers.items()
         }
+
+
+def logged_service(service: Any) -> Around:
+    """The service; the caller's request id is on every line that a call to it writes."""
+    return Around(service, _logged)
 
 
 def ended(error: BaseException | None) -> Status:

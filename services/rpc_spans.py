@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from grpclib.client import Channel
-from grpclib.const import Handler
 from grpclib.events import RecvTrailingMetadata, SendRequest, listen
 from grpclib.server import Stream
 
 from actors.adapters.grpc import FAILURES
 from runtime import telemetry
-from services.rpc_log import Call, ended
+from services.rpc_log import Around, Call, ended
 
 
 def trace_calls(channel: Channel, address: str) -> None:
@@ -43,21 +42,7 @@ def trace_calls(channel: Channel, address: str) -> None:
 
 def traced_service(service: Any) -> Any:
     """The service, with each call to it as a span."""
-    return TracedService(service) if telemetry.is_on() else service
-
-
-class TracedService:
-    """A grpclib service around another."""
-
-    def __init__(self, service: Any) -> None:
-        self._service = service
-
-    def __mapping__(self) -> dict[str, Handler]:
-        """What grpclib asks a service for."""
-        handlers: dict[str, Handler] = self._service.__mapping__()
-        return {
-            path: handler._replace(func=_traced(path, handler.func)) for path, handler in handlers.items()
-        }
+    return Around(service, _traced) if telemetry.is_on() else service
 
 
 def _rpc(path: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ from runtime.web import ApiError
 from services.guard import Guard
 from services.inputs import parse_id
 from services.records import Record
-from services.rpc_log import LoggedService
+from services.rpc_log import logged_service
 from services.rpc_spans import traced_service
 from services.school.store import Store
 
@@ -100,5 +100,5 @@ def rpc_services(store: Store, guard: Guard) -> list[Any]:
     """What a server (or a ChannelFor) serves: schools, health and reflection."""
     schools = SchoolRpc(store, guard)
     # Health speaks of this process; a database that is down is told call by call.
-    services: list[Any] = [traced_service(LoggedService(schools)), Health({OVERALL: [], schools: []})]
+    services: list[Any] = [traced_service(logged_service(schools)), Health({OVERALL: [], schools: []})]
     return ServerReflection.extend(services)
