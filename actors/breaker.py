@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, assert_never
 
@@ -64,6 +64,7 @@ class Supervisor(Protocol):
     nursery: trio.Nursery
     hub: Hub
     clock: Callable[[], float]
+    bound: Callable[[], Mapping[str, Any]] | None
 
     def note_crash(self, name: str, crash: Exception) -> None:
         """Raise what ends the panel, if there were too many."""
@@ -272,9 +273,7 @@ class BreakerActor(Actor[Command]):
 
     def _tell(self, event: Transition) -> None:
         now = time.time()
-        # Time alone moves on in nobody's name.
-        context = None if self._in_hand is None else self._in_hand.context
-        event = replace(event, unix_time=now).by(context)
+        event = replace(event, unix_time=now, bound=self._bound())
         if not event.observed:
             self._unix_changed_at = now
             self._unix_opened_at = self._outage_start(event, now)
@@ -284,6 +283,17 @@ class BreakerActor(Actor[Command]):
                 self._cut_off(event)
         self._emit(event)
         self._panel.hub.emit(event)
+
+    def _bound(self) -> Mapping[str, Any]:
+        """What is bound where this was brought about. Time alone moves on in nobody's name."""
+        told, find = self._in_hand, self._panel.bound
+        if find is None or told is None or isinstance(told.message, TakeSnapshot | Look):
+            return {}
+        try:
+            return told.context.run(find)
+        except Exception:
+            logger.exception("what is bound for %s can't be told", self.handle.name)
+            return {}
 
     def _cut_off(self, event: Transition) -> None:
         for flight in self.handle._flights or ():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -33,6 +34,7 @@ class Panel:
         restart_window: float,
         durations: Sequence[float] | None,
         exemplar: Labels | None,
+        bound: Callable[[], Mapping[str, Any]] | None,
     ) -> None:
         self.nursery = nursery
         self.hub = Hub()
@@ -41,6 +43,7 @@ class Panel:
         self._restart_window = restart_window
         self._durations = durations
         self._exemplar = exemplar
+        self.bound = bound
         self._crashes: deque[float] = deque(maxlen=max_restarts + 1)
         self._actors: dict[str, BreakerActor] = {}
         self._closed = False
@@ -123,6 +126,7 @@ async def open_panel(
     restart_window: float = 60.0,
     durations: Sequence[float] | None = None,
     exemplar: Labels | None = None,
+    bound: Callable[[], Mapping[str, Any]] | None = None,
 ) -> AsyncIterator[Panel]:
     """A panel for as long as the block lasts; leaving it ends every breaker's task.
 
@@ -131,6 +135,8 @@ async def open_panel(
     durations: upper bounds in seconds of a histogram of calls' durations; None: no clock is read.
     exemplar: gives the labels, such as a trace's id, under which a call that is being counted there can
         be looked up, or None; called in the caller's context.
+    bound: gives what a transition shall tell of whoever brings it about, such as a request's id; called in
+        their context, at each transition that isn't time's alone.
 
     The block's own exception comes out bare. Raises ValueError for a value out of range. Cancelling the block
     ends the breakers too; calls of theirs elsewhere end as they would, uncounted.
@@ -141,7 +147,7 @@ async def open_panel(
     raised: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            panel = Panel(nursery, max_restarts, restart_window, durations, exemplar)
+            panel = Panel(nursery, max_restarts, restart_window, durations, exemplar, bound)
             try:
                 yield panel
             except Exception as error:  # noqa: BLE001 - re-raised below

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import trio
 from hypercorn.config import Config
 from quart_trio import QuartTrio
+from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
 from actors.adapters.logs import log_transitions
@@ -37,7 +38,9 @@ async def main(
     transports = {name: FreeListTransport(url) for name, url in settings.base_urls().items()}
     keys = KeySet(jwks_over_http(settings.auth_service_url), cache=settings.jwks_cache)
     async with (
-        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels()) as panel,
+        open_panel(
+            durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars
+        ) as panel,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)

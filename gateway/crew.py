@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 import trio
 
-from actors import CircuitBreaker, Panel, PanelClosedError
+from actors import CircuitBreaker, Panel
 from actors.adapters.health import PLAIN
 from actors.events import Hub, Subscription
 from gateway.orders import AGAIN, Orders, Told, standing
@@ -65,11 +65,14 @@ class Crew:
         await sock.bind(str(self.seat.socket))
         sock.listen()
         async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, self._answer, [trio.SocketListener(sock)])
-            await nursery.start(self._pass_on_observed)
-            # They may have changed since this worker read them, when nobody could tell it.
-            await self._read_policies()
-            await self._follow(standing(self._orders.new()))
+            # Whoever tells of a new order waits until this worker has taken up the old ones.
+            async with self._following:
+                await nursery.start(trio.serve_listeners, self._answer, [trio.SocketListener(sock)])
+                await nursery.start(self._pass_on_observed)
+                # First the list, then the file: who puts a new file there adds to the list afterwards.
+                orders = standing(self._orders.new())
+                await self._read_policies()
+                await self._follow(orders)
             task_status.started()
 
     async def _read_policies(self) -> None:
@@ -82,11 +85,13 @@ class Crew:
         """
         number = uuid.uuid4().hex
         self._awaited[number] = None
-        with trio.CancelScope(shield=True):
-            self._orders.add({**told, "order": number})
-            await self._catch_up()
-            followed = await self.tell_others(FOLLOW)
-        found = self._awaited.pop(number)
+        try:
+            with trio.CancelScope(shield=True):
+                self._orders.add({**told, "order": number})
+                await self._catch_up()
+                followed = await self.tell_others(FOLLOW)
+        finally:
+            found = self._awaited.pop(number)
         if isinstance(found, Exception):
             raise found
         behind = sorted(seat for seat, done in followed.items() if not done)
@@ -95,9 +100,10 @@ class Crew:
         return found, behind
 
     async def _catch_up(self) -> None:
-        """Carry out what is new among the orders, whoever gave it."""
-        async with self._following:
-            await self._follow(self._orders.new())
+        """Carry out what is new among the orders, whoever gave it. What is read isn't cancelled any more."""
+        with trio.CancelScope(shield=True):
+            async with self._following:
+                await self._follow(self._orders.new())
 
     async def _follow(self, orders: Sequence[Told]) -> None:
         """One order that can't be carried out is no reason to leave out others."""
@@ -106,8 +112,6 @@ class Crew:
             found: Any
             try:
                 found = await self._carry_out(told)
-            except PanelClosedError:
-                return
             except Exception as error:  # noqa: BLE001 - whoever gave it is told
                 log.warning("an order could not be carried out", order=told["do"], reason=str(error))
                 found = error
@@ -121,12 +125,13 @@ class Crew:
 
     async def _answer(self, stream: trio.SocketStream) -> None:
         try:
-            with trio.move_on_after(10 * ASK_SECONDS):
+            with trio.fail_after(10 * ASK_SECONDS):
                 wish = json.loads(await read_line(stream))
-                await (self._catch_up() if wish == FOLLOW else self.save())
+            await (self._catch_up() if wish == FOLLOW else self.save())
+            with trio.fail_after(10 * ASK_SECONDS):
                 await stream.send_all(b"done\n")
-        except trio.BrokenResourceError:
-            pass  # it has waited long enough; it was done all the same
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            pass  # it has waited long enough; what it told of was done all the same
         except ValueError as error:
             log.warning("another worker could not be understood", reason=str(error))
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import trio
+
 from gateway.crew import Crew
 from gateway.orders import Told
 from gateway.policies import keep_policies
@@ -48,12 +50,15 @@ class CrewDesk:
         return await self._for_all(name, order, do="change", name=name, table=dict(table))
 
     async def reload(self, order: Order) -> Any:
-        """Read breakers.toml again in every worker."""
+        """Read breakers.toml again in every worker; {"error": …} where some have not followed."""
         try:
-            keep_policies(self._settings, self._crew.seat.folder)
+            await trio.to_thread.run_sync(keep_policies, self._settings, self._crew.seat.folder)
         except BadConfiguration as error:
             raise ApiError(Code.VALIDATION_ERROR, str(error)) from error
-        told, _ = await self._crew.order(_told(order, do="reload"))
+        told, behind = await self._crew.order(_told(order, do="reload"))
+        if behind:
+            late = f"not yet by worker {', '.join(map(str, behind))}: it follows when it runs again"
+            return {process: {"error": late} for process in told}
         return told
 
     async def _for_all(self, breaker: str, order: Order, **what: Any) -> Report:
@@ -67,9 +72,9 @@ class CrewDesk:
         order = Order(told["who"], told["reason"], "", told["id"])
         match told["do"]:
             case "steer":
-                return await self._own.steer(told["name"], told["action"], order)
+                return await self._own.act(told["name"], told["action"], order)
             case "change":
-                return await self._own.change(told["name"], told["table"], order)
+                return await self._own.configure(told["name"], told["table"], order)
             case _:
                 return await self._own.reload(order)
 

@@ -5,10 +5,13 @@ Who starts later reads it, too, and carries out what still holds.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 HOLDS = frozenset({"force_open", "disable", "observe"})
 """Actions that hold until another ends them."""
@@ -16,6 +19,8 @@ HOLDS = frozenset({"force_open", "disable", "observe"})
 Told = Mapping[str, Any]
 AGAIN: Told = {"do": "policies"}
 """An order: the seats' own copy of breakers.toml is a new one."""
+
+log = structlog.get_logger("workers")
 
 
 class Orders:
@@ -26,10 +31,13 @@ class Orders:
         self._read = 0
 
     def add(self, told: Told) -> None:
-        """Append one order."""
-        # One write to the end of a file is before or after another's, never within it.
+        """Append one order. Raises OSError."""
+        # One write to the end of a file is before or after another's, never within it. It begins its own line:
+        # one that a full disk has cut off spoils no other.
+        line = b"\n" + json.dumps(told).encode() + b"\n"
         with self._path.open("ab", buffering=0) as file:
-            file.write(json.dumps(told).encode() + b"\n")
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, "an order could not be written", str(self._path))
 
     def new(self) -> list[Told]:
         """What was added since this was last asked, oldest first."""
@@ -41,7 +49,16 @@ class Orders:
         except FileNotFoundError:
             return []
         self._read += len(lines)
-        return [json.loads(line) for line in lines.splitlines()]
+        return [told for line in lines.splitlines() if line and (told := _read(line)) is not None]
+
+
+def _read(line: bytes) -> Told | None:
+    try:
+        told: Told = json.loads(line)
+    except ValueError:
+        log.warning("an order was written by half; whoever gave it was told so")
+        return None
+    return told
 
 
 def standing(orders: Iterable[Told]) -> list[Told]:

@@ -14,7 +14,6 @@ from gateway.seats import Place, Seat
 from gateway.settings import GatewaySettings
 from runtime.breakers import load_configuration
 from runtime.logs import configure_logs
-from runtime.reload import hold_hangups
 from runtime.serving import run_process
 from runtime.settings import load
 from runtime.telemetry import tracing
@@ -22,7 +21,6 @@ from runtime.telemetry import tracing
 
 def run(number: str, folder: str, listener: str, lifeline: str) -> None:
     """Serve from the listening socket with that descriptor until SIGTERM, or until the parent has gone."""
-    hold_hangups()  # for ever: they are the parent's
     settings = load(GatewaySettings)
     configure_logs(PROCESS, settings.log_format, settings.secrets())
     structlog.contextvars.bind_contextvars(worker=int(number))

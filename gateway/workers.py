@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,9 +95,14 @@ class Parent:
     async def _start(self, seat: Seat) -> trio.Process:
         descriptors = self._listener.fileno(), self._lifeline
         words = [sys.executable, "-m", "gateway.worker", str(seat.number), str(seat.folder)]
-        process = await trio.lowlevel.open_process(
-            [*words, *map(str, descriptors)], stdin=subprocess.DEVNULL, pass_fds=descriptors
-        )
+        # What is blocked stays so in the child: a SIGHUP is for the parent, also while the child starts.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            process = await trio.lowlevel.open_process(
+                [*words, *map(str, descriptors)], stdin=subprocess.DEVNULL, pass_fds=descriptors
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         self._workers[seat.number] = process
         log.info("a worker has started", worker=seat.number, pid=process.pid)
         return process

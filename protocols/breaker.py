@@ -7,10 +7,9 @@ MockClock); only fields named `unix_…` can be compared with a wall clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import Context
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 ConfigT = TypeVar("ConfigT")
 
@@ -75,27 +74,13 @@ class Rejection:
         return False
 
 
-class _BroughtAbout:
-    """Whose doing an event was. No field of it: nobody compares, prints or sends a context."""
-
-    __slots__ = ("_context",)
-
-    @property
-    def context(self) -> Context | None:
-        """Of whoever brought it about; None where it was time alone, or isn't known."""
-        return getattr(self, "_context", None)
-
-    def by(self, context: Context | None) -> Self:
-        """Say whose doing it was."""
-        object.__setattr__(self, "_context", context)
-        return self
-
-
 @dataclass(frozen=True, slots=True)
-class Transition(_BroughtAbout):
+class Transition:
     """A breaker left one state for another.
 
     observed: True where an observing breaker only tells what it would have done.
+    bound: what `open_panel(bound=…)` found where it was brought about, such as a request's id; empty where it
+        was time alone.
     """
 
     name: str
@@ -107,6 +92,7 @@ class Transition(_BroughtAbout):
     unix_time: float = 0.0
     retry_after: float | None = None
     observed: bool = False
+    bound: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,18 +132,26 @@ class OwnDesk:
         return await self._view(self._find(name))
 
     async def steer(self, name: str, action: str, order: Order) -> Report:
-        """Do one of ACTIONS, and log who and why."""
+        """Do one of ACTIONS, and log who and why; the breaker as it is then."""
+        await self.act(name, action, order)
+        return await self._view(self._find(name))
+
+    async def act(self, name: str, action: str, order: Order) -> None:
+        """As `steer`, for whoever doesn't want to see it."""
         breaker, (act, default) = self._find(name), self.action(name, action)
         _log(f"{action} by an operator", order, breaker=name, action=action)
         await act(breaker, f"{default}: {order.reason}" if order.reason else default)
-        return await self._view(breaker)
 
     async def change(self, name: str, table: Mapping[str, Any], order: Order) -> Report:
-        """Change keys of its policy in place, and log who and why."""
+        """Change keys of its policy in place, and log who and why; the breaker as it is then."""
+        await self.configure(name, table, order)
+        return await self._view(self._find(name))
+
+    async def configure(self, name: str, table: Mapping[str, Any], order: Order) -> None:
+        """As `change`, for whoever doesn't want to see it."""
         breaker, config = self._find(name), self.changed(name, table)
         _log("policy changed by an operator", order, breaker=name, action="configure", changes=dict(table))
         await breaker.configure(config)
-        return await self._view(breaker)
 
     async def reload(self, order: Order) -> Any:
         """Read breakers.toml again, and log who and why."""

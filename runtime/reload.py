@@ -21,7 +21,7 @@ log = structlog.get_logger("runtime")
 
 
 def hold_hangups() -> None:
-    """Let no SIGHUP end a process that is about to start: it waits until `hangups` takes it, if ever."""
+    """From now on no SIGHUP ends this process, which is about to start: it waits until `hangups` takes it."""
     signal.signal(signal.SIGHUP, lambda number, _: _held.append(number))
 
 

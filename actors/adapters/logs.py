@@ -1,4 +1,4 @@
-"""One log line a transition, through structlog, with what is bound where it was brought about."""
+"""One log line a transition, through structlog."""
 
 from __future__ import annotations
 
@@ -25,19 +25,17 @@ async def log_transitions(
 
         await nursery.start(log_transitions, panel)
 
-    To the logger `breaker`: a warning where calls are refused from then on, else info. Each is written in the
-    context of whoever brought it about, so with what structlog.contextvars has bound there, such as a
-    request's id. One that falls a thousand transitions behind says how many it missed. Cancelling ends it.
+    To the logger `breaker`: a warning where calls are refused from then on, else info, with what the panel's
+    `bound` has found: `structlog.contextvars.get_contextvars` finds what is bound for whoever brought it
+    about, such as a request's id. One that falls a thousand transitions behind says how many it missed.
+    Cancelling ends it.
     """
     log = structlog.get_logger("breaker")
     async with panel.events() as events:
         task_status.started()
         async for event in events:
             if isinstance(event, Transition):
-                if event.context is None:
-                    _log(log, event)
-                else:
-                    event.context.run(_log, log, event)
+                _log(log, event)
             elif isinstance(event, EventsLost):  # pragma: no branch - a panel tells nothing else
                 log.warning("transitions were not logged", count=event.count)
 
@@ -46,10 +44,13 @@ def _log(log: structlog.typing.FilteringBoundLogger, event: Transition) -> None:
     write = log.warning if event.new in VERBS else log.info
     write(
         transition_line(event),
-        breaker=event.name,
-        old=event.old.name,
-        new=event.new.name,
-        reason=event.reason,
-        generation=event.generation,
-        retry_after=event.retry_after,
+        **{
+            **event.bound,
+            "breaker": event.name,
+            "old": event.old.name,
+            "new": event.new.name,
+            "reason": event.reason,
+            "generation": event.generation,
+            "retry_after": event.retry_after,
+        },
     )

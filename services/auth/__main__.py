@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 import trio_asyncio
+from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
@@ -33,7 +34,9 @@ async def run(settings: AuthSettings, policies: Policies) -> None:
     async with (
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri, "auth") as database,
-        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels()) as panel,
+        open_panel(
+            durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars
+        ) as panel,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 import trio_asyncio
+from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from runtime.serving import serve
@@ -35,7 +36,9 @@ async def run(settings: SchoolSettings, policies: Policies) -> None:
     async with (
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri, "school") as database,
-        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels()) as panel,
+        open_panel(
+            durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars
+        ) as panel,
         trio.open_nursery() as nursery,
     ):
         keys = await start_companions(nursery, settings, panel)

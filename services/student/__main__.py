@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 import trio_asyncio
+from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from runtime.serving import serve
@@ -33,7 +34,9 @@ async def run(settings: StudentSettings, policies: Policies) -> None:
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri, "student") as database,
         open_channel(settings.school_grpc_address) as channel,
-        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels()) as panel,
+        open_panel(
+            durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars
+        ) as panel,
         trio.open_nursery() as nursery,
     ):
         keys = await start_companions(nursery, settings, panel)

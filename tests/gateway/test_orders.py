@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -12,12 +12,13 @@ import pytest
 import structlog
 import trio
 
+import gateway.crew
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
 from gateway.crew import Crew
 from gateway.crew_desk import CrewDesk
 from gateway.orders import AGAIN, Orders, standing
 from gateway.policies import keep_policies
-from gateway.seats import Seat
+from gateway.seats import FOLLOW, Seat, tell
 from gateway.settings import GatewaySettings
 from runtime.admin import Order, own_desk
 from runtime.history import Recorder
@@ -125,15 +126,9 @@ async def test_a_bad_file_is_refused_and_no_order(tmp_path: Path) -> None:
 async def test_who_hangs_is_named_and_follows_later(tmp_path: Path) -> None:
     """The order holds for the others at once, and nobody waits for long."""
     async with worker(tmp_path, 0) as (desk, breaker):
-        frozen = Seat(1, seats(tmp_path))
-        frozen.counts.write_bytes(Seat(0, seats(tmp_path)).counts.read_bytes())
-        with socket(AF_UNIX) as listener:
-            listener.bind(str(frozen.socket))
-            listener.listen()
-            with trio.fail_after(5):
-                seen = await desk.steer(SERVICE, "force_open", order())
+        with hanging(tmp_path, 1), trio.fail_after(5):
+            seen = await desk.steer(SERVICE, "force_open", order())
         assert (breaker.state, seen["workers_behind"]) == (State.FORCED_OPEN, [1])
-        frozen.socket.unlink()
         async with worker(tmp_path, 1) as (_, late):
             assert late.state is State.FORCED_OPEN
             assert "workers_behind" not in await desk.steer(SERVICE, "reset", order())
@@ -146,6 +141,114 @@ async def test_each_worker_logs_an_order_with_its_id(tmp_path: Path) -> None:
             await desk.steer(SERVICE, "trip", order("to see", "request-7"))
         said = [(line["who"], line["reason"], line["request_id"]) for line in lines if line.get("action")]
         assert said == [("somebody", "to see", "request-7")] * 2
+
+
+async def test_of_three_only_the_one_that_hangs_is_behind(tmp_path: Path) -> None:
+    """Those that follow don't wait for it themselves."""
+    async with worker(tmp_path, 0) as (desk, _), worker(tmp_path, 1) as (_, there):
+        with hanging(tmp_path, 2):
+            seen = await desk.steer(SERVICE, "force_open", order())
+            assert seen["workers_behind"] == [2]
+            told = await desk.reload(order())
+            assert "not yet by worker 2" in told["api-gateway"]["error"]
+        assert there.state is State.FORCED_OPEN
+
+
+@contextmanager
+def hanging(folder: Path, number: int) -> Iterator[None]:
+    """A worker that lives and says nothing."""
+    seat = Seat(number, seats(folder))
+    seat.counts.write_bytes(Seat(0, seats(folder)).counts.read_bytes())
+    with socket(AF_UNIX) as listener:
+        listener.bind(str(seat.socket))
+        listener.listen(100)
+        yield
+    seat.socket.unlink()
+
+
+async def test_who_is_slow_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever told of the orders has long gone; they stand in the list, and each is carried out."""
+    monkeypatch.setattr(gateway.crew, "ASK_SECONDS", 0.002)
+
+    async def slow(self: Crew, told: Mapping[str, object]) -> object:
+        await trio.sleep(0.02)
+        return await carry_out(self, told)
+
+    carry_out = Crew._carry_out
+    async with worker(tmp_path, 0) as (desk, here), worker(tmp_path, 1) as (_, there):
+        monkeypatch.setattr(Crew, "_carry_out", slow)
+        async with trio.open_nursery() as nursery:
+            for failures in range(1, 9):
+                nursery.start_soon(desk.change, SERVICE, {"max_failures": failures}, order())
+        with trio.fail_after(5):
+            while there.config != here.config:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("moment", ["_read_policies", "_carry_out"])
+async def test_who_starts_follows_old_orders_before_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """What comes while it reads the file, or takes up what still holds, waits; what is over stays so."""
+    original = getattr(Crew, moment)
+
+    async def interrupted(self: Crew, *what: object) -> object:
+        if self.seat.number == 1 and not came.is_set():
+            came.set()
+            await trio.sleep(0.1)
+        return await original(self, *what)
+
+    came = trio.Event()
+    async with worker(tmp_path, 0) as (desk, here):
+        for action in ("trip", "reset", "force_open"):
+            await desk.steer(SERVICE, action, order("old"))
+        monkeypatch.setattr(Crew, moment, interrupted)
+
+        async def later() -> None:
+            await came.wait()
+            await desk.steer(SERVICE, "reset", order("new"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(later)
+            async with worker(tmp_path, 1) as (_, late):
+                await trio.sleep(0.2)
+                assert late.state is here.state is State.CLOSED
+                transitions = (await late.snapshot()).transitions
+                assert (State.CLOSED, State.OPEN) not in transitions
+
+
+async def test_a_file_that_changes_while_a_worker_starts_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had read the one before; the list says that there is another."""
+    original = Crew._read_policies
+
+    async def overtaken(self: Crew) -> None:
+        await original(self)
+        if not came:
+            came.append(self)
+            (tmp_path / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 4\n")
+            keep_policies(GatewaySettings(circuit_breakers=tmp_path / "breakers.toml"), seats(tmp_path))
+            Orders(self.seat.orders).add(AGAIN)
+
+    came: list[Crew] = []
+    async with worker(tmp_path, 0) as (_, here):
+        monkeypatch.setattr(Crew, "_read_policies", overtaken)
+        async with worker(tmp_path, 1) as (_, late):
+            await tell([Seat(number, seats(tmp_path)) for number in (0, 1)], FOLLOW)
+            assert late.config.max_failures == here.config.max_failures == 4
+
+
+async def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    """Whoever wrote it was told; those before and after it hold."""
+    async with worker(tmp_path, 0) as (desk, here):
+        await desk.steer(SERVICE, "force_open", order())
+        with Seat(0, seats(tmp_path)).orders.open("ab") as file:
+            file.write(b'\n{"do": "st')
+        await desk.change(SERVICE, {"max_failures": 8}, order())
+        async with worker(tmp_path, 1) as (_, late):
+            for breaker in (here, late):
+                assert (breaker.state, breaker.config.max_failures) == (State.FORCED_OPEN, 8)
 
 
 def steer(action: str, name: str = SERVICE) -> Mapping[str, str]:
