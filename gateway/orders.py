@@ -32,8 +32,8 @@ class Orders:
 
     def add(self, told: Told) -> None:
         """Append one order. Raises OSError."""
-        # One write to the end of a file is before or after another's, never within it. It begins its own line:
-        # one that a full disk has cut off spoils no other.
+        # One write to the end of a file is before or after another's, never within it. It begins a new line,
+        # so that one which a full disk has cut off spoils no other.
         line = b"\n" + json.dumps(told).encode() + b"\n"
         with self._path.open("ab", buffering=0) as file:
             if file.write(line) != len(line):

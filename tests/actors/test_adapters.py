@@ -152,6 +152,21 @@ async def test_a_transition_is_told_with_what_is_bound_where_it_was_brought_abou
     assert told == [("OPEN", "second"), ("HALF_OPEN", None), ("CLOSED", "probe"), ("OPEN", "operator")]
 
 
+async def test_what_cannot_be_told_of_a_transition_harms_nobody() -> None:
+    """It is left out, and the breaker goes on."""
+
+    def fails() -> dict[str, object]:
+        raise LookupError
+
+    async with open_panel(bound=fails) as panel, panel.events() as events:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        await breaker.trip()
+        event = await anext(events)
+        assert isinstance(event, Transition)
+        assert (event.new, event.bound) == (State.OPEN, {})
+        assert (await breaker.snapshot()).restarts == 0
+
+
 async def test_a_transition_is_data_all_the_same(panel: Panel) -> None:
     """It can be copied, compared and sent."""
     async with panel.events() as events:
