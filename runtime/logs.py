@@ -3,7 +3,7 @@
 On a terminal, lines for people; otherwise one JSON object a line. Both go to standard output. What is bound
 with `structlog.contextvars` (the request's id) is on every line. Never log a password, token or e-mail
 address: log ids. What gets in all the same, in a path or in a driver's error, is masked by its shape; and
-the process's own secrets by their value.
+the process's own ADMIN_TOKEN and WEBHOOK_SECRET by their value.
 """
 
 from __future__ import annotations
