@@ -87,7 +87,7 @@ async def test_hanging_up_cancels_what_is_being_done_at_the_far_end(
     stream = await send(chain, issuer)
     await until_running(store, 1)
     await stream.aclose()
-    assert await until_running(store, 0) < 0.1
+    assert await until_running(store, 0) < 1, "long before any deadline"
     assert chain.students.records == {}
     await trio.sleep(0.02)
     for name, snapshot in (await panel.snapshots()).items():
