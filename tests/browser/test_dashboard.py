@@ -75,6 +75,8 @@ def test_it_says_when_it_is_disconnected_and_comes_back(open_screen: OpenScreen,
     screen.page.evaluate("window.mark = 1")
     stack.run("stop", "api-gateway")
     screen.says("#link-text", "Disconnected since")
+    screen.says("#headline", "The gateway can’t be heard.")
+    screen.says("#subline", "breakers are closed.")
     assert screen.page.evaluate("document.documentElement.classList.contains('lost')")
     stack.run("start", "api-gateway")
     screen.says("#link-text", "Live")

@@ -1,6 +1,6 @@
 // The page's first sentence, and what stands below it.
 
-import { capital, duration, inWords, plural } from "./format.js";
+import { capital, duration, inWords, plural, time } from "./format.js";
 import { SPAN } from "./model.js";
 
 /** [headline, subline, kind]; kind: open, watch, well or unknown. */
@@ -11,7 +11,10 @@ export function summary(model) {
   const [open, probing, unknown] = [of("OPEN", "FORCED_OPEN"), of("HALF_OPEN"), of("UNKNOWN")];
   const held = of("DISABLED", "OBSERVING");
   const said = sentence(all, open, probing, unknown, held);
-  return [said, open.length ? cost(model, open) : traffic(model, all), kind(open, probing, unknown, held)];
+  const below = open.length ? cost(model, open) : traffic(model, all);
+  // Nobody is to read an old report as the present.
+  if (model.lostAt !== null) return ["The gateway can’t be heard.", `At ${time(model.lostAt)}: ${said} ${below}`, "unknown"];
+  return [said, below, kind(open, probing, unknown, held)];
 }
 
 function kind(open, probing, unknown, held) {
