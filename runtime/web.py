@@ -15,8 +15,10 @@ from quart_schema import HttpSecurityScheme, Info, QuartSchema, hide
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from actors import BulkheadFullError, CircuitOpenError
 from actors.adapters.health import breaker_health
 from actors.adapters.metrics import negotiated
+from protocols.breaker import RejectReason
 from protocols.http import FAILURE_ORIGIN, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
@@ -56,6 +58,17 @@ class ApiError(Exception):
         self.status = STATUS[code] if status is None else status
         self.retry_after = retry_after
         self.failure_origin = failure_origin
+
+    def told(self) -> dict[str, str]:
+        """What the log is told: code, message, the breaker, and why that rejected the call, if it did."""
+        told = {"error": self.code.value, "reason": self.message}
+        if self.failure_origin is not None:
+            told["breaker"] = self.failure_origin
+        if isinstance(self.__cause__, CircuitOpenError):
+            told["rejected"] = self.__cause__.reason.value
+        elif isinstance(self.__cause__, BulkheadFullError):
+            told["rejected"] = RejectReason.BULKHEAD.value
+        return told
 
     def headers(self) -> dict[str, str]:
         """The fields that go with the answer."""
@@ -176,9 +189,7 @@ def service_app(
 
 def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
     async def api_error(error: ApiError) -> Any:
-        g.told = {"error": error.code.value, "reason": error.message}
-        if error.failure_origin is not None:
-            g.told["breaker"] = error.failure_origin
+        g.told = error.told()
         return failure_body(error.code, error.message), error.status, error.headers()
 
     async def out_of_time(_: OutOfTime) -> Any:

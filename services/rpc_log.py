@@ -74,9 +74,6 @@ def _logged(path: str, func: Call) -> Call:
 
 
 def _refusal(error: BaseException | None) -> dict[str, str]:
-    """What a refused call is told of: the reason, and the breaker that it is charged to."""
+    """What a refused call is told of."""
     cause = None if error is None else error.__cause__
-    if not isinstance(cause, ApiError):
-        return {}
-    told = {"error": cause.code.value, "reason": cause.message}
-    return told if cause.failure_origin is None else {**told, "breaker": cause.failure_origin}
+    return cause.told() if isinstance(cause, ApiError) else {}

@@ -48,6 +48,30 @@ def test_long_outages_speak_of_what_is_kept(feed: Feed) -> None:
     assert "Out for 2 h 0 min · 7 calls rejected in the last 15 minutes" in fed.page.inner_text("#subline")
 
 
+def test_who_is_half_open_is_out_as_well(feed: Feed) -> None:
+    """Where nobody calls it stays so: the outage isn't over, and is counted from the first."""
+    fed = feed()
+    fed.all_closed()
+    fed.report("auth-service", opened(NAME, NOON - 9))
+    probing = {"state": "HALF_OPEN", "since": NOON - 60, "outage_since": NOON - 700, "probe_at": None}
+    fed.report("school-service", breaker("school-database", **probing))
+    assert fed.page.inner_text("#headline") == "auth-database is open, one half-open."
+    assert fed.page.inner_text("#subline").startswith("Out for 11 min 40 s")
+
+
+def test_a_long_outage_keeps_its_beginning_in_the_list(feed: Feed) -> None:
+    """However often it has probed in vain since."""
+    fed = feed()
+    fed.all_closed()
+    probes = [
+        change(NAME, *move, NOON - 800 + 8 * n, "recovery failed" if n % 2 else "attempting recovery")
+        for n, move in enumerate([("OPEN", "HALF_OPEN"), ("HALF_OPEN", "OPEN")] * 45)
+    ]
+    first = change(NAME, "CLOSED", "OPEN", NOON - 820, "max failures reached")
+    fed.report("auth-service", {**opened(NAME, NOON - 820), "transitions": [first, *probes]})
+    assert "max failures reached" in fed.page.locator("#events li:last-child").inner_text()
+
+
 def test_only_an_outage_is_counted_from_its_first_opening(feed: Feed) -> None:
     """What was forced open during one is forced open since then."""
     fed = feed()

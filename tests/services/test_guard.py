@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 from pymongo.errors import AutoReconnect, DuplicateKeyError, ExecutionTimeout, OperationFailure
 from structlog.testing import capture_logs
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreakerConfig, Panel
 from protocols.breaker import State
@@ -92,6 +94,28 @@ async def test_an_open_breaker_is_unavailable_for_as_long_as_it_will_be(
     raised = await refused(guard, AutoReconnect("gone"))
     assert (raised.code, raised.message) == (Code.SERVICE_UNAVAILABLE, "closed for now")
     assert raised.headers() == {"Retry-After": "40", "X-Failure-Origin": "some-database"}
+
+
+async def test_the_log_is_told_why_the_breaker_rejected(panel: Panel, mock_clock: MockClock) -> None:
+    """The caller is told the same words in each case."""
+    config = replace(CONFIG, max_concurrent=1)
+    guard, breaker = guard_database(panel, config, "closed for now"), panel["some-database"]
+
+    async def why() -> tuple[str, str | None]:
+        raised = await refused(guard, AutoReconnect("gone"))
+        assert raised.told()["breaker"] == "some-database"
+        return raised.message, raised.told().get("rejected")
+
+    assert await why() == ("database error", None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(guard.run, trio.sleep_forever)
+        await wait_all_tasks_blocked()
+        assert await why() == ("closed for now", "bulkhead")
+        nursery.cancel_scope.cancel()
+    await breaker.trip()
+    assert await why() == ("closed for now", "open")
+    await breaker.force_open()
+    assert await why() == ("closed for now", "forced")
 
 
 async def test_beside_a_probe_a_caller_is_told_to_come_back_soon(

@@ -2,7 +2,8 @@
 
 import { STATES, make, moment } from "./format.js";
 
-const MOST = 60;
+// An outage whose probes fail once a minute fills some lines a minute: its beginning must still be there.
+const MOST = 300;
 
 export class Events {
   constructor(list, nothing) {

@@ -11,7 +11,7 @@ export function summary(model) {
   const [open, probing, unknown] = [of("OPEN", "FORCED_OPEN"), of("HALF_OPEN"), of("UNKNOWN")];
   const held = of("DISABLED", "OBSERVING");
   const said = sentence(all, open, probing, unknown, held);
-  const below = open.length ? cost(model, open) : traffic(model, all);
+  const below = open.length ? cost(model, [...open, ...probing]) : traffic(model, all);
   // Nobody is to read an old report as the present.
   if (model.lostAt !== null) return ["The gateway can’t be heard.", `At ${time(model.lostAt)}: ${said} ${below}`, "unknown"];
   return [said, below, kind(open, probing, unknown, held)];
@@ -25,18 +25,19 @@ function kind(open, probing, unknown, held) {
 function sentence(all, open, probing, unknown, held) {
   const some = (list, one, many) =>
     list.length === 1 ? `${list[0].name} ${one}.` : `${capital(inWords(list.length))} of ${inWords(all.length)} breakers ${many}.`;
-  if (open.length) return some(open, "is open", "are open");
+  const more = probing.length ? `, ${inWords(probing.length)} half-open` : "";
+  if (open.length) return some(open, `is open${more}`, `are open${more}`);
   if (probing.length) return some(probing, "is half-open", "are half-open");
   if (unknown.length) return some(unknown, "can’t be seen", "can’t be seen");
   if (held.length) return some(held, "is held by an operator", "are held by operators");
   return `All ${inWords(all.length)} breakers are closed.`;
 }
 
-function cost(model, open) {
+function cost(model, out) {
   const now = model.now();
-  const first = Math.min(...open.map((one) => model.since(one)));
-  const rejected = open.reduce((sum, one) => sum + model.counts(one, Math.max(model.since(one), now - SPAN))[4], 0);
-  const next = Math.min(...open.map((one) => one.probe_at ?? Infinity));
+  const first = Math.min(...out.map((one) => model.since(one)));
+  const rejected = out.reduce((sum, one) => sum + model.counts(one, Math.max(model.since(one), now - SPAN))[4], 0);
+  const next = Math.min(...out.map((one) => one.probe_at ?? Infinity));
   const parts = [
     `Out for ${duration(now - first)}`,
     // No longer ago is known.
