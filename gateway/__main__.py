@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 
 import trio
-from hypercorn.config import Config
 from quart_trio import QuartTrio
 from structlog.contextvars import get_contextvars
 
@@ -23,7 +22,7 @@ from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
 from runtime.reload import hold_hangups, reload_on_hangup
-from runtime.serving import run_process, serve, server_config, stop_signal
+from runtime.serving import run_process, serve, stop_signal
 from runtime.settings import load
 from runtime.telemetry import exemplar_labels, tracing
 from runtime.webhook import start_webhook
@@ -74,19 +73,10 @@ async def listen(app: QuartTrio, settings: GatewaySettings, place: Place | None)
         app,
         host=settings.host,
         port=settings.gateway_port,
-        config=gateway_config(),
         limits=settings.limits(),
         stop=stop,
         sock=None if place is None else place.listener,
     )
-
-
-def gateway_config() -> Config:
-    """Hypercorn's settings as the gateway wants them."""
-    config = server_config()
-    # A service's Date is passed on; the proxy adds one where there is none.
-    config.include_date_header = False
-    return config
 
 
 async def tidy(transports: Mapping[str, FreeListTransport]) -> None:

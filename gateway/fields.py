@@ -70,7 +70,6 @@ _NEVER_INTERIM = frozenset((b"content-length", _FAILURE_ORIGIN, _REQUEST_ID))
 _LIMITED = frozenset(("OPTIONS", "TRACE"))
 # A Connection field can't take away what frames the message.
 _NOT_HOP_BY_HOP = frozenset((b"content-length", b"host"))
-_NO_BODY = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 
 class FramingError(ValueError):
@@ -110,8 +109,8 @@ def find(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return [value for key, value in fields if key == name]
 
 
-def request_framing(fields: Fields, method: str, version: str) -> Framing:
-    """How the request's body is delimited. Raises FramingError."""
+def request_framing(fields: Fields, version: str, *, bodiless: bool = False) -> Framing:
+    """How the request's body is delimited. bodiless: an HTTP/2 request has none. Raises FramingError."""
     lengths = find(fields, b"content-length")
     coded = find(fields, b"transfer-encoding")
     if coded and lengths:
@@ -123,7 +122,7 @@ def request_framing(fields: Fields, method: str, version: str) -> Framing:
             raise FramingError("Content-Length is not a number")
         return Framing(int(lengths[0]))
     # HTTP/2 needs neither field: there only the stream's end tells.
-    unknown = bool(coded) or (version.startswith("2") and method not in _NO_BODY)
+    unknown = bool(coded) or (version == "2" and not bodiless)
     return Framing(None if unknown else 0)
 
 

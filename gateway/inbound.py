@@ -20,9 +20,9 @@ from gateway.forwarded import Origin
 from gateway.replies import Addressed, Refused
 from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
 from protocols.http import REQUEST_ID, Code
-from runtime.edge_exchange import TARGET
 from runtime.followed import request_id
-from runtime.http1 import HOST
+from runtime.http_fields import HOST
+from runtime.serving.extensions import BODILESS, TARGET
 
 Scope = dict[str, Any]
 
@@ -82,18 +82,23 @@ def _misleads(method: str) -> bool:
 
 def _target(scope: Scope) -> bytes:
     """The request's target. Only where the server doesn't give its bytes, an empty query is lost."""
-    target: bytes | None = scope.get("extensions", {}).get(TARGET)
+    target: bytes | None = _extensions(scope).get(TARGET)
     if target is None:
         query = scope["query_string"]
         target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
     return target
 
 
+def _extensions(scope: Scope) -> dict[str, Any]:
+    extensions: dict[str, Any] = scope.get("extensions", {})
+    return extensions
+
+
 def read(scope: Scope, target: bytes, authority: bytes | None, origin: Origin) -> Inbound:
     """The request as it is passed on. Raises Refused (400) where that would not be safe."""
     fields = scope["headers"]
     try:
-        framing = request_framing(fields, scope["method"], scope["http_version"])
+        framing = request_framing(fields, scope["http_version"], bodiless=BODILESS in _extensions(scope))
     except FramingError as error:
         raise Refused(Code.INVALID_REQUEST, f"Bad request: {error}") from error
     if (left := forwards_left(scope["method"], fields)) is not None:

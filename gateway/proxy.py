@@ -9,18 +9,18 @@ import structlog
 import trio
 
 from gateway.admission import Limits, authenticate
-from gateway.client import Client, Message, Receive
+from gateway.client import Client, Receive
 from gateway.exchange import BrokenOff, Exchange, Upstream
-from gateway.fields import Fields, find, forwards_left
+from gateway.fields import Fields, forwards_left
 from gateway.forwarded import Trust
 from gateway.inbound import Found, Inbound, Scope, client_address, identify, locate, read
-from gateway.replies import Addressed, Answer, Refused, Send, here, http_date, too_large
+from gateway.replies import Addressed, Answer, Refused, Send, here, too_large
 from gateway.target import Own, Proxied
 from protocols.http import Code
 from runtime import telemetry
-from runtime.edge_exchange import HUNG_UP
 from runtime.keys import KeySet
 from runtime.logs import told_path
+from runtime.serving import extensions as asgi
 
 log = structlog.get_logger("gateway")
 
@@ -62,14 +62,14 @@ class Proxy:
             return
         found = locate(scope)
         if isinstance(found, Found) and isinstance(found.place, Own):
-            await self._pages(scope, receive, _dated(send))
+            await self._pages(scope, receive, send)
             return
         started = time.monotonic()
         request_id = identify(scope)
         telemetry.note_request(request_id.decode())
         extensions = scope.get("extensions", {})
-        answer = Answer(send, request_id, informs="http.response.informational" in extensions)
-        client = Client(receive, self._max_body_bytes, extensions.get(HUNG_UP, trio.sleep_forever))
+        answer = Answer(send, request_id, informs=asgi.INFORMATIONAL in extensions)
+        client = Client(receive, self._max_body_bytes, extensions.get(asgi.CLIENT_LEFT, trio.sleep_forever))
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.watch)
@@ -135,17 +135,6 @@ class Proxy:
         if (inbound.framing.length or 0) > self._max_body_bytes:
             raise too_large(self._max_body_bytes)
         return inbound
-
-
-def _dated(send: Send) -> Send:
-    """Hypercorn's own Date is switched off, for a service's Date is passed on."""
-
-    async def dated(message: Message) -> None:
-        if message["type"] == "http.response.start" and not find(message["headers"], b"date"):
-            message = {**message, "headers": [*message["headers"], (b"date", http_date())]}
-        await send(message)
-
-    return dated
 
 
 def _report(scope: Scope, found: Found | Instead, client: Client, answer: Answer, seconds: float) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from gateway.forwarded import read_networks
-from runtime.edge import Limits
+from runtime.serving import Limits
 from runtime.settings import Port, ProcessSettings
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -33,13 +33,10 @@ class GatewaySettings(ProcessSettings):
     two pieces of its body; client_upload_timeout: of waiting for all of its body, and a second more for every
     client_upload_rate bytes that come; client_write_timeout: for a piece of the answer to be taken;
     client_idle_timeout: between two requests.
-    gateway_server: who reads the clients' bytes: edge, our own strict HTTP/1.1 server, or hypercorn.
-    The client_… time-outs, max_header_bytes and max_connections are the edge's.
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
 
     gateway_port: Port = 8080
-    gateway_server: Literal["edge", "hypercorn"] = "edge"
     gateway_workers: Annotated[int, Field(ge=1, le=64)] = 1
     rate_limit_per_minute: Amount = 100
     rate_limit_per_hour: Amount = 1000
@@ -57,10 +54,8 @@ class GatewaySettings(ProcessSettings):
     client_idle_timeout: Seconds = 75.0
     trusted_proxies: Networks = ""
 
-    def limits(self) -> Limits | None:
-        """What one client may take of the edge; None: Hypercorn serves."""
-        if self.gateway_server == "hypercorn":
-            return None
+    def limits(self) -> Limits:
+        """What one client may take."""
         return Limits(
             head_bytes=self.max_header_bytes,
             head_seconds=self.client_header_timeout,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
+from email.utils import formatdate
+from functools import lru_cache
 
 Fields = list[tuple[bytes, bytes]]
 """Names and values in order. Names are lower case where they were received."""
@@ -33,3 +36,13 @@ def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     if not _LINES.fullmatch(lines) or lines.count(b"\n") != len(written):
         raise InvalidField("a field has bytes that no field may have")
     return lines
+
+
+def http_date() -> bytes:
+    """The present time as a Date field has it."""
+    return _date(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()

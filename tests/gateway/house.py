@@ -13,14 +13,12 @@ import trio
 from quart_trio import QuartTrio
 
 from actors import CircuitBreakerConfig, Panel, open_panel
-from gateway.__main__ import gateway_config
 from gateway.app import create_app, open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.transport import FreeListTransport
 from protocols.breaker import Snapshot
-from runtime.edge import Limits
-from runtime.serving import serve
+from runtime.serving import Limits, serve
 from tests.tokens import Issuer
 
 NOWHERE = "http://127.0.0.1:1"
@@ -34,7 +32,7 @@ class House:
     panel: Panel
     issuer: Issuer
     transports: Mapping[str, httpx.AsyncBaseTransport]
-    limits: Limits | None
+    limits: Limits
     port: int = 0
 
     async def snapshot(self, name: str = "auth-service-http") -> Snapshot:
@@ -93,7 +91,6 @@ async def served(
             host="127.0.0.1",
             port=0,
             grace=0.5,
-            config=gateway_config(),
             limits=built.limits,
             stop=stop.wait,
         )

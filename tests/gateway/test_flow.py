@@ -11,7 +11,7 @@ from gateway.ask import LIMIT, ask
 from gateway.client import READ_AHEAD, Client
 from gateway.fields import Framing
 from gateway.transport import FreeListTransport
-from runtime.hangup import hung_up
+from runtime.serving.hangup import hung_up
 from tests.gateway.house import served
 from tests.gateway.test_wire import GET, error, talk
 from tests.gateway.wire import Peer, Watch, answering, connect, ok, upstream
@@ -296,7 +296,7 @@ async def test_the_header_limit_is_a_setting():
     ):
         fill = 2000 - len(head % b"")
         assert (await talk(gateway.port, head % (b"x" * fill))).startswith(b"HTTP/1.1 200 ")
-        assert error(await talk(gateway.port, head % (b"x" * (fill + 1)))) == (400, "INVALID_REQUEST")
+        assert error(await talk(gateway.port, head % (b"x" * (fill + 1)))) == (431, "INVALID_REQUEST")
 
 
 async def test_too_many_connections():

@@ -229,7 +229,6 @@ async def test_not_found(gateway, path, autojump_clock):
     answer = await gateway.client().get(path, headers={"X-Request-ID": "mine"})
     assert code(answer) == (404, "NOT_FOUND")
     assert (answer.headers["content-type"], answer.headers["x-request-id"]) == ("application/json", "mine")
-    assert "date" in answer.headers
 
 
 async def test_wrong_method(gateway, autojump_clock):
@@ -242,7 +241,7 @@ async def test_own_pages(gateway, autojump_clock):
     client = gateway.client()
     for path in ("/livez", "/readyz"):
         answer = await client.get(path)
-        assert (answer.status_code, answer.headers["date"][-3:]) == (200, "GMT")
+        assert answer.status_code == 200
     metrics = (await client.get("/metrics")).text
     for name in ("auth", "school", "student"):
         assert f'circuit_breaker_state{{service="{name}-service-http"}} 0.0' in metrics

@@ -58,8 +58,8 @@ async def test_nobody_speaks_for_a_proxy():
     ("line", "status"),
     [
         (b"CONNECT /auth/x HTTP/1.1", 400),
-        (b"connect /auth/x HTTP/1.1", 400),
-        (b"head /auth/x HTTP/1.1", 400),
+        (b"connect /auth/x HTTP/1.1", 501),
+        (b"head /auth/x HTTP/1.1", 501),
         (b"GET https://g/auth/x HTTP/1.1", 421),
         (b"GET http://user@g/auth/x HTTP/1.1", 400),
         (b"GET http://g:x/auth/x HTTP/1.1", 400),

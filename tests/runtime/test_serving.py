@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypercorn.trio.tcp_server import TCPServer
+from runtime.serving.connection import ClientConnection
 from quart import request
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
@@ -206,7 +206,7 @@ async def test_a_fault_in_a_connection_ends_that_connection(monkeypatch: pytest.
             async def broken(self: object) -> None:
                 raise RuntimeError("a bug in the protocol")
 
-            patched.setattr(TCPServer, "_read_data", broken)
+            patched.setattr(ClientConnection, "_read_data", broken)
             assert await everything(await one.connect(GET.format("/", ""))) == b""
         await until(await one.connect(GET.format("/", "")), b"quick")
 

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import trio
 
-from runtime.edge import Limits
-from runtime.hall import Hall, neighbourhood
+from hypercorn.config import Config
+from hypercorn.utils import wrap_app
+
+from runtime.serving import Limits, client_network
+from runtime.serving.admission import ConnectionAdmission
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -49,11 +52,11 @@ class Place:
 
 @asynccontextmanager
 async def place(**limits: Any) -> AsyncIterator[Place]:
-    """A hall on a free port."""
+    """Admission on a free port."""
     one = Place()
-    hall = Hall(one.app, Limits(**limits))
+    admission = ConnectionAdmission(wrap_app(one.app, 0, "asgi"), Config(), Limits(**limits))
     async with trio.open_nursery() as nursery:
-        [listener] = await nursery.start(partial(trio.serve_tcp, hall.receive, 0, host="127.0.0.1"))
+        [listener] = await nursery.start(partial(trio.serve_tcp, admission.serve, 0, host="127.0.0.1"))
         one.port = listener.socket.getsockname()[1]
         yield one
         nursery.cancel_scope.cancel()
@@ -83,15 +86,14 @@ async def test_one_address_cannot_take_all_places() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is nobody's address")
 async def test_a_greedy_address_makes_room_for_itself() -> None:
-    """In a full hall it gets the place of a client of its own that idles, never that of somebody else's."""
+    """When all places are taken it gets the place of a client of its own that idles, never that of somebody else's."""
     async with place(connections=10) as one:
         other = await one.connect("127.0.0.2")
         await trio.sleep(0.02)
         own = await one.connect("127.0.0.1")
-        for _ in range(7):
-            await one.connect("127.0.0.1", GET)
+        busy = [await one.connect("127.0.0.1", GET) for _ in range(7)]
         await one.settle(7)
-        await one.connect("127.0.0.1", GET)
+        busy.append(await one.connect("127.0.0.1", GET))
         assert await answer(own) == b""
         await one.settle(8)
         refused = await one.connect("127.0.0.1", GET)
@@ -113,9 +115,9 @@ async def test_a_greedy_address_makes_room_for_itself() -> None:
         ("unknown", "unknown", True),
     ],
 )
-def test_neighbourhood(one: str, other: str, same: bool) -> None:
+def test_client_network(one: str, other: str, same: bool) -> None:
     """An address of IPv4, half an address of IPv6."""
-    assert (neighbourhood(one) == neighbourhood(other)) is same
+    assert (client_network(one) == client_network(other)) is same
 
 
 async def test_who_idled_longest_makes_room() -> None:

@@ -1,0 +1,122 @@
+"""Which clients are served: so many at once, and no few of them at the cost of all others."""
+
+from __future__ import annotations
+
+import ssl
+from secrets import token_hex
+from typing import Any
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper
+
+from runtime.http_fields import encode_fields
+from runtime.serving.connection import LINGER_SECONDS, ClientConnection
+from runtime.serving.error_response import error_response
+from runtime.serving.limits import Limits, client_network
+from runtime.serving.request_reader import READ_SIZE
+
+LAST_CALL = 0.5
+"""Seconds that an idle client may still ask in when the process is about to stop: it may have asked already."""
+RETRY_SECONDS = 1
+LINGERING = 100
+"""How many clients that are turned away are given time to read why."""
+
+log = structlog.get_logger("runtime")
+
+
+class ConnectionAdmission:
+    """Serves each client that is admitted, `limits.connections` at once.
+
+    When all places are taken, the client that has been idle longest makes room for a new one. Where none is
+    idle, the new one is answered 503 with Retry-After. The last tenth of the places is kept from client
+    networks that hold more than a tenth of all: those can only take the place of an idle client of their own.
+    """
+
+    def __init__(self, app: AppWrapper, config: Config, limits: Limits) -> None:
+        self._arguments = app, config, WorkerContext(None)
+        self._limits = limits
+        self._admitted: dict[ClientConnection, str | bytes] = {}
+        self._turned_away = 0
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._admitted)
+
+    async def serve(self, stream: trio.SocketStream, context: ssl.SSLContext | None = None) -> None:
+        """Serve one client until it or we close. context: it speaks TLS."""
+        secured: Any = stream
+        if context is not None:
+            secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        try:
+            connection = ClientConnection(*self._arguments, secured, self._limits)
+        except OSError:  # gone before it was served
+            stream.socket.close()
+            return
+        network = client_network(connection.address)
+        if not self._has_room(network):
+            await self._turn_away(stream, secured=context is not None)
+            return
+        self._admitted[connection] = network
+        if self._closed:
+            connection.stop(LAST_CALL)
+        try:
+            await connection.run()
+        finally:
+            self._admitted.pop(connection, None)
+
+    def close(self) -> None:
+        """Take no more requests; those in flight are answered."""
+        self._closed = True
+        for connection in self._admitted:
+            connection.stop(LAST_CALL)
+
+    def break_off(self) -> None:
+        """Reset all connections that are left: only so a write to a client that has stalled ends."""
+        for connection in self._admitted:
+            connection.break_off()
+
+    def _has_room(self, network: str | bytes) -> bool:
+        free = self._limits.connections - len(self._admitted)
+        share = self._limits.connections // 10
+        crowds = free <= share and sum(other == network for other in self._admitted.values()) > share
+        if free > 0 and not crowds:
+            return True
+        return self._make_room([one for one, other in self._admitted.items() if not crowds or other == network])
+
+    def _make_room(self, candidates: list[ClientConnection]) -> bool:
+        idle = [one for one in candidates if one.is_idle]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda one: one.idle_since)
+        longest.close()
+        # It ends a moment later, and isn't asked to make room twice.
+        del self._admitted[longest]
+        return True
+
+    async def _turn_away(self, stream: trio.SocketStream, *, secured: bool) -> None:
+        request_id = token_hex(16)
+        log.warning("too many connections", limit=self._limits.connections, request_id=request_id)
+        self._turned_away += 1
+        try:
+            if not secured:
+                await self._say_why(stream, request_id)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            self._turned_away -= 1
+            stream.socket.close()
+
+    async def _say_why(self, stream: trio.SocketStream, request_id: str) -> None:
+        fields, body = error_response(503, "Too many connections", request_id, RETRY_SECONDS)
+        head = encode_fields([*fields, (b"connection", b"close")])
+        with trio.move_on_after(self._limits.head_seconds):
+            await stream.send_all(b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (head, body))
+            await stream.send_eof()
+        if self._turned_away <= LINGERING:
+            # Without this, what the client has sent already would turn the close into a reset.
+            with trio.move_on_after(LINGER_SECONDS):
+                while await stream.receive_some(READ_SIZE):
+                    pass

@@ -1,0 +1,251 @@
+"""One client's connection: Hypercorn's, with time limits, and an end that loses no response."""
+
+from __future__ import annotations
+
+import math
+import struct
+from contextlib import suppress
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
+from typing import Any, cast
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+
+from runtime.serving.hangup import hung_up
+from runtime.serving.http1 import Finished, Http1Protocol, Phase
+from runtime.serving.http2 import Http2Protocol
+from runtime.serving.limits import Limits
+from runtime.serving.request_reader import READ_SIZE
+
+LINGER_SECONDS = 2.0
+"""How long a client that still sends has to see its response."""
+
+ClientStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+log = structlog.get_logger("runtime")
+
+
+class ClientConnection(TCPServer):
+    """Serves one client. `run` it once; cancelling that breaks the connection off.
+
+    Raises OSError where the client has gone already. address: the client's. idle_since: when the last
+    response ended, or the connection began.
+    """
+
+    protocol: Http1Protocol | Http2Protocol  # type: ignore[assignment]
+
+    def __init__(
+        self, app: AppWrapper, config: Config, context: WorkerContext, stream: ClientStream, limits: Limits
+    ) -> None:
+        super().__init__(app, config, context, ConnectionState({}), cast(Any, stream))
+        self._limits = limits
+        self._socket = _transport(stream).socket
+        self._client = _address(self._socket.getpeername())
+        self._server = _address(self._socket.getsockname())
+        self._reading = trio.CancelScope()
+        self._phase: Phase | None = None
+        self._deadline = math.inf
+        self._last_call = math.inf
+        self._stopping = False
+        self._closing = False
+        self._resets = False
+        self.idle_since = trio.current_time()
+
+    @property
+    def address(self) -> str:
+        """Where the client is."""
+        return self._client[0]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for the first byte of a request."""
+        return self._phase is Phase.IDLE
+
+    async def run(self) -> None:
+        """Serve until either side closes. A fault ends this connection alone."""
+        try:
+            secured = isinstance(self.stream, trio.SSLStream)
+            if secured and not await self._shake_hands():
+                return
+            async with TaskGroup() as group:
+                kind = Http2Protocol if secured and self.stream.selected_alpn_protocol() == "h2" else Http1Protocol
+                self.protocol = kind(
+                    *(self.app, self.config, self.context, group, self._limits, secured),
+                    *(self._client, self._server, self.protocol_send),
+                )
+                await self.protocol.initiate()
+                await self._read_data()
+        except Exception:
+            log.exception("a connection failed")
+        finally:
+            await self._end()
+
+    async def _shake_hands(self) -> bool:
+        with trio.move_on_after(self._limits.head_seconds):
+            try:
+                await self.stream.do_handshake()
+            except trio.BrokenResourceError:
+                return False
+            return True
+        return False
+
+    def stop(self, last_call: float) -> None:
+        """Close when the requests in flight are answered.
+
+        An idle client may still ask for `last_call` seconds: it may have asked already.
+        """
+        self._stopping = True
+        self._last_call = trio.current_time() + last_call
+        if self._phase is not None and not self._closing:
+            self.protocol.stop()
+            if self.is_idle:
+                self._deadline = self._reading.deadline = self._last_call
+
+    def close(self) -> None:
+        """Read nothing more, and close when the apps in flight have ended."""
+        self._closing = True
+        self._reading.cancel()
+
+    async def _read_data(self) -> None:
+        if self._stopping:
+            self.protocol.stop()
+        while not self._closing and await self._read_once():
+            pass
+        self._closing = True
+        await self.protocol.handle(Closed())
+
+    async def _read_once(self) -> bool:
+        """Read what comes next. Whether there may be more."""
+        protocol = self.protocol
+        if not protocol.has_room:
+            return await self._room()
+        with trio.CancelScope() as self._reading:
+            self._enter_phase()
+            try:
+                data = await self.stream.receive_some(READ_SIZE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return False
+        if self._reading.cancelled_caught:
+            return await self._is_late()
+        if not data:
+            return False
+        await protocol.handle(RawData(bytes(data)))
+        return True
+
+    def _enter_phase(self) -> None:
+        phase, now = self.protocol.phase, trio.current_time()
+        if phase is self._phase:
+            self._reading.deadline = self._deadline
+            return
+        self._phase = phase
+        if phase is Phase.IDLE:
+            self.idle_since = now
+            self._deadline = min(now + self._limits.idle_seconds, max(self._last_call, now))
+        elif phase is Phase.HEAD:
+            self._deadline = now + self._limits.head_seconds
+        elif phase is Phase.REST:
+            self._deadline = now + LINGER_SECONDS
+        else:
+            self._deadline = math.inf
+        self._reading.deadline = self._deadline
+
+    async def _is_late(self) -> bool:
+        """The phase's time is up, or the connection is to close. Whether to read on."""
+        if self._phase is Phase.HEAD and isinstance(self.protocol, Http1Protocol):
+            await self.protocol.head_is_slow()
+            return True
+        self.protocol.stop()
+        return False
+
+    async def _room(self) -> bool:
+        """Wait until more may be read. Whether the client is still there: its leaving is seen meanwhile."""
+        left = True
+
+        async def look() -> None:
+            await hung_up(self._socket)
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await self.protocol.room()
+            left = False
+            nursery.cancel_scope.cancel()
+        return not left
+
+    async def protocol_send(self, event: Event) -> None:
+        """Do what the protocol asks for."""
+        if isinstance(event, RawData):
+            await self._write(event.data)
+        elif isinstance(event, Updated):
+            self._enter_phase()
+        elif isinstance(event, Finished):
+            await self._finish(event)
+        elif isinstance(event, Closed):
+            self.close()
+
+    async def _finish(self, event: Finished) -> None:
+        if event.reset:
+            self._reset_on_close()
+        if event.linger:
+            if isinstance(self.stream, trio.SocketStream):
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self.stream.send_eof()
+            self._enter_phase()
+        else:
+            self.close()
+
+    async def _write(self, data: bytes) -> None:
+        """Send all of it, if the client takes it in time; else the connection is broken off."""
+        try:
+            self.send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self.send_lock.acquire()
+        try:
+            deadline = trio.current_time() + self._limits.write_seconds
+            with trio.CancelScope(deadline=deadline, shield=self.protocol.shields_writes) as writing:
+                await self.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.protocol.handle(Closed())
+        except trio.Cancelled:
+            # What was cut off in the middle can't be carried on.
+            self.break_off()
+            raise
+        finally:
+            self.send_lock.release()
+        if writing.cancelled_caught:
+            self.break_off()
+            await self.protocol.handle(Closed())
+
+    def break_off(self) -> None:
+        """Reset the connection. Whoever reads or writes ends with an error."""
+        self._reset_on_close()
+        self._socket.close()
+        self.close()
+
+    def _reset_on_close(self) -> None:
+        self._resets = True
+        with suppress(OSError):  # it is closed already
+            self._socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+
+    async def _end(self) -> None:
+        if isinstance(self.stream, trio.SSLStream) and self._socket.fileno() >= 0:
+            with trio.move_on_after(LINGER_SECONDS):
+                await self.stream.aclose()
+        if not self._resets:
+            with suppress(OSError):  # it is closed already, or the client has gone
+                self._socket.shutdown(SHUT_WR)
+        self._socket.close()
+
+
+def _transport(stream: ClientStream) -> trio.SocketStream:
+    return stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
+
+
+def _address(name: Any) -> tuple[str, int]:
+    return (name[0], name[1]) if isinstance(name, tuple) else ("unknown", 0)

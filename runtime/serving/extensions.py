@@ -1,0 +1,12 @@
+"""The ASGI extensions of this server. An app uses one only where the scope's `extensions` have it."""
+
+TARGET = "http.request.target"
+"""The request's target, byte for byte."""
+CLIENT_LEFT = "http.request.client_left"
+"""An async function that returns when the client has left, also while unread bytes of its body wait."""
+BODILESS = "http.request.bodiless"
+"""Present where an HTTP/2 request has no body."""
+INFORMATIONAL = "http.response.informational"
+"""Messages of this type, with `status` and `headers`, send a 1xx response."""
+TRAILERS = "http.response.trailers"
+"""As ASGI defines it."""

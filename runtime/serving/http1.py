@@ -1,0 +1,275 @@
+"""HTTP/1.1 between llhttp and Hypercorn's server: requests in order, responses in as few writes as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any
+
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import (
+    Body,
+    InformationalResponse,
+    Request,
+    Response,
+    StreamClosed,
+    Trailers,
+)
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
+
+from runtime.http_fields import Fields, encode_fields
+from runtime.serving.limits import Limits
+from runtime.serving.request_reader import READ_SIZE, BadRequest, IncomingRequest, RequestReader
+from runtime.serving.stream import LastBody, RequestStream
+
+STREAM_ID = 1
+
+_STATUS_LINE = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+
+class Phase(Enum):
+    """What a connection reads next. Each phase has a time limit of its own."""
+
+    IDLE = auto()
+    """The first byte of a request."""
+    HEAD = auto()
+    """The rest of a head."""
+    EXCHANGE = auto()
+    """A body, or nothing: a request is being answered."""
+    REST = auto()
+    """What a client goes on sending behind its response, for nobody."""
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """No other request will be served, and the response in flight has ended.
+
+    linger: the client may still be sending, and would lose the response in a reset. reset: only a reset
+    tells the client that the response isn't whole.
+    """
+
+    linger: bool = False
+    reset: bool = False
+
+
+class Http1Protocol:
+    """Serves the requests of one connection, one at a time. It stands in the place of Hypercorn's H11Protocol.
+
+    is_idle: it waits for the first byte of a request. reads_head: a head has begun and isn't complete.
+    """
+
+    shields_writes = False
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        task_group: TaskGroup,
+        limits: Limits,
+        ssl: bool,
+        client: tuple[str, int] | None,
+        server: tuple[str, int] | None,
+        send: Callable[[Event], Awaitable[None]],
+    ) -> None:
+        self._reader = RequestReader(limits.head_bytes)
+        self._limits = limits
+        self._send = send
+        self._task_group = task_group
+        self._stream_arguments: tuple[Any, ...] = (
+            *(app, config, context, task_group, ssl, client, server),
+            self.stream_send,
+            STREAM_ID,
+        )
+        self._stream: RequestStream | None = None
+        self._later = b""
+        """What was read of later requests while one is being answered."""
+        self._discarding: IncomingRequest | None = None
+        """The request whose response is complete before its body."""
+        self._head = b""
+        """A response's head that waits for the first piece of its body."""
+        self._chunked = False
+        self._until_close = False
+        self._stopping = False
+        self._finished = False
+        self._answered = trio.Event()
+        """Set when the request in flight has been answered."""
+
+    @property
+    def phase(self) -> Phase:
+        """What is read next."""
+        if self._stream is not None:
+            return Phase.EXCHANGE
+        if self._finished or self._discarding is not None:
+            return Phase.REST
+        return Phase.HEAD if self._reader.reads_head else Phase.IDLE
+
+    async def initiate(self) -> None:
+        """There is nothing to say before the first request."""
+
+    def stop(self) -> None:
+        """Close the connection after the response in flight."""
+        self._stopping = True
+
+    async def handle(self, event: Event) -> None:
+        """Take in what the client sent, or that it has gone."""
+        if isinstance(event, RawData):
+            await self._received(event.data)
+        elif isinstance(event, Closed):
+            await self._client_left()
+
+    async def _received(self, data: bytes) -> None:
+        if self._finished:
+            return
+        if self._stream is not None and self._stream.request.body.ended:
+            self._later += data
+            return
+        self._reader.feed(data)
+        if self._stream is None:
+            await self._advance()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be read from the connection now."""
+        stream = self._stream
+        return stream is None or (stream.request.body.has_room and len(self._later) < READ_SIZE)
+
+    async def room(self) -> None:
+        """Wait until more may be read."""
+        while not self.has_room:
+            assert self._stream is not None
+            if self._stream.request.body.has_room:
+                await self._answered.wait()
+            else:
+                await self._stream.request.body.room()
+
+    async def _advance(self) -> None:
+        """Begin the next request, if it is there."""
+        if self._discarding is not None and not self._has_discarded(self._discarding):
+            return
+        reader = self._reader
+        while self._stream is None and not self._finished:
+            if reader.requests:
+                await self._begin(reader.requests.popleft())
+            elif reader.error is not None:
+                await self._refuse(reader.error)
+            elif self._later:
+                later, self._later = self._later, b""
+                reader.feed(later)
+            else:
+                return
+
+    def _has_discarded(self, request: IncomingRequest) -> bool:
+        if request.body.ended:
+            self._discarding = None
+        elif self._reader.error is not None:
+            self._finished = True
+        return request.body.ended
+
+    async def _begin(self, request: IncomingRequest) -> None:
+        request.close = request.close or self._stopping
+        await self._send(Updated(idle=False))
+        self._stream = RequestStream(request, self._limits, *self._stream_arguments)
+        await self._stream.handle(
+            Request(STREAM_ID, request.fields, request.version, request.method, request.target, {})  # type: ignore[typeddict-item]
+        )
+
+    async def _refuse(self, error: BadRequest) -> None:
+        """Answer what can't be read: there is no telling where the next request would begin."""
+        await self._send(Updated(idle=False))
+        self._stream = RequestStream(IncomingRequest(), self._limits, *self._stream_arguments)
+        self._stream.request.method = self._reader.method
+        await self._stream.refuse(error)
+
+    async def head_is_slow(self) -> None:
+        """The head that has begun didn't end in time."""
+        await self._refuse(BadRequest("the head came too slowly"))
+
+    async def _client_left(self) -> None:
+        if self._stream is not None:
+            await self._stream.handle(StreamClosed(STREAM_ID))
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Write a part of the response."""
+        if isinstance(event, LastBody):
+            await self._write(self._framed(event.data) + (b"0\r\n\r\n" if self._chunked else b""))
+        elif isinstance(event, Body):
+            if data := self._framed(event.data):
+                await self._write(data)
+        elif isinstance(event, Response):
+            self._head = self._encode_head(event.status_code, event.headers)
+        elif isinstance(event, StreamClosed):
+            await self._recycle()
+        elif isinstance(event, Trailers):
+            await self._write(self._framed(b"") + b"0\r\n%b\r\n" % encode_fields(event.headers))
+        elif isinstance(event, InformationalResponse):
+            line = _status_line(event.status_code)
+            await self._write(b"%b%b\r\n" % (line, encode_fields(event.headers)))
+
+    def _encode_head(self, status: int, fields: Fields) -> bytes:
+        stream = self._stream
+        assert stream is not None
+        request = stream.request
+        if stream.length is None and not stream.bodiless:
+            self._chunked = request.version != "1.0"
+            self._until_close = not self._chunked
+        else:
+            self._chunked = self._until_close = False
+        # A client that holds its body back, and isn't told to send it, may never send it.
+        if self._until_close or self._stopping or not stream.gets_continued():
+            request.close = True
+        if self._chunked:
+            fields = [*fields, (b"transfer-encoding", b"chunked")]
+        if status == 426:
+            fields = [*fields, (b"connection", b"close, upgrade" if request.close else b"upgrade")]
+        elif request.close:
+            fields = [*fields, (b"connection", b"close")]
+        return _status_line(status) + encode_fields(fields) + b"\r\n"
+
+    def _framed(self, data: bytes) -> bytes:
+        """A piece of a body, with the head in front of the first."""
+        if self._chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        return data
+
+    async def _write(self, data: bytes) -> None:
+        if data:
+            await self._send(RawData(data))
+
+    async def _recycle(self) -> None:
+        """The response is complete, or nothing more will come of it."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        request, body_ended = stream.request, stream.request.body.ended
+        await stream.handle(StreamClosed(STREAM_ID))
+        if not stream.is_complete:
+            await self._finish(reset=self._until_close)
+        elif request.close or self._reader.error is not None:
+            await self._finish(linger=not body_ended or bool(self._later or self._reader.requests))
+        elif not body_ended:
+            self._discarding = request
+            request.body.discard()
+            await self._send(Updated(idle=False))
+        else:
+            await self._advance()
+            if self._stream is None:
+                await self._send(Updated(idle=True))
+        self._answered.set()
+        self._answered = trio.Event()
+
+    async def _finish(self, *, linger: bool = False, reset: bool = False) -> None:
+        self._finished = True
+        await self._send(Finished(linger=linger, reset=reset))
+
+
+def _status_line(status: int) -> bytes:
+    return _STATUS_LINE.get(status) or b"HTTP/1.1 %d \r\n" % status

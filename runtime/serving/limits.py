@@ -1,0 +1,40 @@
+"""What one client may take of a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one server. Times are seconds.
+
+    head_bytes: of a request's head. head_seconds: from the first byte of a head to its end; a TLS handshake
+    has as long. body_seconds: between two pieces of a request's body. upload_seconds: of waiting for all
+    pieces of a body; every `upload_rate` bytes that arrive add a second. idle_seconds: between two requests.
+    write_seconds: until the client takes a piece of the response. connections: at once.
+    streams: concurrent requests of one HTTP/2 connection.
+    """
+
+    head_bytes: int = 32 * 1024
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    upload_seconds: float = 300.0
+    upload_rate: int = 500
+    idle_seconds: float = 75.0
+    write_seconds: float = 60.0
+    connections: int = 1000
+    streams: int = 100
+
+
+def client_network(address: str) -> str | bytes:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    if ":" not in address:
+        return address
+    parsed = IPv6Address(address)
+    return parsed.packed[:8] if parsed.ipv4_mapped is None else str(parsed.ipv4_mapped)
+
+
+SERVICE_LIMITS = Limits(head_bytes=64 * 1024, connections=10_000)
+"""A service's callers are few processes with many connections, and a gateway adds to the heads that it passes on."""

@@ -1,0 +1,283 @@
+"""HTTP/1.1 requests, read by llhttp, and the few rules that llhttp leaves to us. Pure: bytes in, requests out."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from itertools import chain
+
+import httptools
+
+from runtime.http_fields import HOST, TOKEN, Fields
+from runtime.serving.request_body import RequestBody
+
+READ_SIZE = 64 * 1024
+"""The most bytes that are read from a connection, and given to `feed`, at once."""
+TRAILER_BYTES = 16 * 1024
+"""The most bytes of trailers, or of a chunk's extensions."""
+
+_HOST = re.compile(HOST)
+_METHOD = re.compile(rb"[\r\n]*%b " % TOKEN)
+
+
+class BadRequest(ValueError):
+    """The bytes are no request that may be served. status: what the client is answered."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class IncomingRequest:
+    """One request.
+
+    version: "1.0", "1.1" or "2". length: of the body in bytes, None where only the body's end tells.
+    expects_continue: the client waits for 100 (Continue). close: the connection ends with the response.
+    """
+
+    __slots__ = ("body", "close", "expects_continue", "fields", "length", "method", "target", "version")
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.target = b""
+        self.version = "1.1"
+        self.fields: Fields = []
+        self.length: int | None = 0
+        self.expects_continue = False
+        self.close = False
+        self.body = RequestBody()
+
+
+class RequestReader:
+    """Reads the requests of one connection, however their bytes are cut.
+
+    requests: those whose head is complete, oldest first; their bodies go on filling while `feed` is called.
+    error: why nothing more can be read; it is the answer to the request behind the last one in `requests`,
+    or it has failed that request's body. reads_head: a head has begun and isn't complete.
+    """
+
+    def __init__(self, head_bytes: int) -> None:
+        self.requests: deque[IncomingRequest] = deque()
+        self.error: BadRequest | None = None
+        self.reads_head = False
+        self._head_bytes = head_bytes
+        self._request: IncomingRequest | None = None
+        """The request that is being read; None between two."""
+        self._in_body = False
+        self._trailer_bytes = 0
+        self._barren_bytes = 0
+        """Bytes since the last that were part of a body: trailers, or a chunk's extensions."""
+        self._closed = False
+        self._raw = b""
+        """The bytes in which the current head began, and all since."""
+        self._completed = False
+        """Whether a request ended within `_raw`, so that the head began somewhere behind its start."""
+        self._new_parser()
+
+    def _new_parser(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        # `on_headers_complete` judges the version: a later HTTP/1 is read as HTTP/1.1 (RFC 9110, 2.5).
+        self._parser.set_dangerous_leniencies(lenient_version=True)
+
+    @property
+    def method(self) -> str:
+        """The method of the request that can't be read, as far as it is known."""
+        if self._request is not None and self._request.method:
+            return self._request.method
+        return "HEAD" if self._raw.lstrip(b"\r\n").startswith(b"HEAD ") else ""
+
+    def feed(self, data: bytes) -> None:
+        """Read `data`. What follows an error, or a request that closes the connection, is dropped."""
+        if self._closed or self.error is not None:
+            return
+        if self._request is None and data.startswith(b"\r\n\r\n"):
+            # One empty line may be left over from the body before (RFC 9112, 2.2); llhttp takes any number.
+            self._fail(BadRequest("empty lines in the place of a request"))
+            return
+        self._raw = self._raw + data if self.reads_head else data
+        self._barren_bytes += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            if not self._closed:
+                self._fail(self._reason(error))
+        if self.reads_head:
+            self._check_partial_head()
+        else:
+            self._completed = False
+            if self._barren_bytes > TRAILER_BYTES + READ_SIZE and self._request is not None:
+                self._fail(BadRequest("the trailers are too long"))
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read on as if no other protocol had been offered. llhttp takes what follows for that protocol."""
+        self._new_parser()
+        request = self.requests[-1]
+        if not request.body.ended:
+            # The new parser gets into the body by a head that says the same of it.
+            framing = b"transfer-encoding: chunked" if request.length is None else b"content-length: %d"
+            framing = framing if request.length is None else framing % request.length
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: h\r\n%b\r\n\r\n" % framing)
+            self.requests.pop()
+            self._request = request
+        if rest and not self._closed:
+            self._raw = rest
+            self._parse(rest)
+
+    def _reason(self, error: httptools.HttpParserError) -> BadRequest:
+        if isinstance(error.__context__, BadRequest):
+            return error.__context__
+        reason = str(error)
+        if self._raw.lstrip(b"\r\n").startswith(b"PRI * HTTP/2.0\r\n"):
+            return BadRequest("HTTP/2 is spoken over TLS alone", 505)
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and _METHOD.match(self._raw):
+            return BadRequest("the method isn't known", 501)
+        return BadRequest(reason)
+
+    def _fail(self, error: BadRequest) -> None:
+        self.error = error
+        self.reads_head = False
+        if self._in_body and self._request is not None:
+            self._request.body.fail(error)
+
+    def _check_partial_head(self) -> None:
+        slack = READ_SIZE if self._completed else 0
+        if len(self._raw) > self._head_bytes + slack:
+            line_is_complete = b"\r\n" in self._raw.lstrip(b"\r\n")
+            self._fail(_too_long(target=not line_is_complete))
+
+    # What llhttp calls.
+
+    def on_message_begin(self) -> None:
+        self._request = IncomingRequest()
+        self._in_body = False
+        self.reads_head = True
+
+    def on_url(self, url: bytes) -> None:
+        assert self._request is not None
+        self._request.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        assert self._request is not None
+        if self._in_body:
+            self._trailer_bytes += len(name) + len(value)
+            if self._trailer_bytes > TRAILER_BYTES:
+                raise BadRequest("the trailers are too long")
+            return
+        self._request.fields.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        request = self._request
+        assert request is not None
+        request.method = _decoded(self._parser.get_method())
+        version = self._parser.get_http_version()
+        self._check_line(request, version)
+        take_fields(request)
+        upgrades = self._parser.should_upgrade()
+        if request.method == "CONNECT":
+            request.close = True
+            request.length = 0
+        self.reads_head = False
+        self._in_body = True
+        self._trailer_bytes = self._barren_bytes = 0
+        if upgrades and request.length != 0:
+            # llhttp reports this request as complete; its body comes behind.
+            self._request = None
+        self.requests.append(request)
+
+    def on_body(self, data: bytes) -> None:
+        assert self._request is not None
+        self._barren_bytes = 0
+        self._request.body.push(data)
+
+    def on_message_complete(self) -> None:
+        request, self._request = self._request, None
+        if request is not None:
+            request.body.end()
+            self._closed = request.close
+            self._completed = True
+
+    def _check_line(self, request: IncomingRequest, version: str) -> None:
+        if not version.startswith("1."):
+            raise BadRequest("only HTTP/1.1 is spoken here", 505)
+        line = b"%b %b HTTP/%b\r\n" % (request.method.encode(), request.target, version.encode())
+        # llhttp lets other protocols' names pass, and more than one space.
+        if line not in self._raw:
+            raise BadRequest("the request line can't be read")
+        if len(self._raw) > self._head_bytes:
+            size = len(line) + sum(map(len, chain(*request.fields))) + 4 * len(request.fields) + 2
+            if size > self._head_bytes:
+                raise _too_long(target=len(request.target) > self._head_bytes // 2)
+        if version == "1.0":
+            request.version = "1.0"
+            request.close = True
+
+
+def _too_long(*, target: bool) -> BadRequest:
+    return BadRequest("the target is too long", 414) if target else BadRequest("the head is too long", 431)
+
+
+_METHODS: dict[bytes, str] = {}
+
+
+def _decoded(method: bytes) -> str:
+    # llhttp knows some forty methods, and no others.
+    return _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
+
+
+def take_fields(request: IncomingRequest) -> None:
+    """Read from the fields what frames the request. Raises BadRequest where two readers could disagree."""
+    hosts = 0
+    codings: list[bytes] = []
+    expectations: list[bytes] = []
+    for name, value in request.fields:
+        if name not in _FRAMING:
+            continue
+        if name == b"host":
+            hosts += 1
+            if not _HOST.fullmatch(value):
+                raise BadRequest("Host is no host")
+        elif name == b"content-length":
+            request.length = int(value)
+        elif name == b"connection":
+            request.close = request.close or b"close" in _listed(value)
+        elif name == b"transfer-encoding":
+            codings += _listed(value)
+            request.length = None
+        else:
+            expectations += _listed(value)
+    if hosts > 1 or (not hosts and request.version != "1.0"):
+        raise BadRequest("a request has exactly one Host")
+    if codings:
+        _check_codings(request, codings)
+    if expectations:
+        _expect(request, expectations)
+
+
+_FRAMING = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"))
+
+
+def _check_codings(request: IncomingRequest, codings: list[bytes]) -> None:
+    if request.version == "1.0":
+        raise BadRequest("Transfer-Encoding in HTTP/1.0")
+    if codings[-1] != b"chunked":
+        raise BadRequest("Transfer-Encoding doesn't end in chunked")
+    if len(codings) > 1:
+        raise BadRequest("a transfer coding that isn't known here", 501)
+
+
+def _expect(request: IncomingRequest, expectations: list[bytes]) -> None:
+    if expectations != [b"100-continue"]:
+        raise BadRequest("an expectation that can't be met", 417)
+    request.expects_continue = request.version != "1.0" and request.length != 0
+
+
+def _listed(value: bytes) -> list[bytes]:
+    return [name.strip(b" \t").lower() for name in value.split(b",")]
+
+

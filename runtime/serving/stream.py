@@ -1,0 +1,266 @@
+"""One request and its response, as the ASGI app sees them, on HTTP/1.1 and HTTP/2 alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+import trio
+from hypercorn.protocol.events import (
+    Body,
+    Event,
+    InformationalResponse,
+    Request,
+    Response,
+    StreamClosed,
+    Trailers,
+)
+from hypercorn.protocol.http_stream import HTTPStream
+
+from runtime.http_fields import Fields, http_date
+from runtime.serving import extensions
+from runtime.serving.error_response import error_response
+from runtime.serving.limits import Limits
+from runtime.serving.request_reader import BadRequest, IncomingRequest
+
+Message = dict[str, Any]
+
+# The connection is the server's own matter.
+_CONNECTION = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
+
+log = structlog.get_logger("runtime")
+
+
+@dataclass(frozen=True)
+class LastBody(Body):
+    """The last piece of a body that has no trailers: its end goes in the same write."""
+
+
+class RequestStream(HTTPStream):
+    """Runs the app for one request.
+
+    Hypercorn's own stream queues what has arrived for the app. Here the app takes it from the request's body:
+    so the time that the client may take counts only while the app waits for it, a client that expects 100
+    (Continue) gets it when the app asks for its body, and HTTP/2's windows open as the app reads.
+
+    status: of the response, None before it has begun. is_complete: all of the response was given to the
+    protocol. bodiless: the response has no body. length: what its Content-Length says.
+    """
+
+    request: IncomingRequest
+    limits: Limits
+
+    def __init__(self, request: IncomingRequest, limits: Limits, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.request = request
+        self.limits = limits
+        self.status: int | None = None
+        self.bodiless = False
+        self.length: int | None = None
+        self.is_complete = False
+        self._given = 0
+        self._pending_head: Response | None = None
+        self._has_trailers = False
+        self._received_all = False
+        self._patience = limits.upload_seconds
+        self._continued = not request.expects_continue
+
+    async def handle(self, event: Event) -> None:
+        """Start the app, or let it know that the client has gone."""
+        if isinstance(event, Request):
+            self.scope = self._scope()  # type: ignore[assignment]
+            self.task_group.spawn(self._run)
+        elif isinstance(event, StreamClosed):
+            self.closed = True
+            self.request.body.leave()
+
+    def _scope(self) -> Message:
+        request = self.request
+        path, _, query = request.target.partition(b"?")
+        offered: Message = {
+            extensions.TARGET: request.target,
+            extensions.CLIENT_LEFT: self.client_left,
+            extensions.INFORMATIONAL: {},
+            extensions.TRAILERS: {},
+        }
+        if request.version == "2" and request.length == 0:
+            offered[extensions.BODILESS] = {}
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": request.version,
+            "method": request.method,
+            "scheme": self.scheme,
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": request.fields,
+            "client": self.client,
+            "server": self.server,
+            "state": {},
+            "extensions": offered,
+        }
+
+    async def _run(self) -> None:
+        try:
+            await self.app(self.scope, self.receive, self.app_send, _no_threads, _no_threads)
+        except Exception:
+            log.exception("the app failed")
+        finally:
+            await self.app_send(None)
+
+    async def client_left(self) -> None:
+        """Return when the client has left."""
+        while not self.request.body.left:
+            await self.request.body.changed()
+
+    async def receive(self) -> Message:
+        """The next piece of the body as it arrives; then wait for the client to leave."""
+        body = self.request.body
+        while not body.left:
+            if body.error is not None and not self._received_all:
+                break
+            if body.size or (body.ended and not self._received_all):
+                self._received_all = body.ended
+                size, piece = body.size, body.take()
+                if size:
+                    await self._took(size)
+                return {"type": "http.request", "body": piece, "more_body": not body.ended}
+            if self._received_all:
+                await body.changed()
+            else:
+                await self._next_piece()
+        return {"type": "http.disconnect"}
+
+    async def _took(self, size: int) -> None:
+        """The app took so many bytes of the body. HTTP/2 lets the client send as many more."""
+
+    async def _next_piece(self) -> None:
+        """Wait for the client, for as long as it may take."""
+        if not self._continued and self.status is None:
+            self._continued = True
+            await self.send(InformationalResponse(self.stream_id, [], 100))
+        limits, body, start = self.limits, self.request.body, trio.current_time()
+        with trio.move_on_after(min(limits.body_seconds, self._patience)) as waiting:
+            await body.changed()
+        if waiting.cancelled_caught:
+            body.fail(BadRequest("the body came too slowly", 408))
+        earned = body.size / limits.upload_rate - (trio.current_time() - start)
+        # A piece may come at the last moment, or be seen late: then less than no patience is left.
+        self._patience = max(0.0, min(limits.upload_seconds, self._patience + earned))
+
+    async def app_send(self, message: Message | None) -> None:  # type: ignore[override]
+        """Send a part of the response. Where the client has left, nothing happens. None: the app has ended."""
+        if message is None:
+            await self._end_of_app()
+            return
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._start(message)
+        elif self.closed:
+            return
+        elif kind == "http.response.body":
+            await self._body(message.get("body", b""), more=message.get("more_body", False))
+        elif kind == "http.response.trailers":
+            await self._trailers(message["headers"])
+        elif kind == extensions.INFORMATIONAL and self.status is None:
+            await self._inform(message["status"], message["headers"])
+
+    def _start(self, message: Message) -> None:
+        """Take the head; it goes with the first piece of the body. Raises RuntimeError where one was given."""
+        if self.status is not None:
+            raise RuntimeError("a response has one head")
+        status = self.status = message["status"]
+        self.bodiless = self.request.method == "HEAD" or status in (204, 304)
+        fields: Fields = []
+        has_date = False
+        for name, value in message["headers"]:
+            lower = name.lower()
+            if lower in _CONNECTION and not (status == 426 and lower == b"upgrade"):
+                continue
+            if lower == b"content-length":
+                if status == 204:
+                    continue
+                self.length = int(value)
+            elif lower == b"date":
+                has_date = True
+            fields.append((lower, value))
+        if not has_date:
+            fields.append((b"date", http_date()))
+        # RFC 9112, 7.1.2: only a chunked body has a place for them.
+        may_have_trailers = self.length is None and not self.bodiless and self.request.version != "1.0"
+        self._has_trailers = may_have_trailers and bool(message.get("trailers"))
+        self._pending_head = Response(self.stream_id, fields, status)
+
+    async def _body(self, data: bytes, *, more: bool) -> None:
+        if self.status is None or self.is_complete:
+            raise RuntimeError("a body comes between a response's head and its end")
+        await self._send_head()
+        if self.bodiless:
+            data = b""
+        elif self.length is not None:
+            self._given += len(data)
+            if self._given > self.length or (self._given < self.length and not more):
+                raise RuntimeError("the body isn't as long as its Content-Length")
+        if more or self._has_trailers:
+            await self.send(Body(self.stream_id, data))
+            return
+        self.is_complete = True
+        await self.send(LastBody(self.stream_id, data))
+        await self.send(StreamClosed(self.stream_id))
+
+    async def _send_head(self) -> None:
+        if self._pending_head is not None:
+            await self.send(self._pending_head)
+            self._pending_head = None
+
+    async def _trailers(self, fields: Fields) -> None:
+        if not self._has_trailers or self.is_complete:
+            return
+        await self._send_head()
+        self.is_complete = True
+        await self.send(Trailers(self.stream_id, [(name.lower(), value) for name, value in fields]))
+        await self.send(StreamClosed(self.stream_id))
+
+    async def _inform(self, status: int, fields: Fields) -> None:
+        if self.request.version != "1.0":
+            self._continued = self._continued or status == 100
+            await self.send(InformationalResponse(self.stream_id, fields, status))
+
+    async def _end_of_app(self) -> None:
+        if self.closed or self.is_complete:
+            return
+        if self.status is None or self._pending_head is not None:
+            error = self.request.body.error or BadRequest("internal error", 500)
+            await self.refuse(error if isinstance(error, BadRequest) else BadRequest(str(error)))
+        else:
+            await self.send(StreamClosed(self.stream_id))
+
+    async def refuse(self, error: BadRequest) -> None:
+        """Answer in the app's place, and close."""
+        request_id = token_hex(16)
+        address = self.client[0] if self.client else "unknown"
+        log.warning(
+            "request refused", reason=str(error), status=error.status, client=address, request_id=request_id
+        )
+        fields, body = error_response(error.status, str(error), request_id)
+        self.status = error.status
+        self.bodiless = self.request.method == "HEAD"
+        self.length = len(body)
+        self.request.close = True
+        self.is_complete = True
+        await self.send(Response(self.stream_id, fields, error.status))
+        await self.send(LastBody(self.stream_id, b"" if self.bodiless else body))
+        await self.send(StreamClosed(self.stream_id))
+
+    def gets_continued(self) -> bool:
+        """Whether the client was told to send the body that it held back, or holds none back."""
+        return self._continued or self.request.body.ended
+
+
+def _no_threads(*_: Any) -> None:
+    """WSGI apps alone run in threads."""
