@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from contextlib import suppress
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
@@ -18,7 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from runtime.serving.hangup import hung_up
-from runtime.serving.http1 import Finished, Http1Protocol, Phase
+from runtime.serving.http1 import Finished, Http1Protocol, LastData, Phase
 from runtime.serving.http2 import Http2Protocol
 from runtime.serving.limits import Limits
 from runtime.serving.request_reader import READ_SIZE
@@ -45,6 +46,7 @@ class ClientConnection(TCPServer):
     ) -> None:
         super().__init__(app, config, context, ConnectionState({}), cast(Any, stream))
         self._limits = limits
+        self._secured = isinstance(stream, trio.SSLStream)
         self._socket = _transport(stream).socket
         self._client = _address(self._socket.getpeername())
         self._server = _address(self._socket.getsockname())
@@ -70,13 +72,11 @@ class ClientConnection(TCPServer):
     async def run(self) -> None:
         """Serve until either side closes. A fault ends this connection alone."""
         try:
-            secured = isinstance(self.stream, trio.SSLStream)
-            if secured and not await self._shake_hands():
+            if self._secured and not await self._shake_hands():
                 return
             async with TaskGroup() as group:
-                kind = Http2Protocol if secured and self.stream.selected_alpn_protocol() == "h2" else Http1Protocol
-                self.protocol = kind(
-                    *(self.app, self.config, self.context, group, self._limits, secured),
+                self.protocol = self._chosen_protocol()(
+                    *(self.app, self.config, self.context, group, self._limits, self._secured),
                     *(self._client, self._server, self.protocol_send),
                 )
                 await self.protocol.initiate()
@@ -85,6 +85,11 @@ class ClientConnection(TCPServer):
             log.exception("a connection failed")
         finally:
             await self._end()
+
+    def _chosen_protocol(self) -> type[Http1Protocol | Http2Protocol]:
+        # On clear text neither prior knowledge nor an upgrade leads to HTTP/2.
+        offered = self.stream.selected_alpn_protocol() if self._secured else None
+        return Http2Protocol if offered == "h2" else Http1Protocol
 
     async def _shake_hands(self) -> bool:
         with trio.move_on_after(self._limits.head_seconds):
@@ -115,50 +120,65 @@ class ClientConnection(TCPServer):
     async def _read_data(self) -> None:
         if self._stopping:
             self.protocol.stop()
-        while not self._closing and await self._read_once():
+        while not self._closing and await self._read_on():
             pass
         self._closing = True
         await self.protocol.handle(Closed())
 
-    async def _read_once(self) -> bool:
-        """Read what comes next. Whether there may be more."""
+    async def _read_on(self) -> bool:
+        """Read while there is room, and time. Whether there may be more."""
         protocol = self.protocol
         if not protocol.has_room:
             return await self._room()
+        data: bytes | bytearray = b""
         with trio.CancelScope() as self._reading:
             self._enter_phase()
+            self._reading.deadline = self._deadline
             try:
-                data = await self.stream.receive_some(READ_SIZE)
+                while not self._closing and protocol.has_room:
+                    data = await self.stream.receive_some(READ_SIZE)
+                    if isinstance(protocol, Http2Protocol) or not data:
+                        break
+                    protocol.feed(bytes(data))
+                    self._enter_phase()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return False
         if self._reading.cancelled_caught:
-            return await self._is_late()
-        if not data:
-            return False
-        await protocol.handle(RawData(bytes(data)))
-        return True
+            return self._has_time()
+        if data and isinstance(protocol, Http2Protocol):
+            # Its answers to frames may wait for the client, and must not be cut off.
+            await protocol.handle(RawData(bytes(data)))
+        return bool(data)
 
     def _enter_phase(self) -> None:
-        phase, now = self.protocol.phase, trio.current_time()
+        """Let the time of what is read next begin, where that is something else than before."""
+        phase = self.protocol.phase
         if phase is self._phase:
-            self._reading.deadline = self._deadline
             return
         self._phase = phase
+        if phase is Phase.EXCHANGE:
+            self._deadline = math.inf
+            return
+        now = trio.current_time()
         if phase is Phase.IDLE:
             self.idle_since = now
             self._deadline = min(now + self._limits.idle_seconds, max(self._last_call, now))
         elif phase is Phase.HEAD:
             self._deadline = now + self._limits.head_seconds
-        elif phase is Phase.REST:
-            self._deadline = now + LINGER_SECONDS
         else:
-            self._deadline = math.inf
-        self._reading.deadline = self._deadline
+            self._deadline = now + LINGER_SECONDS
+        # A later deadline is looked up when the earlier one is reached: moving it for each request would cost.
+        if self._deadline < self._reading.deadline:
+            self._reading.deadline = self._deadline
 
-    async def _is_late(self) -> bool:
-        """The phase's time is up, or the connection is to close. Whether to read on."""
+    def _has_time(self) -> bool:
+        """Whether to read on at a deadline that was reached."""
+        if self._closing:
+            return False
+        if trio.current_time() < self._deadline:
+            return True
         if self._phase is Phase.HEAD and isinstance(self.protocol, Http1Protocol):
-            await self.protocol.head_is_slow()
+            self.protocol.head_is_slow()
             return True
         self.protocol.stop()
         return False
@@ -181,7 +201,9 @@ class ClientConnection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """Do what the protocol asks for."""
         if isinstance(event, RawData):
-            await self._write(event.data)
+            data = self._write_at_once(event.data) if isinstance(event, LastData) else event.data
+            if data:
+                await self._write(data)
         elif isinstance(event, Updated):
             self._enter_phase()
         elif isinstance(event, Finished):
@@ -189,11 +211,21 @@ class ClientConnection(TCPServer):
         elif isinstance(event, Closed):
             self.close()
 
+    def _write_at_once(self, data: bytes) -> bytes:
+        """Send what can be sent without waiting, mostly all, and return the rest. It saves a turn of the loop."""
+        if self._secured or self.send_lock.locked():
+            return data
+        try:
+            sent = os.write(self._socket.fileno(), data)
+        except OSError:
+            return data  # `_write` finds out why
+        return data[sent:]
+
     async def _finish(self, event: Finished) -> None:
         if event.reset:
             self._reset_on_close()
         if event.linger:
-            if isinstance(self.stream, trio.SocketStream):
+            if not self._secured:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await self.stream.send_eof()
             self._enter_phase()
@@ -234,7 +266,7 @@ class ClientConnection(TCPServer):
             self._socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
     async def _end(self) -> None:
-        if isinstance(self.stream, trio.SSLStream) and self._socket.fileno() >= 0:
+        if self._secured and self._socket.fileno() >= 0:
             with trio.move_on_after(LINGER_SECONDS):
                 await self.stream.aclose()
         if not self._resets:

@@ -14,7 +14,6 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import (
     Body,
     InformationalResponse,
-    Request,
     Response,
     StreamClosed,
     Trailers,
@@ -55,6 +54,11 @@ class Finished(Event):
 
     linger: bool = False
     reset: bool = False
+
+
+@dataclass(frozen=True)
+class LastData(RawData):
+    """The last bytes of a response: whoever sends them needn't wait for its turn again."""
 
 
 class Http1Protocol:
@@ -119,11 +123,12 @@ class Http1Protocol:
     async def handle(self, event: Event) -> None:
         """Take in what the client sent, or that it has gone."""
         if isinstance(event, RawData):
-            await self._received(event.data)
-        elif isinstance(event, Closed):
-            await self._client_left()
+            self.feed(event.data)
+        elif isinstance(event, Closed) and self._stream is not None:
+            self._stream.close()
 
-    async def _received(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
+        """Take in what the client sent."""
         if self._finished:
             return
         if self._stream is not None and self._stream.request.body.ended:
@@ -131,7 +136,7 @@ class Http1Protocol:
             return
         self._reader.feed(data)
         if self._stream is None:
-            await self._advance()
+            self._advance()
 
     @property
     def has_room(self) -> bool:
@@ -148,16 +153,16 @@ class Http1Protocol:
             else:
                 await self._stream.request.body.room()
 
-    async def _advance(self) -> None:
+    def _advance(self) -> None:
         """Begin the next request, if it is there."""
         if self._discarding is not None and not self._has_discarded(self._discarding):
             return
         reader = self._reader
         while self._stream is None and not self._finished:
             if reader.requests:
-                await self._begin(reader.requests.popleft())
+                self._begin(reader.requests.popleft())
             elif reader.error is not None:
-                await self._refuse(reader.error)
+                self._refuse(reader.error)
             elif self._later:
                 later, self._later = self._later, b""
                 reader.feed(later)
@@ -171,45 +176,43 @@ class Http1Protocol:
             self._finished = True
         return request.body.ended
 
-    async def _begin(self, request: IncomingRequest) -> None:
+    def _begin(self, request: IncomingRequest) -> None:
         request.close = request.close or self._stopping
-        await self._send(Updated(idle=False))
         self._stream = RequestStream(request, self._limits, *self._stream_arguments)
-        await self._stream.handle(
-            Request(STREAM_ID, request.fields, request.version, request.method, request.target, {})  # type: ignore[typeddict-item]
-        )
+        self._stream.start()
 
-    async def _refuse(self, error: BadRequest) -> None:
+    def _refuse(self, error: BadRequest) -> None:
         """Answer what can't be read: there is no telling where the next request would begin."""
-        await self._send(Updated(idle=False))
-        self._stream = RequestStream(IncomingRequest(), self._limits, *self._stream_arguments)
-        self._stream.request.method = self._reader.method
-        await self._stream.refuse(error)
+        request = IncomingRequest()
+        request.method = self._reader.method
+        self._stream = RequestStream(request, self._limits, *self._stream_arguments)
+        self._task_group.spawn(self._stream.refuse, error)
 
-    async def head_is_slow(self) -> None:
+    def head_is_slow(self) -> None:
         """The head that has begun didn't end in time."""
-        await self._refuse(BadRequest("the head came too slowly"))
-
-    async def _client_left(self) -> None:
-        if self._stream is not None:
-            await self._stream.handle(StreamClosed(STREAM_ID))
+        self._refuse(BadRequest("the head came too slowly"))
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Write a part of the response."""
         if isinstance(event, LastBody):
-            await self._write(self._framed(event.data) + (b"0\r\n\r\n" if self._chunked else b""))
-        elif isinstance(event, Body):
-            if data := self._framed(event.data):
-                await self._write(data)
+            data = self._framed(event.data)
+            if self._chunked:
+                data += b"0\r\n\r\n"
+            if data:
+                await self._send(LastData(data))
         elif isinstance(event, Response):
             self._head = self._encode_head(event.status_code, event.headers)
         elif isinstance(event, StreamClosed):
             await self._recycle()
+        elif isinstance(event, Body):
+            if data := self._framed(event.data):
+                await self._send(RawData(data))
         elif isinstance(event, Trailers):
-            await self._write(self._framed(b"") + b"0\r\n%b\r\n" % encode_fields(event.headers))
+            data = self._framed(b"") + b"0\r\n%b\r\n" % encode_fields(event.headers)
+            await self._send(LastData(data))
         elif isinstance(event, InformationalResponse):
             line = _status_line(event.status_code)
-            await self._write(b"%b%b\r\n" % (line, encode_fields(event.headers)))
+            await self._send(RawData(b"%b%b\r\n" % (line, encode_fields(event.headers))))
 
     def _encode_head(self, status: int, fields: Fields) -> bytes:
         stream = self._stream
@@ -240,17 +243,13 @@ class Http1Protocol:
             self._head = b""
         return data
 
-    async def _write(self, data: bytes) -> None:
-        if data:
-            await self._send(RawData(data))
-
     async def _recycle(self) -> None:
         """The response is complete, or nothing more will come of it."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
         request, body_ended = stream.request, stream.request.body.ended
-        await stream.handle(StreamClosed(STREAM_ID))
+        stream.close()
         if not stream.is_complete:
             await self._finish(reset=self._until_close)
         elif request.close or self._reader.error is not None:
@@ -258,11 +257,10 @@ class Http1Protocol:
         elif not body_ended:
             self._discarding = request
             request.body.discard()
-            await self._send(Updated(idle=False))
         else:
-            await self._advance()
-            if self._stream is None:
-                await self._send(Updated(idle=True))
+            self._advance()
+        if self._stream is None and not self._finished:
+            await self._send(Updated(idle=True))
         self._answered.set()
         self._answered = trio.Event()
 

@@ -13,7 +13,7 @@ import h2.settings
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Body, EndBody, Request, StreamClosed
+from hypercorn.protocol.events import Body, EndBody, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerContext
@@ -156,9 +156,7 @@ class Http2Protocol(H2Protocol):
         self.priority.block(stream_id)
         await self.send(Updated(idle=False))
         if refusal is None:
-            await stream.handle(
-                Request(stream_id, request.fields, "2", request.method, request.target, self.connection_state)
-            )
+            stream.start()
         else:
             self.task_group.spawn(stream.refuse, refusal)
 

@@ -13,7 +13,6 @@ from hypercorn.protocol.events import (
     Body,
     Event,
     InformationalResponse,
-    Request,
     Response,
     StreamClosed,
     Trailers,
@@ -69,13 +68,19 @@ class RequestStream(HTTPStream):
         self._continued = not request.expects_continue
 
     async def handle(self, event: Event) -> None:
-        """Start the app, or let it know that the client has gone."""
-        if isinstance(event, Request):
-            self.scope = self._scope()  # type: ignore[assignment]
-            self.task_group.spawn(self._run)
-        elif isinstance(event, StreamClosed):
-            self.closed = True
-            self.request.body.leave()
+        """Take what Hypercorn's HTTP/2 says of a stream; the request itself comes by other ways."""
+        if isinstance(event, StreamClosed):
+            self.close()
+
+    def start(self) -> None:
+        """Run the app, in a task of its own."""
+        self.scope = self._scope()  # type: ignore[assignment]
+        self.task_group.spawn(self._run)
+
+    def close(self) -> None:
+        """Let the app know that nothing more will come: the response is complete, or the client has gone."""
+        self.closed = True
+        self.request.body.leave()
 
     def _scope(self) -> Message:
         request = self.request
