@@ -180,7 +180,7 @@ class Supervisor:
                 return None
             raise StackError(f"supervisor refuses {method} {arguments}: {fault.faultString}") from fault
         except OSError as error:
-            raise StackError("the stack isn't up; `just up` starts it") from error
+            raise StackError("the stack isn't up; `uv run just up` starts it") from error
 
 
 @contextmanager
