@@ -9,15 +9,15 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy import mongodb, processes
-from deploy.layout import MODULES, ROOT, Layout, StackError, command
+from deploy import libraries, mongodb, processes
+from deploy.layout import ROOT, Layout, StackError, command
 
 _NOT_RUNNING = 70
 _ALREADY_STARTED = 60
@@ -78,18 +78,28 @@ class Process:
         return self.state in STOPPED_STATES
 
 
-def render(layout: Layout) -> str:
-    """supervisord's configuration. Nothing starts by itself: `up` sees to the order."""
+def render(layout: Layout, for_mongod: Mapping[str, str] | None = None) -> str:
+    """supervisord's configuration. Nothing starts by itself: `up` sees to the order.
+
+    for_mongod: variables that mongod gets, and no other process.
+    """
     values = {"root": ROOT, "folder": layout.folder, "logs": layout.logs, "socket": layout.socket}
     parts = [_SERVER.format(**_escaped(values))]
     for name in layout.processes:
         words = mongodb.command(layout) if name == "mongodb" else command(name)
         parts.append(_PROGRAM.format(**_escaped({**values, "name": name, "command": shlex.join(words)})))
-        if name in MODULES and "JWKS_CACHE" not in os.environ:
+        if name == "mongodb":
+            parts[-1] += _environment(for_mongod or {})
+        elif "JWKS_CACHE" not in os.environ:
             # A cache for each process: each replaces its own file, whatever the others do.
-            cache = layout.folder / f"jwks-{name}.json"
-            parts[-1] += _escaped({"it": f'environment=JWKS_CACHE="{cache}"\n'})["it"]
+            parts[-1] += _environment({"JWKS_CACHE": str(layout.folder / f"jwks-{name}.json")})
     return "\n".join(parts)
+
+
+def _environment(variables: Mapping[str, str]) -> str:
+    """The line of a program that adds to its environment; nothing where nothing is added."""
+    words = (f'{name}="{value}"' for name, value in _escaped(dict(variables)).items())
+    return f"environment={','.join(words)}\n" if variables else ""
 
 
 def _escaped(values: dict[str, Any]) -> dict[str, str]:
@@ -122,7 +132,10 @@ class Supervisor:
         for folder in (layout.folder, layout.logs, layout.data if layout.own_mongod else layout.logs):
             folder.mkdir(parents=True, exist_ok=True)
         _own(layout)
-        layout.configuration.write_text(render(layout))
+        for_mongod = (
+            libraries.environment(mongodb.find_mongod(), layout.libraries) if layout.own_mongod else {}
+        )
+        layout.configuration.write_text(render(layout, for_mongod))
         words = [sys.executable, "-m", "supervisor.supervisord", "-c", str(layout.configuration)]
         done = subprocess.run(
             words, env=layout.environment(), cwd=ROOT, capture_output=True, text=True, check=False
@@ -167,7 +180,7 @@ class Supervisor:
                 return None
             raise StackError(f"supervisor refuses {method} {arguments}: {fault.faultString}") from fault
         except OSError as error:
-            raise StackError("the stack isn't up; `just up` starts it") from error
+            raise StackError("the stack isn't up; `uv run just up` starts it") from error
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class Story:
         expect(f"state of {act.innocent}", "CLOSED", self._stack.states().get(act.innocent))
 
     def _just(self, *words: str) -> None:
-        console.print(f"[bold cyan]$ just {' '.join(words)}[/]")
+        console.print(f"[bold cyan]$ uv run just {' '.join(words)}[/]")
         self._stack.run(*words)
 
 

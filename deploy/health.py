@@ -38,7 +38,7 @@ def ask(layout: Layout, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
         body: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise StackError(
-            f"the gateway at {layout.gateway} doesn't answer ({error!r}); see `just status`"
+            f"the gateway at {layout.gateway} doesn't answer ({error!r}); see `uv run just status`"
         ) from error
     return answer.status_code, body
 
@@ -69,7 +69,7 @@ def show(layout: Layout) -> bool:
 def _verdict(status: int, body: Mapping[str, Any], silent: Sequence[str]) -> list[Text]:
     """What the gateway says of it; nobody is called healthy who doesn't answer."""
     message = str(body.get("message", ""))
-    missing = Text(f"No answer: {', '.join(silent)}; see `just status`.", style="bold red")
+    missing = Text(f"No answer: {', '.join(silent)}; see `uv run just status`.", style="bold red")
     if status != 200:
         return [Text(message, style="bold red"), *([missing] if silent else [])]
     return [missing] if silent else [Text(message, style="green")]

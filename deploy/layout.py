@@ -77,6 +77,11 @@ class Layout:
         return self.folder / "mongodb"
 
     @property
+    def libraries(self) -> Path:
+        """The folder of the libraries that mongod needs and the system lacks."""
+        return self.folder / "libraries"
+
+    @property
     def configuration(self) -> Path:
         """Supervisor's configuration, written anew by `up`."""
         return self.folder / "supervisord.conf"

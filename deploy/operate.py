@@ -71,7 +71,7 @@ def start(layout: Layout, name: str) -> None:
 def stop(layout: Layout, name: str) -> None:
     """Stop one process. It stays down until it is started; its ports refuse connections."""
     ports = _stop(layout, name)
-    console.print(f"{name} is stopped: {ports} refused. `just start {name}` brings it back.")
+    console.print(f"{name} is stopped: {ports} refused. `uv run just start {name}` brings it back.")
 
 
 def restart(layout: Layout, name: str) -> None:
@@ -97,7 +97,7 @@ def status(layout: Layout) -> bool:
     layout = layout.saved()
     supervisor = Supervisor(layout)
     if not supervisor.is_alive():
-        console.print("The stack is down. `just up` starts it.")
+        console.print("The stack is down. `uv run just up` starts it.")
         return False
     table = Table("process", "state", "pid", "for", "ports", box=None, pad_edge=False)
     found = supervisor.processes()
@@ -180,10 +180,10 @@ def show_where(layout: Layout) -> None:
         f"  logs       {layout.logs}/\n"
         f"  breakers   breakers.toml\n\n"
         "Try next:\n"
-        "  just watch              the breakers, live\n"
-        "  just stop auth-service  break something; just start auth-service mends it\n"
-        "  just demo               the whole walk-through, told step by step (on ports of its own)\n"
-        "  just down               end everything"
+        "  uv run just watch              the breakers, live\n"
+        "  uv run just stop auth-service  break something; uv run just start auth-service mends it\n"
+        "  uv run just demo               the whole walk-through, told step by step (on ports of its own)\n"
+        "  uv run just down               end everything"
     )
 
 
@@ -220,7 +220,7 @@ def _running(layout: Layout, name: str) -> Layout:
     layout = layout.saved()
     require_process(layout, name)
     if not Supervisor(layout).is_alive():
-        raise StackError("the stack isn't up; `just up` starts it")
+        raise StackError("the stack isn't up; `uv run just up` starts it")
     return layout
 
 

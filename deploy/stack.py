@@ -85,7 +85,7 @@ def _logs(options: argparse.Namespace, found: Layout) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="just", description="Operate the stack.")
+    parser = argparse.ArgumentParser(prog="uv run just", description="Operate the stack.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("up", "down", "status", "health", "watch", "demo"):
         commands.add_parser(name)

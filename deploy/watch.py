@@ -87,7 +87,7 @@ class Board:
     def shown(self, now: float, width: int = 170, height: int = 100) -> RenderableType:
         """Everything, for a terminal of that size: the breakers first; what happened where there is room."""
         if not self.names:
-            return Text(f"Waiting for the gateway at {self._gateway}: `just status` says what runs.")
+            return Text(f"Waiting for the gateway at {self._gateway}: `uv run just status` says what runs.")
         parts: list[RenderableType] = []
         if self.lost_at is not None:
             said = f"Disconnected since {when(self.lost_at)}: this is how it was then. Trying again."
@@ -183,7 +183,7 @@ def watch(layout: Layout) -> None:
     """
     console = Console(highlight=False)
     if not console.is_terminal:
-        raise StackError("`just watch` needs a terminal; `just health` tells the same once, as JSON")
+        raise StackError("`just watch` needs a terminal; `uv run just health` tells the same once, as JSON")
     board = Board(layout.gateway)
     try:
         # A screen of its own: of what scrolls, a resized terminal would keep every size it had.

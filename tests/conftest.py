@@ -1,15 +1,21 @@
-"""Fixtures for every test: a real MongoDB, and the asyncio loop that its driver needs inside trio."""
+"""Fixtures for every test: a real MongoDB, and the asyncio loop that its driver needs inside trio.
+
+What they need is imported where it is needed: the tests of the library run without the stack's packages.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import trio_asyncio
 
-from services.database import Database, open_database
-from tests.mongo import Mongod, find_mongod
+if TYPE_CHECKING:
+    import trio_asyncio
+
+    from services.database import Database
+    from tests.mongo import Mongod
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +31,14 @@ def own_mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
 
 
 def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    if find_mongod() is None:
-        pytest.skip("no mongod for this platform")
+    from deploy.layout import StackError
+    from deploy.mongodb import find_mongod
+    from tests.mongo import Mongod
+
+    try:
+        find_mongod()
+    except StackError as error:
+        pytest.skip(str(error))
     server = Mongod(tmp_path_factory.mktemp("mongod"))
     try:
         server.start()
@@ -38,6 +50,8 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
 @pytest.fixture
 async def loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
     """The asyncio loop of this test, for what is neither trio's nor ours."""
+    import trio_asyncio
+
     async with trio_asyncio.open_loop() as opened:
         yield opened
 
@@ -45,6 +59,8 @@ async def loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
 @pytest.fixture
 async def database(mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> AsyncIterator[Database]:
     """A database of its own for one test, dropped afterwards."""
+    from services.database import open_database
+
     name = f"test_{uuid.uuid4().hex[:12]}"
     async with open_database(mongod.uri, name) as opened:
         yield opened

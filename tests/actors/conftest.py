@@ -8,6 +8,24 @@ import pytest
 
 from actors import Panel, open_panel
 from actors.testing import ScriptedDependency
+from tests.optional import is_usable
+
+LIBRARIES = {
+    "test_adapters.py": ("prometheus_client", "structlog"),
+    "test_adapters_grpc.py": ("google.protobuf", "grpclib", "trio_asyncio"),
+    "test_adapters_httpx.py": ("httpx",),
+    "test_adapters_mongo.py": ("pymongo", "trio_asyncio"),
+    "test_adapters_tracing.py": ("opentelemetry.sdk",),
+    "test_metrics.py": ("prometheus_client",),
+}
+"""What the tests of the adapters import. Without an adapter's library its tests aren't collected."""
+
+collect_ignore = [file for file, modules in LIBRARIES.items() if not all(map(is_usable, modules))]
+
+
+def pytest_report_header() -> str:
+    """Name the tests that are left out."""
+    return f"left out, for their library isn't installed: {', '.join(collect_ignore) or 'none'}"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The bridges: what each library's outcomes mean, and what others see of a breaker."""
+"""What others see of a breaker: the log, health, metrics; and results that are failures."""
 
 from __future__ import annotations
 
@@ -8,82 +8,20 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict
 
-import httpx
 import pytest
 import structlog
 import trio
-from grpclib import GRPCError
-from grpclib.const import Status
-from grpclib.exceptions import ProtocolError, StreamTerminatedError
 from prometheus_client.parser import text_string_to_metric_families
-from pymongo import errors
 from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State, Transition, open_panel
-from actors.adapters import grpc, mongo
-from actors.adapters import httpx as http
 from actors.adapters.answers import execute_answering
 from actors.adapters.health import breaker_health
 from actors.adapters.logs import log_transitions
 from actors.adapters.metrics import exposition
 from actors.testing import DependencyDown, ScriptedDependency, advance
-
-REQUEST = httpx.Request("GET", "http://x")
-
-
-@pytest.mark.parametrize(
-    ("error", "failed"),
-    [
-        (httpx.ConnectError("x"), True),
-        (httpx.ReadTimeout("x"), True),
-        (httpx.RemoteProtocolError("x"), True),
-        (httpx.UnsupportedProtocol("x"), False),
-        (httpx.HTTPStatusError("x", request=REQUEST, response=httpx.Response(500)), True),
-        (httpx.HTTPStatusError("x", request=REQUEST, response=httpx.Response(499)), False),
-        (ValueError("x"), False),
-    ],
-)
-def test_what_fails_over_http(error: Exception, failed: bool) -> None:
-    assert http.is_failure(error) is failed
-
-
-@pytest.mark.parametrize("status", list(Status))
-def test_which_grpc_statuses_fail(status: Status) -> None:
-    unwell = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "RESOURCE_EXHAUSTED", "DATA_LOSS"}
-    assert grpc.is_failure(GRPCError(status)) is (status.name in unwell)
-
-
-@pytest.mark.parametrize(
-    ("error", "failed"),
-    [
-        (StreamTerminatedError("x"), True),
-        (ConnectionRefusedError(), True),
-        (TimeoutError(), True),
-        (ProtocolError("x"), True),
-        (KeyError(), False),
-    ],
-)
-def test_a_lost_connection_fails_over_grpc(error: Exception, failed: bool) -> None:
-    assert grpc.is_failure(error) is failed
-
-
-@pytest.mark.parametrize(
-    ("error", "failed"),
-    [
-        (errors.AutoReconnect("x"), True),
-        (errors.ServerSelectionTimeoutError("x"), True),
-        (errors.NetworkTimeout("x"), True),
-        (errors.ExecutionTimeout("x"), True),
-        (errors.WTimeoutError("x"), True),
-        (errors.DuplicateKeyError("x"), False),
-        (errors.OperationFailure("x"), False),
-        (KeyError(), False),
-    ],
-)
-def test_what_fails_with_mongodb(error: Exception, failed: bool) -> None:
-    assert mongo.is_failure(error) is failed
 
 
 async def break_it(panel: Panel) -> CircuitBreaker:
@@ -165,6 +103,20 @@ async def test_what_cannot_be_told_of_a_transition_harms_nobody() -> None:
         assert isinstance(event, Transition)
         assert (event.new, event.bound) == (State.OPEN, {})
         assert (await breaker.snapshot()).restarts == 0
+
+
+async def test_a_log_that_cannot_keep_up_says_what_it_lost(panel: Panel) -> None:
+    """A line with the count in place of the lines that are missing."""
+    event = Transition("it", State.CLOSED, State.OPEN, "flapping", 2, 0)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log_transitions, panel)
+            for _ in range(1003):
+                panel.hub.emit(event)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert (logs[0]["event"], logs[0]["count"]) == ("transitions were not logged", 3)
+    assert len(logs) == 1001
 
 
 async def test_a_transition_is_data_all_the_same(panel: Panel) -> None:

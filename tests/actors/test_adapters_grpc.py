@@ -13,6 +13,7 @@ import trio_asyncio
 from grpclib import GRPCError
 from grpclib.client import Channel
 from grpclib.const import Status
+from grpclib.exceptions import ProtocolError, StreamTerminatedError
 from grpclib.testing import ChannelFor
 from trio_asyncio import aio_as_trio
 
@@ -23,6 +24,26 @@ from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
 
 ASKED = ValidateSchoolRequest(id="7")
 Method = GuardedMethod[ValidateSchoolRequest, ValidateSchoolResponse]
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_which_grpc_statuses_fail(status: Status) -> None:
+    unwell = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "RESOURCE_EXHAUSTED", "DATA_LOSS"}
+    assert is_failure(GRPCError(status)) is (status.name in unwell)
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (StreamTerminatedError("x"), True),
+        (ConnectionRefusedError(), True),
+        (TimeoutError(), True),
+        (ProtocolError("x"), True),
+        (KeyError(), False),
+    ],
+)
+def test_a_lost_connection_fails_over_grpc(error: Exception, failed: bool) -> None:
+    assert is_failure(error) is failed
 
 
 @dataclass

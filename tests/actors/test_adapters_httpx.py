@@ -12,11 +12,28 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CallTimeout, CircuitOpenError, Panel, Snapshot, State, open_panel
-from actors.adapters.httpx import BreakerTransport, host_policy, retry_after
+from actors.adapters.httpx import BreakerTransport, host_policy, is_failure, retry_after
 from actors.testing import advance
 
 Answer = Callable[[trio.abc.Stream], Awaitable[None]]
 HEAD = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n%s\r\n"
+REQUEST = httpx.Request("GET", "http://x")
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (httpx.ConnectError("x"), True),
+        (httpx.ReadTimeout("x"), True),
+        (httpx.RemoteProtocolError("x"), True),
+        (httpx.UnsupportedProtocol("x"), False),
+        (httpx.HTTPStatusError("x", request=REQUEST, response=httpx.Response(500)), True),
+        (httpx.HTTPStatusError("x", request=REQUEST, response=httpx.Response(499)), False),
+        (ValueError("x"), False),
+    ],
+)
+def test_what_fails_over_http(error: Exception, failed: bool) -> None:
+    assert is_failure(error) is failed
 
 
 class Pieces(httpx.AsyncByteStream):

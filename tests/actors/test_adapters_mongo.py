@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio_asyncio
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, errors
 from pymongo.errors import (
     CollectionInvalid,
     ConnectionFailure,
@@ -23,6 +23,23 @@ from actors.adapters.mongo import guarded, is_answer, is_failure
 from tests.mongo import Mongod, free_port
 
 Client = AsyncMongoClient[dict[str, Any]]
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (errors.AutoReconnect("x"), True),
+        (errors.ServerSelectionTimeoutError("x"), True),
+        (errors.NetworkTimeout("x"), True),
+        (errors.ExecutionTimeout("x"), True),
+        (errors.WTimeoutError("x"), True),
+        (errors.DuplicateKeyError("x"), False),
+        (errors.OperationFailure("x"), False),
+        (KeyError(), False),
+    ],
+)
+def test_what_fails_with_mongodb(error: Exception, failed: bool) -> None:
+    assert is_failure(error) is failed
 
 
 @pytest.fixture

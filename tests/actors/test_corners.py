@@ -6,10 +6,6 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import (
@@ -25,12 +21,9 @@ from actors import (
     Panel,
     PanelClosedError,
     State,
-    Transition,
     TripStrategy,
     open_panel,
 )
-from actors.adapters.logs import log_transitions
-from actors.adapters.tracing import traced
 from actors.stays import Closed
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from actors.trip import Counter
@@ -397,20 +390,6 @@ async def test_a_listener_needs_room_for_an_event(panel: Panel) -> None:
             pass
 
 
-async def test_a_log_that_cannot_keep_up_says_what_it_lost(panel: Panel) -> None:
-    """A line with the count in place of the lines that are missing."""
-    event = Transition("it", State.CLOSED, State.OPEN, "flapping", 2, 0)
-    with capture_logs() as logs:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(log_transitions, panel)
-            for _ in range(1003):
-                panel.hub.emit(event)
-            await wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-    assert (logs[0]["event"], logs[0]["count"]) == ("transitions were not logged", 3)
-    assert len(logs) == 1001
-
-
 async def test_force_open_cuts_off_what_is_in_flight_where_asked(panel: Panel) -> None:
     """As opening does."""
     breaker = panel.breaker(policy(cancel_in_flight=True))
@@ -456,22 +435,3 @@ async def test_who_waits_for_closing_is_told_that_the_panel_closes() -> None:
                 nursery.start_soon(wait, breaker)
                 await wait_all_tasks_blocked()
     assert told == [1]
-
-
-async def test_a_trace_tells_no_wait_that_nobody_knows(panel: Panel) -> None:
-    """A breaker that is forced open stays so until somebody says otherwise."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    breaker = panel.breaker(policy())
-    await breaker.force_open()
-    with pytest.raises(CircuitOpenError):
-        await traced(breaker, provider.get_tracer("test")).execute(trio.sleep, 0)
-    (span,) = exporter.get_finished_spans()
-    told = {event.name: dict(event.attributes or {}) for event in span.events}
-    assert told == {
-        "circuit_breaker.rejected": {
-            "circuit_breaker.state": "forced_open",
-            "circuit_breaker.reason": "forced",
-        }
-    }

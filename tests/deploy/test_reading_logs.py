@@ -85,7 +85,7 @@ def test_as_many_lines_as_there_are(tmp_path: Path) -> None:
 def test_where_nothing_was_started_there_is_nothing_to_read(tmp_path: Path) -> None:
     done = just(tmp_path, "logs", stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"nothing was logged yet in {tmp_path}/logs; `just up` starts the stack\n"
+    assert done.stderr == f"nothing was logged yet in {tmp_path}/logs; `uv run just up` starts the stack\n"
 
 
 class Health(BaseHTTPRequestHandler):

@@ -226,7 +226,7 @@ def test_nobody_is_called_healthy_who_does_not_answer(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert not health.show(layout({}))
     said = capsys.readouterr().out
-    assert "No answer: auth-service; see `just status`." in said
+    assert "No answer: auth-service; see `uv run just status`." in said
     assert "All services are healthy" not in said
     dependencies["auth-database"].update(well)
     assert health.show(layout({}))
@@ -238,7 +238,7 @@ def test_it_is_watched_on_a_terminal_alone(
 ) -> None:
     """In a pipe nobody would see anything until its end."""
     monkeypatch.setattr(watching.time, "sleep", lambda _: pytest.fail("it watches"))
-    with pytest.raises(StackError, match="needs a terminal; `just health`"):
+    with pytest.raises(StackError, match="needs a terminal; `uv run just health`"):
         watching.watch(layout({}))
     assert capsys.readouterr().out == ""
 
@@ -264,7 +264,7 @@ def test_the_terminal_is_left_as_it_was_with_the_last_of_it(
 
 
 def test_who_waits_for_the_gateway_is_told_where_it_should_be() -> None:
-    assert "http://127.0.0.1:8080: `just status`" in shown(Board("http://127.0.0.1:8080"))
+    assert "http://127.0.0.1:8080: `uv run just status`" in shown(Board("http://127.0.0.1:8080"))
 
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"

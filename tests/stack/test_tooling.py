@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from deploy import logs, processes
 from deploy.control import render
 from deploy.layout import LONGEST_SOCKET_PATH, PORTS, StackError, layout
+from deploy.mongodb import find_mongod
 from deploy.private import free_ports
 
 
@@ -46,6 +48,15 @@ def test_a_database_elsewhere_is_not_started() -> None:
     found = layout({"MONGODB_URI": "mongodb://db.example:27017"})
     assert "mongodb" not in found.processes
     assert found.environment()["MONGODB_URI"] == "mongodb://db.example:27017"
+
+
+def test_without_any_mongod_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a platform that the wheel isn't made for."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "fiftyone", raising=False)
+    with pytest.raises(StackError, match="^there is no mongod here: install MongoDB 6"):
+        find_mongod()
 
 
 def test_each_process_is_told_where_the_others_are() -> None:

@@ -1,0 +1,14 @@
+"""Which optional libraries can be used here: the tests of the breaker run without the adapters'."""
+
+from __future__ import annotations
+
+import importlib
+
+
+def is_usable(module: str) -> bool:
+    """Whether `module` can be imported."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, AttributeError):  # trio-asyncio on Python 3.14 fails with an AttributeError
+        return False
+    return True
