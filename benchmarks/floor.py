@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import trio
-
 from runtime.edge import Limits
+
 from runtime.serving import serve, server_config
 
 _BODY = b'{"message": "ok", "data": null}'

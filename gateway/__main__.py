@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 
 import trio
 from quart_trio import QuartTrio
@@ -22,7 +23,7 @@ from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
 from runtime.reload import hold_hangups, reload_on_hangup
-from runtime.serving import run_process, serve, stop_signal
+from runtime.serving import ServerCertificate, UnusableCertificate, run_process, serve, stop_signal
 from runtime.settings import load
 from runtime.telemetry import exemplar_labels, tracing
 from runtime.webhook import start_webhook
@@ -53,16 +54,26 @@ async def main(
         nursery.start_soon(app.extensions["documents"].gather)
         await nursery.start(app.extensions["live"].run)
         await start_webhook(nursery, PROCESS, settings, panel)
+        certificate = settings.certificate()
+        reload_certificate = _nothing if certificate is None else certificate.reload
         if crew is None:
             again = settings.circuit_breakers, settings.circuit_breaker_profile
-            await nursery.start(reload_on_hangup, panel, *again)
-        await listen(app, settings, place)
+            await nursery.start(partial(reload_on_hangup, panel, *again, also=reload_certificate))
+        else:
+            crew.reload_certificate = reload_certificate
+        await listen(app, settings, place, certificate)
         if crew is not None:
             await crew.save()
         nursery.cancel_scope.cancel()
 
 
-async def listen(app: QuartTrio, settings: GatewaySettings, place: Place | None) -> None:
+def _nothing() -> None:
+    """There is no certificate to read again."""
+
+
+async def listen(
+    app: QuartTrio, settings: GatewaySettings, place: Place | None, certificate: ServerCertificate | None
+) -> None:
     """Serve the app until this process, or this worker, is told to stop."""
 
     async def stop() -> None:
@@ -76,6 +87,7 @@ async def listen(app: QuartTrio, settings: GatewaySettings, place: Place | None)
         limits=settings.limits(),
         stop=stop,
         sock=None if place is None else place.listener,
+        certificate=certificate,
     )
 
 
@@ -94,7 +106,8 @@ def run() -> None:
     configure_logs(PROCESS, settings.log_format, settings.secrets())
     try:
         configs = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
-    except BadConfiguration as error:
+        settings.certificate()
+    except (BadConfiguration, UnusableCertificate) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     if settings.gateway_workers > 1:

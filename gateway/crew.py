@@ -25,7 +25,7 @@ from actors import CircuitBreaker, Panel
 from actors.adapters.health import PLAIN
 from actors.events import Hub, Subscription
 from gateway.orders import AGAIN, Orders, Told, standing
-from gateway.seats import ASK_SECONDS, FOLLOW, LOOK, Seat, read_line, tell
+from gateway.seats import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, Seat, read_line, tell
 from gateway.together import counted_on, together
 from protocols.breaker import Snapshot, State, Transition
 from runtime.admin import reread
@@ -54,6 +54,7 @@ class Crew:
         self._following = trio.Lock()
         self._awaited: dict[str, Any] = {}
         """What became of this worker's own orders, by id: a result or an exception."""
+        self.reload_certificate: Callable[[], None] = lambda: None
         self.obey: Obey | None = None
         """Carries out what an operator has ordered, of this worker or of another."""
 
@@ -127,7 +128,10 @@ class Crew:
         try:
             with trio.fail_after(10 * ASK_SECONDS):
                 wish = json.loads(await read_line(stream))
-            await (self._catch_up() if wish == FOLLOW else self.save())
+            if wish == CERTIFICATE:
+                self.reload_certificate()
+            else:
+                await (self._catch_up() if wish == FOLLOW else self.save())
             with trio.fail_after(10 * ASK_SECONDS):
                 await stream.send_all(b"done\n")
         except (trio.BrokenResourceError, trio.TooSlowError):

@@ -72,10 +72,6 @@ _LIMITED = frozenset(("OPTIONS", "TRACE"))
 _NOT_HOP_BY_HOP = frozenset((b"content-length", b"host"))
 
 
-class FramingError(ValueError):
-    """Two readers of this message could disagree on where it ends."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sender:
     """Who speaks to the gateway, and how.
@@ -110,20 +106,16 @@ def find(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
 
 
 def request_framing(fields: Fields, version: str, *, bodiless: bool = False) -> Framing:
-    """How the request's body is delimited. bodiless: an HTTP/2 request has none. Raises FramingError."""
-    lengths = find(fields, b"content-length")
-    coded = find(fields, b"transfer-encoding")
-    if coded and lengths:
-        raise FramingError("both Content-Length and Transfer-Encoding")
-    if len(lengths) > 1:
-        raise FramingError("several Content-Length")
-    if lengths:
-        if not lengths[0].isdigit():
-            raise FramingError("Content-Length is not a number")
-        return Framing(int(lengths[0]))
-    # HTTP/2 needs neither field: there only the stream's end tells.
-    unknown = bool(coded) or (version == "2" and not bodiless)
-    return Framing(None if unknown else 0)
+    """How long the request's body is, as far as its head says; the server has checked what it says.
+
+    bodiless: an HTTP/2 request has no body. It needs no field to say that it has one.
+    """
+    for name, value in fields:
+        if name == b"content-length":
+            return Framing(int(value))
+        if name == b"transfer-encoding":
+            return Framing(None)
+    return Framing(None if version == "2" and not bodiless else 0)
 
 
 def request_fields(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.fields import (
     Fields,
     Framing,
-    FramingError,
     Sender,
     find,
     forwards_left,
@@ -21,12 +19,10 @@ from gateway.replies import Addressed, Refused
 from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
 from protocols.http import REQUEST_ID, Code
 from runtime.followed import request_id
-from runtime.http_fields import HOST
 from runtime.serving.extensions import BODILESS, TARGET
 
 Scope = dict[str, Any]
 
-_HOST = re.compile(HOST)
 _REQUEST_ID = REQUEST_ID.lower().encode()
 
 
@@ -97,10 +93,7 @@ def _extensions(scope: Scope) -> dict[str, Any]:
 def read(scope: Scope, target: bytes, authority: bytes | None, origin: Origin) -> Inbound:
     """The request as it is passed on. Raises Refused (400) where that would not be safe."""
     fields = scope["headers"]
-    try:
-        framing = request_framing(fields, scope["http_version"], bodiless=BODILESS in _extensions(scope))
-    except FramingError as error:
-        raise Refused(Code.INVALID_REQUEST, f"Bad request: {error}") from error
+    framing = request_framing(fields, scope["http_version"], bodiless=BODILESS in _extensions(scope))
     if (left := forwards_left(scope["method"], fields)) is not None:
         fields = with_forwards(fields, left - 1)
     held_back = not framing.empty and scope["http_version"] == "1.1" and bool(find(fields, b"expect"))
@@ -114,8 +107,6 @@ def client_address(scope: Scope) -> str:
 
 def _sender(scope: Scope, authority: bytes | None, origin: Origin) -> Sender:
     hosts = find(scope["headers"], b"host")
-    if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
-        raise Refused(Code.INVALID_REQUEST, "Bad request: Host")
     scheme = origin.scheme or scope["scheme"]
     if authority is None:
         authority = hosts[0] if hosts else _own_host(scope)

@@ -18,6 +18,7 @@ from gateway.replies import Addressed, Answer, Refused, Send, here, too_large
 from gateway.target import Own, Proxied
 from protocols.http import Code
 from runtime import telemetry
+from runtime.http_fields import is_websocket_handshake
 from runtime.keys import KeySet
 from runtime.logs import told_path
 from runtime.serving import extensions as asgi
@@ -127,6 +128,9 @@ class Proxy:
         """The request, if it may pass. Raises Refused."""
         origin = self._trust.origin(client_address(scope), scope["headers"])
         self._limits.address(origin.address)
+        if is_websocket_handshake(scope["headers"]):
+            fields = {"Upgrade": "HTTP/1.1"}
+            raise Refused(Code.INVALID_REQUEST, "WebSockets aren't served here", status=426, fields=fields)
         if forwards_left(scope["method"], scope["headers"]) == 0:
             raise here(scope["method"])
         inbound = read(scope, place.target, authority, origin)

@@ -20,6 +20,8 @@ LINE_BYTES = 64 * 1024
 LOOK: Mapping[str, Any] = {"do": "look"}
 FOLLOW: Mapping[str, Any] = {"do": "follow"}
 """There is something new among the orders."""
+CERTIFICATE: Mapping[str, Any] = {"do": "certificate"}
+"""The files of the certificate are to be read again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from gateway.forwarded import read_networks
-from runtime.serving import Limits
-from runtime.settings import Port, ProcessSettings
+from runtime.serving import Limits, ServerCertificate
+from runtime.settings import FilePath, Port, ProcessSettings
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 """A time-out; more than nothing, a day at most."""
@@ -33,6 +33,7 @@ class GatewaySettings(ProcessSettings):
     two pieces of its body; client_upload_timeout: of waiting for all of its body, and a second more for every
     client_upload_rate bytes that come; client_write_timeout: for a piece of the answer to be taken;
     client_idle_timeout: between two requests.
+    tls_cert_file, tls_key_file: a certificate with its chain, and its key, both PEM; TLS is spoken with them.
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
 
@@ -53,6 +54,21 @@ class GatewaySettings(ProcessSettings):
     client_write_timeout: Seconds = 60.0
     client_idle_timeout: Seconds = 75.0
     trusted_proxies: Networks = ""
+    tls_cert_file: FilePath | None = None
+    tls_key_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _certificate_has_key(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            missing = "tls_key_file" if self.tls_key_file is None else "tls_cert_file"
+            raise ValueError(f"{missing.upper()} should be set too: TLS needs a certificate and its key")
+        return self
+
+    def certificate(self) -> ServerCertificate | None:
+        """The certificate to serve TLS with, if there is one. Raises UnusableCertificate."""
+        if self.tls_cert_file is None or self.tls_key_file is None:
+            return None
+        return ServerCertificate(self.tls_cert_file, self.tls_key_file)
 
     def limits(self) -> Limits:
         """What one client may take."""

@@ -20,7 +20,7 @@ import trio
 
 from gateway.orders import AGAIN, Orders
 from gateway.policies import keep_policies
-from gateway.seats import FOLLOW, Seat, tell
+from gateway.seats import CERTIFICATE, FOLLOW, Seat, tell
 from gateway.settings import GatewaySettings
 from runtime.breakers import BadConfiguration
 from runtime.reload import hangups, refuse
@@ -123,12 +123,13 @@ class Parent:
         with hangups() as signals:
             task_status.started()
             async for _ in signals:
+                seats = [Seat(number, self._folder) for number in self._workers]
+                await tell(seats, CERTIFICATE)
                 try:
                     keep_policies(self._settings, self._folder)
                 except BadConfiguration as error:
                     refuse(error)
                 else:
-                    seats = [Seat(number, self._folder) for number in self._workers]
                     # In the list as well: who starts later mustn't take up what was changed before.
                     Orders(Seat(0, self._folder).orders).add(AGAIN)
                     await tell(seats, FOLLOW)

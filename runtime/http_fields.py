@@ -38,6 +38,11 @@ def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     return lines
 
 
+def is_websocket_handshake(fields: Fields) -> bool:
+    """Whether an HTTP/1.1 request asks for a WebSocket. Names are lower case."""
+    return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in fields)
+
+
 def http_date() -> bytes:
     """The present time as a Date field has it."""
     return _date(int(time.time()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,15 +40,18 @@ async def reload_on_hangup(
     path: Path,
     profile: str | None,
     *,
+    also: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Give the panel's breakers the file's policies at each SIGHUP, for ever. Only in the main thread.
 
-    State, windows and calls in flight stay. A file that can't be used is reported, and changes nothing.
+    also: called at each SIGHUP, too. State, windows and calls in flight stay. A file that can't be used is
+    reported, and changes nothing.
     """
     with hangups() as signals:
         task_status.started()
         async for _ in signals:
+            also()
             try:
                 changed = await reread(panel, path, profile)
             except BadConfiguration as error:

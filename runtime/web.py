@@ -25,6 +25,7 @@ from protocols.http import success as success_body
 from runtime import telemetry
 from runtime.board import Board
 from runtime.followed import FollowedApp, OutOfTime
+from runtime.http_fields import is_websocket_handshake
 from runtime.keys import KeysUnavailable, MissingToken, TokenError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -108,7 +109,7 @@ async def read_json(model: type[Model], *, missing: bytes = b"") -> Model:
     with trio.move_on_after(BODY_SECONDS) as limit:
         body = bytes(await request.body) or missing
     if limit.cancelled_caught:
-        raise ApiError(Code.INVALID_REQUEST, "the body did not arrive in time", status=408)
+        raise ApiError(Code.REQUEST_TIMEOUT, "the body did not arrive in time")
     value = parse_json(body)
     if not isinstance(value, dict):
         raise ApiError(Code.INVALID_REQUEST, "the body must be a JSON object")
@@ -180,11 +181,19 @@ def service_app(
         security_schemes={"bearer": HttpSecurityScheme(scheme="bearer", bearer_format="JWT")},
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.before_request(_refuse_websockets)
     _answer_errors(app, wrong_method)
     telemetry.trace_requests(app)
     _add_health(app, panel)
     _add_metrics(app, panel)
     return app
+
+
+async def _refuse_websockets() -> Any:
+    if is_websocket_handshake(request.scope["headers"]):  # type: ignore[arg-type]
+        body = failure_body(Code.INVALID_REQUEST, "WebSockets aren't served here")
+        return body, 426, {"Upgrade": "HTTP/1.1"}
+    return None
 
 
 def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:

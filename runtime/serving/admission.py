@@ -19,7 +19,7 @@ from runtime.serving.limits import Limits, client_network
 from runtime.serving.request_reader import READ_SIZE
 
 LAST_CALL = 0.5
-"""Seconds that an idle client may still ask in when the process is about to stop: it may have asked already."""
+"""Seconds in which an idle client may still ask when the process stops: it may have asked already."""
 RETRY_SECONDS = 1
 LINGERING = 100
 """How many clients that are turned away are given time to read why."""
@@ -84,10 +84,10 @@ class ConnectionAdmission:
         crowds = free <= share and sum(other == network for other in self._admitted.values()) > share
         if free > 0 and not crowds:
             return True
-        return self._make_room([one for one, other in self._admitted.items() if not crowds or other == network])
+        candidates = (one for one, other in self._admitted.items() if not crowds or other == network)
+        return self._make_room([one for one in candidates if one.is_idle])
 
-    def _make_room(self, candidates: list[ClientConnection]) -> bool:
-        idle = [one for one in candidates if one.is_idle]
+    def _make_room(self, idle: list[ClientConnection]) -> bool:
         if not idle:
             return False
         longest = min(idle, key=lambda one: one.idle_since)

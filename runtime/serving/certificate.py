@@ -5,7 +5,10 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+import structlog
 from hypercorn.config import Config
+
+log = structlog.get_logger("runtime")
 
 
 class UnusableCertificate(Exception):
@@ -24,8 +27,13 @@ class ServerCertificate:
         self.context = self._read()
 
     def reload(self) -> None:
-        """Read both files again. Raises UnusableCertificate; the pair from before then stays in use."""
-        self.context = self._read()
+        """Read both files again. A pair that can't be used is reported, and the old one stays in use."""
+        try:
+            self.context = self._read()
+        except UnusableCertificate as error:
+            log.warning("the certificate can't be used; the old one stays in use", reason=str(error))
+        else:
+            log.info("the certificate was read again", file=str(self._certificate))
 
     def _read(self) -> ssl.SSLContext:
         config = Config()
@@ -37,9 +45,8 @@ class ServerCertificate:
             context = config.create_ssl_context()
         except (OSError, ssl.SSLError) as error:
             reason = error.strerror or str(error)
-            raise UnusableCertificate(
-                f"certificate {self._certificate} with key {self._key}: {reason}"
-            ) from error
+            files = f"TLS_CERT_FILE {self._certificate} with TLS_KEY_FILE {self._key}"
+            raise UnusableCertificate(f"{files} can't be used: {reason}") from error
         assert context is not None
         # Hypercorn sets the options anew, and this one saves a handshake that a client could ask for at will.
         context.options |= ssl.OP_NO_RENEGOTIATION

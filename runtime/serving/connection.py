@@ -167,7 +167,7 @@ class ClientConnection(TCPServer):
             self._deadline = now + self._limits.head_seconds
         else:
             self._deadline = now + LINGER_SECONDS
-        # A later deadline is looked up when the earlier one is reached: moving it for each request would cost.
+        # A later deadline is looked up when the earlier one is reached: to move it each time would cost.
         if self._deadline < self._reading.deadline:
             self._reading.deadline = self._deadline
 
@@ -212,7 +212,7 @@ class ClientConnection(TCPServer):
             self.close()
 
     def _write_at_once(self, data: bytes) -> bytes:
-        """Send what can be sent without waiting, mostly all, and return the rest. It saves a turn of the loop."""
+        """Send what can be sent at once, and return the rest. Mostly this saves a turn of the loop."""
         if self._secured or self.send_lock.locked():
             return data
         try:
@@ -266,7 +266,7 @@ class ClientConnection(TCPServer):
             self._socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
     async def _end(self) -> None:
-        if self._secured and self._socket.fileno() >= 0:
+        if self._secured and not self._resets:
             with trio.move_on_after(LINGER_SECONDS):
                 await self.stream.aclose()
         if not self._resets:

@@ -28,7 +28,7 @@ from runtime.serving.stream import LastBody, RequestStream
 
 STREAM_ID = 1
 
-_STATUS_LINE = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+_STATUS_LINE = {one.value: b"HTTP/1.1 %d %b\r\n" % (one, one.phrase.encode()) for one in HTTPStatus}
 
 
 class Phase(Enum):
@@ -62,10 +62,7 @@ class LastData(RawData):
 
 
 class Http1Protocol:
-    """Serves the requests of one connection, one at a time. It stands in the place of Hypercorn's H11Protocol.
-
-    is_idle: it waits for the first byte of a request. reads_head: a head has begun and isn't complete.
-    """
+    """Serves the requests of one connection, one at a time, in the place of Hypercorn's H11Protocol."""
 
     shields_writes = False
 

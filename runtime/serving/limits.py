@@ -37,4 +37,4 @@ def client_network(address: str) -> str | bytes:
 
 
 SERVICE_LIMITS = Limits(head_bytes=64 * 1024, connections=10_000)
-"""A service's callers are few processes with many connections, and a gateway adds to the heads that it passes on."""
+"""A service has few callers with many connections, and a gateway adds to the heads that it passes on."""

@@ -1,4 +1,4 @@
-"""HTTP/1.1 requests, read by llhttp, and the few rules that llhttp leaves to us. Pure: bytes in, requests out."""
+"""HTTP/1.1 requests, read by llhttp, and the few rules that it leaves to us. Pure: bytes in, requests out."""
 
 from __future__ import annotations
 
@@ -120,9 +120,10 @@ class RequestReader:
         request = self.requests[-1]
         if not request.body.ended:
             # The new parser gets into the body by a head that says the same of it.
-            framing = b"transfer-encoding: chunked" if request.length is None else b"content-length: %d"
-            framing = framing if request.length is None else framing % request.length
-            self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: h\r\n%b\r\n\r\n" % framing)
+            length = request.length
+            framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
+            self._raw = b"POST / HTTP/1.1\r\nhost: h\r\n%b\r\n\r\n" % framing
+            self._parser.feed_data(self._raw)
             self.requests.pop()
             self._request = request
         if rest and not self._closed:
@@ -151,18 +152,19 @@ class RequestReader:
             line_is_complete = b"\r\n" in self._raw.lstrip(b"\r\n")
             self._fail(_too_long(target=not line_is_complete))
 
-    # What llhttp calls.
-
     def on_message_begin(self) -> None:
+        """Llhttp calls this, and the methods below, from within `feed_data`."""
         self._request = IncomingRequest()
         self._in_body = False
         self.reads_head = True
 
     def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
         assert self._request is not None
         self._request.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """A field, or a trailer."""
         assert self._request is not None
         if self._in_body:
             self._trailer_bytes += len(name) + len(value)
@@ -172,6 +174,7 @@ class RequestReader:
         self._request.fields.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
+        """The head is complete: check it. Raises BadRequest."""
         request = self._request
         assert request is not None
         request.method = _decoded(self._parser.get_method())
@@ -191,11 +194,13 @@ class RequestReader:
         self.requests.append(request)
 
     def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
         assert self._request is not None
         self._barren_bytes = 0
         self._request.body.push(data)
 
     def on_message_complete(self) -> None:
+        """The request is complete."""
         request, self._request = self._request, None
         if request is not None:
             request.body.end()
@@ -232,31 +237,24 @@ def _decoded(method: bytes) -> str:
 
 def take_fields(request: IncomingRequest) -> None:
     """Read from the fields what frames the request. Raises BadRequest where two readers could disagree."""
-    hosts = 0
-    codings: list[bytes] = []
-    expectations: list[bytes] = []
+    found: dict[bytes, list[bytes]] = {}
     for name, value in request.fields:
-        if name not in _FRAMING:
-            continue
-        if name == b"host":
-            hosts += 1
-            if not _HOST.fullmatch(value):
-                raise BadRequest("Host is no host")
-        elif name == b"content-length":
-            request.length = int(value)
-        elif name == b"connection":
-            request.close = request.close or b"close" in _listed(value)
-        elif name == b"transfer-encoding":
-            codings += _listed(value)
-            request.length = None
-        else:
-            expectations += _listed(value)
-    if hosts > 1 or (not hosts and request.version != "1.0"):
+        if name in _FRAMING:
+            found.setdefault(name, []).append(value)
+    hosts = found.get(b"host", ())
+    if len(hosts) > 1 or (not hosts and request.version != "1.0"):
         raise BadRequest("a request has exactly one Host")
-    if codings:
-        _check_codings(request, codings)
-    if expectations:
-        _expect(request, expectations)
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise BadRequest("Host is no host")
+    if lengths := found.get(b"content-length"):
+        request.length = int(lengths[0])
+    if options := found.get(b"connection"):
+        request.close = request.close or b"close" in _listed(options)
+    if codings := found.get(b"transfer-encoding"):
+        request.length = None
+        _check_codings(request, _listed(codings))
+    if expectations := found.get(b"expect"):
+        _expect(request, _listed(expectations))
 
 
 _FRAMING = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"))
@@ -277,7 +275,7 @@ def _expect(request: IncomingRequest, expectations: list[bytes]) -> None:
     request.expects_continue = request.version != "1.0" and request.length != 0
 
 
-def _listed(value: bytes) -> list[bytes]:
-    return [name.strip(b" \t").lower() for name in value.split(b",")]
+def _listed(values: list[bytes]) -> list[bytes]:
+    return [name.strip(b" \t").lower() for value in values for name in value.split(b",")]
 
 

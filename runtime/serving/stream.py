@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import structlog
@@ -112,7 +112,7 @@ class RequestStream(HTTPStream):
 
     async def _run(self) -> None:
         try:
-            await self.app(self.scope, self.receive, self.app_send, _no_threads, _no_threads)
+            await self.app(self.scope, cast(Any, self.receive), cast(Any, self.app_send), _unused, _unused)
         except Exception:
             log.exception("the app failed")
         finally:
@@ -159,7 +159,7 @@ class RequestStream(HTTPStream):
         self._patience = max(0.0, min(limits.upload_seconds, self._patience + earned))
 
     async def app_send(self, message: Message | None) -> None:  # type: ignore[override]
-        """Send a part of the response. Where the client has left, nothing happens. None: the app has ended."""
+        """Send a part of the response, unless the client has left. None: the app has ended."""
         if message is None:
             await self._end_of_app()
             return
@@ -176,7 +176,7 @@ class RequestStream(HTTPStream):
             await self._inform(message["status"], message["headers"])
 
     def _start(self, message: Message) -> None:
-        """Take the head; it goes with the first piece of the body. Raises RuntimeError where one was given."""
+        """Take the head; it goes with the first piece of the body. Raises RuntimeError for a second one."""
         if self.status is not None:
             raise RuntimeError("a response has one head")
         status = self.status = message["status"]
@@ -267,5 +267,5 @@ class RequestStream(HTTPStream):
         return self._continued or self.request.body.ended
 
 
-def _no_threads(*_: Any) -> None:
-    """WSGI apps alone run in threads."""
+def _unused(*_: Any) -> None:
+    """In the place of what only WSGI apps need."""

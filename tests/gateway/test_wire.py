@@ -220,10 +220,52 @@ async def test_h2c_and_http2():
         answer = await talk(gateway.port, upgrade)
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         assert (await talk(gateway.port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).startswith(b"HTTP/1.1 505 ")
-        websocket = upgrade.replace(b"h2c", b"websocket").replace(b"HTTP2-Settings,", b"")
-        assert (await talk(gateway.port, websocket)).startswith(b"HTTP/1.1 200 OK\r\n")
-    assert len(seen) == 2
+    assert len(seen) == 1
     assert not re.search(rb"(?i)upgrade|http2|connection", b"".join(seen))
+
+
+@pytest.mark.parametrize("path", [b"/auth/x", b"/livez", b"/dashboard"])
+async def test_a_websocket_handshake_is_an_ordinary_request(path):
+    """It is answered 426, with an id, on every route; no service sees it, and the connection goes on."""
+    seen = []
+    handshake = (
+        b"GET %b HTTP/1.1\r\nHost: g\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % path
+    )
+    async with upstream(recording(seen)) as server, served(auth=server.url) as gateway:
+        answer = await talk(gateway.port, handshake + GET[:-2] + b"Connection: close\r\n\r\n")
+    refused, _, next_answer = answer.partition(b"HTTP/1.1 200 OK")
+    assert error(refused) == (426, "INVALID_REQUEST")
+    assert fields(refused, b"upgrade") == [b"HTTP/1.1"]
+    assert fields(refused, b"connection") == [b"upgrade"]
+    assert next_answer
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("coding", [b"Content-Length: 37", b"Transfer-Encoding: chunked"])
+async def test_the_body_of_a_request_that_offers_an_upgrade(coding):
+    """It is a body, however much it looks like a request."""
+    seen = []
+    inner = b"GET /auth/no HTTP/1.1\r\nHost: g\r\n\r\nabc\r\n"[:37]
+    body = inner if b"37" in coding else b"25\r\n%b\r\n0\r\n\r\n" % inner
+    head = (
+        b"POST /auth/x HTTP/1.1\r\nHost: g\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n%b\r\n\r\n" % coding
+    )
+    last = GET[:-2].replace(b"/x", b"/y") + b"Connection: close\r\n\r\n"
+    for cut in (0, 1, 20, len(body)):
+        async with upstream(recording(seen)) as server, served(auth=server.url) as gateway:
+            peer = await connect(gateway.port)
+            await peer.send(head + body[:cut])
+            await trio.sleep(0.02)
+            await peer.send(body[cut:] + last)
+            with trio.fail_after(2):
+                answer = await peer.rest()
+        assert answer.count(b"HTTP/1.1 200 OK\r\n") == 2
+        assert [one.split(b" ")[1] for one in seen] == [b"/x", b"/y"]
+        # A chunked body may come in other chunks than it was sent in.
+        assert seen[0].endswith(body) or (b"chunked" in coding and b"GET" in seen[0])
+        seen.clear()
 
 
 async def test_an_empty_query_is_kept():

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import trio
-
 from hypercorn.config import Config
 from hypercorn.utils import wrap_app
 
@@ -86,7 +85,7 @@ async def test_one_address_cannot_take_all_places() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is nobody's address")
 async def test_a_greedy_address_makes_room_for_itself() -> None:
-    """When all places are taken it gets the place of a client of its own that idles, never that of somebody else's."""
+    """It gets the place of an idle client of its own, never that of somebody else's."""
     async with place(connections=10) as one:
         other = await one.connect("127.0.0.2")
         await trio.sleep(0.02)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import trio
-from runtime.serving.connection import ClientConnection
 from quart import request
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
 from runtime.connection import Connection
 from runtime.serving import CannotListen, listen, serve
+from runtime.serving.connection import ClientConnection
 from tests.gateway.wire import Watch
 
 ROOT = Path(__file__).resolve().parents[2]
