@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deploy.layout import Layout, StackError
+from deploy.layout import LOOPBACK, Layout, StackError
 from deploy.words import STYLES, duration, fitting
 from runtime.breakers import BREAKERS
 from runtime.printable import printable
@@ -34,7 +34,7 @@ _OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "studen
 def ask(layout: Layout, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
     """Status and body of the gateway's /health. Raises StackError where nobody answers."""
     try:
-        answer = httpx.get(f"{layout.gateway}/health", timeout=timeout, trust_env=False)
+        answer = httpx.get(f"{layout.gateway}/health", timeout=timeout, **LOOPBACK)
         body: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise StackError(

@@ -12,10 +12,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 REPLICA_SET = "rs0"
+LOOPBACK: Mapping[str, Any] = {"trust_env": False, "verify": False}
+"""How httpx asks the stack on this machine: past any proxy, and the certificate is for another name."""
 MARK = "SCHOOL_STACK_MARK"
 """In the environment of every process of a stack: its folder. So that left-overs can be recognised."""
 
@@ -49,12 +52,16 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """One stack. `own_mongod` is False where MONGODB_URI says that the database runs elsewhere."""
+    """One stack.
+
+    own_mongod: False where MONGODB_URI says that the database runs elsewhere. tls: the gateway speaks TLS.
+    """
 
     folder: Path
     ports: Mapping[str, int]
     mongodb_uri: str
     own_mongod: bool
+    tls: bool = False
 
     @property
     def processes(self) -> tuple[str, ...]:
@@ -64,7 +71,7 @@ class Layout:
     @property
     def gateway(self) -> str:
         """Where clients go."""
-        return f"http://{HOST}:{self.ports['GATEWAY_PORT']}"
+        return f"{'https' if self.tls else 'http'}://{HOST}:{self.ports['GATEWAY_PORT']}"
 
     @property
     def logs(self) -> Path:
@@ -125,7 +132,8 @@ class Layout:
         """The layout this folder's stack was started with; this one, where none was."""
         try:
             values = json.loads(self._saved.read_text())
-            return Layout(self.folder, values["ports"], values["mongodb_uri"], values["own_mongod"])
+            kept = values["ports"], values["mongodb_uri"], values["own_mongod"], values.get("tls", False)
+            return Layout(self.folder, *kept)
         except FileNotFoundError:
             return self
         except (ValueError, KeyError) as error:
@@ -146,7 +154,7 @@ def layout(environment: Mapping[str, str] = os.environ) -> Layout:
     folder = Path(environment.get("STACK_DIR") or ROOT / ".stack").absolute()
     uri = environment.get("MONGODB_URI")
     own = f"mongodb://{HOST}:{ports['MONGODB_PORT']}/?replicaSet={REPLICA_SET}"
-    return Layout(folder, ports, uri or own, own_mongod=not uri)
+    return Layout(folder, ports, uri or own, own_mongod=not uri, tls=bool(environment.get("TLS_CERT_FILE")))
 
 
 def command(name: str) -> list[str]:

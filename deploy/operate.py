@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -192,7 +193,14 @@ def ready(layout: Layout, name: str) -> bool:
     if name == "mongodb":
         return mongodb.is_ready(layout)
     port, *others = layout.ports_of(name)
-    connection = http.client.HTTPConnection(HOST, port, timeout=2.0)
+    connection: http.client.HTTPConnection
+    if name == "api-gateway" and layout.tls:
+        context = ssl.create_default_context()
+        # The certificate is for another name than the loopback address.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(HOST, port, timeout=2.0, context=context)
+    else:
+        connection = http.client.HTTPConnection(HOST, port, timeout=2.0)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status

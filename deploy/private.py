@@ -22,7 +22,7 @@ import httpx
 from deploy import processes
 from deploy.control import Supervisor
 from deploy.health import breakers
-from deploy.layout import PORTS, ROOT, Layout, layout
+from deploy.layout import LOOPBACK, PORTS, ROOT, Layout, layout
 from deploy.stack import main
 
 _ADMIN = {
@@ -44,7 +44,7 @@ class PrivateStack:
         self.folder = Path(tempfile.mkdtemp(prefix="school-stack-"))
         self._settings = {**self._base(reset_timeout), **settings}
         self.keep = False
-        self.client = httpx.Client(timeout=15.0, trust_env=False)
+        self.client = httpx.Client(timeout=15.0, **LOOPBACK)
         self.move()
 
     def move(self) -> None:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy.layout import Layout, StackError
+from deploy.layout import LOOPBACK, Layout, StackError
 from deploy.words import STYLES, duration, fitting, pips, when
 from runtime.history import BUCKET_SECONDS, Report, merged
 from runtime.printable import printable
@@ -213,7 +213,7 @@ def _follow(layout: Layout, board: Board, live: Live) -> None:
 def _stream(layout: Layout) -> Iterator[tuple[str, Any]]:
     """The events of the gateway's stream. Raises httpx.HTTPError where it breaks off or falls silent."""
     with httpx.stream(
-        "GET", f"{layout.gateway}/dashboard/events", timeout=SILENCE, trust_env=False
+        "GET", f"{layout.gateway}/dashboard/events", timeout=SILENCE, **LOOPBACK
     ) as answer:
         answer.raise_for_status()
         kind = ""
