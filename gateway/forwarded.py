@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from gateway.fields import Fields, find
-from runtime.http1 import HOST
-from runtime.http1_bodies import TOKEN
+from runtime.http_fields import HOST, TOKEN
 
 Network = IPv4Network | IPv6Network
 

@@ -22,7 +22,7 @@ from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, spl
 from protocols.http import REQUEST_ID, Code
 from runtime.edge_exchange import TARGET
 from runtime.followed import request_id
-from runtime.http1 import HOST
+from runtime.http_fields import HOST
 
 Scope = dict[str, Any]
 

@@ -17,7 +17,7 @@ from gateway.__main__ import gateway_config
 from gateway.app import create_app, open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
-from gateway.transport import FreeListTransport
+from gateway.upstream.balancer import service_transport
 from protocols.breaker import Snapshot
 from runtime.edge import Limits
 from runtime.serving import serve
@@ -82,9 +82,8 @@ async def served(
 ) -> AsyncIterator[House]:
     """A gateway on a real port, in front of the services at these URLs."""
     urls = {"auth_service_url": auth, "school_service_url": school, "student_service_url": student}
-    transports = {
-        name: FreeListTransport(urls[f"{name}_service_url"]) for name in ("auth", "school", "student")
-    }
+    chosen = GatewaySettings(**urls)
+    transports = {name: service_transport(listed) for name, listed in chosen.service_urls().items()}
     async with house(transports, policy, **urls, **settings) as built, trio.open_nursery() as nursery:
         stop = trio.Event()
         run = partial(

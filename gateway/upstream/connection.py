@@ -2,68 +2,86 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 
 import httpx
 import trio
 
-from runtime.http1 import ResponseHead, find_head, read_response, request_bytes
-from runtime.http1_bodies import Chunked, Fields, Malformed
+from gateway.upstream.addresses import Resolver, connect_to_any
+from gateway.upstream.response_reader import MalformedResponse, ResponseHead, ResponseReader
+from runtime.http_fields import TOKEN, Fields, InvalidField, encode_fields
+from runtime.reasons import reason_of
 
 READ_SIZE = 64 * 1024
-HEAD_LIMIT = 64 * 1024
-"""A response whose head is longer is malformed."""
 INTERIM_LIMIT = 32
 """So many 1xx responses may come before the answer."""
+
+_METHOD = re.compile(TOKEN)
+_TARGET = re.compile(rb"[\x21-\x7e]+")
 
 Interim = Callable[[int, Fields], Awaitable[None]]
 
 
-class Connection:
-    """Serves one request at a time: `send`, then `head`, then `piece` until None; then `recycle`.
+class UpstreamConnection:
+    """Serves one request at a time: `send`, then `head`, then `piece` until None; then `reset_for_reuse`.
 
+    resolver: of the upstream that `url` is one of. context: verifies the server's certificate, for https.
     Failures are httpx.TransportError. After cancelling any of the waits it can only be closed.
     """
 
-    def __init__(self, url: httpx.URL) -> None:
+    def __init__(self, url: httpx.URL, resolver: Resolver, context: ssl.SSLContext | None) -> None:
         self._url = url
+        self._resolver = resolver
+        self._context = context
         self._stream: trio.abc.Stream | None = None
         self._socket: trio.socket.SocketType | None = None
-        self._buffer = b""
-        self._method = ""
-        self._head: ResponseHead | None = None
+        self._reader = ResponseReader()
         self._writing = False
-        self.heard = False
-        """Whether any byte of the present answer came."""
-        self.idle_until = 0.0
+        self.received_any = False
+        """Whether any byte of the present response came."""
+        self.opened_at = 0.0
+        """When it was connected, on trio's clock."""
+        self.usable_until = 0.0
+        """Until when it may wait for another request."""
 
     @property
     def is_open(self) -> bool:
         """Whether it was connected, and not closed since."""
         return self._stream is not None
 
-    async def open(self) -> None:
-        """Connect. Raises httpx.ConnectError."""
-        host, port = self._url.host, self._url.port
-        try:
-            if self._url.scheme == "https":
-                context = ssl.create_default_context()
-                secured = await trio.open_ssl_over_tcp_stream(
-                    host, port or 443, ssl_context=context, https_compatible=True
-                )
-                self._stream, self._socket = secured, secured.transport_stream.socket
-                await secured.do_handshake()
-            else:
-                plain = await trio.open_tcp_stream(host, port or 80)
-                self._stream, self._socket = plain, plain.socket
-        except (OSError, trio.BrokenResourceError) as error:
-            raise httpx.ConnectError(f"{self._url}: {error}") from error
+    async def open(self, timeout: float) -> None:
+        """Connect in `timeout` seconds, look-up and TLS handshake included.
+
+        Raises httpx.ConnectError, or httpx.ConnectTimeout. Nothing has been sent then.
+        """
+        with trio.move_on_after(timeout) as patience:
+            try:
+                await self._connect()
+            except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+                raise httpx.ConnectError(f"{self._url}: {reason_of(error)}") from error
+        if patience.cancelled_caught:
+            raise httpx.ConnectTimeout(f"{self._url}: no connection within {timeout:g} s")
+        self.opened_at = trio.current_time()
+
+    async def _connect(self) -> None:
+        host, secure = self._url.host, self._url.scheme == "https"
+        addresses = await self._resolver.resolve(host, self._url.port or (443 if secure else 80))
+        stream = await connect_to_any(addresses)
+        self._socket = stream.socket
+        if not secure:
+            self._stream = stream
+            return
+        assert self._context is not None, "an https upstream needs a context"
+        secured = trio.SSLStream(stream, self._context, server_hostname=host, https_compatible=True)
+        await secured.do_handshake()
+        self._stream = secured
 
     async def send(self, request: httpx.Request) -> None:
         """Send the request's head, and begin with its body. That it can't be sent is told by `head`."""
         assert isinstance(request.stream, httpx.AsyncByteStream)
-        self._method = request.method
+        self._reader.begin(request.method)
         self._writing = True
         left = body_length(request)
         try:
@@ -110,61 +128,51 @@ class Connection:
         for _ in range(INTERIM_LIMIT):
             head = await self._next_head()
             if head.status >= 200:
-                self._head = head
                 return head
-            if head.status == 101:
-                raise httpx.RemoteProtocolError("the upstream switches protocols unasked")
             if interim is not None:
                 await interim(head.status, head.fields)
         raise httpx.RemoteProtocolError("too many interim responses")
 
     async def _next_head(self) -> ResponseHead:
-        seen = 0
+        reader = self._reader
         try:
-            while not (size := find_head(self._buffer, HEAD_LIMIT, seen)):
-                seen = len(self._buffer)
-                data = await self._read()
-                if not data:
-                    raise httpx.RemoteProtocolError("the upstream closed the connection without an answer")
-                self._buffer += data
-            head, self._buffer = self._buffer[:size], self._buffer[size:]
-            return read_response(head, self._method)
-        except Malformed as error:
+            while (head := reader.next_head()) is None:
+                await self._receive()
+        except MalformedResponse as error:
             raise httpx.RemoteProtocolError(str(error)) from error
+        return head
 
     async def piece(self) -> bytes | None:
         """The next piece of the body, as it comes; None at its end."""
-        assert self._head is not None
-        body = self._head.body
-        while not body.done:
-            if piece := self.at_hand():
-                return piece
-            if body.done:
-                break
-            data = await self._read()
-            if not data:
-                if not body.ends_with_connection:
-                    raise httpx.RemoteProtocolError("the upstream closed the connection within a body")
-                body.done = True
-            self._buffer += data
+        reader = self._reader
+        try:
+            while not reader.ended:
+                if piece := reader.next_piece():
+                    return piece
+                if not reader.ended:
+                    await self._receive()
+        except MalformedResponse as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
         return None
 
     def at_hand(self) -> bytes:
         """What has come of the body already."""
-        assert self._head is not None
-        if self._head.body.done or not self._buffer:
-            return b""
         try:
-            piece, self._buffer = self._head.body.take(self._buffer)
-        except Malformed as error:
+            return self._reader.next_piece()
+        except MalformedResponse as error:
             raise httpx.RemoteProtocolError(str(error)) from error
-        return piece
 
     @property
     def trailers(self) -> Fields:
         """The fields behind the body, at its end."""
-        body = self._head.body if self._head is not None else None
-        return body.trailers if isinstance(body, Chunked) else []
+        return self._reader.trailers
+
+    async def _receive(self) -> None:
+        """Let the reader have more, or see the end of the stream."""
+        if data := await self._read():
+            self._reader.receive(data)
+        else:
+            self._reader.end_of_stream()
 
     async def _read(self) -> bytes:
         if self._stream is None:
@@ -172,19 +180,15 @@ class Connection:
         try:
             data = await self._stream.receive_some(READ_SIZE)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise httpx.ReadError(f"the upstream broke the connection: {error}") from error
-        self.heard = self.heard or bool(data)
+            raise httpx.ReadError(f"the upstream broke the connection: {reason_of(error)}") from error
+        self.received_any = self.received_any or bool(data)
         return bytes(data)
 
-    def recycle(self) -> bool:
+    def reset_for_reuse(self) -> bool:
         """Make it ready for another request; False where that can't be."""
-        head = self._head
-        if not self.is_open or self._writing or head is None or head.close or not head.body.done:
+        if not self.is_open or self._writing or not self._reader.is_reusable:
             return False
-        if self._buffer:
-            return False
-        self._head = None
-        self.heard = False
+        self.received_any = False
         return True
 
     def is_stale(self) -> bool:
@@ -199,10 +203,12 @@ class Connection:
 
 
 def _head(request: httpx.Request) -> bytes:
-    target = request.extensions.get("target", request.url.raw_path)
+    method, target = request.method.encode(), request.extensions.get("target", request.url.raw_path)
+    if not _TARGET.fullmatch(target) or not _METHOD.fullmatch(method):
+        raise httpx.LocalProtocolError("the target has bytes that no target may have")
     try:
-        return request_bytes(request.method.encode(), target, request.headers.raw)
-    except Malformed as error:
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, encode_fields(request.headers.raw))
+    except InvalidField as error:
         raise httpx.LocalProtocolError(str(error)) from error
 
 

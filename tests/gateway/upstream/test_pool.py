@@ -1,15 +1,16 @@
 """The transport on a real wire, against upstreams that misbehave."""
 
 import socket
-import ssl
 
 import httpx
 import pytest
 import trio
 import trio.testing
 
-from gateway.connection import Connection
-from gateway.transport import FreeListTransport, StaleConnection
+from gateway.upstream.addresses import Resolver
+from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.pool import ConnectionPoolTransport, StaleConnection
+from runtime.tls import client_context
 from tests.gateway.wire import Peer, answering, ok, upstream
 
 
@@ -27,7 +28,7 @@ async def fetch(transport, one):
 async def test_connections_are_reused_last_in_first_out():
     """Requests one after the other need one connection; of two, the one used last serves next."""
     async with upstream(answering(ok())) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         for _ in range(3):
             assert await fetch(transport, request()) == (200, b"ok")
         assert server.connections == 1
@@ -35,7 +36,7 @@ async def test_connections_are_reused_last_in_first_out():
         second = await transport.handle_async_request(request())
         assert (server.connections, repr(transport)) == (
             2,
-            f"<FreeListTransport {server.url}: 0 idle, 2 in use>",
+            f"<ConnectionPoolTransport {server.url}: 0 idle, 2 in use>",
         )
         await first.aread()
         await second.aread()
@@ -44,7 +45,7 @@ async def test_connections_are_reused_last_in_first_out():
         assert transport._free[-1] is last
         assert (server.connections, repr(transport)) == (
             2,
-            f"<FreeListTransport {server.url}: 2 idle, 0 in use>",
+            f"<ConnectionPoolTransport {server.url}: 2 idle, 0 in use>",
         )
 
 
@@ -57,7 +58,7 @@ async def test_target_goes_out_byte_for_byte():
         await peer.send(ok())
 
     async with upstream(script) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request(target=b"//a/%2e%2E/b%zz?q=%2F+&"))
     assert seen[0].startswith(b"GET //a/%2e%2E/b%zz?q=%2F+& HTTP/1.1\r\n")
 
@@ -65,7 +66,7 @@ async def test_target_goes_out_byte_for_byte():
 async def test_idle_connections_expire():
     """A connection that idled too long is closed at the next request, or by expire."""
     async with upstream(answering(ok())) as server:
-        transport = FreeListTransport(server.url, idle_seconds=5)
+        transport = ConnectionPoolTransport(server.url, idle_seconds=5)
         await fetch(transport, request())
         kept = transport._free[0]
         transport.expire(trio.current_time() + 4)
@@ -78,7 +79,7 @@ async def test_idle_connections_expire():
 async def test_aclose_closes_the_idle():
     """aclose leaves no connection behind, and the transport can still be used."""
     async with upstream(answering(ok())) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         await transport.aclose()
         assert transport._free == []
@@ -88,7 +89,7 @@ async def test_aclose_closes_the_idle():
 async def test_bounded():
     """One request more than there are connections is refused at once, and a free one is usable again."""
     async with upstream(answering(ok())) as server:
-        transport = FreeListTransport(server.url, max_connections=1)
+        transport = ConnectionPoolTransport(server.url, max_connections=1)
         response = await transport.handle_async_request(request())
         with pytest.raises(httpx.PoolTimeout):
             await transport.handle_async_request(request())
@@ -100,8 +101,8 @@ async def test_refused():
     """Nobody listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        transport = FreeListTransport(f"http://127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(httpx.ConnectError):
+        transport = ConnectionPoolTransport(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(httpx.ConnectError, match=r"http://127\.0\.0\.1:\d+: Connection refused \(127"):
             await transport.handle_async_request(request())
         assert repr(transport).endswith("0 idle, 0 in use>")
 
@@ -132,7 +133,7 @@ async def test_refused():
 async def test_malformed_heads(answer):
     """What isn't a response is a protocol error, and its connection is not kept."""
     async with upstream(answering(answer, then_close=True)) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         with pytest.raises(httpx.RemoteProtocolError):
             await transport.handle_async_request(request())
         assert repr(transport).endswith("0 idle, 0 in use>")
@@ -151,7 +152,7 @@ async def test_malformed_heads(answer):
 async def test_cut_bodies(answer):
     """A body cut off is an error, never an end."""
     async with upstream(answering(answer, then_close=True)) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         response = await transport.handle_async_request(request())
         with pytest.raises(httpx.RemoteProtocolError):
             await response.aread()
@@ -169,7 +170,7 @@ async def test_a_reset_is_a_read_error():
         peer.reset()
 
     async with upstream(script) as server:
-        response = await FreeListTransport(server.url).handle_async_request(request())
+        response = await ConnectionPoolTransport(server.url).handle_async_request(request())
         with pytest.raises(httpx.ReadError):
             await response.aread()
 
@@ -180,7 +181,7 @@ async def test_a_reset_is_a_read_error():
 async def test_not_kept(answer):
     """A connection with bytes nobody asked for, or that the upstream will close, serves no second request."""
     async with upstream(answering(answer)) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         assert await fetch(transport, request()) == (200, b"ok")
         assert transport._free == []
 
@@ -189,7 +190,7 @@ async def test_interim_responses_are_skipped():
     """103 and 102 are not the answer."""
     interim = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
     async with upstream(answering(interim + ok())) as server:
-        assert await fetch(FreeListTransport(server.url), request()) == (200, b"ok")
+        assert await fetch(ConnectionPoolTransport(server.url), request()) == (200, b"ok")
 
 
 async def close_when_asked_again(peer: Peer):
@@ -204,7 +205,7 @@ async def test_stale_connection_is_replaced(method):
     """A kept connection that the upstream closes under a harmless request: one more try, unseen."""
     answer = b"HTTP/1.1 204 No Content\r\n\r\n"
     async with upstream(close_when_asked_again, answering(answer)) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         one = httpx.Request(method, "http://up/x", stream=httpx.ByteStream(b""), headers={"host": "up"})
         assert await fetch(transport, one) == (204, b"")
@@ -217,7 +218,7 @@ async def test_stale_connection_is_replaced(method):
 async def test_stale_connection_is_no_second_try(method, body):
     """What may have been done, or has a body, is never sent twice."""
     async with upstream(close_when_asked_again, answering(ok())) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         with pytest.raises(StaleConnection):
             await transport.handle_async_request(request(method, body=body))
@@ -228,7 +229,7 @@ async def test_stale_connection_is_no_second_try(method, body):
 async def test_one_more_try_is_one():
     """The second try isn't on a kept connection, and its failure is the answer."""
     async with upstream(close_when_asked_again, answering(b"", then_close=True)) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         with pytest.raises(httpx.RemoteProtocolError) as caught:
             await transport.handle_async_request(request())
@@ -246,7 +247,7 @@ async def test_the_second_try_is_on_a_new_connection():
         seen.append(await peer.until(b"\r\n\r\n"))
 
     async with upstream(asked_again, asked_again, answering(ok())) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         both = [await transport.handle_async_request(request()) for _ in range(2)]
         for response in both:
             await response.aread()
@@ -264,7 +265,7 @@ async def test_no_second_try_once_an_answer_began():
         await peer.send(b"HTTP/1.1 200 O")
 
     async with upstream(breaks_off, answering(ok())) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         with pytest.raises(httpx.RemoteProtocolError) as caught:
             await transport.handle_async_request(request())
@@ -275,7 +276,7 @@ async def test_no_second_try_once_an_answer_began():
 async def test_closed_while_idle():
     """A kept connection that the upstream closed in between isn't used at all, not even for a POST."""
     async with upstream(answering(ok(), then_close=True), answering(ok())) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         await trio.sleep(0.02)
         assert await fetch(transport, request("POST", body=b"x")) == (200, b"ok")
@@ -292,7 +293,7 @@ async def test_cancelled_wait_closes_the_connection():
         closed.set()
 
     async with upstream(silent) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         with trio.move_on_after(0.05):
             await transport.handle_async_request(request())
         with trio.fail_after(1):
@@ -303,7 +304,7 @@ async def test_cancelled_wait_closes_the_connection():
 async def test_unfinished_body_closes_the_connection():
     """Closing a response before its end leaves a connection nobody could use."""
     async with upstream(answering(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         response = await transport.handle_async_request(request())
         await response.aclose()
         assert repr(transport).endswith("0 idle, 0 in use>")
@@ -334,7 +335,7 @@ async def test_early_answer():
         await peer.rest()
 
     async with upstream(script) as server, trio.open_nursery() as nursery:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         body = Trickle()
         nursery.start_soon(body.pieces.send, b"first")
         with trio.fail_after(1):
@@ -355,7 +356,7 @@ async def test_answer_before_the_upload_ends():
         await peer.rest()
 
     async with upstream(script) as server, trio.open_nursery() as nursery:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         body = Trickle()
         with trio.fail_after(1):
             response = await transport.handle_async_request(upload(body, nursery))
@@ -369,7 +370,7 @@ async def test_answer_before_the_upload_ends():
 async def test_a_connection_still_being_written_is_not_kept():
     """The answer is complete, and so is the request but for its last bytes, which are still on their way."""
     ours, theirs = trio.testing.lockstep_stream_pair()
-    connection = Connection(httpx.URL("http://up"))
+    connection = UpstreamConnection(httpx.URL("http://up"), Resolver(), None)
     connection._stream = ours
     async with trio.open_nursery() as nursery:
         nursery.start_soon(theirs.receive_some, 65536)
@@ -380,7 +381,7 @@ async def test_a_connection_still_being_written_is_not_kept():
         nursery.start_soon(theirs.send_all, ok())
         await connection.head()
         assert [await connection.piece(), await connection.piece()] == [b"ok", None]
-        assert not connection.recycle()
+        assert not connection.reset_for_reuse()
         nursery.cancel_scope.cancel()
 
 
@@ -392,7 +393,7 @@ async def test_a_short_upload_is_never_taken_for_a_whole_one():
         seen.append(await peer.rest())
 
     async with upstream(script) as server, trio.open_nursery() as nursery:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         headers = {"host": "up", "content-length": "10"}
         one = httpx.Request(
             "POST",
@@ -407,15 +408,56 @@ async def test_a_short_upload_is_never_taken_for_a_whole_one():
         assert seen[0].endswith(b"\r\n\r\nabc")
 
 
-async def test_tls_is_verified():
-    """An https upstream without TLS, or with a certificate nobody signed, can't be reached."""
+async def test_a_kept_connection_has_an_age():
+    """However busy: behind a name that moves, the next connection finds the new address."""
+    async with upstream(answering(ok())) as server:
+        transport = ConnectionPoolTransport(server.url, age_seconds=0.2)
+        for _ in range(3):
+            await fetch(transport, request())
+        assert server.connections == 1
+        kept = transport._free[0]
+        assert kept.usable_until == kept.opened_at + 0.2
+        await trio.sleep(0.25)
+        await fetch(transport, request())
+        assert server.connections == 2
+        assert not kept.is_open
+        slow = await transport.handle_async_request(request())
+        await trio.sleep(0.25)
+        await slow.aread()
+        assert repr(transport).endswith("0 idle, 0 in use>")
 
-    async def plain(peer: Peer):
-        await peer.send(b"not TLS at all")
 
-    async with upstream(plain) as server:
-        transport = FreeListTransport(server.url.replace("http:", "https:"))
-        with trio.fail_after(1), pytest.raises(httpx.ConnectError) as caught:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_connect_timeout(scheme):
+    """Look-up, connecting and TLS handshake have one time-out, and nothing stays open behind it."""
+
+    class Silent(Resolver):
+        async def resolve(self, host, port):
+            await trio.sleep_forever()
+
+    async def no_handshake(peer: Peer):
+        await peer.rest()
+
+    async with upstream(no_handshake) as server:
+        resolver = Silent() if scheme == "http" else Resolver()
+        url = server.url.replace("http:", f"{scheme}:")
+        context = client_context()
+        transport = ConnectionPoolTransport(url, context=context, resolver=resolver, connect_timeout=0.1)
+        with trio.fail_after(1), pytest.raises(httpx.ConnectTimeout, match="no connection within 0.1 s"):
             await transport.handle_async_request(request())
-        assert isinstance(caught.value.__cause__, trio.BrokenResourceError)
-        assert isinstance(caught.value.__cause__.__cause__, ssl.SSLError)
+        assert repr(transport).endswith("0 idle, 0 in use>")
+
+
+async def test_the_time_to_connect_is_not_that_of_the_answer():
+    """A slow answer is the caller's to time out."""
+
+    async def slow(peer: Peer):
+        await peer.request()
+        await trio.sleep(0.2)
+        await peer.send(ok())
+
+    async with upstream(slow) as server:
+        assert await fetch(ConnectionPoolTransport(server.url, connect_timeout=0.1), request()) == (
+            200,
+            b"ok",
+        )

@@ -1,0 +1,115 @@
+"""Finds the addresses of a host, and connects to the first that accepts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import trio
+
+LOOKUPS_AT_ONCE = 4
+"""Threads that one upstream may use to look up names. A look-up that hangs keeps its thread."""
+STAGGER_SECONDS = 0.25
+"""How long one address may take before the next is tried beside it (RFC 8305, 5)."""
+
+
+class Address(NamedTuple):
+    """A socket's family, and where to connect it."""
+
+    family: int
+    sockaddr: Any
+
+
+class Resolver:
+    """Looks up names in threads of its own, at most LOOKUPS_AT_ONCE: never in those of another upstream."""
+
+    def __init__(self) -> None:
+        self._limiter = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        """All addresses of `host`, best first, IPv6 and IPv4 alternating at the beginning. Raises OSError.
+
+        Cancelling returns at once; the look-up's thread ends when the system's resolver does.
+        """
+        try:
+            # A numeric address needs no resolver, and so no thread.
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except OSError:
+            found = await trio.to_thread.run_sync(
+                _look_up, host, port, limiter=self._limiter, abandon_on_cancel=True
+            )
+        return _alternate([Address(family, sockaddr) for family, _, _, _, sockaddr in found])
+
+
+def _look_up(host: str, port: int) -> list[Any]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def _alternate(addresses: list[Address]) -> list[Address]:
+    """The same, with the first of the other family in the second place (RFC 8305, 4)."""
+    other = next((n for n, one in enumerate(addresses) if one.family != addresses[0].family), 0)
+    if other > 1:
+        addresses.insert(1, addresses.pop(other))
+    return addresses
+
+
+async def connect_to_any(
+    addresses: Sequence[Address], *, stagger: float = STAGGER_SECONDS
+) -> trio.SocketStream:
+    """A connection to the first address that accepts one. Raises OSError that names what each one said.
+
+    stagger: seconds after which the next address is tried beside those before it; at once where they failed.
+    Cancelling closes what was opened.
+    """
+    if len(addresses) == 1:
+        return await _connect(addresses[0])
+    connected: list[trio.SocketStream] = []
+    errors: list[OSError] = []
+
+    async def attempt(address: Address, failed: trio.Event) -> None:
+        try:
+            connected.append(await _connect(address))
+        except OSError as error:
+            errors.append(error)
+            failed.set()
+        else:
+            nursery.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for address in addresses:
+                failed = trio.Event()
+                nursery.start_soon(attempt, address, failed)
+                with trio.move_on_after(stagger):
+                    await failed.wait()
+    except BaseException:
+        _close(connected)
+        raise
+    if not connected:
+        raise OSError("; ".join(str(error) for error in errors))
+    _close(connected[1:])
+    return connected[0]
+
+
+async def _connect(address: Address) -> trio.SocketStream:
+    sock = trio.socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        await sock.connect(address.sockaddr)
+    except OSError as error:
+        sock.close()
+        host, port = address.sockaddr[:2]
+        place = f"[{host}]:{port}" if address.family == socket.AF_INET6 else f"{host}:{port}"
+        # trio's own words name the address as a tuple.
+        said = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(f"{said} ({place})") from error
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(sock)
+
+
+def _close(streams: Sequence[trio.SocketStream]) -> None:
+    for stream in streams:
+        stream.socket.close()
