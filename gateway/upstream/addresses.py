@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import trio
 
 LOOKUPS_AT_ONCE = 4
 """Threads that one upstream may use to look up names. A look-up that hangs keeps its thread."""
+FRESH_SECONDS = 1.0
+"""How long the addresses found are used without looking again: many connections may be opened at once."""
 STAGGER_SECONDS = 0.25
 """How long one address may take before the next is tried beside it (RFC 8305, 5)."""
 
@@ -23,28 +26,46 @@ class Address(NamedTuple):
 
 
 class Resolver:
-    """Looks up names in threads of its own, at most LOOKUPS_AT_ONCE: never in those of another upstream."""
+    """Finds the addresses of one host, in threads of its own: a name that hangs keeps none of another's.
 
-    def __init__(self) -> None:
-        self._limiter = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+    What a look-up finds serves all that wait for one, and for FRESH_SECONDS whoever comes later.
+    """
 
-    async def resolve(self, host: str, port: int) -> list[Address]:
-        """All addresses of `host`, best first, IPv6 and IPv4 alternating at the beginning. Raises OSError.
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._callers = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+        # A caller that gives up leaves its thread behind, and that still counts.
+        self._threads = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+        self._found: list[Address] = []
+        self._fresh_until = float("-inf")
+        # A numeric address needs no look-up, and so no thread.
+        with suppress(OSError, UnicodeError):
+            self._found = _look_up(host, port, socket.AI_NUMERICHOST)
+            self._fresh_until = float("inf")
+
+    async def resolve(self) -> list[Address]:
+        """All addresses, best first, the second of the other family. Raises OSError or UnicodeError.
 
         Cancelling returns at once; the look-up's thread ends when the system's resolver does.
         """
-        try:
-            # A numeric address needs no resolver, and so no thread.
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-        except OSError:
-            found = await trio.to_thread.run_sync(
-                _look_up, host, port, limiter=self._limiter, abandon_on_cancel=True
-            )
-        return _alternate([Address(family, sockaddr) for family, _, _, _, sockaddr in found])
+        if self._is_fresh():
+            return self._found
+        async with self._callers:
+            if not self._is_fresh():
+                self._found = await trio.to_thread.run_sync(
+                    _look_up, self._host, self._port, limiter=self._threads, abandon_on_cancel=True
+                )
+                self._fresh_until = trio.current_time() + FRESH_SECONDS
+            return self._found
+
+    def _is_fresh(self) -> bool:
+        return trio.current_time() < self._fresh_until
 
 
-def _look_up(host: str, port: int) -> list[Any]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+def _look_up(host: str, port: int, flags: int = 0) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return _alternate([Address(family, sockaddr) for family, _, _, _, sockaddr in found])
 
 
 def _alternate(addresses: list[Address]) -> list[Address]:

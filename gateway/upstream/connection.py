@@ -27,7 +27,7 @@ Interim = Callable[[int, Fields], Awaitable[None]]
 class UpstreamConnection:
     """Serves one request at a time: `send`, then `head`, then `piece` until None; then `reset_for_reuse`.
 
-    resolver: of the upstream that `url` is one of. context: verifies the server's certificate, for https.
+    resolver: of the host that `url` names. context: verifies the server's certificate, for https.
     Failures are httpx.TransportError. After cancelling any of the waits it can only be closed.
     """
 
@@ -66,15 +66,13 @@ class UpstreamConnection:
         self.opened_at = trio.current_time()
 
     async def _connect(self) -> None:
-        host, secure = self._url.host, self._url.scheme == "https"
-        addresses = await self._resolver.resolve(host, self._url.port or (443 if secure else 80))
-        stream = await connect_to_any(addresses)
+        stream = await connect_to_any(await self._resolver.resolve())
         self._socket = stream.socket
-        if not secure:
+        if self._url.scheme != "https":
             self._stream = stream
             return
         assert self._context is not None, "an https upstream needs a context"
-        secured = trio.SSLStream(stream, self._context, server_hostname=host, https_compatible=True)
+        secured = trio.SSLStream(stream, self._context, server_hostname=self._url.host, https_compatible=True)
         await secured.do_handshake()
         self._stream = secured
 

@@ -48,7 +48,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
 class ConnectionPoolTransport(UpstreamTransport):
     """Sends requests to the server at `base_url`.
 
-    context: verifies its certificate; needed for https. resolver: looks up its name; None: one of its own.
+    context: verifies its certificate; needed for https. resolver: finds its addresses; None: one of its own.
     max_connections: more requests at once raise httpx.PoolTimeout, at once.
     connect_timeout: seconds to connect, look-up and TLS handshake included.
     idle_seconds, age_seconds: how long a connection is kept unused, and in all.
@@ -67,7 +67,8 @@ class ConnectionPoolTransport(UpstreamTransport):
     ) -> None:
         self._url = httpx.URL(base_url)
         self._context = context
-        self._resolver = resolver or Resolver()
+        default_port = 443 if self._url.scheme == "https" else 80
+        self._resolver = resolver or Resolver(self._url.host, self._url.port or default_port)
         self._max = max_connections
         self._connect_timeout = connect_timeout
         self._idle_seconds = idle_seconds

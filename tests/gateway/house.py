@@ -82,8 +82,13 @@ async def served(
 ) -> AsyncIterator[House]:
     """A gateway on a real port, in front of the services at these URLs."""
     urls = {"auth_service_url": auth, "school_service_url": school, "student_service_url": student}
-    chosen = GatewaySettings(**urls)
-    transports = {name: service_transport(listed) for name, listed in chosen.service_urls().items()}
+    chosen = GatewaySettings(**urls, **settings)
+    transports = {
+        name: service_transport(
+            listed, ca_file=chosen.upstream_ca_file, connect_timeout=chosen.upstream_connect_timeout
+        )
+        for name, listed in chosen.service_urls().items()
+    }
     async with house(transports, policy, **urls, **settings) as built, trio.open_nursery() as nursery:
         stop = trio.Event()
         run = partial(

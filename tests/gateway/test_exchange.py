@@ -4,6 +4,7 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog.testing
 import trio
 
 from protocols.breaker import State
@@ -186,6 +187,23 @@ async def test_a_cut_body_is_never_a_clean_end(answer, capsys):
         assert await gateway.counts() == {"failure": 1}
     [line] = [one for one in capsys.readouterr().out.splitlines() if "the answer was broken off" in one]
     assert "auth-service-http" in line
+
+
+async def test_no_connection_in_time_is_502_and_counted():
+    """A service that can't be reached in time is no slow one, and the log says why."""
+
+    async def no_handshake(peer: Peer):
+        await peer.rest()
+
+    async with upstream(no_handshake) as server:
+        url = server.url.replace("http:", "https:")
+        async with served(auth=url, upstream_connect_timeout=0.1) as gateway:
+            with structlog.testing.capture_logs() as logs:
+                status, _, body = await ask(gateway.port)
+            assert (status, envelope(body)[0]) == (502, "SERVICE_UNAVAILABLE")
+            assert await gateway.counts() == {"failure": 1}
+    [line] = [one for one in logs if one["event"] == "request"]
+    assert line["reason"] == f"{url}: no connection within 0.1 s"
 
 
 async def test_silence_is_504_and_counted():

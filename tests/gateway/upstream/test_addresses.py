@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.upstream.addresses import LOOKUPS_AT_ONCE, Address, Resolver, connect_to_any
+from gateway.upstream.addresses import FRESH_SECONDS, LOOKUPS_AT_ONCE, Address, Resolver, connect_to_any
 
 
 def fake(monkeypatch, answer):
@@ -30,7 +30,7 @@ async def test_numeric_addresses_need_no_thread(monkeypatch, host, family):
         raise AssertionError
 
     monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
-    [address] = await Resolver().resolve(host, 80)
+    [address] = await Resolver(host, 80).resolve()
     assert (address.family, address.sockaddr[:2]) == (family, (host, 80))
 
 
@@ -39,10 +39,10 @@ async def test_families_alternate(monkeypatch):
     six = [(socket.AF_INET6, (f"::{n}", 80, 0, 0)) for n in (1, 2, 3)]
     four = [(socket.AF_INET, (f"127.0.0.{n}", 80)) for n in (1, 2)]
     fake(monkeypatch, lambda host, port: six + four)
-    found = await Resolver().resolve("h", 80)
+    found = await Resolver("h", 80).resolve()
     assert [one.sockaddr[0] for one in found] == ["::1", "127.0.0.1", "::2", "::3", "127.0.0.2"]
     fake(monkeypatch, lambda host, port: four)
-    assert [one.sockaddr[0] for one in await Resolver().resolve("h", 80)] == ["127.0.0.1", "127.0.0.2"]
+    assert [one.sockaddr[0] for one in await Resolver("h", 80).resolve()] == ["127.0.0.1", "127.0.0.2"]
 
 
 async def test_a_name_that_hangs_takes_no_thread_of_another(monkeypatch):
@@ -57,18 +57,39 @@ async def test_a_name_that_hangs_takes_no_thread_of_another(monkeypatch):
         return [(socket.AF_INET, ("127.0.0.1", port))]
 
     fake(monkeypatch, answer)
-    hanging, fine = Resolver(), Resolver()
+    hanging, fine = Resolver("hangs", 80), Resolver("fine", 80)
     try:
-        async with trio.open_nursery() as nursery:
-            for _ in range(60):
-                nursery.start_soon(hanging.resolve, "hangs", 80)
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            with trio.fail_after(2):
-                assert len(await fine.resolve("fine", 80)) == 1
-            nursery.cancel_scope.cancel()
+        for _ in range(2):  # those who give up leave their threads behind
+            async with trio.open_nursery() as nursery:
+                for _ in range(60):
+                    nursery.start_soon(hanging.resolve)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                with trio.fail_after(2):
+                    assert len(await fine.resolve()) == 1
+                nursery.cancel_scope.cancel()
         assert asked.count("hangs") == LOOKUPS_AT_ONCE
     finally:
         release.set()
+
+
+async def test_one_look_up_serves_many(monkeypatch):
+    """A thousand connections at once don't ask a thousand times; a second later it is asked again."""
+    asked = []
+
+    def answer(host, port):
+        asked.append(host)
+        return [(socket.AF_INET, (f"127.0.0.{len(asked)}", port))]
+
+    fake(monkeypatch, answer)
+    resolver = Resolver("h", 80)
+    async with trio.open_nursery() as nursery:
+        for _ in range(1000):
+            nursery.start_soon(resolver.resolve)
+    assert len(asked) <= LOOKUPS_AT_ONCE
+    resolver._fresh_until -= FRESH_SECONDS
+    count = len(asked)
+    [address] = await resolver.resolve()
+    assert (len(asked), address.sockaddr[0]) == (count + 1, f"127.0.0.{count + 1}")
 
 
 async def test_an_unknown_name(monkeypatch):
@@ -79,7 +100,7 @@ async def test_an_unknown_name(monkeypatch):
 
     fake(monkeypatch, answer)
     with pytest.raises(socket.gaierror):
-        await Resolver().resolve("h", 80)
+        await Resolver("h", 80).resolve()
 
 
 def listening(backlog=5):

@@ -10,7 +10,8 @@ import trio
 from gateway.upstream.balancer import AVOID_SECONDS, LoadBalancingTransport, service_transport
 from gateway.upstream.pool import ConnectionPoolTransport
 from tests.gateway.house import served
-from tests.gateway.upstream.test_pool import close_when_asked_again, fetch, request
+from tests.gateway.upstream.requests import fetch, request
+from tests.gateway.upstream.test_pool import close_when_asked_again
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
 

@@ -15,7 +15,7 @@ from gateway.upstream.fetch import fetch_json
 from runtime.keys import jwks_over_http
 from tests.gateway.house import served
 from tests.gateway.upstream.certificates import Authority
-from tests.gateway.upstream.test_pool import fetch, request
+from tests.gateway.upstream.requests import fetch, request
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
 
