@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import structlog.testing
 import trio
+import trio.testing
 
 from protocols.breaker import State
 from tests.gateway.house import served
@@ -200,6 +201,7 @@ async def test_no_connection_in_time_is_502_and_counted():
         async with served(auth=url, upstream_connect_timeout=0.1) as gateway:
             with structlog.testing.capture_logs() as logs:
                 status, _, body = await ask(gateway.port)
+                await trio.testing.wait_all_tasks_blocked(0.02)  # the line is written behind the answer
             assert (status, envelope(body)[0]) == (502, "SERVICE_UNAVAILABLE")
             assert await gateway.counts() == {"failure": 1}
     [line] = [one for one in logs if one["event"] == "request"]

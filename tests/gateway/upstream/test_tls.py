@@ -8,6 +8,7 @@ import httpx
 import pytest
 import structlog.testing
 import trio
+import trio.testing
 
 import gateway.upstream.balancer
 from gateway.upstream.balancer import service_transport
@@ -79,6 +80,7 @@ async def test_a_self_signed_certificate(authority):
             peer = await connect(gateway.port)
             await peer.send(b"GET /auth/x HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n")
             assert (await peer.rest()).startswith(b"HTTP/1.1 502 ")
+            await trio.testing.wait_all_tasks_blocked(0.02)  # the line is written behind the answer
         [line] = [one for one in logs if one["event"] == "request"]
         assert line["reason"] == f"{url}: certificate verify failed: self-signed certificate"
         assert await gateway.counts() == {"failure": 1}
