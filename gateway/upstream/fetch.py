@@ -25,7 +25,7 @@ async def fetch_json(transport: httpx.AsyncBaseTransport, base_url: str, path: s
                 return json.loads(await _body(response))
             finally:
                 await response.aclose()
-        except (httpx.TransportError, ValueError, RecursionError):
+        except (httpx.RequestError, ValueError, RecursionError):
             return None
     return None
 

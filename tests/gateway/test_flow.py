@@ -352,3 +352,12 @@ async def test_a_documents_size_is_bounded():
             assert await fetch_json(transport, server.url, "/health", timeout=30) is None
         assert sent < LIMIT + 20_000_000  # the kernel's buffers, mostly
         assert repr(transport).endswith("0 idle, 0 in use>")
+
+
+async def test_a_document_that_cannot_be_decoded():
+    """Is none."""
+    answer = ok(b"not gzip", b"content-encoding: gzip")
+    async with upstream(answering(answer)) as server:
+        transport = ConnectionPoolTransport(server.url)
+        with trio.fail_after(5):
+            assert await fetch_json(transport, server.url, "/health", timeout=3) is None
