@@ -212,9 +212,15 @@ def _head(request: httpx.Request) -> bytes:
 
 def body_length(request: httpx.Request) -> int | None:
     """How many bytes the fields announce; None where only the body's end will tell."""
-    if "transfer-encoding" in request.headers:
-        return None
-    return int(request.headers.get("content-length", "0"))
+    length = 0
+    # Looking names up in httpx's headers costs more than this one pass.
+    for name, value in request.headers.raw:
+        lower = name.lower()
+        if lower == b"transfer-encoding":
+            return None
+        if lower == b"content-length":
+            length = int(value)
+    return length
 
 
 def has_body(request: httpx.Request) -> bool:
