@@ -24,6 +24,7 @@ from gateway.fields import (
 )
 from gateway.inbound import Inbound
 from gateway.replies import Answer, Refused, http_date, rejected, too_slow, unreachable
+from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
 from protocols.breaker import RejectReason, State
@@ -227,6 +228,8 @@ def _charge(call: Guard, status: int, origin: str | None) -> None:
 def _refusal(error: Exception) -> Refused:
     if isinstance(error, CircuitOpenError | BulkheadFullError):
         return rejected(error)
+    if isinstance(error, LocalShortage):
+        return Refused(Code.GATEWAY_OVERLOADED, "The gateway has no room for the request", retry_after=1.0)
     if isinstance(error, httpx.PoolTimeout):
         return Refused(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
     if isinstance(error, httpx.ConnectTimeout):

@@ -165,9 +165,9 @@ def jwks_over_http(
 ) -> Fetch:
     """A `fetch` for KeySet that asks the auth service at `base_urls`, one URL or several separated by commas.
 
-    They are asked one after the other until one answers; the last error is raised where none does.
-    transport: is used and never closed; by default a new one for each fetch, which verifies certificates by
-    `ca_file` or the system's store.
+    It asks one after the other until one answers, and raises the last error if none does. Each has an equal
+    share of FETCH_SECONDS. transport: never closed; by default each fetch opens its own, which verifies
+    certificates by `ca_file` or the system's store.
     """
     urls = split_urls(base_urls)
     # Without TLS nothing is verified; and reading the certificates stops everything for 20 ms: once.

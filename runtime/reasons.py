@@ -9,7 +9,7 @@ _OPENSSL = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 
 
 def reason_of(error: BaseException) -> str:
-    """The first words that an exception, its causes or the exceptions of its group have; never empty.
+    """The message of an exception, else of its causes or of the exceptions in its group; never empty.
 
     str() of trio.BrokenResourceError is empty: the reason is that of the OSError or SSLError behind it.
     """
@@ -20,7 +20,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(dict.fromkeys(words for one in error.exceptions if (words := _words(one))))
     if isinstance(error, ssl.SSLCertVerificationError):
-        # Without OpenSSL's own name for the error, and the line of Python's source.
+        # str() adds OpenSSL's name for the error and a line number of Python's source.
         return f"certificate verify failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         said = _OPENSSL.sub("", error.strerror or "")

@@ -96,7 +96,7 @@ def _file(value: Path) -> Path:
 
 
 def _ca_file(value: Path) -> Path:
-    # Only who sets the variable pays for the import.
+    # Imported here: few processes set the variable.
     import ssl
 
     try:
@@ -149,8 +149,8 @@ MongoUri = Annotated[SecretText, AfterValidator(_mongodb_uri)]
 class ProcessSettings(BaseSettings):
     """What all processes share; each field's variable is its name in capitals.
 
-    …_service_url: where the service's servers are. upstream_ca_file: who signs their certificates; None: whom
-    the system trusts.
+    …_service_url: the URLs of the service's servers. upstream_ca_file: the authorities that verify their
+    certificates; None: the system's.
     admin_token: lets its bearer steer breakers, beside the access tokens of admins; None: those alone.
     webhook_url: is told of every transition; webhook_secret signs what it is told.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -11,11 +12,14 @@ from typing import Any, NamedTuple
 import trio
 
 LOOKUPS_AT_ONCE = 4
-"""Threads that one upstream may use to look up names. A look-up that hangs keeps its thread."""
+"""Threads for the look-ups of one host. A look-up that hangs keeps its thread."""
 FRESH_SECONDS = 1.0
 """How long the addresses found are used without looking again: many connections may be opened at once."""
 STAGGER_SECONDS = 0.25
 """How long one address may take before the next is tried beside it (RFC 8305, 5)."""
+
+
+_SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 
 
 class Address(NamedTuple):
@@ -26,16 +30,16 @@ class Address(NamedTuple):
 
 
 class Resolver:
-    """Finds the addresses of one host, in threads of its own: a name that hangs keeps none of another's.
+    """Finds the addresses of one host in threads of its own: a look-up that hangs delays no other host.
 
-    What a look-up finds serves all that wait for one, and for FRESH_SECONDS whoever comes later.
+    One look-up serves all waiting callers, and later ones for FRESH_SECONDS.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
         self._callers = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
-        # A caller that gives up leaves its thread behind, and that still counts.
+        # A cancelled caller leaves its place above; its thread keeps one here until the look-up returns.
         self._threads = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
         self._found: list[Address] = []
         self._fresh_until = float("-inf")
@@ -69,7 +73,7 @@ def _look_up(host: str, port: int, flags: int = 0) -> list[Address]:
 
 
 def _alternate(addresses: list[Address]) -> list[Address]:
-    """The same, with the first of the other family in the second place (RFC 8305, 4)."""
+    """The same addresses, with the first of the other family in second place (RFC 8305, 4)."""
     other = next((n for n, one in enumerate(addresses) if one.family != addresses[0].family), 0)
     if other > 1:
         addresses.insert(1, addresses.pop(other))
@@ -79,7 +83,7 @@ def _alternate(addresses: list[Address]) -> list[Address]:
 async def connect_to_any(
     addresses: Sequence[Address], *, stagger: float = STAGGER_SECONDS
 ) -> trio.SocketStream:
-    """A connection to the first address that accepts one. Raises OSError that names what each one said.
+    """A connection to the first address that accepts one. Raises OSError with every address's reason.
 
     stagger: seconds after which the next address is tried beside those before it; at once where they failed.
     Cancelling closes what was opened.
@@ -109,7 +113,8 @@ async def connect_to_any(
         _close(connected)
         raise
     if not connected:
-        raise OSError("; ".join(str(error) for error in errors))
+        told = next((one for one in errors if not is_shortage(one)), errors[0])
+        raise OSError(told.errno, "; ".join(one.strerror or str(one) for one in errors))
     _close(connected[1:])
     return connected[0]
 
@@ -124,11 +129,16 @@ async def _connect(address: Address) -> trio.SocketStream:
         place = f"[{host}]:{port}" if address.family == socket.AF_INET6 else f"{host}:{port}"
         # trio's own words name the address as a tuple.
         said = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(f"{said} ({place})") from error
+        raise OSError(error.errno, f"{said} ({place})") from error
     except BaseException:
         sock.close()
         raise
     return trio.SocketStream(sock)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether this process or its host lacked files, memory or ports for a connection."""
+    return isinstance(error, OSError) and error.errno in _SHORTAGES
 
 
 def _close(streams: Sequence[trio.SocketStream]) -> None:

@@ -35,9 +35,8 @@ def service_transport(
 class LoadBalancingTransport(UpstreamTransport):
     """Sends each request to the server with the fewest requests in flight; among equals, in turn.
 
-    pools: one for each server. A server that can't be reached is no failure while another can: the request
-    goes to the next, for nothing of it was sent. For AVOID_SECONDS it is then tried last, and afterwards one
-    request finds out whether it is back.
+    pools: one for each server. If no connection to a server can be made, the request goes to the next, since
+    nothing of it was sent. The server is then tried last for AVOID_SECONDS, and afterwards by one request.
     """
 
     def __init__(self, pools: Sequence[ConnectionPoolTransport]) -> None:
@@ -67,13 +66,13 @@ class LoadBalancingTransport(UpstreamTransport):
         raise httpx.ConnectError("; ".join(reasons))
 
     def _order(self) -> list[int]:
-        """The servers' numbers, the one to try first first."""
+        """The servers' numbers in the order to try them."""
         now, count = trio.current_time(), len(self._pools)
         self._turn = (self._turn + 1) % count
         turns = [(self._turn + n) % count for n in range(count)]
         order = sorted(turns, key=lambda n: (self._avoided_until[n] > now, self._pools[n].in_use))
         if self._avoided_until[order[0]] > float("-inf"):
-            # It failed some time ago. While this request finds out, the others avoid it.
+            # It failed some time ago. This request tries it; until it has succeeded, the others avoid it.
             self._avoided_until[order[0]] = now + AVOID_SECONDS
         return order
 

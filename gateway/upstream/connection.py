@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import trio
 
-from gateway.upstream.addresses import Resolver, connect_to_any
+from gateway.upstream.addresses import Resolver, connect_to_any, is_shortage
 from gateway.upstream.response_reader import MalformedResponse, ResponseHead, ResponseReader
 from runtime.http_fields import TOKEN, Fields, InvalidField, encode_fields
 from runtime.reasons import reason_of
@@ -24,9 +24,17 @@ _TARGET = re.compile(rb"[\x21-\x7e]+")
 Interim = Callable[[int, Fields], Awaitable[None]]
 
 
+class LocalShortage(httpx.PoolTimeout):
+    """The gateway lacks files, memory or ports for a connection.
+
+    It says nothing of the upstream's health.
+    """
+
+
 class UpstreamConnection:
     """Serves one request at a time: `send`, then `head`, then `piece` until None; then `reset_for_reuse`.
 
+    `open` comes first.
     resolver: of the host that `url` names. context: verifies the server's certificate, for https.
     Failures are httpx.TransportError. After cancelling any of the waits it can only be closed.
     """
@@ -54,13 +62,14 @@ class UpstreamConnection:
     async def open(self, timeout: float) -> None:
         """Connect in `timeout` seconds, look-up and TLS handshake included.
 
-        Raises httpx.ConnectError, or httpx.ConnectTimeout. Nothing has been sent then.
+        Raises httpx.ConnectError, httpx.ConnectTimeout or LocalShortage. Nothing has been sent then.
         """
         with trio.move_on_after(timeout) as patience:
             try:
                 await self._connect()
             except (OSError, UnicodeError, trio.BrokenResourceError) as error:
-                raise httpx.ConnectError(f"{self._url}: {reason_of(error)}") from error
+                kind = LocalShortage if is_shortage(error) else httpx.ConnectError
+                raise kind(f"{self._url}: {reason_of(error)}") from error
         if patience.cancelled_caught:
             raise httpx.ConnectTimeout(f"{self._url}: no connection within {timeout:g} s")
         self.opened_at = trio.current_time()
@@ -77,7 +86,7 @@ class UpstreamConnection:
         self._stream = secured
 
     async def send(self, request: httpx.Request) -> None:
-        """Send the request's head, and begin with its body. That it can't be sent is told by `head`."""
+        """Send the request's head, and begin with its body. `head` raises if it can't be sent."""
         assert isinstance(request.stream, httpx.AsyncByteStream)
         self._reader.begin(request.method)
         self._writing = True
@@ -154,7 +163,7 @@ class UpstreamConnection:
         return None
 
     def at_hand(self) -> bytes:
-        """What has come of the body already."""
+        """The part of the body that has been received already. Never waits."""
         try:
             return self._reader.next_piece()
         except MalformedResponse as error:
@@ -183,14 +192,14 @@ class UpstreamConnection:
         return bytes(data)
 
     def reset_for_reuse(self) -> bool:
-        """Make it ready for another request; False where that can't be."""
+        """Make it ready for another request; return False if it can't serve one."""
         if not self.is_open or self._writing or not self._reader.is_reusable:
             return False
         self.received_any = False
         return True
 
     def is_stale(self) -> bool:
-        """Whether an idle connection can't be used: the upstream closed it, or said what nobody asked."""
+        """Whether an idle connection can't be used: the upstream closed it, or sent bytes unasked."""
         return self._socket is None or bool(self._socket.is_readable())
 
     def close(self) -> None:
@@ -211,7 +220,7 @@ def _head(request: httpx.Request) -> bytes:
 
 
 def body_length(request: httpx.Request) -> int | None:
-    """How many bytes the fields announce; None where only the body's end will tell."""
+    """The length of the body by its fields, in bytes; None if it is chunked."""
     length = 0
     # Looking names up in httpx's headers costs more than this one pass.
     for name, value in request.headers.raw:

@@ -1,8 +1,8 @@
 """Reads HTTP/1.1 responses with llhttp. Pure: bytes in, heads and pieces of bodies out.
 
 llhttp reads heads and chunks. It accepts a few things that another reader could take for another message;
-those are refused here. A body of a given length is only counted, so the end of each response is known to the
-byte: llhttp would read on into bytes that nobody asked for, and can't be told that HEAD has no body.
+those are refused here. Bodies of a known length are counted here, not by llhttp, so that the end of each
+response is exact: llhttp would read on into the next one, and can't be told that HEAD has no body.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ResponseReader:
         """Expect the response to a `method` request."""
         self._bodiless = method == "HEAD"
         self._head: ResponseHead | None = None
-        # A parser for each head: one that has read HEAD's Content-Length would wait for a body.
+        # One parser for each head: after Content-Length in a response to HEAD it would wait for a body.
         self._parser: httptools.HttpResponseParser | None = None
         self._fed = 0
         self._fields: Fields = []
@@ -116,7 +116,7 @@ class ResponseReader:
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         try:
-            # Also what is no whole head yet: garbage is refused at once.
+            # An incomplete head is parsed too, so that garbage is refused at once.
             self._parser.feed_data(data[fed:] if end < 0 else data[fed : end + 4])
         except httptools.HttpParserUpgrade:
             raise MalformedResponse("the upstream switches protocols unasked") from None
@@ -148,7 +148,7 @@ class ResponseReader:
         self._fields = [] if status < 200 else self.trailers
         self._framing = []
         if not self._chunked or self.ended:
-            self._parser = None  # it refers to this object: without a cycle nothing waits for the collector
+            self._parser = None  # it refers back to this object: a cycle would wait for the collector
         return head
 
     def _frame(self, status: int, *, is_1_0: bool) -> bool:
@@ -172,7 +172,7 @@ class ResponseReader:
             return close
         if self._bodiless or status in (204, 304):
             self.ended = True
-            # A body that 204 announces could still come, and be taken for the next response.
+            # The body that a 204 announces could still come, and be taken for the next response.
             return close or (status == 204 and (chunked or bool(length)))
         self._chunked, self._left = chunked, length
         self.ended = length == 0
@@ -181,7 +181,7 @@ class ResponseReader:
     # Bodies
 
     def next_piece(self) -> bytes:
-        """What has been received of the body; empty if nothing has. Raises MalformedResponse."""
+        """The part of the body received so far; empty if none. Raises MalformedResponse."""
         if self._fault is not None:
             raise self._fault
         data, left = self._buffer, self._left
@@ -203,7 +203,7 @@ class ResponseReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            # Behind a whole response it is about bytes that nobody asked for.
+            # After the end of the response the error is about surplus bytes, not about the response.
             self._surplus = self._complete
             if not self._complete:
                 self._fault = MalformedResponse(str(error))
@@ -230,6 +230,6 @@ class ResponseReader:
         self._complete = self._chunked
 
     def on_message_begin(self) -> None:
-        """Called by llhttp at the first byte of a response. Raises behind a complete one: nobody asked."""
+        """Called by llhttp at the first byte of a response. Raises after the end of the present one."""
         if self._complete:
             raise MalformedResponse("bytes behind the response")

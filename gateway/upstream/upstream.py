@@ -14,7 +14,7 @@ from gateway.routes import Service
 class Upstream:
     """A service, and how it is reached. Seconds: until a response's head, and between pieces of its body.
 
-    base_url: what requests to it name where `transport` doesn't choose the server by itself.
+    base_url: the URL in requests; an UpstreamTransport ignores it and chooses the server itself.
     """
 
     service: Service

@@ -1,5 +1,6 @@
 """Names are looked up in each upstream's own threads, and every address of a name is tried."""
 
+import errno
 import socket
 import threading
 from pathlib import Path
@@ -7,7 +8,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.upstream.addresses import FRESH_SECONDS, LOOKUPS_AT_ONCE, Address, Resolver, connect_to_any
+from gateway.upstream.addresses import (
+    FRESH_SECONDS,
+    LOOKUPS_AT_ONCE,
+    Address,
+    Resolver,
+    connect_to_any,
+    is_shortage,
+)
 
 
 def fake(monkeypatch, answer):
@@ -154,6 +162,29 @@ async def test_all_refuse(count):
     said = str(caught.value)
     assert said.count("Connection refused") == count
     assert all(f"127.0.0.1:{one.sockaddr[1]}" in said for one in addresses)
+
+
+async def test_a_shortage_of_our_own_is_told_from_a_dead_server(monkeypatch):
+    """The error's number is that of a server, if any said something."""
+    real = trio.socket.socket
+    left = 0
+
+    def lacking(*args):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(*args)
+
+    monkeypatch.setattr(trio.socket, "socket", lacking)
+    with pytest.raises(OSError) as caught:
+        await connect_to_any([refusing(), refusing()])
+    assert is_shortage(caught.value)
+    left = 1
+    with pytest.raises(OSError) as caught:
+        await connect_to_any([refusing(), refusing()])
+    assert caught.value.errno == errno.ECONNREFUSED
+    assert "Too many open files" in str(caught.value)
 
 
 async def test_cancelled():
