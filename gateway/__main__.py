@@ -17,7 +17,8 @@ from gateway.crew import Crew
 from gateway.pages import PROCESS
 from gateway.seats import Place
 from gateway.settings import GatewaySettings
-from gateway.transport import FreeListTransport
+from gateway.upstream.balancer import service_transport
+from gateway.upstream.pool import UpstreamTransport
 from gateway.workers import run_workers
 from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
@@ -35,8 +36,14 @@ async def main(
     settings: GatewaySettings, configs: Mapping[str, CircuitBreakerConfig], place: Place | None = None
 ) -> None:
     """Run the gateway until it is told to stop. place: where it is one of several workers."""
-    transports = {name: FreeListTransport(url) for name, url in settings.base_urls().items()}
-    keys = KeySet(jwks_over_http(settings.auth_service_url), cache=settings.jwks_cache)
+    transports = {
+        name: service_transport(
+            urls, ca_file=settings.upstream_ca_file, connect_timeout=settings.upstream_connect_timeout
+        )
+        for name, urls in settings.service_urls().items()
+    }
+    fetch_keys = jwks_over_http(settings.auth_service_url, transport=transports["auth"])
+    keys = KeySet(fetch_keys, cache=settings.jwks_cache)
     async with (
         open_panel(
             durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars
@@ -91,7 +98,7 @@ async def listen(
     )
 
 
-async def tidy(transports: Mapping[str, FreeListTransport]) -> None:
+async def tidy(transports: Mapping[str, UpstreamTransport]) -> None:
     """Close connections that have idled too long, also where no request comes to notice."""
     while True:
         await trio.sleep(TIDY_SECONDS)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import trio
 
-from gateway.exchange import Upstream
+from gateway.upstream.upstream import Upstream
 from protocols.http import REQUEST_ID, Code
 from runtime.admin import Desk, Order, known_action
 from runtime.history import Report

@@ -15,13 +15,13 @@ from gateway.admission import Limits
 from gateway.counters import Counters, SharedCounters
 from gateway.crew import Crew
 from gateway.documents import Documents
-from gateway.exchange import Upstream
 from gateway.forwarded import Trust, read_networks
 from gateway.pages import add_operations, own_pages
 from gateway.proxy import App, Proxy
 from gateway.routes import ROUTES, SERVICES
 from gateway.settings import GatewaySettings
-from gateway.transport import StaleConnection
+from gateway.upstream.pool import StaleConnection
+from gateway.upstream.upstream import Upstream
 from runtime import telemetry
 from runtime.keys import KeySet
 
@@ -56,11 +56,11 @@ def create_app(
     `app.extensions["documents"]`, so that /docs is there even where nobody looked at it while all was up;
     and the `run` of `app.extensions["live"]`, which feeds the dashboard.
     """
-    base_urls = settings.base_urls()
+    urls = settings.service_urls()
     upstreams = {
         service.name: Upstream(
             service,
-            base_urls[service.name],
+            urls[service.name][0],
             telemetry.traced_transport(transports[service.name]),
             telemetry.traced_breaker(breakers[service.breaker]),
             settings.upstream_timeout,

@@ -7,9 +7,9 @@ from typing import Any
 
 import trio
 
-from gateway.ask import ask
-from gateway.exchange import Upstream
 from gateway.routes import ROUTES, Route
+from gateway.upstream.fetch import fetch_json
+from gateway.upstream.upstream import Upstream
 
 ASK_SECONDS = 2.0
 FRESH_SECONDS = 60.0
@@ -49,7 +49,7 @@ class Documents:
 
     async def _fetch(self, name: str) -> None:
         upstream = self._upstreams[name]
-        found = await ask(upstream.transport, upstream.base_url, "/openapi.json", timeout=ASK_SECONDS)
+        found = await fetch_json(upstream.transport, upstream.base_url, "/openapi.json", timeout=ASK_SECONDS)
         if isinstance(found, dict) and isinstance(found.get("paths"), dict):
             self._known[name] = found
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import httpx
 import trio
 
-from actors import BulkheadFullError, CallTimeout, CircuitBreaker, CircuitOpenError
+from actors import BulkheadFullError, CallTimeout, CircuitOpenError
 from actors.guard import Guard
 from gateway.client import Client, Upload
 from gateway.fields import (
@@ -25,8 +24,9 @@ from gateway.fields import (
 )
 from gateway.inbound import Inbound
 from gateway.replies import Answer, Refused, http_date, rejected, too_slow, unreachable
-from gateway.routes import Service
-from gateway.transport import Body, FreeListTransport
+from gateway.upstream.connection import LocalShortage
+from gateway.upstream.pool import ResponseBody, UpstreamTransport
+from gateway.upstream.upstream import Upstream
 from protocols.breaker import RejectReason, State
 from protocols.http import Code
 
@@ -34,18 +34,6 @@ PROBE_SECONDS = 1.0
 """How long what is read ahead of a body may take to come that is to go with a probe."""
 PROBE_SHARE = 0.25
 """How much of a probe's time it may then wait for its client; the rest is the upstream's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """A service, and how it is reached. Seconds: until a response's head, and between pieces of its body."""
-
-    service: Service
-    base_url: str
-    transport: httpx.AsyncBaseTransport
-    breaker: CircuitBreaker
-    timeout: float
-    idle_timeout: float
 
 
 class BrokenOff(Exception):
@@ -161,12 +149,12 @@ class Exchange:
     async def _relay(
         self, call: Guard, response: httpx.Response, body: httpx.AsyncByteStream
     ) -> tuple[bytes, Fields]:
-        fields = response.headers.raw
+        fields = body.fields if isinstance(body, ResponseBody) else _lower(response.headers.raw)
         if response.status_code >= 500:
-            self._answer.failure_origin = failure_origin(_lower(fields))
+            self._answer.failure_origin = failure_origin(fields)
             _charge(call, response.status_code, self._answer.failure_origin)
         try:
-            return await self._stream(call, response.status_code, _lower(fields), body)
+            return await self._stream(call, response.status_code, fields, body)
         except httpx.TransportError as error:
             call.fail(f"{type(error).__name__}: {error}")
             raise
@@ -190,7 +178,7 @@ class Exchange:
             fields, request_id=self._answer.request_id, date=http_date(), trailers=trailers
         )
         await self._answer.head(status, kept, trailers=trailers)
-        last = body.at_hand() if isinstance(body, Body) else b""
+        last = body.at_hand() if isinstance(body, ResponseBody) else b""
         if left != len(last) and status < 500:
             self._nursery.start_soon(self._succeed_when_long, call)
         if not last:
@@ -207,7 +195,7 @@ class Exchange:
                 last = piece
             else:
                 await self._answer.piece(piece)
-        return last, trailer_fields(body.trailers) if isinstance(body, Body) else []
+        return last, trailer_fields(body.trailers) if isinstance(body, ResponseBody) else []
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
         with trio.move_on_after(self._upstream.idle_timeout):
@@ -217,7 +205,7 @@ class Exchange:
 
 def _url(upstream: Upstream, target: bytes) -> httpx.URL | str:
     """The request's URL; where the transport takes only the target, the same for all: parsing costs."""
-    if isinstance(upstream.transport, FreeListTransport):
+    if isinstance(upstream.transport, UpstreamTransport):
         return _parsed(upstream.base_url)
     return upstream.base_url + target.decode("latin-1")
 
@@ -240,8 +228,12 @@ def _charge(call: Guard, status: int, origin: str | None) -> None:
 def _refusal(error: Exception) -> Refused:
     if isinstance(error, CircuitOpenError | BulkheadFullError):
         return rejected(error)
+    if isinstance(error, LocalShortage):
+        return Refused(Code.GATEWAY_OVERLOADED, "The gateway has no room for the request", retry_after=1.0)
     if isinstance(error, httpx.PoolTimeout):
         return Refused(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
+    if isinstance(error, httpx.ConnectTimeout):
+        return unreachable()
     if isinstance(error, httpx.TimeoutException | CallTimeout):
         return too_slow()
     if isinstance(error, httpx.LocalProtocolError):

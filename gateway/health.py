@@ -8,9 +8,9 @@ from typing import Any
 import trio
 
 from actors.adapters.health import breaker_health
-from gateway.ask import ask
-from gateway.exchange import Upstream
 from gateway.routes import Service
+from gateway.upstream.fetch import fetch_json
+from gateway.upstream.upstream import Upstream
 from runtime.board import Board
 
 ASK_SECONDS = 1.0
@@ -25,7 +25,8 @@ async def whole_health(panel: Board, upstreams: Mapping[str, Upstream]) -> dict[
     reported: dict[str, Any] = {}
 
     async def inquire(name: str, upstream: Upstream) -> None:
-        reported[name] = await ask(upstream.transport, upstream.base_url, "/health", timeout=ASK_SECONDS)
+        transport, base_url = upstream.transport, upstream.base_url
+        reported[name] = await fetch_json(transport, base_url, "/health", timeout=ASK_SECONDS)
 
     async with trio.open_nursery() as nursery:
         for name, upstream in upstreams.items():

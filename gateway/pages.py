@@ -18,9 +18,9 @@ from gateway.dashboard.live import Live
 from gateway.dashboard.page import add_dashboard
 from gateway.dashboard.stream import App, EventStream
 from gateway.documents import Documents
-from gateway.exchange import Upstream
 from gateway.health import is_outage, whole_health
 from gateway.settings import GatewaySettings
+from gateway.upstream.upstream import Upstream
 from protocols.http import STATUS, Code, failure, success
 from runtime.admin import Admins, add_admin, own_desk
 from runtime.board import Board

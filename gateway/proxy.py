@@ -10,12 +10,13 @@ import trio
 
 from gateway.admission import Limits, authenticate
 from gateway.client import Client, Receive
-from gateway.exchange import BrokenOff, Exchange, Upstream
+from gateway.exchange import BrokenOff, Exchange
 from gateway.fields import Fields, forwards_left
 from gateway.forwarded import Trust
 from gateway.inbound import Found, Inbound, Scope, client_address, identify, locate, read
 from gateway.replies import Addressed, Answer, Refused, Send, here, too_large
 from gateway.target import Own, Proxied
+from gateway.upstream.upstream import Upstream
 from protocols.http import Code
 from runtime import telemetry
 from runtime.http_fields import is_websocket_handshake

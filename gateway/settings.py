@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from gateway.forwarded import read_networks
 from runtime.serving import Limits, ServerCertificate
-from runtime.settings import FilePath, Port, ProcessSettings
+from runtime.settings import FilePath, Port, ProcessSettings, split_urls
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 """A time-out; more than nothing, a day at most."""
@@ -28,6 +28,7 @@ Networks = Annotated[str, AfterValidator(_networks)]
 class GatewaySettings(ProcessSettings):
     """What the gateway adds to every process's settings. Times are seconds.
 
+    upstream_connect_timeout: until there is a connection to a service, look-up and TLS included.
     upstream_timeout: until the head of the response; upstream_idle_timeout: between two pieces of a body.
     client_header_timeout: from a request's first byte to the end of its head; client_body_timeout: between
     two pieces of its body; client_upload_timeout: of waiting for all of its body, and a second more for every
@@ -41,6 +42,7 @@ class GatewaySettings(ProcessSettings):
     gateway_workers: Annotated[int, Field(ge=1, le=64)] = 1
     rate_limit_per_minute: Amount = 100
     rate_limit_per_hour: Amount = 1000
+    upstream_connect_timeout: Seconds = 2.0
     upstream_timeout: Seconds = 30.0
     upstream_idle_timeout: Seconds = 300.0
     max_body_bytes: Amount = 10 * 1024 * 1024
@@ -83,10 +85,11 @@ class GatewaySettings(ProcessSettings):
             connections=self.max_connections,
         )
 
-    def base_urls(self) -> dict[str, str]:
-        """Where each service of the routing table is."""
-        return {
+    def service_urls(self) -> dict[str, list[str]]:
+        """Where the servers of each service of the routing table are."""
+        urls = {
             "auth": self.auth_service_url,
             "school": self.school_service_url,
             "student": self.student_service_url,
         }
+        return {name: split_urls(listed) for name, listed in urls.items()}

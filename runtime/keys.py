@@ -19,6 +19,9 @@ import structlog
 import trio
 
 from protocols.identity import ALGORITHM, ISSUER, Identity
+from runtime.reasons import reason_of
+from runtime.settings import split_urls
+from runtime.tls import client_context
 
 REFRESH_SECONDS = 300.0
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -127,7 +130,11 @@ class KeySet:
                 await trio.to_thread.run_sync(_write, self._cache, document)
         except Exception as error:  # noqa: BLE001 - whatever a fetch raises, the keys there are stay good
             if first_failure:
-                log.warning("the key set could not be refreshed", reason=repr(error), keys=len(self._keys))
+                log.warning(
+                    "the key set could not be refreshed",
+                    reason=f"{type(error).__name__}: {reason_of(error)}",
+                    keys=len(self._keys),
+                )
             return False
         return True
 
@@ -153,18 +160,49 @@ def bearer(authorization: str | None) -> str:
     return token.strip()
 
 
-def jwks_over_http(base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> Fetch:
-    """A `fetch` for KeySet that asks the auth service at `base_url`."""
-    # Without TLS nothing is verified; and reading the certificates would stop everything for a while.
-    secured = base_url.startswith("https:")
+def jwks_over_http(
+    base_urls: str, *, transport: httpx.AsyncBaseTransport | None = None, ca_file: Path | None = None
+) -> Fetch:
+    """A `fetch` for KeySet that asks the auth service at `base_urls`, one URL or several separated by commas.
+
+    It asks one after the other until one answers, and raises the last error if none does. Each has an equal
+    share of FETCH_SECONDS. transport: never closed; by default each fetch opens its own, which verifies
+    certificates by `ca_file` or the system's store.
+    """
+    urls = split_urls(base_urls)
+    # Without TLS nothing is verified; and reading the certificates stops everything for 20 ms: once.
+    secure = transport is None and any(url.startswith("https:") for url in urls)
+    verify = client_context(ca_file) if secure else False
 
     async def fetch() -> Mapping[str, Any]:
-        async with httpx.AsyncClient(transport=transport, trust_env=False, verify=secured) as client:
-            response = await client.get(f"{base_url}/.well-known/jwks.json", timeout=FETCH_SECONDS)
-            document: Mapping[str, Any] = response.raise_for_status().json()
-            return document
+        for url in urls[:-1]:
+            with trio.move_on_after(FETCH_SECONDS / len(urls)):
+                try:
+                    return await fetch_from(url)
+                except (httpx.HTTPError, ValueError):
+                    continue
+        return await fetch_from(urls[-1])
+
+    async def fetch_from(url: str) -> Mapping[str, Any]:
+        if transport is not None:
+            return await _document(transport, url)
+        async with httpx.AsyncHTTPTransport(verify=verify) as own:
+            return await _document(own, url)
 
     return fetch
+
+
+async def _document(transport: httpx.AsyncBaseTransport, base_url: str) -> Mapping[str, Any]:
+    url = f"{base_url}/.well-known/jwks.json"
+    request = httpx.Request("GET", url, headers={"accept": "application/json"})
+    response = await transport.handle_async_request(request)
+    response.request = request
+    try:
+        await response.aread()
+    finally:
+        await response.aclose()
+    document: Mapping[str, Any] = response.raise_for_status().json()
+    return document
 
 
 def _parse(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runtime.logs import masked
+from runtime.reasons import reason_of
 
 
 def _base_url(value: str) -> str:
@@ -28,6 +29,15 @@ def _base_url(value: str) -> str:
     if parts.port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("should have a port above 0 and no path, query or fragment")
     return value.rstrip("/")
+
+
+def _base_urls(value: str) -> str:
+    return ",".join(_base_url(url.strip()) for url in value.split(","))
+
+
+def split_urls(value: str) -> list[str]:
+    """The URLs of a BaseUrls setting."""
+    return value.split(",")
 
 
 def _web_url(value: str) -> str:
@@ -85,6 +95,17 @@ def _file(value: Path) -> Path:
     return value
 
 
+def _ca_file(value: Path) -> Path:
+    # Imported here: few processes set the variable.
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except OSError as error:
+        raise ValueError(f"should be a file of certificates in PEM: {reason_of(error)}") from None
+    return value
+
+
 class _Secret:
     """Marks a type whose values are never shown."""
 
@@ -103,12 +124,14 @@ def _marks(annotation: Any) -> Iterator[Any]:
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A port to listen on; 0 takes a free one."""
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-"""http://HOST:PORT, without a slash at the end."""
+BaseUrls = Annotated[str, AfterValidator(_base_urls)]
+"""http://HOST:PORT without a slash at the end, or several separated by commas; see `split_urls`."""
 Address = Annotated[str, AfterValidator(_address)]
 """HOST:PORT."""
 Text = Annotated[str, AfterValidator(_text)]
 """Text that isn't empty."""
+CaFile = Annotated[Path, AfterValidator(_ca_file)]
+"""A file of certificates in PEM, there and readable."""
 FilePath = Annotated[Path, AfterValidator(_file)]
 """A file that may not exist yet."""
 SecretText = Annotated[str, _Secret()]
@@ -126,6 +149,8 @@ MongoUri = Annotated[SecretText, AfterValidator(_mongodb_uri)]
 class ProcessSettings(BaseSettings):
     """What all processes share; each field's variable is its name in capitals.
 
+    …_service_url: the URLs of the service's servers. upstream_ca_file: the authorities that verify their
+    certificates; None: the system's.
     admin_token: lets its bearer steer breakers, beside the access tokens of admins; None: those alone.
     webhook_url: is told of every transition; webhook_secret signs what it is told.
     """
@@ -137,9 +162,10 @@ class ProcessSettings(BaseSettings):
     mongodb_uri: MongoUri = "mongodb://127.0.0.1:27017/?replicaSet=rs0"
     host: Text = "127.0.0.1"
     log_format: Literal["auto", "json", "console"] = "auto"
-    auth_service_url: BaseUrl = "http://127.0.0.1:8081"
-    school_service_url: BaseUrl = "http://127.0.0.1:8082"
-    student_service_url: BaseUrl = "http://127.0.0.1:8083"
+    auth_service_url: BaseUrls = "http://127.0.0.1:8081"
+    school_service_url: BaseUrls = "http://127.0.0.1:8082"
+    student_service_url: BaseUrls = "http://127.0.0.1:8083"
+    upstream_ca_file: CaFile | None = None
     school_grpc_address: Address = "127.0.0.1:50051"
     jwks_cache: FilePath | None = None
     admin_token: SecretToken | None = None

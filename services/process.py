@@ -42,7 +42,8 @@ def start(name: str, kind: type[Settings], run: Callable[[Settings, Policies], A
 
 async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, panel: Panel) -> KeySet:
     """Start the log of transitions and the refresh of the keys in `nursery`, and return those keys."""
-    keys = KeySet(jwks_over_http(settings.auth_service_url), cache=settings.jwks_cache)
+    fetch_keys = jwks_over_http(settings.auth_service_url, ca_file=settings.upstream_ca_file)
+    keys = KeySet(fetch_keys, cache=settings.jwks_cache)
     await nursery.start(log_transitions, panel)
     await nursery.start(keys.run)
     return keys

@@ -16,9 +16,9 @@ import trio
 from pydantic import BaseModel, Field, ValidationError
 
 from actors import PanelClosedError
-from gateway.ask import ask
 from gateway.dashboard.presence import Presence
-from gateway.exchange import Upstream
+from gateway.upstream.fetch import fetch_json
+from gateway.upstream.upstream import Upstream
 from runtime.history import Recorder, Report, merged
 
 TICK_SECONDS = 1.0
@@ -178,7 +178,7 @@ class Live:
     async def _ask(self, upstream: Upstream) -> None:
         process = upstream.service.process
         path = f"/breakers?since={self._since(process):.3f}"
-        found = await ask(upstream.transport, upstream.base_url, path, timeout=ASK_SECONDS)
+        found = await fetch_json(upstream.transport, upstream.base_url, path, timeout=ASK_SECONDS)
         self._take(process, readable(found))
 
     def _since(self, process: str) -> float:

@@ -16,7 +16,7 @@ from actors import CircuitBreakerConfig, Panel, open_panel
 from gateway.app import create_app, open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
-from gateway.transport import FreeListTransport
+from gateway.upstream.balancer import service_transport
 from protocols.breaker import Snapshot
 from runtime.serving import Limits, serve
 from tests.tokens import Issuer
@@ -80,8 +80,12 @@ async def served(
 ) -> AsyncIterator[House]:
     """A gateway on a real port, in front of the services at these URLs."""
     urls = {"auth_service_url": auth, "school_service_url": school, "student_service_url": student}
+    chosen = GatewaySettings(**urls, **settings)
     transports = {
-        name: FreeListTransport(urls[f"{name}_service_url"]) for name in ("auth", "school", "student")
+        name: service_transport(
+            listed, ca_file=chosen.upstream_ca_file, connect_timeout=chosen.upstream_connect_timeout
+        )
+        for name, listed in chosen.service_urls().items()
     }
     async with house(transports, policy, **urls, **settings) as built, trio.open_nursery() as nursery:
         stop = trio.Event()

@@ -1,10 +1,13 @@
 """One request through the gateway, over real sockets, with an upstream that misbehaves."""
 
+import errno
 import json
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog.testing
 import trio
+import trio.testing
 
 from protocols.breaker import State
 from tests.gateway.house import served
@@ -186,6 +189,44 @@ async def test_a_cut_body_is_never_a_clean_end(answer, capsys):
         assert await gateway.counts() == {"failure": 1}
     [line] = [one for one in capsys.readouterr().out.splitlines() if "the answer was broken off" in one]
     assert "auth-service-http" in line
+
+
+async def test_no_connection_in_time_is_502_and_counted():
+    """A service that can't be reached in time is no slow one, and the log says why."""
+
+    async def no_handshake(peer: Peer):
+        await peer.rest()
+
+    async with upstream(no_handshake) as server:
+        url = server.url.replace("http:", "https:")
+        async with served(auth=url, upstream_connect_timeout=0.1) as gateway:
+            with structlog.testing.capture_logs() as logs:
+                status, _, body = await ask(gateway.port)
+                await trio.testing.wait_all_tasks_blocked(0.02)  # the line is written behind the answer
+            assert (status, envelope(body)[0]) == (502, "SERVICE_UNAVAILABLE")
+            assert await gateway.counts() == {"failure": 1}
+    [line] = [one for one in logs if one["event"] == "request"]
+    assert line["reason"] == f"{url}: no connection within 0.1 s"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL])
+async def test_a_shortage_of_the_gateways_own_is_nobodys_fault(monkeypatch, number):
+    """Without a file or a port for a connection it is 503, and no failure of the service."""
+    async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
+        peer = await connect(gateway.port)
+
+        def lacking(*args):
+            raise OSError(number, "lacking")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(trio.socket, "socket", lacking)
+            await peer.send(GET)
+            with trio.fail_after(3):
+                head = await peer.until(b"\r\n\r\n")
+                body = await peer.body(head)
+        assert (int(head.split()[1]), envelope(body)[0]) == (503, "GATEWAY_OVERLOADED")
+        assert b"\r\nretry-after: 1\r\n" in head
+        assert await gateway.counts() == {"ignored": 1}
 
 
 async def test_silence_is_504_and_counted():

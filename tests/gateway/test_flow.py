@@ -7,10 +7,10 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.ask import LIMIT, ask
 from gateway.client import READ_AHEAD, Client
 from gateway.fields import Framing
-from gateway.transport import FreeListTransport
+from gateway.upstream.fetch import LIMIT, fetch_json
+from gateway.upstream.pool import ConnectionPoolTransport
 from runtime.serving.hangup import hung_up
 from tests.gateway.house import served
 from tests.gateway.test_wire import GET, error, talk
@@ -347,8 +347,17 @@ async def test_a_documents_size_is_bounded():
             sent += 65536
 
     async with upstream(endless) as server:
-        transport = FreeListTransport(server.url)
+        transport = ConnectionPoolTransport(server.url)
         with trio.fail_after(5):
-            assert await ask(transport, server.url, "/health", timeout=30) is None
+            assert await fetch_json(transport, server.url, "/health", timeout=30) is None
         assert sent < LIMIT + 20_000_000  # the kernel's buffers, mostly
         assert repr(transport).endswith("0 idle, 0 in use>")
+
+
+async def test_a_document_that_cannot_be_decoded():
+    """Is none."""
+    answer = ok(b"not gzip", b"content-encoding: gzip")
+    async with upstream(answering(answer)) as server:
+        transport = ConnectionPoolTransport(server.url)
+        with trio.fail_after(5):
+            assert await fetch_json(transport, server.url, "/health", timeout=3) is None

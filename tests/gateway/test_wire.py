@@ -454,7 +454,7 @@ async def test_a_service_that_ignores_an_expectation():
 
 TRAILED = (
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n3\r\nabc\r\n"
-    b"0\r\nx-sum: 7\r\ncontent-length: 9\r\nx-failure-origin: me\r\n\r\n"
+    b"0\r\nx-sum: 7\r\ntransfer-encoding: gzip\r\nx-failure-origin: me\r\n\r\n"
 )
 
 

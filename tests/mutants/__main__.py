@@ -87,8 +87,9 @@ GATEWAY = Part(
         Stage(
             "tests",
             (
-                *_files("tests/runtime", "http1", "http1_agrees", "answering"),
-                *_files("tests/gateway", "fields", "target", "forwarded", "replies", "transport"),
+                *_files("tests/runtime", "http1", "http1_agrees", "answering", "reasons"),
+                *_files("tests/gateway", "fields", "target", "forwarded", "replies"),
+                "tests/gateway/upstream",
                 *_files("tests/gateway", "orders", "together"),
                 *_files("tests/gateway", "exchange", "sly", "unchanged", "cuts", "house"),
                 "tests/runtime/test_hall.py",

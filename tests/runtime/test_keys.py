@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import trio.testing
 
 from protocols.records import User
 from runtime.keys import (
+    FETCH_SECONDS,
     BadToken,
     KeySet,
     KeysUnavailable,
@@ -253,3 +254,43 @@ async def test_fetch_over_http(signer: Signer) -> None:
     with pytest.raises(httpx.HTTPStatusError):
         await fetch()
     assert seen[0] == "http://auth:1/.well-known/jwks.json"
+
+
+async def test_fetch_from_several_servers(signer: Signer) -> None:
+    """One that can't be reached, fails or answers garbage is passed over; the last one's error is raised."""
+    answers = {
+        "dead": httpx.ConnectError("refused"),
+        "failing": httpx.Response(503),
+        "odd": httpx.Response(200, text="<html>"),
+        "good": httpx.Response(200, json=signer.jwks()),
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = answers[request.url.host]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def fetch(hosts: str) -> Awaitable[Mapping[str, Any]]:
+        urls = ",".join(f"http://{host}:1" for host in hosts.split())
+        return jwks_over_http(urls, transport=httpx.MockTransport(answer))()
+
+    assert await fetch("dead failing odd good") == signer.jwks()
+    assert await fetch("good dead") == signer.jwks()
+    with pytest.raises(httpx.HTTPStatusError):
+        await fetch("dead failing")
+
+
+async def test_a_silent_server_leaves_time_for_the_next(
+    signer: Signer, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Each server has its share of the time that a fetch may take."""
+
+    class Transport(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.host == "silent":
+                await trio.sleep_forever()
+            return httpx.Response(200, json=signer.jwks())
+
+    with trio.fail_after(FETCH_SECONDS):
+        assert await jwks_over_http("http://silent,http://good", transport=Transport())() == signer.jwks()

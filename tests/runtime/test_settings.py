@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.settings import Port, ProcessSettings, load
+from runtime.settings import Port, ProcessSettings, load, split_urls
 
 
 class Some(ProcessSettings):
@@ -49,6 +49,12 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("AUTH_SERVICE_URL", "localhost:8081"),
         ("AUTH_SERVICE_URL", "http://h:1/path"),
         ("AUTH_SERVICE_URL", "http://h:99999"),
+        ("AUTH_SERVICE_URL", "http://h:1,"),
+        ("AUTH_SERVICE_URL", "http://h:1,h:2"),
+        ("AUTH_SERVICE_URL", "http://h:1 http://h:2"),
+        ("UPSTREAM_CA_FILE", "/nowhere.pem"),
+        ("UPSTREAM_CA_FILE", "/"),
+        ("UPSTREAM_CA_FILE", __file__),
         ("SCHOOL_GRPC_ADDRESS", "50051"),
         ("SCHOOL_GRPC_ADDRESS", "h:0"),
         ("LOG_FORMAT", "xml"),
@@ -68,8 +74,20 @@ def test_bad_value(
     assert f"(got {value!r})" in line
 
 
+def test_several_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """URLs are separated by commas, and by spaces besides."""
+    monkeypatch.setenv("AUTH_SERVICE_URL", "http://a:1/, https://b:2")
+    assert split_urls(load(Some).auth_service_url) == ["http://a:1", "https://b:2"]
+
+
 @pytest.mark.parametrize(
-    "value", ["http://root:hunter2@h:1", "http://root:hunter2@h:1/path", "root:hunter2@h"]
+    "value",
+    [
+        "http://root:hunter2@h:1",
+        "http://a:1,http://root:hunter2@h:1",
+        "http://root:hunter2@h:1/path",
+        "root:hunter2@h",
+    ],
 )
 def test_credentials_in_a_url_are_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str

@@ -12,7 +12,7 @@ LIMIT = 4 * 1024 * 1024
 """Bytes of an answer; a longer one is none."""
 
 
-async def ask(transport: httpx.AsyncBaseTransport, base_url: str, path: str, *, timeout: float) -> Any:
+async def fetch_json(transport: httpx.AsyncBaseTransport, base_url: str, path: str, *, timeout: float) -> Any:
     """The JSON at `path`, whatever the status; None where the service doesn't give any in `timeout` seconds.
 
     Cancelling it closes its connection.
@@ -25,7 +25,7 @@ async def ask(transport: httpx.AsyncBaseTransport, base_url: str, path: str, *, 
                 return json.loads(await _body(response))
             finally:
                 await response.aclose()
-        except (httpx.TransportError, ValueError, RecursionError):
+        except (httpx.RequestError, ValueError, RecursionError):
             return None
     return None
 

@@ -1,4 +1,4 @@
-"""An httpx transport over a free list of connections to one upstream.
+"""An httpx transport over the kept connections to one server.
 
 The connection used last is used first, so that a small load keeps few of them warm. A pool that searches
 all its connections for every request costs more the busier it is; this costs the same at any concurrency.
@@ -7,14 +7,20 @@ all its connections for every request costs more the busier it is; this costs th
 from __future__ import annotations
 
 import math
+import ssl
 
 import httpx
 import trio
 
-from gateway.connection import Connection, has_body
-from runtime.http1_bodies import Fields
+from gateway.upstream.addresses import Resolver
+from gateway.upstream.connection import UpstreamConnection, has_body
+from gateway.upstream.response_reader import ResponseHead
+from runtime.http_fields import Fields
 
+CONNECT_SECONDS = 2.0
 IDLE_SECONDS = 30.0
+AGE_SECONDS = 30.0
+"""A busy connection is closed after that: traffic follows a name whose addresses have changed."""
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 
 
@@ -25,29 +31,63 @@ class StaleConnection(httpx.RemoteProtocolError):
     """
 
 
-class FreeListTransport(httpx.AsyncBaseTransport):
-    """Sends requests to the server at `base_url`, whatever host their URLs name.
-
-    max_connections: more requests at once raise httpx.PoolTimeout, at once.
-    idle_seconds: how long an unused connection is kept.
+class UpstreamTransport(httpx.AsyncBaseTransport):
+    """Sends requests to the server, or servers, that it was made for, whatever host their URLs name.
 
     A request's `target` extension is sent as it is in place of its URL's path. Its `nursery` extension, where
     there is one, runs the pump of its body, so that an answer is read while the body is still being sent;
     without it the body goes first. Its `interim` extension is awaited with the status and fields of each 1xx
-    response. Time-outs are the caller's: cancelling a call closes its connection.
+    response. Time-outs are the caller's, but for connecting: cancelling a call closes its connection.
+    """
+
+    def expire(self, now: float | None = None) -> None:
+        """Close the unused connections whose time is up. now: on trio's clock. Never waits."""
+        raise NotImplementedError
+
+
+class ConnectionPoolTransport(UpstreamTransport):
+    """Sends requests to the server at `base_url`.
+
+    context: verifies its certificate; needed for https. resolver: finds its addresses; None: one of its own.
+    max_connections: more requests at once raise httpx.PoolTimeout, at once.
+    connect_timeout: seconds to connect, look-up and TLS handshake included.
+    idle_seconds, age_seconds: how long a connection is kept unused, and in all.
     """
 
     def __init__(
-        self, base_url: str, *, max_connections: int = 1024, idle_seconds: float = IDLE_SECONDS
+        self,
+        base_url: str,
+        *,
+        context: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
+        max_connections: int = 1024,
+        connect_timeout: float = CONNECT_SECONDS,
+        idle_seconds: float = IDLE_SECONDS,
+        age_seconds: float = AGE_SECONDS,
     ) -> None:
         self._url = httpx.URL(base_url)
+        self._context = context
+        default_port = 443 if self._url.scheme == "https" else 80
+        self._resolver = resolver or Resolver(self._url.host, self._url.port or default_port)
         self._max = max_connections
+        self._connect_timeout = connect_timeout
         self._idle_seconds = idle_seconds
-        self._free: list[Connection] = []
-        self._lent: set[Connection] = set()
+        self._age_seconds = age_seconds
+        self._free: list[UpstreamConnection] = []
+        self._lent: set[UpstreamConnection] = set()
 
     def __repr__(self) -> str:
-        return f"<FreeListTransport {self._url}: {len(self._free)} idle, {len(self._lent)} in use>"
+        return f"<ConnectionPoolTransport {self._url}: {len(self._free)} idle, {len(self._lent)} in use>"
+
+    @property
+    def url(self) -> httpx.URL:
+        """Where its server is."""
+        return self._url
+
+    @property
+    def in_use(self) -> int:
+        """Requests in flight."""
+        return len(self._lent)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The response, its body still to be read. Raises httpx.TransportError.
@@ -59,78 +99,87 @@ class FreeListTransport(httpx.AsyncBaseTransport):
         try:
             return await self._converse(connection, request)
         except (httpx.ReadError, httpx.RemoteProtocolError) as error:
-            if not kept or connection.heard:
+            if not kept or connection.received_any:
                 raise
             if not _may_repeat(request):
                 raise StaleConnection(str(error)) from error
         return await self._converse(self._new(), request)
 
-    async def _converse(self, connection: Connection, request: httpx.Request) -> httpx.Response:
+    async def _converse(self, connection: UpstreamConnection, request: httpx.Request) -> httpx.Response:
         answered = False
         try:
             if not connection.is_open:
-                await connection.open()
+                await connection.open(self._connect_timeout)
             await connection.send(request)
             head = await connection.head(request.extensions.get("interim"))
             answered = True
         finally:
             if not answered:
                 self.give_back(connection)
-        return httpx.Response(head.status, headers=head.fields, stream=Body(self, connection))
+        return httpx.Response(head.status, headers=head.fields, stream=ResponseBody(self, connection, head))
 
-    def _take(self) -> Connection:
-        self.expire()
+    def _take(self) -> UpstreamConnection:
+        now = trio.current_time()
         while self._free:
             connection = self._free.pop()
-            if not connection.is_stale():
+            if connection.usable_until > now and not connection.is_stale():
                 self._lent.add(connection)
                 return connection
             connection.close()
         return self._new()
 
-    def _new(self) -> Connection:
+    def _new(self) -> UpstreamConnection:
         if len(self._lent) >= self._max:
             raise httpx.PoolTimeout(f"all {self._max} connections to {self._url} are in use")
-        connection = Connection(self._url)
+        connection = UpstreamConnection(self._url, self._resolver, self._context)
         self._lent.add(connection)
         return connection
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: UpstreamConnection) -> None:
         """Keep the connection for the next request if it can serve one, else close it. Never waits."""
         if connection not in self._lent:
             return
         self._lent.remove(connection)
-        if connection.recycle():
-            connection.idle_until = trio.current_time() + self._idle_seconds
+        now = trio.current_time()
+        usable_until = min(now + self._idle_seconds, connection.opened_at + self._age_seconds)
+        if usable_until > now and connection.reset_for_reuse():
+            connection.usable_until = usable_until
             self._free.append(connection)
         else:
             connection.close()
 
     def expire(self, now: float | None = None) -> None:
-        """Close the connections that have idled too long: the oldest come first."""
+        """Close the unused connections whose time is up. now: on trio's clock. Never waits."""
         now = trio.current_time() if now is None else now
-        fresh = next((n for n, one in enumerate(self._free) if one.idle_until > now), len(self._free))
-        for connection in self._free[:fresh]:
-            connection.close()
-        del self._free[:fresh]
+        kept = []
+        for connection in self._free:
+            if connection.usable_until > now:
+                kept.append(connection)
+            else:
+                connection.close()
+        self._free = kept
 
     async def aclose(self) -> None:
         """Close the idle connections; those in use end with their requests."""
         self.expire(math.inf)
 
 
-class Body(httpx.AsyncByteStream):
+class ResponseBody(httpx.AsyncByteStream):
     """A response's body. It gives its connection back at the end, or when it is closed.
 
-    trailers: the fields behind it, once it has ended.
+    fields: those of the response's head, with names in lower case. trailers: the fields behind the body, once
+    it has ended.
     """
 
-    def __init__(self, transport: FreeListTransport, connection: Connection) -> None:
+    def __init__(
+        self, transport: ConnectionPoolTransport, connection: UpstreamConnection, head: ResponseHead
+    ) -> None:
         self._transport = transport
         self._connection = connection
+        self.fields = head.fields
         self.trailers: Fields = []
 
-    def __aiter__(self) -> Body:
+    def __aiter__(self) -> ResponseBody:
         return self
 
     def at_hand(self) -> bytes:

@@ -1,0 +1,1 @@
+"""Connections to the services: resolving, TLS, pools, load balancing, and reading responses."""

@@ -1,0 +1,146 @@
+"""Finds the addresses of a host, and connects to the first that accepts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import trio
+
+LOOKUPS_AT_ONCE = 4
+"""Threads for the look-ups of one host. A look-up that hangs keeps its thread."""
+FRESH_SECONDS = 1.0
+"""How long the addresses found are used without looking again: many connections may be opened at once."""
+STAGGER_SECONDS = 0.25
+"""How long one address may take before the next is tried beside it (RFC 8305, 5)."""
+
+
+_SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+
+
+class Address(NamedTuple):
+    """A socket's family, and where to connect it."""
+
+    family: int
+    sockaddr: Any
+
+
+class Resolver:
+    """Finds the addresses of one host in threads of its own: a look-up that hangs delays no other host.
+
+    One look-up serves all waiting callers, and later ones for FRESH_SECONDS.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._callers = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+        # A cancelled caller leaves its place above; its thread keeps one here until the look-up returns.
+        self._threads = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+        self._found: list[Address] = []
+        self._fresh_until = float("-inf")
+        # A numeric address needs no look-up, and so no thread.
+        with suppress(OSError, UnicodeError):
+            self._found = _look_up(host, port, socket.AI_NUMERICHOST)
+            self._fresh_until = float("inf")
+
+    async def resolve(self) -> list[Address]:
+        """All addresses, best first, the second of the other family. Raises OSError or UnicodeError.
+
+        Cancelling returns at once; the look-up's thread ends when the system's resolver does.
+        """
+        if self._is_fresh():
+            return self._found
+        async with self._callers:
+            if not self._is_fresh():
+                self._found = await trio.to_thread.run_sync(
+                    _look_up, self._host, self._port, limiter=self._threads, abandon_on_cancel=True
+                )
+                self._fresh_until = trio.current_time() + FRESH_SECONDS
+            return self._found
+
+    def _is_fresh(self) -> bool:
+        return trio.current_time() < self._fresh_until
+
+
+def _look_up(host: str, port: int, flags: int = 0) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return _alternate([Address(family, sockaddr) for family, _, _, _, sockaddr in found])
+
+
+def _alternate(addresses: list[Address]) -> list[Address]:
+    """The same addresses, with the first of the other family in second place (RFC 8305, 4)."""
+    other = next((n for n, one in enumerate(addresses) if one.family != addresses[0].family), 0)
+    if other > 1:
+        addresses.insert(1, addresses.pop(other))
+    return addresses
+
+
+async def connect_to_any(
+    addresses: Sequence[Address], *, stagger: float = STAGGER_SECONDS
+) -> trio.SocketStream:
+    """A connection to the first address that accepts one. Raises OSError with every address's reason.
+
+    stagger: seconds after which the next address is tried beside those before it; at once where they failed.
+    Cancelling closes what was opened.
+    """
+    if len(addresses) == 1:
+        return await _connect(addresses[0])
+    connected: list[trio.SocketStream] = []
+    errors: list[OSError] = []
+
+    async def attempt(address: Address, failed: trio.Event) -> None:
+        try:
+            connected.append(await _connect(address))
+        except OSError as error:
+            errors.append(error)
+            failed.set()
+        else:
+            nursery.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for address in addresses:
+                failed = trio.Event()
+                nursery.start_soon(attempt, address, failed)
+                with trio.move_on_after(stagger):
+                    await failed.wait()
+    except BaseException:
+        _close(connected)
+        raise
+    if not connected:
+        told = next((one for one in errors if not is_shortage(one)), errors[0])
+        raise OSError(told.errno, "; ".join(one.strerror or str(one) for one in errors))
+    _close(connected[1:])
+    return connected[0]
+
+
+async def _connect(address: Address) -> trio.SocketStream:
+    sock = trio.socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        await sock.connect(address.sockaddr)
+    except OSError as error:
+        sock.close()
+        host, port = address.sockaddr[:2]
+        place = f"[{host}]:{port}" if address.family == socket.AF_INET6 else f"{host}:{port}"
+        # trio's own words name the address as a tuple.
+        said = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, f"{said} ({place})") from error
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(sock)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether this process or its host lacked files, memory or ports for a connection."""
+    return isinstance(error, OSError) and error.errno in _SHORTAGES
+
+
+def _close(streams: Sequence[trio.SocketStream]) -> None:
+    for stream in streams:
+        stream.socket.close()

@@ -1,0 +1,55 @@
+"""Whatever fails, there are words for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+
+import httpx
+import pytest
+import trio
+
+from runtime.reasons import reason_of
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def verification(message: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, f"[SSL: X] certificate verify failed: {message} (_ssl.c:1006)")
+    error.verify_message = message
+    return error
+
+
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx.ConnectError("said"), "said"),
+        (REFUSED, "Connection refused"),
+        (OSError("said"), "said"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (caused(trio.BrokenResourceError(), REFUSED), "Connection refused"),
+        (caused(httpx.ConnectError(""), caused(trio.BrokenResourceError(), REFUSED)), "Connection refused"),
+        (verification("self-signed certificate"), "certificate verify failed: self-signed certificate"),
+        (
+            ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:9)"),
+            "wrong version number",
+        ),
+        (
+            caused(OSError(), ExceptionGroup("all failed", [REFUSED, OSError("b"), REFUSED])),
+            "Connection refused; b",
+        ),
+        (trio.BrokenResourceError(), "BrokenResourceError"),
+        (ExceptionGroup("all failed", [OSError()]), "ExceptionGroup"),
+    ],
+)
+def test_reason(error: Exception, words: str) -> None:
+    """The first words there are, of the exception itself or of what caused it; its type's name at least."""
+    assert reason_of(error) == words
