@@ -1,13 +1,18 @@
-"""A server answering by itself, with no gateway in it: Hypercorn, or our own edge where EDGE is set."""
+"""Servers with no gateway in them: `app` answers by itself; with UPSTREAM set, the thinnest possible proxy.
+
+The proxy runs on the gateway's own server and connections to services, and has nothing else of it: no
+breaker, no tokens, no limits, no rules for fields, no line in the log.
+"""
 
 from __future__ import annotations
 
 import os
 
+import httpx
 import trio
-from runtime.edge import Limits
 
-from runtime.serving import serve, server_config
+from gateway.upstream.pool import ConnectionPoolTransport
+from runtime.serving import Limits, serve
 
 _BODY = b'{"message": "ok", "data": null}'
 _HEAD = {
@@ -18,24 +23,53 @@ _HEAD = {
 
 
 async def app(scope, receive, send):
-    """The same small answer to everything."""
+    """The same small answer to everything. Hypercorn serves it too, as it comes."""
     if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
+        await _lifespan(receive, send)
         return
     await receive()
     await send(_HEAD)
-    # As in the gateway: the server reports the client gone from within the final send.
+    # Hypercorn reports the client gone from within the final send.
     with trio.CancelScope(shield=True):
         await send({"type": "http.response.body", "body": _BODY, "more_body": False})
 
 
+async def _lifespan(receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+class ThinnestProxy:
+    """Passes on method, target and fields, and the response as it comes."""
+
+    def __init__(self, upstream: str) -> None:
+        self._url = httpx.URL(upstream)
+        self._transport = ConnectionPoolTransport(upstream)
+
+    async def __call__(self, scope, receive, send):
+        """One request, or the server's life."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        target = scope["raw_path"].removeprefix(b"/auth")
+        extensions = {"target": target}
+        request = httpx.Request(scope["method"], self._url, headers=scope["headers"], extensions=extensions)
+        response = await self._transport.handle_async_request(request)
+        fields = response.headers.raw
+        await send({"type": "http.response.start", "status": response.status_code, "headers": fields})
+        piece = response.stream.at_hand()
+        async for more in response.stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            piece = more
+        await send({"type": "http.response.body", "body": piece, "more_body": False})
+
+
 async def main() -> None:
     """Serve on PORT."""
-    limits = Limits() if "EDGE" in os.environ else None
-    await serve(app, host="127.0.0.1", port=int(os.environ["PORT"]), config=server_config(), limits=limits)
+    served = ThinnestProxy(os.environ["UPSTREAM"]) if "UPSTREAM" in os.environ else app
+    await serve(served, host="127.0.0.1", port=int(os.environ["PORT"]), limits=Limits(connections=5000))
 
 
 if __name__ == "__main__":

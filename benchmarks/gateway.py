@@ -1,14 +1,16 @@
 """What the gateway costs: beside the one a Python user would write, nginx, and servers by themselves.
 
 `python -m benchmarks.gateway` prints each goal with what was reached; with `--write`, the table and its
-picture go to docs/reference. Everything runs on the loopback of this machine, in rounds in which each
-subject has its turn. Absolute figures are of one machine: only ratios of one run mean anything.
+picture go to docs/reference. Everything runs on the loopback of this machine, in rounds in which
+each subject has its turn. With BEFORE=PATH the gateway of another checkout is measured beside ours. Absolute
+figures are of one machine: only ratios of one run mean anything.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import tempfile
@@ -23,12 +25,14 @@ import trio
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
 from benchmarks.gateway_report import (
-    EDGE,
+    BEFORE,
     FASTAPI,
     FASTAPI_100,
+    FLOOR,
     HYPERCORN,
     NGINX,
     OURS,
+    SERVER,
     TWO,
     Cell,
     Result,
@@ -37,13 +41,15 @@ from benchmarks.gateway_report import (
 from benchmarks.gateway_subjects import (
     Start,
     Subject,
+    before,
     cpu_seconds,
-    edge,
     fastapi,
+    floor,
     hypercorn,
     nginx,
     ours,
     running,
+    server,
     tool,
     upstream,
 )
@@ -57,8 +63,10 @@ SUBJECTS: dict[str, Start] = {
     OURS: ours,
     TWO: partial(ours, workers=2),
     NGINX: nginx,
-    EDGE: edge,
+    FLOOR: floor,
+    SERVER: server,
     HYPERCORN: hypercorn,
+    BEFORE: before,
 }
 
 
@@ -160,7 +168,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of one round of one subject")
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
-    parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), help="which subjects")
+    usual = [name for name in SUBJECTS if name != BEFORE or "BEFORE" in os.environ]
+    parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=usual, help="which subjects")
     parser.add_argument("--write", action="store_true", help="write table and picture to docs/reference")
     arguments = parser.parse_args()
     cells = compare(arguments.only, arguments.connections, arguments.rounds, arguments.seconds)

@@ -12,8 +12,9 @@ from benchmarks.report import DOCS, verdict
 
 FASTAPI, FASTAPI_100 = "FastAPI gateway", "FastAPI, 100 connections"
 OURS, TWO = "ours", "ours, 2 workers"
-NGINX, EDGE, HYPERCORN = "nginx", "our edge by itself", "Hypercorn by itself"
-RATIOS = {1: 1.2, 16: 2.0, 64: 6.0, 256: 12.0}
+NGINX, HYPERCORN = "nginx", "Hypercorn as it comes"
+SERVER, FLOOR, BEFORE = "our server by itself", "the thinnest proxy", "before"
+RATIOS = {1: 1.4, 16: 2.5, 64: 8.0, 256: 12.0}
 """How many times as many requests as the FastAPI gateway, by connections."""
 COLOURS = {
     OURS: "#2a7f62",
@@ -21,8 +22,10 @@ COLOURS = {
     FASTAPI: "#c2452d",
     FASTAPI_100: "#e0a090",
     NGINX: "#3b6ea5",
-    EDGE: "#4a4a4a",
+    SERVER: "#4a4a4a",
+    FLOOR: "#8c6bb1",
     HYPERCORN: "#a8a8a8",
+    BEFORE: "#c9a227",
 }
 
 HEAD = """\
@@ -39,8 +42,9 @@ within this page mean anything.
   client with room for 1,000 connections, one purgatory breaker, uvicorn's access log. It takes whole bodies.
 - **FastAPI, 100 connections** is the same with httpx's own limits: at most 100 connections, 20 of them kept.
 - **nginx** is one process that proxies over kept connections, unbuffered, with its access log.
-- **our edge by itself** and **Hypercorn by itself** answer with no gateway in them: the floor below the
-  gateway, and a general ASGI server on trio.
+- **the thinnest proxy** runs on the gateway's server and its connections to services, and has nothing else
+  of it: no breaker, tokens, limits, rules for fields, nor a log. What ours costs above it is ours.
+- **our server by itself** and **Hypercorn as it comes** answer with no proxy in them.
 """
 
 
@@ -78,10 +82,29 @@ class Result:
             found.append(("time-outs and errors of ours", amiss, "<=", 0))
             share = max(self.breaker * 1e6 / cell.cpu for cell in mine.values()) * 100
             found.append(("the breaker's share of a proxied request, %", share, "<=", 1))
+        found += self._against_floor_and_before()
         busy = [count for count in mine if count in two and count >= 16]
         if busy:
             ratio = statistics.median(two[count].rate / mine[count].rate for count in busy)
             found.append(("2 workers / 1, median over 16 to 256 connections", ratio, ">=", 1.6))
+        return found
+
+
+    def _against_floor_and_before(self) -> list[tuple[str, float, str, float]]:
+        found: list[tuple[str, float, str, float]] = []
+        mine, floor, before = (self.cells.get(name, {}) for name in (OURS, FLOOR, BEFORE))
+        small = self.cells.get(FASTAPI_100, {})
+        if 64 in mine and 64 in small:
+            ratio = mine[64].rate / small[64].rate
+            found.append(("ours / FastAPI gateway with httpx's own limits, 64 connections", ratio, ">=", 2.5))
+        both = [count for count in mine if count in floor]
+        if both:
+            ratio = statistics.median(mine[count].rate / floor[count].rate for count in both)
+            found.append(("ours / the thinnest proxy, median", ratio, ">=", 0.5))
+        for count in (count for count in mine if count in before):
+            rate, cpu = mine[count].rate / before[count].rate, mine[count].cpu / before[count].cpu
+            found.append((f"ours / before, {count} connections", rate, ">=", 0.85))
+            found.append((f"CPU a request of ours / before, {count} connections", cpu, "<=", 1.15))
         return found
 
 
@@ -95,7 +118,7 @@ def table(result: Result) -> str:
         for name, cells in result.cells.items():
             cell = cells[count]
             # A parent with workers has its time in theirs.
-            cpu = "-" if name == TWO else f"{cell.cpu:.0f}"
+            cpu = "-" if name in (TWO, HYPERCORN) else f"{cell.cpu:.0f}"
             lines.append(
                 f"| {count} | {name} | {cell.rate:,.0f} | {cell.p50:.1f} | {cell.p99:.1f}"
                 f" | {cell.errors} | {cell.timeouts} | {cpu} |"

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,27 +105,30 @@ def fastapi(folder: Path, port: int, upstream_port: int, connections: int = 1000
 
 def ours(folder: Path, port: int, upstream_port: int, workers: int = 1) -> subprocess.Popen[bytes]:
     """The gateway of this project."""
-    url = f"http://127.0.0.1:{upstream_port}"
-    more = {
-        "GATEWAY_PORT": str(port),
-        "GATEWAY_WORKERS": str(workers),
-        "RATE_LIMIT_PER_MINUTE": "1000000000",
-        "AUTH_SERVICE_URL": url,
-        "SCHOOL_SERVICE_URL": url,
-        "STUDENT_SERVICE_URL": url,
-        "CIRCUIT_BREAKERS": str(ROOT / "breakers.toml"),
-    }
-    return _python(folder, f"gateway-{workers}", ["gateway"], more)
+    return _gateway(folder, f"gateway-{workers}", port, upstream_port, workers=workers)
 
 
 def hypercorn(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
-    """Hypercorn answering by itself."""
-    return _python(folder, "hypercorn", ["benchmarks.floor"], {"PORT": str(port)})
+    """Hypercorn as it comes, answering by itself."""
+    words = ["hypercorn", "--worker-class", "trio", "--backlog", "4096", "--bind", f"127.0.0.1:{port}"]
+    return _python(folder, "hypercorn", [*words, "benchmarks.floor:app"], {})
 
 
-def edge(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
-    """The gateway's edge answering by itself."""
-    return _python(folder, "edge", ["benchmarks.floor"], {"PORT": str(port), "EDGE": "1"})
+def server(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
+    """The gateway's server answering by itself."""
+    return _python(folder, "server", ["benchmarks.floor"], {"PORT": str(port)})
+
+
+def floor(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
+    """The thinnest proxy on the gateway's server and connections."""
+    more = {"PORT": str(port), "UPSTREAM": f"http://127.0.0.1:{upstream_port}"}
+    return _python(folder, "floor", ["benchmarks.floor"], more)
+
+
+def before(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
+    """The gateway of another checkout, named by BEFORE, in that checkout's environment."""
+    tree = Path(os.environ["BEFORE"])
+    return _gateway(folder, "before", port, upstream_port, tree=tree, python=tree / ".venv/bin/python")
 
 
 @contextmanager
@@ -162,12 +165,42 @@ def _nginx(folder: Path, http: str, **names: object) -> subprocess.Popen[bytes]:
         return subprocess.Popen([tool("nginx"), "-c", str(configuration)], stdout=log, stderr=log)
 
 
-def _python(folder: Path, name: str, words: list[str], more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _gateway(
+    folder: Path,
+    name: str,
+    port: int,
+    upstream_port: int,
+    *,
+    workers: int = 1,
+    tree: Path = ROOT,
+    python: Path = Path(sys.executable),
+) -> subprocess.Popen[bytes]:
+    url = f"http://127.0.0.1:{upstream_port}"
+    more = {
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_WORKERS": str(workers),
+        "RATE_LIMIT_PER_MINUTE": "1000000000",
+        "AUTH_SERVICE_URL": url,
+        "SCHOOL_SERVICE_URL": url,
+        "STUDENT_SERVICE_URL": url,
+        "CIRCUIT_BREAKERS": str(tree / "breakers.toml"),
+    }
+    return _python(folder, name, ["gateway"], more, tree=tree, python=python)
+
+
+def _python(
+    folder: Path,
+    name: str,
+    words: Sequence[str],
+    more: Mapping[str, str],
+    *,
+    tree: Path = ROOT,
+    python: Path = Path(sys.executable),
+) -> subprocess.Popen[bytes]:
     """Each logs a line for each request, as it does by default; the lines go to a file."""
     with (folder / f"{name}.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=ROOT, env={**os.environ, **more}, stdout=log, stderr=log
-        )
+        command = [str(python), "-m", *words]
+        return subprocess.Popen(command, cwd=tree, env={**os.environ, **more}, stdout=log, stderr=log)
 
 
 def _wait(name: str, url: str, process: subprocess.Popen[bytes], folder: Path) -> None:
