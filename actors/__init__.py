@@ -1,6 +1,6 @@
 """Circuit breakers for trio, each an actor: one task that owns its state, without a lock."""
 
-from actors.config import Backoff, CircuitBreakerConfig
+from actors.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
 from actors.errors import (
     BulkheadFullError,
     CallTimeout,
@@ -31,6 +31,7 @@ from protocols.breaker import (
 
 __all__ = [
     "DURATION_BUCKETS",
+    "RETRY_AFTER_MAXIMUM",
     "AnyOf",
     "Backoff",
     "BulkheadFullError",

@@ -13,13 +13,17 @@ from actors.trip import ConsecutiveFailures, TripStrategy
 ExceptionMatch = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Exception types, or a predicate asked with the exception."""
 
+RETRY_AFTER_MAXIMUM = 600.0
+"""The longest wait, seconds, that a server's Retry-After brings about where `backoff.maximum` is None."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """How the wait grows from one failed recovery to the next. It starts again on closing.
 
     factor: by how much each wait is multiplied; 1.0 keeps `reset_timeout`.
-    maximum: the longest wait, seconds; None: no limit. A server's Retry-After is kept within it too.
+    maximum: the longest wait, seconds; None: no limit. A server's Retry-After is kept within it too, and
+        within RETRY_AFTER_MAXIMUM where it is None.
     jitter: 0 to 1; a wait is shortened or lengthened by up to this share, then clamped.
     seed: makes the jitter repeatable; None: another one in every process.
     """
@@ -65,8 +69,9 @@ class CircuitBreakerConfig:
     successes_to_close: how many probes must succeed.
     half_open_timeout: a probe still running then has failed; None: never.
     ramp: after closing, admission grows from nothing to all over this time, evenly and without chance.
-    retry_after: asked about the exception or result that opened the breaker: how long the server
-        says to wait, or None.
+    retry_after: asked about the exception or result that opened the breaker: how many seconds the server
+        says to wait, or None. Lengthens the wait, within the backoff's maximum, and never shortens it. What
+        isn't above 0 or is longer than a year is ignored.
     in_flight_slow: SlowCallRate counts a call as soon as it has run past the threshold.
     backoff: how `reset_timeout` grows.
     call_timeout: a call still running then is cancelled, counted a failure, and raises CallTimeout.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from actors.config import CircuitBreakerConfig
+from actors.checks import credible_wait
+from actors.config import RETRY_AFTER_MAXIMUM, CircuitBreakerConfig
 from actors.ledger import Ledger
 from actors.observing import Observing, shadow_policy
 from actors.stays import NEVER, Closed, Disabled, Forced, HalfOpen, Move, Open, Stay
@@ -304,13 +305,16 @@ class Machine:
         self._events.append(event)
 
     def _wait(self, retry_after: float | None) -> float:
+        """Seconds to stay open. retry_after: seconds the server asked for; they never shorten the wait."""
         backoff = self.config.backoff
-        if retry_after is not None:
-            return retry_after if backoff.maximum is None else min(retry_after, backoff.maximum)
         if self._chance is None and backoff.jitter:
             seed = backoff.seed
             self._chance = random.Random() if seed is None else random.Random(f"{seed} {self.config.name}")
-        return backoff.wait(self.config.reset_timeout, self._attempt, self._chance)
+        wait = backoff.wait(self.config.reset_timeout, self._attempt, self._chance)
+        if not credible_wait(retry_after):
+            return wait
+        longest = RETRY_AFTER_MAXIMUM if backoff.maximum is None else backoff.maximum
+        return max(wait, min(retry_after, longest))
 
     def _note_outage(self, now: float) -> None:
         if self.state in (State.OPEN, State.FORCED_OPEN):
