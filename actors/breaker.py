@@ -20,6 +20,7 @@ from actors.handle import ADMITTING, CircuitBreaker
 from actors.ledger import Meter
 from actors.machine import Machine, Memory
 from protocols.breaker import (
+    Answered,
     CallSettled,
     Configure,
     Execute,
@@ -43,6 +44,7 @@ from protocols.breaker import (
 Command: TypeAlias = (
     Execute
     | Settle
+    | Answered
     | FailAgain
     | GiveBack
     | Trip
@@ -144,6 +146,11 @@ class BreakerActor(Actor[Command]):
         self._fold(now)
         self._publish(now)
 
+    def tell_soon(self, message: Command) -> None:
+        """Send without waiting. Where the mailbox is full, a task of the panel's nursery waits for a place."""
+        if not self.mailbox.tell(message) and not self.closed:
+            self._panel.nursery.start_soon(self.handle._tell, message)
+
     def close(self) -> None:
         """The panel ends: answer everybody, publish a gate that admits nobody."""
         self.closed = True
@@ -164,6 +171,8 @@ class BreakerActor(Actor[Command]):
                 return machine.admit(now, own_probe=own_probe)
             case Settle():
                 return self._settle(message, now)
+            case Answered(permit, duration):
+                return machine.answered(permit, now, duration)
             case FailAgain(permit, error):
                 return machine.fail_again(permit, now, error)
             case GiveBack(permit):
@@ -185,8 +194,11 @@ class BreakerActor(Actor[Command]):
         assert_never(message)  # pragma: no cover - type checkers see that every command is obeyed
 
     def _settle(self, message: Settle, now: float) -> bool:
-        permit = message.permit
-        in_time = self._machine.settle(
+        permit, machine = message.permit, self._machine
+        machine.wake(now)
+        # That of a probe which has answered is the generation that it brought about.
+        generation = machine.generation if machine.holds(permit) else permit.generation
+        in_time = machine.settle(
             permit,
             message.outcome,
             now,
@@ -196,9 +208,7 @@ class BreakerActor(Actor[Command]):
         )
         if self._watchers:
             self._emit(
-                CallSettled(
-                    self.handle.name, message.outcome, permit.generation, now, message.duration, not in_time
-                )
+                CallSettled(self.handle.name, message.outcome, generation, now, message.duration, not in_time)
             )
         return in_time
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from actors.checks import number, positive_int, positive_number
+from actors.checks import credible_wait, number, positive_int, positive_number
 from actors.trip import ConsecutiveFailures, TripStrategy
 
 ExceptionMatch = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
@@ -41,11 +41,20 @@ class Backoff:
         if self.seed is not None:
             positive_int("backoff.seed", self.seed, least=0)
 
-    def wait(self, base: float, attempt: int, chance: random.Random | None) -> float:
+    def wait(
+        self, base: float, attempt: int, chance: random.Random | None, asked: float | None = None
+    ) -> float:
         """Seconds to wait before recovery number `attempt` (0 the first) is tried.
 
-        chance: where the jitter comes from; None: no jitter.
+        chance: where the jitter comes from; None: no jitter. asked: seconds the server asked to wait; they
+        never shorten the wait.
         """
+        own = self._own_wait(base, attempt, chance)
+        if not credible_wait(asked):
+            return own
+        return max(own, min(asked, RETRY_AFTER_MAXIMUM if self.maximum is None else self.maximum))
+
+    def _own_wait(self, base: float, attempt: int, chance: random.Random | None) -> float:
         limit = self.maximum if self.maximum is not None else float("inf")
         try:
             wait = min(base * self.factor**attempt, limit)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from actors.checks import credible_wait
-from actors.config import RETRY_AFTER_MAXIMUM, CircuitBreakerConfig
+from actors.config import CircuitBreakerConfig
 from actors.ledger import Ledger
 from actors.observing import Observing, shadow_policy
 from actors.stays import NEVER, Closed, Disabled, Forced, HalfOpen, Move, Open, Stay
@@ -118,14 +117,33 @@ class Machine:
         """
         self.wake(now)
         # A probe that timed out, or was settled before, has no permit any more.
-        in_time = permit.generation == self.generation and self._stay.holds(permit)
+        in_time = self.holds(permit)
         if permit.number == UNRECORDED:
             return in_time
         if in_time:
+            if self._stay.answered:
+                self._stay.answered.discard(permit)
             self._go(self._stay.settle(permit.number, outcome, now, duration), now, retry_after)
         # Counted last: an actor that crashes in the rules is handed this message again.
         self.ledger.settled(outcome, error, late=not in_time)
         return in_time
+
+    def answered(self, permit: Permit, now: float, duration: float | None = None) -> None:
+        """The dependency has answered a call that goes on; changes nothing unless that is a probe.
+
+        The answer is the probe's success, or its failure where it was slow. Once the breaker has closed, the
+        call's end counts as that of any call of the new generation. duration: seconds until the answer.
+        """
+        self.wake(now)
+        if permit.generation == self.generation and permit.number != UNRECORDED:
+            self._go(self._stay.answer(permit, now, duration), now)
+
+    def holds(self, permit: Permit) -> bool:
+        """Whether the end of a call counts now: not where it was settled before, nor where it is late."""
+        answered = self._stay.answered
+        if answered is not None and permit in answered:
+            return True
+        return permit.generation == self.generation and self._stay.holds(permit)
 
     def fail_again(self, permit: Permit, now: float, error: str | None = None) -> bool:
         """One failure more of a call that was settled before its end, such as a stream that broke."""
@@ -286,7 +304,7 @@ class Machine:
         """now: when a recovery ended, where this is its end."""
         match state:
             case State.CLOSED:
-                return Closed(self.config, now)
+                return Closed(self.config, now, None if now is None else self._stay.answered)
             case State.OPEN:
                 assert until is not None
                 return Open(until)
@@ -305,16 +323,11 @@ class Machine:
         self._events.append(event)
 
     def _wait(self, retry_after: float | None) -> float:
-        """Seconds to stay open. retry_after: seconds the server asked for; they never shorten the wait."""
         backoff = self.config.backoff
         if self._chance is None and backoff.jitter:
             seed = backoff.seed
             self._chance = random.Random() if seed is None else random.Random(f"{seed} {self.config.name}")
-        wait = backoff.wait(self.config.reset_timeout, self._attempt, self._chance)
-        if not credible_wait(retry_after):
-            return wait
-        longest = RETRY_AFTER_MAXIMUM if backoff.maximum is None else backoff.maximum
-        return max(wait, min(retry_after, longest))
+        return backoff.wait(self.config.reset_timeout, self._attempt, self._chance, retry_after)
 
     def _note_outage(self, now: float) -> None:
         if self.state in (State.OPEN, State.FORCED_OPEN):

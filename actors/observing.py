@@ -61,6 +61,14 @@ class Observing(Stay):
             self._tell()
         return None
 
+    def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
+        """Tell the shadow, where it had admitted the call."""
+        shadows = self._permits.get(permit.number)
+        if shadows is not None:
+            self._shadow.answered(shadows, now, duration)
+            self._tell()
+        return None
+
     def fail_again(self, number: int, now: float) -> Move | None:
         """One failure more in the shadow, where it is in the stay in which it saw the call begin."""
         if number > self._older:

@@ -135,10 +135,9 @@ class Settling:
 
     def _settle_nowait(self, guard: Guard) -> bool:
         """Settle a success before its call has ended; False where it can't be done at once."""
-        gate, permit, start = guard._gate, guard._permit, guard._start
+        gate, permit, duration = guard._gate, guard._permit, guard._duration()
         if not gate.records(permit):
             return True
-        duration = None if start is None else self._clock() - start
         if permit is not None:
             settled = self._actor.mailbox.tell(Settle(permit, Outcome.SUCCESS, duration))
         elif not (settled := self._tallied(gate, Outcome.SUCCESS, duration)):

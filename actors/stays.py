@@ -30,6 +30,8 @@ class Stay:
     __slots__ = ()
     failure_count = 0
     deadline: float | None = None
+    # Probes that have answered and still go on, of this stay and of the one before.
+    answered: set[Permit] | None = None
 
     def refuse(self, now: float, own_probe: bool) -> Rejection | None:
         """Why a call may not be made now; None: it may."""
@@ -44,6 +46,10 @@ class Stay:
 
     def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
         """A call that holds a permit ended."""
+        return None
+
+    def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
+        """The dependency has answered a call that goes on."""
         return None
 
     def take_back(self, number: int, now: float) -> None:
@@ -62,12 +68,21 @@ class Stay:
 
 
 class Closed(Stay):
-    """Counts. After a recovery, `ramp_from` is when admission began to grow."""
+    """Counts. After a recovery, `ramp_from` is when admission began to grow.
 
-    __slots__ = ("_config", "_ramp", "_running", "_slow", "counter")
+    answered: probes that have answered, and whose ends count here.
+    """
 
-    def __init__(self, config: CircuitBreakerConfig, ramp_from: float | None = None) -> None:
+    __slots__ = ("_config", "_ramp", "_running", "_slow", "answered", "counter")
+
+    def __init__(
+        self,
+        config: CircuitBreakerConfig,
+        ramp_from: float | None = None,
+        answered: set[Permit] | None = None,
+    ) -> None:
         self._config = config
+        self.answered = answered
         self.counter = config.strategy.counter()
         ramps = ramp_from is not None and config.ramp is not None
         self._ramp = Ramp(ramp_from, config.ramp) if ramps else None  # type: ignore[arg-type]
@@ -189,12 +204,13 @@ class Open(Stay):
 class HalfOpen(Stay):
     """Lets probes through, and goes by their verdict."""
 
-    __slots__ = ("_config", "_probes", "_successes")
+    __slots__ = ("_config", "_probes", "_successes", "answered")
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self._config = config
         self._successes = 0
         self._probes: dict[int, float] = {}
+        self.answered: set[Permit] | None = None
 
     @property
     def deadline(self) -> float | None:  # type: ignore[override]
@@ -219,13 +235,25 @@ class HalfOpen(Stay):
         return permit.number in self._probes
 
     def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
-        """The verdict; a neutral outcome only frees the slot."""
-        del self._probes[number]
-        if outcome in NEUTRAL:
+        """The verdict; a neutral outcome only frees the slot. A probe that had answered can only fail."""
+        answered = self._probes.pop(number, None) is None
+        if outcome is Outcome.FAILURE:
+            return self.fail_again(number, now)
+        if answered or outcome in NEUTRAL:
             return None
+        return self._passed(number, now, duration)
+
+    def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
+        """The verdict, before the call's end: its slot is free, and no timeout ends it any more."""
+        if self._probes.pop(permit.number, None) is None:
+            return None
+        self.answered = self.answered or set()
+        self.answered.add(permit)
+        return self._passed(permit.number, now, duration)
+
+    def _passed(self, number: int, now: float, duration: float | None) -> Move | None:
         threshold = self._config.strategy.slow_threshold
-        slow = threshold is not None and duration is not None and duration >= threshold
-        if outcome is Outcome.FAILURE or slow:
+        if threshold is not None and duration is not None and duration >= threshold:
             return self.fail_again(number, now)
         self._successes += 1
         if self._successes < self._config.successes_to_close:

@@ -193,6 +193,17 @@ class Settle(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """The dependency has answered a call that goes on. Answered by None.
+
+    duration: seconds until its answer, None where they weren't measured.
+    """
+
+    permit: Permit
+    duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FailAgain:
     """A call that was settled as a success broke later. Answered as Settle is."""
 
