@@ -25,6 +25,7 @@ from protocols.breaker import (
     Rejection,
     RejectReason,
     Snapshot,
+    Source,
     State,
     Transition,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Rejection",
     "SlowCallRate",
     "Snapshot",
+    "Source",
     "State",
     "Transition",
     "TripStrategy",

@@ -147,7 +147,7 @@ class BreakerActor(Actor[Command]):
         self._publish(now)
 
     def tell_soon(self, message: Command) -> None:
-        """Send without waiting. Where the mailbox is full, a task of the panel's nursery waits for a place."""
+        """Send without waiting. Where the mailbox is full, a task of the panel waits for its place."""
         if not self.mailbox.tell(message) and not self.closed:
             self._panel.nursery.start_soon(self.handle._tell, message)
 
@@ -167,8 +167,8 @@ class BreakerActor(Actor[Command]):
     def _obey(self, message: Command, now: float) -> Any:  # noqa: C901 - an arm a command
         machine = self._machine
         match message:
-            case Execute(own_probe):
-                return machine.admit(now, own_probe=own_probe)
+            case Execute(own_probe, source):
+                return machine.admit(now, own_probe=own_probe, source=source)
             case Settle():
                 return self._settle(message, now)
             case Answered(permit, duration):

@@ -20,6 +20,7 @@ from protocols.breaker import (
     Permit,
     RejectReason,
     Settle,
+    Source,
     State,
 )
 
@@ -49,6 +50,7 @@ class Guard:
         "_retry_after",
         "_scope",
         "_settled",
+        "_source",
         "_start",
         "_verdict",
         "cut",
@@ -56,8 +58,9 @@ class Guard:
         "timeout",
     )
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    def __init__(self, breaker: CircuitBreaker, source: Source | None = None) -> None:
         self._breaker = breaker
+        self._source = source
         self._gate: Gate = breaker._gate
         self._permit: Permit | None = None
         self._entered = False
@@ -139,7 +142,7 @@ class Guard:
     async def enter(self) -> None:
         """Get leave and a place, or raise. Cancelling leaves the bulkhead's queue, and counts neither way."""
         breaker = self._breaker
-        self._gate, self._permit = await breaker._admit()
+        self._gate, self._permit = await breaker._admit(self._source)
         if breaker._bulkhead is not None:
             await self._take_place(breaker._bulkhead)
         if self._permit is None and self._gate.state is State.CLOSED:
@@ -176,7 +179,7 @@ class Guard:
     async def _admit_again(self) -> None:
         """The breaker may have opened while this call waited for its place."""
         try:
-            self._gate, self._permit = await self._breaker._admit()
+            self._gate, self._permit = await self._breaker._admit(self._source)
         except BaseException:
             self._leave_place()
             raise

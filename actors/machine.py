@@ -10,10 +10,11 @@ import random
 from typing import NamedTuple
 
 from actors.config import CircuitBreakerConfig
+from actors.half_open import HalfOpen
 from actors.ledger import Ledger
 from actors.observing import Observing, shadow_policy
-from actors.stays import NEVER, Closed, Disabled, Forced, HalfOpen, Move, Open, Stay
-from protocols.breaker import UNRECORDED, Outcome, Permit, Rejection, Snapshot, State, Transition
+from actors.stays import NEVER, Closed, Disabled, Forced, Move, Open, Stay
+from protocols.breaker import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State, Transition
 
 
 class Memory(NamedTuple):
@@ -66,7 +67,7 @@ class Machine:
         machine.state, machine.generation = memory.state, memory.generation + 1
         machine._attempt = memory.attempt
         machine.opened_at, machine._failures_at_opening = memory.opened_at, memory.failures
-        machine._stay = machine._new_stay(memory.state, None, memory.until)
+        machine._stay = machine._new_stay(memory.state, now, memory.until)
         if isinstance(machine._stay, Closed):
             machine._stay.counter.restore(memory.row)
         return machine
@@ -86,10 +87,16 @@ class Machine:
 
     # What callers ask.
 
-    def admit(self, now: float, *, own_probe: bool = False) -> Permit | Rejection:
-        """A permit for one call, or a falsy Rejection. own_probe: the breaker's own `probe` asks."""
+    def admit(
+        self, now: float, *, own_probe: bool = False, source: Source | None = None
+    ) -> Permit | Rejection:
+        """A permit for one call, or a falsy Rejection.
+
+        own_probe: the breaker's own `probe` asks. source: where the call comes from; for a second after a
+        probe failed or was cancelled, the next is kept for others.
+        """
         self.wake(now)
-        rejection = self._stay.refuse(now, own_probe)
+        rejection = self._stay.refuse(now, own_probe, source)
         if rejection is not None:
             self.ledger.rejected(rejection.reason)
             return rejection
@@ -97,7 +104,7 @@ class Machine:
             return Permit(self.generation, UNRECORDED)
         self._number += 1
         permit = Permit(self.generation, self._number, self.state is State.HALF_OPEN)
-        self._stay.admitted(permit.number, now)
+        self._stay.admitted(permit.number, now, source)
         self.ledger.in_flight += 1
         return permit
 
@@ -191,7 +198,7 @@ class Machine:
         """Open now, from any state. While it is open, the wait starts again."""
         self.wake(now)
         if self.state is State.OPEN:
-            self._stay = Open(now + self._wait(None))
+            self._stay = Open(now + self._wait(None), self._stay.failed_route)
         else:
             self._go(Move(State.OPEN, reason), now)
 
@@ -292,7 +299,7 @@ class Machine:
             self._attempt = 0
         old, self.state = self.state, move.state
         self.generation += 1
-        self._stay = self._new_stay(move.state, now if move.recovery else None, until)
+        self._stay = self._new_stay(move.state, now, until, recovery=move.recovery)
         self._note_outage(now)
         self.ledger.moved(old, move.state, now, move.reason)
         wait = None if until is None else until - now
@@ -300,16 +307,18 @@ class Machine:
             Transition(self.config.name, old, move.state, move.reason, self.generation, now, retry_after=wait)
         )
 
-    def _new_stay(self, state: State, now: float | None, until: float | None) -> Stay:
-        """now: when a recovery ended, where this is its end."""
+    def _new_stay(self, state: State, now: float, until: float | None, *, recovery: bool = False) -> Stay:
+        """The stay after the present one. recovery: it is the end of one."""
         match state:
+            case State.CLOSED if recovery:
+                return Closed(self.config, now, self._stay.answered)
             case State.CLOSED:
-                return Closed(self.config, now, None if now is None else self._stay.answered)
+                return Closed(self.config)
             case State.OPEN:
                 assert until is not None
-                return Open(until)
+                return Open(until, self._stay.failed_route)
             case State.HALF_OPEN:
-                return HalfOpen(self.config)
+                return HalfOpen(self.config, now, self._stay.failed_route)
             case State.FORCED_OPEN:
                 return Forced()
             case State.DISABLED:

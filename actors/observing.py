@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from actors.config import CircuitBreakerConfig
 from actors.ledger import Ledger
 from actors.stays import Move, Stay
-from protocols.breaker import Outcome, Permit, Transition
+from protocols.breaker import Outcome, Permit, Source, Transition
 
 if TYPE_CHECKING:
     from actors.machine import Machine
@@ -43,10 +43,10 @@ class Observing(Stay):
         """The shadow's."""
         return self._shadow.deadline
 
-    def admitted(self, number: int, now: float) -> None:
+    def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """Ask the shadow too, and note where it would have refused."""
         self._newest = number
-        answer = self._shadow.admit(now)
+        answer = self._shadow.admit(now, source=source)
         if isinstance(answer, Permit):
             self._permits[number] = answer
         else:

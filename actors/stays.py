@@ -5,12 +5,13 @@ A stay answers for its own state and says where to go; going there is the machin
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from actors.config import CircuitBreakerConfig
 from actors.ramp import Ramp
 from actors.trip import SUCCESS, Call
-from protocols.breaker import Outcome, Permit, Rejection, RejectReason, State
+from protocols.breaker import Outcome, Permit, Rejection, RejectReason, Source, State
 
 NEVER = float("inf")
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
@@ -32,12 +33,14 @@ class Stay:
     deadline: float | None = None
     # Probes that have answered and still go on, of this stay and of the one before.
     answered: set[Permit] | None = None
+    # The route of the last probe, where that failed.
+    failed_route: Hashable | None = None
 
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Why a call may not be made now; None: it may."""
         return None
 
-    def admitted(self, number: int, now: float) -> None:
+    def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """A call was given permit `number`."""
 
     def holds(self, permit: Permit) -> bool:
@@ -113,13 +116,13 @@ class Closed(Stay):
         threshold = self._config.strategy.slow_threshold
         return NEVER if threshold is None else threshold
 
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Only the ramp refuses."""
         if self._ramp is None or self._ramp.admit(now):
             return None
         return Rejection(State.CLOSED, RejectReason.RAMP, self._ramp.end - now)
 
-    def admitted(self, number: int, now: float) -> None:
+    def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """Watch the call where being slow counts before it ends."""
         if self._config.in_flight_slow:
             self._running = self._running if self._running is not None else {}
@@ -185,12 +188,13 @@ class Closed(Stay):
 class Open(Stay):
     """Rejects until the wait is over."""
 
-    __slots__ = ("deadline",)
+    __slots__ = ("deadline", "failed_route")
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, until: float, failed_route: Hashable | None = None) -> None:
         self.deadline = until
+        self.failed_route = failed_route
 
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Always, and says for how long."""
         assert self.deadline is not None
         return Rejection(State.OPEN, RejectReason.OPEN, self.deadline - now)
@@ -201,90 +205,12 @@ class Open(Stay):
         return Move(State.HALF_OPEN, "attempting recovery") if now >= self.deadline else None
 
 
-class HalfOpen(Stay):
-    """Lets probes through, and goes by their verdict."""
-
-    __slots__ = ("_config", "_probes", "_successes", "answered")
-
-    def __init__(self, config: CircuitBreakerConfig) -> None:
-        self._config = config
-        self._successes = 0
-        self._probes: dict[int, float] = {}
-        self.answered: set[Permit] | None = None
-
-    @property
-    def deadline(self) -> float | None:  # type: ignore[override]
-        """When the first probe has taken too long."""
-        first = min(self._probes.values(), default=NEVER)
-        return None if first == NEVER else first
-
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
-        """All but as many as may probe at once; all callers where the breaker probes by itself."""
-        full = len(self._probes) >= self._config.half_open_max_calls
-        if full or (self._config.probe is not None and not own_probe):
-            return Rejection(State.HALF_OPEN, RejectReason.PROBING, None)
-        return None
-
-    def admitted(self, number: int, now: float) -> None:
-        """A probe is out."""
-        timeout = self._config.half_open_timeout
-        self._probes[number] = NEVER if timeout is None else now + timeout
-
-    def holds(self, permit: Permit) -> bool:
-        """Not one that was settled before."""
-        return permit.number in self._probes
-
-    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
-        """The verdict; a neutral outcome only frees the slot. A probe that had answered can only fail."""
-        answered = self._probes.pop(number, None) is None
-        if outcome is Outcome.FAILURE:
-            return self.fail_again(number, now)
-        if answered or outcome in NEUTRAL:
-            return None
-        return self._passed(number, now, duration)
-
-    def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
-        """The verdict, before the call's end: its slot is free, and no timeout ends it any more."""
-        if self._probes.pop(permit.number, None) is None:
-            return None
-        self.answered = self.answered or set()
-        self.answered.add(permit)
-        return self._passed(permit.number, now, duration)
-
-    def _passed(self, number: int, now: float, duration: float | None) -> Move | None:
-        threshold = self._config.strategy.slow_threshold
-        if threshold is not None and duration is not None and duration >= threshold:
-            return self.fail_again(number, now)
-        self._successes += 1
-        if self._successes < self._config.successes_to_close:
-            return None
-        return Move(State.CLOSED, "recovery successful", recovery=True)
-
-    def take_back(self, number: int, now: float) -> None:
-        """The slot is free again."""
-        self._probes.pop(number, None)
-
-    def fail_again(self, number: int, now: float) -> Move | None:
-        """One failure ends the recovery."""
-        return Move(State.OPEN, "recovery failed", recovery=True)
-
-    def wake(self, now: float) -> Move | None:
-        """A probe that takes too long has failed."""
-        if self.deadline is None or now < self.deadline:
-            return None
-        return Move(State.OPEN, "recovery timed out", recovery=True)
-
-    def configure(self, config: CircuitBreakerConfig, now: float) -> None:
-        """Probes under way keep their timeout."""
-        self._config = config
-
-
 class Forced(Stay):
     """Rejects until told otherwise."""
 
     __slots__ = ()
 
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Always, and nobody can say for how long."""
         return Rejection(State.FORCED_OPEN, RejectReason.FORCED, None)
 

@@ -6,7 +6,7 @@ MockClock); only fields named `unix_…` can be compared with a wall clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -57,6 +57,13 @@ class Permit(NamedTuple):
     generation: int
     number: int
     probe: bool = False
+
+
+class Source(NamedTuple):
+    """Where a call comes from. A part that is None is nobody's in particular."""
+
+    client: Hashable = None
+    route: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +187,7 @@ class Execute:
     """May a call be made? Answered by a Permit or a Rejection."""
 
     own_probe: bool = False
+    source: Source | None = None
 
 
 class Settle(NamedTuple):
