@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeAlias, assert_never
 import trio
 
 from actors.actor import Actor
-from actors.classify import kind_of
 from actors.config import CircuitBreakerConfig
 from actors.events import Hub
 from actors.gate import Gate
@@ -19,6 +18,7 @@ from actors.guard import Guard
 from actors.handle import ADMITTING, CircuitBreaker
 from actors.ledger import Meter
 from actors.machine import Machine, Memory
+from actors.own_probe import OwnProbe
 from protocols.breaker import (
     Answered,
     CallSettled,
@@ -29,7 +29,7 @@ from protocols.breaker import (
     Hold,
     Look,
     Outcome,
-    Permit,
+    ProbePassed,
     RejectReason,
     Reset,
     Settle,
@@ -51,6 +51,7 @@ Command: TypeAlias = (
     | Reset
     | Hold
     | Configure[CircuitBreakerConfig]
+    | ProbePassed
     | TakeSnapshot
     | Watch
     | Look
@@ -78,8 +79,8 @@ class BreakerActor(Actor[Command]):
     __slots__ = (
         "_machine",
         "_memory",
+        "_own_probe",
         "_panel",
-        "_probing",
         "_retired",
         "_unix_changed_at",
         "_unix_opened_at",
@@ -97,7 +98,7 @@ class BreakerActor(Actor[Command]):
         self._memory: Memory | None = None
         self._watchers = 0
         self._retired: list[Gate] | None = None
-        self._probing = 0
+        self._own_probe: OwnProbe | None = None
         self._unix_changed_at = time.time()
         self._unix_opened_at = 0.0
         self.closed = False
@@ -186,6 +187,10 @@ class BreakerActor(Actor[Command]):
             case Configure(config):
                 machine.configure(config, now)
                 return self.handle._take(config)
+            case ProbePassed():
+                if self._own_probe is not None and self._own_probe.is_current(message):
+                    machine.end_wait(now)
+                return None
             case Watch(by):
                 self._watchers += by
                 return None
@@ -253,7 +258,10 @@ class BreakerActor(Actor[Command]):
 
     def _publish(self, now: float) -> None:
         machine, handle = self._machine, self.handle
-        self._start_probe(now)
+        if machine.config.probe is not None and self._own_probe is None:
+            self._own_probe = OwnProbe(self, self._panel.nursery)
+        if self._own_probe is not None:
+            self._own_probe.follow(machine, now)
         tallies, admits = machine.tallies and not self._watchers, machine.admits_all
         until, gate = machine.until, handle._gate
         if not gate.says(machine.generation, until, admits, tallies, tallies and admits and handle._plain):
@@ -332,33 +340,3 @@ class BreakerActor(Actor[Command]):
             restarts=self.restarts,
             durations=None if meter is None else meter.histogram(),
         )
-
-    # The breaker's own probe.
-
-    def _start_probe(self, now: float) -> None:
-        machine = self._machine
-        if machine.state is not State.HALF_OPEN or machine.config.probe is None:
-            return
-        if self._probing == machine.generation:
-            return
-        permit = machine.admit(now, own_probe=True)
-        if isinstance(permit, Permit):
-            self._probing = machine.generation
-            self._panel.nursery.start_soon(self._run_probe, permit, machine.config)
-
-    async def _run_probe(self, permit: Permit, config: CircuitBreakerConfig) -> None:
-        outcome, error = Outcome.FAILURE, "probe timed out"
-        assert config.probe is not None
-        start = self.clock()
-        try:
-            with trio.move_on_after(NEVER if config.half_open_timeout is None else config.half_open_timeout):
-                await config.probe()
-                outcome = Outcome.SUCCESS
-        except Exception as failure:  # noqa: BLE001 - whatever the probe raises, it hasn't passed
-            error = f"probe: {kind_of(failure)}"
-        if self._probing == permit.generation:
-            self._probing = 0
-        duration = self.clock() - start
-        if self.handle._meter is not None:
-            self.handle._meter.observe(duration)
-        await self.handle._tell(Settle(permit, outcome, duration, error=error))

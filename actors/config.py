@@ -93,6 +93,9 @@ class CircuitBreakerConfig:
     cancel_in_flight: opening cancels the calls that run; they raise CircuitOpenError.
     probe: an async function that the breaker itself runs while half-open, in place of callers'
         requests. It passes by returning.
+    probe_interval: while open, `probe` runs this often too, first that long after opening. It fails after
+        that long, or after `half_open_timeout` where that is less. When it passes, the wait ends and the next
+        probe decides; when it fails, nothing changes. None: it runs only while half-open.
 
     Raises ValueError naming field, value and range.
     """
@@ -117,6 +120,7 @@ class CircuitBreakerConfig:
     queue_timeout: float | None = None
     cancel_in_flight: bool = False
     probe: Callable[[], Awaitable[object]] | None = None
+    probe_interval: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -125,6 +129,8 @@ class CircuitBreakerConfig:
         self._check_objects()
         if self.max_concurrent is None and (self.max_queue or self.queue_timeout is not None):
             raise ValueError(f"max_queue needs max_concurrent to be set, got {self.max_queue!r}")
+        if self.probe_interval is not None and self.probe is None:
+            raise ValueError(f"probe_interval needs probe to be set, got {self.probe_interval!r}")
         if self.in_flight_slow and self.strategy.slow_threshold is None:
             raise ValueError("in_flight_slow needs a SlowCallRate in trip, got True without one")
 
@@ -135,7 +141,7 @@ class CircuitBreakerConfig:
         positive_number("reset_timeout", self.reset_timeout)
         if self.max_concurrent is not None:
             positive_int("max_concurrent", self.max_concurrent)
-        for field in ("half_open_timeout", "ramp", "call_timeout", "queue_timeout"):
+        for field in ("half_open_timeout", "ramp", "call_timeout", "queue_timeout", "probe_interval"):
             if getattr(self, field) is not None:
                 positive_number(field, getattr(self, field))
 

@@ -210,6 +210,12 @@ class Machine:
         else:
             self._go(Move(State.CLOSED, reason), now)
 
+    def end_wait(self, now: float) -> None:
+        """The breaker's own probe has passed: half-open now, where it is open. In another state nothing."""
+        self.wake(now)
+        if self.state is State.OPEN:
+            self._go(Move(State.HALF_OPEN, "probe succeeded"), now)
+
     def hold(self, state: State, now: float, reason: str) -> None:
         """Stay FORCED_OPEN, DISABLED or OBSERVING until told otherwise."""
         self.wake(now)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def shadow_policy(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
     """A shadow has no task to run a probe of its own with: it goes by what callers see."""
-    return replace(config, probe=None)
+    return replace(config, probe=None, probe_interval=None)
 
 
 class Observing(Stay):

@@ -256,6 +256,13 @@ class Configure(Generic[ConfigT]):
 
 
 @dataclass(frozen=True, slots=True)
+class ProbePassed:
+    """The open breaker's own probe `number` has passed. Answered by None."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class TakeSnapshot:
     """Answered by a Snapshot that includes every message sent before it."""
 
