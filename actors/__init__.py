@@ -1,6 +1,6 @@
 """Circuit breakers for trio, each an actor: one task that owns its state, without a lock."""
 
-from actors.config import Backoff, CircuitBreakerConfig
+from actors.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
 from actors.errors import (
     BulkheadFullError,
     CallTimeout,
@@ -25,12 +25,14 @@ from protocols.breaker import (
     Rejection,
     RejectReason,
     Snapshot,
+    Source,
     State,
     Transition,
 )
 
 __all__ = [
     "DURATION_BUCKETS",
+    "RETRY_AFTER_MAXIMUM",
     "AnyOf",
     "Backoff",
     "BulkheadFullError",
@@ -57,6 +59,7 @@ __all__ = [
     "Rejection",
     "SlowCallRate",
     "Snapshot",
+    "Source",
     "State",
     "Transition",
     "TripStrategy",

@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeAlias, assert_never
 import trio
 
 from actors.actor import Actor
-from actors.classify import kind_of
 from actors.config import CircuitBreakerConfig
 from actors.events import Hub
 from actors.gate import Gate
@@ -19,7 +18,9 @@ from actors.guard import Guard
 from actors.handle import ADMITTING, CircuitBreaker
 from actors.ledger import Meter
 from actors.machine import Machine, Memory
+from actors.own_probe import OwnProbe
 from protocols.breaker import (
+    Answered,
     CallSettled,
     Configure,
     Execute,
@@ -28,7 +29,7 @@ from protocols.breaker import (
     Hold,
     Look,
     Outcome,
-    Permit,
+    ProbePassed,
     RejectReason,
     Reset,
     Settle,
@@ -43,12 +44,14 @@ from protocols.breaker import (
 Command: TypeAlias = (
     Execute
     | Settle
+    | Answered
     | FailAgain
     | GiveBack
     | Trip
     | Reset
     | Hold
     | Configure[CircuitBreakerConfig]
+    | ProbePassed
     | TakeSnapshot
     | Watch
     | Look
@@ -76,8 +79,8 @@ class BreakerActor(Actor[Command]):
     __slots__ = (
         "_machine",
         "_memory",
+        "_own_probe",
         "_panel",
-        "_probing",
         "_retired",
         "_unix_changed_at",
         "_unix_opened_at",
@@ -95,7 +98,7 @@ class BreakerActor(Actor[Command]):
         self._memory: Memory | None = None
         self._watchers = 0
         self._retired: list[Gate] | None = None
-        self._probing = 0
+        self._own_probe: OwnProbe | None = None
         self._unix_changed_at = time.time()
         self._unix_opened_at = 0.0
         self.closed = False
@@ -144,6 +147,11 @@ class BreakerActor(Actor[Command]):
         self._fold(now)
         self._publish(now)
 
+    def tell_soon(self, message: Command) -> None:
+        """Send without waiting. Where the mailbox is full, a task of the panel waits for its place."""
+        if not self.mailbox.tell(message) and not self.closed:
+            self._panel.nursery.start_soon(self.handle._tell, message)
+
     def close(self) -> None:
         """The panel ends: answer everybody, publish a gate that admits nobody."""
         self.closed = True
@@ -160,10 +168,12 @@ class BreakerActor(Actor[Command]):
     def _obey(self, message: Command, now: float) -> Any:  # noqa: C901 - an arm a command
         machine = self._machine
         match message:
-            case Execute(own_probe):
-                return machine.admit(now, own_probe=own_probe)
+            case Execute(own_probe, source):
+                return machine.admit(now, own_probe=own_probe, source=source)
             case Settle():
                 return self._settle(message, now)
+            case Answered(permit, duration):
+                return machine.answered(permit, now, duration)
             case FailAgain(permit, error):
                 return machine.fail_again(permit, now, error)
             case GiveBack(permit):
@@ -177,6 +187,10 @@ class BreakerActor(Actor[Command]):
             case Configure(config):
                 machine.configure(config, now)
                 return self.handle._take(config)
+            case ProbePassed():
+                if self._own_probe is not None and self._own_probe.is_current(message):
+                    machine.end_wait(now)
+                return None
             case Watch(by):
                 self._watchers += by
                 return None
@@ -185,8 +199,11 @@ class BreakerActor(Actor[Command]):
         assert_never(message)  # pragma: no cover - type checkers see that every command is obeyed
 
     def _settle(self, message: Settle, now: float) -> bool:
-        permit = message.permit
-        in_time = self._machine.settle(
+        permit, machine = message.permit, self._machine
+        machine.wake(now)
+        # That of a probe which has answered is the generation that it brought about.
+        generation = machine.generation if machine.holds(permit) else permit.generation
+        in_time = machine.settle(
             permit,
             message.outcome,
             now,
@@ -196,9 +213,7 @@ class BreakerActor(Actor[Command]):
         )
         if self._watchers:
             self._emit(
-                CallSettled(
-                    self.handle.name, message.outcome, permit.generation, now, message.duration, not in_time
-                )
+                CallSettled(self.handle.name, message.outcome, generation, now, message.duration, not in_time)
             )
         return in_time
 
@@ -243,7 +258,10 @@ class BreakerActor(Actor[Command]):
 
     def _publish(self, now: float) -> None:
         machine, handle = self._machine, self.handle
-        self._start_probe(now)
+        if machine.config.probe is not None and self._own_probe is None:
+            self._own_probe = OwnProbe(self, self._panel.nursery)
+        if self._own_probe is not None:
+            self._own_probe.follow(machine, now)
         tallies, admits = machine.tallies and not self._watchers, machine.admits_all
         until, gate = machine.until, handle._gate
         if not gate.says(machine.generation, until, admits, tallies, tallies and admits and handle._plain):
@@ -322,33 +340,3 @@ class BreakerActor(Actor[Command]):
             restarts=self.restarts,
             durations=None if meter is None else meter.histogram(),
         )
-
-    # The breaker's own probe.
-
-    def _start_probe(self, now: float) -> None:
-        machine = self._machine
-        if machine.state is not State.HALF_OPEN or machine.config.probe is None:
-            return
-        if self._probing == machine.generation:
-            return
-        permit = machine.admit(now, own_probe=True)
-        if isinstance(permit, Permit):
-            self._probing = machine.generation
-            self._panel.nursery.start_soon(self._run_probe, permit, machine.config)
-
-    async def _run_probe(self, permit: Permit, config: CircuitBreakerConfig) -> None:
-        outcome, error = Outcome.FAILURE, "probe timed out"
-        assert config.probe is not None
-        start = self.clock()
-        try:
-            with trio.move_on_after(NEVER if config.half_open_timeout is None else config.half_open_timeout):
-                await config.probe()
-                outcome = Outcome.SUCCESS
-        except Exception as failure:  # noqa: BLE001 - whatever the probe raises, it hasn't passed
-            error = f"probe: {kind_of(failure)}"
-        if self._probing == permit.generation:
-            self._probing = 0
-        duration = self.clock() - start
-        if self.handle._meter is not None:
-            self.handle._meter.observe(duration)
-        await self.handle._tell(Settle(permit, outcome, duration, error=error))

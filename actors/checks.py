@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
 
 MOST_COUNTED = 1_000_000
 """Calls that a breaker may remember: a window of that many takes a megabyte."""
+
+YEAR = 365 * 86_400.0
+"""Seconds. A server that asks to wait for longer doesn't mean it."""
+
+
+def credible_wait(seconds: float | None) -> TypeGuard[float]:
+    """Whether a server may mean it: above 0, and a year at most. NaN isn't."""
+    return seconds is not None and 0 < seconds <= YEAR
 
 
 def positive_int(field: str, value: object, *, least: int = 1, most: float = math.inf) -> None:

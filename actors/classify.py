@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from actors.checks import credible_wait
 from actors.config import CircuitBreakerConfig, ExceptionMatch
 from protocols.breaker import Outcome
 
@@ -55,7 +56,7 @@ class Classifier:
             return None
         try:
             wait = self._retry_after(outcome)
-            return float(wait) if wait is not None and 0 < wait < float("inf") else None
+            return float(wait) if credible_wait(wait) else None
         except Exception:
             logger.exception("circuit breaker %r: retry_after raised; ignored", self._name)
             return None

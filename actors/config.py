@@ -7,11 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from actors.checks import number, positive_int, positive_number
+from actors.checks import credible_wait, number, positive_int, positive_number
 from actors.trip import ConsecutiveFailures, TripStrategy
 
 ExceptionMatch = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Exception types, or a predicate asked with the exception."""
+
+RETRY_AFTER_MAXIMUM = 600.0
+"""The longest wait, seconds, that a server's Retry-After brings about where `backoff.maximum` is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class Backoff:
     """How the wait grows from one failed recovery to the next. It starts again on closing.
 
     factor: by how much each wait is multiplied; 1.0 keeps `reset_timeout`.
-    maximum: the longest wait, seconds; None: no limit. A server's Retry-After is kept within it too.
+    maximum: the longest wait, seconds; None: no limit. A server's Retry-After is kept within it too, and
+        within RETRY_AFTER_MAXIMUM where it is None.
     jitter: 0 to 1; a wait is shortened or lengthened by up to this share, then clamped.
     seed: makes the jitter repeatable; None: another one in every process.
     """
@@ -37,11 +41,20 @@ class Backoff:
         if self.seed is not None:
             positive_int("backoff.seed", self.seed, least=0)
 
-    def wait(self, base: float, attempt: int, chance: random.Random | None) -> float:
+    def wait(
+        self, base: float, attempt: int, chance: random.Random | None, asked: float | None = None
+    ) -> float:
         """Seconds to wait before recovery number `attempt` (0 the first) is tried.
 
-        chance: where the jitter comes from; None: no jitter.
+        chance: where the jitter comes from; None: no jitter. asked: seconds the server asked to wait; they
+        never shorten the wait.
         """
+        own = self._own_wait(base, attempt, chance)
+        if not credible_wait(asked):
+            return own
+        return max(own, min(asked, RETRY_AFTER_MAXIMUM if self.maximum is None else self.maximum))
+
+    def _own_wait(self, base: float, attempt: int, chance: random.Random | None) -> float:
         limit = self.maximum if self.maximum is not None else float("inf")
         try:
             wait = min(base * self.factor**attempt, limit)
@@ -65,8 +78,9 @@ class CircuitBreakerConfig:
     successes_to_close: how many probes must succeed.
     half_open_timeout: a probe still running then has failed; None: never.
     ramp: after closing, admission grows from nothing to all over this time, evenly and without chance.
-    retry_after: asked about the exception or result that opened the breaker: how long the server
-        says to wait, or None.
+    retry_after: asked about the exception or result that opened the breaker: how many seconds the server
+        says to wait, or None. Lengthens the wait, within the backoff's maximum, and never shortens it. What
+        isn't above 0 or is longer than a year is ignored.
     in_flight_slow: SlowCallRate counts a call as soon as it has run past the threshold.
     backoff: how `reset_timeout` grows.
     call_timeout: a call still running then is cancelled, counted a failure, and raises CallTimeout.
@@ -79,6 +93,9 @@ class CircuitBreakerConfig:
     cancel_in_flight: opening cancels the calls that run; they raise CircuitOpenError.
     probe: an async function that the breaker itself runs while half-open, in place of callers'
         requests. It passes by returning.
+    probe_interval: while open, `probe` runs this often too, first that long after opening. It fails after
+        that long, or after `half_open_timeout` where that is less. When it passes, the wait ends and the next
+        probe decides; when it fails, nothing changes. None: it runs only while half-open.
 
     Raises ValueError naming field, value and range.
     """
@@ -103,6 +120,7 @@ class CircuitBreakerConfig:
     queue_timeout: float | None = None
     cancel_in_flight: bool = False
     probe: Callable[[], Awaitable[object]] | None = None
+    probe_interval: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -111,6 +129,8 @@ class CircuitBreakerConfig:
         self._check_objects()
         if self.max_concurrent is None and (self.max_queue or self.queue_timeout is not None):
             raise ValueError(f"max_queue needs max_concurrent to be set, got {self.max_queue!r}")
+        if self.probe_interval is not None and self.probe is None:
+            raise ValueError(f"probe_interval needs probe to be set, got {self.probe_interval!r}")
         if self.in_flight_slow and self.strategy.slow_threshold is None:
             raise ValueError("in_flight_slow needs a SlowCallRate in trip, got True without one")
 
@@ -121,7 +141,7 @@ class CircuitBreakerConfig:
         positive_number("reset_timeout", self.reset_timeout)
         if self.max_concurrent is not None:
             positive_int("max_concurrent", self.max_concurrent)
-        for field in ("half_open_timeout", "ramp", "call_timeout", "queue_timeout"):
+        for field in ("half_open_timeout", "ramp", "call_timeout", "queue_timeout", "probe_interval"):
             if getattr(self, field) is not None:
                 positive_number(field, getattr(self, field))
 

@@ -33,6 +33,13 @@ class Flights:
             if not lane:
                 del self._lanes[flight.timeout]
 
+    def lift_timeout(self, flight: Flight) -> None:
+        """Watch over it without a timeout, where it is watched: only the breaker's opening ends it."""
+        if flight in self._lanes.get(flight.timeout, ()):
+            self.discard(flight)
+            flight.timeout = flight.due = NEVER
+            self.add(flight)
+
     @property
     def next_due(self) -> float:
         """When the first is due; inf where none is."""

@@ -11,7 +11,18 @@ from actors.bulkhead import Bulkhead
 from actors.classify import kind_of
 from actors.errors import BulkheadFullError, CallTimeout, CircuitOpenError
 from actors.gate import Gate
-from protocols.breaker import FailAgain, GiveBack, Look, Outcome, Permit, RejectReason, Settle, State
+from protocols.breaker import (
+    Answered,
+    FailAgain,
+    GiveBack,
+    Look,
+    Outcome,
+    Permit,
+    RejectReason,
+    Settle,
+    Source,
+    State,
+)
 
 if TYPE_CHECKING:
     from actors.handle import CircuitBreaker
@@ -28,15 +39,18 @@ class Guard:
     """
 
     __slots__ = (
+        "_answered",
         "_breaker",
         "_entered",
         "_error",
+        "_excluded",
         "_gate",
         "_permit",
         "_place",
         "_retry_after",
         "_scope",
         "_settled",
+        "_source",
         "_start",
         "_verdict",
         "cut",
@@ -44,14 +58,17 @@ class Guard:
         "timeout",
     )
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    def __init__(self, breaker: CircuitBreaker, source: Source | None = None) -> None:
         self._breaker = breaker
+        self._source = source
         self._gate: Gate = breaker._gate
         self._permit: Permit | None = None
         self._entered = False
         self._place: Bulkhead | None = None
         self._scope: trio.CancelScope | None = None
         self._start: float | None = None
+        self._excluded = 0.0
+        self._answered = False
         self._settled: Outcome | None = None
         self._verdict: Outcome | None = None
         self._error: str | None = None
@@ -75,6 +92,39 @@ class Guard:
             self._settled = Outcome.SUCCESS
             self._leave_flights()
 
+    def answered(self) -> None:
+        """The dependency has answered, though the block goes on: `call_timeout` no longer ends it.
+
+        A probe passes now, so a half-open breaker closes now and not when the block ends. An answer that took
+        as long as the policy's threshold for slow calls is a failed probe. The call counts once, at its end:
+        as a call of the closed breaker's new generation, or late where there has been another transition. In
+        any other state nothing else changes. A second time, and after `fail`, `ignore` or `succeed`, it does
+        nothing.
+        """
+        if self._answered or self._settled is not None or self._verdict is not None:
+            return
+        self._answered = True
+        breaker = self._breaker
+        if breaker._flights is not None:
+            breaker._flights.lift_timeout(self)
+        permit = self._permit
+        if permit is not None and (permit.probe or self._gate.state is State.OBSERVING):
+            breaker._actor.tell_soon(Answered(permit, self._duration()))
+
+    def exclude(self, seconds: float) -> None:
+        """Take time that wasn't spent waiting for the dependency out of the call's measured duration.
+
+        seconds: ignored where they aren't above 0. The duration, by which SlowCallRate and the histogram go,
+        is never below 0. `call_timeout` and `in_flight_slow` go by the clock.
+        """
+        if seconds > 0:
+            self._excluded += seconds
+
+    def _duration(self) -> float | None:
+        if self._start is None:
+            return None
+        return max(0.0, self._breaker._clock() - self._start - self._excluded)
+
     def returned(self, value: Any) -> None:
         """Judge a returned value as `failure_result` does."""
         if self._verdict is None and self._breaker._classifier.result(value) is Outcome.FAILURE:
@@ -92,7 +142,7 @@ class Guard:
     async def enter(self) -> None:
         """Get leave and a place, or raise. Cancelling leaves the bulkhead's queue, and counts neither way."""
         breaker = self._breaker
-        self._gate, self._permit = await breaker._admit()
+        self._gate, self._permit = await breaker._admit(self._source)
         if breaker._bulkhead is not None:
             await self._take_place(breaker._bulkhead)
         if self._permit is None and self._gate.state is State.CLOSED:
@@ -129,7 +179,7 @@ class Guard:
     async def _admit_again(self) -> None:
         """The breaker may have opened while this call waited for its place."""
         try:
-            self._gate, self._permit = await self._breaker._admit()
+            self._gate, self._permit = await self._breaker._admit(self._source)
         except BaseException:
             self._leave_place()
             raise
@@ -205,8 +255,9 @@ class Guard:
                 permit = self._permit or Permit(self._gate.generation, 0)
                 await breaker._tell(FailAgain(permit, reason))
         elif self._settled is None:
-            duration = None if self._start is None else breaker._clock() - self._start
-            await breaker._settle(self._gate, self._permit, outcome, duration, self._retry_after, reason)
+            await breaker._settle(
+                self._gate, self._permit, outcome, self._duration(), self._retry_after, reason
+            )
 
     def _outcome(self, error: BaseException | None, cut: Exception | None) -> tuple[Outcome, str | None]:
         if self._verdict is not None and not isinstance(error, trio.Cancelled):

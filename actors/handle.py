@@ -23,6 +23,7 @@ from protocols.breaker import (
     Outcome,
     Reset,
     Snapshot,
+    Source,
     State,
     TakeSnapshot,
     Trip,
@@ -161,9 +162,14 @@ class CircuitBreaker(Settling):
             return await result if inspect.isawaitable(result) else result
         return await self._run(guard, fn, args, kwargs)
 
-    def guard(self) -> Guard:
-        """An async context manager over a block of code; see Guard."""
-        return Guard(self)
+    def guard(self, *, source: Source | None = None) -> Guard:
+        """An async context manager over a block of code; see Guard.
+
+        source: where the call comes from. When a probe of a route has failed, the next HALF_OPEN is kept for
+        calls of other routes, for up to a second; when a client has cancelled a probe, the next is kept for
+        other clients, for up to a second. A call without a source, or without that part of it, is another's.
+        """
+        return Guard(self, source)
 
     def protect(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """A decorator: each call of `fn` goes through `execute`. Name, signature and types stay.

@@ -10,10 +10,11 @@ import random
 from typing import NamedTuple
 
 from actors.config import CircuitBreakerConfig
+from actors.half_open import HalfOpen
 from actors.ledger import Ledger
 from actors.observing import Observing, shadow_policy
-from actors.stays import NEVER, Closed, Disabled, Forced, HalfOpen, Move, Open, Stay
-from protocols.breaker import UNRECORDED, Outcome, Permit, Rejection, Snapshot, State, Transition
+from actors.stays import NEVER, Closed, Disabled, Forced, Move, Open, Stay
+from protocols.breaker import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State, Transition
 
 
 class Memory(NamedTuple):
@@ -66,7 +67,7 @@ class Machine:
         machine.state, machine.generation = memory.state, memory.generation + 1
         machine._attempt = memory.attempt
         machine.opened_at, machine._failures_at_opening = memory.opened_at, memory.failures
-        machine._stay = machine._new_stay(memory.state, None, memory.until)
+        machine._stay = machine._new_stay(memory.state, now, memory.until)
         if isinstance(machine._stay, Closed):
             machine._stay.counter.restore(memory.row)
         return machine
@@ -86,10 +87,16 @@ class Machine:
 
     # What callers ask.
 
-    def admit(self, now: float, *, own_probe: bool = False) -> Permit | Rejection:
-        """A permit for one call, or a falsy Rejection. own_probe: the breaker's own `probe` asks."""
+    def admit(
+        self, now: float, *, own_probe: bool = False, source: Source | None = None
+    ) -> Permit | Rejection:
+        """A permit for one call, or a falsy Rejection.
+
+        own_probe: the breaker's own `probe` asks. source: where the call comes from; for a second after a
+        probe failed or was cancelled, the next is kept for others.
+        """
         self.wake(now)
-        rejection = self._stay.refuse(now, own_probe)
+        rejection = self._stay.refuse(now, own_probe, source)
         if rejection is not None:
             self.ledger.rejected(rejection.reason)
             return rejection
@@ -97,7 +104,7 @@ class Machine:
             return Permit(self.generation, UNRECORDED)
         self._number += 1
         permit = Permit(self.generation, self._number, self.state is State.HALF_OPEN)
-        self._stay.admitted(permit.number, now)
+        self._stay.admitted(permit.number, now, source)
         self.ledger.in_flight += 1
         return permit
 
@@ -117,14 +124,33 @@ class Machine:
         """
         self.wake(now)
         # A probe that timed out, or was settled before, has no permit any more.
-        in_time = permit.generation == self.generation and self._stay.holds(permit)
+        in_time = self.holds(permit)
         if permit.number == UNRECORDED:
             return in_time
         if in_time:
+            if self._stay.answered:
+                self._stay.answered.discard(permit)
             self._go(self._stay.settle(permit.number, outcome, now, duration), now, retry_after)
         # Counted last: an actor that crashes in the rules is handed this message again.
         self.ledger.settled(outcome, error, late=not in_time)
         return in_time
+
+    def answered(self, permit: Permit, now: float, duration: float | None = None) -> None:
+        """The dependency has answered a call that goes on; changes nothing unless that is a probe.
+
+        The answer is the probe's success, or its failure where it was slow. Once the breaker has closed, the
+        call's end counts as that of any call of the new generation. duration: seconds until the answer.
+        """
+        self.wake(now)
+        if permit.generation == self.generation and permit.number != UNRECORDED:
+            self._go(self._stay.answer(permit, now, duration), now)
+
+    def holds(self, permit: Permit) -> bool:
+        """Whether the end of a call counts now: not where it was settled before, nor where it is late."""
+        answered = self._stay.answered
+        if answered is not None and permit in answered:
+            return True
+        return permit.generation == self.generation and self._stay.holds(permit)
 
     def fail_again(self, permit: Permit, now: float, error: str | None = None) -> bool:
         """One failure more of a call that was settled before its end, such as a stream that broke."""
@@ -172,7 +198,7 @@ class Machine:
         """Open now, from any state. While it is open, the wait starts again."""
         self.wake(now)
         if self.state is State.OPEN:
-            self._stay = Open(now + self._wait(None))
+            self._stay = Open(now + self._wait(None), self._stay.failed_route)
         else:
             self._go(Move(State.OPEN, reason), now)
 
@@ -183,6 +209,12 @@ class Machine:
             self._stay.clear()
         else:
             self._go(Move(State.CLOSED, reason), now)
+
+    def end_wait(self, now: float) -> None:
+        """The breaker's own probe has passed: half-open now, where it is open. In another state nothing."""
+        self.wake(now)
+        if self.state is State.OPEN:
+            self._go(Move(State.HALF_OPEN, "probe succeeded"), now)
 
     def hold(self, state: State, now: float, reason: str) -> None:
         """Stay FORCED_OPEN, DISABLED or OBSERVING until told otherwise."""
@@ -273,7 +305,7 @@ class Machine:
             self._attempt = 0
         old, self.state = self.state, move.state
         self.generation += 1
-        self._stay = self._new_stay(move.state, now if move.recovery else None, until)
+        self._stay = self._new_stay(move.state, now, until, recovery=move.recovery)
         self._note_outage(now)
         self.ledger.moved(old, move.state, now, move.reason)
         wait = None if until is None else until - now
@@ -281,16 +313,18 @@ class Machine:
             Transition(self.config.name, old, move.state, move.reason, self.generation, now, retry_after=wait)
         )
 
-    def _new_stay(self, state: State, now: float | None, until: float | None) -> Stay:
-        """now: when a recovery ended, where this is its end."""
+    def _new_stay(self, state: State, now: float, until: float | None, *, recovery: bool = False) -> Stay:
+        """The stay after the present one. recovery: it is the end of one."""
         match state:
+            case State.CLOSED if recovery:
+                return Closed(self.config, now, self._stay.answered)
             case State.CLOSED:
-                return Closed(self.config, now)
+                return Closed(self.config)
             case State.OPEN:
                 assert until is not None
-                return Open(until)
+                return Open(until, self._stay.failed_route)
             case State.HALF_OPEN:
-                return HalfOpen(self.config)
+                return HalfOpen(self.config, now, self._stay.failed_route)
             case State.FORCED_OPEN:
                 return Forced()
             case State.DISABLED:
@@ -305,12 +339,10 @@ class Machine:
 
     def _wait(self, retry_after: float | None) -> float:
         backoff = self.config.backoff
-        if retry_after is not None:
-            return retry_after if backoff.maximum is None else min(retry_after, backoff.maximum)
         if self._chance is None and backoff.jitter:
             seed = backoff.seed
             self._chance = random.Random() if seed is None else random.Random(f"{seed} {self.config.name}")
-        return backoff.wait(self.config.reset_timeout, self._attempt, self._chance)
+        return backoff.wait(self.config.reset_timeout, self._attempt, self._chance, retry_after)
 
     def _note_outage(self, now: float) -> None:
         if self.state in (State.OPEN, State.FORCED_OPEN):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from actors.config import CircuitBreakerConfig
 from actors.ledger import Ledger
 from actors.stays import Move, Stay
-from protocols.breaker import Outcome, Permit, Transition
+from protocols.breaker import Outcome, Permit, Source, Transition
 
 if TYPE_CHECKING:
     from actors.machine import Machine
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def shadow_policy(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
     """A shadow has no task to run a probe of its own with: it goes by what callers see."""
-    return replace(config, probe=None)
+    return replace(config, probe=None, probe_interval=None)
 
 
 class Observing(Stay):
@@ -43,10 +43,10 @@ class Observing(Stay):
         """The shadow's."""
         return self._shadow.deadline
 
-    def admitted(self, number: int, now: float) -> None:
+    def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """Ask the shadow too, and note where it would have refused."""
         self._newest = number
-        answer = self._shadow.admit(now)
+        answer = self._shadow.admit(now, source=source)
         if isinstance(answer, Permit):
             self._permits[number] = answer
         else:
@@ -58,6 +58,14 @@ class Observing(Stay):
         permit = self._permits.pop(number, None)
         if permit is not None:
             self._shadow.settle(permit, outcome, now, duration)
+            self._tell()
+        return None
+
+    def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
+        """Tell the shadow, where it had admitted the call."""
+        shadows = self._permits.get(permit.number)
+        if shadows is not None:
+            self._shadow.answered(shadows, now, duration)
             self._tell()
         return None
 

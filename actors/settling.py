@@ -16,7 +16,7 @@ from actors.errors import CircuitOpenError, PanelClosedError
 from actors.flights import Flights
 from actors.gate import Gate
 from actors.ledger import Meter
-from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle
+from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle, Source
 
 if TYPE_CHECKING:
     from actors.breaker import BreakerActor
@@ -83,7 +83,7 @@ class Settling:
         return self._classifier_made
 
     @trio.lowlevel.enable_ki_protection
-    async def _admit(self) -> tuple[Gate, Permit | None]:
+    async def _admit(self, source: Source | None) -> tuple[Gate, Permit | None]:
         gate = self._gate
         if gate.admits:
             return gate, None
@@ -91,7 +91,7 @@ class Settling:
         if now < gate.until:
             gate.rejected += 1
             raise CircuitOpenError(self.name, gate.state, gate.until - now, gate.reason)
-        answer: Permit | Rejection = await self._actor.mailbox.ask(Execute())
+        answer: Permit | Rejection = await self._actor.mailbox.ask(Execute(source=source))
         if isinstance(answer, Rejection):
             raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
         return self._gate, answer
@@ -135,10 +135,9 @@ class Settling:
 
     def _settle_nowait(self, guard: Guard) -> bool:
         """Settle a success before its call has ended; False where it can't be done at once."""
-        gate, permit, start = guard._gate, guard._permit, guard._start
+        gate, permit, duration = guard._gate, guard._permit, guard._duration()
         if not gate.records(permit):
             return True
-        duration = None if start is None else self._clock() - start
         if permit is not None:
             settled = self._actor.mailbox.tell(Settle(permit, Outcome.SUCCESS, duration))
         elif not (settled := self._tallied(gate, Outcome.SUCCESS, duration)):

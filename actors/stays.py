@@ -5,12 +5,13 @@ A stay answers for its own state and says where to go; going there is the machin
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from actors.config import CircuitBreakerConfig
 from actors.ramp import Ramp
 from actors.trip import SUCCESS, Call
-from protocols.breaker import Outcome, Permit, Rejection, RejectReason, State
+from protocols.breaker import Outcome, Permit, Rejection, RejectReason, Source, State
 
 NEVER = float("inf")
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
@@ -30,12 +31,16 @@ class Stay:
     __slots__ = ()
     failure_count = 0
     deadline: float | None = None
+    # Probes that have answered and still go on, of this stay and of the one before.
+    answered: set[Permit] | None = None
+    # The route of the last probe, where that failed.
+    failed_route: Hashable | None = None
 
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Why a call may not be made now; None: it may."""
         return None
 
-    def admitted(self, number: int, now: float) -> None:
+    def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """A call was given permit `number`."""
 
     def holds(self, permit: Permit) -> bool:
@@ -44,6 +49,10 @@ class Stay:
 
     def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
         """A call that holds a permit ended."""
+        return None
+
+    def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
+        """The dependency has answered a call that goes on."""
         return None
 
     def take_back(self, number: int, now: float) -> None:
@@ -62,12 +71,21 @@ class Stay:
 
 
 class Closed(Stay):
-    """Counts. After a recovery, `ramp_from` is when admission began to grow."""
+    """Counts. After a recovery, `ramp_from` is when admission began to grow.
 
-    __slots__ = ("_config", "_ramp", "_running", "_slow", "counter")
+    answered: probes that have answered, and whose ends count here.
+    """
 
-    def __init__(self, config: CircuitBreakerConfig, ramp_from: float | None = None) -> None:
+    __slots__ = ("_config", "_ramp", "_running", "_slow", "answered", "counter")
+
+    def __init__(
+        self,
+        config: CircuitBreakerConfig,
+        ramp_from: float | None = None,
+        answered: set[Permit] | None = None,
+    ) -> None:
         self._config = config
+        self.answered = answered
         self.counter = config.strategy.counter()
         ramps = ramp_from is not None and config.ramp is not None
         self._ramp = Ramp(ramp_from, config.ramp) if ramps else None  # type: ignore[arg-type]
@@ -98,13 +116,13 @@ class Closed(Stay):
         threshold = self._config.strategy.slow_threshold
         return NEVER if threshold is None else threshold
 
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Only the ramp refuses."""
         if self._ramp is None or self._ramp.admit(now):
             return None
         return Rejection(State.CLOSED, RejectReason.RAMP, self._ramp.end - now)
 
-    def admitted(self, number: int, now: float) -> None:
+    def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """Watch the call where being slow counts before it ends."""
         if self._config.in_flight_slow:
             self._running = self._running if self._running is not None else {}
@@ -170,12 +188,13 @@ class Closed(Stay):
 class Open(Stay):
     """Rejects until the wait is over."""
 
-    __slots__ = ("deadline",)
+    __slots__ = ("deadline", "failed_route")
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, until: float, failed_route: Hashable | None = None) -> None:
         self.deadline = until
+        self.failed_route = failed_route
 
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Always, and says for how long."""
         assert self.deadline is not None
         return Rejection(State.OPEN, RejectReason.OPEN, self.deadline - now)
@@ -186,77 +205,12 @@ class Open(Stay):
         return Move(State.HALF_OPEN, "attempting recovery") if now >= self.deadline else None
 
 
-class HalfOpen(Stay):
-    """Lets probes through, and goes by their verdict."""
-
-    __slots__ = ("_config", "_probes", "_successes")
-
-    def __init__(self, config: CircuitBreakerConfig) -> None:
-        self._config = config
-        self._successes = 0
-        self._probes: dict[int, float] = {}
-
-    @property
-    def deadline(self) -> float | None:  # type: ignore[override]
-        """When the first probe has taken too long."""
-        first = min(self._probes.values(), default=NEVER)
-        return None if first == NEVER else first
-
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
-        """All but as many as may probe at once; all callers where the breaker probes by itself."""
-        full = len(self._probes) >= self._config.half_open_max_calls
-        if full or (self._config.probe is not None and not own_probe):
-            return Rejection(State.HALF_OPEN, RejectReason.PROBING, None)
-        return None
-
-    def admitted(self, number: int, now: float) -> None:
-        """A probe is out."""
-        timeout = self._config.half_open_timeout
-        self._probes[number] = NEVER if timeout is None else now + timeout
-
-    def holds(self, permit: Permit) -> bool:
-        """Not one that was settled before."""
-        return permit.number in self._probes
-
-    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
-        """The verdict; a neutral outcome only frees the slot."""
-        del self._probes[number]
-        if outcome in NEUTRAL:
-            return None
-        threshold = self._config.strategy.slow_threshold
-        slow = threshold is not None and duration is not None and duration >= threshold
-        if outcome is Outcome.FAILURE or slow:
-            return self.fail_again(number, now)
-        self._successes += 1
-        if self._successes < self._config.successes_to_close:
-            return None
-        return Move(State.CLOSED, "recovery successful", recovery=True)
-
-    def take_back(self, number: int, now: float) -> None:
-        """The slot is free again."""
-        self._probes.pop(number, None)
-
-    def fail_again(self, number: int, now: float) -> Move | None:
-        """One failure ends the recovery."""
-        return Move(State.OPEN, "recovery failed", recovery=True)
-
-    def wake(self, now: float) -> Move | None:
-        """A probe that takes too long has failed."""
-        if self.deadline is None or now < self.deadline:
-            return None
-        return Move(State.OPEN, "recovery timed out", recovery=True)
-
-    def configure(self, config: CircuitBreakerConfig, now: float) -> None:
-        """Probes under way keep their timeout."""
-        self._config = config
-
-
 class Forced(Stay):
     """Rejects until told otherwise."""
 
     __slots__ = ()
 
-    def refuse(self, now: float, own_probe: bool) -> Rejection | None:
+    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Always, and nobody can say for how long."""
         return Rejection(State.FORCED_OPEN, RejectReason.FORCED, None)
 

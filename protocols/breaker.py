@@ -6,7 +6,7 @@ MockClock); only fields named `unix_…` can be compared with a wall clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -57,6 +57,13 @@ class Permit(NamedTuple):
     generation: int
     number: int
     probe: bool = False
+
+
+class Source(NamedTuple):
+    """Where a call comes from. A part that is None is nobody's in particular."""
+
+    client: Hashable = None
+    route: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +187,7 @@ class Execute:
     """May a call be made? Answered by a Permit or a Rejection."""
 
     own_probe: bool = False
+    source: Source | None = None
 
 
 class Settle(NamedTuple):
@@ -190,6 +198,17 @@ class Settle(NamedTuple):
     duration: float | None = None
     retry_after: float | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The dependency has answered a call that goes on. Answered by None.
+
+    duration: seconds until its answer, None where they weren't measured.
+    """
+
+    permit: Permit
+    duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +253,13 @@ class Configure(Generic[ConfigT]):
     """Take a new policy in place. Answered by None."""
 
     config: ConfigT
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePassed:
+    """The open breaker's own probe `number` has passed. Answered by None."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import trio
 
-from actors.checks import positive_number
+from actors.checks import credible_wait, positive_number
 from actors.config import CircuitBreakerConfig
 from actors.guard import Guard
 from actors.handle import CircuitBreaker
@@ -38,11 +38,18 @@ def is_failure_response(response: httpx.Response) -> bool:
 def retry_after(outcome: object) -> float | None:
     """For a policy's `retry_after`: how many seconds a 429 or 503 asks to wait; None where it doesn't.
 
-    outcome: a response, or what raise_for_status raised. A date is measured from the response's own.
+    outcome: a response, or what raise_for_status raised. Retry-After is whole seconds or an HTTP-date, which
+    is measured from the response's own Date, else from now. None where it is neither, where the date has
+    passed, and where it asks for more than a year.
     """
     response = outcome.response if isinstance(outcome, httpx.HTTPStatusError) else outcome
     if not isinstance(response, httpx.Response) or response.status_code not in (429, 503):
         return None
+    wait = _seconds(response)
+    return wait if credible_wait(wait) else None
+
+
+def _seconds(response: httpx.Response) -> float | None:
     value = response.headers.get("Retry-After", "")
     if value.isascii() and value.isdigit():
         return float(value)
@@ -53,12 +60,12 @@ def retry_after(outcome: object) -> float | None:
 def _unix_time(date: str) -> float | None:
     try:
         return parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
 def host_policy(host: str) -> CircuitBreakerConfig:
-    """The default policy for a host: transport errors, timeouts and 5xx count; Retry-After sets the wait."""
+    """The default policy for a host: transport errors, timeouts and 5xx count; Retry-After prolongs waits."""
     return CircuitBreakerConfig(
         name=host, failure=is_failure, failure_result=is_failure_response, retry_after=retry_after
     )

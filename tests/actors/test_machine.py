@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors import (
+    RETRY_AFTER_MAXIMUM,
     AnyOf,
     Backoff,
     CircuitBreakerConfig,
@@ -249,14 +250,53 @@ def test_jitter_comes_from_its_seed_and_stays_within_its_share() -> None:
     assert len(set(waits(1))) == 20
 
 
-def test_the_servers_own_wait_is_kept_within_the_maximum() -> None:
-    it = machine(max_failures=1, backoff=Backoff(maximum=90))
-    for said, kept in ((7.0, 7), (600.0, 90)):
-        permit = it.admit(0)
-        assert isinstance(permit, Permit)
-        it.settle(permit, FAILURE, 0, retry_after=said)
-        assert it.deadline == kept
-        it.reset(0)
+@pytest.mark.parametrize(
+    ("maximum", "said", "kept"),
+    [
+        (90, None, 30),
+        (90, 7, 30),
+        (90, 60, 60),
+        (90, 600, 90),
+        (90, 30, 30),
+        (None, 7, 30),
+        (None, 599, 599),
+        (None, 601, RETRY_AFTER_MAXIMUM),
+        (700, 650, 650),
+        (20, 25, 20),
+        # Nonsense is as if nothing was said.
+        (90, 0, 30),
+        (90, -1, 30),
+        (90, float("nan"), 30),
+        (90, float("inf"), 30),
+        (90, 10**400, 30),
+        (90, 366 * 86_400, 30),
+        (90, 8_000 * 366 * 86_400, 30),
+    ],
+)
+def test_a_servers_wait_lengthens_the_wait_within_the_maximum(
+    maximum: float | None, said: float | None, kept: float
+) -> None:
+    it = machine(max_failures=1, reset_timeout=30, backoff=Backoff(maximum=maximum))
+    permit = it.admit(0)
+    assert isinstance(permit, Permit)
+    it.settle(permit, FAILURE, 0, retry_after=said)
+    assert it.deadline == kept
+
+
+def test_an_own_wait_above_the_cap_of_a_servers_stands() -> None:
+    it = machine(max_failures=1, reset_timeout=1000)
+    permit = it.admit(0)
+    assert isinstance(permit, Permit)
+    it.settle(permit, FAILURE, 0, retry_after=900)
+    assert it.deadline == 1000
+
+
+def test_a_servers_wait_does_not_replace_the_backoff() -> None:
+    it = machine(H, max_failures=1, reset_timeout=60, backoff=Backoff(factor=2.0))
+    permit = it.admit(0)
+    assert isinstance(permit, Permit)
+    it.settle(permit, FAILURE, 0, retry_after=100)
+    assert it.deadline == 120
 
 
 def test_tripping_an_open_machine_starts_the_wait_again() -> None:

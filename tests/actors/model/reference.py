@@ -371,9 +371,12 @@ class Reference:
 
     def _wait(self, server_wait: float | None) -> float:
         wait = self.config.reset_timeout * self.config.backoff.factor**self.attempt
-        if server_wait is not None:
-            wait = server_wait
-        return wait if self.config.backoff.maximum is None else min(wait, self.config.backoff.maximum)
+        longest = self.config.backoff.maximum
+        if longest is not None:
+            wait = min(wait, longest)
+        if server_wait is None or not 0 < server_wait < 10**7:
+            return wait
+        return max(wait, min(server_wait, 600.0 if longest is None else longest))
 
     def _open(self, now: float, server_wait: float | None) -> None:
         self.at_opening = self.failures(now)

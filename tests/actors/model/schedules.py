@@ -149,7 +149,7 @@ def another(config: CircuitBreakerConfig, pick: int) -> CircuitBreakerConfig:
 
 
 # Drawn together, simplest first: drawing one by one takes longer than playing the schedule.
-DETAILS = tuple(product(range(8), OUTCOMES, (None, None, None, 2.0, 50.0)))
+DETAILS = tuple(product(range(8), OUTCOMES, (None, None, None, 2.0, 50.0, 5000.0, 1e9, -1.0)))
 WHENS = tuple(product(MOMENTS, (True, False)))
 
 
