@@ -78,9 +78,12 @@ class Guard:
 
     # What the block may say.
 
-    def fail(self, reason: str = "failed") -> None:
-        """This call is a failure, however the block ends; after `succeed`, one failure more."""
-        self._verdict, self._error = Outcome.FAILURE, reason
+    def fail(self, reason: str = "failed", *, retry_after: float | None = None) -> None:
+        """This call is a failure, however the block ends; after `succeed`, one failure more.
+
+        retry_after: seconds that the dependency asked to wait, as from the policy's `retry_after`.
+        """
+        self._verdict, self._error, self._retry_after = Outcome.FAILURE, reason, retry_after
 
     def ignore(self) -> None:
         """This call doesn't count, however the block ends."""
@@ -104,12 +107,15 @@ class Guard:
         if self._answered or self._settled is not None or self._verdict is not None:
             return
         self._answered = True
-        breaker = self._breaker
-        if breaker._flights is not None:
-            breaker._flights.lift_timeout(self)
-        permit = self._permit
+        self.lift_timeout()
+        breaker, permit = self._breaker, self._permit
         if permit is not None and (permit.probe or self._gate.state is State.OBSERVING):
             breaker._actor.tell_soon(Answered(permit, self._duration()))
+
+    def lift_timeout(self) -> None:
+        """`call_timeout` no longer ends this call."""
+        if self._breaker._flights is not None:
+            self._breaker._flights.lift_timeout(self)
 
     def exclude(self, seconds: float) -> None:
         """Take time that wasn't spent waiting for the dependency out of the call's measured duration.

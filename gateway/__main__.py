@@ -58,6 +58,7 @@ async def main(
         app = create_app(settings, panel, breakers, keys, transports, crew)
         if crew is not None:
             await nursery.start(crew.run)
+        await nursery.start(app.extensions["loop_time"].run)
         nursery.start_soon(app.extensions["documents"].gather)
         await nursery.start(app.extensions["live"].run)
         await start_webhook(nursery, PROCESS, settings, panel)

@@ -13,6 +13,7 @@ from gateway.replies import Refused, whole_seconds
 from protocols.http import Code
 from protocols.identity import Identity
 from runtime.keys import BadToken, KeySet, KeysUnavailable, MissingToken, require
+from runtime.serving import client_network
 
 
 class Limits:
@@ -24,8 +25,8 @@ class Limits:
         self._by_user = RateLimitItemPerHour(per_hour)
 
     def address(self, address: str) -> None:
-        """Count a request from `address`. Raises Refused (RATE_LIMITED)."""
-        self._hit(self._by_address, address)
+        """Count a request from `address`, or its /64. Raises Refused (RATE_LIMITED)."""
+        self._hit(self._by_address, client_network(address))
 
     def user(self, user_id: str) -> None:
         """Count a request of a user. Raises Refused (RATE_LIMITED)."""

@@ -24,6 +24,7 @@ from gateway.upstream.pool import StaleConnection
 from gateway.upstream.upstream import Upstream
 from runtime import telemetry
 from runtime.keys import KeySet
+from runtime.loop_time import LoopTime
 
 _PREFIXES = tuple(route.prefix.decode() for route in ROUTES)
 # What goes wrong on our side, or by chance, says nothing of the upstream's health.
@@ -54,9 +55,11 @@ def create_app(
 
     Nothing runs in the background but what the caller starts: `keys.run`; the `gather` of
     `app.extensions["documents"]`, so that /docs is there even where nobody looked at it while all was up;
-    and the `run` of `app.extensions["live"]`, which feeds the dashboard.
+    the `run` of `app.extensions["live"]`, which feeds the dashboard; and the `run` of
+    `app.extensions["loop_time"]`, without which no limit on a service's time ever ends a request.
     """
     urls = settings.service_urls()
+    loop_time = LoopTime()
     upstreams = {
         service.name: Upstream(
             service,
@@ -65,12 +68,14 @@ def create_app(
             telemetry.traced_breaker(breakers[service.breaker]),
             settings.upstream_timeout,
             settings.upstream_idle_timeout,
+            loop_time,
         )
         for service in SERVICES
     }
     documents = Documents(upstreams)
     app = own_pages(crew or panel, upstreams, documents)
     app.extensions["documents"] = documents
+    app.extensions["loop_time"] = loop_time
     app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams, crew)
     counters = Counters() if crew is None else SharedCounters(crew.seat.counters)
     limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)

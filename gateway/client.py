@@ -1,186 +1,154 @@
-"""The client's side of one request: its body, read a little ahead, and whether it is still there."""
+"""The client's side of one request: its body, and whether it is still there."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
 import trio
 
 from gateway.fields import Framing
+from runtime.loop_time import TimeLimit
+from runtime.serving import extensions as asgi
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Wait = Callable[[], Awaitable[None]]
 
-READ_AHEAD = 8
-"""Pieces of a body that are held for the upstream; a piece is 64 KiB at most."""
+READ_AHEAD = 512 * 1024
+"""Bytes of a body that are held before its request may be a probe."""
 EXPECT_SECONDS = 1.0
 """How long an upstream may leave a client without the 100 (Continue) that it waits for."""
 
 
-class Client:
-    """Watches one client. `scope` is around whatever is done for it.
+class DownstreamRequest:
+    """The request of one client.
 
-    The scope is cancelled when the client leaves, or when it sends more than `limit` bytes: `gone` and
-    `too_large` say which. One task, `watch`, is the only reader of `receive`. hung_up waits for the client to
-    leave without reading: that is how a client is seen to leave whose body waits for a stalled upstream.
+    scope: stands around whatever is done for the client. It is cancelled when the client leaves, or when its
+    body is larger than `limit` bytes: `gone` and `too_large` say which.
+    framing: of the body. awaits_continue: the client holds its body back until it gets 100 (Continue).
     """
 
-    def __init__(self, receive: Receive, limit: int, hung_up: Wait = trio.sleep_forever) -> None:
+    def __init__(self, receive: Receive, limit: int, extensions: Mapping[str, Any]) -> None:
         self._receive = receive
         self._limit = limit
-        self._hung_up = hung_up
         self._size = 0
+        self._left = False
+        self._ahead: deque[bytes] = deque()
+        self._ended = True
+        self._may_send: trio.Event | None = None
         self.scope = trio.CancelScope()
-        self.gone = False
         self.too_large = False
-        self.done = False
-        """Whether nothing more will come: the whole request was read, or the client left."""
-        self._keep: trio.MemorySendChannel[bytes] | None = None
-        self._pieces: trio.MemoryReceiveChannel[bytes] | None = None
-        self._wanted: trio.Event | None = None
-        self._kept_up: trio.Event | None = None
+        watch = extensions.get(asgi.CANCEL_WHEN_LEFT)
+        self.is_watched = watch is not None
+        """Whether the server itself cancels `scope` when the client leaves; else `watch` has to run."""
+        if watch is not None:
+            watch(self.scope)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        return self._left or (self.is_watched and self.scope.cancel_called and not self.too_large)
 
     def expect(self, framing: Framing, *, held_back: bool = False) -> None:
-        """Keep the body for `upload`; call it before the first wait. A body nobody expects is discarded.
-
-        held_back: the client waits for 100 (Continue). Its body isn't asked for before `want` was called, or
-        EXPECT_SECONDS are over.
-        """
-        if not framing.empty:
-            self._keep, self._pieces = trio.open_memory_channel[bytes](READ_AHEAD)
-            self._kept_up = trio.Event()
+        """Say what body there is, before the first wait. held_back: the client waits for 100 (Continue)."""
+        self._ended = framing.empty
         if held_back:
-            self._wanted = trio.Event()
+            self._may_send = trio.Event()
 
-    def want(self) -> None:
+    def let_send(self) -> None:
         """The upstream asks for the body that the client holds back."""
-        if self._wanted is not None:
-            self._wanted.set()
+        if self._may_send is not None:
+            self._may_send.set()
 
-    async def keeps_up(self, seconds: float) -> bool:
-        """Whether all of an expected body, or as much as is read ahead, comes in so many seconds."""
-        assert self._kept_up is not None
-        self.want()
+    async def body_buffered_within(self, seconds: float) -> bool:
+        """Whether all of the body, or READ_AHEAD bytes of it, arrive in so many seconds."""
+        self.let_send()
+        held = sum(map(len, self._ahead))
         with trio.move_on_after(seconds):
-            await self._kept_up.wait()
-        return self._kept_up.is_set()
+            while not self._ended and held < READ_AHEAD:
+                piece = await self._read()
+                self._ahead.append(piece)
+                held += len(piece)
+        return self._ended or held >= READ_AHEAD
 
     async def watch(self) -> None:
-        """Read until the client leaves. A body that is expected, but not taken, holds the reading up."""
-        if self._wanted is not None:
-            with trio.move_on_after(EXPECT_SECONDS):
-                await self._unless_left(self._wanted.wait)
-        while not self.gone:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
+        """Wait for the client to leave. Only for a request whose body has ended, or that has none."""
+        while not self._left:
+            if (await self._receive())["type"] == "http.disconnect":
                 self._leave()
-                return
-            await self._take(message.get("body", b""))
-            if not message.get("more_body", False):
-                self.done = True
-                if self._keep is not None and self._kept_up is not None:
-                    self._keep.close()
-                    self._kept_up.set()
+
+    async def next_piece(self) -> bytes | None:
+        """The next piece of the body, None at its end. Doesn't return once the client has left."""
+        if self._ahead:
+            return self._ahead.popleft()
+        if self._ended:
+            return None
+        if self._may_send is not None:
+            with trio.move_on_after(EXPECT_SECONDS):
+                await self._may_send.wait()
+            self._may_send = None
+        return await self._read()
+
+    async def _read(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._leave()
+            await trio.sleep_forever()
+        piece: bytes = message.get("body", b"")
+        self._ended = not message.get("more_body", False)
+        self._size += len(piece)
+        if self._size > self._limit:
+            self.too_large = True
+            self.scope.cancel()
+            await trio.sleep_forever()
+        return piece
 
     def _leave(self) -> None:
-        self.gone = self.done = True
+        self._left = True
         self.scope.cancel()
 
-    async def _take(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > self._limit and not self.too_large:
-            self.too_large = True
-            self.discard()
-            self.scope.cancel()
-        if piece and self._keep is not None and self._kept_up is not None:
-            try:
-                self._keep.send_nowait(piece)
-            except trio.BrokenResourceError:
-                pass  # discarded
-            except trio.WouldBlock:
-                self._kept_up.set()
-                await self._unless_left(lambda: self._hold(piece))
 
-    async def _hold(self, piece: bytes) -> None:
-        assert self._keep is not None
-        try:
-            await self._keep.send(piece)
-        except trio.BrokenResourceError:
-            pass  # discarded
+class RequestBodyStream(httpx.AsyncByteStream):
+    """The pieces of a request's body, as an upstream connection takes them.
 
-    async def _unless_left(self, wait: Wait) -> None:
-        """Wait, but not longer than the client is there."""
-
-        async def look() -> None:
-            await self._hung_up()
-            self._leave()
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(look)
-            await wait()
-            nursery.cancel_scope.cancel()
-
-    def discard(self) -> None:
-        """Nobody wants the rest of the body: read on, only to see the client leave."""
-        if self._pieces is not None:
-            self._pieces.close()
-
-    def upload(self, patience: trio.CancelScope, seconds: float, starving: float = math.inf) -> Upload:
-        """The body as the upstream gets it; `patience` expires `seconds` after the last piece was taken.
-
-        starving: seconds for which it may wait for the client in all before `patience` expires.
-        """
-        return Upload(self._pieces, patience, seconds, starving)
-
-
-class Upload(httpx.AsyncByteStream):
-    """The pieces of a request's body. While it waits for the client, the upstream's time stands still."""
+    While it waits for the client, the upstream's time stands still: `limit` expires `upstream_timeout`
+    seconds after the last piece was taken, or when it has waited `client_wait_budget` seconds in all.
+    waited: seconds that the client has let it wait. awaits_client: it waits for the client now.
+    """
 
     def __init__(
         self,
-        pieces: trio.MemoryReceiveChannel[bytes] | None,
-        patience: trio.CancelScope,
-        seconds: float,
-        starving: float,
+        request: DownstreamRequest,
+        limit: TimeLimit,
+        now: Callable[[], float],
+        upstream_timeout: float,
+        client_wait_budget: float = math.inf,
     ) -> None:
-        self._pieces = pieces
-        self._patience = patience
-        self._seconds = seconds
-        self._starving = starving
-        self.starves = False
-        """Whether it waits for the client."""
+        self._request = request
+        self._limit = limit
+        self._now = now
+        self._upstream_timeout = upstream_timeout
+        self._budget = client_wait_budget
+        self.waited = 0.0
+        self.awaits_client = False
 
-    def __aiter__(self) -> Upload:
+    def __aiter__(self) -> RequestBodyStream:
         return self
 
     async def __anext__(self) -> bytes:
-        piece = None if self._pieces is None else await self._next(self._pieces)
+        start = self._now()
+        self._limit.due = start + self._budget
+        self.awaits_client = True
+        piece = await self._request.next_piece()
+        # Not where this is cancelled: whoever has run out of time asks who let it wait.
+        self.awaits_client = False
+        now = self._now()
+        self.waited += now - start
+        self._budget -= now - start
+        self._limit.due = now + self._upstream_timeout
         if piece is None:
             raise StopAsyncIteration
-        return piece
-
-    async def _next(self, pieces: trio.MemoryReceiveChannel[bytes]) -> bytes | None:
-        """The next piece; None: there is none any more."""
-        try:
-            return pieces.receive_nowait()
-        except trio.EndOfChannel:
-            return None
-        except trio.WouldBlock:
-            start = trio.current_time()
-            self._patience.deadline = start + self._starving
-        self.starves = True
-        try:
-            piece = await pieces.receive()
-        except trio.EndOfChannel:
-            piece = None
-        # Not where it is cancelled: who has lost patience asks whose fault it was.
-        self.starves = False
-        now = trio.current_time()
-        self._starving -= now - start
-        self._patience.deadline = now + self._seconds
         return piece

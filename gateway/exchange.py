@@ -1,21 +1,25 @@
-"""One request carried to its service and back, streamed both ways, under the service's breaker."""
+"""One request carried to its service and back, streamed both ways, under the service's breaker.
+
+Only time spent waiting for the service counts for its breaker. docs/explanation/charging.md has the rules.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import httpx
 import trio
 
-from actors import BulkheadFullError, CallTimeout, CircuitOpenError
+from actors import BulkheadFullError, CallTimeout, CircuitOpenError, Source
 from actors.guard import Guard
-from gateway.client import Client, Upload
+from gateway.charging import charge
+from gateway.client import DownstreamRequest, RequestBodyStream
 from gateway.fields import (
     Fields,
     content_length,
-    failure_origin,
     interim_fields,
     request_fields,
     response_fields,
@@ -23,116 +27,153 @@ from gateway.fields import (
     trailer_fields,
 )
 from gateway.inbound import Inbound
-from gateway.replies import Answer, Refused, http_date, rejected, too_slow, unreachable
+from gateway.replies import Answer, Refused, bad_gateway, gateway_timeout, overloaded, rejected
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
 from protocols.breaker import RejectReason, State
 from protocols.http import Code
 
-PROBE_SECONDS = 1.0
-"""How long what is read ahead of a body may take to come that is to go with a probe."""
-PROBE_SHARE = 0.25
+PROBE_BODY_SECONDS = 1.0
+"""How long the start of a body may take to arrive before its request may act as a probe."""
+PROBE_CLIENT_SHARE = 0.25
 """How much of a probe's time it may then wait for its client; the rest is the upstream's."""
+ANSWERED_SECONDS = 1.0
+"""A probe whose body still streams so long after its head has answered."""
+STALL_SECONDS = 1.0
+"""An upstream may give up a response that we haven't read for so long because its client didn't."""
 
 
-class BrokenOff(Exception):
-    """The upstream failed when the answer had begun: the client's connection must not end cleanly."""
+class UpstreamAborted(Exception):
+    """The response was cut when it had begun: the client's connection must not end cleanly."""
 
 
-class Exchange:
-    """Carries one request. `nursery` outlives it: the pump of the request's body runs there."""
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The last piece of a response's body, and the fields behind it."""
+
+    last: bytes
+    trailers: Fields
+
+
+class UpstreamCall:
+    """Carries one request. nursery: outlives the call, for what goes on beside it; None if nothing does."""
 
     def __init__(
         self,
         upstream: Upstream,
         inbound: Inbound,
-        client: Client,
+        client: DownstreamRequest,
         answer: Answer,
-        nursery: trio.Nursery,
+        nursery: trio.Nursery | None,
     ) -> None:
         self._upstream = upstream
+        self._breaker = upstream.breaker
         self._inbound = inbound
         self._client = client
         self._answer = answer
         self._nursery = nursery
-        self._deadline = trio.current_time() + upstream.timeout
-        self._settled = trio.CancelScope()
+        self._now = upstream.loop_time.now
+        self._limit = upstream.loop_time.limit(math.inf)
+        self._body: RequestBodyStream | None = None
+        self._unread = False
+        """Whether the client has kept us from reading the response for STALL_SECONDS."""
 
-    async def run(self) -> tuple[bytes, Fields]:
+    async def run(self) -> Ending:
         """Answer the client, but for the last piece of the body and the trailers, which are returned.
 
-        The breaker has counted the call by then: whoever sees the end of an answer sees its consequences too.
-        Raises Refused where nothing was sent yet, else BrokenOff. Cancelling closes the upstream connection,
-        and the breaker counts neither success nor failure.
+        The breaker has counted the call by then: who sees the end of a response sees its consequences too.
+        Raises Refused where nothing was sent yet, else UpstreamAborted. Cancelling closes the upstream
+        connection, and the breaker counts neither success nor failure.
         """
         try:
-            return await self._guarded()
+            ending = await self._guarded()
         except (CircuitOpenError, BulkheadFullError, CallTimeout, httpx.TransportError) as error:
             if self._answer.status is not None:
-                raise BrokenOff(str(error)) from error
+                raise UpstreamAborted(str(error)) from error
             raise _refusal(error) from error
+        if ending is None:
+            raise UpstreamAborted(f"silent for {self._upstream.idle_timeout:g} s in the middle of a response")
+        return ending
 
-    async def _guarded(self) -> tuple[bytes, Fields]:
-        await self._may_probe()
-        async with self._upstream.breaker.guard() as call:
-            response = await self._head()
-            assert isinstance(response.stream, httpx.AsyncByteStream)
-            try:
-                return await self._relay(call, response, response.stream)
-            finally:
-                await response.stream.aclose()
+    async def _guarded(self) -> Ending | None:
+        """None: our own limit has ended a response that fell silent, which is no failure."""
+        probes = await self._may_probe()
+        source = Source(self._inbound.client, self._inbound.route) if probes else None
+        async with self._breaker.guard(source=source) as call:
+            with self._limit:
+                self._limit.due = self._now() + self._head_seconds()
+                response = await self._head(call)
+                try:
+                    return await self._relay(call, response, probes=probes)
+                finally:
+                    await response.stream.aclose()  # type: ignore[union-attr]
+            # Only the limit's end leads here.
+            if self._answer.status is None:
+                self._no_head()
+            return None
 
-    async def _may_probe(self) -> None:
-        """Raise Refused where this request could be a probe, but its client is slow.
+    def _head_seconds(self) -> float:
+        timeout = self._breaker.config.call_timeout
+        return self._upstream.timeout if timeout is None else min(timeout, self._upstream.timeout)
+
+    def _no_head(self) -> None:
+        if self._body is not None and self._body.awaits_client:
+            raise self._no_probe()
+        raise httpx.ReadTimeout(f"no response within {self._head_seconds():g} s")
+
+    async def _may_probe(self) -> bool:
+        """Whether this request may be a probe. Raises Refused where it could be one, but its client is slow.
 
         A probe's time is bounded: a client that trickles would hold it, and be taken for an outage.
         """
-        breaker = self._upstream.breaker
+        breaker = self._breaker
         due = breaker.state is State.HALF_OPEN or breaker.retry_after == 0
-        if not due or self._inbound.framing.empty or await self._client.keeps_up(PROBE_SECONDS):
-            return
-        if breaker.state is not State.CLOSED:
+        if not due or self._inbound.framing.empty:
+            return due
+        is_slow = not await self._client.body_buffered_within(PROBE_BODY_SECONDS)
+        if is_slow and breaker.state is not State.CLOSED:
             raise self._no_probe()
+        return due
 
-    def _starving(self) -> float:
+    def _client_wait_budget(self) -> float:
         """Seconds that an admitted call may wait for its client."""
-        breaker = self._upstream.breaker
-        most = breaker.config.half_open_timeout
-        return math.inf if most is None or breaker.state is not State.HALF_OPEN else PROBE_SHARE * most
+        most = self._breaker.config.half_open_timeout
+        if most is None or self._breaker.state is not State.HALF_OPEN:
+            return math.inf
+        return PROBE_CLIENT_SHARE * most
 
     def _no_probe(self) -> Refused:
-        breaker = self._upstream.breaker
-        return rejected(CircuitOpenError(breaker.name, breaker.state, None, RejectReason.PROBING))
+        return rejected(CircuitOpenError(self._breaker.name, self._breaker.state, None, RejectReason.PROBING))
 
-    async def _head(self) -> httpx.Response:
+    async def _head(self, call: Guard) -> httpx.Response:
         """Send the request and wait for the response's head."""
-        patience = trio.CancelScope(deadline=self._deadline)
-        upload = self._client.upload(patience, self._upstream.timeout, self._starving())
-        with patience:
-            return await self._upstream.transport.handle_async_request(self._request(upload))
-        if upload.starves:
-            raise self._no_probe()
-        raise httpx.ReadTimeout(f"no answer within {self._upstream.timeout:g} s")
+        response = await self._upstream.transport.handle_async_request(self._request())
+        call.lift_timeout()
+        if self._body is not None:
+            call.exclude(self._body.waited)
+        return response
 
-    def _request(self, upload: Upload) -> httpx.Request:
+    def _request(self) -> httpx.Request:
         inbound, upstream = self._inbound, self._upstream
-        target = inbound.target
+        target, seconds = inbound.target, self._head_seconds()
         fields = request_fields(
             inbound.fields,
             inbound.sender,
             inbound.framing,
             request_id=self._answer.request_id,
             # Less than our own, so that the service can give its reason before we give up.
-            timeout_ms=int(upstream.timeout * 950),
+            timeout_ms=int(seconds * 950),
             held_back=inbound.held_back,
         )
+        extensions = {"target": target, "interim": self._interim}
+        stream: httpx.AsyncByteStream = _NO_BODY
+        if not inbound.framing.empty:
+            budget = self._client_wait_budget()
+            stream = self._body = RequestBodyStream(self._client, self._limit, self._now, seconds, budget)
+            extensions["nursery"] = self._nursery
         request = httpx.Request(
-            inbound.method,
-            _url(upstream, target),
-            headers=fields,
-            stream=upload,
-            extensions={"target": target, "nursery": self._nursery, "interim": self._interim},
+            inbound.method, _url(upstream, target), headers=fields, stream=stream, extensions=extensions
         )
         # httpx makes it upper case; methods are case-sensitive.
         request.method = inbound.method
@@ -141,66 +182,84 @@ class Exchange:
     async def _interim(self, status: int, fields: Fields) -> None:
         """RFC 9110, 15.2: a proxy passes 1xx responses on."""
         if status == 100:
-            self._client.want()
+            self._client.let_send()
             if not self._inbound.held_back:
                 return
         await self._answer.interim(status, interim_fields(fields))
 
-    async def _relay(
-        self, call: Guard, response: httpx.Response, body: httpx.AsyncByteStream
-    ) -> tuple[bytes, Fields]:
-        fields = body.fields if isinstance(body, ResponseBody) else _lower(response.headers.raw)
-        if response.status_code >= 500:
-            self._answer.failure_origin = failure_origin(fields)
-            _charge(call, response.status_code, self._answer.failure_origin)
+    async def _relay(self, call: Guard, response: httpx.Response, *, probes: bool) -> Ending:
+        body = response.stream
+        assert isinstance(body, httpx.AsyncByteStream)
+        status, fields = response.status_code, _lower_case_fields(response)
+        upstream = self._upstream
+        if status >= 500:
+            self._answer.failure_origin = charge(
+                call,
+                response,
+                fields,
+                origins=upstream.service.origins,
+                handlers=upstream.handlers,
+                client=self._inbound.client,
+                now=self._now(),
+            )
+        elif probes and self._nursery is not None:
+            self._nursery.start_soon(_answer_later, call)
         try:
-            return await self._stream(call, response.status_code, fields, body)
+            return await self._stream(call, status, fields, body)
         except httpx.TransportError as error:
-            call.fail(f"{type(error).__name__}: {error}")
+            if self._unread:
+                # The upstream may have given up because we stopped reading.
+                call.ignore()
+            else:
+                call.fail(f"{type(error).__name__}: {error}")
             raise
-        finally:
-            self._settled.cancel()
-
-    async def _succeed_when_long(self, call: Guard) -> None:
-        """A response that still streams when its time is up has succeeded: it could stream for hours."""
-        with self._settled:
-            await trio.sleep_until(self._deadline)
-            if not self._settled.cancel_called:
-                call.succeed()
 
     async def _stream(
         self, call: Guard, status: int, fields: Fields, body: httpx.AsyncByteStream
-    ) -> tuple[bytes, Fields]:
-        """Pass on the head and the body, as they come. Returns the piece that completes a declared length."""
+    ) -> Ending:
+        """Pass on the head and the body as they arrive. What completes a declared length is returned."""
         left = content_length(fields)
         trailers = left is None and takes_trailers(self._inbound.fields, self._inbound.sender.version)
-        kept = response_fields(
-            fields, request_id=self._answer.request_id, date=http_date(), trailers=trailers
-        )
+        kept = response_fields(fields, request_id=self._answer.request_id, trailers=trailers)
         await self._answer.head(status, kept, trailers=trailers)
-        last = body.at_hand() if isinstance(body, ResponseBody) else b""
-        if left != len(last) and status < 500:
-            self._nursery.start_soon(self._succeed_when_long, call)
-        if not last:
-            await self._answer.flush()
-        elif left is None or left > len(last):
-            await self._answer.piece(last)
-        left = None if left is None else left - len(last)
-        last = last if left == 0 else b""
+        piece = body.at_hand() if isinstance(body, ResponseBody) else b""
+        if left is not None and left == len(piece):
+            await anext(aiter(body), None)  # it has ended, so that its connection serves the next request
+            return Ending(piece, [])
+        if not piece:
+            await self._to_client(call, self._answer.flush())
         pieces = aiter(body)
-        while (piece := await self._next(pieces)) is not None:
-            if left is not None:
-                left -= len(piece)
-            if left == 0:
-                last = piece
-            else:
-                await self._answer.piece(piece)
-        return last, trailer_fields(body.trailers) if isinstance(body, ResponseBody) else []
+        while True:
+            if piece:
+                if left is not None:
+                    left -= len(piece)
+                if left == 0:
+                    await self._next(pieces)
+                    return Ending(piece, [])
+                await self._to_client(call, self._answer.piece(piece))
+            found = await self._next(pieces)
+            if found is None:
+                return Ending(b"", trailer_fields(body.trailers) if isinstance(body, ResponseBody) else [])
+            piece = found
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
-        with trio.move_on_after(self._upstream.idle_timeout):
-            return await anext(pieces, None)
-        raise httpx.ReadTimeout(f"silent for {self._upstream.idle_timeout:g} s in the middle of an answer")
+        self._limit.due = self._now() + self._upstream.idle_timeout
+        return await anext(pieces, None)
+
+    async def _to_client(self, call: Guard, sending: Awaitable[None]) -> None:
+        """Send to the client. Its slowness is neither the upstream's time nor a limit of ours."""
+        start = self._now()
+        self._limit.due = math.inf
+        await sending
+        waited = self._now() - start
+        call.exclude(waited)
+        self._unread = self._unread or waited >= STALL_SECONDS
+
+
+async def _answer_later(call: Guard) -> None:
+    """A probe that streams has passed, however long its client takes to read."""
+    await trio.sleep(ANSWERED_SECONDS)
+    call.answered()
 
 
 def _url(upstream: Upstream, target: bytes) -> httpx.URL | str:
@@ -211,31 +270,26 @@ def _url(upstream: Upstream, target: bytes) -> httpx.URL | str:
 
 
 _parsed = lru_cache(maxsize=64)(httpx.URL)
+_NO_BODY = httpx.ByteStream(b"")
 
 
-def _lower(fields: Fields) -> Fields:
-    return [(name.lower(), value) for name, value in fields]
-
-
-def _charge(call: Guard, status: int, origin: str | None) -> None:
-    """One fault, one breaker: a failure with an origin is counted there."""
-    if origin is None:
-        call.fail(f"status {status}")
-    else:
-        call.ignore()
+def _lower_case_fields(response: httpx.Response) -> Fields:
+    if isinstance(response.stream, ResponseBody):
+        return response.stream.fields
+    return [(name.lower(), value) for name, value in response.headers.raw]
 
 
 def _refusal(error: Exception) -> Refused:
     if isinstance(error, CircuitOpenError | BulkheadFullError):
         return rejected(error)
     if isinstance(error, LocalShortage):
-        return Refused(Code.GATEWAY_OVERLOADED, "The gateway has no room for the request", retry_after=1.0)
+        return overloaded()
     if isinstance(error, httpx.PoolTimeout):
         return Refused(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
     if isinstance(error, httpx.ConnectTimeout):
-        return unreachable()
+        return bad_gateway()
     if isinstance(error, httpx.TimeoutException | CallTimeout):
-        return too_slow()
+        return gateway_timeout()
     if isinstance(error, httpx.LocalProtocolError):
         return Refused(Code.INVALID_REQUEST, "The request can't be passed on")
-    return unreachable()
+    return bad_gateway()

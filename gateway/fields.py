@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-from protocols.http import FAILURE_ORIGIN, REQUEST_ID, REQUEST_TIMEOUT_MS
+from protocols.http import FAILURE_ORIGIN, HANDLER_FAILURE, REQUEST_ID, REQUEST_TIMEOUT_MS
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -17,6 +17,7 @@ MOST_FORWARDS = 10**9
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
 _FAILURE_ORIGIN = FAILURE_ORIGIN.lower().encode()
+_HANDLER_FAILURE = HANDLER_FAILURE.lower().encode()
 _TIMEOUT_MS = REQUEST_TIMEOUT_MS.lower().encode()
 
 HOP_BY_HOP = frozenset(
@@ -40,6 +41,7 @@ _SPOOFABLE = frozenset(
         b"host",
         b"x-real-ip",
         _FAILURE_ORIGIN,
+        _HANDLER_FAILURE,
         _REQUEST_ID,
         _TIMEOUT_MS,
     )
@@ -66,7 +68,8 @@ _NEVER_TRAILERS = (
         b"www-authenticate",
     }
 )
-_NEVER_INTERIM = frozenset((b"content-length", _FAILURE_ORIGIN, _REQUEST_ID))
+_NEVER_RESPONSES = HOP_BY_HOP | {_FAILURE_ORIGIN, _HANDLER_FAILURE, _REQUEST_ID}
+_NEVER_INTERIM = frozenset((b"content-length", _FAILURE_ORIGIN, _HANDLER_FAILURE, _REQUEST_ID))
 _LIMITED = frozenset(("OPTIONS", "TRACE"))
 # A Connection field can't take away what frames the message.
 _NOT_HOP_BY_HOP = frozenset((b"content-length", b"host"))
@@ -202,35 +205,30 @@ def trailer_fields(fields: Fields) -> Fields:
     return [field for field in _without(fields, _NEVER_TRAILERS) if not field[0].startswith(b"x-forwarded-")]
 
 
-def response_fields(fields: Fields, *, request_id: bytes, date: bytes, trailers: bool = False) -> Fields:
-    """What the client gets of a service's fields. `date` is used where the service gave none.
+def response_fields(fields: Fields, *, request_id: bytes, trailers: bool = False) -> Fields:
+    """What the client gets of a service's fields. The server adds a Date where the service gave none.
 
     trailers: the fields behind the body are passed on too, and so is what announces them.
     """
-    dropped = HOP_BY_HOP | {_FAILURE_ORIGIN, _REQUEST_ID} | _listed(fields)
+    names = [name for name, _ in fields]
+    dropped = _NEVER_RESPONSES
+    if b"connection" in names:
+        dropped = dropped | _listed(fields)
     if trailers:
-        dropped -= {b"trailer"}
-    if find(fields, b"transfer-encoding"):
+        dropped = dropped - {b"trailer"}
+    if b"transfer-encoding" in names:
         # The length is of no account beside a transfer coding, and would be believed further on.
-        dropped |= {b"content-length"}
+        dropped = dropped | {b"content-length"}
     kept = _without(fields, dropped)
+    if names.count(b"date") > 1:
+        first = next(field for field in fields if field[0] == b"date")
+        kept = [*_without(kept, {b"date"}), first]
     kept.append((_REQUEST_ID, request_id))
-    dates = find(kept, b"date")
-    if len(dates) > 1:
-        kept = _without(kept, {b"date"})
-    if len(dates) != 1:
-        kept.append((b"date", dates[0] if dates else date))
     return kept
 
 
 def _without(fields: Fields, dropped: Set[bytes]) -> Fields:
     return [(name, value) for name, value in fields if name not in dropped and not name.startswith(_PROXYS)]
-
-
-def failure_origin(fields: Fields) -> str | None:
-    """The breaker that a service's failure is charged to already."""
-    found = find(fields, _FAILURE_ORIGIN)
-    return found[0].decode("latin-1") if found else None
 
 
 def content_length(fields: Fields) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,13 @@ from gateway.replies import Addressed, Refused
 from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
 from protocols.http import REQUEST_ID, Code
 from runtime.followed import request_id
+from runtime.serving import client_network
 from runtime.serving.extensions import BODILESS, TARGET
 
 Scope = dict[str, Any]
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
+_ID = re.compile(rb"/(?:[0-9]+|[0-9A-Fa-f-]{16,})(?=/|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """What is passed on of a request. held_back: the client waits for 100 (Continue)."""
+    """What is passed on of a request.
+
+    held_back: the client waits for 100 (Continue). client: whom it is from, as `client_network` tells clients
+    apart.
+    """
 
     method: str
     target: bytes
@@ -44,6 +51,12 @@ class Inbound:
     framing: Framing
     sender: Sender
     held_back: bool
+    client: str = "unknown"
+
+    @property
+    def route(self) -> tuple[str, bytes]:
+        """Method and path, with numbers and ids in it made alike."""
+        return self.method, _ID.sub(b"/*", self.target.partition(b"?")[0])
 
 
 def identify(scope: Scope) -> bytes:
@@ -97,7 +110,9 @@ def read(scope: Scope, target: bytes, authority: bytes | None, origin: Origin) -
     if (left := forwards_left(scope["method"], fields)) is not None:
         fields = with_forwards(fields, left - 1)
     held_back = not framing.empty and scope["http_version"] == "1.1" and bool(find(fields, b"expect"))
-    return Inbound(scope["method"], target, fields, framing, _sender(scope, authority, origin), held_back)
+    sender = _sender(scope, authority, origin)
+    client = client_network(origin.address)
+    return Inbound(scope["method"], target, fields, framing, sender, held_back, client)
 
 
 def client_address(scope: Scope) -> str:

@@ -9,14 +9,15 @@ import structlog
 import trio
 
 from gateway.admission import Limits, authenticate
-from gateway.client import Client, Receive
-from gateway.exchange import BrokenOff, Exchange
-from gateway.fields import Fields, forwards_left
+from gateway.client import DownstreamRequest, Receive
+from gateway.exchange import Ending, UpstreamAborted, UpstreamCall
+from gateway.fields import forwards_left
 from gateway.forwarded import Trust
 from gateway.inbound import Found, Inbound, Scope, client_address, identify, locate, read
 from gateway.replies import Addressed, Answer, Refused, Send, here, too_large
 from gateway.target import Own, Proxied
 from gateway.upstream.upstream import Upstream
+from protocols.breaker import State
 from protocols.http import Code
 from runtime import telemetry
 from runtime.http_fields import is_websocket_handshake
@@ -26,9 +27,7 @@ from runtime.serving import extensions as asgi
 
 log = structlog.get_logger("gateway")
 
-End = tuple[bytes, Fields]
-"""The last piece of a body, and the fields behind it."""
-Instead = Refused | Addressed
+LocalResponse = Refused | Addressed
 """What the gateway answers in the place of a service."""
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -71,54 +70,47 @@ class Proxy:
         telemetry.note_request(request_id.decode())
         extensions = scope.get("extensions", {})
         answer = Answer(send, request_id, informs=asgi.INFORMATIONAL in extensions)
-        client = Client(receive, self._max_body_bytes, extensions.get(asgi.CLIENT_LEFT, trio.sleep_forever))
+        client = DownstreamRequest(receive, self._max_body_bytes, extensions)
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(client.watch)
-                await self._converse(scope, found, client, answer, nursery)
-                nursery.cancel_scope.cancel()
+            await self._answer(scope, found, client, answer)
             _report(scope, found, client, answer, time.monotonic() - started)
 
-    async def _converse(
-        self, scope: Scope, found: Found | Instead, client: Client, answer: Answer, nursery: trio.Nursery
+    async def _answer(
+        self, scope: Scope, found: Found | LocalResponse, client: DownstreamRequest, answer: Answer
     ) -> None:
         """Answer the client, unless it leaves."""
-        outcome: End | Instead | None = None
+        outcome: Ending | LocalResponse | None = None
         with client.scope:
-            outcome = await self._attempt(scope, found, client, answer, nursery)
+            outcome = await self._outcome(scope, found, client, answer)
         if client.gone:
             return
         if client.too_large and answer.status is None:
             outcome = too_large(self._max_body_bytes)
-        # Outside the scope: the server reports the client gone from within the final send, and that must
-        # not cancel the send itself.
+        # Outside the scope: some servers report the client gone from within the final send, and that must not
+        # cancel the send itself.
         if isinstance(outcome, Refused):
-            await answer.refuse(outcome, client)
+            await answer.refuse(outcome)
         elif isinstance(outcome, Addressed):
-            await answer.allow(client)
+            await answer.allow()
         elif outcome is not None:
-            last, trailers = outcome
-            await answer.end(last, client, trailers)
+            await answer.end(outcome.last, outcome.trailers)
 
-    async def _attempt(
-        self, scope: Scope, found: Found | Instead, client: Client, answer: Answer, nursery: trio.Nursery
-    ) -> End | Instead | None:
-        """The end of a carried answer, or what to answer instead; None: it was broken off."""
+    async def _outcome(
+        self, scope: Scope, found: Found | LocalResponse, client: DownstreamRequest, answer: Answer
+    ) -> Ending | LocalResponse | None:
+        """The end of a response passed on, or what to answer instead; None: it was broken off."""
+        if not isinstance(found, Found):
+            return found
+        assert isinstance(found.place, Proxied)
         try:
-            if isinstance(found, Instead):
-                return found
-            assert isinstance(found.place, Proxied)
             inbound = self._admit(scope, found.authority, found.place)
-            client.expect(inbound.framing, held_back=inbound.held_back)
             upstream = self._upstreams[found.place.route.service.name]
-            return await Exchange(upstream, inbound, client, answer, nursery).run()
+            return await _carry(upstream, inbound, client, answer)
         except (Refused, Addressed) as instead:
             return instead
-        except BrokenOff as error:
-            breaker = upstream.service.breaker
-            log.warning(
-                "the answer was broken off", path=told_path(scope), breaker=breaker, reason=str(error)
-            )
+        except UpstreamAborted as error:
+            breaker = found.place.route.service.breaker
+            log.warning("the answer was broken off", path=told_path(scope), breaker=breaker, reason=str(error))
         except Exception:
             log.exception("a request failed", path=told_path(scope))
             if answer.status is None:
@@ -142,7 +134,31 @@ class Proxy:
         return inbound
 
 
-def _report(scope: Scope, found: Found | Instead, client: Client, answer: Answer, seconds: float) -> None:
+async def _carry(
+    upstream: Upstream, inbound: Inbound, client: DownstreamRequest, answer: Answer
+) -> Ending | LocalResponse:
+    """Carry a request. A nursery is opened only where something goes on beside the call: it costs."""
+    client.expect(inbound.framing, held_back=inbound.held_back)
+    breaker = upstream.breaker
+    if client.is_watched and inbound.framing.empty and breaker.state is State.CLOSED:
+        return await UpstreamCall(upstream, inbound, client, answer, None).run()
+    async with trio.open_nursery() as nursery:
+        if not client.is_watched and inbound.framing.empty:
+            nursery.start_soon(client.watch)
+        outcome: Ending | LocalResponse | Exception
+        try:
+            outcome = await UpstreamCall(upstream, inbound, client, answer, nursery).run()
+        except (Refused, UpstreamAborted) as error:
+            outcome = error  # bare, not in a group of the nursery's
+        nursery.cancel_scope.cancel()
+    if isinstance(outcome, UpstreamAborted):
+        raise outcome
+    return outcome
+
+
+def _report(
+    scope: Scope, found: Found | LocalResponse, client: DownstreamRequest, answer: Answer, seconds: float
+) -> None:
     """The request's line in the log; the query isn't in it, nor is any field."""
     more = {} if answer.failure_origin is None else {"breaker": answer.failure_origin}
     if answer.refused is not None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
-from functools import lru_cache
 
 from actors import BulkheadFullError, CircuitOpenError
-from gateway.client import Client, Message
+from gateway.client import Message
 from gateway.fields import Fields
 from protocols.http import REQUEST_ID, RETRY_AFTER, STATUS, Code, failure
 
@@ -66,16 +63,6 @@ def whole_seconds(seconds: float) -> int:
     return max(1, math.ceil(seconds))
 
 
-def http_date() -> bytes:
-    """The present time as a Date field has it."""
-    return _date(int(time.time()))
-
-
-@lru_cache(maxsize=1)
-def _date(seconds: int) -> bytes:
-    return formatdate(seconds, usegmt=True).encode()
-
-
 def rejected(error: CircuitOpenError | BulkheadFullError) -> Refused:
     """The answer to a call that the breaker or its bulkhead did not admit."""
     wait = 1.0 if error.retry_after is None else error.retry_after
@@ -85,14 +72,19 @@ def rejected(error: CircuitOpenError | BulkheadFullError) -> Refused:
     return Refused(Code.CIRCUIT_BREAKER_OPEN, message, retry_after=wait)
 
 
-def unreachable() -> Refused:
+def bad_gateway() -> Refused:
     """The upstream can't be reached, broke off or answered garbage."""
     return Refused(Code.SERVICE_UNAVAILABLE, "Target service is unavailable", status=502)
 
 
-def too_slow() -> Refused:
+def gateway_timeout() -> Refused:
     """The upstream did not answer in time."""
     return Refused(Code.GATEWAY_TIMEOUT, "Target service did not answer in time")
+
+
+def overloaded() -> Refused:
+    """The gateway itself lacks files, memory or ports."""
+    return Refused(Code.GATEWAY_OVERLOADED, "The gateway has no room for the request", retry_after=1.0)
 
 
 def too_large(limit: int) -> Refused:
@@ -142,25 +134,22 @@ class Answer:
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def end(self, last: bytes, client: Client, trailers: Fields | None = None) -> None:
-        """Send the last piece. Where the client is still sending, what it sends is of no use any more."""
-        if not client.done:
-            client.discard()
+    async def end(self, last: bytes, trailers: Fields | None = None) -> None:
+        """Send the last piece."""
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
         if self._trailers:
             await self._send({"type": "http.response.trailers", "headers": trailers or []})
         self.ended = True
 
-    async def refuse(self, refused: Refused, client: Client) -> None:
+    async def refuse(self, refused: Refused) -> None:
         """Answer with an envelope."""
         self.refused = refused
-        await self._whole(refused.status, refused.fields(), refused.body, client)
+        await self._whole(refused.status, refused.fields(), refused.body)
 
-    async def allow(self, client: Client) -> None:
+    async def allow(self) -> None:
         """Answer an OPTIONS that asks the gateway itself."""
-        await self._whole(204, [(b"allow", ALLOWED)], b"", client)
+        await self._whole(204, [(b"allow", ALLOWED)], b"")
 
-    async def _whole(self, status: int, fields: Fields, body: bytes, client: Client) -> None:
-        own = [(REQUEST_ID.lower().encode(), self.request_id), (b"date", http_date())]
-        await self.head(status, fields + own)
-        await self.end(body, client)
+    async def _whole(self, status: int, fields: Fields, body: bytes) -> None:
+        await self.head(status, [*fields, (REQUEST_ID.lower().encode(), self.request_id)])
+        await self.end(body)

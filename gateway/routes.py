@@ -7,11 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One upstream. breaker: guards the calls to it; dependencies: the breakers that it owns itself."""
+    """One upstream.
+
+    breaker: guards the calls to it. dependencies: the breakers that it owns itself. behind: the breakers of
+    its dependencies, whose failures it reports too.
+    """
 
     name: str
     breaker: str
     dependencies: tuple[str, ...]
+    behind: tuple[str, ...] = ()
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The breakers that it may name as having counted a failure."""
+        return frozenset(self.dependencies + self.behind)
 
     @property
     def process(self) -> str:
@@ -36,7 +46,12 @@ class Route:
 
 AUTH = Service("auth", "auth-service-http", ("auth-database",))
 SCHOOL = Service("school", "school-service-http", ("school-database",))
-STUDENT = Service("student", "student-service-http", ("student-database", "student-service-grpc"))
+STUDENT = Service(
+    "student",
+    "student-service-http",
+    ("student-database", "student-service-grpc"),
+    behind=("school-database",),
+)
 SERVICES = (AUTH, SCHOOL, STUDENT)
 
 ROUTES = (

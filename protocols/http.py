@@ -8,6 +8,8 @@ from typing import Any
 
 REQUEST_ID = "X-Request-ID"
 FAILURE_ORIGIN = "X-Failure-Origin"
+HANDLER_FAILURE = "X-Handler-Failure"
+"""On a 500 that a handler's own error brought about. It stays between the processes."""
 REQUEST_TIMEOUT_MS = "X-Request-Timeout-Ms"
 RETRY_AFTER = "Retry-After"
 

@@ -13,7 +13,7 @@ from actors.classify import kind_of
 from actors.errors import BulkheadFullError, CallTimeout, CircuitOpenError
 from actors.guard import Guard
 from actors.handle import CircuitBreaker
-from protocols.breaker import RejectReason, State
+from protocols.breaker import RejectReason, Source, State
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,14 +50,14 @@ class TracedBreaker:
         return result
 
     @asynccontextmanager
-    async def guard(self) -> AsyncIterator[Guard]:
+    async def guard(self, *, source: Source | None = None) -> AsyncIterator[Guard]:
         """As CircuitBreaker.guard."""
         breaker = self._breaker
         span = self._tracer.start_span(breaker.name, kind=SpanKind.CLIENT, attributes={NAME: breaker.name})
         moves = _Moves(breaker, span)
         try:
             with use_span(span, record_exception=False, set_status_on_exception=False):
-                async with breaker.guard() as call:
+                async with breaker.guard(source=source) as call:
                     moves.tell()
                     span.add_event("circuit_breaker.admitted", {STATE: _word(breaker.state)})
                     try:

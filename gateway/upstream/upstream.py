@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
 from actors import CircuitBreaker
+from gateway.charging import HandlerFailures
 from gateway.routes import Service
+from runtime.loop_time import LoopTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,7 @@ class Upstream:
     """A service, and how it is reached. Seconds: until a response's head, and between pieces of its body.
 
     base_url: the URL in requests; an UpstreamTransport ignores it and chooses the server itself.
+    loop_time: by which the limits go. handlers: the errors of the service's handlers.
     """
 
     service: Service
@@ -23,3 +26,5 @@ class Upstream:
     breaker: CircuitBreaker
     timeout: float
     idle_timeout: float
+    loop_time: LoopTime
+    handlers: HandlerFailures = field(default_factory=HandlerFailures)

@@ -38,7 +38,7 @@ class ConnectionAdmission:
     def __init__(self, app: AppWrapper, config: Config, limits: Limits) -> None:
         self._arguments = app, config, WorkerContext(None)
         self._limits = limits
-        self._admitted: dict[ClientConnection, str | bytes] = {}
+        self._admitted: dict[ClientConnection, str] = {}
         self._turned_away = 0
         self._closed = False
 
@@ -78,7 +78,7 @@ class ConnectionAdmission:
         for connection in self._admitted:
             connection.break_off()
 
-    def _has_room(self, network: str | bytes) -> bool:
+    def _has_room(self, network: str) -> bool:
         free = self._limits.connections - len(self._admitted)
         share = self._limits.connections // 10
         crowds = free <= share and sum(other == network for other in self._admitted.values()) > share

@@ -2,8 +2,8 @@
 
 TARGET = "http.request.target"
 """The request's target, byte for byte."""
-CLIENT_LEFT = "http.request.client_left"
-"""An async function that returns when the client has left, also while unread bytes of its body wait."""
+CANCEL_WHEN_LEFT = "http.request.cancel_when_left"
+"""A function: it cancels the given cancel scope when the client leaves, also while bytes of its body wait."""
 BODILESS = "http.request.bodiless"
 """Present where an HTTP/2 request has no body."""
 INFORMATIONAL = "http.response.informational"

@@ -28,12 +28,17 @@ class Limits:
     streams: int = 100
 
 
-def client_network(address: str) -> str | bytes:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+def client_network(address: str) -> str:
+    """What counts as one client: an IPv4 address, or an IPv6 address's /64. Other text stays as it is."""
     if ":" not in address:
         return address
-    parsed = IPv6Address(address)
-    return parsed.packed[:8] if parsed.ipv4_mapped is None else str(parsed.ipv4_mapped)
+    try:
+        parsed = IPv6Address(address)
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(IPv6Address(int(parsed) >> 64 << 64)) + "/64"
 
 
 SERVICE_LIMITS = Limits(head_bytes=64 * 1024, connections=10_000)

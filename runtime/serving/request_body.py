@@ -14,7 +14,7 @@ class RequestBody:
     ended: all of it has arrived. error: it can't be read any further. left: the client has gone.
     """
 
-    __slots__ = ("_arrival", "_discards", "_pieces", "_room", "ended", "error", "left", "size")
+    __slots__ = ("_arrival", "_discards", "_pieces", "_room", "_scope", "ended", "error", "left", "size")
 
     def __init__(self) -> None:
         self.ended = False
@@ -25,6 +25,7 @@ class RequestBody:
         self._discards = False
         self._arrival: trio.Event | None = None
         self._room: trio.Event | None = None
+        self._scope: trio.CancelScope | None = None
 
     def push(self, data: bytes) -> None:
         """Add what has arrived."""
@@ -46,8 +47,16 @@ class RequestBody:
     def leave(self) -> None:
         """The client has gone, or has been given up."""
         self.left = True
+        if self._scope is not None:
+            self._scope.cancel()
         self._wake()
         self._make_room()
+
+    def cancel_when_left(self, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when the client leaves: the one of the last call counts."""
+        self._scope = scope
+        if self.left:
+            scope.cancel()
 
     def discard(self) -> None:
         """Drop what is there and what will come: the response is complete."""

@@ -87,7 +87,7 @@ class RequestStream(HTTPStream):
         path, _, query = request.target.partition(b"?")
         offered: Message = {
             extensions.TARGET: request.target,
-            extensions.CLIENT_LEFT: self.client_left,
+            extensions.CANCEL_WHEN_LEFT: self.request.body.cancel_when_left,
             extensions.INFORMATIONAL: {},
             extensions.TRAILERS: {},
         }
@@ -117,11 +117,6 @@ class RequestStream(HTTPStream):
             log.exception("the app failed")
         finally:
             await self.app_send(None)
-
-    async def client_left(self) -> None:
-        """Return when the client has left."""
-        while not self.request.body.left:
-            await self.request.body.changed()
 
     async def receive(self) -> Message:
         """The next piece of the body as it arrives; then wait for the client to leave."""

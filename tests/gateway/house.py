@@ -67,7 +67,10 @@ async def house(
         breakers = open_breakers(panel, policies)
         chosen = GatewaySettings(**values)
         app = create_app(chosen, panel, breakers, issuer.keys, transports)
-        yield House(app, panel, issuer, transports, chosen.limits())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(app.extensions["loop_time"].run)
+            yield House(app, panel, issuer, transports, chosen.limits())
+            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

@@ -7,8 +7,6 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.client import READ_AHEAD, Client
-from gateway.fields import Framing
 from gateway.upstream.fetch import LIMIT, fetch_json
 from gateway.upstream.pool import ConnectionPoolTransport
 from runtime.serving.hangup import hung_up
@@ -188,31 +186,6 @@ async def test_a_client_that_leaves_behind_a_stalled_upload(size, reset):
                 await trio.sleep(0.005)
         assert watch.seconds < 0.1
         assert await gateway.counts() == {"cancelled": 1}
-
-
-async def test_leaving_is_seen_while_nobody_takes_the_body():
-    """The reader waits for room; what it can't read any more doesn't hide that the client has left."""
-    left = trio.Event()
-    read = 0
-
-    async def receive():
-        nonlocal read
-        read += 1
-        return {"type": "http.request", "body": bytes(1000), "more_body": True}
-
-    client = Client(receive, 10**9, left.wait)
-    client.expect(Framing(None))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.watch)
-        await trio.testing.wait_all_tasks_blocked()
-        assert read == READ_AHEAD + 1
-        assert not client.gone
-        left.set()
-        with trio.fail_after(1):
-            await trio.testing.wait_all_tasks_blocked()
-        assert client.gone
-        assert client.scope.cancel_called
-    assert read == READ_AHEAD + 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it isn't seen")

@@ -5,7 +5,15 @@ import json
 import pytest
 
 from actors import BulkheadFullError, CircuitOpenError
-from gateway.replies import Refused, rejected, too_large, too_slow, unreachable, whole_seconds
+from gateway.replies import (
+    Refused,
+    bad_gateway,
+    gateway_timeout,
+    overloaded,
+    rejected,
+    too_large,
+    whole_seconds,
+)
 from protocols.breaker import RejectReason, State
 from protocols.http import Code
 
@@ -29,8 +37,9 @@ def opened(retry_after, reason=RejectReason.OPEN):
         (rejected(opened(None, RejectReason.PROBING)), 503, "CIRCUIT_BREAKER_OPEN", "1"),
         (rejected(opened(None, RejectReason.FORCED)), 503, "CIRCUIT_BREAKER_OPEN", "1"),
         (rejected(BulkheadFullError("auth-service-http", 3)), 503, "BULKHEAD_FULL", "1"),
-        (unreachable(), 502, "SERVICE_UNAVAILABLE", None),
-        (too_slow(), 504, "GATEWAY_TIMEOUT", None),
+        (bad_gateway(), 502, "SERVICE_UNAVAILABLE", None),
+        (gateway_timeout(), 504, "GATEWAY_TIMEOUT", None),
+        (overloaded(), 503, "GATEWAY_OVERLOADED", "1"),
         (too_large(10), 413, "PAYLOAD_TOO_LARGE", None),
         (Refused(Code.RATE_LIMITED, "m", retry_after=2.5), 429, "RATE_LIMITED", "3"),
     ],

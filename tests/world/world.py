@@ -160,6 +160,7 @@ async def open_world() -> AsyncIterator[World]:
                 keys,
                 lines,
             )
+            await nursery.start(app.extensions["loop_time"].run)
             panels = {"gateway": gateway, "auth": auth, "school": school, "student": student}
             transport = httpx.ASGITransport(app, client=("192.0.2.1", 4711))
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
