@@ -110,7 +110,9 @@ class Proxy:
             return instead
         except UpstreamAborted as error:
             breaker = found.place.route.service.breaker
-            log.warning("the answer was broken off", path=told_path(scope), breaker=breaker, reason=str(error))
+            log.warning(
+                "the answer was broken off", path=told_path(scope), breaker=breaker, reason=str(error)
+            )
         except Exception:
             log.exception("a request failed", path=told_path(scope))
             if answer.status is None:

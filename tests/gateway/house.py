@@ -12,7 +12,7 @@ import httpx
 import trio
 from quart_trio import QuartTrio
 
-from actors import CircuitBreakerConfig, Panel, open_panel
+from actors import DURATION_BUCKETS, CircuitBreakerConfig, Panel, open_panel
 from gateway.app import create_app, open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
@@ -55,7 +55,7 @@ async def house(
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A gateway in process. policy: of every breaker."""
-    async with open_panel() as panel:
+    async with open_panel(durations=DURATION_BUCKETS) as panel:
         policies = {
             one.breaker: CircuitBreakerConfig(
                 name=one.breaker, **{"max_failures": 5, "reset_timeout": 60.0, **(policy or {})}
