@@ -179,6 +179,8 @@ class BreakerActor(Actor[Command]):
             case GiveBack(permit):
                 return machine.give_back(permit, now)
             case Trip(reason):
+                if self._own_probe is not None:
+                    self._own_probe.start_anew()
                 return machine.trip(now, reason)
             case Reset(reason):
                 return machine.reset(now, reason)

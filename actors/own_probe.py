@@ -46,6 +46,10 @@ class OwnProbe:
             self._deciding = machine.generation
             self._nursery.start_soon(self._decide, permit, config, config.probe)
 
+    def start_anew(self) -> None:
+        """The wait starts again, though perhaps until the same moment."""
+        self._rhythm = None
+
     def is_current(self, passed: ProbePassed) -> bool:
         """Whether a probe belongs to the wait that goes on."""
         return self._rhythm is not None and passed.number == self._number

@@ -50,7 +50,7 @@ class ProbeTurns:
     def cancelled(self, number: int, now: float) -> None:
         """Probe `number` was cancelled: the next is kept for other clients."""
         source = self._sources.pop(number, None)
-        if source is not None:
+        if source is not None and source.client is not None:
             self._client, self._client_until = source.client, now + KEPT_SECONDS
 
     def forget(self, number: int) -> None:

@@ -218,6 +218,19 @@ async def test_tripping_anew_starts_the_interval_anew(
     assert probe.calls == 2
 
 
+async def test_tripping_anew_until_the_same_moment_starts_the_interval_anew(
+    panel: Panel, clock: MockClock, probe: ScriptedDependency
+) -> None:
+    breaker = await opened(panel, probe)
+    await advance(clock, 3)
+    await breaker.configure(replace(breaker.config, reset_timeout=57))
+    await breaker.trip()
+    await advance(clock, 2)
+    assert probe.calls == 0
+    await advance(clock, 3)
+    assert probe.calls == 1
+
+
 async def test_another_interval_counts_from_its_configuration(
     panel: Panel, clock: MockClock, probe: ScriptedDependency
 ) -> None:

@@ -206,6 +206,15 @@ def test_other_neutral_ends_keep_nothing(outcome: Outcome, source: Source | None
     assert it.admit(0, source=source)
 
 
+def test_a_cancelled_probe_of_nobody_lets_no_other_client_in_early() -> None:
+    it = machine(H, half_open_max_calls=3)
+    ann, nobody, unnamed = probe(it, 0, LOGIN), probe(it, 0, None), probe(it, 0, Source(None, "x"))
+    it.settle(ann, CANCELLED, 0)
+    it.settle(nobody, CANCELLED, 0)
+    it.settle(unnamed, CANCELLED, 0)
+    assert not it.admit(0, source=LOGIN)
+
+
 def test_an_answered_call_that_is_cancelled_keeps_nothing() -> None:
     it = machine(H, successes_to_close=2)
     permit = probe(it, 0, LOGIN)

@@ -20,6 +20,7 @@ from actors import (
     ConsecutiveFailures,
     FailureCount,
     FailureRate,
+    Guard,
     LastCalls,
     LastSeconds,
     Machine,
@@ -28,6 +29,7 @@ from actors import (
     Rejection,
     SlowCallRate,
     Snapshot,
+    Source,
     State,
     TripStrategy,
     open_panel,
@@ -52,6 +54,7 @@ AS_THEY_ARE = (
     "max_queue",
     "queue_timeout",
     "cancel_in_flight",
+    "probe_interval",
 )
 
 
@@ -118,9 +121,9 @@ class MachineSubject:
     """The rules without a task. `start` is the clock's reading when the case begins."""
 
     def __init__(self, policy: Mapping[str, Any], start: float = 0.0) -> None:
-        for key in ("call_timeout", "max_concurrent", "cancel_in_flight"):
+        for key in ("call_timeout", "max_concurrent", "cancel_in_flight", "probe_interval"):
             if key in policy:
-                raise CannotExpressError(f"the machine runs no calls, so it has no {key}")
+                raise CannotExpressError(f"the machine runs no calls and no tasks, so it has no {key}")
         self._machine = Machine(config_of(policy, probe=_never), now=start)
         self._policy = policy
         self._start = self._now = start
@@ -135,13 +138,20 @@ class MachineSubject:
         self._start_probe()
 
     async def begin(self, call: str) -> None:
-        answer = self._machine.admit(self._now)
+        await self.begin_from(call, None, None)
+
+    async def begin_from(self, call: str, client: str | None, route: str | None) -> None:
+        answer = self._machine.admit(self._now, source=Source(client, route))
         if isinstance(answer, Rejection):
             self._seen[call] = "rejected"
             self._refusals[call] = Refusal(answer.reason.value, answer.retry_after)
         else:
             self._seen[call] = "running"
             self._permits[call] = answer, self._now
+
+    async def answer(self, call: str) -> None:
+        permit, began = self._permits[call]
+        self._machine.answered(permit, self._now, self._now - began)
 
     async def end(self, call: str, outcome: str, server_wait: float | None) -> None:
         if outcome == "bad_result":
@@ -197,6 +207,8 @@ class _Held:
         self.seen = "waiting"
         self.refusal = Refusal(None, None)
         self.scope = trio.CancelScope()
+        self.source: Source | None = None
+        self.guard: Guard | None = None
         self._told = trio.Event()
         self._how: tuple[str, float | None] = ("success", None)
 
@@ -225,7 +237,8 @@ class HandleSubject:
         self._breaker = breaker
         self._clock = clock
         self._nursery = nursery
-        self._call = {"execute": breaker.execute, "guard": self._guarded, "protect": self._protected}[style]
+        self._style = style
+        self._call = self._protected if style == "protect" else breaker.execute
         self._held: dict[str, _Held] = {}
         self.probe: _Held | None = None
 
@@ -234,9 +247,29 @@ class HandleSubject:
         await wait_all_tasks_blocked()
 
     async def begin(self, call: str) -> None:
-        self._held[call] = _Held()
-        self._nursery.start_soon(self._caller, self._held[call])
+        await self._start(call, _Held())
+
+    async def begin_from(self, call: str, client: str | None, route: str | None) -> None:
+        self._need_guard("says where its calls come from")
+        held = _Held()
+        held.source = Source(client, route)
+        await self._start(call, held)
+
+    async def answer(self, call: str) -> None:
+        self._need_guard("can be told of an answer")
+        guard = self._held[call].guard
+        assert guard is not None
+        guard.answered()
         await wait_all_tasks_blocked()
+
+    async def _start(self, call: str, held: _Held) -> None:
+        self._held[call] = held
+        self._nursery.start_soon(self._caller, held)
+        await wait_all_tasks_blocked()
+
+    def _need_guard(self, what: str) -> None:
+        if self._style != "guard":
+            raise CannotExpressError(f"only a guard {what}")
 
     async def end(self, call: str, outcome: str, server_wait: float | None) -> None:
         self._held[call].end(outcome, server_wait)
@@ -268,7 +301,7 @@ class HandleSubject:
     async def _caller(self, held: _Held) -> None:
         with held.scope:
             try:
-                await self._call(held.work)
+                await (self._guarded(held) if self._style == "guard" else self._call(held.work))
                 held.seen = "succeeded"
             except (Failed, Ignored):
                 held.seen = "failed"
@@ -280,10 +313,10 @@ class HandleSubject:
         if held.scope.cancelled_caught:
             held.seen = "cancelled"
 
-    async def _guarded(self, work: Any) -> None:
-        async with self._breaker.guard() as call:
-            if isinstance(await work(), BadResult):
-                call.fail("bad result")
+    async def _guarded(self, held: _Held) -> None:
+        async with self._breaker.guard(source=held.source) as held.guard:
+            if isinstance(await held.work(), BadResult):
+                held.guard.fail("bad result")
 
     async def _protected(self, work: Any) -> None:
         await self._breaker.protect(work)()

@@ -6,7 +6,7 @@ Nothing here knows a particular breaker; a `Subject` puts one behind this small 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,7 +44,11 @@ class Refusal:
 
 
 class Subject(Protocol):
-    """One breaker under test. Any method raises CannotExpressError where the breaker has no such thing."""
+    """One breaker under test. Any method raises CannotExpressError where the breaker has no such thing.
+
+    Two more methods may be left out: `async answer(call)`, a running call is answered and goes on; and
+    `async begin_from(call, client, route)`, as `begin` for a call that says where it comes from.
+    """
 
     async def advance(self, to: float) -> None:
         """Let time pass until `to`, seconds since the start, and all that is due happen."""
@@ -123,6 +127,8 @@ class _Player:
             await self._subject.end(step["end"], step["as"], step.get("server_wait"))
         elif "probe" in step:
             await self._subject.end_probe(step["probe"])
+        elif "answer" in step:
+            await self._optional("answer")(step["answer"])
         elif "do" in step:
             await self._subject.tell(step["do"])
         elif "configure" in step:
@@ -149,7 +155,10 @@ class _Player:
             _compare("what the caller saw", step["caller"], self._subject.seen(name))
 
     async def _begin(self, name: str, step: Mapping[str, Any]) -> None:
-        await self._subject.begin(name)
+        if "client" in step or "route" in step:
+            await self._optional("begin_from")(name, step.get("client"), step.get("route"))
+        else:
+            await self._subject.begin(name)
         seen = self._subject.seen(name)
         _compare("the call", step.get("expect", "running"), seen)
         if seen == "rejected":
@@ -158,6 +167,13 @@ class _Player:
                 _compare("the reason", step["reason"], refusal.reason)
             if "wait" in step:
                 _compare("the wait told", None if step["wait"] == "unknown" else step["wait"], refusal.wait)
+
+    def _optional(self, method: str) -> Callable[..., Awaitable[None]]:
+        """What few breakers have: their subjects needn't mention it."""
+        found: Callable[..., Awaitable[None]] | None = getattr(self._subject, method, None)
+        if found is None:
+            raise CannotExpressError(f"no {method}")
+        return found
 
     async def _check(self, step: Mapping[str, Any]) -> None:
         for call, expected in step.get("sees", {}).items():

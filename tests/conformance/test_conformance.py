@@ -31,7 +31,11 @@ def test_handle_conforms(case: Case, style: str) -> None:
         async with open_handle(case.policy, clock, style) as subject:
             await play(case, subject)
 
-    trio.run(main, clock=clock)
+    try:
+        trio.run(main, clock=clock)
+    except* CannotExpressError as missing:
+        assert style != "guard", "a guard can do all of it"
+        pytest.skip(str(missing.exceptions[0]))
 
 
 def test_suite_is_complete() -> None:

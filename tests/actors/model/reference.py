@@ -5,6 +5,7 @@ Written from the rules, not from the code that it is held against. Time is whate
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from actors import (
@@ -18,6 +19,7 @@ from actors import (
     Outcome,
     RejectReason,
     SlowCallRate,
+    Source,
     State,
     TripStrategy,
 )
@@ -36,13 +38,26 @@ class Heard(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """Leave for one call."""
+    """Leave for one call. answered: its dependency has, though it goes on. passed: that was as a probe."""
 
     generation: int
     state: State
     began: float
     probe_ends: float = float("inf")
     slow_from: float | None = None
+    source: Source | None = None
+    answered: bool = False
+    passed: bool = False
+
+
+class Kept(NamedTuple):
+    """For whom the next probe isn't, and until when."""
+
+    whom: object = None
+    until: float = 0.0
+
+    def keeps_out(self, who: object, now: float) -> bool:
+        return who is not None and who == self.whom and now < self.until
 
 
 class Refused(NamedTuple):
@@ -109,6 +124,11 @@ def failures(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -
     return window(strategy, heard, row, now)[1]
 
 
+def unprobed(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
+    """The policy of a shadow, which has no probe of its own."""
+    return replace(config, probe=None, probe_interval=None)
+
+
 class Reference:
     """The model. `config` is the policy under test, read as data."""
 
@@ -123,6 +143,9 @@ class Reference:
         self.at_opening = 0
         self.passes: dict[int, Pass] = {}
         self.successes = 0
+        self.failed_route: object = None
+        self.kept_route = self.kept_client = Kept()
+        self.next_probe: float | None = None
         self.ramp: tuple[float, float] | None = None
         self.ramp_asked: list[float] = []
         self.shadow: Reference | None = None
@@ -158,6 +181,10 @@ class Reference:
             self.at_opening,
             self.successes,
             self.ramp,
+            self.failed_route,
+            self.kept_route,
+            self.kept_client,
+            self.next_probe,
             self.late,
             self.would_reject,
             id(self.config),
@@ -170,20 +197,39 @@ class Reference:
     def wake(self, now: float) -> None:
         """Whatever is due."""
         if self.state is State.OPEN and self.until is not None and now >= self.until:
-            self._enter(State.HALF_OPEN)
+            self._half_open(now)
         elif self.state is State.HALF_OPEN and any(now >= each.probe_ends for each in self._running()):
-            self._reopen(now, None)
+            self._reopen(now, None, min(self._running(), key=lambda each: each.probe_ends).source)
         elif self.state is State.CLOSED:
             self._wake_closed(now)
         elif self.shadow is not None:
             self.shadow.wake(now)
+
+    def probe(self, now: float, passes: bool) -> None:
+        """The breaker's own probes that are due by now; each is over at once, and passes or not."""
+        if self.config.probe is None:
+            return
+        if self.state is State.OPEN and self.next_probe is not None and now >= self.next_probe:
+            if passes:
+                self._half_open(now)
+            else:
+                self._probe_next(now)
+        while self.state is State.HALF_OPEN:
+            self.counts[Outcome.SUCCESS if passes else Outcome.FAILURE] += 1
+            self._count_probe(not passes, 0.0, now, None, None)
+
+    def end_wait(self, now: float) -> None:
+        """The breaker's own probe has passed."""
+        self.wake(now)
+        if self.state is State.OPEN:
+            self._half_open(now)
 
     def time_out(self, now: float) -> list[int]:
         """Calls past `call_timeout`, each counted as a failure at this instant."""
         timeout = self.config.call_timeout
         over = []
         for number, each in list(self.passes.items()):
-            if timeout is not None and now >= each.began + timeout:
+            if timeout is not None and now >= each.began + timeout and not each.answered:
                 over.append(number)
                 self.settle(number, Outcome.FAILURE, now, duration=timeout)
         return over
@@ -195,7 +241,7 @@ class Reference:
         if not self.config.in_flight_slow or threshold is None:
             return
         for number, each in list(self.passes.items()):
-            if each.generation != self.generation or each.slow_from is not None:
+            if each.generation != self.generation or each.slow_from is not None or each.passed:
                 continue
             if now >= each.began + threshold:
                 self.passes[number] = each._replace(slow_from=now - each.began)
@@ -206,20 +252,33 @@ class Reference:
 
     # What callers do.
 
-    def admit(self, number: int, now: float) -> Refused | None:
+    def admit(self, number: int, now: float, source: Source | None = None) -> Refused | None:
         """Ask for leave for call `number`; None: it is given."""
         self.wake(now)
-        refused = self._refused(now)
+        refused = self._refused(now, source)
         if refused is not None:
             self.rejections[refused.reason] += 1
             return refused
         ends = float("inf")
         if self.state is State.HALF_OPEN and self.config.half_open_timeout is not None:
             ends = now + self.config.half_open_timeout
-        self.passes[number] = Pass(self.generation, self.state, now, ends)
+        self.passes[number] = Pass(self.generation, self.state, now, ends, source=source)
+        self.kept_client = Kept()
         if self.shadow is not None:
-            self.would_reject += self.shadow.admit(number, now) is not None
+            self.would_reject += self.shadow.admit(number, now, source) is not None
         return None
+
+    def answer(self, number: int, now: float) -> None:
+        """Call `number` has been answered, and goes on."""
+        self.wake(now)
+        leave = self.passes[number]
+        self.passes[number] = leave._replace(answered=True)
+        if self.shadow is not None and number in self.shadow.passes:
+            self.shadow.answer(number, now)
+        if self.state is not State.HALF_OPEN or leave.generation != self.generation or leave.passed:
+            return
+        self.passes[number] = leave._replace(answered=True, passed=True, probe_ends=float("inf"))
+        self._count_probe(False, now - leave.began, now, None, leave.source)
 
     def settle(
         self,
@@ -243,9 +302,11 @@ class Reference:
             took = now - leave.began if duration is None else duration
             failed = outcome is Outcome.FAILURE
             if self.state is State.HALF_OPEN:
-                self._count_probe(failed, took, now, server_wait)
+                self._end_probe(leave, failed, took, now, server_wait)
             elif self.state is State.CLOSED:
                 self._count(failed, took, leave.slow_from, now, server_wait)
+        elif outcome is Outcome.CANCELLED and self.state is State.HALF_OPEN:
+            self._keep_from_client(leave, now)
         if self.shadow is not None and number in self.shadow.passes:
             self.shadow.settle(number, outcome, now, duration=duration)
         return True
@@ -257,6 +318,7 @@ class Reference:
         self.wake(now)
         if self.state is State.OPEN:
             self.until = now + self._wait(None)
+            self._probe_next(now)
         else:
             self._open(now, None)
 
@@ -276,14 +338,17 @@ class Reference:
         self._enter(state)
         self._forget()
         if state is State.OBSERVING:
-            self.shadow = Reference(self.config)
+            self.shadow = Reference(unprobed(self.config))
 
     def configure(self, config: CircuitBreakerConfig, now: float) -> None:
         """Another policy, over what was heard so far."""
         self.wake(now)
-        self.config = config
+        before, self.config = self.config, config
+        rhythms = [(each.probe_interval, each.half_open_timeout) for each in (before, config)]
+        if self.state is State.OPEN and rhythms[0] != rhythms[1]:
+            self._probe_next(now)
         if self.shadow is not None:
-            self.shadow.configure(config, now)
+            self.shadow.configure(unprobed(config), now)
 
     def crash(self, now: float) -> None:
         """A successor: same state and wait, next generation; of what was heard only the row is known."""
@@ -293,8 +358,10 @@ class Reference:
         self.generation += 1
         self.successes = 0
         self.ramp = None
+        self.failed_route = None
+        self.kept_route = self.kept_client = Kept()
         if self.shadow is not None:
-            self.shadow = Reference(self.config)
+            self.shadow = Reference(unprobed(self.config))
 
     # What is seen.
 
@@ -323,17 +390,22 @@ class Reference:
 
     # The rules.
 
-    def _refused(self, now: float) -> Refused | None:
+    def _refused(self, now: float, source: Source | None) -> Refused | None:
         if self.state is State.OPEN:
             assert self.until is not None
             return Refused(RejectReason.OPEN, self.until - now)
         if self.state is State.FORCED_OPEN:
             return Refused(RejectReason.FORCED, None)
-        if self.state is State.HALF_OPEN and len(self._running()) >= self.config.half_open_max_calls:
+        if self.state is State.HALF_OPEN and not self._may_probe(now, source or Source()):
             return Refused(RejectReason.PROBING, None)
         if self.state is State.CLOSED and self.ramp is not None and not self._ramp_admits(self.ramp, now):
             return Refused(RejectReason.RAMP, sum(self.ramp) - now)
         return None
+
+    def _may_probe(self, now: float, source: Source) -> bool:
+        probing = [each for each in self._running() if not each.passed]
+        kept = self.kept_route.keeps_out(source.route, now) or self.kept_client.keeps_out(source.client, now)
+        return len(probing) < self.config.half_open_max_calls and self.config.probe is None and not kept
 
     def _ramp_admits(self, ramp: tuple[float, float], now: float) -> bool:
         """Of all that asked since closing, as many are admitted as their moments' shares add up to."""
@@ -342,14 +414,33 @@ class Reference:
         shares = [(time - start) / length for time in self.ramp_asked]
         return int(sum(shares)) > int(sum(shares[:-1]))
 
-    def _count_probe(self, failed: bool, took: float, now: float, server_wait: float | None) -> None:
+    def _end_probe(
+        self, leave: Pass, failed: bool, took: float, now: float, server_wait: float | None
+    ) -> None:
+        if not leave.passed:
+            self._count_probe(failed, took, now, server_wait, leave.source)
+        elif failed:
+            self._reopen(now, server_wait, leave.source)
+
+    def _keep_from_client(self, leave: Pass, now: float) -> None:
+        client = None if leave.source is None else leave.source.client
+        if client is not None and not leave.passed:
+            self.kept_client = Kept(client, now + 1)
+
+    def _count_probe(
+        self, failed: bool, took: float, now: float, server_wait: float | None, source: Source | None
+    ) -> None:
         threshold = self.config.strategy.slow_threshold
         if failed or (threshold is not None and took >= threshold):
-            self._reopen(now, server_wait)
+            self._reopen(now, server_wait, source)
             return
         self.successes += 1
         if self.successes >= self.config.successes_to_close:
+            recovered = self.generation
             self._enter(State.CLOSED)
+            for number, each in self.passes.items():
+                if each.passed and each.generation == recovered:
+                    self.passes[number] = each._replace(generation=self.generation)
             self._forget()
             self.ramp = None if self.config.ramp is None else (now, self.config.ramp)
 
@@ -381,16 +472,28 @@ class Reference:
     def _open(self, now: float, server_wait: float | None) -> None:
         self.at_opening = self.failures(now)
         self._enter(State.OPEN)
+        self.failed_route = None
         self.until = now + self._wait(server_wait)
+        self._probe_next(now)
 
-    def _reopen(self, now: float, server_wait: float | None) -> None:
+    def _reopen(self, now: float, server_wait: float | None, source: Source | None) -> None:
         self.attempt += 1
         self._open(now, server_wait)
+        self.failed_route = None if source is None else source.route
+
+    def _half_open(self, now: float) -> None:
+        self._enter(State.HALF_OPEN)
+        self.kept_route = Kept(self.failed_route, now + 1)
+
+    def _probe_next(self, now: float) -> None:
+        interval = self.config.probe_interval
+        self.next_probe = None if interval is None else now + interval
 
     def _enter(self, state: State) -> None:
         self.state = state
         self.generation += 1
-        self.until = None
+        self.until = self.next_probe = None
+        self.kept_route = self.kept_client = Kept()
         self.successes = 0
         self.ramp = None
         self.ramp_asked = []

@@ -21,6 +21,7 @@ from actors import (
     LastSeconds,
     Outcome,
     SlowCallRate,
+    Source,
     TripStrategy,
 )
 
@@ -31,6 +32,17 @@ EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "500"))
 MOMENTS = (0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 16.0, 1000.0)
 CALLS = ("begin", "end", "once")
 OPERATORS = ("trip", "reset", "force_open", "disable", "observe", "configure")
+ANSWERS = ("answer",) * 4
+SOURCES = (
+    None,
+    Source(),
+    Source("ann", "login"),
+    Source("ann", "search"),
+    Source("bob", "login"),
+    Source("bob", "search"),
+    Source("cid"),
+    Source(None, "login"),
+)
 OUTCOMES = (
     *[Outcome.FAILURE] * 4,
     *[Outcome.SUCCESS] * 2,
@@ -55,13 +67,19 @@ class Step:
     """What one caller, operator or accident does.
 
     what: begin a call; end the call that has run longest but `pick`; make a call that begins and ends
-        at once; or an operator's command, or a crash.
+        at once; say that a running call is answered; or an operator's command, or a crash; or turn what the
+        breaker's own probe comes to.
     """
 
     what: str
     pick: int = 0
     outcome: Outcome = Outcome.SUCCESS
     server_wait: float | None = None
+
+    @property
+    def source(self) -> Source | None:
+        """Where a call that begins comes from."""
+        return SOURCES[self.pick]
 
 
 @dataclass(frozen=True)
@@ -109,10 +127,27 @@ def asked_wait(error: Any) -> float | None:
     return wait
 
 
+class Probe:
+    """The breaker's own probe: over at once, and passes or not."""
+
+    passes = False
+
+    async def __call__(self) -> None:
+        if not self.passes:
+            raise ConnectionError
+
+    def __repr__(self) -> str:
+        return "PROBE"
+
+
+PROBE = Probe()
+
+
 @st.composite
 def policies(draw: st.DrawFn, *, calls: bool) -> CircuitBreakerConfig:
     """A random policy. calls: with what only somebody who runs calls can do."""
     trip = draw(STRATEGIES)
+    probe = draw(st.sampled_from([None, None, None, PROBE])) if calls else None
     return CircuitBreakerConfig(
         name="it",
         trip=trip,
@@ -127,6 +162,8 @@ def policies(draw: st.DrawFn, *, calls: bool) -> CircuitBreakerConfig:
         in_flight_slow=trip.slow_threshold is not None and draw(st.booleans()),
         call_timeout=draw(st.sampled_from([None, None, 3.0])) if calls else None,
         retry_after=asked_wait,
+        probe=probe,
+        probe_interval=None if probe is None else draw(st.sampled_from([None, 0.5, 2.0, 3.0])),
     )
 
 
@@ -145,6 +182,7 @@ def another(config: CircuitBreakerConfig, pick: int) -> CircuitBreakerConfig:
         successes_to_close=1 + pick % 2,
         ramp=None if pick % 2 else 2.0,
         half_open_timeout=(None, 2.0, 3.0)[pick % 3],
+        probe_interval=None if config.probe is None else (None, 1.0, 2.0)[pick % 3],
     )
 
 

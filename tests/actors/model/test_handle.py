@@ -23,12 +23,16 @@ from actors import (
     Outcome,
     TripStrategy,
 )
-from tests.actors.model.schedules import OPERATORS, Moment, Step, examples, policies, schedules
+from tests.actors.model.schedules import ANSWERS, OPERATORS, Moment, Step, examples, policies, schedules
 from tests.actors.model.world import Unheeded, play, seeded_scheduler
 
 
 @examples(0.4)
-@given(policies(calls=True), schedules(*OPERATORS, "crash", at_once=3), st.integers(0, 2**16))
+@given(
+    policies(calls=True),
+    schedules(*OPERATORS, *ANSWERS, "crash", "turn", "turn", at_once=3),
+    st.integers(0, 2**16),
+)
 def test_handle_does_as_the_reference(
     config: CircuitBreakerConfig, schedule: list[Moment], seed: int
 ) -> None:

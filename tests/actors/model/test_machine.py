@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from actors import CircuitBreakerConfig, Machine, Outcome, Permit, Rejection, State
 from tests.actors.model.reference import Reference, Refused
-from tests.actors.model.schedules import OPERATORS, Moment, Step, another, examples, policies, schedules
+from tests.actors.model.schedules import (
+    ANSWERS,
+    OPERATORS,
+    Moment,
+    Step,
+    another,
+    examples,
+    policies,
+    schedules,
+)
 
 HELD = {"force_open": State.FORCED_OPEN, "disable": State.DISABLED, "observe": State.OBSERVING}
 
@@ -30,19 +39,28 @@ class Pair:
 
     def step(self, step: Step) -> None:
         if step.what in ("begin", "once"):
-            number = self.begin()
+            number = self.begin(step)
             if step.what == "once" and number is not None:
                 self.end(number, step)
         elif step.what == "end":
             if self.running:
                 self.end(list(self.running)[step.pick % len(self.running)], step)
+        elif step.what == "answer":
+            self.answer(step)
         else:
             self.command(step)
 
-    def begin(self) -> int | None:
+    def answer(self, step: Step) -> None:
+        if self.running:
+            number = list(self.running)[step.pick % len(self.running)]
+            permit, began = self.running[number]
+            self.machine.answered(permit, self.now, self.now - began)
+            self.model.answer(number, self.now)
+
+    def begin(self, step: Step) -> int | None:
         self.begun += 1
-        answer = self.machine.admit(self.now)
-        refused = self.model.admit(self.begun, self.now)
+        answer = self.machine.admit(self.now, source=step.source)
+        refused = self.model.admit(self.begun, self.now, step.source)
         if isinstance(answer, Rejection):
             assert refused == Refused(answer.reason, answer.retry_after)
             return None
@@ -86,7 +104,7 @@ class Pair:
 
 
 @examples(0.6)
-@given(policies(calls=False), schedules(*OPERATORS), st.sampled_from([0.0, 4097.25]))
+@given(policies(calls=False), schedules(*OPERATORS, *ANSWERS, "end_wait"), st.sampled_from([0.0, 4097.25]))
 def test_machine_does_as_the_reference(
     config: CircuitBreakerConfig, schedule: list[Moment], start: float
 ) -> None:

@@ -20,13 +20,15 @@ from actors import (
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitOpenError,
+    Guard,
     Machine,
     Outcome,
+    Source,
     State,
     open_panel,
 )
 from tests.actors.model.reference import Reference, Refused
-from tests.actors.model.schedules import Moment, Step, another
+from tests.actors.model.schedules import PROBE, Moment, Step, another
 
 HELD = {"force_open": State.FORCED_OPEN, "disable": State.DISABLED, "observe": State.OBSERVING}
 Act = Callable[[Reference], bool]
@@ -60,12 +62,18 @@ class Unheeded(Exception):
 class Call:
     """A caller's one call, and what came of it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, source: Source | None) -> None:
         self.number = number
+        self.source = source if self.is_guarded else None
+        self.guard: Guard | None = None
         self.seen: str | Refused = "asking"
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         self.how = Step("end")
+
+    @property
+    def is_guarded(self) -> bool:
+        return self.number % 3 == 0
 
     def end(self, how: Step) -> None:
         self.how = how
@@ -87,8 +95,8 @@ class Call:
         with self.scope:
             try:
                 # Each caller in its own style: the rules are the same.
-                if self.number % 3 == 0:
-                    async with breaker.guard():
+                if self.is_guarded:
+                    async with breaker.guard(source=self.source) as self.guard:
                         await self.work()
                 elif self.number % 3 == 1:
                     assert await breaker.execute(self.work) == "done"
@@ -120,6 +128,7 @@ class Orders:
         for model in self.models:
             model.wake(now)
             over.append(frozenset(model.time_out(now)))
+            model.probe(now, PROBE.passes)
         assert len(set(over)) == 1
         return set(over[0])
 
@@ -171,14 +180,16 @@ class World:
             self.running.remove(number)
         begun = [self.start(step) for step in moment.steps]
         await wait_all_tasks_blocked()
+        # Where there are many orders by now, a reading rules out most.
+        look = moment.look or len(self.orders.models) > 20
         threads = [taken for acts in begun if (taken := acts(now))]
-        self.orders.explain(threads, now, await self.read() if moment.look else None)
+        self.orders.explain(threads, now, await self.read() if look else None)
         self.running = [number for number, call in self.calls.items() if call.seen == "running"]
 
     def start(self, step: Step) -> Callable[[float], list[Act]]:
         """Set it going; what it returns is asked afterwards what the reference is to be told."""
         if step.what in ("begin", "once"):
-            call = self.calls[len(self.calls)] = Call(len(self.calls))
+            call = self.calls[len(self.calls)] = Call(len(self.calls), step.source)
             if step.what == "once" and step.outcome is not Outcome.CANCELLED:
                 call.end(step)
             self.nursery.start_soon(call.make, self.breaker)
@@ -189,13 +200,36 @@ class World:
             call = self.calls[self.running.pop(step.pick % len(self.running))]
             call.end(step)
             return lambda now: [self.settles(call, step, now)]
+        if step.what == "answer":
+            return self.answer(step)
+        if step.what == "turn":
+            PROBE.passes = not PROBE.passes
+            return lambda _: []
         config = another(self.breaker.config, step.pick)
         self.nursery.start_soon(self.command, step, config)
         return lambda now: [self.commands(step, config, now)]
 
+    def answer(self, step: Step) -> Callable[[float], list[Act]]:
+        guarded = [number for number in self.running if self.calls[number].is_guarded]
+        if not guarded:
+            return lambda _: []
+        call = self.calls[guarded[step.pick % len(guarded)]]
+        assert call.guard is not None
+        call.guard.answered()
+
+        def answer(now: float) -> list[Act]:
+            def act(model: Reference) -> bool:
+                if call.number in model.passes:
+                    model.answer(call.number, now)
+                return True
+
+            return [act]
+
+        return answer
+
     def began(self, call: Call, step: Step, now: float) -> list[Act]:
         def admit(model: Reference) -> bool:
-            refused = model.admit(call.number, now)
+            refused = model.admit(call.number, now, call.source)
             return call.seen == refused if refused is not None else not isinstance(call.seen, Refused)
 
         settled = step.what == "once" and call.seen == step.outcome.value
@@ -278,6 +312,7 @@ def play(config: CircuitBreakerConfig, schedule: list[Moment], seed: int) -> Ord
             orders.append(world.orders)
             nursery.cancel_scope.cancel()
 
+    PROBE.passes = False
     logging.getLogger("actors").setLevel(logging.CRITICAL)
     try:
         with seeded_scheduler(seed):

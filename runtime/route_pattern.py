@@ -1,0 +1,46 @@
+"""Routes as breakers.toml describes them: which requests are one kind of call to a dependency."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_FORM = re.compile(r"([A-Z]+) ((?:/(?:\*|[^\s*?#/]*))+)")
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePattern:
+    """A method, and a path in which the segment `*` stands for any one that isn't empty."""
+
+    method: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: object) -> RoutePattern:
+        """The pattern that reads `text`, such as 'GET /users/*'. Raises ValueError."""
+        form = _FORM.fullmatch(text) if isinstance(text, str) else None
+        if form is None:
+            raise ValueError(f"must be such as 'GET /users/*', got {text!r}")
+        return cls(form[1], form[2])
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether a request is of this route. path: as it was sent, without its query."""
+        if method != self.method:
+            return False
+        wanted, given = self.path.split("/"), path.split("/")
+        return len(wanted) == len(given) and all(
+            (one != "" if pattern == "*" else one == pattern)
+            for pattern, one in zip(wanted, given, strict=True)
+        )
+
+
+def route_of(routes: Mapping[str, tuple[RoutePattern, ...]], method: str, path: str) -> str | None:
+    """The first route, in the order of the file, that a request is of; None where it is of none."""
+    for name, patterns in routes.items():
+        if any(pattern.matches(method, path) for pattern in patterns):
+            return name
+    return None
