@@ -10,9 +10,10 @@ import trio
 from quart_trio import QuartTrio
 from structlog.contextvars import get_contextvars
 
-from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
+from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
-from gateway.app import create_app, open_breakers
+from gateway.app import create_app
+from gateway.breakers import open_breakers, with_http_probes
 from gateway.crew import Crew
 from gateway.pages import PROCESS
 from gateway.seats import Place
@@ -20,7 +21,7 @@ from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.pool import UpstreamTransport
 from gateway.workers import run_workers
-from runtime.breakers import BadConfiguration, load_breakers
+from runtime.breakers import BadConfiguration, Configuration, load_policies
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
 from runtime.reload import hold_hangups, reload_on_hangup
@@ -33,7 +34,7 @@ TIDY_SECONDS = 5.0
 
 
 async def main(
-    settings: GatewaySettings, configs: Mapping[str, CircuitBreakerConfig], place: Place | None = None
+    settings: GatewaySettings, configuration: Configuration, place: Place | None = None
 ) -> None:
     """Run the gateway until it is told to stop. place: where it is one of several workers."""
     transports = {
@@ -53,9 +54,10 @@ async def main(
         await nursery.start(log_transitions, panel)
         await nursery.start(keys.run)
         nursery.start_soon(tidy, transports)
-        breakers = open_breakers(panel, configs)
+        policies = with_http_probes(configuration, transports)
+        breakers = open_breakers(panel, policies, configuration.routes)
         crew = None if place is None else Crew(panel, place.seat, settings.circuit_breaker_profile)
-        app = create_app(settings, panel, breakers, keys, transports, crew)
+        app = create_app(settings, panel, breakers, keys, transports, crew, configuration.routes)
         if crew is not None:
             await nursery.start(crew.run)
         await nursery.start(app.extensions["loop_time"].run)
@@ -113,7 +115,7 @@ def run() -> None:
     settings = load(GatewaySettings)
     configure_logs(PROCESS, settings.log_format, settings.secrets())
     try:
-        configs = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
+        configuration = load_policies(settings.circuit_breakers, settings.circuit_breaker_profile)
         settings.certificate()
     except (BadConfiguration, UnusableCertificate) as error:
         print(error, file=sys.stderr)
@@ -122,7 +124,7 @@ def run() -> None:
         run_process(run_workers, settings)
         return
     with tracing(PROCESS):
-        run_process(main, settings, configs)
+        run_process(main, settings, configuration)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import cast
 
 import httpx
 from quart_trio import QuartTrio
 
-from actors import CircuitBreaker, CircuitBreakerConfig, Panel
-from actors.adapters.httpx import is_failure
+from actors import CircuitBreaker, Panel
 from gateway.admission import Limits
+from gateway.breakers import route_breaker
 from gateway.counters import Counters, SharedCounters
 from gateway.crew import Crew
 from gateway.documents import Documents
@@ -20,26 +19,13 @@ from gateway.pages import add_operations, own_pages
 from gateway.proxy import App, Proxy
 from gateway.routes import ROUTES, SERVICES
 from gateway.settings import GatewaySettings
-from gateway.upstream.pool import StaleConnection
-from gateway.upstream.upstream import Upstream
+from gateway.upstream.upstream import RouteBreaker, Upstream
 from runtime import telemetry
 from runtime.keys import KeySet
 from runtime.loop_time import LoopTime
+from runtime.policy_file import Routes
 
 _PREFIXES = tuple(route.prefix.decode() for route in ROUTES)
-# What goes wrong on our side, or by chance, says nothing of the upstream's health.
-_NOT_ITS_FAULT = (StaleConnection, httpx.PoolTimeout, httpx.LocalProtocolError)
-
-
-def open_breakers(panel: Panel, configs: Mapping[str, CircuitBreakerConfig]) -> dict[str, CircuitBreaker]:
-    """The gateway's breakers by name, with the failures of HTTP in the place of all exceptions."""
-    return {
-        service.breaker: panel.breaker(
-            dataclasses.replace(configs[service.breaker], failure=is_failure, ignore=_NOT_ITS_FAULT)
-        )
-        for service in SERVICES
-    }
-
 
 def create_app(
     settings: GatewaySettings,
@@ -48,8 +34,11 @@ def create_app(
     keys: KeySet,
     transports: Mapping[str, httpx.AsyncBaseTransport],
     crew: Crew | None = None,
+    routes: Mapping[str, Routes] | None = None,
 ) -> QuartTrio:
     """The app. breakers: by their name; transports: by service (auth, school, student).
+
+    routes: as of `open_breakers`.
 
     crew: where there are other workers, what all of them know together.
 
@@ -69,6 +58,7 @@ def create_app(
             settings.upstream_timeout,
             settings.upstream_idle_timeout,
             loop_time,
+            _route_breakers(service.breaker, (routes or {}).get(service.breaker, {}), breakers),
         )
         for service in SERVICES
     }
@@ -83,3 +73,12 @@ def create_app(
     proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes, trust)
     app.asgi_app = telemetry.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
     return app
+
+
+def _route_breakers(
+    name: str, routes: Routes, breakers: Mapping[str, CircuitBreaker]
+) -> tuple[RouteBreaker, ...]:
+    return tuple(
+        RouteBreaker(patterns, telemetry.traced_breaker(breakers[route_breaker(name, route)]))
+        for route, patterns in routes.items()
+    )

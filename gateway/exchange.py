@@ -13,7 +13,7 @@ from functools import lru_cache
 import httpx
 import trio
 
-from actors import BulkheadFullError, CallTimeout, CircuitOpenError, Source
+from actors import BulkheadFullError, CallTimeout, CircuitBreaker, CircuitOpenError, Source
 from actors.guard import Guard
 from gateway.charging import charge
 from gateway.client import DownstreamRequest, RequestBodyStream
@@ -62,13 +62,14 @@ class UpstreamCall:
     def __init__(
         self,
         upstream: Upstream,
+        breaker: CircuitBreaker,
         inbound: Inbound,
         client: DownstreamRequest,
         answer: Answer,
         nursery: trio.Nursery | None,
     ) -> None:
         self._upstream = upstream
-        self._breaker = upstream.breaker
+        self._breaker = breaker
         self._inbound = inbound
         self._client = client
         self._answer = answer

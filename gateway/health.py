@@ -36,6 +36,9 @@ async def whole_health(panel: Board, upstreams: Mapping[str, Upstream]) -> dict[
     for name, upstream in upstreams.items():
         part = breaker_health(snapshots[upstream.service.breaker])
         data[name] = {**part, "dependencies": dependencies(upstream.service, reported[name])}
+        if upstream.routes:
+            names = [route.breaker.name for route in upstream.routes]
+            data[name]["routes"] = {one: breaker_health(snapshots[one]) for one in names}
     return data
 
 
@@ -55,5 +58,6 @@ def _part(said: Any) -> dict[str, Any]:
 def is_outage(data: Mapping[str, Any]) -> bool:
     """Whether any part, dependencies included, is unhealthy."""
     parts = list(data.values())
-    parts += [below for part in data.values() for below in part.get("dependencies", {}).values()]
+    for kind in ("dependencies", "routes"):
+        parts += [below for part in data.values() for below in part.get(kind, {}).values()]
     return any(part["status"] == "unhealthy" for part in parts)

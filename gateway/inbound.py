@@ -42,7 +42,7 @@ class Inbound:
     """What is passed on of a request.
 
     held_back: the client waits for 100 (Continue). client: whom it is from, as `client_network` tells clients
-    apart.
+    apart. path: as the client sent it.
     """
 
     method: str
@@ -51,7 +51,8 @@ class Inbound:
     framing: Framing
     sender: Sender
     held_back: bool
-    client: str = "unknown"
+    client: str
+    path: bytes
 
     @property
     def route(self) -> tuple[str, bytes]:
@@ -112,7 +113,7 @@ def read(scope: Scope, target: bytes, authority: bytes | None, origin: Origin) -
     held_back = not framing.empty and scope["http_version"] == "1.1" and bool(find(fields, b"expect"))
     sender = _sender(scope, authority, origin)
     client = client_network(origin.address)
-    return Inbound(scope["method"], target, fields, framing, sender, held_back, client)
+    return Inbound(scope["method"], target, fields, framing, sender, held_back, client, scope["raw_path"])
 
 
 def client_address(scope: Scope) -> str:

@@ -141,15 +141,15 @@ async def _carry(
 ) -> Ending | LocalResponse:
     """Carry a request. A nursery is opened only where something goes on beside the call: it costs."""
     client.expect(inbound.framing, held_back=inbound.held_back)
-    breaker = upstream.breaker
+    breaker = upstream.breaker_for(inbound.method, inbound.path)
     if client.is_watched and inbound.framing.empty and breaker.state is State.CLOSED:
-        return await UpstreamCall(upstream, inbound, client, answer, None).run()
+        return await UpstreamCall(upstream, breaker, inbound, client, answer, None).run()
     async with trio.open_nursery() as nursery:
         if not client.is_watched and inbound.framing.empty:
             nursery.start_soon(client.watch)
         outcome: Ending | LocalResponse | Exception
         try:
-            outcome = await UpstreamCall(upstream, inbound, client, answer, nursery).run()
+            outcome = await UpstreamCall(upstream, breaker, inbound, client, answer, nursery).run()
         except (Refused, UpstreamAborted) as error:
             outcome = error  # bare, not in a group of the nursery's
         nursery.cancel_scope.cancel()

@@ -26,7 +26,7 @@ def run(number: str, folder: str, listener: str, lifeline: str) -> None:
     structlog.contextvars.bind_contextvars(worker=int(number))
     seat = Seat(int(number), Path(folder))
     # The parent has looked at them, and warned where they are unusual.
-    policies = load_configuration(seat.policies, settings.circuit_breaker_profile).breakers
+    policies = load_configuration(seat.policies, settings.circuit_breaker_profile)
     with socket(fileno=int(listener)) as inherited, tracing(PROCESS):
         inherited.setblocking(False)
         run_process(main, settings, policies, Place(seat, inherited, int(lifeline)))

@@ -216,7 +216,8 @@ async def reread(panel: Panel, path: Path, profile: str | None) -> list[str]:
     for breaker in panel:
         config = breaker.config
         kept = {field: getattr(config, field) for field in CODE}
-        policy = replace(policies[breaker.name], **kept)
+        # A route's breaker has the policy of its service's, which its name begins with.
+        policy = replace(policies[breaker.name.partition(":")[0]], name=breaker.name, **kept)
         if policy != config:
             await breaker.configure(policy)
             changed.append(breaker.name)

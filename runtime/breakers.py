@@ -48,6 +48,7 @@ __all__ = [
     "changed_policy",
     "load_breakers",
     "load_configuration",
+    "load_policies",
 ]
 
 _at_start: dict[Path, Configuration] = {}
@@ -55,7 +56,12 @@ _at_start: dict[Path, Configuration] = {}
 
 
 def load_breakers(path: Path, profile: str | None) -> dict[str, CircuitBreakerConfig]:
-    """The policy of every breaker by name, without probes; `profile` overrides the file's. Logs the warnings.
+    """The policy of every breaker by name, without probes. As `load_policies`."""
+    return load_policies(path, profile).breakers
+
+
+def load_policies(path: Path, profile: str | None) -> Configuration:
+    """Everything the file says; `profile` overrides the file's. Logs the warnings.
 
     One of them is that probes or routes are others than when the file was first read: a process reads them
     when it starts. Raises BadConfiguration.
@@ -66,7 +72,7 @@ def load_breakers(path: Path, profile: str | None) -> dict[str, CircuitBreakerCo
         structlog.get_logger().warning(told, file=str(path), breakers=changed)
     for warning in found.warnings:
         structlog.get_logger().warning(warning, file=str(path), profile=found.profile)
-    return found.breakers
+    return found
 
 
 def load_configuration(path: Path, profile: str | None) -> Configuration:

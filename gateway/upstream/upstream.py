@@ -10,6 +10,15 @@ from actors import CircuitBreaker
 from gateway.charging import HandlerFailures
 from gateway.routes import Service
 from runtime.loop_time import LoopTime
+from runtime.route_pattern import RoutePattern
+
+
+@dataclass(frozen=True, slots=True)
+class RouteBreaker:
+    """A breaker for some of a service's requests."""
+
+    patterns: tuple[RoutePattern, ...]
+    breaker: CircuitBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +26,8 @@ class Upstream:
     """A service, and how it is reached. Seconds: until a response's head, and between pieces of its body.
 
     base_url: the URL in requests; an UpstreamTransport ignores it and chooses the server itself.
-    loop_time: by which the limits go. handlers: the errors of the service's handlers.
+    loop_time: by which the limits go. routes: the breakers that stand in the place of `breaker` for some
+    requests. handlers: the errors of the service's handlers.
     """
 
     service: Service
@@ -27,4 +37,14 @@ class Upstream:
     timeout: float
     idle_timeout: float
     loop_time: LoopTime
+    routes: tuple[RouteBreaker, ...] = ()
     handlers: HandlerFailures = field(default_factory=HandlerFailures)
+
+    def breaker_for(self, method: str, path: bytes) -> CircuitBreaker:
+        """The breaker that guards a request. path: as the client sent it, without its query."""
+        if self.routes:
+            text = path.decode("latin-1")
+            for route in self.routes:
+                if any(pattern.matches(method, text) for pattern in route.patterns):
+                    return route.breaker
+        return self.breaker

@@ -13,11 +13,13 @@ import trio
 from quart_trio import QuartTrio
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, Panel, open_panel
-from gateway.app import create_app, open_breakers
+from gateway.app import create_app
+from gateway.breakers import open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from protocols.breaker import Snapshot
+from runtime.policy_file import Routes
 from runtime.serving import Limits, serve
 from tests.tokens import Issuer
 
@@ -52,6 +54,7 @@ class House:
 async def house(
     transports: Mapping[str, httpx.AsyncBaseTransport],
     policy: Mapping[str, Any] | None = None,
+    routes: Mapping[str, Routes] | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A gateway in process. policy: of every breaker."""
@@ -64,9 +67,9 @@ async def house(
         }
         issuer = Issuer()
         values = {"rate_limit_per_minute": 1000, **settings}
-        breakers = open_breakers(panel, policies)
+        breakers = open_breakers(panel, policies, routes)
         chosen = GatewaySettings(**values)
-        app = create_app(chosen, panel, breakers, issuer.keys, transports)
+        app = create_app(chosen, panel, breakers, issuer.keys, transports, None, routes)
         async with trio.open_nursery() as nursery:
             await nursery.start(app.extensions["loop_time"].run)
             yield House(app, panel, issuer, transports, chosen.limits())
@@ -79,6 +82,7 @@ async def served(
     school: str = NOWHERE,
     student: str = NOWHERE,
     policy: Mapping[str, Any] | None = None,
+    routes: Mapping[str, Routes] | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A gateway on a real port, in front of the services at these URLs."""
@@ -90,7 +94,7 @@ async def served(
         )
         for name, listed in chosen.service_urls().items()
     }
-    async with house(transports, policy, **urls, **settings) as built, trio.open_nursery() as nursery:
+    async with house(transports, policy, routes, **urls, **settings) as built, trio.open_nursery() as nursery:
         stop = trio.Event()
         run = partial(
             serve,

@@ -21,7 +21,7 @@ from trio_asyncio import aio_as_trio
 from actors import CircuitBreakerConfig, Panel, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app as create_gateway
-from gateway.app import open_breakers
+from gateway.breakers import open_breakers
 from gateway.settings import GatewaySettings
 from runtime.breakers import load_breakers
 from runtime.keys import KeySet, jwks_over_http
