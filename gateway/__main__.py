@@ -15,6 +15,7 @@ from actors.adapters.logs import log_transitions
 from gateway.app import create_app
 from gateway.breakers import open_breakers, with_http_probes
 from gateway.crew import Crew
+from gateway.overloads import warn_of_file_limit
 from gateway.pages import PROCESS
 from gateway.seats import Place
 from gateway.settings import GatewaySettings
@@ -45,6 +46,8 @@ async def main(
     }
     fetch_keys = jwks_over_http(settings.auth_service_url, transport=transports["auth"])
     keys = KeySet(fetch_keys, cache=settings.jwks_cache)
+    # Each client may have a request at a service.
+    warn_of_file_limit(settings.max_connections, settings.max_connections)
     async with (
         open_panel(
             durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars

@@ -15,6 +15,7 @@ from gateway.counters import Counters, SharedCounters
 from gateway.crew import Crew
 from gateway.documents import Documents
 from gateway.forwarded import Trust, read_networks
+from gateway.overloads import Overloads
 from gateway.pages import add_operations, own_pages
 from gateway.proxy import App, Proxy
 from gateway.routes import ROUTES, SERVICES
@@ -48,7 +49,7 @@ def create_app(
     `app.extensions["loop_time"]`, without which no limit on a service's time ever ends a request.
     """
     urls = settings.service_urls()
-    loop_time = LoopTime()
+    loop_time, overloads = LoopTime(), Overloads()
     upstreams = {
         service.name: Upstream(
             service,
@@ -59,11 +60,14 @@ def create_app(
             settings.upstream_idle_timeout,
             loop_time,
             _route_breakers(service.breaker, (routes or {}).get(service.breaker, {}), breakers),
+            overloads=overloads,
         )
         for service in SERVICES
     }
     documents = Documents(upstreams)
-    app = own_pages(crew or panel, upstreams, documents)
+    if crew is not None:
+        crew.overloads = overloads
+    app = own_pages(crew or panel, upstreams, documents, overloads if crew is None else crew)
     app.extensions["documents"] = documents
     app.extensions["loop_time"] = loop_time
     app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams, crew)

@@ -25,6 +25,7 @@ from actors import CircuitBreaker, Panel
 from actors.adapters.health import PLAIN
 from actors.events import Hub, Subscription
 from gateway.orders import AGAIN, Orders, Told, standing
+from gateway.overloads import RESOURCES, Overloads
 from gateway.seats import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, Seat, read_line, tell
 from gateway.together import counted_on, together
 from protocols.breaker import Snapshot, State, Transition
@@ -52,6 +53,8 @@ class Crew:
         self._hub = Hub()
         self._orders = Orders(seat.orders)
         self._following = trio.Lock()
+        self.overloads = Overloads()
+        self._overloads_before = _read_overloads(seat)
         self._awaited: dict[str, Any] = {}
         """What became of this worker's own orders, by id: a result or an exception."""
         self.reload_certificate: Callable[[], None] = lambda: None
@@ -149,6 +152,9 @@ class Crew:
             draft = self.seat.counts.with_suffix(".draft")
             draft.write_bytes(text)
             draft.replace(self.seat.counts)
+            lacked, before = self.overloads.counts, self._overloads_before
+            counts = {name: count + before.get(name, 0) for name, count in lacked.items()}
+            self.seat.overloads.write_text(json.dumps(counts))
 
     async def snapshots(self) -> Snapshots:
         """Of each breaker the worst that a living worker has, with the counts of all there ever were."""
@@ -166,6 +172,11 @@ class Crew:
         for name, one in whole.items():
             self._show(one, [share[name] for share in alive if name in share])
         return whole
+
+    def overload_counts(self) -> dict[str, int]:
+        """Of all workers there ever were, as of the last `snapshots`."""
+        found = [_read_overloads(seat) for seat in self.seat.all()]
+        return {name: sum(one.get(name, 0) for one in found) for name in RESOURCES}
 
     def _show(self, whole: Snapshot, living: Sequence[Snapshot]) -> None:
         """Tell of a change of what is shown. Nothing waits between this and the reading of the files."""
@@ -212,6 +223,14 @@ class Crew:
     def __getitem__(self, name: str) -> CircuitBreaker:
         """This worker's breaker."""
         return self._panel[name]
+
+
+def _read_overloads(seat: Seat) -> dict[str, int]:
+    try:
+        found: dict[str, int] = json.loads(seat.overloads.read_text())
+    except (FileNotFoundError, ValueError):  # not there yet, or being written
+        return {}
+    return found
 
 
 def _read(seat: Seat) -> Snapshots:

@@ -90,6 +90,8 @@ class UpstreamCall:
         try:
             ending = await self._guarded()
         except (CircuitOpenError, BulkheadFullError, CallTimeout, httpx.TransportError) as error:
+            if isinstance(error, LocalShortage):
+                self._upstream.overloads.note(error)
             if self._answer.status is not None:
                 raise UpstreamAborted(str(error)) from error
             raise _refusal(error) from error

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+from prometheus_client.metrics_core import Metric
 from quart import Response, redirect
 from quart_trio import QuartTrio
 
@@ -19,6 +20,7 @@ from gateway.dashboard.page import add_dashboard
 from gateway.dashboard.stream import App, EventStream
 from gateway.documents import Documents
 from gateway.health import is_outage, whole_health
+from gateway.overloads import Overloads, overload_metric
 from gateway.settings import GatewaySettings
 from gateway.upstream.upstream import Upstream
 from protocols.http import STATUS, Code, failure, success
@@ -43,9 +45,16 @@ _BUNDLED = {
 _MAX_BODY = 64 * 1024
 
 
-def own_pages(panel: Board, upstreams: Mapping[str, Upstream], documents: Documents) -> QuartTrio:
-    """An app that serves what `routes.OWN_PATHS` names."""
-    app = service_app(PROCESS, panel, max_body=_MAX_BODY)
+def own_pages(
+    panel: Board, upstreams: Mapping[str, Upstream], documents: Documents, overloads: Overloads | Crew
+) -> QuartTrio:
+    """An app that serves what `routes.OWN_PATHS` names. overloads: of this process, or of all workers."""
+
+    def more_metrics() -> list[Metric]:
+        counts = overloads.counts if isinstance(overloads, Overloads) else overloads.overload_counts()
+        return [overload_metric(counts)]
+
+    app = service_app(PROCESS, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
 
     async def health() -> Any:
         data = await whole_health(panel, upstreams)

@@ -37,6 +37,11 @@ class Seat:
         return self.folder / f"{self.number}.counts"
 
     @property
+    def overloads(self) -> Path:
+        """The file of how often this seat's worker lacked something."""
+        return self.folder / f"{self.number}.overloads"
+
+    @property
     def socket(self) -> Path:
         """Where this seat's worker is asked."""
         return self.folder / f"{self.number}.sock"

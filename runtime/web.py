@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import structlog
 import trio
+from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel, ValidationError
 from quart import Response, g, request
 from quart_schema import HttpSecurityScheme, Info, QuartSchema, hide
@@ -163,10 +164,11 @@ def service_app(
     version: str = "1",
     wrong_method: Code = Code.METHOD_NOT_ALLOWED,
     max_body: int = MAX_BODY_BYTES,
+    more_metrics: Callable[[], Iterable[Metric]] = tuple,
 ) -> QuartTrio:
     """An app with everything that the services have in common.
 
-    wrong_method: the code for a method that the path doesn't take.
+    wrong_method: the code for a method that the path doesn't take. more_metrics: besides those of breakers.
     """
     app = FollowedApp(name)
     app.config.update(MAX_CONTENT_LENGTH=max_body, PROVIDE_AUTOMATIC_OPTIONS=False)
@@ -185,7 +187,7 @@ def service_app(
     _answer_errors(app, wrong_method)
     telemetry.trace_requests(app)
     _add_health(app, panel)
-    _add_metrics(app, panel)
+    _add_metrics(app, panel, more_metrics)
     return app
 
 
@@ -258,10 +260,10 @@ def _add_health(app: QuartTrio, panel: Board) -> None:
         raise ApiError(Code.SERVICE_UNAVAILABLE, "the breakers don't answer", retry_after=1)
 
 
-def _add_metrics(app: QuartTrio, panel: Board) -> None:
+def _add_metrics(app: QuartTrio, panel: Board, more: Callable[[], Iterable[Metric]]) -> None:
     @app.get("/metrics")
     @hide
     async def metrics() -> Response:
         snapshots = (await panel.snapshots()).values()
-        body, content_type = negotiated(snapshots, request.headers.get("Accept"))
+        body, content_type = negotiated(snapshots, request.headers.get("Accept"), more())
         return Response(body, content_type=content_type, headers={"Vary": "Accept"})

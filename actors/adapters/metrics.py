@@ -27,25 +27,33 @@ MOVES = tuple(
 """Every change of state there is: only an open breaker becomes half-open, and an operator may do the rest."""
 
 
-def exposition(snapshots: Iterable[Snapshot]) -> bytes:
-    """The text that Prometheus scrapes, in its older format. All children are there from the start."""
-    return generate_latest(SnapshotCollector(tuple(snapshots)))
+def exposition(snapshots: Iterable[Snapshot], more: Iterable[Metric] = ()) -> bytes:
+    """The text that Prometheus scrapes, in its older format. All children are there from the start.
+
+    more: families of the program's own, behind those of the breakers.
+    """
+    return generate_latest(SnapshotCollector(tuple(snapshots), tuple(more)))
 
 
-def openmetrics_exposition(snapshots: Iterable[Snapshot]) -> bytes:
+def openmetrics_exposition(snapshots: Iterable[Snapshot], more: Iterable[Metric] = ()) -> bytes:
     """The same as OpenMetrics, which has room for exemplars."""
     # No name of ours needs escaping, and to look at each of their runes takes two fifths of the time.
     text: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]
-        SnapshotCollector(tuple(snapshots)), openmetrics.ALLOWUTF8
+        SnapshotCollector(tuple(snapshots), tuple(more)), openmetrics.ALLOWUTF8
     )
     return text
 
 
-def negotiated(snapshots: Iterable[Snapshot], accept: str | None) -> tuple[bytes, str]:
-    """The exposition that an Accept field prefers, and its Content-Type: the older one where in doubt."""
+def negotiated(
+    snapshots: Iterable[Snapshot], accept: str | None, more: Iterable[Metric] = ()
+) -> tuple[bytes, str]:
+    """The exposition that an Accept field prefers, and its Content-Type: the older one where in doubt.
+
+    more: families of the program's own, behind those of the breakers.
+    """
     if prefers_openmetrics(accept or ""):
-        return openmetrics_exposition(snapshots), OPENMETRICS_CONTENT_TYPE
-    return exposition(snapshots), CONTENT_TYPE
+        return openmetrics_exposition(snapshots, more), OPENMETRICS_CONTENT_TYPE
+    return exposition(snapshots, more), CONTENT_TYPE
 
 
 def prefers_openmetrics(accept: str) -> bool:
@@ -78,18 +86,20 @@ def _quality(parameters: list[str]) -> float:
 class SnapshotCollector(Collector):
     """Families of snapshots already taken; a sample never mixes two moments of one breaker."""
 
-    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
+    def __init__(self, snapshots: Sequence[Snapshot], more: Sequence[Metric] = ()) -> None:
         self._snapshots = snapshots
+        self._more = more
 
     def describe(self) -> list[Metric]:
         """Nothing: names are fixed, and describing would have to take snapshots."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Every family of the breakers."""
+        """Every family of the breakers, then the others."""
         yield from self._gauges()
         yield from self._counters()
         yield from self._histograms()
+        yield from self._more
 
     def _gauges(self) -> Iterator[Metric]:
         state = GaugeMetricFamily(

@@ -8,6 +8,7 @@ import httpx
 
 from actors import CircuitBreaker
 from gateway.charging import HandlerFailures
+from gateway.overloads import Overloads
 from gateway.routes import Service
 from runtime.loop_time import LoopTime
 from runtime.route_pattern import RoutePattern
@@ -27,7 +28,7 @@ class Upstream:
 
     base_url: the URL in requests; an UpstreamTransport ignores it and chooses the server itself.
     loop_time: by which the limits go. routes: the breakers that stand in the place of `breaker` for some
-    requests. handlers: the errors of the service's handlers.
+    requests. handlers: the errors of the service's handlers. overloads: where our own shortages are counted.
     """
 
     service: Service
@@ -39,6 +40,7 @@ class Upstream:
     loop_time: LoopTime
     routes: tuple[RouteBreaker, ...] = ()
     handlers: HandlerFailures = field(default_factory=HandlerFailures)
+    overloads: Overloads = field(default_factory=Overloads)
 
     def breaker_for(self, method: str, path: bytes) -> CircuitBreaker:
         """The breaker that guards a request. path: as the client sent it, without its query."""
