@@ -11,6 +11,7 @@ from quart_trio import QuartTrio
 from actors import CircuitBreaker, Panel
 from gateway.admission import Limits
 from gateway.breakers import route_breaker
+from gateway.cors import CorsPolicy, parse_origins
 from gateway.counters import Counters, SharedCounters
 from gateway.crew import Crew
 from gateway.documents import Documents
@@ -59,6 +60,7 @@ def create_app(
             settings.upstream_timeout,
             settings.upstream_idle_timeout,
             loop_time,
+            frozenset(url.lower().encode() for url in urls[service.name]),
             _route_breakers(service.breaker, (routes or {}).get(service.breaker, {}), breakers),
             overloads=overloads,
         )
@@ -74,7 +76,8 @@ def create_app(
     counters = Counters() if crew is None else SharedCounters(crew.seat.counters)
     limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
     trust = Trust(read_networks(settings.trusted_proxies))
-    proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes, trust)
+    cors = CorsPolicy(parse_origins(settings.cors_origins))
+    proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes, trust, cors)
     app.asgi_app = telemetry.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
     return app
 

@@ -28,6 +28,7 @@ from gateway.fields import (
 )
 from gateway.inbound import Inbound
 from gateway.replies import Answer, Refused, bad_gateway, gateway_timeout, overloaded, rejected
+from gateway.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
@@ -168,6 +169,7 @@ class UpstreamCall:
             # Less than our own, so that the service can give its reason before we give up.
             timeout_ms=int(seconds * 950),
             held_back=inbound.held_back,
+            prefix=inbound.prefix,
         )
         extensions = {"target": target, "interim": self._interim}
         stream: httpx.AsyncByteStream = _NO_BODY
@@ -224,6 +226,8 @@ class UpstreamCall:
         left = content_length(fields)
         trailers = left is None and takes_trailers(self._inbound.fields, self._inbound.sender.version)
         kept = response_fields(fields, request_id=self._answer.request_id, trailers=trailers)
+        if self._inbound.prefix:
+            kept = below_prefix(kept, self._inbound.prefix, self._upstream.own_origins)
         await self._answer.head(status, kept, trailers=trailers)
         piece = body.at_hand() if isinstance(body, ResponseBody) else b""
         if left is not None and left == len(piece):

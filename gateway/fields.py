@@ -129,10 +129,12 @@ def request_fields(
     request_id: bytes,
     timeout_ms: int,
     held_back: bool = False,
+    prefix: bytes = b"",
 ) -> Fields:
     """What the service gets of a client's fields, and what the gateway adds.
 
-    held_back: the client waits for 100 (Continue), and the service is to say it.
+    held_back: the client waits for 100 (Continue), and the service is to say it. prefix: what of the path the
+    service doesn't see.
     """
     dropped = HOP_BY_HOP | _SPOOFABLE | _listed(fields)
     kept = [
@@ -151,6 +153,8 @@ def request_fields(
         (_REQUEST_ID, request_id),
         (_TIMEOUT_MS, b"%d" % timeout_ms),
     ]
+    if prefix:
+        kept.append((b"x-forwarded-prefix", prefix))
     if framing.length is None:
         kept.append((b"transfer-encoding", b"chunked"))
     if held_back:

@@ -42,7 +42,7 @@ class Inbound:
     """What is passed on of a request.
 
     held_back: the client waits for 100 (Continue). client: whom it is from, as `client_network` tells clients
-    apart. path: as the client sent it.
+    apart. path: as the client sent it. prefix: what of it the service doesn't see.
     """
 
     method: str
@@ -53,6 +53,7 @@ class Inbound:
     held_back: bool
     client: str
     path: bytes
+    prefix: bytes = b""
 
     @property
     def route(self) -> tuple[str, bytes]:
@@ -104,7 +105,7 @@ def _extensions(scope: Scope) -> dict[str, Any]:
     return extensions
 
 
-def read(scope: Scope, target: bytes, authority: bytes | None, origin: Origin) -> Inbound:
+def read(scope: Scope, place: Proxied, authority: bytes | None, origin: Origin) -> Inbound:
     """The request as it is passed on. Raises Refused (400) where that would not be safe."""
     fields = scope["headers"]
     framing = request_framing(fields, scope["http_version"], bodiless=BODILESS in _extensions(scope))
@@ -113,7 +114,9 @@ def read(scope: Scope, target: bytes, authority: bytes | None, origin: Origin) -
     held_back = not framing.empty and scope["http_version"] == "1.1" and bool(find(fields, b"expect"))
     sender = _sender(scope, authority, origin)
     client = client_network(origin.address)
-    return Inbound(scope["method"], target, fields, framing, sender, held_back, client, scope["raw_path"])
+    prefix = place.route.prefix if place.route.strip else b""
+    path = scope["raw_path"]
+    return Inbound(scope["method"], place.target, fields, framing, sender, held_back, client, path, prefix)
 
 
 def client_address(scope: Scope) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import structlog
 import trio
 
 from gateway.admission import Limits, authenticate
 from gateway.client import DownstreamRequest, Receive
+from gateway.cors import CorsPolicy
 from gateway.exchange import Ending, UpstreamAborted, UpstreamCall
-from gateway.fields import forwards_left
+from gateway.fields import Fields, find, forwards_left
 from gateway.forwarded import Trust
 from gateway.inbound import Found, Inbound, Scope, client_address, identify, locate, read
 from gateway.replies import Addressed, Answer, Refused, Send, here, too_large
@@ -48,6 +50,7 @@ class Proxy:
         limits: Limits,
         max_body_bytes: int,
         trust: Trust,
+        cors: CorsPolicy,
     ) -> None:
         self._pages = pages
         self._upstreams = upstreams
@@ -55,6 +58,7 @@ class Proxy:
         self._limits = limits
         self._max_body_bytes = max_body_bytes
         self._trust = trust
+        self._cors = cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Returning before the answer's end breaks the client's connection off."""
@@ -69,7 +73,12 @@ class Proxy:
         request_id = identify(scope)
         telemetry.note_request(request_id.decode())
         extensions = scope.get("extensions", {})
-        answer = Answer(send, request_id, informs=asgi.INFORMATIONAL in extensions)
+        answer = Answer(
+            send,
+            request_id,
+            informs=asgi.INFORMATIONAL in extensions,
+            add_fields=self._cors_fields(scope) if self._cors.origins else None,
+        )
         client = DownstreamRequest(receive, self._max_body_bytes, extensions)
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             await self._answer(scope, found, client, answer)
@@ -91,7 +100,7 @@ class Proxy:
         if isinstance(outcome, Refused):
             await answer.refuse(outcome)
         elif isinstance(outcome, Addressed):
-            await answer.allow()
+            await answer.allow(outcome)
         elif outcome is not None:
             await answer.end(outcome.last, outcome.trailers)
 
@@ -119,16 +128,21 @@ class Proxy:
                 return Refused(Code.INTERNAL_ERROR, "internal error")
         return None
 
+    def _cors_fields(self, scope: Scope) -> Callable[[Fields], Fields]:
+        return partial(self._cors.response_fields, find(scope["headers"], b"origin"))
+
     def _admit(self, scope: Scope, authority: bytes | None, place: Proxied) -> Inbound:
         """The request, if it may pass. Raises Refused."""
         origin = self._trust.origin(client_address(scope), scope["headers"])
         self._limits.address(origin.address)
+        if self._cors.is_preflight(scope["method"], scope["headers"]):
+            raise Addressed(self._cors.preflight_fields(scope["headers"]))
         if is_websocket_handshake(scope["headers"]):
             fields = {"Upgrade": "HTTP/1.1"}
             raise Refused(Code.INVALID_REQUEST, "WebSockets aren't served here", status=426, fields=fields)
         if forwards_left(scope["method"], scope["headers"]) == 0:
             raise here(scope["method"])
-        inbound = read(scope, place.target, authority, origin)
+        inbound = read(scope, place, authority, origin)
         if place.route.bearer:
             self._limits.user(authenticate(self._keys, inbound.fields).user_id)
         if (inbound.framing.length or 0) > self._max_body_bytes:

@@ -17,7 +17,14 @@ ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 class Addressed(Exception):
-    """An OPTIONS request that asks the gateway itself (RFC 9110, 9.3.7 and 7.6.2)."""
+    """An OPTIONS request that asks the gateway itself (RFC 9110, 9.3.7 and 7.6.2), or a preflight (CORS).
+
+    fields: of the answer, without those that every answer has.
+    """
+
+    def __init__(self, fields: Fields | None = None) -> None:
+        super().__init__("answered here")
+        self.fields = [(b"allow", ALLOWED)] if fields is None else fields
 
 
 class Refused(Exception):
@@ -96,11 +103,20 @@ class Answer:
     """The one answer to a request. status: None until its head was given; ended: all of it was sent.
 
     refused: what the gateway said in the place of a service. failure_origin: the breaker that a service's
-    failure is charged to. informs: the server sends 1xx responses.
+    failure is charged to. informs: the server sends 1xx responses. add_fields: adds to the fields of every
+    answer.
     """
 
-    def __init__(self, send: Send, request_id: bytes, *, informs: bool = False) -> None:
+    def __init__(
+        self,
+        send: Send,
+        request_id: bytes,
+        *,
+        informs: bool = False,
+        add_fields: Callable[[Fields], Fields] | None = None,
+    ) -> None:
         self._send = send
+        self._add_fields = add_fields
         self._informs = informs
         self._trailers = False
         self.request_id = request_id
@@ -121,6 +137,8 @@ class Answer:
         """
         self.status = status
         self._trailers = trailers
+        if self._add_fields is not None:
+            fields = self._add_fields(fields)
         await self._send(
             {"type": "http.response.start", "status": status, "headers": fields, "trailers": trailers}
         )
@@ -146,9 +164,9 @@ class Answer:
         self.refused = refused
         await self._whole(refused.status, refused.fields(), refused.body)
 
-    async def allow(self) -> None:
+    async def allow(self, addressed: Addressed) -> None:
         """Answer an OPTIONS that asks the gateway itself."""
-        await self._whole(204, [(b"allow", ALLOWED)], b"")
+        await self._whole(204, addressed.fields, b"")
 
     async def _whole(self, status: int, fields: Fields, body: bytes) -> None:
         await self.head(status, [*fields, (REQUEST_ID.lower().encode(), self.request_id)])

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gateway.cors import parse_origins
 from gateway.forwarded import read_networks
 from runtime.serving import Limits, ServerCertificate
 from runtime.settings import FilePath, Port, ProcessSettings, split_urls
@@ -21,6 +22,13 @@ def _networks(value: str) -> str:
     return value
 
 
+def _origins(value: str) -> str:
+    parse_origins(value)
+    return value
+
+
+Origins = Annotated[str, AfterValidator(_origins)]
+"""Origins of pages, separated by commas."""
 Networks = Annotated[str, AfterValidator(_networks)]
 """Networks and addresses, separated by commas."""
 
@@ -35,6 +43,7 @@ class GatewaySettings(ProcessSettings):
     client_upload_rate bytes that come; client_write_timeout: for a piece of the answer to be taken;
     client_idle_timeout: between two requests.
     tls_cert_file, tls_key_file: a certificate with its chain, and its key, both PEM; TLS is spoken with them.
+    cors_origins: origins of pages that may read answers, separated by commas, or *.
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
 
@@ -56,6 +65,7 @@ class GatewaySettings(ProcessSettings):
     client_write_timeout: Seconds = 60.0
     client_idle_timeout: Seconds = 75.0
     trusted_proxies: Networks = ""
+    cors_origins: Origins = ""
     tls_cert_file: FilePath | None = None
     tls_key_file: FilePath | None = None
 

@@ -27,8 +27,9 @@ class Upstream:
     """A service, and how it is reached. Seconds: until a response's head, and between pieces of its body.
 
     base_url: the URL in requests; an UpstreamTransport ignores it and chooses the server itself.
-    loop_time: by which the limits go. routes: the breakers that stand in the place of `breaker` for some
-    requests. handlers: the errors of the service's handlers. overloads: where our own shortages are counted.
+    loop_time: by which the limits go. own_origins: its servers, such as http://auth:8081. routes: the
+    breakers that stand in the place of `breaker` for some requests. handlers: the errors of the service's
+    handlers. overloads: where our own shortages are counted.
     """
 
     service: Service
@@ -38,6 +39,7 @@ class Upstream:
     timeout: float
     idle_timeout: float
     loop_time: LoopTime
+    own_origins: frozenset[bytes] = frozenset()
     routes: tuple[RouteBreaker, ...] = ()
     handlers: HandlerFailures = field(default_factory=HandlerFailures)
     overloads: Overloads = field(default_factory=Overloads)

@@ -77,6 +77,7 @@ async def test_a_request_reaches_its_service_as_it_was():
         b"via: 1.1 api-gateway",
         b"x-forwarded-for: 127.0.0.1",
         b"x-forwarded-host: gateway:8080",
+        b"x-forwarded-prefix: /auth",
         b"x-forwarded-proto: http",
         b"x-request-id: my-id",
         b"x-request-timeout-ms: 28500",

@@ -91,7 +91,7 @@ async def test_codings_and_odd_values_pass():
     assert fields(answer, b"content-encoding") == [b"gzip"]
     assert fields(answer, b"x-empty") == [b""]
     assert fields(answer, b"x-twice") == [b"1", b"2"]
-    assert fields(answer, b"set-cookie") == [b"a=b; Path=/", b"a=c"]
+    assert fields(answer, b"set-cookie") == [b"a=b; Path=/auth/", b"a=c"]
     assert fields(answer, b"content-length") == []
     assert plain.endswith(b"\r\n\r\n\x1f\x8b\x08\0\r")
 
