@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import shlex
 import subprocess
@@ -41,8 +42,9 @@ silent=true
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
 
-# startsecs is above the time a process takes to find that its settings are bad, and stopwaitsecs above
-# the ten seconds a service may take to finish what is in flight.
+# startsecs is above the time a process takes to find that its settings are bad, and stopwaitsecs above the
+# time that a process may take to finish what is in flight.
+_STOP_SLACK = 2.0
 _PROGRAM = """\
 [program:{name}]
 command={command}
@@ -52,7 +54,7 @@ autorestart=true
 startsecs=3
 startretries=5
 stopsignal=TERM
-stopwaitsecs=12
+stopwaitsecs={patience}
 stopasgroup=false
 killasgroup=true
 redirect_stderr=true
@@ -83,7 +85,8 @@ def render(layout: Layout, for_mongod: Mapping[str, str] | None = None) -> str:
 
     for_mongod: variables that mongod gets, and no other process.
     """
-    values = {"root": ROOT, "folder": layout.folder, "logs": layout.logs, "socket": layout.socket}
+    folders = {"root": ROOT, "folder": layout.folder, "logs": layout.logs, "socket": layout.socket}
+    values = {"patience": stop_seconds(), **folders}
     parts = [_SERVER.format(**_escaped(values))]
     for name in layout.processes:
         words = mongodb.command(layout) if name == "mongodb" else command(name)
@@ -94,6 +97,19 @@ def render(layout: Layout, for_mongod: Mapping[str, str] | None = None) -> str:
             # A cache for each process: each replaces its own file, whatever the others do.
             parts[-1] += _environment({"JWKS_CACHE": str(layout.folder / f"jwks-{name}.json")})
     return "\n".join(parts)
+
+
+def stop_seconds(environment: Mapping[str, str] = os.environ) -> int:
+    """How long a process may take to stop: SHUTDOWN_DELAY, then SHUTDOWN_GRACE or what stands for it."""
+
+    def seconds(name: str, default: float) -> float:
+        try:
+            return max(0.0, min(float(environment.get(name) or default), 3600.0))
+        except ValueError:
+            return default  # the processes say so themselves
+
+    grace = seconds("SHUTDOWN_GRACE", max(12.0, seconds("UPSTREAM_TIMEOUT", 10.0) + 2))
+    return math.ceil(seconds("SHUTDOWN_DELAY", 0.0) + grace + _STOP_SLACK)
 
 
 def _environment(variables: Mapping[str, str]) -> str:
@@ -158,8 +174,9 @@ class Supervisor:
         """Have a process started; returns at once. One that runs is left alone."""
         self._call("startProcess", name, False, unless=_ALREADY_STARTED)
 
-    def stop(self, *names: str, patience: float = 20.0) -> None:
+    def stop(self, *names: str) -> None:
         """Stop processes side by side, and wait until they have ended."""
+        patience = stop_seconds() + 8.0
         for name in names:
             self._call("stopProcess", name, False, unless=_NOT_RUNNING)
         if not _within(

@@ -89,8 +89,11 @@ async def listen(
 ) -> None:
     """Serve the app until this process, or this worker, is told to stop."""
 
+    told = stop_signal if place is None else place.told_to_stop
+    delayed = app.extensions["readiness"].stop_after(settings.shutdown_delay, told)
+
     async def stop() -> None:
-        await (stop_signal() if place is None else place.told_to_stop())
+        await delayed()
         app.extensions["live"].end()
 
     await serve(
@@ -98,6 +101,7 @@ async def listen(
         host=settings.host,
         port=settings.gateway_port,
         limits=settings.limits(),
+        grace=settings.grace(),
         stop=stop,
         sock=None if place is None else place.listener,
         certificate=certificate,

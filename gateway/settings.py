@@ -52,7 +52,9 @@ class GatewaySettings(ProcessSettings):
     rate_limit_per_minute: Amount = 100
     rate_limit_per_hour: Amount = 1000
     upstream_connect_timeout: Seconds = 2.0
-    upstream_timeout: Seconds = 30.0
+    # Longer than a request to a service may take; see `grace`.
+    shutdown_grace: Annotated[float, Field(ge=0, le=3600)] | None = None  # type: ignore[assignment]
+    upstream_timeout: Seconds = 10.0
     upstream_idle_timeout: Seconds = 300.0
     max_body_bytes: Amount = 10 * 1024 * 1024
     # More than the services read with what we add to it would be theirs to refuse.
@@ -75,6 +77,10 @@ class GatewaySettings(ProcessSettings):
             missing = "tls_key_file" if self.tls_key_file is None else "tls_cert_file"
             raise ValueError(f"{missing.upper()} should be set too: TLS needs a certificate and its key")
         return self
+
+    def grace(self) -> float:
+        """Seconds that requests in flight have to finish in: UPSTREAM_TIMEOUT and two, if nothing is set."""
+        return self.upstream_timeout + 2 if self.shutdown_grace is None else self.shutdown_grace
 
     def certificate(self) -> ServerCertificate | None:
         """The certificate to serve TLS with, if there is one. Raises UnusableCertificate."""

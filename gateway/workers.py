@@ -24,12 +24,13 @@ from gateway.seats import CERTIFICATE, FOLLOW, Seat, tell
 from gateway.settings import GatewaySettings
 from runtime.breakers import BadConfiguration
 from runtime.reload import hangups, refuse
-from runtime.serving import GRACE, listen, stop_signal
+from runtime.serving import listen, stop_signal
 
 STEADY_SECONDS = 10.0
 """A worker that lived as long is replaced at once when it dies."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
-KILL_SECONDS = GRACE + 1.0
+KILL_SECONDS = 1.0
+"""How much longer than it may take to drain a worker is given."""
 
 log = structlog.get_logger("workers")
 
@@ -115,7 +116,8 @@ class Parent:
             process.terminate()
         # Who connects when the last worker has closed its own must be refused, not left waiting.
         self._listener.close()
-        with trio.move_on_after(KILL_SECONDS):
+        settings = self._settings
+        with trio.move_on_after(settings.shutdown_delay + settings.grace() + KILL_SECONDS):
             for process in ending:
                 await process.wait()
 

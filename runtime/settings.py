@@ -153,6 +153,8 @@ class ProcessSettings(BaseSettings):
     certificates; None: the system's.
     admin_token: lets its bearer steer breakers, beside the access tokens of admins; None: those alone.
     webhook_url: is told of every transition; webhook_secret signs what it is told.
+    shutdown_delay: seconds for which clients are still served after a stop signal, while /readyz answers 503.
+    shutdown_grace: seconds that requests in flight then have to finish in.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=False)
@@ -171,6 +173,8 @@ class ProcessSettings(BaseSettings):
     admin_token: SecretToken | None = None
     webhook_url: WebUrl | None = None
     webhook_secret: SecretLine | None = None
+    shutdown_delay: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    shutdown_grace: Annotated[float, Field(ge=0, le=3600)] = 12.0
 
     def secrets(self) -> list[str]:
         """What must be in no line of the log, wherever it comes from."""

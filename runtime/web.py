@@ -28,6 +28,7 @@ from runtime.board import Board
 from runtime.followed import FollowedApp, OutOfTime
 from runtime.http_fields import is_websocket_handshake
 from runtime.keys import KeysUnavailable, MissingToken, TokenError
+from runtime.readiness import Readiness
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """A larger request is answered with PAYLOAD_TOO_LARGE."""
@@ -166,7 +167,7 @@ def service_app(
     max_body: int = MAX_BODY_BYTES,
     more_metrics: Callable[[], Iterable[Metric]] = tuple,
 ) -> QuartTrio:
-    """An app with everything that the services have in common.
+    """An app with everything that the services have in common; `extensions["readiness"]` is its Readiness.
 
     wrong_method: the code for a method that the path doesn't take. more_metrics: besides those of breakers.
     """
@@ -186,7 +187,8 @@ def service_app(
     app.before_request(_refuse_websockets)
     _answer_errors(app, wrong_method)
     telemetry.trace_requests(app)
-    _add_health(app, panel)
+    readiness = app.extensions["readiness"] = Readiness()
+    _add_health(app, panel, readiness)
     _add_metrics(app, panel, more_metrics)
     return app
 
@@ -236,7 +238,7 @@ def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
     app.register_error_handler(Exception, unexpected)
 
 
-def _add_health(app: QuartTrio, panel: Board) -> None:
+def _add_health(app: QuartTrio, panel: Board, readiness: Readiness) -> None:
     @app.get("/health")
     @hide
     async def health() -> Any:
@@ -254,6 +256,8 @@ def _add_health(app: QuartTrio, panel: Board) -> None:
     @app.get("/readyz")
     @hide
     async def readyz() -> Any:
+        if readiness.stopping:
+            raise ApiError(Code.SERVICE_UNAVAILABLE, "the process stops soon", retry_after=1)
         with trio.move_on_after(1):
             await panel.snapshots()
             return reply("ready", None)

@@ -16,7 +16,7 @@ from runtime.breakers import BadConfiguration, load_breakers
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
 from runtime.reload import hold_hangups, reload_on_hangup
-from runtime.serving import run_process, stop_signal
+from runtime.serving import run_process
 from runtime.settings import ProcessSettings, load
 from runtime.telemetry import tracing
 from runtime.webhook import start_webhook
@@ -63,8 +63,8 @@ async def start_operations(
     await nursery.start(reload_on_hangup, panel, *policies)
 
 
-async def serve_all(*servers: Serve) -> None:
-    """Run servers side by side until the process is told to stop and each has drained.
+async def serve_all(stop: Callable[[], Awaitable[None]], *servers: Serve) -> None:
+    """Run servers side by side until `stop` returns and each has drained.
 
     Each is called with a `stop` to wait for. One that fails ends the others.
     """
@@ -72,5 +72,5 @@ async def serve_all(*servers: Serve) -> None:
     async with trio.open_nursery() as nursery:
         for serve in servers:
             nursery.start_soon(serve, stopping.wait)
-        await stop_signal()
+        await stop()
         stopping.set()

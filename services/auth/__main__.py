@@ -9,7 +9,7 @@ from structlog.contextvars import get_contextvars
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from runtime.keys import KeySet
-from runtime.serving import serve
+from runtime.serving import serve, stop_signal
 from runtime.settings import Port, ProcessSettings
 from runtime.telemetry import exemplar_labels
 from services.auth.accounts import Accounts
@@ -47,7 +47,9 @@ async def run(settings: AuthSettings, policies: Policies) -> None:
         keys = KeySet(accounts.jwks, cache=settings.jwks_cache)
         await nursery.start(keys.run)
         await start_operations(nursery, NAME, app, panel, keys, settings)
-        await serve(app, host=settings.host, port=settings.auth_service_port)
+        stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
+        port, grace = settings.auth_service_port, settings.shutdown_grace
+        await serve(app, host=settings.host, port=port, grace=grace, stop=stop)
         nursery.cancel_scope.cancel()
 
 

@@ -9,7 +9,7 @@ import trio_asyncio
 from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
-from runtime.serving import serve
+from runtime.serving import serve, stop_signal
 from runtime.settings import Port, ProcessSettings
 from runtime.telemetry import exemplar_labels
 from services.database import open_database
@@ -48,13 +48,16 @@ async def run(settings: SchoolSettings, policies: Policies) -> None:
         await start_operations(nursery, NAME, app, panel, keys, settings)
 
         async def serve_http(stop: Callable[[], Awaitable[None]]) -> None:
-            await serve(app, host=settings.host, port=settings.school_service_port, stop=stop)
+            port, grace = settings.school_service_port, settings.shutdown_grace
+            await serve(app, host=settings.host, port=port, grace=grace, stop=stop)
 
         async def serve_grpc(stop: Callable[[], Awaitable[None]]) -> None:
             services = rpc_services(store, guard)
-            await serve_rpc(services, host=settings.host, port=settings.school_grpc_port, stop=stop)
+            port, grace = settings.school_grpc_port, settings.shutdown_grace
+            await serve_rpc(services, host=settings.host, port=port, grace=grace, stop=stop)
 
-        await serve_all(serve_http, serve_grpc)
+        stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
+        await serve_all(stop, serve_http, serve_grpc)
         nursery.cancel_scope.cancel()
 
 

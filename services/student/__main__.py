@@ -7,7 +7,7 @@ import trio_asyncio
 from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
-from runtime.serving import serve
+from runtime.serving import serve, stop_signal
 from runtime.settings import Port, ProcessSettings
 from runtime.telemetry import exemplar_labels
 from services.database import open_database
@@ -46,7 +46,9 @@ async def run(settings: StudentSettings, policies: Policies) -> None:
         students = Students(mongo_store(database), guard, schools)
         app = create_app(students, panel=panel, keys=keys)
         await start_operations(nursery, NAME, app, panel, keys, settings)
-        await serve(app, host=settings.host, port=settings.student_service_port)
+        stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
+        port, grace = settings.student_service_port, settings.shutdown_grace
+        await serve(app, host=settings.host, port=port, grace=grace, stop=stop)
         nursery.cancel_scope.cancel()
 
 
