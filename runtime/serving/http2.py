@@ -71,9 +71,7 @@ class Http2Protocol(H2Protocol):
         server: tuple[str, int] | None,
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
-        super().__init__(
-            app, config, context, task_group, ConnectionState({}), ssl, client, server, send
-        )
+        super().__init__(app, config, context, task_group, ConnectionState({}), ssl, client, server, send)
         self._limits = limits
         codes = h2.settings.SettingCodes
         values = {codes.MAX_CONCURRENT_STREAMS: limits.streams, codes.MAX_HEADER_LIST_SIZE: limits.head_bytes}
