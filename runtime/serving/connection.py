@@ -225,10 +225,10 @@ class ClientConnection(TCPServer):
         if event.reset:
             self._reset_on_close()
         if event.linger:
+            self._enter_phase()
             if not self._secured:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await self.stream.send_eof()
-            self._enter_phase()
         else:
             self.close()
 

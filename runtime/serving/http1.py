@@ -251,6 +251,8 @@ class Http1Protocol:
         stream, self._stream = self._stream, None
         if stream is None:
             return
+        self._answered.set()
+        self._answered = trio.Event()
         request, body_ended = stream.request, stream.request.body.ended
         stream.close()
         if not stream.is_complete:
@@ -264,8 +266,6 @@ class Http1Protocol:
             self._advance()
         if self._stream is None and not self._finished:
             await self._send(Updated(idle=True))
-        self._answered.set()
-        self._answered = trio.Event()
 
     async def _finish(self, *, linger: bool = False, reset: bool = False) -> None:
         self._finished = True

@@ -28,7 +28,9 @@ from runtime.serving.request_reader import BadRequest, IncomingRequest
 Message = dict[str, Any]
 
 # The connection is the server's own matter.
-_CONNECTION = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
+_CONNECTION = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade")
+)
 
 log = structlog.get_logger("runtime")
 
@@ -167,7 +169,8 @@ class RequestStream(HTTPStream):
         if kind == "http.response.start":
             self._start(message)
         elif self.closed:
-            return
+            # An app that sends without an end, and looks at nothing else, must not hold up the process.
+            await trio.lowlevel.checkpoint()
         elif kind == "http.response.body":
             await self._body(message.get("body", b""), more=message.get("more_body", False))
         elif kind == "http.response.trailers":
@@ -214,8 +217,8 @@ class RequestStream(HTTPStream):
         if more or self._has_trailers:
             await self.send(Body(self.stream_id, data))
             return
-        self.is_complete = True
         await self.send(LastBody(self.stream_id, data))
+        self.is_complete = True
         await self.send(StreamClosed(self.stream_id))
 
     async def _send_head(self) -> None:
@@ -227,8 +230,8 @@ class RequestStream(HTTPStream):
         if not self._has_trailers or self.is_complete:
             return
         await self._send_head()
-        self.is_complete = True
         await self.send(Trailers(self.stream_id, [(name.lower(), value) for name, value in fields]))
+        self.is_complete = True
         await self.send(StreamClosed(self.stream_id))
 
     async def _inform(self, status: int, fields: Fields) -> None:
@@ -257,9 +260,9 @@ class RequestStream(HTTPStream):
         self.bodiless = self.request.method == "HEAD"
         self.length = len(body)
         self.request.close = True
-        self.is_complete = True
         await self.send(Response(self.stream_id, fields, error.status))
         await self.send(LastBody(self.stream_id, b"" if self.bodiless else body))
+        self.is_complete = True
         await self.send(StreamClosed(self.stream_id))
 
     def gets_continued(self) -> bool:
