@@ -32,6 +32,9 @@ _CONNECTION = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade")
 )
 
+LAST_LOOK_SECONDS = 0.05
+"""How much longer a body may take than its time, for data that is there already to be read."""
+
 log = structlog.get_logger("runtime")
 
 
@@ -68,6 +71,7 @@ class RequestStream(HTTPStream):
         self._received_all = False
         self._patience = limits.upload_seconds
         self._continued = not request.expects_continue
+        self._has_looked = False
 
     async def handle(self, event: Event) -> None:
         """Take what Hypercorn's HTTP/2 says of a stream; the request itself comes by other ways."""
@@ -154,11 +158,23 @@ class RequestStream(HTTPStream):
         limits, body, start = self.limits, self.request.body, trio.current_time()
         with trio.move_on_after(min(limits.body_seconds, self._patience)) as waiting:
             await body.changed()
-        if waiting.cancelled_caught:
+        if waiting.cancelled_caught and not await self._comes_late():
             body.fail(BadRequest("the body came too slowly", 408))
         earned = body.size / limits.upload_rate - (trio.current_time() - start)
         # A piece may come at the last moment, or be seen late: then less than no patience is left.
         self._patience = max(0.0, min(limits.upload_seconds, self._patience + earned))
+
+    async def _comes_late(self) -> bool:
+        """Look once more: after the loop stood still, a deadline is seen before the data that has arrived."""
+        body = self.request.body
+        if self._has_looked:
+            return False
+        self._has_looked = True
+        with trio.move_on_after(LAST_LOOK_SECONDS):
+            while not (body.size or body.ended or body.left or body.error):
+                await body.changed()
+            return True
+        return False
 
     async def app_send(self, message: Message | None) -> None:  # type: ignore[override]
         """Send a part of the response, unless the client has left. None: the app has ended."""
@@ -207,13 +223,13 @@ class RequestStream(HTTPStream):
     async def _body(self, data: bytes, *, more: bool) -> None:
         if self.status is None or self.is_complete:
             raise RuntimeError("a body comes between a response's head and its end")
-        await self._send_head()
         if self.bodiless:
             data = b""
         elif self.length is not None:
             self._given += len(data)
             if self._given > self.length or (self._given < self.length and not more):
                 raise RuntimeError("the body isn't as long as its Content-Length")
+        await self._send_head()
         if more or self._has_trailers:
             await self.send(Body(self.stream_id, data))
             return
