@@ -77,6 +77,7 @@ class ClientConnection(TCPServer):
         """Serve until either side closes. A fault ends this connection alone."""
         try:
             if self._secured and not await self._shake_hands():
+                self._resets = True
                 return
             async with TaskGroup() as group:
                 self.protocol = self._chosen_protocol()(

@@ -18,7 +18,8 @@ from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.transport import FreeListTransport
 from protocols.breaker import Snapshot
-from runtime.serving import Limits, serve
+from runtime.serving import Limits, ServerCertificate, serve
+from tests.gateway.wire import TLS
 from tests.tokens import Issuer
 
 NOWHERE = "http://127.0.0.1:1"
@@ -76,9 +77,10 @@ async def served(
     school: str = NOWHERE,
     student: str = NOWHERE,
     policy: Mapping[str, Any] | None = None,
+    certificate: ServerCertificate | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
-    """A gateway on a real port, in front of the services at these URLs."""
+    """A gateway on a real port, in front of the services at these URLs. certificate: it speaks TLS."""
     urls = {"auth_service_url": auth, "school_service_url": school, "student_service_url": student}
     transports = {
         name: FreeListTransport(urls[f"{name}_service_url"]) for name in ("auth", "school", "student")
@@ -93,6 +95,7 @@ async def served(
             grace=0.5,
             limits=built.limits,
             stop=stop.wait,
+            certificate=certificate or TLS.get("certificate"),
         )
         built.port = await nursery.start(run)
         yield built
