@@ -120,7 +120,7 @@ class RequestReader:
         elif self._request is not None:
             if self._barren_bytes > TRAILER_BYTES + READ_SIZE:
                 self._fail(BadRequest("the trailers are too long"))
-        elif not self._closed:
+        elif not self._closed and (self._next_at != len(self._raw) or not self._is_exact):
             self._check_empty_line()
 
     def _parse(self, data: bytes) -> None:
@@ -249,18 +249,22 @@ class RequestReader:
         line = b"%b %b HTTP/%b\r\n" % (request.method.encode(), request.target, version.encode())
         # llhttp lets other protocols' names pass, and more than one space.
         at = self._raw.find(line, self._head_at)
-        front = self._raw[self._head_at : at]
-        if at < 0 or (self._is_exact and front.strip(b"\r\n")):
-            raise BadRequest("the request line can't be read")
-        # One may be left over from the body before (RFC 9112, 2.2); llhttp takes any number, and a lone CR.
-        if not (self._empty + front in _ONE_LINE if self._is_exact else b"\r\n".endswith(front[-2:])):
-            raise _empty_lines()
+        if at != self._head_at or self._empty:
+            self._check_front(at)
         self._next_at = self._raw.index(b"\r\n\r\n", at) + 4
         if self._next_at - at > self._head_bytes:
             raise _too_long(target=len(line) > self._head_bytes)
         if version == "1.0":
             request.version = "1.0"
             request.close = True
+
+    def _check_front(self, at: int) -> None:
+        front = self._raw[self._head_at : at]
+        if at < 0 or (self._is_exact and front.strip(b"\r\n")):
+            raise BadRequest("the request line can't be read")
+        # One may be left over from the body before (RFC 9112, 2.2); llhttp takes any number, and a lone CR.
+        if not (self._empty + front in _ONE_LINE if self._is_exact else b"\r\n".endswith(front[-2:])):
+            raise _empty_lines()
 
 
 def _empty_lines() -> BadRequest:

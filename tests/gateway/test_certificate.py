@@ -51,7 +51,7 @@ async def test_a_renewed_certificate(tmp_path, monkeypatch, workers):
             pair.key.write_bytes(b"nonsense")
             running.process.send_signal(signal.SIGHUP)
             with trio.fail_after(10):
-                while running.log().count("the old one stays in use") < workers:
+                while running.log().count("the old one stays in use") < workers:  # noqa: ASYNC110
                     await trio.sleep(0.05)
             assert "TLS_KEY_FILE" in running.log()
             assert {await shown(running.port, pair) for _ in range(6)} == {2}
