@@ -121,6 +121,13 @@ class RequestStream(HTTPStream):
             await self.app(self.scope, cast(Any, self.receive), cast(Any, self.app_send), _unused, _unused)
         except Exception:
             log.exception("the app failed")
+        except BaseExceptionGroup as group:
+            # A failure beside a cancellation would end the server, and not its connection alone.
+            cancelled, failed = group.split(trio.Cancelled)
+            if failed is not None:
+                log.exception("the app failed", exc_info=failed)
+            if cancelled is not None:
+                raise cancelled from None
         finally:
             await self.app_send(None)
 

@@ -103,8 +103,8 @@ async def test_an_app_that_is_cut_off_while_others_write(pair: Any) -> None:
         assert len((await client.answer(big)).body) == 8_000_000
 
 
-async def test_an_app_that_fails_while_it_is_cancelled() -> None:
-    """`serve` returns when its grace has passed, whatever the apps make of that."""
+async def test_an_app_that_fails_while_it_is_cancelled(capsys: Any) -> None:
+    """`serve` returns when its grace has passed, and the failure is logged."""
     entered = trio.Event()
 
     async def fails() -> None:
@@ -126,6 +126,7 @@ async def test_an_app_that_fails_while_it_is_cancelled() -> None:
         server.stop.set()
         with trio.fail_after(2):
             await server.ended.wait()
+    assert "the app failed" in capsys.readouterr().out
 
 
 async def test_a_body_that_is_cut_off_behind_its_response() -> None:
