@@ -49,7 +49,8 @@ class ConnectionAdmission:
         """Serve one client until it or we close. context: it speaks TLS."""
         secured: Any = stream
         if context is not None:
-            secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+            # Without close_notify a response that ends with its connection looks cut off.
+            secured = trio.SSLStream(stream, context, server_side=True)
         try:
             connection = ClientConnection(*self._arguments, secured, self._limits)
         except OSError:  # gone before it was served

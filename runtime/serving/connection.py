@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import select
 import struct
 from contextlib import suppress
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
@@ -23,6 +24,7 @@ from runtime.serving.http1 import Finished, Http1Protocol, LastData, Phase
 from runtime.serving.http2 import Http2Protocol
 from runtime.serving.limits import Limits
 from runtime.serving.request_reader import READ_SIZE
+from runtime.serving.stream import LAST_LOOK_SECONDS
 
 LINGER_SECONDS = 2.0
 """How long a client that still sends has to see its response."""
@@ -57,6 +59,8 @@ class ClientConnection(TCPServer):
         self._stopping = False
         self._closing = False
         self._resets = False
+        self._has_looked = False
+        """Whether data that was there when a deadline was seen is being read."""
         self.idle_since = trio.current_time()
 
     @property
@@ -73,6 +77,7 @@ class ClientConnection(TCPServer):
         """Serve until either side closes. A fault ends this connection alone."""
         try:
             if self._secured and not await self._shake_hands():
+                self._resets = True
                 return
             async with TaskGroup() as group:
                 self.protocol = self._chosen_protocol()(
@@ -156,6 +161,7 @@ class ClientConnection(TCPServer):
         if phase is self._phase:
             return
         self._phase = phase
+        self._has_looked = False
         if phase is Phase.EXCHANGE:
             self._deadline = math.inf
             return
@@ -177,11 +183,22 @@ class ClientConnection(TCPServer):
             return False
         if trio.current_time() < self._deadline:
             return True
+        if not self._has_looked and self._has_arrived():
+            self._has_looked = True
+            self._deadline = trio.current_time() + LAST_LOOK_SECONDS
+            return True
         if self._phase is Phase.HEAD and isinstance(self.protocol, Http1Protocol):
             self.protocol.head_is_slow()
             return True
         self.protocol.stop()
         return False
+
+    def _has_arrived(self) -> bool:
+        # After the loop stood still, a deadline is seen before the data that has arrived.
+        look = select.poll()
+        with suppress(OSError, ValueError):  # the socket is closed
+            look.register(self._socket, select.POLLIN)
+        return bool(look.poll(0))
 
     async def _room(self) -> bool:
         """Wait until more may be read. Whether the client is still there: its leaving is seen meanwhile."""
@@ -225,34 +242,39 @@ class ClientConnection(TCPServer):
         if event.reset:
             self._reset_on_close()
         if event.linger:
+            self._enter_phase()
             if not self._secured:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await self.stream.send_eof()
-            self._enter_phase()
         else:
             self.close()
 
     async def _write(self, data: bytes) -> None:
         """Send all of it, if the client takes it in time; else the connection is broken off."""
+        deadline = trio.current_time() + self._limits.write_seconds
         try:
-            self.send_lock.acquire_nowait()
-        except trio.WouldBlock:
-            await self.send_lock.acquire()
-        try:
-            deadline = trio.current_time() + self._limits.write_seconds
+            # What waits for its turn belongs to the frames around it, and can't be left out either.
             with trio.CancelScope(deadline=deadline, shield=self.protocol.shields_writes) as writing:
-                await self.stream.send_all(data)
+                await self._take_turn()
+                try:
+                    await self.stream.send_all(data)
+                finally:
+                    self.send_lock.release()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             await self.protocol.handle(Closed())
         except trio.Cancelled:
             # What was cut off in the middle can't be carried on.
             self.break_off()
             raise
-        finally:
-            self.send_lock.release()
         if writing.cancelled_caught:
             self.break_off()
             await self.protocol.handle(Closed())
+
+    async def _take_turn(self) -> None:
+        try:
+            self.send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self.send_lock.acquire()
 
     def break_off(self) -> None:
         """Reset the connection. Whoever reads or writes ends with an error."""

@@ -161,10 +161,14 @@ class Http1Protocol:
             elif reader.error is not None:
                 self._refuse(reader.error)
             elif self._later:
-                later, self._later = self._later, b""
-                reader.feed(later)
+                self._feed_later()
             else:
                 return
+
+    def _feed_later(self) -> None:
+        later, self._later = self._later, b""
+        for at in range(0, len(later), READ_SIZE):
+            self._reader.feed(later[at : at + READ_SIZE])
 
     def _has_discarded(self, request: IncomingRequest) -> bool:
         if request.body.ended:
@@ -177,6 +181,8 @@ class Http1Protocol:
         request.close = request.close or self._stopping
         self._stream = RequestStream(request, self._limits, *self._stream_arguments)
         self._stream.start()
+        if self._later and not request.body.ended:
+            self._feed_later()
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer what can't be read: there is no telling where the next request would begin."""
@@ -245,11 +251,13 @@ class Http1Protocol:
         stream, self._stream = self._stream, None
         if stream is None:
             return
+        self._answered.set()
+        self._answered = trio.Event()
         request, body_ended = stream.request, stream.request.body.ended
         stream.close()
         if not stream.is_complete:
             await self._finish(reset=self._until_close)
-        elif request.close or self._reader.error is not None:
+        elif request.close or (not body_ended and self._reader.error is not None):
             await self._finish(linger=not body_ended or bool(self._later or self._reader.requests))
         elif not body_ended:
             self._discarding = request
@@ -258,8 +266,6 @@ class Http1Protocol:
             self._advance()
         if self._stream is None and not self._finished:
             await self._send(Updated(idle=True))
-        self._answered.set()
-        self._answered = trio.Event()
 
     async def _finish(self, *, linger: bool = False, reset: bool = False) -> None:
         self._finished = True

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
@@ -13,25 +13,34 @@ import h2.settings
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Body, EndBody, StreamClosed
+from hypercorn.protocol.events import (
+    Body,
+    EndBody,
+    InformationalResponse,
+    Response,
+    StreamClosed,
+    Trailers,
+)
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerContext
-from hypercorn.utils import filter_pseudo_headers
 from hyperframe.frame import GoAwayFrame
 
-from runtime.http_fields import TOKEN, Fields, InvalidField, encode_fields
+from runtime.http_fields import encode_fields
 from runtime.serving.http1 import Phase
+from runtime.serving.http2_request import read_request
 from runtime.serving.limits import Limits
-from runtime.serving.request_reader import BadRequest, IncomingRequest, take_fields
+from runtime.serving.request_reader import BadRequest, IncomingRequest
 from runtime.serving.stream import LastBody, RequestStream
+from runtime.serving.stream_buffer import SendBuffer
 
 FREE_FRAMES = 100
 """How many frames that cost the client nothing (resets, pings, settings) it may send at once."""
 FREE_FRAMES_PER_SECOND = 10.0
-
-_METHOD = re.compile(TOKEN)
-_TARGET = re.compile(rb"[\x21-\x7e]+")
+CONNECTION_WINDOW = 1024 * 1024
+"""Bytes of request bodies that one connection may leave with its apps. A stream's own window is 64 KiB: apps
+that don't read hold up other streams only where there are sixteen of them."""
+STREAM_WINDOW = 65_535
 
 
 class Http2Stream(RequestStream):
@@ -58,6 +67,7 @@ class Http2Protocol(H2Protocol):
     """The windows limit what a client may send, so that the connection is always read."""
 
     streams: dict[int, RequestStream]  # type: ignore[assignment]
+    stream_buffers: dict[int, SendBuffer]  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -71,14 +81,14 @@ class Http2Protocol(H2Protocol):
         server: tuple[str, int] | None,
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
-        super().__init__(
-            app, config, context, task_group, ConnectionState({}), ssl, client, server, send
-        )
+        super().__init__(app, config, context, task_group, ConnectionState({}), ssl, client, server, send)
         self._limits = limits
         codes = h2.settings.SettingCodes
         values = {codes.MAX_CONCURRENT_STREAMS: limits.streams, codes.MAX_HEADER_LIST_SIZE: limits.head_bytes}
         self.connection.local_settings = h2.settings.Settings(client=False, initial_values=values)
         self.connection.decoder.max_header_list_size = limits.head_bytes
+        # `encode_fields` does as much in less time.
+        self.connection.config.validate_outbound_headers = False
         self._last_stream: int | None = None
         """Since the connection drains: the last stream that is served."""
         self._free_frames = float(FREE_FRAMES)
@@ -91,6 +101,13 @@ class Http2Protocol(H2Protocol):
 
     async def room(self) -> None:
         """Return at once."""
+
+    async def initiate(self, headers: Any = None, settings: Any = None) -> None:
+        """Send the settings. headers, settings: of an upgrade, which there is none of."""
+        self.connection.initiate_connection()
+        self.connection.increment_flow_control_window(CONNECTION_WINDOW - STREAM_WINDOW)
+        await self._flush()
+        self.task_group.spawn(self.send_task)
 
     def stop(self) -> None:
         """Serve the streams that have begun, and no others. The client learns which (GOAWAY)."""
@@ -110,14 +127,13 @@ class Http2Protocol(H2Protocol):
             elif isinstance(event, h2.events.DataReceived):
                 await self._data(event)
             elif isinstance(event, h2.events.StreamEnded):
-                if stream := self.streams.get(event.stream_id):
-                    stream.request.body.end()
-            elif isinstance(event, h2.events.PriorityUpdated):
-                pass  # RFC 9113, 5.3.2: no longer of use
+                self._end_of_request(event.stream_id)
             elif isinstance(event, h2.events.StreamReset):
                 self._spend_free_frame()
                 await self._drop(event.stream_id)
-            else:
+            elif isinstance(event, h2.events.ConnectionTerminated) and not event.error_code:
+                await self._client_goes_away()
+            elif not isinstance(event, h2.events.PriorityUpdated):  # RFC 9113, 5.3.2: no longer of use
                 if isinstance(event, h2.events.PingReceived | h2.events.RemoteSettingsChanged):
                     self._spend_free_frame()
                 await super()._handle_events([event])
@@ -127,6 +143,14 @@ class Http2Protocol(H2Protocol):
                 await self.send(Closed())
                 return
         await self._flush()
+
+    async def _client_goes_away(self) -> None:
+        """Serve the streams that have begun. By itself h2 would take the connection for closed."""
+        if self.phase is Phase.IDLE:
+            await self.send(Closed())
+        else:
+            self.connection.state_machine.state = h2.connection.ConnectionState.SERVER_OPEN
+            self.stop()
 
     def _spend_free_frame(self) -> None:
         now = trio.current_time()
@@ -142,7 +166,7 @@ class Http2Protocol(H2Protocol):
         request = IncomingRequest()
         refusal = None
         try:
-            _read(request, event)
+            read_request(request, event)
         except BadRequest as error:
             refusal = error
         stream = Http2Stream(
@@ -151,7 +175,7 @@ class Http2Protocol(H2Protocol):
             *(self.stream_send, stream_id),
         )
         self.streams[stream_id] = stream
-        self.stream_buffers[stream_id] = StreamBuffer(self.context.event_class)
+        self.stream_buffers[stream_id] = SendBuffer()
         self.priority.insert_stream(stream_id)
         self.priority.block(stream_id)
         await self.send(Updated(idle=False))
@@ -159,6 +183,10 @@ class Http2Protocol(H2Protocol):
             stream.start()
         else:
             self.task_group.spawn(stream.refuse, refusal)
+
+    def _end_of_request(self, stream_id: int) -> None:
+        if stream := self.streams.get(stream_id):
+            stream.request.body.end()
 
     async def _data(self, event: h2.events.DataReceived) -> None:
         stream, size = self.streams.get(event.stream_id), event.flow_controlled_length
@@ -173,6 +201,8 @@ class Http2Protocol(H2Protocol):
 
     async def acknowledge(self, size: int, stream_id: int) -> None:
         """Let the client send as many bytes more."""
+        if self.closed:
+            return
         try:
             self.connection.acknowledge_received_data(size, stream_id)
         except (h2.exceptions.ProtocolError, ValueError):
@@ -190,10 +220,29 @@ class Http2Protocol(H2Protocol):
                     await super().stream_send(event)
                 if isinstance(event, LastBody):
                     await super().stream_send(EndBody(event.stream_id))
-            else:
+            elif isinstance(event, InformationalResponse | Response):
+                await self._send_head(event)
+            elif isinstance(event, Trailers):
+                encode_fields(event.headers)
                 await super().stream_send(event)
+                self._forget_buffer(event.stream_id)
         if waiting.cancelled_caught:
             await self._reset(event.stream_id, h2.errors.ErrorCodes.CANCEL)
+
+    async def _send_head(self, event: InformationalResponse | Response) -> None:
+        encode_fields(event.headers)
+        stream = self.streams.get(event.stream_id)
+        if stream is None:
+            return
+        is_all = stream.bodiless and isinstance(event, Response)
+        try:
+            head = [(b":status", b"%d" % event.status_code), *event.headers]
+            self.connection.send_headers(event.stream_id, head, end_stream=is_all)
+        except h2.exceptions.ProtocolError:
+            return  # the stream or the connection has ended
+        if is_all:
+            self._forget_buffer(event.stream_id)
+        await self._flush()
 
     async def _stream_ended(self, stream_id: int) -> None:
         stream = self.streams.get(stream_id)
@@ -210,7 +259,7 @@ class Http2Protocol(H2Protocol):
         buffer = self.stream_buffers[stream_id]
         try:
             window = self.connection.local_flow_control_window(stream_id)
-            data = await buffer.pop(max(0, min(window, self.connection.max_outbound_frame_size)))
+            data = buffer.pop(max(0, min(window, self.connection.max_outbound_frame_size)))
             if data or buffer.complete:
                 self.connection.send_data(stream_id, data, end_stream=buffer.complete)
             else:
@@ -232,8 +281,12 @@ class Http2Protocol(H2Protocol):
         except h2.exceptions.ProtocolError:
             pass  # it had sent all
         await self._flush()
+        await self._look_whether_idle()
+
+    async def _look_whether_idle(self) -> None:
         if self.phase is Phase.IDLE:
-            await self.send(Updated(idle=True))
+            # Since the connection drains, no other stream comes.
+            await self.send(Updated(idle=True) if self._last_stream is None else Closed())
 
     async def _reset(self, stream_id: int, code: h2.errors.ErrorCodes) -> None:
         try:
@@ -249,36 +302,17 @@ class Http2Protocol(H2Protocol):
         if buffer := self.stream_buffers.get(stream_id):
             await buffer.close()
             self._forget_buffer(stream_id)
-        if self.phase is Phase.IDLE:
-            await self.send(Updated(idle=True))
+        await self._look_whether_idle()
+
+    async def _close_stream(self, stream_id: int) -> None:
+        stream = self.streams.get(stream_id)
+        await super()._close_stream(stream_id)
+        if stream is not None and (unread := stream.request.body.size):
+            # Else what the app didn't read would be lost to the connection's window.
+            stream.request.body.discard()
+            await self.acknowledge(unread, stream_id)
 
     def _forget_buffer(self, stream_id: int) -> None:
-        del self.stream_buffers[stream_id]
-        self.priority.remove_stream(stream_id)
-
-
-def _read(request: IncomingRequest, event: h2.events.RequestReceived) -> None:
-    """Fill `request`. Raises BadRequest."""
-    pseudo = {name: value for name, value in event.headers if name.startswith(b":")}
-    method = pseudo.get(b":method", b"")
-    target = pseudo.get(b":path", pseudo.get(b":authority", b""))
-    request.version = "2"
-    request.length = 0 if event.stream_ended is not None else None
-    request.fields = _joined_cookies(filter_pseudo_headers(event.headers))
-    if not _METHOD.fullmatch(method) or not _TARGET.fullmatch(target):
-        raise BadRequest("the method or the target has bytes that neither may have")
-    request.method = method.decode()
-    request.target = target
-    try:
-        encode_fields(request.fields)
-    except InvalidField as error:
-        raise BadRequest(str(error)) from None
-    take_fields(request)
-
-
-def _joined_cookies(fields: Fields) -> Fields:
-    """HTTP/1.1 knows one Cookie field (RFC 9113, 8.2.3)."""
-    cookies = [value for name, value in fields if name == b"cookie"]
-    if len(cookies) < 2:
-        return fields
-    return [field for field in fields if field[0] != b"cookie"] + [(b"cookie", b"; ".join(cookies))]
+        # A stream may be dropped while its last frame is being sent.
+        if self.stream_buffers.pop(stream_id, None) is not None:
+            self.priority.remove_stream(stream_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from itertools import chain
 
 import httptools
 
@@ -17,7 +16,10 @@ TRAILER_BYTES = 16 * 1024
 """The most bytes of trailers, or of a chunk's extensions."""
 
 _HOST = re.compile(HOST)
-_METHOD = re.compile(rb"[\r\n]*%b " % TOKEN)
+_METHOD = re.compile(rb"%b(?: |\Z)" % TOKEN)
+
+
+_ONE_LINE = (b"", b"\r\n")
 
 
 class BadRequest(ValueError):
@@ -70,8 +72,14 @@ class RequestReader:
         self._closed = False
         self._raw = b""
         """The bytes in which the current head began, and all since."""
-        self._completed = False
-        """Whether a request ended within `_raw`, so that the head began somewhere behind its start."""
+        self._head_at = 0
+        """Where in `_raw` the current head begins, or the empty line in front of it."""
+        self._next_at = 0
+        """Where in `_raw` the next head begins, as far as it is read."""
+        self._is_exact = True
+        """Whether both are exact. Behind a chunked body they are too low: llhttp gives no positions."""
+        self._empty = b""
+        """An empty line that was fed since the last request."""
         self._new_parser()
 
     def _new_parser(self) -> None:
@@ -84,17 +92,23 @@ class RequestReader:
         """The method of the request that can't be read, as far as it is known."""
         if self._request is not None and self._request.method:
             return self._request.method
-        return "HEAD" if self._raw.lstrip(b"\r\n").startswith(b"HEAD ") else ""
+        return "HEAD" if self._begun().startswith(b"HEAD ") else ""
+
+    def _begun(self) -> bytes:
+        return self._raw[self._head_at :].lstrip(b"\r\n")
 
     def feed(self, data: bytes) -> None:
         """Read `data`. What follows an error, or a request that closes the connection, is dropped."""
         if self._closed or self.error is not None:
             return
-        if self._request is None and data.startswith(b"\r\n\r\n"):
-            # One empty line may be left over from the body before (RFC 9112, 2.2); llhttp takes any number.
-            self._fail(BadRequest("empty lines in the place of a request"))
-            return
-        self._raw = self._raw + data if self.reads_head else data
+        if self.reads_head:
+            self._raw += data
+        else:
+            self._raw = data
+            self._next_at = 0
+            if self._request is None:
+                self._head_at = 0
+                self._is_exact = True
         self._barren_bytes += len(data)
         try:
             self._parse(data)
@@ -103,18 +117,27 @@ class RequestReader:
                 self._fail(self._reason(error))
         if self.reads_head:
             self._check_partial_head()
-        else:
-            self._completed = False
-            if self._barren_bytes > TRAILER_BYTES + READ_SIZE and self._request is not None:
+        elif self._request is not None:
+            if self._barren_bytes > TRAILER_BYTES + READ_SIZE:
                 self._fail(BadRequest("the trailers are too long"))
+        elif not self._closed and (self._next_at != len(self._raw) or not self._is_exact):
+            self._check_empty_line()
 
     def _parse(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
+        while data:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+            self._ignore_upgrade()
+            if self._closed:
+                return
+            self._raw = data
+            self._head_at = self._next_at = 0
+            self._is_exact = True
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
+    def _ignore_upgrade(self) -> None:
         """Read on as if no other protocol had been offered. llhttp takes what follows for that protocol."""
         self._new_parser()
         request = self.requests[-1]
@@ -123,20 +146,19 @@ class RequestReader:
             length = request.length
             framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
             self._raw = b"POST / HTTP/1.1\r\nhost: h\r\n%b\r\n\r\n" % framing
+            self._next_at = 0
             self._parser.feed_data(self._raw)
             self.requests.pop()
             self._request = request
-        if rest and not self._closed:
-            self._raw = rest
-            self._parse(rest)
 
     def _reason(self, error: httptools.HttpParserError) -> BadRequest:
         if isinstance(error.__context__, BadRequest):
             return error.__context__
         reason = str(error)
-        if self._raw.lstrip(b"\r\n").startswith(b"PRI * HTTP/2.0\r\n"):
+        begun = self._begun()
+        if begun.startswith(b"PRI * HTTP/2.0\r\n"):
             return BadRequest("HTTP/2 is spoken over TLS alone", 505)
-        if isinstance(error, httptools.HttpParserInvalidMethodError) and _METHOD.match(self._raw):
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and _METHOD.match(begun):
             return BadRequest("the method isn't known", 501)
         return BadRequest(reason)
 
@@ -147,16 +169,27 @@ class RequestReader:
             self._request.body.fail(error)
 
     def _check_partial_head(self) -> None:
-        slack = READ_SIZE if self._completed else 0
-        if len(self._raw) > self._head_bytes + slack:
-            line_is_complete = b"\r\n" in self._raw.lstrip(b"\r\n")
+        slack = 0 if self._is_exact else READ_SIZE
+        if len(self._raw) - self._head_at > self._head_bytes + slack:
+            line_is_complete = b"\r\n" in self._begun()[: self._head_bytes]
             self._fail(_too_long(target=not line_is_complete))
+
+    def _check_empty_line(self) -> None:
+        if not self._is_exact:
+            self._empty = b"\r" if self._raw.endswith(b"\r") else b""
+            return
+        self._empty += self._raw[self._next_at :]
+        if not b"\r\n".startswith(self._empty):
+            self._fail(_empty_lines())
 
     def on_message_begin(self) -> None:
         """Llhttp calls this, and the methods below, from within `feed_data`."""
+        if self._closed:
+            raise BadRequest("a request behind the last one")
         self._request = IncomingRequest()
         self._in_body = False
         self.reads_head = True
+        self._head_at = self._next_at
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
@@ -184,7 +217,8 @@ class RequestReader:
         upgrades = self._parser.should_upgrade()
         if request.method == "CONNECT":
             request.close = True
-            request.length = 0
+            if request.length != 0:
+                raise BadRequest("CONNECT has no body")
         self.reads_head = False
         self._in_body = True
         self._trailer_bytes = self._barren_bytes = 0
@@ -197,6 +231,7 @@ class RequestReader:
         """A piece of the body."""
         assert self._request is not None
         self._barren_bytes = 0
+        self._next_at += len(data)
         self._request.body.push(data)
 
     def on_message_complete(self) -> None:
@@ -205,22 +240,35 @@ class RequestReader:
         if request is not None:
             request.body.end()
             self._closed = request.close
-            self._completed = True
+            self._is_exact = request.length is not None
+            self._empty = b""
 
     def _check_line(self, request: IncomingRequest, version: str) -> None:
         if not version.startswith("1."):
             raise BadRequest("only HTTP/1.1 is spoken here", 505)
         line = b"%b %b HTTP/%b\r\n" % (request.method.encode(), request.target, version.encode())
         # llhttp lets other protocols' names pass, and more than one space.
-        if line not in self._raw:
-            raise BadRequest("the request line can't be read")
-        if len(self._raw) > self._head_bytes:
-            size = len(line) + sum(map(len, chain(*request.fields))) + 4 * len(request.fields) + 2
-            if size > self._head_bytes:
-                raise _too_long(target=len(request.target) > self._head_bytes // 2)
+        at = self._raw.find(line, self._head_at)
+        if at != self._head_at or self._empty:
+            self._check_front(at)
+        self._next_at = self._raw.index(b"\r\n\r\n", at) + 4
+        if self._next_at - at > self._head_bytes:
+            raise _too_long(target=len(line) > self._head_bytes)
         if version == "1.0":
             request.version = "1.0"
             request.close = True
+
+    def _check_front(self, at: int) -> None:
+        front = self._raw[self._head_at : at]
+        if at < 0 or (self._is_exact and front.strip(b"\r\n")):
+            raise BadRequest("the request line can't be read")
+        # One may be left over from the body before (RFC 9112, 2.2); llhttp takes any number, and a lone CR.
+        if not (self._empty + front in _ONE_LINE if self._is_exact else b"\r\n".endswith(front[-2:])):
+            raise _empty_lines()
+
+
+def _empty_lines() -> BadRequest:
+    return BadRequest("empty lines in the place of a request")
 
 
 def _too_long(*, target: bool) -> BadRequest:
@@ -265,6 +313,8 @@ def _check_codings(request: IncomingRequest, codings: list[bytes]) -> None:
         raise BadRequest("Transfer-Encoding in HTTP/1.0")
     if codings[-1] != b"chunked":
         raise BadRequest("Transfer-Encoding doesn't end in chunked")
+    if b"" in codings:
+        raise BadRequest("Transfer-Encoding has an empty name in its list")
     if len(codings) > 1:
         raise BadRequest("a transfer coding that isn't known here", 501)
 
@@ -277,5 +327,3 @@ def _expect(request: IncomingRequest, expectations: list[bytes]) -> None:
 
 def _listed(values: list[bytes]) -> list[bytes]:
     return [name.strip(b" \t").lower() for value in values for name in value.split(b",")]
-
-

@@ -28,7 +28,12 @@ from runtime.serving.request_reader import BadRequest, IncomingRequest
 Message = dict[str, Any]
 
 # The connection is the server's own matter.
-_CONNECTION = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
+_CONNECTION = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade")
+)
+
+LAST_LOOK_SECONDS = 0.05
+"""How much longer a body may take than its time, for data that is there already to be read."""
 
 log = structlog.get_logger("runtime")
 
@@ -66,6 +71,7 @@ class RequestStream(HTTPStream):
         self._received_all = False
         self._patience = limits.upload_seconds
         self._continued = not request.expects_continue
+        self._has_looked = False
 
     async def handle(self, event: Event) -> None:
         """Take what Hypercorn's HTTP/2 says of a stream; the request itself comes by other ways."""
@@ -115,6 +121,13 @@ class RequestStream(HTTPStream):
             await self.app(self.scope, cast(Any, self.receive), cast(Any, self.app_send), _unused, _unused)
         except Exception:
             log.exception("the app failed")
+        except BaseExceptionGroup as group:
+            # A failure beside a cancellation would end the server, and not its connection alone.
+            cancelled, failed = group.split(trio.Cancelled)
+            if failed is not None:
+                log.exception("the app failed", exc_info=failed)
+            if cancelled is not None:
+                raise cancelled from None
         finally:
             await self.app_send(None)
 
@@ -147,11 +160,23 @@ class RequestStream(HTTPStream):
         limits, body, start = self.limits, self.request.body, trio.current_time()
         with trio.move_on_after(min(limits.body_seconds, self._patience)) as waiting:
             await body.changed()
-        if waiting.cancelled_caught:
+        if waiting.cancelled_caught and not await self._comes_late():
             body.fail(BadRequest("the body came too slowly", 408))
         earned = body.size / limits.upload_rate - (trio.current_time() - start)
         # A piece may come at the last moment, or be seen late: then less than no patience is left.
         self._patience = max(0.0, min(limits.upload_seconds, self._patience + earned))
+
+    async def _comes_late(self) -> bool:
+        """Look once more: after the loop stood still, a deadline is seen before the data that has arrived."""
+        body = self.request.body
+        if self._has_looked:
+            return False
+        self._has_looked = True
+        with trio.move_on_after(LAST_LOOK_SECONDS):
+            while not (body.size or body.ended or body.left or body.error):
+                await body.changed()
+            return True
+        return False
 
     async def app_send(self, message: Message | None) -> None:  # type: ignore[override]
         """Send a part of the response, unless the client has left. None: the app has ended."""
@@ -162,7 +187,8 @@ class RequestStream(HTTPStream):
         if kind == "http.response.start":
             self._start(message)
         elif self.closed:
-            return
+            # An app that sends without an end, and looks at nothing else, must not hold up the process.
+            await trio.lowlevel.checkpoint()
         elif kind == "http.response.body":
             await self._body(message.get("body", b""), more=message.get("more_body", False))
         elif kind == "http.response.trailers":
@@ -199,18 +225,18 @@ class RequestStream(HTTPStream):
     async def _body(self, data: bytes, *, more: bool) -> None:
         if self.status is None or self.is_complete:
             raise RuntimeError("a body comes between a response's head and its end")
-        await self._send_head()
         if self.bodiless:
             data = b""
         elif self.length is not None:
             self._given += len(data)
             if self._given > self.length or (self._given < self.length and not more):
                 raise RuntimeError("the body isn't as long as its Content-Length")
+        await self._send_head()
         if more or self._has_trailers:
             await self.send(Body(self.stream_id, data))
             return
-        self.is_complete = True
         await self.send(LastBody(self.stream_id, data))
+        self.is_complete = True
         await self.send(StreamClosed(self.stream_id))
 
     async def _send_head(self) -> None:
@@ -222,8 +248,8 @@ class RequestStream(HTTPStream):
         if not self._has_trailers or self.is_complete:
             return
         await self._send_head()
-        self.is_complete = True
         await self.send(Trailers(self.stream_id, [(name.lower(), value) for name, value in fields]))
+        self.is_complete = True
         await self.send(StreamClosed(self.stream_id))
 
     async def _inform(self, status: int, fields: Fields) -> None:
@@ -252,9 +278,9 @@ class RequestStream(HTTPStream):
         self.bodiless = self.request.method == "HEAD"
         self.length = len(body)
         self.request.close = True
-        self.is_complete = True
         await self.send(Response(self.stream_id, fields, error.status))
         await self.send(LastBody(self.stream_id, b"" if self.bodiless else body))
+        self.is_complete = True
         await self.send(StreamClosed(self.stream_id))
 
     def gets_continued(self) -> bool:

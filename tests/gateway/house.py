@@ -20,7 +20,8 @@ from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from protocols.breaker import Snapshot
 from runtime.policy_file import Routes
-from runtime.serving import Limits, serve
+from runtime.serving import Limits, ServerCertificate, serve
+from tests.gateway.wire import TLS
 from tests.tokens import Issuer
 
 NOWHERE = "http://127.0.0.1:1"
@@ -83,9 +84,10 @@ async def served(
     student: str = NOWHERE,
     policy: Mapping[str, Any] | None = None,
     routes: Mapping[str, Routes] | None = None,
+    certificate: ServerCertificate | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
-    """A gateway on a real port, in front of the services at these URLs."""
+    """A gateway on a real port, in front of the services at these URLs. certificate: it speaks TLS."""
     urls = {"auth_service_url": auth, "school_service_url": school, "student_service_url": student}
     chosen = GatewaySettings(**urls, **settings)
     transports = {
@@ -104,6 +106,7 @@ async def served(
             grace=0.5,
             limits=built.limits,
             stop=stop.wait,
+            certificate=certificate or TLS.get("certificate"),
         )
         built.port = await nursery.start(run)
         yield built

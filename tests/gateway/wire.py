@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -152,5 +153,26 @@ def _waited() -> float:
         return 0.0
 
 
+TLS: dict[str, Any] = {}
+"""With `certificate` and `context`, every gateway of `served` speaks TLS, and so does `connect`."""
+
+
+class TlsSocketStream:
+    """A TLS stream that can be ended and reset as a socket can."""
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        transport = stream.transport_stream
+        self.send_all, self.receive_some = stream.send_all, stream.receive_some
+        self.socket, self.setsockopt = transport.socket, transport.setsockopt
+        # A client that has only stopped sending, or has left; nothing is waited for.
+        self.send_eof, self.aclose = transport.send_eof, transport.aclose
+
+
 async def connect(port: int) -> Peer:
-    return Peer(await trio.open_tcp_stream("127.0.0.1", port))
+    """A client of a gateway."""
+    stream: Any = await trio.open_tcp_stream("127.0.0.1", port)
+    if TLS:
+        secured = trio.SSLStream(stream, TLS["context"], server_hostname="127.0.0.1", https_compatible=True)
+        await secured.do_handshake()
+        stream = TlsSocketStream(secured)
+    return Peer(stream)

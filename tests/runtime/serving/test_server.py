@@ -21,7 +21,7 @@ from runtime.serving import CannotListen, listen, serve
 from runtime.serving.connection import ClientConnection
 from tests.gateway.wire import Watch
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Served:

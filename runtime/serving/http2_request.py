@@ -1,0 +1,47 @@
+"""The head of an HTTP/2 request, held to the rules of HTTP/1.1: it may go on as one."""
+
+from __future__ import annotations
+
+import re
+
+import h2.events
+from hypercorn.utils import filter_pseudo_headers
+
+from runtime.http_fields import TOKEN, Fields, InvalidField, encode_fields
+from runtime.serving.request_reader import BadRequest, IncomingRequest, take_fields
+
+_METHOD = re.compile(TOKEN)
+_PATH = re.compile(rb"/[\x21-\x7e]*|\*")
+"""RFC 9113, 8.3.1. Another host than Host's can't be asked for."""
+_AUTHORITY = re.compile(rb"[\x21-\x7e]+")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+
+def read_request(request: IncomingRequest, event: h2.events.RequestReceived) -> None:
+    """Fill `request` from its head. Raises BadRequest where HTTP/1.1 would have no such request."""
+    pseudo = {name: value for name, value in event.headers if name.startswith(b":")}
+    method = pseudo.get(b":method", b"")
+    target = pseudo.get(b":path", pseudo.get(b":authority", b""))
+    request.version = "2"
+    request.length = 0 if event.stream_ended is not None else None
+    request.fields = _joined_cookies(filter_pseudo_headers(event.headers))
+    if not _METHOD.fullmatch(method) or not (_PATH if b":path" in pseudo else _AUTHORITY).fullmatch(target):
+        raise BadRequest("the method or the target has bytes that neither may have")
+    request.method = method.decode()
+    request.target = target
+    try:
+        encode_fields(request.fields)
+    except InvalidField as error:
+        raise BadRequest(str(error)) from None
+    lengths = [value for name, value in request.fields if name == b"content-length"]
+    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+        raise BadRequest("Content-Length isn't one number")
+    take_fields(request)
+
+
+def _joined_cookies(fields: Fields) -> Fields:
+    """HTTP/1.1 knows one Cookie field (RFC 9113, 8.2.3)."""
+    cookies = [value for name, value in fields if name == b"cookie"]
+    if len(cookies) < 2:
+        return fields
+    return [field for field in fields if field[0] != b"cookie"] + [(b"cookie", b"; ".join(cookies))]

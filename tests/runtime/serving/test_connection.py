@@ -1,0 +1,144 @@
+"""The ends of a connection: deadlines seen late, writes that are cut off, apps that fail while they end."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any
+
+import pytest
+import trio
+
+from runtime.serving.connection import ClientConnection
+from tests.runtime.serving.h2_client import h2_client
+from tests.runtime.serving.running_app import body_of, echo, respond, running
+
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
+
+
+def stall(seconds: float) -> None:
+    """Stop the loop, as SIGSTOP or a long computation does."""
+    time.sleep(seconds)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"", GET), (GET[:9], GET[9:]), (POST, b"hello"), (POST + b"h", b"ello")]
+)
+async def test_data_that_has_arrived_when_its_deadline_is_seen(before: bytes, after: bytes) -> None:
+    """The loop stood still: what came meanwhile counts."""
+    limits = {"idle_seconds": 0.2, "head_seconds": 0.2, "body_seconds": 0.2}
+    for _ in range(3):
+        async with running(echo, **limits) as server:
+            peer = await server.connect()
+            await peer.send(before)
+            await trio.sleep(0.05)
+            # The deadline passes before the bytes are there, and both before the loop goes on.
+            stall(0.3)
+            peer.stream.socket._sock.send(after)
+            with trio.fail_after(1):
+                assert (await peer.until(b"\r\n")).startswith(b"HTTP/1.1 200 "), before
+
+
+@pytest.mark.parametrize("before", [b"", GET[:9]])
+async def test_a_deadline_that_is_seen_before_the_data(before: bytes) -> None:
+    """Where both have come, the data is read, and the deadline counts only when none was there."""
+    async with running(echo) as server:
+        peer = await server.connect()
+        await peer.send(before)
+        await trio.sleep(0.05)
+        [connection] = [
+            one
+            for one in gc.get_objects()
+            if isinstance(one, ClientConnection) and one._server[1] == server.port
+        ]
+        trio.lowlevel.spawn_system_task(peer.send, GET[len(before) :])
+        await trio.lowlevel.checkpoint()
+        connection._deadline = trio.current_time() - 1
+        connection._reading.cancel()
+        with trio.fail_after(1):
+            assert (await peer.until(b"\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_client_cannot_trickle_past_a_deadline() -> None:
+    """The last look at a deadline is one look."""
+    async with running(echo, head_seconds=0.2) as server:
+        peer = await server.connect()
+        with trio.fail_after(1):
+            try:
+                await peer.send(b"GET /")
+                while True:
+                    await peer.send(b"x")
+                    with trio.move_on_after(0.001):
+                        assert (await peer.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+                        return
+            except trio.BrokenResourceError:
+                pass
+
+
+async def test_an_app_that_is_cut_off_while_others_write(pair: Any) -> None:
+    """Its frames may wait behind another stream's; the connection stays whole for all others."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/big":
+            await respond(send, bytes(8_000_000))
+        elif scope["path"] == "/cut":
+            with trio.move_on_after(0.2):
+                await respond(send, b"cut", 200, (b"x-new", b"field"))
+        else:
+            await respond(send, b"ok", 200, (b"x-new", b"field"))
+
+    async with running(app, pair, within=15) as server, h2_client(server) as client:
+        client.connection.increment_flow_control_window(2**30)
+        big = client.open(b"/big")
+        client.connection.increment_flow_control_window(2**30, big)
+        await client.flush()
+        await trio.sleep(0.2)
+        client.open(b"/cut")
+        await client.flush()
+        await trio.sleep(0.5)
+        good = client.open(b"/good")
+        await client.flush()
+        assert (b"x-new", b"field") in (await client.answer(good)).fields
+        assert len((await client.answer(big)).body) == 8_000_000
+
+
+async def test_an_app_that_fails_while_it_is_cancelled(capsys: Any) -> None:
+    """`serve` returns when its grace has passed, and the failure is logged."""
+    entered = trio.Event()
+
+    async def fails() -> None:
+        try:
+            entered.set()
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("a bug")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails)
+            await trio.sleep_forever()
+
+    async with running(app, grace=0.1) as server:
+        peer = await server.connect()
+        await peer.send(GET)
+        await entered.wait()
+        server.stop.set()
+        with trio.fail_after(2):
+            await server.ended.wait()
+    assert "the app failed" in capsys.readouterr().out
+
+
+async def test_a_body_that_is_cut_off_behind_its_response() -> None:
+    """A client that goes on sending for nobody has two seconds, and the next request is read behind it."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send, b"early" if scope["method"] == "POST" else await body_of(receive) + b"next")
+
+    async with running(app) as server:
+        peer = await server.connect()
+        await peer.send(POST + b"he")
+        await peer.until(b"early")
+        await peer.send(b"llo" + GET)
+        with trio.fail_after(1):
+            assert (await peer.until(b"next")).startswith(b"HTTP/1.1 200 ")

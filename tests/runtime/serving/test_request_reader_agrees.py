@@ -1,0 +1,116 @@
+"""Another parser reads an accepted request alike, and so do we in pieces: thousands of almost right ones."""
+
+from __future__ import annotations
+
+import random
+
+import h11
+import pytest
+
+from tests.runtime.serving.reading import read_in
+
+MESSAGES = 2500
+FIELDS = [
+    b"Host: h\r\n",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: 0\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding:",
+    b"Content-Length:",
+    b"Connection: close\r\n",
+    b"Connection: upgrade\r\nUpgrade: x\r\n",
+    b"A: b\r\n",
+    b"Expect: 100-continue\r\n",
+]
+BODIES = [
+    b"5\r\nabcde\r\n",
+    b"5;x=y\r\nabcde\r\n",
+    b"0\r\n\r\n",
+    b"0\r\nX: y\r\n\r\n",
+    b"abcde",
+    b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+]
+SCRAPS = [
+    *(b"\r\n", b"\n", b"\r", b" ", b"  ", b"\t", b"\x0b", b"\0", b"\x7f", b"\x85", b"\xa0", b"\xff"),
+    *(b":", b",", b";", b"5", b"0", b"a", b"+", b"-", b"0x", b"_", b"(", b"chunked", b" HTTP/1.0"),
+    *(b"HTTP/1.1 ", b"RTSP/1.0", b"CONNECT", b"HEAD"),
+]
+REQUEST = [b"POST", b" ", b"/a", b" HTTP/1.1", b"\r\n", b"Host: h\r\n"]
+
+
+def almost(chance):
+    """A request with up to three things wrong with it, or none."""
+    parts = [*REQUEST, *chance.choices(FIELDS, k=chance.randint(0, 2)), b"\r\n"]
+    parts += chance.choices(BODIES, k=chance.randint(0, 3))
+    for _ in range(chance.randint(0, 3)):
+        at = chance.randrange(len(parts))
+        kind = chance.random()
+        if kind < 0.4:
+            parts.insert(at, chance.choice(SCRAPS + FIELDS))
+        elif kind < 0.7:
+            parts[at] = chance.choice(SCRAPS + FIELDS)
+        elif parts[at]:
+            byte = chance.randrange(len(parts[at]))
+            parts[at] = parts[at][:byte] + chance.choice(SCRAPS) + parts[at][byte + 1 :]
+    return b"".join(parts)
+
+
+def theirs(data):
+    """Method, target, fields and body of the first request, as h11 reads it, and what is behind it."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(data)
+    head, pieces = None, []
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.Data):
+            pieces.append(bytes(event.data))
+        elif isinstance(event, h11.EndOfMessage):
+            fields = tuple((bytes(name), bytes(value)) for name, value in head.headers)
+            rest = connection.trailing_data[0]
+            return (head.method.decode(), head.target, fields, b"".join(pieces)), rest
+        assert event not in (h11.NEED_DATA, h11.PAUSED), "it waits for more"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_requests(seed):
+    """Method, target, fields, body, and where the next request begins: of each of them."""
+    chance = random.Random(seed)
+    accepted = 0
+    for data in (almost(chance) + (almost(chance) if n % 3 == 0 else b"") for n in range(MESSAGES)):
+        rest = data
+        for found in read_in([data])[0]:
+            if not found.whole:
+                break
+            accepted += 1
+            # Empty lines in front are no part of a request; h11 refuses them where it is the first.
+            while rest.startswith(b"\r\n"):
+                rest = rest.removeprefix(b"\r\n")
+            other, rest = theirs(rest)
+            assert (found.method, found.target, found.fields, found.body) == other, data
+    assert MESSAGES // 10 < accepted < MESSAGES
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cuts(seed):
+    """The same requests, and the same refusal, however the bytes are cut."""
+    chance = random.Random(seed)
+    for _ in range(MESSAGES):
+        data = almost(chance) + (almost(chance) if chance.random() < 0.5 else b"")
+        whole, reader = read_in([data])
+        for size in (1, chance.randint(2, 9), chance.randint(10, 60)):
+            found, other = read_in([data[at : at + size] for at in range(0, len(data), size)])
+            assert found == whole, (size, data)
+            assert (other.error is None) == (reader.error is None), (size, data)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_bytes_by_chance(seed):
+    """Nothing but a refusal comes of them."""
+    chance = random.Random(seed)
+    for _ in range(MESSAGES):
+        front = b"".join(chance.choices([*REQUEST, *FIELDS, *BODIES, *SCRAPS], k=chance.randint(0, 9)))
+        found, reader = read_in([front, chance.randbytes(chance.randint(0, 60))])
+        assert found is not None
+        assert reader.error is None or 400 <= reader.error.status < 600
