@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import structlog
 import trio
@@ -17,7 +16,7 @@ from hypercorn.utils import wrap_app
 from runtime.serving.admission import ConnectionAdmission
 from runtime.serving.certificate import ServerCertificate
 from runtime.serving.limits import SERVICE_LIMITS, Limits
-from runtime.serving.listening import accept_backlog, listen
+from runtime.serving.listening import accept_backlog, accept_for_ever, listen
 from runtime.serving.process import stop_signal
 
 GRACE = 10.0
@@ -107,15 +106,13 @@ async def _accept(
             serving -= 1
             ended.unpark_all()
 
-    # The end of `serve_listeners` closes the listener, but not what waits in its queue.
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup()))
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
-            accepting.start_soon(
-                partial(trio.serve_listeners, handle, [listener], handler_nursery=connections)
-            )
+            accepting.start_soon(accept_for_ever, listener, connections, handle)
             await stop()
             accepting.cancel_scope.cancel()
+        listener.socket.close()
         # Accept what is already in the listen backlog, then close the socket. Later connections go to another
         # worker, or are refused.
         for stream in accept_backlog(sock):
