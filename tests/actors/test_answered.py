@@ -417,14 +417,21 @@ async def test_call_timeout_does_not_end_an_answered_call(
         await wait_all_tasks_blocked()
         await trio.lowlevel.checkpoint()
     assert (await breaker.snapshot()).counts["success"] == 1
-    assert breaker._flights is not None
-    call.answered()
-    assert list(breaker._flights) == [], "a call that is over isn't under way"
     with pytest.raises(CallTimeout):
         async with breaker.guard():
             mock_clock.jump(2)
             await wait_all_tasks_blocked()
             await trio.lowlevel.checkpoint()
+
+
+async def test_an_answer_after_the_end_comes_to_nothing(panel: Panel, mock_clock: MockClock) -> None:
+    breaker = await half_open(panel, mock_clock, call_timeout=2, successes_to_close=2)
+    async with breaker.guard() as call:
+        call.exclude(0.5)
+    call.answered()
+    assert breaker._flights is not None
+    assert list(breaker._flights) == [], "a call that is over isn't under way"
+    assert (await breaker.snapshot()).state is H
 
 
 async def test_opening_still_cancels_an_answered_call(panel: Panel, mock_clock: MockClock) -> None:
