@@ -212,9 +212,10 @@ class Guard:
         self._scope.cancel()
         if not self._gate.records(self._permit):
             return None
+        duration = max(0.0, self.timeout - self._excluded)
         if self._breaker._meter is not None:
-            self._breaker._meter.observe(self.timeout)
-        return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, self.timeout, error="CallTimeout")
+            self._breaker._meter.observe(duration)
+        return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, duration, error="CallTimeout")
 
     def cut_off(self, state: State, retry_after: float | None) -> None:
         """The actor ends this call because the breaker has opened."""

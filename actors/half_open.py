@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from actors.config import CircuitBreakerConfig
-from actors.stays import NEUTRAL, NEVER, Move, Stay
+from actors.stays import NEVER, Move, Stay
 from actors.turns import ProbeTurns
 from protocols.breaker import Outcome, Permit, Rejection, RejectReason, Source, State
 
@@ -58,13 +58,15 @@ class HalfOpen(Stay):
         answered = self._probes.pop(number, None) is None
         if outcome is Outcome.FAILURE:
             return self.fail_again(number, now)
-        if answered or outcome in NEUTRAL:
-            if outcome is Outcome.CANCELLED and not answered:
-                self._turns.cancelled(number, now)
-            elif not answered:
-                self._turns.forget(number)
+        if answered:
             return None
-        return self._passed(number, now, duration)
+        if outcome is Outcome.SUCCESS:
+            return self._passed(number, now, duration)
+        if outcome is Outcome.CANCELLED:
+            self._turns.cancelled(number, now)
+        else:
+            self._turns.forget(number)
+        return None
 
     def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
         """The verdict, before the call's end: its slot is free, and no timeout ends it any more."""

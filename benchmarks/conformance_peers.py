@@ -370,7 +370,7 @@ def judge_ours(case: Case) -> Verdict:
     clock = MockClock()
 
     async def main() -> None:
-        async with open_handle(case.policy, clock, "execute") as subject:
+        async with open_handle(case.policy, clock, "guard") as subject:
             await play(case, subject)
 
     verdict = "passes", ""

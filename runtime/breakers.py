@@ -63,16 +63,20 @@ def load_breakers(path: Path, profile: str | None) -> dict[str, CircuitBreakerCo
 def load_policies(path: Path, profile: str | None) -> Configuration:
     """Everything the file says; `profile` overrides the file's. Logs the warnings.
 
-    One of them is that probes or routes are others than when the file was first read: a process reads them
-    when it starts. Raises BadConfiguration.
+    Raises BadConfiguration.
     """
     found = load_configuration(path, profile)
-    if changed := _changed_since_start(found, _at_start[path]):
+    _log_warnings(found, path)
+    return found
+
+
+def _log_warnings(found: Configuration, path: Path) -> None:
+    """Log what is unusual in the file, and where probes or routes are others than when it was first read."""
+    if changed := _changed_since_start(found, _at_start.get(path, found)):
         told = "probes and routes take effect at the next start"
         structlog.get_logger().warning(told, file=str(path), breakers=changed)
     for warning in found.warnings:
         structlog.get_logger().warning(warning, file=str(path), profile=found.profile)
-    return found
 
 
 def load_configuration(path: Path, profile: str | None) -> Configuration:
@@ -86,13 +90,12 @@ def load_configuration(path: Path, profile: str | None) -> Configuration:
 
 
 def _changed_since_start(found: Configuration, first: Configuration) -> list[str]:
-    """The breakers whose probes or routes are others than at first."""
-    return [
-        name
-        for name in BREAKERS
-        if found.probes.get(name) != first.probes.get(name)
-        or found.routes.get(name) != first.routes.get(name)
-    ]
+    """The breakers whose probes or routes, or the order of these, are others than at first."""
+
+    def said(by: Configuration, name: str) -> object:
+        return by.probes.get(name), list(by.routes.get(name, {}).items())
+
+    return [name for name in BREAKERS if said(found, name) != said(first, name)]
 
 
 def _parsed(path: Path) -> Table:

@@ -343,7 +343,8 @@ async def test_the_event_of_a_late_end_has_the_permits_generation(
 async def test_answering_after_a_verdict_does_nothing(
     panel: Panel, mock_clock: MockClock, verdict: str
 ) -> None:
-    breaker = await half_open(panel, mock_clock, successes_to_close=2)
+    enough = 2 if verdict == "succeed" else 1
+    breaker = await half_open(panel, mock_clock, successes_to_close=enough)
     async with breaker.guard() as call:
         getattr(call, verdict)()
         call.answered()
@@ -416,14 +417,21 @@ async def test_call_timeout_does_not_end_an_answered_call(
         await wait_all_tasks_blocked()
         await trio.lowlevel.checkpoint()
     assert (await breaker.snapshot()).counts["success"] == 1
-    assert breaker._flights is not None
-    call.answered()
-    assert list(breaker._flights) == [], "a call that is over isn't under way"
     with pytest.raises(CallTimeout):
         async with breaker.guard():
             mock_clock.jump(2)
             await wait_all_tasks_blocked()
             await trio.lowlevel.checkpoint()
+
+
+async def test_an_answer_after_the_end_comes_to_nothing(panel: Panel, mock_clock: MockClock) -> None:
+    breaker = await half_open(panel, mock_clock, call_timeout=2, successes_to_close=2)
+    async with breaker.guard() as call:
+        call.exclude(0.5)
+    call.answered()
+    assert breaker._flights is not None
+    assert list(breaker._flights) == [], "a call that is over isn't under way"
+    assert (await breaker.snapshot()).state is H
 
 
 async def test_opening_still_cancels_an_answered_call(panel: Panel, mock_clock: MockClock) -> None:
@@ -537,6 +545,20 @@ async def test_excluded_time_is_no_part_of_the_time_to_an_answer(panel: Panel, m
             assert breaker.state is after
         mock_clock.jump(60)
         await wait_all_tasks_blocked()
+
+
+async def test_excluded_time_is_no_part_of_a_call_that_timed_out(mock_clock: MockClock) -> None:
+    async with open_panel(durations=(1.0, 5.0)) as panel:
+        config = CircuitBreakerConfig(name="it", trip=SlowCallRate(1.0, 2.0, LastCalls(1), 1), call_timeout=3)
+        breaker = panel.breaker(config)
+        for excluded, after in ((2.0, C), (0.5, O)):
+            with pytest.raises(CallTimeout):
+                async with breaker.guard() as call:
+                    call.exclude(excluded)
+                    mock_clock.jump(3)
+                    await trio.sleep_forever()
+            assert breaker.state is after
+        assert await totals(breaker) == 3.5
 
 
 async def test_time_is_excluded_where_none_is_measured(panel: Panel) -> None:

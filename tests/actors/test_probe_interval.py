@@ -40,8 +40,8 @@ def probe() -> ScriptedDependency:
 
 
 async def opened(panel: Panel, probe: ScriptedDependency, **policy: object) -> CircuitBreaker:
-    settings: dict[str, object] = {"probe_interval": 5, "reset_timeout": 60, "probe": probe, **policy}
-    breaker = panel.breaker(CircuitBreakerConfig(name="it", **settings))  # type: ignore[arg-type]
+    settings = {"name": "it", "probe_interval": 5, "reset_timeout": 60, "probe": probe, **policy}
+    breaker = panel.breaker(CircuitBreakerConfig(**settings))  # type: ignore[arg-type]
     await breaker.trip()
     return breaker
 
@@ -335,6 +335,14 @@ async def test_a_long_sleep_is_no_reason_to_catch_up(
     await advance(clock, 1000)
     assert probe.calls == 3, "the wait is over: only the probe that decides"
     assert breaker.state is O
+
+
+async def test_no_probe_of_the_wait_starts_after_it(panel: Panel, clock: MockClock) -> None:
+    probes = [ScriptedDependency() for _ in range(20)]
+    for number, probe in enumerate(probes):
+        await opened(panel, probe, name=str(number), reset_timeout=12)
+    await advance(clock, 20)
+    assert {probe.calls for probe in probes} == {1}, "whichever task wakes first"
 
 
 async def test_an_observed_breakers_shadow_never_probes(

@@ -46,7 +46,7 @@ def _files(folder: str, *names: str) -> tuple[str, ...]:
 
 BREAKER = Part(
     PATCHES,
-    ("actors", "protocols", "tests/actors", "tests/conformance", "pyproject.toml"),
+    ("actors", "protocols", "tests/actors", "tests/conformance", "tests/optional.py", "pyproject.toml"),
     (
         # Of the breaker alone: its adapters and documents are tested by themselves.
         Stage(

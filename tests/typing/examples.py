@@ -25,6 +25,7 @@ from actors import (
     Rejection,
     RejectReason,
     Snapshot,
+    Source,
     State,
     Transition,
     open_panel,
@@ -65,6 +66,16 @@ async def arguments_are_checked(breaker: CircuitBreaker) -> None:
     await breaker.execute(fetch(1))  # type: ignore[arg-type]
     await breaker.execute_or(None, fetch, 1)  # type: ignore[call-overload]
     await breaker.execute_or(lambda error: None, fetch, "1")  # type: ignore[call-overload]
+
+
+async def guards_are_told_of_answers_and_sources(breaker: CircuitBreaker) -> None:
+    async with breaker.guard(source=Source(client="ann", route=("POST", "/login"))) as call:
+        assert_type(call.answered(), None)
+        assert_type(call.exclude(0.5), None)
+        call.exclude("0.5")  # type: ignore[arg-type]
+    breaker.guard(source=("ann", "login"))  # type: ignore[arg-type]
+    breaker.guard(Source())  # type: ignore[call-arg]
+    Source(client=["ann"])  # type: ignore[arg-type]
 
 
 async def protected_functions_keep_their_signature(breaker: CircuitBreaker) -> None:
