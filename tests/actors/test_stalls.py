@@ -1,0 +1,69 @@
+"""A process that stood still reads what has arrived before a deadline counts."""
+
+import socket
+import time
+
+import pytest
+import trio
+
+from actors import CallTimeout, CircuitBreakerConfig, State, open_panel
+
+FROZEN = 0.8
+
+
+@pytest.fixture
+def wire():
+    """Both ends of a connection; the first is trio's."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        yield trio.socket.from_stdlib_socket(ours), theirs
+        ours.close()
+
+
+async def frozen_call(breaker, wire, *, answered):
+    """A call that is under way when the process stands still; it is answered meanwhile, or never."""
+    ours, theirs = wire
+    result = []
+
+    async def call():
+        try:
+            result.append(await breaker.execute(ours.recv, 1))
+        except CallTimeout as error:
+            result.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+        await trio.sleep(0.1)
+        if answered:
+            theirs.send(b"x")
+        time.sleep(FROZEN)  # noqa: ASYNC251 - the whole process stands still
+        with trio.move_on_after(1):
+            while not result:  # noqa: ASYNC110 - no event says so
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def test_a_probe_that_was_answered_meanwhile_passes(wire):
+    async with open_panel() as panel:
+        config = CircuitBreakerConfig(name="it", reset_timeout=0.01, half_open_timeout=0.4)
+        breaker = panel.breaker(config)
+        await breaker.trip()
+        await trio.sleep(0.05)
+        assert await frozen_call(breaker, wire, answered=True) == [b"x"]
+        assert (await breaker.snapshot()).state is State.CLOSED
+
+
+async def test_a_call_that_was_answered_meanwhile_has_not_timed_out(wire):
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", call_timeout=0.4))
+        assert await frozen_call(breaker, wire, answered=True) == [b"x"]
+        assert (await breaker.snapshot()).counts["success"] == 1
+
+
+async def test_a_call_that_was_not_answered_has(wire):
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", call_timeout=0.4))
+        [result] = await frozen_call(breaker, wire, answered=False)
+        assert isinstance(result, CallTimeout)
+        assert (await breaker.snapshot()).counts["failure"] == 1
