@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -177,36 +178,39 @@ class Actor(ABC, Generic[Message]):
                     elif self.asleep_until == NEVER:
                         await self.mailbox.sleep()
                     else:
-                        with trio.CancelScope(deadline=self.asleep_until) as scope:
+                        deadline = self.asleep_until
+                        with trio.CancelScope(deadline=deadline) as scope:
                             await self.mailbox.sleep()
+                        if self.clock() - deadline > STALL:
+                            await self._catch_up(deadline)
                         if scope.cancelled_caught:
-                            if self.clock() - self.asleep_until > STALL:
-                                await self._catch_up()
                             self.wake(self.clock())
                 except Exception as crash:  # noqa: BLE001 - whatever it is, the actor goes on
                     self.crashed(crash)
         finally:
             self.close()
 
-    async def _catch_up(self) -> None:
-        """Let calls end whose data arrived while the process stood still. Only then do deadlines count.
+    async def _catch_up(self, deadline: float) -> None:
+        """Let calls end whose data arrived while the process stood still: they ended before `deadline`.
 
         trio lets deadlines come before it looks at sockets.
         """
         for _ in range(CATCH_UP_TURNS):
-            await trio.lowlevel.checkpoint()
-        while self._work():
+            self._work(math.nextafter(deadline, -NEVER))
             await trio.lowlevel.checkpoint()
 
-    def _work(self) -> bool:
-        """Handle the messages that wait, up to a batch. Whether there may be more."""
+    def _work(self, latest: float = NEVER) -> bool:
+        """Handle the messages that wait, up to a batch. Whether there may be more.
+
+        latest: what comes later counts as having come then.
+        """
         # Awake: nobody need call.
         self.asleep_until = -NEVER
         for _ in range(BATCH):
             envelope = self._in_hand or self.mailbox.take()
             if envelope is None:
                 return False
-            self._handle(envelope)
+            self._handle(envelope, latest)
         return True
 
     def close(self) -> None:
@@ -215,8 +219,8 @@ class Actor(ABC, Generic[Message]):
             self._in_hand.answer(None, PanelClosedError("the panel has closed"))
         self.mailbox.close()
 
-    def _handle(self, envelope: Envelope[Message]) -> None:
+    def _handle(self, envelope: Envelope[Message], latest: float) -> None:
         self._in_hand = envelope
-        answer = self.receive(envelope.message, self.clock())
+        answer = self.receive(envelope.message, min(self.clock(), latest))
         self._in_hand = None
         envelope.answer(answer)
