@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-from protocols.http import FAILURE_ORIGIN, REQUEST_ID, REQUEST_TIMEOUT_MS
+from protocols.http import FAILURE_ORIGIN, HANDLER_FAILURE, REQUEST_ID, REQUEST_TIMEOUT_MS
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -17,6 +17,7 @@ MOST_FORWARDS = 10**9
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
 _FAILURE_ORIGIN = FAILURE_ORIGIN.lower().encode()
+_HANDLER_FAILURE = HANDLER_FAILURE.lower().encode()
 _TIMEOUT_MS = REQUEST_TIMEOUT_MS.lower().encode()
 
 HOP_BY_HOP = frozenset(
@@ -40,6 +41,7 @@ _SPOOFABLE = frozenset(
         b"host",
         b"x-real-ip",
         _FAILURE_ORIGIN,
+        _HANDLER_FAILURE,
         _REQUEST_ID,
         _TIMEOUT_MS,
     )
@@ -66,7 +68,7 @@ _NEVER_TRAILERS = (
         b"www-authenticate",
     }
 )
-_NEVER_INTERIM = frozenset((b"content-length", _FAILURE_ORIGIN, _REQUEST_ID))
+_NEVER_INTERIM = frozenset((b"content-length", _FAILURE_ORIGIN, _HANDLER_FAILURE, _REQUEST_ID))
 _LIMITED = frozenset(("OPTIONS", "TRACE"))
 # A Connection field can't take away what frames the message.
 _NOT_HOP_BY_HOP = frozenset((b"content-length", b"host"))
@@ -207,7 +209,7 @@ def response_fields(fields: Fields, *, request_id: bytes, date: bytes, trailers:
 
     trailers: the fields behind the body are passed on too, and so is what announces them.
     """
-    dropped = HOP_BY_HOP | {_FAILURE_ORIGIN, _REQUEST_ID} | _listed(fields)
+    dropped = HOP_BY_HOP | {_FAILURE_ORIGIN, _HANDLER_FAILURE, _REQUEST_ID} | _listed(fields)
     if trailers:
         dropped -= {b"trailer"}
     if find(fields, b"transfer-encoding"):

@@ -11,7 +11,7 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import Code
-from runtime.web import database_failed, read_json, reply, service_app
+from runtime.web import ApiError, read_json, reply, service_app
 from services.auth import answers
 from services.auth.accounts import Accounts
 from services.auth.rules import Login, Refresh, Signup
@@ -88,4 +88,4 @@ def _add_tokens(app: QuartTrio, accounts: Accounts) -> None:
         try:
             return await accounts.jwks()
         except PyMongoError as error:
-            raise database_failed(BREAKER) from error
+            raise ApiError(Code.DATABASE_ERROR, "database error", failure_origin=BREAKER) from error
