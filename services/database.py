@@ -83,6 +83,8 @@ async def _connect(uri: str, seconds: float) -> AsyncMongoClient[Document]:
         w="majority",
         journal=True,
         retryWrites=True,
+        # A duplicate-key error quotes the key cut at a byte: read strictly, its letters would be an error of their own.
+        unicode_decode_error_handler="replace",
         timeoutMS=int(seconds * 1000),
         serverSelectionTimeoutMS=int(SELECTION_SECONDS * 1000),
         connectTimeoutMS=int(CONNECT_SECONDS * 1000),
