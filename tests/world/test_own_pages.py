@@ -9,6 +9,7 @@ from actors import open_panel
 from gateway.routes import AUTH
 from gateway.target import NoRouteError, Proxied, resolve
 from runtime.admin import operate
+from runtime.breakers import load_breakers
 from runtime.keys import KeySet
 from runtime.settings import ProcessSettings
 from services.auth.accounts import Accounts
@@ -17,7 +18,6 @@ from services.auth.passwords import Passwords
 from services.guard import guard_database
 from tests.services.auth.memory import MemoryStore
 from tests.world.world import POLICIES
-from runtime.breakers import load_breakers
 
 
 async def test_of_the_auth_service_only_the_api_is_outside() -> None:
