@@ -36,8 +36,9 @@ class OutOfTime(Exception):
 class FollowedApp(QuartTrio):
     """An app whose requests each leave one line, also where the handler is cancelled.
 
-    A caller's X-Request-Timeout-Ms is the handler's deadline, which `received_body` moves on; what is answered
-    then is said by the handler of OutOfTime. A client that leaves cancels it, too; then there is no answer, and the line says so.
+    A caller's X-Request-Timeout-Ms is the handler's deadline, which `received_body` moves on; what is
+    answered then is said by the handler of OutOfTime. A client that leaves cancels it, too; then there is no
+    answer, and the line says so.
     """
 
     asgi_http_class = Connection

@@ -9,7 +9,7 @@ _OPENSSL = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 
 
 def reason_of(error: BaseException) -> str:
-    """The operating system's or OpenSSL's words where they are behind an exception, else its own; never empty.
+    """The operating system's or OpenSSL's words behind an exception, else its own; never empty.
 
     str() of trio.BrokenResourceError is empty, and "all attempts to connect failed" says too little: the
     reason is that of the OSError or SSLError behind it, or of those in its group.

@@ -83,7 +83,7 @@ async def _connect(uri: str, seconds: float) -> AsyncMongoClient[Document]:
         w="majority",
         journal=True,
         retryWrites=True,
-        # A duplicate-key error quotes the key cut at a byte: read strictly, its letters would be an error of their own.
+        # A duplicate-key error quotes the key, cut at a byte: read strictly, that would be another error.
         unicode_decode_error_handler="replace",
         timeoutMS=int(seconds * 1000),
         serverSelectionTimeoutMS=int(SELECTION_SECONDS * 1000),

@@ -37,7 +37,7 @@ class Verdict(Enum):
     FULL = auto()
     """The pool of connections to the dependency is full: as if the breaker's bulkhead were. Not counted."""
     SHORTAGE = auto()
-    """This process lacks files, memory or ports. Not counted; the client is answered 503 without an origin."""
+    """This process lacks files, memory or ports. Not counted; the client is answered 503, with no origin."""
     OWN = auto()
     """Nothing of the dependency: a bug of ours, or the driver's refusal to send. Not counted."""
 

@@ -69,12 +69,13 @@ class Guard:
         except (CircuitOpenError, BulkheadFullError) as error:
             raise unavailable(name, self._open_message, error.retry_after) from error
         except Exception as error:
+            told = {"breaker": name, "kind": kind_of(error), "reason": reason(error)}
             match self._verdict(error):
                 case Verdict.FAILURE:
-                    log.warning("a dependency failed", breaker=name, kind=kind_of(error), reason=reason(error))
+                    log.warning("a dependency failed", **told)
                     raise ApiError(self._failed, self._failed_message, failure_origin=name) from error
                 case Verdict.FULL | Verdict.SHORTAGE as verdict:
-                    log.warning("no room for a call", breaker=name, kind=kind_of(error), reason=reason(error))
+                    log.warning("no room for a call", **told)
                     raise self._no_room(verdict) from error
                 case _:
                     raise

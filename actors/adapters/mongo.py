@@ -68,8 +68,8 @@ REFUSED_REQUESTS = frozenset(
 
 A code belongs here if one client's data can bring it about while all other requests succeed: then it says
 that the server is well enough to read the request and refuse it. A code that hits every request alike
-(OutOfDiskSpace, Unauthorized, NotWritablePrimary, CommandNotFound) is a failure, and so is one not known here:
-a fault that nobody counts is worse than a breaker that opens too soon.
+(OutOfDiskSpace, Unauthorized, NotWritablePrimary, CommandNotFound) is a failure, and so is one that isn't
+listed: a fault that nobody counts is worse than a breaker that opens too soon.
 """
 
 DUPLICATES = frozenset({11000, 11001, 12582})

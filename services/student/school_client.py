@@ -87,7 +87,8 @@ class GrpcSchools:
                 await stream.send_message(request, end=True)
                 reply = await stream.recv_message()
         except GRPCError as error:
-            origin = (stream.trailing_metadata or {}).get(FAILURE_ORIGIN.lower())
+            trailers = stream.trailing_metadata
+            origin = None if trailers is None else trailers.get(FAILURE_ORIGIN.lower())
             if origin in ORIGINS:
                 raise FailedBehind(str(origin)) from error
             raise

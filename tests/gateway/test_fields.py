@@ -139,7 +139,7 @@ def test_response_is_kept():
 
 
 def test_response_is_dropped():
-    """Hop-by-hop fields, what a service says of its failure, and a length beside a transfer coding end here."""
+    """Hop-by-hop fields, what is said of a failure, and a length beside a transfer coding end here."""
     sent = inward(
         [
             (b"connection", b"x-hop"),

@@ -127,7 +127,9 @@ def test_a_services_own_pages_are_not_found(page, spelt):
         resolve(spelt(page), b"")
 
 
-@pytest.mark.parametrize("path", [b"/auth/healthy", b"/auth/login/health", b"/auth/readyzx", b"/schools/health"])
+@pytest.mark.parametrize(
+    "path", [b"/auth/healthy", b"/auth/login/health", b"/auth/readyzx", b"/schools/health"]
+)
 def test_what_only_looks_like_a_page_is_passed_on(path):
     assert isinstance(resolve(path, b""), Proxied)
 

@@ -14,7 +14,7 @@ import trio
 from pydantic import BaseModel, ConfigDict
 from quart_trio import QuartTrio
 from structlog.testing import capture_logs
-from werkzeug.exceptions import InternalServerError, NotImplemented
+from werkzeug import exceptions
 
 from actors import CircuitBreakerConfig, Panel, open_panel
 from protocols.http import STATUS, Code
@@ -77,8 +77,8 @@ FAULTS: dict[str, Exception] = {
     "bad": BadToken("expired"),
     "keys": KeysUnavailable("no keys yet"),
     "bug": ZeroDivisionError("secret detail"),
-    "abort": InternalServerError("secret detail"),
-    "unknown": NotImplemented("secret detail"),
+    "abort": exceptions.InternalServerError("secret detail"),
+    "unknown": exceptions.NotImplemented("secret detail"),
 }
 ANSWERS = {
     "api": (409, "USER_EXISTS", {}),

@@ -1,9 +1,8 @@
-"""Whatever one client sends, it is answered as its own fault: MongoDB is real, and its breaker hears nothing."""
+"""Whatever one client sends is answered as its own fault: MongoDB is real, and its breaker counts nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -40,14 +39,15 @@ USER = {"email": "ada#@example.com", "password": "lovelace", "first_name": "Ada"
 QUICK = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 # As JSON has them.
 VALUES = [
-    *("9223372036854775807", "9223372036854775808", "-9223372036854775809", "1" + "0" * 400, "1e400", "-1", "0"),
+    *("9223372036854775807", "9223372036854775808", "-9223372036854775809", "1" + "0" * 400, "1e400", "-1"),
     *('"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\udc00x"', '"$where"', '"a.b"', '"\\uffff"', '""', '" "'),
     *("null", "true", "[]", "{}", '{"$gt": ""}', '{"\\u0000": 1}', '{"$where": "sleep(9)"}', '["a"]', "1.5"),
     *('"0000-01-01"', '"9999-12-31"', '"\\ud835\\udcb3"', '"' + "\\ud835\\udcb3" * 50 + '"'),
     *('"' + "\\u2603" * 60 + '@x.org"', '"x" , "\\u0000": 1', '"x" , "$set": {"a": 1}', '"x", "_id": 7'),
 ]
-PATHS = ["0", "-1", "9223372036854775807", "9223372036854775808", "%00", "%ff", "%ed%a0%80", "1%00", "$where", "1.0"]
-QUERIES = ["after=9223372036854775807", "after=9223372036854775808", "after=%00", "limit=%ff", "limit=1e3", "after=-1"]
+BIG = ["9223372036854775807", "9223372036854775808"]
+PATHS = ["0", "-1", *BIG, "%00", "%ff", "%ed%a0%80", "1%00", "$where", "1.0"]
+QUERIES = [*(f"after={number}" for number in BIG), "after=%00", "limit=%ff", "limit=1e3", "after=-1"]
 
 
 class Asked:
@@ -81,25 +81,25 @@ def policy(name: str) -> CircuitBreakerConfig:
 
 
 @pytest.fixture
-async def schools(panel: Panel, database: Database, issuer: Issuer) -> AsyncIterator[Asked]:
+async def schools(panel: Panel, database: Database, issuer: Issuer) -> Asked:
     guard = guard_database(panel, policy("school-database"), "closed")
     app = create_school(store=school_store(database), guard=guard, panel=panel, keys=issuer.keys)
-    yield Asked(Caller(app, issuer.headers()), panel)
+    return Asked(Caller(app, issuer.headers()), panel)
 
 
 @pytest.fixture
-async def students(panel: Panel, database: Database, issuer: Issuer) -> AsyncIterator[Asked]:
+async def students(panel: Panel, database: Database, issuer: Issuer) -> Asked:
     guard = guard_database(panel, policy("student-database"), "closed")
     check = SchoolCheck(OneSchool(), panel, policy("student-service-grpc"))
     app = create_student(Students(student_store(database), guard, check), panel=panel, keys=issuer.keys)
-    yield Asked(Caller(app, issuer.headers()), panel)
+    return Asked(Caller(app, issuer.headers()), panel)
 
 
 @pytest.fixture
-async def users(panel: Panel, database: Database) -> AsyncIterator[Asked]:
+async def users(panel: Panel, database: Database) -> Asked:
     guard = guard_database(panel, policy("auth-database"), "closed")
     app = create_auth(Accounts(MongoStore(database), guard, QUICK), panel)
-    yield Asked(Caller(app, {}), panel)
+    return Asked(Caller(app, {}), panel)
 
 
 async def test_schools(schools: Asked) -> None:

@@ -364,7 +364,7 @@ async def test_started_without_a_database(service: Service, panel: Panel) -> Non
     assert (await service.signup()).status == 201
 
 
-async def test_a_client_that_asks_for_the_keys_is_charged_as_any_other(service: Service, panel: Panel) -> None:
+async def test_a_client_that_asks_for_the_keys_is_charged(service: Service, panel: Panel) -> None:
     """Through the gateway, which gives every request a deadline: the answer's origin has counted."""
     service.store.fault = service.breaks
     answers = [
