@@ -5,6 +5,7 @@ One verdict decides both what the breaker counts and what the client is told, so
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from enum import Enum, auto
 from typing import Any
 
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError, WaitQueueTimeoutError
 
 from actors.adapters import grpc, mongo
 from actors.adapters.shortage import causes, is_shortage
@@ -46,8 +47,10 @@ def judge_mongo(error: BaseException) -> Verdict:
     """The verdict on what an operation on MongoDB raised."""
     if mongo.is_answer(error):
         return Verdict.ANSWER
+    if isinstance(error, WaitQueueTimeoutError):
+        return Verdict.FULL
     if mongo.is_own_shortage(error):
-        return Verdict.SHORTAGE if is_shortage(error) else Verdict.FULL
+        return Verdict.SHORTAGE
     return Verdict.FAILURE if mongo.is_failure(error) else Verdict.OWN
 
 
@@ -81,7 +84,7 @@ def _words(error: BaseException) -> str:
         return reason_of(error)
     if isinstance(error, OSError):
         if error.errno is not None:
-            return f"{error.strerror} (errno {error.errno})"
+            return f"{os.strerror(error.errno)} (errno {error.errno})"
         return str(error) if error.__cause__ is None else ""
     # Where another error is behind it, that one says more.
     if isinstance(error, _OWN_WORDS) and error.__cause__ is None:

@@ -47,6 +47,11 @@ class Mongod:
 
     def start(self, timeout: float = 30.0) -> None:
         """Start it and wait, at most `timeout` seconds, until it takes writes."""
+        self.launch()
+        self._wait_for_primary(timeout)
+
+    def launch(self) -> None:
+        """Start it, and don't wait."""
         binary = find_mongod()
         found = libraries.environment(binary, self.folder / "libraries")
         data = self.folder / "data"
@@ -67,7 +72,6 @@ class Mongod:
             stdout=subprocess.DEVNULL,
             preexec_fn=_die_with_parent,
         )
-        self._wait_for_primary(timeout)
 
     def _wait_for_primary(self, timeout: float) -> None:
         give_up = time.monotonic() + timeout
@@ -115,3 +119,62 @@ class Mongod:
         if self._process is None:
             raise RuntimeError("mongod isn't running")
         self._process.send_signal(number)
+
+
+class ReplicaSet:
+    """Three mongods, of which one is elected."""
+
+    def __init__(self, folder: Path) -> None:
+        self.members = [Mongod(folder / str(number)) for number in range(3)]
+
+    @property
+    def uri(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+        return f"mongodb://{hosts}/?replicaSet={REPLICA_SET}"
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Start all, and wait until one is elected and the others follow it. A lost primary is missed in 1.5 s."""
+        for member in self.members:
+            member.launch()
+        hosts = [{"_id": n, "host": f"127.0.0.1:{one.port}"} for n, one in enumerate(self.members)]
+        settings = {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 300, "heartbeatTimeoutSecs": 1}
+        give_up = time.monotonic() + timeout
+        while time.monotonic() < give_up:
+            try:
+                states = [self._command(one, {"hello": 1}) for one in self.members]
+                if "setName" not in states[0]:
+                    config = {"_id": REPLICA_SET, "members": hosts, "settings": settings}
+                    self._command(self.members[0], {"replSetInitiate": config})
+                    continue
+                if sorted(bool(state["isWritablePrimary"]) for state in states) == [False, False, True]:
+                    if all(state["isWritablePrimary"] or state["secondary"] for state in states):
+                        return
+            except PyMongoError:
+                pass
+            time.sleep(0.1)
+        self.kill()
+        raise RuntimeError("no primary was elected")
+
+    def primary(self) -> Mongod:
+        """The member that takes writes."""
+        return next(one for one in self.members if self._command(one, {"hello": 1})["isWritablePrimary"])
+
+    def elect_after(self, seconds: int) -> None:
+        """Let the primary step down, and no other be elected for so long."""
+        leaving = self.primary()
+        for member in self.members:
+            if member is not leaving:
+                self._command(member, {"replSetFreeze": seconds})
+        self._command(leaving, {"replSetStepDown": 60, "secondaryCatchUpPeriodSecs": 1, "force": True})
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
+
+    @staticmethod
+    def _command(member: Mongod, command: dict[str, object]) -> dict[str, object]:
+        client: MongoClient[dict[str, object]]
+        with MongoClient(
+            "127.0.0.1", member.port, directConnection=True, serverSelectionTimeoutMS=500
+        ) as client:
+            return client.admin.command(command)

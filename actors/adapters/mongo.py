@@ -15,6 +15,7 @@ from pymongo.asynchronous.command_cursor import AsyncCommandCursor
 from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
+    AutoReconnect,
     BulkWriteError,
     CollectionInvalid,
     DuplicateKeyError,
@@ -27,7 +28,7 @@ from pymongo.errors import (
 from trio_asyncio import aio_as_trio
 
 from actors.adapters.answers import execute_answering
-from actors.adapters.shortage import is_shortage
+from actors.adapters.shortage import causes, is_shortage, tells_of_shortage
 from actors.handle import CircuitBreaker
 
 T = TypeVar("T")
@@ -95,7 +96,16 @@ def is_answer(error: BaseException) -> bool:
 
 def is_own_shortage(error: BaseException) -> bool:
     """The driver's own pool of connections was full, or this process lacked files, memory or ports."""
-    return isinstance(error, WaitQueueTimeoutError) or is_shortage(error)
+    if isinstance(error, WaitQueueTimeoutError) or is_shortage(error):
+        return True
+    return any(_lacks(link) for link in causes(error))
+
+
+def _lacks(error: BaseException) -> bool:
+    """Whether a lack of this process's own kept pymongo from a server; it says so in words alone."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_own_shortage(one) for one in error.exceptions)
+    return isinstance(error, AutoReconnect) and tells_of_shortage(str(error))
 
 
 def _refused_writes(details: Mapping[str, Any]) -> bool:

@@ -33,7 +33,10 @@ def _lacks(error: BaseException) -> bool:
         return all(is_shortage(one) for one in error.exceptions)
     if not isinstance(error, OSError):
         return False
-    if error.errno is not None:
-        return error.errno in SHORTAGES
-    numbers = [int(number) for number in _NUMBER.findall(str(error))]
+    return error.errno in SHORTAGES if error.errno is not None else tells_of_shortage(str(error))
+
+
+def tells_of_shortage(words: str) -> bool:
+    """Whether all numbers of errors in the words are of SHORTAGES, and there is one."""
+    numbers = [int(number) for number in _NUMBER.findall(words)]
     return bool(numbers) and all(number in SHORTAGES for number in numbers)

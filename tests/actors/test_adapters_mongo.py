@@ -56,6 +56,15 @@ def because(error: Exception, cause: Exception) -> Exception:
         (InvalidDocument("x"), False),
         (errors.WaitQueueTimeoutError("x"), False),
         (because(errors.AutoReconnect("x"), OSError(errno.EMFILE, "too many")), False),
+        (errors.ServerSelectionTimeoutError("it:1: [Errno 24] Too many open files, Timeout: 0.9s"), False),
+        (
+            because(
+                errors.ServerSelectionTimeoutError("x"),
+                ExceptionGroup("no server", [errors.AutoReconnect("it:1: [Errno 24] files")] * 2),
+            ),
+            False,
+        ),
+        (errors.ServerSelectionTimeoutError("it:1: [Errno 24] files,it:2: [Errno 111] refused"), True),
         (because(errors.AutoReconnect("x"), OSError(errno.ECONNREFUSED, "refused")), True),
         (errors.BulkWriteError({"writeErrors": [{"code": 11000}, {"code": 121}]}), False),
         (errors.BulkWriteError({"writeErrors": [{"code": 11000}, {"code": 14031}]}), True),
