@@ -120,6 +120,7 @@ class _Primary:
         assert task is not None
         is_lost = False
         missed = 0.0
+        timer: asyncio.TimerHandle | None = None
 
         def look() -> None:
             nonlocal is_lost, missed, timer
@@ -141,7 +142,8 @@ class _Primary:
         except ServerSelectionTimeoutError as error:
             raise error from self._why()
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def _is_there_or_expected(self, now: float) -> bool:
         known: TopologyDescription = self._database.client.topology_description
