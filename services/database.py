@@ -172,9 +172,9 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """A client for database `name` at `uri`, closed on leaving. Doesn't connect: MongoDB may come up later.
 
-    seconds: the longest any operation may take; about one while no server is known and none can be expected. Every write waits for
-    a majority's journal, because mongod's default loses acknowledged writes when it is killed. Must be
-    inside `trio_asyncio.open_loop()`.
+    seconds: the longest any operation may take; about one while no server is known and none can be expected.
+    Every write waits for a majority's journal, because mongod's default loses acknowledged writes when it is
+    killed. Must be inside `trio_asyncio.open_loop()`.
     """
     client = await aio_as_trio(_connect)(uri, seconds)
     try:

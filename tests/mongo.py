@@ -36,9 +36,10 @@ def _die_with_parent() -> None:
 class Mongod:
     """One mongod that can be killed, frozen and started again on the same data and port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fails_on_request: bool = False) -> None:
         self.folder = folder
         self.port = free_port()
+        self._parameters = ["--setParameter", "enableTestCommands=1"] if fails_on_request else []
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,7 +68,7 @@ class Mongod:
         }
         arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         self._process = subprocess.Popen(
-            [binary, *arguments, "--nounixsocket", "--logappend"],
+            [binary, *arguments, *self._parameters, "--nounixsocket", "--logappend"],
             env={**os.environ, **found},
             stdout=subprocess.DEVNULL,
             preexec_fn=_die_with_parent,
@@ -99,6 +100,14 @@ class Mongod:
         except OperationFailure as error:
             if error.code != 23:  # AlreadyInitialized
                 raise
+
+    def fail(self, code: int | None, *commands: str) -> None:
+        """Answer these commands with an error of that code from now on; None: no more."""
+        client: MongoClient[dict[str, object]]
+        with MongoClient("127.0.0.1", self.port, directConnection=True) as client:
+            data = {"errorCode": code, "failCommands": commands}
+            mode = {"mode": "off"} if code is None else {"mode": "alwaysOn", "data": data}
+            client.admin.command({"configureFailPoint": "failCommand", **mode})
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL, also from a freeze) and wait until it is gone."""
@@ -133,7 +142,10 @@ class ReplicaSet:
         return f"mongodb://{hosts}/?replicaSet={REPLICA_SET}"
 
     def start(self, timeout: float = 60.0) -> None:
-        """Start all, and wait until one is elected and the others follow it. A lost primary is missed in 1.5 s."""
+        """Start all, and wait until one is elected and the others follow it.
+
+        A lost primary is missed after 1.5 s.
+        """
         for member in self.members:
             member.launch()
         hosts = [{"_id": n, "host": f"127.0.0.1:{one.port}"} for n, one in enumerate(self.members)]
@@ -146,9 +158,8 @@ class ReplicaSet:
                     config = {"_id": REPLICA_SET, "members": hosts, "settings": settings}
                     self._command(self.members[0], {"replSetInitiate": config})
                     continue
-                if sorted(bool(state["isWritablePrimary"]) for state in states) == [False, False, True]:
-                    if all(state["isWritablePrimary"] or state["secondary"] for state in states):
-                        return
+                if sorted(self._role(state) for state in states) == ["primary", "secondary", "secondary"]:
+                    return
             except PyMongoError:
                 pass
             time.sleep(0.1)
@@ -170,6 +181,12 @@ class ReplicaSet:
     def kill(self) -> None:
         for member in self.members:
             member.kill()
+
+    @staticmethod
+    def _role(hello: dict[str, object]) -> str:
+        if hello["isWritablePrimary"]:
+            return "primary"
+        return "secondary" if hello.get("secondary") else "other"
 
     @staticmethod
     def _command(member: Mongod, command: dict[str, object]) -> dict[str, object]:

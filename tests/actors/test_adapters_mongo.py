@@ -45,7 +45,7 @@ def because(error: Exception, cause: Exception) -> Exception:
         (errors.OperationFailure("OutOfDiskSpace", 14031), True),
         (errors.OperationFailure("InternalError", 1), True),
         (errors.OperationFailure("Unauthorized", 13), True),
-        (errors.OperationFailure("TooManyFilesOpen", 9001), True),
+        (errors.OperationFailure("TooManyFilesOpen", 264), True),
         (errors.NotPrimaryError("x", {"code": 10107}), True),
         (errors.OperationFailure("BadValue", 2), False),
         (errors.WriteError("DocumentValidationFailure", 121), False),
