@@ -15,6 +15,12 @@ from runtime.http_fields import HOST
 _AUTHORITY = re.compile(rb"(?!:|\Z)" + HOST)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/]*)(.*)", re.DOTALL)
 _SEPARATORS = re.compile(rb"[/\\]")
+_ENDS_A_NAME = re.compile(rb"[;?#]")
+_BLANK = b"\0\t\n\v\f\r "
+_SERVICE_PAGES = frozenset((b"health", b"livez", b"readyz", b"metrics", b"openapi.json"))
+_SERVICE_FOLDERS = (b"admin", b"breakers", b"docs")
+"""Every path that begins so."""
+_DECODINGS = 3
 
 
 class TargetError(ValueError):
@@ -59,7 +65,7 @@ def split(target: bytes) -> tuple[bytes | None, bytes, bytes]:
 def resolve(path: bytes, query: bytes) -> Own | Proxied:
     """Whose `path` is; `query` begins with its `?`.
 
-    Raises NoRouteError, also for every path that a decoder could make climb.
+    Raises NoRouteError, also for a service's own pages and for every path that a decoder could make climb.
     """
     if _climbs(path):
         raise NoRouteError(path)
@@ -68,8 +74,26 @@ def resolve(path: bytes, query: bytes) -> Own | Proxied:
     for route in ROUTES:
         if path.startswith(route.prefix + b"/") or (route.itself and path == route.prefix):
             below = path[len(route.prefix) :] if route.strip else path
+            if route.strip and _is_service_page(below):
+                raise NoRouteError(path)
             return Proxied(route, below + query)
     raise NoRouteError(path)
+
+
+def _is_service_page(path: bytes) -> bool:
+    """Whether a service could take the path for one of its own pages, which are not for clients.
+
+    Decoded more often than any service does it, and cut at whatever may end a name.
+    """
+    for _ in range(_DECODINGS):
+        path = unquote_to_bytes(path)
+    if unquote_to_bytes(path) != path:
+        return True
+    for segment in _SEPARATORS.split(path.lower()):
+        name = _ENDS_A_NAME.split(segment, maxsplit=1)[0].strip(_BLANK)
+        if name.strip(b"."):
+            return name in _SERVICE_PAGES or name.startswith(_SERVICE_FOLDERS)
+    return False
 
 
 def _climbs(path: bytes) -> bool:

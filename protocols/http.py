@@ -8,8 +8,9 @@ from typing import Any
 
 REQUEST_ID = "X-Request-ID"
 FAILURE_ORIGIN = "X-Failure-Origin"
+"""The breaker that has counted the failure which this answer tells of."""
 HANDLER_FAILURE = "X-Handler-Failure"
-"""On a 500 that a handler's own error brought about. It stays between the processes."""
+"""`1` on an answer to which a handler's own error led: nothing is said of anybody's health."""
 REQUEST_TIMEOUT_MS = "X-Request-Timeout-Ms"
 RETRY_AFTER = "Retry-After"
 

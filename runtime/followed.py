@@ -36,8 +36,9 @@ class OutOfTime(Exception):
 class FollowedApp(QuartTrio):
     """An app whose requests each leave one line, also where the handler is cancelled.
 
-    A caller's X-Request-Timeout-Ms is the handler's deadline; what is answered then is said by the handler
-    of OutOfTime. A client that leaves cancels it, too; then there is no answer, and the line says so.
+    A caller's X-Request-Timeout-Ms is the handler's deadline, which `received_body` moves on; what is
+    answered then is said by the handler of OutOfTime. A client that leaves cancels it, too; then there is no
+    answer, and the line says so.
     """
 
     asgi_http_class = Connection
@@ -51,13 +52,30 @@ class FollowedApp(QuartTrio):
         """As Quart's. Raises OutOfTime."""
         seconds = seconds_left(request.headers.get(REQUEST_TIMEOUT_MS, ""))
         try:
-            with trio.move_on_after(seconds):
+            with trio.move_on_after(seconds) as g.callers_time:
                 return await super().dispatch_request(request_context)
         except BaseException as error:
             if not isinstance(error, Exception):
                 _tell(None, client_left=LEFT in request.scope)
             raise
         raise OutOfTime
+
+
+async def received_body() -> bytes:
+    """The request's whole body. While it waits for the client, the caller's deadline stands still.
+
+    The caller's time is for this service and what it depends on; how long a client may take to send its body
+    is the server's to say (`runtime.serving.limits`).
+    """
+    deadline: trio.CancelScope | None = g.get("callers_time")
+    if deadline is None or math.isinf(deadline.deadline):
+        return bytes(await request.body)
+    left = deadline.deadline - trio.current_time()
+    deadline.deadline = math.inf
+    try:
+        return bytes(await request.body)
+    finally:
+        deadline.deadline = trio.current_time() + left
 
 
 def request_id(given: str | None) -> str:

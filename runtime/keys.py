@@ -1,6 +1,6 @@
 """Verifying access tokens locally, from a key set that is fetched in the background and kept on disk.
 
-No request ever waits for the auth service: `verify` looks only at the keys there are.
+`verify` looks only at the keys there are, and never waits for the auth service.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from runtime.tls import client_context
 
 REFRESH_SECONDS = 300.0
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+FIRST_RETRY_SECONDS = 0.5
+"""The longest pause while there is no key at all: nothing can be verified then."""
 UNKNOWN_KEY_SECONDS = 5.0
 FETCH_SECONDS = 5.0
 _MAX_TOKEN = 4096
@@ -70,6 +72,7 @@ class KeySet:
         self._clock = clock
         self._keys: dict[str, Any] = {}
         self._wanted = trio.Event()
+        self._first = trio.Event()
         if cache is not None:
             self._load(cache)
 
@@ -85,6 +88,12 @@ class KeySet:
         if not keys:
             raise ValueError("the key set has no usable key")
         self._keys = keys
+        self._first.set()
+
+    async def first(self, seconds: float) -> None:
+        """Return when there is a key, or after so many seconds."""
+        with trio.move_on_after(seconds):
+            await self._first.wait()
 
     def verify(self, token: str) -> Identity:
         """Whose token this is. Raises BadToken, or KeysUnavailable while no key was ever had."""
@@ -118,7 +127,8 @@ class KeySet:
     def _pause(self, failures: int) -> float:
         if failures == 0:
             return REFRESH_SECONDS
-        return RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
+        pause = RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
+        return pause if self._keys else min(pause, FIRST_RETRY_SECONDS)
 
     async def _refresh(self, *, first_failure: bool) -> bool:
         assert self._fetch is not None, "a key set that runs needs a fetch"

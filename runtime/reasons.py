@@ -9,9 +9,10 @@ _OPENSSL = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 
 
 def reason_of(error: BaseException) -> str:
-    """The message of an exception, else of its causes or of the exceptions in its group; never empty.
+    """The operating system's or OpenSSL's words behind an exception, else its own; never empty.
 
-    str() of trio.BrokenResourceError is empty: the reason is that of the OSError or SSLError behind it.
+    str() of trio.BrokenResourceError is empty, and "all attempts to connect failed" says too little: the
+    reason is that of the OSError or SSLError behind it, or of those in its group.
     """
     return _words(error) or type(error).__name__
 
@@ -23,10 +24,20 @@ def _words(error: BaseException) -> str:
         # str() adds OpenSSL's name for the error and a line number of Python's source.
         return f"certificate verify failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        said = _OPENSSL.sub("", error.strerror or "")
-    elif isinstance(error, OSError):
-        said = error.strerror or str(error)
-    else:
-        said = str(error)
-    behind = error.__cause__ or error.__context__
-    return said or (_words(behind) if behind is not None else "")
+        return _OPENSSL.sub("", error.strerror or "")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    cause, context = error.__cause__, error.__context__
+    if cause is not None and _is_systems(cause):
+        return _words(cause) or str(error)
+    behind = cause or context
+    return str(error) or (_words(behind) if behind is not None else "")
+
+
+def _is_systems(error: BaseException) -> bool:
+    """Whether the operating system or OpenSSL is at the end of the causes."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_systems(one) for one in error.exceptions)
+    return isinstance(error, OSError)

@@ -20,19 +20,21 @@ from actors import BulkheadFullError, CircuitOpenError
 from actors.adapters.health import breaker_health
 from actors.adapters.metrics import negotiated
 from protocols.breaker import RejectReason
-from protocols.http import FAILURE_ORIGIN, RETRY_AFTER, STATUS, Code
+from protocols.http import FAILURE_ORIGIN, HANDLER_FAILURE, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
 from runtime import telemetry
 from runtime.board import Board
-from runtime.followed import FollowedApp, OutOfTime
+from runtime.followed import FollowedApp, OutOfTime, received_body
 from runtime.http_fields import is_websocket_handshake
 from runtime.keys import KeysUnavailable, MissingToken, TokenError
 from runtime.readiness import Readiness
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """A larger request is answered with PAYLOAD_TOO_LARGE."""
-BODY_SECONDS = 30.0
+
+_CODES = {404: Code.NOT_FOUND, 408: Code.REQUEST_TIMEOUT, 413: Code.PAYLOAD_TOO_LARGE}
+_OWN_FAILURE = {HANDLER_FAILURE: "1"}
 
 log = structlog.get_logger("http")
 
@@ -43,7 +45,7 @@ class ApiError(Exception):
     """Raised by a handler to be answered with the envelope of a failure.
 
     status: where it isn't the usual one of the code. retry_after: seconds, rounded up, at least 1.
-    failure_origin: the breaker that this failure is charged to already.
+    failure_origin: the breaker that has counted this failure, or rejected the call; no other may be named.
     """
 
     def __init__(
@@ -93,11 +95,6 @@ def unavailable(breaker: str, message: str, retry_after: float | None) -> ApiErr
     )
 
 
-def database_failed(breaker: str, message: str = "database error") -> ApiError:
-    """The answer when the database failed and its breaker has counted that."""
-    return ApiError(Code.DATABASE_ERROR, message, failure_origin=breaker)
-
-
 def reply(message: str, data: Any, status: int = 200, **more: Any) -> tuple[dict[str, Any], int]:
     """What a handler returns for a success; `more` are keys beside `data`."""
     return success_body(message, data, **more), status
@@ -107,11 +104,10 @@ async def read_json(model: type[Model], *, missing: bytes = b"") -> Model:
     """The request's body as `model`. Raises ApiError: INVALID_REQUEST if not JSON, else VALIDATION_ERROR.
 
     The Content-Type isn't asked about: a body that is JSON is JSON. missing: what an empty one stands for.
+    The server's limits say how long a client may take, and it answers 408 REQUEST_TIMEOUT in our place; until
+    then the caller's deadline stands still.
     """
-    with trio.move_on_after(BODY_SECONDS) as limit:
-        body = bytes(await request.body) or missing
-    if limit.cancelled_caught:
-        raise ApiError(Code.REQUEST_TIMEOUT, "the body did not arrive in time")
+    body = await received_body() or missing
     value = parse_json(body)
     if not isinstance(value, dict):
         raise ApiError(Code.INVALID_REQUEST, "the body must be a JSON object")
@@ -217,19 +213,21 @@ def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
 
     async def http_error(error: HTTPException) -> Any:
         status = error.code or 500
-        code = {404: Code.NOT_FOUND, 405: wrong_method, 413: Code.PAYLOAD_TOO_LARGE}.get(status)
+        code = _CODES.get(status) if status != 405 else wrong_method
         if code is None:
             code = Code.INVALID_REQUEST if status < 500 else Code.INTERNAL_ERROR
         if code in (Code.NOT_FOUND, wrong_method):
             status = STATUS[code]
         g.told = {"error": code.value}
         fields = {k: v for k, v in error.get_headers() if k == "Allow"}
+        if status == 500:
+            fields |= _OWN_FAILURE
         return failure_body(code, error.name), status, fields
 
     async def unexpected(error: Exception) -> Any:
         g.told = {"error": Code.INTERNAL_ERROR.value}
         log.error("a handler failed", exc_info=error)
-        return failure_body(Code.INTERNAL_ERROR, "internal error"), 500
+        return failure_body(Code.INTERNAL_ERROR, "internal error"), 500, dict(_OWN_FAILURE)
 
     app.register_error_handler(ApiError, api_error)
     app.register_error_handler(OutOfTime, out_of_time)

@@ -6,24 +6,30 @@ from quart import g, request
 from quart_trio import QuartTrio
 
 from protocols.http import Code
-from runtime.keys import BadToken, KeySet, KeysUnavailable, MissingToken, require
+from runtime.keys import BadToken, KeySet, KeysUnavailable, MissingToken, bearer
 from runtime.web import ApiError
 
-KEYS_ORIGIN = "auth-service-http"
+FIRST_KEYS_SECONDS = 1.0
+"""How long a request waits for the first key; while there is none, one is asked for more often than that."""
 
 
 def require_token(app: QuartTrio, keys: KeySet, prefix: str) -> None:
     """Ask for a bearer token on `prefix` and all paths below it; `g.identity` is whose it is.
 
-    Answers 401, or 503 as long as there was never a key to verify with. That is no fault of this service,
-    so its answer names the auth service as the origin.
+    Answers 401, or 503 as long as there was never a key to verify with. That answer names no failure origin,
+    for no breaker has counted that the keys could not be fetched: a service without keys can do nothing, and
+    the gateway's breaker for it is the nearest. A request waits for the first keys before it is answered so:
+    an auth service that has just come up must not cost this one its breaker.
     """
 
     async def check() -> None:
         if request.path != prefix and not request.path.startswith(f"{prefix}/"):
             return
         try:
-            g.identity = require(keys, request.headers.get("Authorization"))
+            token = bearer(request.headers.get("Authorization"))
+            if not keys:
+                await keys.first(FIRST_KEYS_SECONDS)
+            g.identity = keys.verify(token)
         except MissingToken:
             raise ApiError(Code.MISSING_TOKEN, "authorization token is required") from None
         except BadToken:
@@ -33,7 +39,6 @@ def require_token(app: QuartTrio, keys: KeySet, prefix: str) -> None:
                 Code.SERVICE_UNAVAILABLE,
                 "tokens can't be verified yet",
                 retry_after=1,
-                failure_origin=KEYS_ORIGIN,
             ) from None
 
     app.before_request(check)

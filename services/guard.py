@@ -7,51 +7,52 @@ from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 import structlog
-from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from actors import (
     BulkheadFullError,
     CallTimeout,
-    CircuitBreaker,
     CircuitBreakerConfig,
     CircuitOpenError,
     Panel,
 )
-from actors.adapters.answers import execute_answering
-from actors.adapters.mongo import is_failure
 from actors.classify import kind_of
 from protocols.http import Code
 from runtime import telemetry
 from runtime.web import ApiError, unavailable
+from services.failures import Verdict, judge_mongo, reason
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Judge = Callable[[BaseException], Verdict]
+
+SHORTAGE_SECONDS = 1.0
+"""After which a client may try again that this process had no room for."""
 
 log = structlog.get_logger("services")
 
 
 class Guard:
-    """Runs operations on one dependency through one breaker.
+    """Runs operations on one dependency through one breaker, under the policy `config`.
 
-    is_answer: exceptions with which the dependency answered. To the breaker such a call has succeeded;
-    the exception still comes out of `run`.
-    errors: what the dependency raises; all but answers become an ApiError `failed` with `failed_message`.
-    open_message: what a caller is told while the breaker doesn't admit.
+    judge: the verdict on an exception. It alone decides what is counted and what is answered: an answer that
+    names this breaker as its failure origin has been counted, and every failure counted is answered so.
+    failed, failed_message: what a client is told of a failure. open_message: while nothing is admitted.
     """
 
     def __init__(
         self,
-        breaker: CircuitBreaker,
+        panel: Panel,
+        config: CircuitBreakerConfig,
         *,
-        is_answer: Callable[[Exception], bool],
-        errors: tuple[type[Exception], ...],
+        judge: Judge,
         failed: Code,
         failed_message: str,
         open_message: str,
     ) -> None:
-        self._breaker = telemetry.traced_breaker(breaker)
-        self._is_answer = is_answer
-        self._errors: tuple[type[Exception], ...] = (CallTimeout, *errors)
+        self._judge = judge
+        # The policy's own question is for what isn't caught one by one: groups, and cancellations in them.
+        policy = replace(config, failure=lambda error: judge(error) is Verdict.FAILURE)
+        self._breaker = telemetry.traced_breaker(panel.breaker(policy))
         self._failed = failed
         self._failed_message = failed_message
         self._open_message = open_message
@@ -59,27 +60,69 @@ class Guard:
     async def run(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Await `operation(*args)`. Raises ApiError where the breaker rejects it or the dependency fails.
 
-        Both carry the breaker's name as failure origin. Cancelling counts neither way.
+        Answers, and errors that say nothing of the dependency, come out as they are. Cancelling counts
+        neither way.
         """
         name = self._breaker.name
         try:
-            return await execute_answering(self._breaker, self._is_answer, operation, *args, **kwargs)
+            return await self._counted(operation, *args, **kwargs)
         except (CircuitOpenError, BulkheadFullError) as error:
             raise unavailable(name, self._open_message, error.retry_after) from error
-        except self._errors as error:
-            if self._is_answer(error):
-                raise
-            # The message of a driver's error may quote a document.
-            log.warning("a dependency failed", breaker=name, kind=kind_of(error))
-            raise ApiError(self._failed, self._failed_message, failure_origin=name) from error
+        except Exception as error:
+            told = {"breaker": name, "kind": kind_of(error), "reason": reason(error)}
+            match self._verdict(error):
+                case Verdict.FAILURE:
+                    log.warning("a dependency failed", **told)
+                    raise ApiError(self._failed, self._failed_message, failure_origin=name) from error
+                case Verdict.FULL | Verdict.SHORTAGE as verdict:
+                    log.warning("no room for a call", **told)
+                    raise self._no_room(verdict) from error
+                case _:
+                    raise
+
+    async def _counted(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._breaker.guard() as call:
+            try:
+                result = await operation(*args, **kwargs)
+            except Exception as error:
+                verdict = self._verdict(error)
+                if verdict is Verdict.FAILURE:
+                    call.fail(reason(error))
+                if verdict is not Verdict.ANSWER:
+                    raise
+                answer = error
+            else:
+                call.returned(result)
+                return result
+        # Outside, so that the call counts as the success that it is.
+        try:
+            raise answer
+        finally:
+            # Its traceback holds this frame.
+            del answer
+
+    def _verdict(self, error: BaseException) -> Verdict:
+        """A group fails if any of its exceptions does, as the breaker has it."""
+        if isinstance(error, BaseExceptionGroup):
+            failed = any(self._verdict(one) is Verdict.FAILURE for one in error.exceptions)
+            return Verdict.FAILURE if failed else Verdict.OWN
+        return Verdict.FAILURE if isinstance(error, CallTimeout) else self._judge(error)
+
+    def _no_room(self, verdict: Verdict) -> ApiError:
+        # A full pool is a limit of this one dependency, like the bulkhead: the dependency's own trouble fills
+        # it, so the gateway must not count that a second time. A process without files or ports is itself
+        # unwell, whatever it is asked; no breaker of its own speaks of that, and the gateway's does.
+        if verdict is Verdict.FULL:
+            return unavailable(self._breaker.name, self._open_message, SHORTAGE_SECONDS)
+        return ApiError(Code.SERVICE_UNAVAILABLE, self._open_message, retry_after=SHORTAGE_SECONDS)
 
 
 def guard_database(panel: Panel, config: CircuitBreakerConfig, open_message: str) -> Guard:
     """The guard for MongoDB under the policy `config`. DuplicateKeyError comes out as itself: an answer."""
     return Guard(
-        panel.breaker(replace(config, failure=is_failure)),
-        is_answer=lambda error: isinstance(error, DuplicateKeyError),
-        errors=(PyMongoError,),
+        panel,
+        config,
+        judge=judge_mongo,
         failed=Code.DATABASE_ERROR,
         failed_message="database error",
         open_message=open_message,

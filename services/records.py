@@ -116,12 +116,14 @@ class MongoRecords:
             found = db[self._collection].find({**(where or {}), "_id": {"$gt": after}})
             return [_to_record(document) async for document in found.sort("_id").limit(limit)]
 
-        return await self._database.run(read)
+        # A page comes in several answers, of which pymongo repeats the first alone.
+        return await self._database.run(read, repeatable=True)
 
     async def update_all(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         """See Records."""
         await self._database.run(
-            lambda db: db[self._collection].update_many(dict(where), {"$set": dict(changes)})
+            lambda db: db[self._collection].update_many(dict(where), {"$set": dict(changes)}),
+            repeatable=True,
         )
 
     def _taken(self, error: DuplicateKeyError) -> Taken:

@@ -5,12 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from grpclib.client import Channel
+from grpclib.const import Status
 from grpclib.events import RecvTrailingMetadata, SendRequest, listen
 from grpclib.server import Stream
 
-from actors.adapters.grpc import FAILURES
 from runtime import telemetry
 from services.rpc_log import Around, Call, ended
+
+# OpenTelemetry's semantic conventions: the statuses that a server's span shows as errors. A caller that
+# left, or may not do what it asks for, is none.
+_ERRORS = frozenset(
+    {
+        Status.UNKNOWN,
+        Status.DEADLINE_EXCEEDED,
+        Status.UNIMPLEMENTED,
+        Status.INTERNAL,
+        Status.UNAVAILABLE,
+        Status.DATA_LOSS,
+    }
+)
 
 
 def trace_calls(channel: Channel, address: str) -> None:
@@ -77,7 +90,7 @@ def _traced(path: str, func: Call) -> Call:
             finally:
                 status = ended(error)
                 span.set_attribute("rpc.grpc.status_code", status.value)
-                if status in FAILURES:
+                if status in _ERRORS:
                     span.set_status(StatusCode.ERROR, status.name)
 
     return traced

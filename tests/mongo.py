@@ -36,9 +36,10 @@ def _die_with_parent() -> None:
 class Mongod:
     """One mongod that can be killed, frozen and started again on the same data and port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fails_on_request: bool = False) -> None:
         self.folder = folder
         self.port = free_port()
+        self._parameters = ["--setParameter", "enableTestCommands=1"] if fails_on_request else []
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -47,6 +48,11 @@ class Mongod:
 
     def start(self, timeout: float = 30.0) -> None:
         """Start it and wait, at most `timeout` seconds, until it takes writes."""
+        self.launch()
+        self._wait_for_primary(timeout)
+
+    def launch(self) -> None:
+        """Start it, and don't wait."""
         binary = find_mongod()
         found = libraries.environment(binary, self.folder / "libraries")
         data = self.folder / "data"
@@ -62,12 +68,11 @@ class Mongod:
         }
         arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         self._process = subprocess.Popen(
-            [binary, *arguments, "--nounixsocket", "--logappend"],
+            [binary, *arguments, *self._parameters, "--nounixsocket", "--logappend"],
             env={**os.environ, **found},
             stdout=subprocess.DEVNULL,
             preexec_fn=_die_with_parent,
         )
-        self._wait_for_primary(timeout)
 
     def _wait_for_primary(self, timeout: float) -> None:
         give_up = time.monotonic() + timeout
@@ -96,6 +101,14 @@ class Mongod:
             if error.code != 23:  # AlreadyInitialized
                 raise
 
+    def fail(self, code: int | None, *commands: str) -> None:
+        """Answer these commands with an error of that code from now on; None: no more."""
+        client: MongoClient[dict[str, object]]
+        with MongoClient("127.0.0.1", self.port, directConnection=True) as client:
+            data = {"errorCode": code, "failCommands": commands}
+            mode = {"mode": "off"} if code is None else {"mode": "alwaysOn", "data": data}
+            client.admin.command({"configureFailPoint": "failCommand", **mode})
+
     def kill(self) -> None:
         """End it as a crash would (SIGKILL, also from a freeze) and wait until it is gone."""
         if self._process is not None:
@@ -115,3 +128,70 @@ class Mongod:
         if self._process is None:
             raise RuntimeError("mongod isn't running")
         self._process.send_signal(number)
+
+
+class ReplicaSet:
+    """Three mongods, of which one is elected."""
+
+    def __init__(self, folder: Path) -> None:
+        self.members = [Mongod(folder / str(number)) for number in range(3)]
+
+    @property
+    def uri(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+        return f"mongodb://{hosts}/?replicaSet={REPLICA_SET}"
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Start all, and wait until one is elected and the others follow it.
+
+        A lost primary is missed after 1.5 s.
+        """
+        for member in self.members:
+            member.launch()
+        hosts = [{"_id": n, "host": f"127.0.0.1:{one.port}"} for n, one in enumerate(self.members)]
+        settings = {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 300, "heartbeatTimeoutSecs": 1}
+        give_up = time.monotonic() + timeout
+        while time.monotonic() < give_up:
+            try:
+                states = [self._command(one, {"hello": 1}) for one in self.members]
+                if "setName" not in states[0]:
+                    config = {"_id": REPLICA_SET, "members": hosts, "settings": settings}
+                    self._command(self.members[0], {"replSetInitiate": config})
+                    continue
+                if sorted(self._role(state) for state in states) == ["primary", "secondary", "secondary"]:
+                    return
+            except PyMongoError:
+                pass
+            time.sleep(0.1)
+        self.kill()
+        raise RuntimeError("no primary was elected")
+
+    def primary(self) -> Mongod:
+        """The member that takes writes."""
+        return next(one for one in self.members if self._command(one, {"hello": 1})["isWritablePrimary"])
+
+    def elect_after(self, seconds: int) -> None:
+        """Let the primary step down, and no other be elected for so long."""
+        leaving = self.primary()
+        for member in self.members:
+            if member is not leaving:
+                self._command(member, {"replSetFreeze": seconds})
+        self._command(leaving, {"replSetStepDown": 60, "secondaryCatchUpPeriodSecs": 1, "force": True})
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
+
+    @staticmethod
+    def _role(hello: dict[str, object]) -> str:
+        if hello["isWritablePrimary"]:
+            return "primary"
+        return "secondary" if hello.get("secondary") else "other"
+
+    @staticmethod
+    def _command(member: Mongod, command: dict[str, object]) -> dict[str, object]:
+        client: MongoClient[dict[str, object]]
+        with MongoClient(
+            "127.0.0.1", member.port, directConnection=True, serverSelectionTimeoutMS=500
+        ) as client:
+            return client.admin.command(command)

@@ -12,35 +12,36 @@ from grpclib.exceptions import ProtocolError, StreamTerminatedError
 from trio_asyncio import aio_as_trio
 
 from actors.adapters.answers import execute_answering
+from actors.adapters.shortage import is_shortage
 from actors.handle import CircuitBreaker
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 Metadata: TypeAlias = Mapping[str, str | bytes]
 
-FAILURES = frozenset(
-    {
-        Status.UNAVAILABLE,
-        Status.DEADLINE_EXCEEDED,
-        Status.INTERNAL,
-        Status.UNKNOWN,
-        Status.RESOURCE_EXHAUSTED,
-        Status.DATA_LOSS,
-    }
+ANSWERS = frozenset(
+    {Status.OK, Status.NOT_FOUND, Status.INVALID_ARGUMENT, Status.ALREADY_EXISTS, Status.OUT_OF_RANGE}
 )
-"""The statuses that say the service is unwell. The rest are answers."""
+"""The statuses that speak of what was asked: the service is well, and the caller passes them on as such."""
+
+FAILURES = frozenset(Status) - ANSWERS
+"""Every other status: the caller can't do what it wanted, and has nobody but the service to blame."""
 
 
 def is_failure(error: BaseException) -> bool:
-    """One of FAILURES, a lost connection, or a deadline that passed on our side."""
+    """One of FAILURES, a lost connection, or a deadline that passed on our side.
+
+    A lack of files, memory or ports for a connection is none: it is this process's own.
+    """
     if isinstance(error, GRPCError):
         return error.status in FAILURES
-    return isinstance(error, StreamTerminatedError | ProtocolError | OSError | TimeoutError)
+    lost = isinstance(error, StreamTerminatedError | ProtocolError | OSError | TimeoutError)
+    return lost and not is_shortage(error)
 
 
 def is_answer(error: BaseException) -> bool:
-    """A status that isn't one of FAILURES: the service is well, and says no."""
-    return isinstance(error, GRPCError) and error.status not in FAILURES
+    """A status in ANSWERS: the service is well, and says no."""
+    return isinstance(error, GRPCError) and error.status in ANSWERS
 
 
 class GuardedMethod(Generic[Request, Reply]):

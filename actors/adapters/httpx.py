@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import trio
 
+from actors.adapters.shortage import is_shortage
 from actors.checks import credible_wait, positive_number
 from actors.config import CircuitBreakerConfig
 from actors.guard import Guard
@@ -22,12 +23,13 @@ from actors.panel import Panel
 def is_failure(error: BaseException) -> bool:
     """No connection, a timeout, a broken or malformed answer; and 5xx raised by raise_for_status.
 
-    Not a full pool, nor a request that can't be sent: those are ours.
+    Not a full pool, a request that can't be sent, or a lack of files, memory or ports for a connection:
+    those are ours.
     """
     if isinstance(error, httpx.HTTPStatusError):
         return is_failure_response(error.response)
     ours = httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.PoolTimeout
-    return isinstance(error, httpx.TransportError) and not isinstance(error, ours)
+    return isinstance(error, httpx.TransportError) and not isinstance(error, ours) and not is_shortage(error)
 
 
 def is_failure_response(response: httpx.Response) -> bool:

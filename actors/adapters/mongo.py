@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -14,10 +14,21 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.command_cursor import AsyncCommandCursor
 from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError, WTimeoutError
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    CollectionInvalid,
+    DuplicateKeyError,
+    InvalidName,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+    WaitQueueTimeoutError,
+)
 from trio_asyncio import aio_as_trio
 
 from actors.adapters.answers import execute_answering
+from actors.adapters.shortage import causes, is_shortage, tells_of_shortage
 from actors.handle import CircuitBreaker
 
 T = TypeVar("T")
@@ -28,16 +39,79 @@ BATCH = 100
 CLOSING_SECONDS = 2.0
 
 
+REFUSED_REQUESTS = frozenset(
+    {
+        2,  # BadValue
+        9,  # FailedToParse
+        14,  # TypeMismatch
+        15,  # Overflow
+        16,  # InvalidLength
+        22,  # InvalidBSON
+        28,  # PathNotViable
+        40,  # ConflictingUpdateOperators
+        52,  # DollarPrefixedFieldName
+        53,  # InvalidIdField
+        54,  # NotSingleValueField
+        55,  # InvalidDBRef
+        56,  # EmptyFieldName
+        57,  # DottedFieldName
+        66,  # ImmutableField
+        121,  # DocumentValidationFailure
+        241,  # ConversionFailure
+        10334,  # BSONObjectTooLarge
+        17280,  # KeyTooLong
+        17419,  # the document would be too large after the update
+        17420,  # the same, where the update creates it
+        51091,  # the regular expression is invalid
+    }
+)
+"""The server's error codes that speak of the values of one request.
+
+A code belongs here if one client's data can bring it about while all other requests succeed: then it says
+that the server is well enough to read the request and refuse it. A code that hits every request alike
+(OutOfDiskSpace, Unauthorized, NotWritablePrimary, CommandNotFound) is a failure, and so is one that isn't
+listed: a fault that nobody counts is worse than a breaker that opens too soon.
+"""
+
+DUPLICATES = frozenset({11000, 11001, 12582})
+
+
 def is_failure(error: BaseException) -> bool:
-    """The ConnectionFailure tree and everything that timed out. A duplicate key is an answer."""
-    if isinstance(error, ConnectionFailure | WTimeoutError):
-        return True
-    return isinstance(error, PyMongoError) and error.timeout
+    """Every PyMongoError but answers, and what this process lacks or the driver refuses to send."""
+    if not isinstance(error, PyMongoError) or is_answer(error) or is_own_shortage(error):
+        return False
+    return not isinstance(error, InvalidOperation | InvalidName | CollectionInvalid)
 
 
 def is_answer(error: BaseException) -> bool:
-    """The server is well, and says no: a duplicate key, a document that fails validation, and their kin."""
-    return isinstance(error, OperationFailure) and not is_failure(error)
+    """The server is well, and says no: a duplicate key, or one of REFUSED_REQUESTS."""
+    if isinstance(error, DuplicateKeyError):
+        return True
+    if not isinstance(error, OperationFailure) or error.timeout:
+        return False
+    if isinstance(error, BulkWriteError):
+        return _refused_writes(error.details)
+    return error.code in REFUSED_REQUESTS
+
+
+def is_own_shortage(error: BaseException) -> bool:
+    """The driver's own pool of connections was full, or this process lacked files, memory or ports."""
+    if isinstance(error, WaitQueueTimeoutError) or is_shortage(error):
+        return True
+    return any(_lacks(link) for link in causes(error))
+
+
+def _lacks(error: BaseException) -> bool:
+    """Whether a lack of this process's own kept pymongo from a server; it says so in words alone."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_own_shortage(one) for one in error.exceptions)
+    return isinstance(error, AutoReconnect) and tells_of_shortage(str(error))
+
+
+def _refused_writes(details: Mapping[str, Any]) -> bool:
+    """Whether a bulk of writes failed by nothing but answers."""
+    codes = {one.get("code") for one in details.get("writeErrors", ())}
+    return bool(codes) and codes <= REFUSED_REQUESTS | DUPLICATES and not details.get("writeConcernErrors")
 
 
 def guarded(target: T, breaker: CircuitBreaker) -> T:

@@ -44,7 +44,7 @@ async def run(settings: AuthSettings, policies: Policies) -> None:
         accounts = Accounts(MongoStore(database), guard, Passwords())
         app = create_app(accounts, panel)
         # Kept on disk: an admin can steer this breaker while the database that has the keys is down.
-        keys = KeySet(accounts.jwks, cache=settings.jwks_cache)
+        keys = KeySet(accounts.poll_jwks, cache=settings.jwks_cache)
         await nursery.start(keys.run)
         await start_operations(nursery, NAME, app, panel, keys, settings)
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)

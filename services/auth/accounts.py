@@ -90,10 +90,14 @@ class Accounts:
         await self._guard.run(self._store.revoke_family, family, identity.user_id)
 
     async def jwks(self) -> dict[str, Any]:
-        """The public keys. Raises what the store raises.
+        """The public keys, for a client."""
+        return (await self._ready()).jwks()
 
-        Not through the breaker: all processes ask for it again and again from the moment they start, and
-        their asking alone would open it.
+    async def poll_jwks(self) -> dict[str, Any]:
+        """The public keys, for the stack's own processes. Raises what the store raises.
+
+        Past the breaker: they ask again and again from the moment they start, and before MongoDB is up their
+        asking alone would open it.
         """
         signer = self._signer or self._take(await self._store.signing_key())
         return signer.jwks()

@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError
 from protocols.records import User
 from services.auth.rules import email_key
 from services.auth.tokens import RefreshSecret, SigningKey
-from services.database import Database, Document, MongoDatabase
+from services.database import Database, Document, MongoDatabase, repeat_once
 from services.inputs import stamp
 
 
@@ -126,7 +126,8 @@ async def _signing_key(db: MongoDatabase) -> SigningKey:
 async def _add_user(db: MongoDatabase, document: Document, first_role: str) -> Document:
     """Insert the account; the document as it was stored."""
     if await db.claims.find_one({"_id": "first-account"}) is None:
-        await _prepare(db)
+        # Making indexes isn't repeated by pymongo.
+        await repeat_once(lambda: _prepare(db))
         first = await _add_first(db, document, {**document, "role": first_role})
         if first is not None:
             return first

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 import trio
 from grpclib.client import Channel
 from grpclib.config import Configuration
-from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.exceptions import GRPCError, ProtocolError
 from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreakerConfig, Panel
-from actors.adapters.grpc import is_answer, is_failure
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, Code
 from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
 from runtime.web import ApiError
 from services.deadlines import seconds_for_call
+from services.failures import judge_grpc
 from services.guard import Guard
 from services.rpc_spans import trace_calls
 
 CALL_SECONDS = 2.0
 FAILED_MESSAGE = "failed to validate school"
 OPEN_MESSAGE = "school service temporarily unavailable"
+ORIGINS = frozenset({"school-database"})
+"""The breakers that the school service may say it has charged a failure to. Any other name isn't believed."""
 # A connection whose other end vanished without a word is given up then, not after TCP's quarter of an hour.
 KEEPALIVE = Configuration(_keepalive_time=10.0, _keepalive_timeout=5.0)
 
@@ -85,7 +87,9 @@ class GrpcSchools:
                 await stream.send_message(request, end=True)
                 reply = await stream.recv_message()
         except GRPCError as error:
-            if stream.trailing_metadata and (origin := stream.trailing_metadata.get(FAILURE_ORIGIN.lower())):
+            trailers = stream.trailing_metadata
+            origin = None if trailers is None else trailers.get(FAILURE_ORIGIN.lower())
+            if origin in ORIGINS:
                 raise FailedBehind(str(origin)) from error
             raise
         if reply is None:
@@ -119,21 +123,20 @@ class SchoolCheck:
     def __init__(self, schools: Schools, panel: Panel, config: CircuitBreakerConfig) -> None:
         self._schools = schools
         self._guard = Guard(
-            panel.breaker(replace(config, failure=is_failure)),
-            is_answer=is_answer,
-            errors=(GRPCError, ProtocolError, StreamTerminatedError, OSError, TimeoutError),
+            panel,
+            config,
+            judge=judge_grpc,
             failed=Code.SCHOOL_SERVICE_ERROR,
             failed_message=FAILED_MESSAGE,
             open_message=OPEN_MESSAGE,
         )
-        self._origin = config.name
 
     async def find(self, school_id: int) -> Known | None:
         """The school, None where there is none. Raises ApiError where the school service can't be asked."""
         try:
             return await self._guard.run(self._schools.find, school_id)
-        except GRPCError as error:
-            # It answered, but not the question (an older version of it, say): nothing for the breaker.
-            raise ApiError(Code.SCHOOL_SERVICE_ERROR, FAILED_MESSAGE, failure_origin=self._origin) from error
+        except GRPCError:
+            # An answer (NOT_FOUND, INVALID_ARGUMENT and their like): there is no school of this id.
+            return None
         except FailedBehind as error:
             raise ApiError(Code.SCHOOL_SERVICE_ERROR, FAILED_MESSAGE, failure_origin=error.origin) from error

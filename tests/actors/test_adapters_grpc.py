@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from grpclib.testing import ChannelFor
 from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, State, open_panel
-from actors.adapters.grpc import GuardedMethod, is_failure
+from actors.adapters.grpc import GuardedMethod, is_answer, is_failure
 from protocols.school_grpc import SchoolServiceBase, SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
 
@@ -28,8 +29,10 @@ Method = GuardedMethod[ValidateSchoolRequest, ValidateSchoolResponse]
 
 @pytest.mark.parametrize("status", list(Status))
 def test_which_grpc_statuses_fail(status: Status) -> None:
-    unwell = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "RESOURCE_EXHAUSTED", "DATA_LOSS"}
-    assert is_failure(GRPCError(status)) is (status.name in unwell)
+    """What a caller passes on as a success or a 4xx is an answer; all else is a failure."""
+    answers = {"OK", "NOT_FOUND", "INVALID_ARGUMENT", "ALREADY_EXISTS", "OUT_OF_RANGE"}
+    assert is_failure(GRPCError(status)) is (status.name not in answers)
+    assert is_answer(GRPCError(status)) is (status.name in answers)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,10 @@ def test_which_grpc_statuses_fail(status: Status) -> None:
         (ConnectionRefusedError(), True),
         (TimeoutError(), True),
         (ProtocolError("x"), True),
+        (OSError(errno.EMFILE, "too many open files"), False),
+        (OSError("Multiple exceptions: [Errno 24] Too many open files, [Errno 24] the same"), False),
+        (OSError("Multiple exceptions: [Errno 24] Too many open files, [Errno 111] refused"), True),
+        (OSError("Multiple exceptions"), True),
         (KeyError(), False),
     ],
 )

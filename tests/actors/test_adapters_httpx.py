@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,10 +23,18 @@ HEAD = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n%s\r\n"
 REQUEST = httpx.Request("GET", "http://x")
 
 
+def because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "failed"),
     [
         (httpx.ConnectError("x"), True),
+        (because(httpx.ConnectError("x"), OSError(errno.ECONNREFUSED, "refused")), True),
+        (because(httpx.ConnectError("x"), OSError(errno.EADDRNOTAVAIL, "no ports")), False),
+        (because(httpx.ConnectError("x"), ExceptionGroup("all", [OSError(errno.EMFILE, "files")])), False),
         (httpx.ReadTimeout("x"), True),
         (httpx.RemoteProtocolError("x"), True),
         (httpx.UnsupportedProtocol("x"), False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 import trio_asyncio
+from bson.errors import InvalidDocument
 from pymongo import AsyncMongoClient, errors
 from pymongo.errors import (
     CollectionInvalid,
@@ -25,6 +27,11 @@ from tests.mongo import Mongod, free_port
 Client = AsyncMongoClient[dict[str, Any]]
 
 
+def because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "failed"),
     [
@@ -34,7 +41,37 @@ Client = AsyncMongoClient[dict[str, Any]]
         (errors.ExecutionTimeout("x"), True),
         (errors.WTimeoutError("x"), True),
         (errors.DuplicateKeyError("x"), False),
-        (errors.OperationFailure("x"), False),
+        (errors.OperationFailure("x"), True),
+        (errors.OperationFailure("OutOfDiskSpace", 14031), True),
+        (errors.OperationFailure("InternalError", 1), True),
+        (errors.OperationFailure("Unauthorized", 13), True),
+        (errors.OperationFailure("TooManyFilesOpen", 264), True),
+        (errors.NotPrimaryError("x", {"code": 10107}), True),
+        (errors.OperationFailure("BadValue", 2), False),
+        (errors.WriteError("DocumentValidationFailure", 121), False),
+        (errors.ProtocolError("x"), True),
+        (errors.ConfigurationError("too old"), True),
+        (errors.InvalidOperation("x"), False),
+        (errors.DocumentTooLarge("x"), False),
+        (InvalidDocument("x"), False),
+        (errors.WaitQueueTimeoutError("x"), False),
+        (because(errors.AutoReconnect("x"), OSError(errno.EMFILE, "too many")), False),
+        (errors.ServerSelectionTimeoutError("it:1: [Errno 24] Too many open files, Timeout: 0.9s"), False),
+        (
+            because(
+                errors.ServerSelectionTimeoutError("x"),
+                ExceptionGroup("no server", [errors.AutoReconnect("it:1: [Errno 24] files")] * 2),
+            ),
+            False,
+        ),
+        (errors.ServerSelectionTimeoutError("it:1: [Errno 24] files,it:2: [Errno 111] refused"), True),
+        (because(errors.AutoReconnect("x"), OSError(errno.ECONNREFUSED, "refused")), True),
+        (errors.BulkWriteError({"writeErrors": [{"code": 11000}, {"code": 121}]}), False),
+        (errors.BulkWriteError({"writeErrors": [{"code": 11000}, {"code": 14031}]}), True),
+        (
+            errors.BulkWriteError({"writeErrors": [{"code": 11000}], "writeConcernErrors": [{"code": 64}]}),
+            True,
+        ),
         (KeyError(), False),
     ],
 )
@@ -140,6 +177,10 @@ def test_what_cannot_be_guarded_is_refused() -> None:
     ("error", "answer"),
     [
         (DuplicateKeyError("x", 11000), True),
+        (errors.OperationFailure("TypeMismatch", 14), True),
+        (errors.OperationFailure("OutOfDiskSpace", 14031), False),
+        (errors.ExecutionTimeout("x", 50), False),
+        (errors.WaitQueueTimeoutError("x"), False),
         (CollectionInvalid("x"), False),
         (ConnectionFailure("x"), False),
         (KeyError(), False),

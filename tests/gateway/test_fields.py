@@ -8,9 +8,11 @@ from gateway.fields import (
     Sender,
     content_length,
     forwards_left,
+    interim_fields,
     request_fields,
     request_framing,
     response_fields,
+    trailer_fields,
 )
 
 SENDER = Sender("192.0.2.7", "http", b"school.example:8080", "1.1")
@@ -63,6 +65,7 @@ def test_request_is_kept():
         b"http2-settings",
         b"expect",
         b"x-failure-origin",
+        b"x-handler-failure",
         b"x-forwarded-port",
         b"x-forwarded-user",
         b"x-real-ip",
@@ -135,7 +138,7 @@ def test_response_is_kept():
 
 
 def test_response_is_dropped():
-    """Hop-by-hop fields, the origin of a failure, and a length beside a transfer coding end here."""
+    """Hop-by-hop fields, what is said of a failure, and a length beside a transfer coding end here."""
     sent = inward(
         [
             (b"connection", b"x-hop"),
@@ -147,6 +150,7 @@ def test_response_is_dropped():
             (b"transfer-encoding", b"chunked"),
             (b"content-length", b"9"),
             (b"x-failure-origin", b"auth-database"),
+            (b"x-handler-failure", b"1"),
             (b"x-request-id", b"other"),
             (b"date", b"then"),
         ]
@@ -204,3 +208,9 @@ def test_framing(fields, version, bodiless, length):
 def test_content_length(fields, length):
     """A response's length, where it can be relied on."""
     assert content_length(fields) == length
+
+
+@pytest.mark.parametrize("name", [b"x-failure-origin", b"x-handler-failure"])
+def test_what_a_service_says_of_its_failure_is_for_the_gateway_alone(name):
+    """Neither before a response nor behind it, and no client says it."""
+    assert trailer_fields([(name, b"1")]) == interim_fields([(name, b"1")]) == []

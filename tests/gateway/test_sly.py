@@ -55,6 +55,31 @@ async def test_nobody_speaks_for_a_proxy():
 
 
 @pytest.mark.parametrize(
+    "target",
+    [
+        b"/auth/health",
+        b"/auth/%68ealth",
+        b"/auth/%2568ealth",
+        b"/auth//health/",
+        b"/auth/health;x",
+        b"/auth\\metrics",
+        b"/auth/breakers/auth-database?x",
+        b"/auth/admin/breakers",
+        b"http://gateway/auth/health",
+        b"HTTP://gateway:80//auth/health",
+        b"http://gateway/auth/%2e/health",
+    ],
+)
+async def test_a_services_own_pages_stay_inside(target):
+    """503 of its health, say, would open the breaker of a service whose only trouble is its database."""
+    seen = []
+    async with upstream(recording(seen)) as server, served(auth=server.url) as gateway:
+        answer = await talk(gateway.port, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\n" + CLOSE)
+    assert error(answer) == (404, "NOT_FOUND")
+    assert seen == []
+
+
+@pytest.mark.parametrize(
     ("line", "status"),
     [
         (b"CONNECT /auth/x HTTP/1.1", 400),

@@ -76,6 +76,64 @@ def test_no_route(path):
         resolve(path, b"")
 
 
+PAGES = [
+    b"health",
+    b"livez",
+    b"readyz",
+    b"metrics",
+    b"breakers",
+    b"breakers/events",
+    b"breakers/auth-database/trip",
+    b"admin",
+    b"admin/breakers",
+    b"admin/breakers/auth-database/trip",
+    b"administration",
+    b"openapi.json",
+    b"docs",
+    b"docs/assets/x.js",
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        lambda page: b"/auth/" + page,
+        lambda page: b"/auth/" + page + b"/",
+        lambda page: b"/auth//" + page,
+        lambda page: b"/auth/" + page.replace(b"/", b"//"),
+        lambda page: b"/auth/%2F" + page,
+        lambda page: b"/auth/" + b"".join(b"%%%02x" % byte for byte in page),
+        lambda page: b"/auth/" + b"".join(b"%%%02X" % byte for byte in page),
+        lambda page: b"/auth/%25" + b"%02x" % page[0] + page[1:],
+        lambda page: b"/auth/%2525" + b"%02x" % page[0] + page[1:],
+        lambda page: b"/auth/" + page + b";a=b",
+        lambda page: b"/auth/" + page + b"%3Ba=b",
+        lambda page: b"/auth/;a=b/" + page,
+        lambda page: b"/auth\\" + page,
+        lambda page: b"/auth/\\" + page,
+        lambda page: b"/auth/%5c" + page,
+        lambda page: b"/auth/%252e/" + page,
+        lambda page: b"/auth/" + page.upper(),
+        lambda page: b"/auth/" + page + b"%20",
+        lambda page: b"/auth/%00" + page,
+        lambda page: b"/auth/" + page + b"%23x",
+        lambda page: b"/auth/" + page + b"%3fx",
+    ],
+)
+def test_a_services_own_pages_are_not_found(page, spelt):
+    """Health, metrics and steering are between the service and the gateway, however their path is spelt."""
+    with pytest.raises(NoRouteError):
+        resolve(spelt(page), b"")
+
+
+@pytest.mark.parametrize(
+    "path", [b"/auth/healthy", b"/auth/login/health", b"/auth/readyzx", b"/schools/health"]
+)
+def test_what_only_looks_like_a_page_is_passed_on(path):
+    assert isinstance(resolve(path, b""), Proxied)
+
+
 @pytest.mark.parametrize(
     "path", [b"/", b"/health", b"/livez", b"/readyz", b"/metrics", b"/docs", b"/docs/assets/x.js"]
 )

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import structlog
 import trio
+from pydantic import BaseModel
 from structlog.contextvars import merge_contextvars
 from structlog.testing import LogCapture
 
 from actors import open_panel
 from runtime.followed import seconds_left
 from runtime.serving import serve
-from runtime.web import service_app
+from runtime.serving.limits import Limits
+from runtime.web import read_json, service_app
 from tests.spans import recorded
 
 HEAD = "GET /slow/7 HTTP/1.1\r\nHost: it\r\nX-Request-ID: mine\r\n{}\r\n"
@@ -110,6 +112,76 @@ async def test_who_was_cut_off_at_the_end_has_not_left(lines: list[Any]) -> None
             stop.set()
             line = await told(lines)
     assert (line["status"], line["client_left"]) == (None, False)
+
+
+class Client:
+    """Sends a request in parts to a service whose handler reads the body and then works for a while."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+
+    async def send(self, part: str) -> None:
+        await self._stream.send_all(part.encode())
+
+    async def answer(self) -> bytes:
+        with trio.fail_after(3):
+            return b"".join([piece async for piece in self._stream])
+
+
+class Anything(BaseModel):
+    """Any object."""
+
+
+@asynccontextmanager
+async def uploading(work: float) -> AsyncIterator[Client]:
+    """The caller waits for 200 ms, the server 500 ms for a piece of the body."""
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        app = service_app("it", panel)
+
+        @app.post("/things")
+        async def add() -> str:
+            await read_json(Anything)
+            await trio.sleep(work)
+            return "done"
+
+        limits = Limits(body_seconds=0.5)
+        run = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever, limits=limits)
+        stream = await trio.open_tcp_stream("127.0.0.1", await nursery.start(run))
+        client = Client(stream)
+        await client.send(
+            "POST /things HTTP/1.1\r\nHost: it\r\nX-Request-Timeout-Ms: 200\r\n"
+            "Connection: close\r\nContent-Length: 2\r\n\r\n"
+        )
+        yield client
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_callers_deadline_stands_still_while_the_client_sends() -> None:
+    """It is for our own work, and none of it was used."""
+    async with uploading(work=0.1) as client:
+        await trio.sleep(0.3)
+        await client.send("{")
+        await trio.sleep(0.3)
+        await client.send("}")
+        assert (await client.answer()).startswith(b"HTTP/1.1 200")
+
+
+async def test_what_was_left_of_the_callers_time_is_left_behind_the_body() -> None:
+    async with uploading(work=10) as client:
+        await trio.sleep(0.3)
+        await client.send("{}")
+        started = trio.current_time()
+        assert (await client.answer()).startswith(b"HTTP/1.1 504")
+        assert 0.1 < trio.current_time() - started < 0.4
+
+
+async def test_a_body_that_does_not_come_is_the_clients_time_out() -> None:
+    """Not the service's 504, which would be charged to it."""
+    async with uploading(work=0) as client:
+        await client.send("{")
+        answer = await client.answer()
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b'"REQUEST_TIMEOUT"' in answer
 
 
 @pytest.mark.parametrize(

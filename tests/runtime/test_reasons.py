@@ -46,6 +46,14 @@ REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFU
             caused(OSError(), ExceptionGroup("all failed", [REFUSED, OSError("b"), REFUSED])),
             "Connection refused; b",
         ),
+        (
+            caused(OSError("all attempts to connect to it:1 failed"), ExceptionGroup("all", [REFUSED])),
+            "Connection refused",
+        ),
+        (
+            caused(httpx.ConnectError("All connection attempts failed"), caused(OSError("all"), REFUSED)),
+            "Connection refused",
+        ),
         (trio.BrokenResourceError(), "BrokenResourceError"),
         (ExceptionGroup("all failed", [OSError()]), "ExceptionGroup"),
     ],

@@ -13,6 +13,8 @@ import pytest
 import trio
 from pydantic import BaseModel, ConfigDict
 from quart_trio import QuartTrio
+from structlog.testing import capture_logs
+from werkzeug import exceptions
 
 from actors import CircuitBreakerConfig, Panel, open_panel
 from protocols.http import STATUS, Code
@@ -21,7 +23,6 @@ from runtime.keys import BadToken, KeysUnavailable, MissingToken
 from runtime.serving import serve
 from runtime.web import (
     ApiError,
-    database_failed,
     parse_json,
     read_json,
     reply,
@@ -71,11 +72,13 @@ FAULTS: dict[str, Exception] = {
     "status": ApiError(Code.SERVICE_UNAVAILABLE, "nobody there", status=502),
     "open": unavailable("one", "try later", 12.3),
     "forced": unavailable("one", "try later", None),
-    "database": database_failed("one"),
+    "database": ApiError(Code.DATABASE_ERROR, "database error", failure_origin="one"),
     "missing": MissingToken("no bearer token"),
     "bad": BadToken("expired"),
     "keys": KeysUnavailable("no keys yet"),
     "bug": ZeroDivisionError("secret detail"),
+    "abort": exceptions.InternalServerError("secret detail"),
+    "unknown": exceptions.NotImplemented("secret detail"),
 }
 ANSWERS = {
     "api": (409, "USER_EXISTS", {}),
@@ -86,7 +89,9 @@ ANSWERS = {
     "missing": (401, "MISSING_TOKEN", {"WWW-Authenticate": "Bearer"}),
     "bad": (401, "INVALID_TOKEN", {"WWW-Authenticate": "Bearer"}),
     "keys": (503, "SERVICE_UNAVAILABLE", {"Retry-After": "1"}),
-    "bug": (500, "INTERNAL_ERROR", {}),
+    "bug": (500, "INTERNAL_ERROR", {"X-Handler-Failure": "1"}),
+    "abort": (500, "INTERNAL_ERROR", {"X-Handler-Failure": "1"}),
+    "unknown": (501, "INTERNAL_ERROR", {}),
 }
 
 
@@ -98,9 +103,18 @@ async def test_errors(app: QuartTrio, kind: str, prefix: str) -> None:
     body = await response.get_json()
     status, code, fields = ANSWERS[kind]
     assert (response.status_code, body["error"], set(body)) == (status, code, {"error", "message"})
-    for name in ("Retry-After", "X-Failure-Origin", "WWW-Authenticate"):
+    for name in ("Retry-After", "X-Failure-Origin", "X-Handler-Failure", "WWW-Authenticate"):
         assert response.headers.get(name) == fields.get(name)
     assert "secret" not in json.dumps(body)
+
+
+async def test_a_handlers_own_error_is_logged_with_its_traceback(app: QuartTrio) -> None:
+    """The client hears nothing of it, the log all."""
+    with capture_logs() as lines:
+        await app.test_client().get("/raise/bug")
+    [line] = [line for line in lines if line["event"] == "a handler failed"]
+    assert isinstance(line["exc_info"], ZeroDivisionError)
+    assert line["exc_info"].__traceback__ is not None
 
 
 async def test_success(app: QuartTrio) -> None:

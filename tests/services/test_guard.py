@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 
 import pytest
 import trio
-from pymongo.errors import AutoReconnect, DuplicateKeyError, ExecutionTimeout, OperationFailure
+from bson.errors import InvalidDocument
+from pymongo.errors import (
+    AutoReconnect,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    WaitQueueTimeoutError,
+)
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -74,9 +84,88 @@ async def test_a_duplicate_comes_out_as_itself_and_counts_as_success(guard: Guar
     assert (snapshot.failure_count, snapshot.counts["success"]) == (0, 1)
 
 
-async def test_a_servers_refusal_is_a_database_error_but_no_failure(guard: Guard, panel: Panel) -> None:
-    assert (await refused(guard, OperationFailure("no", 13))).code is Code.DATABASE_ERROR
-    assert (await panel["some-database"].snapshot()).failure_count == 0
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationFailure("no", 13, {"code": 13, "codeName": "Unauthorized"}),
+        OperationFailure("full", 14031, {"code": 14031, "codeName": "OutOfDiskSpace"}),
+        NotPrimaryError("no", {"code": 10107, "codeName": "NotWritablePrimary"}),
+    ],
+    ids=repr,
+)
+async def test_a_server_that_refuses_everything_opens_the_breaker(
+    guard: Guard, panel: Panel, error: Exception
+) -> None:
+    """Whoever sends the origin has counted the failure."""
+    raised = [await refused(guard, error) for _ in range(4)]
+    assert [one.code for one in raised] == [Code.DATABASE_ERROR] * 3 + [Code.SERVICE_UNAVAILABLE]
+    assert {one.failure_origin for one in raised} == {"some-database"}
+    snapshot = await panel["some-database"].snapshot()
+    assert (snapshot.state, snapshot.counts["failure"]) == (State.OPEN, 3)
+
+
+@pytest.mark.parametrize("code", [2, 14, 121])
+async def test_a_refusal_of_one_requests_values_is_an_answer_and_our_own_error(
+    guard: Guard, panel: Panel, code: int
+) -> None:
+    with pytest.raises(OperationFailure):
+        await guard.run(fail_with, OperationFailure("no", code))
+    counts = (await panel["some-database"].snapshot()).counts
+    assert (counts["failure"], counts["success"]) == (0, 1)
+
+
+async def test_what_the_driver_refuses_to_send_counts_neither_way(guard: Guard, panel: Panel) -> None:
+    with pytest.raises(InvalidDocument):
+        await guard.run(fail_with, InvalidDocument("no"))
+    counts = (await panel["some-database"].snapshot()).counts
+    assert (counts["failure"], counts["success"], counts["ignored"]) == (0, 0, 1)
+
+
+async def test_a_full_pool_is_as_a_full_bulkhead(guard: Guard, panel: Panel) -> None:
+    raised = await refused(guard, WaitQueueTimeoutError("full"))
+    assert (raised.status, raised.message) == (503, "closed for now")
+    assert raised.headers() == {"Retry-After": "1", "X-Failure-Origin": "some-database"}
+    counts = (await panel["some-database"].snapshot()).counts
+    assert (counts["failure"], counts["success"]) == (0, 0)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL])
+async def test_without_files_or_ports_this_process_is_unwell_and_nothing_else(
+    guard: Guard, panel: Panel, number: int
+) -> None:
+    error = AutoReconnect("it:27017")
+    error.__cause__ = OSError(number, os.strerror(number))
+    raised = await refused(guard, error)
+    assert (raised.status, raised.message) == (503, "closed for now")
+    assert raised.headers() == {"Retry-After": "1"}
+    counts = (await panel["some-database"].snapshot()).counts
+    assert (counts["failure"], counts["success"]) == (0, 0)
+
+
+async def test_a_group_fails_if_any_of_it_does_and_is_answered_so(guard: Guard, panel: Panel) -> None:
+    raised = await refused(guard, ExceptionGroup("both", [KeyError("bug"), AutoReconnect("gone")]))
+    assert raised.failure_origin == "some-database"
+    assert (await panel["some-database"].snapshot()).failure_count == 1
+
+
+async def test_a_call_timeout_is_a_failure_that_names_its_breaker(
+    panel: Panel, autojump_clock: MockClock
+) -> None:
+    guard = guard_database(panel, replace(CONFIG, call_timeout=1), "closed for now")
+    with pytest.raises(ApiError) as raised:
+        await guard.run(trio.sleep_forever)
+    assert raised.value.failure_origin == "some-database"
+    assert (await panel["some-database"].snapshot()).failure_count == 1
+
+
+async def test_log_and_breaker_say_why_but_quote_nothing(guard: Guard, panel: Panel) -> None:
+    details = {"code": 14031, "codeName": "OutOfDiskSpace", "errmsg": "no room for ada@example.org"}
+    with capture_logs() as lines:
+        await refused(guard, OperationFailure("no room for ada@example.org", 14031, details))
+    [line] = lines
+    assert (line["event"], line["kind"]) == ("a dependency failed", "OperationFailure")
+    assert line["reason"] == "OperationFailure: OutOfDiskSpace (14031)"
+    assert (await panel["some-database"].snapshot()).last_failure == line["reason"]
 
 
 async def test_a_bug_comes_out_as_itself(guard: Guard, panel: Panel) -> None:

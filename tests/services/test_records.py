@@ -62,6 +62,19 @@ async def test_a_taken_value_is_named_and_nothing_is_written(store: Records) -> 
     assert len(await store.page(10, 0)) == 1
 
 
+@pytest.mark.parametrize("letter", ["\N{MATHEMATICAL SCRIPT CAPITAL X}", "\N{SNOWMAN}", "é"])
+async def test_a_taken_value_of_long_letters_is_named(store: Records, letter: str) -> None:
+    """MongoDB quotes the key in its refusal, and cuts it in the middle of a letter."""
+    for shift in range(4):
+        value = "a" * shift + letter * 96
+        await add(store, f"{value}1", email=value)
+        number = await add(store, f"{value}2", email=f"{value}2")
+        assert await store.create(thing(f"{value}1")) == Taken("roll")
+        assert await store.create(thing(f"{value}3", email=value)) == Taken("email")
+        assert await store.update(number, {"roll": f"{value}1"}) == Taken("roll")
+        assert await store.update(number, {"email": value}) == Taken("email")
+
+
 async def test_uniqueness_within_a_group_lets_another_group_have_the_value(store: Records) -> None:
     await add(store, "r1", 1)
     assert await add(store, "r1", 2) > 0

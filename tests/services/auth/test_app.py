@@ -358,9 +358,22 @@ async def test_started_without_a_database(service: Service, panel: Panel) -> Non
     for _ in range(10):
         answer = await service.call("GET", "/.well-known/jwks.json")
         assert (answer.status, answer.error) == (503, "DATABASE_ERROR")
+        assert "X-Failure-Origin" not in answer.headers
     assert (await panel[BREAKER].snapshot()).failure_count == 0
     service.store.fault = trio.lowlevel.checkpoint
     assert (await service.signup()).status == 201
+
+
+async def test_a_client_that_asks_for_the_keys_is_charged(service: Service, panel: Panel) -> None:
+    """Through the gateway, which gives every request a deadline: the answer's origin has counted."""
+    service.store.fault = service.breaks
+    answers = [
+        await service.call("GET", "/.well-known/jwks.json", headers={"X-Request-Timeout-Ms": "9500"})
+        for _ in range(6)
+    ]
+    assert [answer.error for answer in answers] == ["DATABASE_ERROR"] * 5 + ["SERVICE_UNAVAILABLE"]
+    assert {answer.headers["X-Failure-Origin"] for answer in answers} == {BREAKER}
+    assert (await panel[BREAKER].snapshot()).counts["failure"] == 5
 
 
 async def test_bad_input_counts_for_nothing(service: Service, panel: Panel) -> None:

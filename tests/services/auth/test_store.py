@@ -51,6 +51,14 @@ async def test_one_signing_key(store: MongoStore) -> None:
     assert await store.signing_key() == keys[0]
 
 
+async def test_a_taken_address_of_long_letters(store: MongoStore) -> None:
+    """MongoDB quotes the address in its refusal, and cuts it in the middle of a letter."""
+    for number in range(4):
+        address = "a" * number + "\N{SNOWMAN}" * 60 + "@example.com"
+        assert await store.add_user(someone(address)) is not None
+        assert await store.add_user(someone(address)) is None
+
+
 async def test_found_as_made(store: MongoStore) -> None:
     """A login reads what the sign-up answered, and however the address is written."""
     made = await store.add_user(someone("Ada@Example.com"))

@@ -174,14 +174,43 @@ async def test_what_operators_ask_for_is_open(panel: Panel, store: MemoryRecords
     assert (await app.test_client().get(path)).status_code == 200
 
 
-async def test_while_no_key_was_ever_had_the_auth_service_is_named_as_the_origin(
-    panel: Panel, store: MemoryRecords, issuer: Issuer
+async def test_without_any_key_the_service_names_no_breaker(
+    panel: Panel, store: MemoryRecords, issuer: Issuer, autojump_clock: MockClock
 ) -> None:
+    """None has counted that the keys could not be fetched."""
     guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
     app = create_app(store=store, guard=guard, panel=panel, keys=KeySet())
+    started = trio.current_time()
     answer = await Caller(app, issuer.headers())("GET", "/schools")
     assert (answer.status, answer.error) == (503, "SERVICE_UNAVAILABLE")
-    assert (answer.headers["Retry-After"], answer.headers["X-Failure-Origin"]) == ("1", "auth-service-http")
+    assert answer.headers["Retry-After"] == "1"
+    assert "X-Failure-Origin" not in answer.headers
+    assert trio.current_time() - started == pytest.approx(1)
+
+
+async def test_a_request_waits_for_the_first_keys(
+    panel: Panel, store: MemoryRecords, issuer: Issuer, autojump_clock: MockClock
+) -> None:
+    """The auth service may have come up a moment ago: that must cost no service its breaker."""
+    asked = 0
+
+    async def fetch() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        if trio.current_time() < up:
+            raise OSError("down")
+        return issuer.document
+
+    up = trio.current_time() + 100
+    keys = KeySet(fetch)
+    guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
+    app = create_app(store=store, guard=guard, panel=panel, keys=keys)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.run)
+        await trio.sleep(100)
+        assert (await Caller(app, issuer.headers())("GET", "/schools")).status == 200
+        nursery.cancel_scope.cancel()
+    assert asked < 250
 
 
 async def test_five_database_failures_then_rejections_then_recovery(

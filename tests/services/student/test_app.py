@@ -162,12 +162,39 @@ async def test_a_lost_connection_and_a_timeout_are_failures_of_the_check(
     assert (await panel["student-service-grpc"].snapshot()).failure_count == 1
 
 
-async def test_an_answer_that_is_no_answer_fails_the_check_but_counts_nowhere(
-    call: Caller, schools: ScriptedSchools, panel: Panel
+@pytest.mark.parametrize(
+    "status",
+    [
+        Status.UNIMPLEMENTED,
+        Status.UNAUTHENTICATED,
+        Status.PERMISSION_DENIED,
+        Status.ABORTED,
+        Status.FAILED_PRECONDITION,
+        Status.CANCELLED,
+        Status.RESOURCE_EXHAUSTED,
+    ],
+)
+async def test_a_school_service_that_answers_no_question_opens_the_breaker(
+    call: Caller, schools: ScriptedSchools, panel: Panel, status: Status
 ) -> None:
-    schools.break_down(Status.UNIMPLEMENTED)
-    assert outcome(await call("POST", "/students", ADA)) == (503, "SCHOOL_SERVICE_ERROR")
-    assert (await panel["student-service-grpc"].snapshot()).counts["success"] == 1
+    """The answer names the breaker, so the breaker has counted it."""
+    schools.break_down(status)
+    for _ in range(3):
+        failed = await call("POST", "/students", ADA)
+        assert outcome(failed) == (503, "SCHOOL_SERVICE_ERROR")
+        assert failed.headers["X-Failure-Origin"] == "student-service-grpc"
+    assert outcome(await call("POST", "/students", ADA)) == (503, "SERVICE_UNAVAILABLE")
+    assert (await panel["student-service-grpc"].snapshot()).counts["failure"] == 3
+
+
+@pytest.mark.parametrize("status", [Status.NOT_FOUND, Status.INVALID_ARGUMENT, Status.OUT_OF_RANGE])
+async def test_a_school_that_the_service_refuses_to_know_does_not_exist(
+    call: Caller, schools: ScriptedSchools, panel: Panel, status: Status
+) -> None:
+    schools.break_down(status)
+    assert outcome(await call("POST", "/students", ADA)) == (400, "INVALID_SCHOOL")
+    assert outcome(await call("GET", "/students/school/1")) == (404, "SCHOOL_NOT_FOUND")
+    assert (await panel["student-service-grpc"].snapshot()).counts["success"] == 2
 
 
 async def test_a_schools_students_are_listed_in_pages(call: Caller) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import structlog
@@ -17,6 +18,7 @@ from grpclib.testing import ChannelFor
 from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreakerConfig, Panel
+from protocols.school_grpc import SchoolServiceBase
 from services.guard import guard_database
 from services.school.rpc import rpc_services
 from services.school.rules import UNIQUE
@@ -93,3 +95,22 @@ async def test_a_database_fault_there_names_the_breaker_that_counted_it(
     assert raised.value.origin == "school-database"
     assert isinstance(raised.value.__cause__, GRPCError)
     assert raised.value.__cause__.status is Status.UNAVAILABLE
+
+
+class _Sly(SchoolServiceBase):
+    """Says that a breaker has counted what nobody expects of it."""
+
+    async def ValidateSchool(self, stream: Any) -> None:  # noqa: N802 - as the service's definition calls it
+        await stream.recv_message()
+        await stream.send_trailing_metadata(
+            status=Status.UNAVAILABLE, metadata={"x-failure-origin": "no-such-breaker"}
+        )
+
+    async def GetSchool(self, stream: Any) -> None:  # noqa: N802 - as above
+        raise NotImplementedError
+
+
+async def test_an_origin_that_is_not_expected_is_not_believed(loop: trio_asyncio.TrioEventLoop) -> None:
+    async with aio_as_trio(ChannelFor([_Sly()])) as channel:
+        with pytest.raises(GRPCError):
+            await GrpcSchools(channel).find(1)

@@ -1,0 +1,42 @@
+"""Errors by which this process lacks something itself: they say nothing of the dependency's health."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""No files, memory or local ports for a connection."""
+
+# asyncio joins the errors of several addresses into the words of one OSError that has no number itself.
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether files, memory or local ports were missing: as the error, its cause, or all of its group."""
+    return any(_lacks(link) for link in causes(error))
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it, the error first."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__
+
+
+def _lacks(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_shortage(one) for one in error.exceptions)
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in SHORTAGES if error.errno is not None else tells_of_shortage(str(error))
+
+
+def tells_of_shortage(words: str) -> bool:
+    """Whether all numbers of errors in the words are of SHORTAGES, and there is one."""
+    numbers = [int(number) for number in _NUMBER.findall(words)]
+    return bool(numbers) and all(number in SHORTAGES for number in numbers)

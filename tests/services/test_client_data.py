@@ -1,0 +1,142 @@
+"""Whatever one client sends is answered as its own fault: MongoDB is real, and its breaker counts nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from actors import CircuitBreakerConfig, Panel
+from services.auth.accounts import Accounts
+from services.auth.app import create_app as create_auth
+from services.auth.passwords import Passwords
+from services.auth.store import MongoStore
+from services.database import Database
+from services.guard import guard_database
+from services.school.app import create_app as create_school
+from services.school.store import mongo_store as school_store
+from services.student.app import Students
+from services.student.app import create_app as create_student
+from services.student.school_client import Known, SchoolCheck
+from services.student.store import mongo_store as student_store
+from tests.services.client import Caller
+from tests.tokens import Issuer
+
+SCHOOL = {"registration_number": "R-#", "name": "North", "address": "a", "phone": "1", "email": "n#@x.org"}
+STUDENT = {
+    "roll_number": "1-#",
+    "first_name": "Ada",
+    "last_name": "L",
+    "school_id": 1,
+    "email": "ada#@x.org",
+    "date_of_birth": "2001-01-01",
+    "enrollment_date": "2020-01-01",
+    "status": "active",
+}
+USER = {"email": "ada#@example.com", "password": "lovelace", "first_name": "Ada", "last_name": "L"}
+QUICK = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+# As JSON has them.
+VALUES = [
+    *("9223372036854775807", "9223372036854775808", "-9223372036854775809", "1" + "0" * 400, "1e400", "-1"),
+    *('"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\udc00x"', '"$where"', '"a.b"', '"\\uffff"', '""', '" "'),
+    *("null", "true", "[]", "{}", '{"$gt": ""}', '{"\\u0000": 1}', '{"$where": "sleep(9)"}', '["a"]', "1.5"),
+    *('"0000-01-01"', '"9999-12-31"', '"\\ud835\\udcb3"', '"' + "\\ud835\\udcb3" * 50 + '"'),
+    *('"' + "\\u2603" * 60 + '@x.org"', '"x" , "\\u0000": 1', '"x" , "$set": {"a": 1}', '"x", "_id": 7'),
+]
+BIG = ["9223372036854775807", "9223372036854775808"]
+PATHS = ["0", "-1", *BIG, "%00", "%ff", "%ed%a0%80", "1%00", "$where", "1.0"]
+QUERIES = [*(f"after={number}" for number in BIG), "after=%00", "limit=%ff", "limit=1e3", "after=-1"]
+
+
+class Asked:
+    def __init__(self, call: Caller, panel: Panel) -> None:
+        self._call = call
+        self._panel = panel
+        self._sent = 0
+
+    async def json(self, method: str, path: str, body: dict[str, Any], field: str, value: str) -> None:
+        """The request twice, so that what is unique is taken the second time, and nothing but that."""
+        kept = json.dumps({key: one for key, one in body.items() if key != field})[1:-1]
+        for _ in range(2):
+            self._sent += 1
+            sent = kept.replace("#", str(self._sent))
+            await self(method, path, f'{{{sent}, "{field}": {value}}}'.encode())
+
+    async def __call__(self, method: str, path: str, body: Any = None) -> None:
+        answer = await self._call(method, path, body)
+        assert answer.status < 500, (method, path, body, answer)
+        for name, snapshot in (await self._panel.snapshots()).items():
+            assert (snapshot.counts["failure"], snapshot.counts["ignored"]) == (0, 0), (name, path, body)
+
+
+class OneSchool:
+    async def find(self, school_id: int) -> Known | None:
+        return Known("North") if school_id == 1 else None
+
+
+def policy(name: str) -> CircuitBreakerConfig:
+    return CircuitBreakerConfig(name=name)
+
+
+@pytest.fixture
+async def schools(panel: Panel, database: Database, issuer: Issuer) -> Asked:
+    guard = guard_database(panel, policy("school-database"), "closed")
+    app = create_school(store=school_store(database), guard=guard, panel=panel, keys=issuer.keys)
+    return Asked(Caller(app, issuer.headers()), panel)
+
+
+@pytest.fixture
+async def students(panel: Panel, database: Database, issuer: Issuer) -> Asked:
+    guard = guard_database(panel, policy("student-database"), "closed")
+    check = SchoolCheck(OneSchool(), panel, policy("student-service-grpc"))
+    app = create_student(Students(student_store(database), guard, check), panel=panel, keys=issuer.keys)
+    return Asked(Caller(app, issuer.headers()), panel)
+
+
+@pytest.fixture
+async def users(panel: Panel, database: Database) -> Asked:
+    guard = guard_database(panel, policy("auth-database"), "closed")
+    app = create_auth(Accounts(MongoStore(database), guard, QUICK), panel)
+    return Asked(Caller(app, {}), panel)
+
+
+async def test_schools(schools: Asked) -> None:
+    await schools("POST", "/schools", SCHOOL)
+    await schools("POST", "/schools", {**SCHOOL, "registration_number": "R-other", "email": None})
+    for field in SCHOOL:
+        for value in VALUES:
+            await schools.json("POST", "/schools", SCHOOL, field, value)
+            await schools.json("PUT", "/schools/2", {"name": "x"}, field, value)
+    for path in PATHS:
+        for method in ("GET", "DELETE"):
+            await schools(method, f"/schools/{path}")
+        await schools("PUT", f"/schools/{path}", {"name": "x"})
+    for query in QUERIES:
+        await schools("GET", f"/schools?{query}")
+
+
+async def test_students(students: Asked) -> None:
+    await students("POST", "/students", STUDENT)
+    await students("POST", "/students", {**STUDENT, "roll_number": "other", "email": None})
+    for field in STUDENT:
+        for value in VALUES:
+            await students.json("POST", "/students", STUDENT, field, value)
+            await students.json("PUT", "/students/2", {"first_name": "x"}, field, value)
+    for path in PATHS:
+        for method in ("GET", "DELETE"):
+            await students(method, f"/students/{path}")
+        await students("GET", f"/students/school/{path}")
+    for query in QUERIES:
+        await students("GET", f"/students?{query}")
+        await students("GET", f"/students/school/1?{query}")
+
+
+async def test_users(users: Asked) -> None:
+    for field in ("email", "first_name", "last_name", "role"):
+        for value in VALUES:
+            await users.json("POST", "/signup", USER, field, value)
+    for value in VALUES:
+        await users.json("POST", "/login", USER, "email", value)
+        await users.json("POST", "/refresh", {"x": 1}, "refresh_token", value)

@@ -1,0 +1,82 @@
+"""Reasons of failures: they say what an operator needs, and nothing of anybody's data."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from pymongo.errors import (
+    AutoReconnect,
+    DuplicateKeyError,
+    NotPrimaryError,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+)
+
+from services.failures import Verdict, judge_grpc, judge_mongo, reason
+
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+
+def because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+class _Private(AutoReconnect):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (REFUSED, "ConnectionRefusedError: Connection refused (errno 111)"),
+        (because(AutoReconnect("it:1: x"), REFUSED), "AutoReconnect: Connection refused (errno 111)"),
+        (
+            because(ServerSelectionTimeoutError("x"), because(_Private("it:1"), REFUSED)),
+            "ServerSelectionTimeoutError: Connection refused (errno 111)",
+        ),
+        (
+            because(AutoReconnect("x"), ExceptionGroup("all", [REFUSED, AutoReconnect("it:2")])),
+            "AutoReconnect: ConnectionRefusedError: Connection refused (errno 111); AutoReconnect: it:2",
+        ),
+        (
+            AutoReconnect("it:1: connection closed (configured timeouts: timeoutMS: 5000.0ms)"),
+            "AutoReconnect: it:1: connection closed",
+        ),
+        (
+            ServerSelectionTimeoutError("No primary, Timeout: 0.9s, Topology Description: <…>"),
+            "ServerSelectionTimeoutError: No primary",
+        ),
+        (
+            NotPrimaryError("no", {"code": 189, "codeName": "PrimarySteppedDown"}),
+            "NotPrimaryError: PrimarySteppedDown (189)",
+        ),
+        (OperationFailure("ada@example.org", 1), "OperationFailure: code 1"),
+        (OperationFailure("ada@example.org"), "OperationFailure"),
+        (OSError("all attempts failed"), "OSError: all attempts failed"),
+        (because(OSError("all attempts failed"), REFUSED), "OSError: Connection refused (errno 111)"),
+        (GRPCError(Status.UNIMPLEMENTED, "ada@example.org"), "GRPCError: UNIMPLEMENTED"),
+        (StreamTerminatedError("Connection lost"), "StreamTerminatedError: Connection lost"),
+        (ssl.SSLError(1, "[SSL: X] wrong version number (_ssl.c:9)"), "SSLError: wrong version number"),
+        (TimeoutError(), "TimeoutError"),
+        (KeyError("ada@example.org"), "KeyError"),
+        (AutoReconnect("x" * 1000), "AutoReconnect: " + "x" * 185),
+    ],
+)
+def test_a_reason_says_why_and_quotes_nothing(error: Exception, words: str) -> None:
+    assert reason(error) == words
+
+
+@pytest.mark.parametrize("status", [one for one in Status if one is not Status.OK])
+def test_a_grpc_status_is_an_answer_or_a_failure(status: Status) -> None:
+    """There is no third: what isn't passed on as a 4xx is answered 503 with an origin, and counted."""
+    assert judge_grpc(GRPCError(status)) in (Verdict.ANSWER, Verdict.FAILURE)
+
+
+def test_a_duplicate_is_an_answer() -> None:
+    assert judge_mongo(DuplicateKeyError("x", 11000)) is Verdict.ANSWER

@@ -1,0 +1,41 @@
+"""What a service has beside its API isn't reachable through the gateway, whatever is added to it."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from actors import open_panel
+from gateway.routes import AUTH
+from gateway.target import NoRouteError, Proxied, resolve
+from runtime.admin import operate
+from runtime.breakers import load_breakers
+from runtime.keys import KeySet
+from runtime.settings import ProcessSettings
+from services.auth.accounts import Accounts
+from services.auth.app import OPEN_MESSAGE, create_app
+from services.auth.passwords import Passwords
+from services.guard import guard_database
+from tests.services.auth.memory import MemoryStore
+from tests.world.world import POLICIES
+
+
+async def test_of_the_auth_service_only_the_api_is_outside() -> None:
+    async with open_panel() as panel:
+        guard = guard_database(panel, load_breakers(POLICIES, "default")["auth-database"], OPEN_MESSAGE)
+        app = create_app(Accounts(MemoryStore(), guard, Passwords()), panel)
+        with capture_logs():
+            operate(app, "auth-service", panel, KeySet(), ProcessSettings())
+        api = set((await (await app.test_client().get("/openapi.json")).get_json())["paths"])
+    rules = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"}
+    assert len(api) > 4
+    assert len(rules - api) > 6
+    for rule in sorted(rules):
+        path = b"/auth" + rule.encode()
+        if rule in api:
+            place = resolve(path, b"")
+            assert isinstance(place, Proxied)
+            assert place.route.service is AUTH
+        else:
+            with pytest.raises(NoRouteError):
+                resolve(path, b"")
