@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import httpx
 
@@ -11,7 +11,7 @@ from actors import CircuitBreaker, CircuitBreakerConfig, Panel
 from actors.adapters.httpx import is_failure
 from gateway.routes import SERVICES
 from gateway.upstream.pool import StaleConnection
-from runtime.policy_file import Configuration, Routes
+from runtime.policy_file import Configuration, Probe, Routes
 from runtime.probe_spec import ProbeSpec
 
 # What goes wrong on our side, or by chance, says nothing of the upstream's health.
@@ -44,20 +44,17 @@ def with_http_probes(
     configuration: Configuration, transports: Mapping[str, httpx.AsyncBaseTransport]
 ) -> dict[str, CircuitBreakerConfig]:
     """The policies with the probes of the gateway's own breakers. transports: by service."""
-    services = {service.breaker: transports[service.name] for service in SERVICES}
-
-    def make(name: str, spec: ProbeSpec) -> Callable[[], Awaitable[None]]:
-        # Another process's breaker is never probed from here.
-        return http_probe(services[name], spec.path or "/") if name in services else _never
-
-    return configuration.with_probes(make)
 
 
-async def _never() -> None:
-    """The probe of a breaker that this process hasn't."""
+    def maker(transport: httpx.AsyncBaseTransport) -> Callable[[ProbeSpec], Probe]:
+        return lambda spec: http_probe(transport, spec.path or "/")
+
+    return configuration.with_probes(
+        {service.breaker: maker(transports[service.name]) for service in SERVICES}
+    )
 
 
-def http_probe(transport: httpx.AsyncBaseTransport, path: str) -> Callable[[], Awaitable[None]]:
+def http_probe(transport: httpx.AsyncBaseTransport, path: str) -> Probe:
     """A probe past every breaker: it passes when GET `path` is answered below 500. Raises httpx.HTTPError."""
 
     async def probe() -> None:

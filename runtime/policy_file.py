@@ -63,6 +63,9 @@ TYPE_RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
 CODE = frozenset({"failure", "ignore", "failure_result", "retry_after", "probe", "probe_interval"})
 """What decides by running code: a process sets it with dataclasses.replace, and a reload keeps it."""
 
+_PROBE_KINDS: Mapping[str, str] = {"-http": "http", "-database": "ping", "-grpc": "grpc.health"}
+"""By the end of a breaker's name, how its dependency is probed."""
+
 _KEYS = {field.name for field in dataclasses.fields(CircuitBreakerConfig)} - CODE - {"name"} | {"type"}
 _STRATEGIES: Mapping[str, type[Any]] = {
     kind.__name__: kind for kind in (ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate)
@@ -111,12 +114,18 @@ class Configuration:
     probes: Mapping[str, ProbeSpec] = dataclasses.field(default_factory=dict)
     routes: Mapping[str, Routes] = dataclasses.field(default_factory=dict)
 
-    def with_probes(self, make: Callable[[str, ProbeSpec], Probe]) -> dict[str, CircuitBreakerConfig]:
-        """The policy of every breaker by name, with its probe. make: gives the probe of one breaker."""
+    def with_probes(
+        self, makers: Mapping[str, Callable[[ProbeSpec], Probe]]
+    ) -> dict[str, CircuitBreakerConfig]:
+        """The policy of every breaker by name, with the probes that this process can run.
+
+        makers: by the breaker's name, what makes its probe.
+        """
         policies = dict(self.breakers)
-        for name, spec in self.probes.items():
+        for name in self.probes.keys() & makers.keys():
+            spec = self.probes[name]
             policies[name] = dataclasses.replace(
-                policies[name], probe=make(name, spec), probe_interval=spec.interval
+                policies[name], probe=makers[name](spec), probe_interval=spec.interval
             )
         return policies
 
@@ -196,12 +205,17 @@ class PolicyReader:
             return None
         self._only(self._table(value, f"{where}.probe"), f"{where}.probe", {"kind", "path"})
         spec = self._make(ProbeSpec, f"{where}.probe", value)
+        wanted = next(kind for ending, kind in _PROBE_KINDS.items() if where.endswith(ending))
+        if spec.kind != wanted:
+            raise self._bad(f"{where}.probe.kind", f"must be {wanted} for this breaker, got {spec.kind!r}")
         try:
             return dataclasses.replace(spec, interval=interval)
         except ValueError as error:
             raise self._bad(f"{where}.probe_interval", str(error)) from error
 
     def _routes(self, where: str, value: Any) -> Routes:
+        if value and not where.endswith("-http.routes"):
+            raise self._bad(where, "only a breaker of HTTP requests has routes")
         routes: dict[str, tuple[RoutePattern, ...]] = {}
         taken: dict[RoutePattern, str] = {}
         for name, patterns in self._table(value, where).items():

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
 from quart_trio import QuartTrio
 
-from actors import CircuitBreakerConfig, Panel
+from actors import Panel
 from actors.adapters.logs import log_transitions
 from runtime.admin import operate
-from runtime.breakers import BadConfiguration, load_breakers
+from runtime.breakers import BadConfiguration, Configuration, load_policies
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
 from runtime.reload import hold_hangups, reload_on_hangup
@@ -21,23 +21,22 @@ from runtime.settings import ProcessSettings, load
 from runtime.telemetry import tracing
 from runtime.webhook import start_webhook
 
-Policies = Mapping[str, CircuitBreakerConfig]
 Settings = TypeVar("Settings", bound=ProcessSettings)
 Serve = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
-def start(name: str, kind: type[Settings], run: Callable[[Settings, Policies], Awaitable[None]]) -> None:
+def start(name: str, kind: type[Settings], run: Callable[[Settings, Configuration], Awaitable[None]]) -> None:
     """Run the process `name` until it is stopped; a bad setting ends it with 2 and says which."""
     hold_hangups()
     settings = load(kind)
     configure_logs(name, settings.log_format, settings.secrets())
     try:
-        policies = load_breakers(settings.circuit_breakers, settings.circuit_breaker_profile)
+        configuration = load_policies(settings.circuit_breakers, settings.circuit_breaker_profile)
     except BadConfiguration as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     with tracing(name):
-        run_process(run, settings, policies)
+        run_process(run, settings, configuration)
 
 
 async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, panel: Panel) -> KeySet:

@@ -8,6 +8,7 @@ from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
+from runtime.breakers import Configuration
 from runtime.keys import KeySet
 from runtime.serving import serve, stop_signal
 from runtime.settings import Port, ProcessSettings
@@ -18,7 +19,8 @@ from services.auth.passwords import Passwords
 from services.auth.store import MongoStore
 from services.database import open_database
 from services.guard import guard_database
-from services.process import Policies, start, start_operations
+from services.probes import ping
+from services.process import start, start_operations
 
 NAME = "auth-service"
 
@@ -29,7 +31,7 @@ class AuthSettings(ProcessSettings):
     auth_service_port: Port = 8081
 
 
-async def run(settings: AuthSettings, policies: Policies) -> None:
+async def run(settings: AuthSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB may be down, now or later."""
     async with (
         trio_asyncio.open_loop(),
@@ -40,6 +42,7 @@ async def run(settings: AuthSettings, policies: Policies) -> None:
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)
+        policies = configuration.with_probes({BREAKER: lambda _: ping(database)})
         guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE)
         accounts = Accounts(MongoStore(database), guard, Passwords())
         app = create_app(accounts, panel)

@@ -9,12 +9,14 @@ import trio_asyncio
 from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
+from runtime.breakers import Configuration
 from runtime.serving import serve, stop_signal
 from runtime.settings import Port, ProcessSettings
 from runtime.telemetry import exemplar_labels
 from services.database import open_database
 from services.guard import guard_database
-from services.process import Policies, serve_all, start, start_companions, start_operations
+from services.probes import ping
+from services.process import serve_all, start, start_companions, start_operations
 from services.rpc_server import serve_rpc
 from services.school.app import OPEN_MESSAGE, create_app
 from services.school.rpc import rpc_services
@@ -31,7 +33,7 @@ class SchoolSettings(ProcessSettings):
     school_grpc_port: Port = 50051
 
 
-async def run(settings: SchoolSettings, policies: Policies) -> None:
+async def run(settings: SchoolSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB and the auth service may be down, now or later."""
     async with (
         trio_asyncio.open_loop(),
@@ -43,6 +45,7 @@ async def run(settings: SchoolSettings, policies: Policies) -> None:
     ):
         keys = await start_companions(nursery, settings, panel)
         store = mongo_store(database)
+        policies = configuration.with_probes({BREAKER: lambda _: ping(database)})
         guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE)
         app = create_app(store=store, guard=guard, panel=panel, keys=keys)
         await start_operations(nursery, NAME, app, panel, keys, settings)

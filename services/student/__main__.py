@@ -7,12 +7,14 @@ import trio_asyncio
 from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
+from runtime.breakers import Configuration
 from runtime.serving import serve, stop_signal
 from runtime.settings import Port, ProcessSettings
 from runtime.telemetry import exemplar_labels
 from services.database import open_database
 from services.guard import guard_database
-from services.process import Policies, start, start_companions, start_operations
+from services.probes import grpc_health, ping
+from services.process import start, start_companions, start_operations
 from services.student.app import OPEN_MESSAGE, Students, create_app
 from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 from services.student.store import mongo_store
@@ -28,7 +30,7 @@ class StudentSettings(ProcessSettings):
     student_service_port: Port = 8083
 
 
-async def run(settings: StudentSettings, policies: Policies) -> None:
+async def run(settings: StudentSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB, the auth and the school service may be down, now or later."""
     async with (
         trio_asyncio.open_loop(),
@@ -40,6 +42,12 @@ async def run(settings: StudentSettings, policies: Policies) -> None:
         trio.open_nursery() as nursery,
     ):
         keys = await start_companions(nursery, settings, panel)
+        policies = configuration.with_probes(
+            {
+                DATABASE_BREAKER: lambda _: ping(database),
+                SCHOOL_BREAKER: lambda _: grpc_health(channel),
+            }
+        )
         guard = guard_database(panel, policies[DATABASE_BREAKER], OPEN_MESSAGE)
         asked = GrpcSchools(channel, address=settings.school_grpc_address)
         schools = SchoolCheck(asked, panel, policies[SCHOOL_BREAKER])

@@ -57,11 +57,14 @@ def test_policies_get_the_probes_that_a_process_makes(written: Write) -> None:
     async def probe() -> None:
         """Never run."""
 
-    def make(name: str, spec: ProbeSpec) -> Callable:
-        asked.append((name, spec))
-        return probe
+    def maker(name: str) -> Callable:
+        def make(spec: ProbeSpec) -> Callable:
+            asked.append((name, spec))
+            return probe
 
-    policies = found.with_probes(make)
+        return make
+
+    policies = found.with_probes({name: maker(name) for name in found.breakers})
     assert dict(asked) == found.probes
     assert (policies[AUTH].probe, policies[AUTH].probe_interval) == (probe, 5)
     assert (policies[DATABASE].probe, policies[DATABASE].probe_interval) == (probe, None)
@@ -108,8 +111,8 @@ def test_a_star_is_one_segment(pattern: str, method: str, path: str, matches: bo
     ("lines", "key", "reason"),
     [
         ("probe_interval = 5", "probe_interval", "needs probe"),
-        ('probe = { kind = "ping" }\nprobe_interval = 0', "probe_interval", "a number above 0, got 0"),
-        ('probe = { kind = "ping" }\nprobe_interval = "5"', "probe_interval", "got '5'"),
+        ('probe = { kind = "http", path = "/" }\nprobe_interval = 0', "probe_interval", "a number above 0, got 0"),
+        ('probe = { kind = "http", path = "/" }\nprobe_interval = "5"', "probe_interval", "got '5'"),
         ('probe = "ping"', "probe", "must be a table, got 'ping'"),
         ("probe = {}", "probe.kind", "is missing"),
         ('probe = { kind = "icmp" }', "probe.kind", "must be one of http, ping, grpc.health, got 'icmp'"),
@@ -123,6 +126,8 @@ def test_a_star_is_one_segment(pattern: str, method: str, path: str, matches: bo
         ('probe = { kind = "http", path = "/a\\r\\nX: y" }', "probe.path", "path must begin with /"),
         ('probe = { kind = "http", path = "/é" }', "probe.path", "path must begin with /"),
         ('probe = { kind = "http", path = 7 }', "probe.path", "got 7"),
+        ('probe = { kind = "ping" }', "probe.kind", "must be http for this breaker, got 'ping'"),
+        ('probe = { kind = "grpc.health" }', "probe.kind", "must be http for this breaker"),
         ('probe = { kind = "ping", interval = 5 }', "probe.interval", "unknown key; one of: kind, path"),
         ("routes = 5", "routes", "must be a table, got 5"),
         ("routes.a = 5", "routes.a", "must be a list of patterns, got 5"),
@@ -144,6 +149,24 @@ def test_what_cannot_be_used_is_named(written: Write, lines: str, key: str, reas
     assert caught.value.key == f"breakers.{AUTH}.{key}"
     assert reason in caught.value.reason
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "key", "reason"),
+    [
+        ("auth-database", 'probe = { kind = "http", path = "/" }', "probe.kind", "must be ping for this breaker"),
+        ("student-service-grpc", 'probe = { kind = "ping" }', "probe.kind", "must be grpc.health for this breaker"),
+        ("student-service-grpc", 'routes.a = ["GET /a"]', "routes", "only a breaker of HTTP requests has routes"),
+    ],
+)
+def test_a_probe_speaks_what_the_dependency_understands(
+    written: Write, name: str, lines: str, key: str, reason: str
+) -> None:
+    path = written(f"[breakers.{name}]\n{lines}")
+    with pytest.raises(BadConfiguration) as caught:
+        load_breakers(path, None)
+    assert caught.value.key == f"breakers.{name}.{key}"
+    assert reason in caught.value.reason
 
 
 @pytest.mark.parametrize("key", ["probe", "probe_interval", "routes"])

@@ -89,3 +89,34 @@ def test_a_bad_setting_is_named_and_ends_it_with_2(processes: list[Process]) -> 
     _, errors = process.running.communicate(timeout=10)
     assert process.running.returncode == 2
     assert "STUDENT_SERVICE_PORT" in errors
+
+
+PROBES = """
+[breakers.student-database]
+probe = { kind = "ping" }
+[breakers.student-service-grpc]
+probe = { kind = "grpc.health" }
+[breakers.auth-service-http]
+probe = { kind = "http", path = "/readyz" }
+"""
+
+
+def test_it_takes_its_own_probes_from_a_file_of_the_whole_stack(
+    tmp_path: Path, processes: list[Process]
+) -> None:
+    file = tmp_path / "circuit-breakers.toml"
+    file.write_text(PROBES)
+    processes.append(process := Process("student", CIRCUIT_BREAKERS=str(file)))
+    process.wait_until_up()
+    shown = httpx.get(f"{process.url}/metrics", trust_env=False).text
+    assert '{service="student-database"' in shown
+    assert '{service="student-service-grpc"' in shown
+
+
+def test_a_probe_of_another_kind_ends_it_with_2(tmp_path: Path, processes: list[Process]) -> None:
+    file = tmp_path / "circuit-breakers.toml"
+    file.write_text(PROBES.replace('"grpc.health"', '"ping"'))
+    processes.append(process := Process("student", CIRCUIT_BREAKERS=str(file)))
+    _, errors = process.running.communicate(timeout=10)
+    assert process.running.returncode == 2
+    assert "breakers.student-service-grpc.probe.kind: must be grpc.health" in errors
