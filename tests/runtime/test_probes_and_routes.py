@@ -111,8 +111,8 @@ def test_a_star_is_one_segment(pattern: str, method: str, path: str, matches: bo
     ("lines", "key", "reason"),
     [
         ("probe_interval = 5", "probe_interval", "needs probe"),
-        ('probe = { kind = "http", path = "/" }\nprobe_interval = 0', "probe_interval", "a number above 0, got 0"),
-        ('probe = { kind = "http", path = "/" }\nprobe_interval = "5"', "probe_interval", "got '5'"),
+        (f"{HTTP_PROBE}\nprobe_interval = 0", "probe_interval", "a number above 0, got 0"),
+        (f'{HTTP_PROBE}\nprobe_interval = "5"', "probe_interval", "got '5'"),
         ('probe = "ping"', "probe", "must be a table, got 'ping'"),
         ("probe = {}", "probe.kind", "is missing"),
         ('probe = { kind = "icmp" }', "probe.kind", "must be one of http, ping, grpc.health, got 'icmp'"),
@@ -154,9 +154,9 @@ def test_what_cannot_be_used_is_named(written: Write, lines: str, key: str, reas
 @pytest.mark.parametrize(
     ("name", "lines", "key", "reason"),
     [
-        ("auth-database", 'probe = { kind = "http", path = "/" }', "probe.kind", "must be ping for this breaker"),
-        ("student-service-grpc", 'probe = { kind = "ping" }', "probe.kind", "must be grpc.health for this breaker"),
-        ("student-service-grpc", 'routes.a = ["GET /a"]', "routes", "only a breaker of HTTP requests has routes"),
+        ("auth-database", HTTP_PROBE, "probe.kind", "must be ping for this breaker"),
+        (GRPC, 'probe = { kind = "ping" }', "probe.kind", "must be grpc.health for this breaker"),
+        (GRPC, 'routes.a = ["GET /a"]', "routes", "only a breaker of HTTP requests has routes"),
     ],
 )
 def test_a_probe_speaks_what_the_dependency_understands(
