@@ -14,6 +14,7 @@ from runtime.probe_spec import ProbeSpec
 from runtime.route_pattern import RoutePattern, route_of
 
 AUTH, DATABASE, GRPC = "auth-service-http", "auth-database", "student-service-grpc"
+HTTP_PROBE = 'probe = { kind = "http", path = "/" }'
 Write = Callable[[str], Path]
 
 
@@ -154,7 +155,7 @@ def test_what_cannot_be_used_is_named(written: Write, lines: str, key: str, reas
 @pytest.mark.parametrize(
     ("name", "lines", "key", "reason"),
     [
-        ("auth-database", HTTP_PROBE, "probe.kind", "must be ping for this breaker"),
+        (DATABASE, HTTP_PROBE, "probe.kind", "must be ping for this breaker"),
         (GRPC, 'probe = { kind = "ping" }', "probe.kind", "must be grpc.health for this breaker"),
         (GRPC, 'routes.a = ["GET /a"]', "routes", "only a breaker of HTTP requests has routes"),
     ],
