@@ -95,7 +95,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, workers: int, rate: int = 10**8) -> AsyncIterator[Gateway]:
+async def gateway(
+    folder: Path, workers: int, rate: int = 10**8, **settings: str
+) -> AsyncIterator[Gateway]:
     """A gateway in front of an upstream of this test's own; no process of it is left behind."""
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, pong, 0, host="127.0.0.1"))
@@ -114,6 +116,7 @@ async def gateway(folder: Path, workers: int, rate: int = 10**8) -> AsyncIterato
             "CIRCUIT_BREAKERS": str(policies),
             "TMPDIR": str(folder),
             **{f"{name}_SERVICE_URL": upstream for name in ("AUTH", "SCHOOL", "STUDENT")},
+            **settings,
         }
         with (folder / "log").open("wb") as log:
             process = await trio.lowlevel.open_process(
@@ -202,6 +205,24 @@ async def test_the_end_of_all_loses_no_request(tmp_path: Path, workers: int) -> 
             assert await found.process.wait() == 0
         assert clients.refused
         assert clients.failures == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_before_the_end_a_load_balancer_has_time_to_notice(tmp_path: Path, workers: int) -> None:
+    """For SHUTDOWN_DELAY it isn't ready, and serves; then nobody is listening, and it ends well."""
+    async with gateway(tmp_path, workers, SHUTDOWN_DELAY="3") as found:
+        assert (await found.ask("/readyz")).status_code == 200
+        found.process.terminate()
+        with trio.fail_after(1):
+            while (await found.ask("/readyz")).status_code != 503:
+                pass
+        for _ in range(5):
+            assert (await found.ask("/auth/x")).status_code == 200
+            assert (await found.ask("/readyz")).status_code == 503
+        with trio.fail_after(10):
+            assert await found.process.wait() == 0
+        with pytest.raises(httpx.ConnectError):
+            await found.ask("/livez")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
