@@ -27,13 +27,12 @@ from gateway.fields import (
     trailer_fields,
 )
 from gateway.inbound import Inbound
-from gateway.replies import Answer, Refused, bad_gateway, gateway_timeout, overloaded, rejected
+from gateway.replies import Answer, Refused, refusal, rejected
 from gateway.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
 from protocols.breaker import RejectReason, State
-from protocols.http import Code
 
 PROBE_BODY_SECONDS = 1.0
 """How long the start of a body may take to arrive before its request may act as a probe."""
@@ -76,6 +75,8 @@ class UpstreamCall:
         self._answer = answer
         self._nursery = nursery
         self._now = upstream.loop_time.now
+        self._start = self._now()
+        self._stalled = upstream.loop_time.stalled
         self._limit = upstream.loop_time.limit(math.inf)
         self._body: RequestBodyStream | None = None
         self._unread = False
@@ -95,7 +96,7 @@ class UpstreamCall:
                 self._upstream.overloads.note(error)
             if self._answer.status is not None:
                 raise UpstreamAborted(str(error)) from error
-            raise _refusal(error) from error
+            raise refusal(error) from error
         if ending is None:
             raise UpstreamAborted(f"silent for {self._upstream.idle_timeout:g} s in the middle of a response")
         return ending
@@ -107,7 +108,12 @@ class UpstreamCall:
         async with self._breaker.guard(source=source) as call:
             with self._limit:
                 self._limit.due = self._now() + self._head_seconds()
-                response = await self._head(call)
+                try:
+                    response = await self._head(call)
+                except httpx.TransportError:
+                    if self._stood_still():
+                        call.ignore()
+                    raise
                 try:
                     return await self._relay(call, response, probes=probes)
                 finally:
@@ -116,6 +122,14 @@ class UpstreamCall:
             if self._answer.status is None:
                 self._no_head()
             return None
+
+    def _stood_still(self) -> bool:
+        """Whether this process stood still for more of the call than it ran.
+
+        On a host that was paused the services have stood still too: what they say is then of that.
+        """
+        ran = self._now() - self._start
+        return self._upstream.loop_time.stalled_since(self._stalled) > ran
 
     def _head_seconds(self) -> float:
         timeout = self._breaker.config.call_timeout
@@ -197,7 +211,9 @@ class UpstreamCall:
         assert isinstance(body, httpx.AsyncByteStream)
         status, fields = response.status_code, _lower_case_fields(response)
         upstream = self._upstream
-        if status >= 500:
+        if status >= 500 and self._stood_still():
+            call.ignore()
+        elif status >= 500:
             self._answer.failure_origin = charge(
                 call,
                 response,
@@ -212,7 +228,7 @@ class UpstreamCall:
         try:
             return await self._stream(call, status, fields, body)
         except httpx.TransportError as error:
-            if self._unread:
+            if self._unread or self._stood_still():
                 # The upstream may have given up because we stopped reading.
                 call.ignore()
             else:
@@ -284,19 +300,3 @@ def _lower_case_fields(response: httpx.Response) -> Fields:
     if isinstance(response.stream, ResponseBody):
         return response.stream.fields
     return [(name.lower(), value) for name, value in response.headers.raw]
-
-
-def _refusal(error: Exception) -> Refused:
-    if isinstance(error, CircuitOpenError | BulkheadFullError):
-        return rejected(error)
-    if isinstance(error, LocalShortage):
-        return overloaded()
-    if isinstance(error, httpx.PoolTimeout):
-        return Refused(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
-    if isinstance(error, httpx.ConnectTimeout):
-        return bad_gateway()
-    if isinstance(error, httpx.TimeoutException | CallTimeout):
-        return gateway_timeout()
-    if isinstance(error, httpx.LocalProtocolError):
-        return Refused(Code.INVALID_REQUEST, "The request can't be passed on")
-    return bad_gateway()

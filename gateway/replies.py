@@ -6,9 +6,12 @@ import json
 import math
 from collections.abc import Awaitable, Callable
 
-from actors import BulkheadFullError, CircuitOpenError
+import httpx
+
+from actors import BulkheadFullError, CallTimeout, CircuitOpenError
 from gateway.client import Message
 from gateway.fields import Fields
+from gateway.upstream.connection import LocalShortage
 from protocols.http import REQUEST_ID, RETRY_AFTER, STATUS, Code, failure
 
 Send = Callable[[Message], Awaitable[None]]
@@ -171,3 +174,20 @@ class Answer:
     async def _whole(self, status: int, fields: Fields, body: bytes) -> None:
         await self.head(status, [*fields, (REQUEST_ID.lower().encode(), self.request_id)])
         await self.end(body)
+
+
+def refusal(error: Exception) -> Refused:
+    """What a client is told where an upstream call ended in this error before anything was sent."""
+    if isinstance(error, CircuitOpenError | BulkheadFullError):
+        return rejected(error)
+    if isinstance(error, LocalShortage):
+        return overloaded()
+    if isinstance(error, httpx.PoolTimeout):
+        return Refused(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
+    if isinstance(error, httpx.ConnectTimeout):
+        return bad_gateway()
+    if isinstance(error, httpx.TimeoutException | CallTimeout):
+        return gateway_timeout()
+    if isinstance(error, httpx.LocalProtocolError):
+        return Refused(Code.INVALID_REQUEST, "The request can't be passed on")
+    return bad_gateway()

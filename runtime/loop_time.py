@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import trio
@@ -78,6 +80,16 @@ class LoopTime:
         """Seconds in which the process stood still since `self.stalled` was `stalled`, up to this moment."""
         lag = time.monotonic() - self._looked_at - TICK
         return self.stalled - stalled + (lag if lag > STALL else 0.0)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Notice in the block if the process stands still, though nothing has a limit."""
+        limit = self.limit(math.inf)
+        self.add(limit)
+        try:
+            yield
+        finally:
+            self.discard(limit)
 
     def add(self, limit: TimeLimit) -> None:
         """Watch a limit."""

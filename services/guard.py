@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
@@ -18,6 +19,7 @@ from actors import (
 from actors.classify import kind_of
 from protocols.http import Code
 from runtime import telemetry
+from runtime.loop_time import LoopTime
 from runtime.web import ApiError, unavailable
 from services.failures import Verdict, judge_mongo, reason
 
@@ -27,8 +29,14 @@ Judge = Callable[[BaseException], Verdict]
 
 SHORTAGE_SECONDS = 1.0
 """After which a client may try again that this process had no room for."""
+STALLED_SHARE = 0.5
+"""A failure of a call for so much of whose time this process stood still says nothing of the dependency."""
 
 log = structlog.get_logger("services")
+
+
+class StoodStill(Exception):
+    """A call failed while this process stood still: its answer may have been waiting."""
 
 
 class Guard:
@@ -37,6 +45,7 @@ class Guard:
     judge: the verdict on an exception. It alone decides what is counted and what is answered: an answer that
     names this breaker as its failure origin has been counted, and every failure counted is answered so.
     failed, failed_message: what a client is told of a failure. open_message: while nothing is admitted.
+    loop_time: runs in this process, and knows when it stood still; without one that is never known.
     """
 
     def __init__(
@@ -48,10 +57,12 @@ class Guard:
         failed: Code,
         failed_message: str,
         open_message: str,
+        loop_time: LoopTime | None = None,
     ) -> None:
+        self._loop_time = loop_time or LoopTime()
         self._judge = judge
         # The policy's own question is for what isn't caught one by one: groups, and cancellations in them.
-        policy = replace(config, failure=lambda error: judge(error) is Verdict.FAILURE)
+        policy = replace(config, failure=lambda error: self._verdict(error) is Verdict.FAILURE)
         self._breaker = telemetry.traced_breaker(panel.breaker(policy))
         self._failed = failed
         self._failed_message = failed_message
@@ -65,7 +76,8 @@ class Guard:
         """
         name = self._breaker.name
         try:
-            return await self._counted(operation, *args, **kwargs)
+            with self._loop_time.watched():
+                return await self._counted(operation, *args, **kwargs)
         except (CircuitOpenError, BulkheadFullError) as error:
             raise unavailable(name, self._open_message, error.retry_after) from error
         except Exception as error:
@@ -81,12 +93,16 @@ class Guard:
                     raise
 
     async def _counted(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        start, stalled = time.monotonic(), self._loop_time.stalled
         async with self._breaker.guard() as call:
             try:
                 result = await operation(*args, **kwargs)
             except Exception as error:
                 verdict = self._verdict(error)
                 if verdict is Verdict.FAILURE:
+                    still = self._loop_time.stalled_since(stalled)
+                    if still > STALLED_SHARE * (time.monotonic() - start):
+                        raise StoodStill(f"this process stood still for {still:.1f} s") from error
                     call.fail(reason(error))
                 if verdict is not Verdict.ANSWER:
                     raise
@@ -106,6 +122,9 @@ class Guard:
         if isinstance(error, BaseExceptionGroup):
             failed = any(self._verdict(one) is Verdict.FAILURE for one in error.exceptions)
             return Verdict.FAILURE if failed else Verdict.OWN
+        if isinstance(error, StoodStill):
+            # As a full pool, and not as a shortage: the gateway sees by itself that nothing answers.
+            return Verdict.FULL
         return Verdict.FAILURE if isinstance(error, CallTimeout) else self._judge(error)
 
     def _no_room(self, verdict: Verdict) -> ApiError:
@@ -117,7 +136,9 @@ class Guard:
         return ApiError(Code.SERVICE_UNAVAILABLE, self._open_message, retry_after=SHORTAGE_SECONDS)
 
 
-def guard_database(panel: Panel, config: CircuitBreakerConfig, open_message: str) -> Guard:
+def guard_database(
+    panel: Panel, config: CircuitBreakerConfig, open_message: str, loop_time: LoopTime | None = None
+) -> Guard:
     """The guard for MongoDB under the policy `config`. DuplicateKeyError comes out as itself: an answer."""
     return Guard(
         panel,
@@ -126,4 +147,5 @@ def guard_database(panel: Panel, config: CircuitBreakerConfig, open_message: str
         failed=Code.DATABASE_ERROR,
         failed_message="database error",
         open_message=open_message,
+        loop_time=loop_time,
     )

@@ -15,6 +15,7 @@ from runtime.admin import operate
 from runtime.breakers import BadConfiguration, Configuration, load_policies
 from runtime.keys import KeySet, jwks_over_http
 from runtime.logs import configure_logs
+from runtime.loop_time import LoopTime
 from runtime.reload import hold_hangups, reload_on_hangup
 from runtime.serving import run_process
 from runtime.settings import ProcessSettings, load
@@ -46,6 +47,13 @@ async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, pan
     await nursery.start(log_transitions, panel)
     await nursery.start(keys.run)
     return keys
+
+
+async def start_loop_time(nursery: trio.Nursery) -> LoopTime:
+    """Watch in `nursery` how long this process stands still."""
+    loop_time = LoopTime()
+    await nursery.start(loop_time.run)
+    return loop_time
 
 
 async def start_operations(

@@ -20,7 +20,7 @@ from services.auth.store import MongoStore
 from services.database import open_database
 from services.guard import guard_database
 from services.probes import ping
-from services.process import start, start_operations
+from services.process import start, start_loop_time, start_operations
 
 NAME = "auth-service"
 
@@ -41,9 +41,10 @@ async def run(settings: AuthSettings, configuration: Configuration) -> None:
         ) as panel,
         trio.open_nursery() as nursery,
     ):
+        loop_time = await start_loop_time(nursery)
         await nursery.start(log_transitions, panel)
         policies = configuration.with_probes({BREAKER: lambda _: ping(database)})
-        guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE)
+        guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE, loop_time)
         accounts = Accounts(MongoStore(database), guard, Passwords())
         app = create_app(accounts, panel)
         # Kept on disk: an admin can steer this breaker while the database that has the keys is down.

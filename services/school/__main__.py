@@ -16,7 +16,7 @@ from runtime.telemetry import exemplar_labels
 from services.database import open_database
 from services.guard import guard_database
 from services.probes import ping
-from services.process import serve_all, start, start_companions, start_operations
+from services.process import serve_all, start, start_companions, start_loop_time, start_operations
 from services.rpc_server import serve_rpc
 from services.school.app import OPEN_MESSAGE, create_app
 from services.school.rpc import rpc_services
@@ -43,10 +43,11 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
         ) as panel,
         trio.open_nursery() as nursery,
     ):
+        loop_time = await start_loop_time(nursery)
         keys = await start_companions(nursery, settings, panel)
         store = mongo_store(database)
         policies = configuration.with_probes({BREAKER: lambda _: ping(database)})
-        guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE)
+        guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE, loop_time)
         app = create_app(store=store, guard=guard, panel=panel, keys=keys)
         await start_operations(nursery, NAME, app, panel, keys, settings)
 

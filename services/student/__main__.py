@@ -14,7 +14,7 @@ from runtime.telemetry import exemplar_labels
 from services.database import open_database
 from services.guard import guard_database
 from services.probes import grpc_health, ping
-from services.process import start, start_companions, start_operations
+from services.process import start, start_companions, start_loop_time, start_operations
 from services.student.app import OPEN_MESSAGE, Students, create_app
 from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 from services.student.store import mongo_store
@@ -41,6 +41,7 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
         ) as panel,
         trio.open_nursery() as nursery,
     ):
+        loop_time = await start_loop_time(nursery)
         keys = await start_companions(nursery, settings, panel)
         policies = configuration.with_probes(
             {
@@ -48,9 +49,9 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
                 SCHOOL_BREAKER: lambda _: grpc_health(channel),
             }
         )
-        guard = guard_database(panel, policies[DATABASE_BREAKER], OPEN_MESSAGE)
+        guard = guard_database(panel, policies[DATABASE_BREAKER], OPEN_MESSAGE, loop_time)
         asked = GrpcSchools(channel, address=settings.school_grpc_address)
-        schools = SchoolCheck(asked, panel, policies[SCHOOL_BREAKER])
+        schools = SchoolCheck(asked, panel, policies[SCHOOL_BREAKER], loop_time)
         students = Students(mongo_store(database), guard, schools)
         app = create_app(students, panel=panel, keys=keys)
         await start_operations(nursery, NAME, app, panel, keys, settings)

@@ -18,6 +18,7 @@ from actors import CircuitBreakerConfig, Panel
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, Code
 from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
+from runtime.loop_time import LoopTime
 from runtime.web import ApiError
 from services.deadlines import seconds_for_call
 from services.failures import judge_grpc
@@ -120,7 +121,13 @@ async def _make_channel(host: str, port: int) -> Channel:
 class SchoolCheck:
     """The check as the handlers use it: through the breaker, and with the contract's answers."""
 
-    def __init__(self, schools: Schools, panel: Panel, config: CircuitBreakerConfig) -> None:
+    def __init__(
+        self,
+        schools: Schools,
+        panel: Panel,
+        config: CircuitBreakerConfig,
+        loop_time: LoopTime | None = None,
+    ) -> None:
         self._schools = schools
         self._guard = Guard(
             panel,
@@ -129,6 +136,7 @@ class SchoolCheck:
             failed=Code.SCHOOL_SERVICE_ERROR,
             failed_message=FAILED_MESSAGE,
             open_message=OPEN_MESSAGE,
+            loop_time=loop_time,
         )
 
     async def find(self, school_id: int) -> Known | None:

@@ -1,5 +1,6 @@
 """What a proxied call says of its service: nothing that its client, or the gateway itself, brought about."""
 
+import contextlib
 import functools
 import time
 
@@ -12,6 +13,7 @@ from tests.gateway.house import served
 from tests.gateway.test_exchange import GET, ask, post, settled
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
+FAILED = b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno"
 PROBING = {"max_failures": 1, "reset_timeout": 0.2}
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: hello\n\n"
 BIG = 20_000_000
@@ -202,6 +204,31 @@ async def test_answers_that_arrived_while_the_gateway_stood_still_are_read():
             await trio.sleep(0.1)
             time.sleep(1.0)  # noqa: ASYNC251 - the whole process stands still
         assert await settled(gateway) == {"success": 3}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "counted"), [(1.0, {"ignored": 3}), (0.3, {"failure": 3})], ids=["mostly", "briefly"]
+)
+@pytest.mark.parametrize("answer", [FAILED, b"", FAILED[:-1]], ids=["500", "closed", "cut"])
+async def test_what_failed_while_the_gateway_stood_still_says_nothing(answer, seconds, counted):
+    """On a host that was paused the services have stood still too, and speak of that."""
+
+    async def soon(peer: Peer):
+        await peer.request()
+        await trio.sleep(0.8)
+        await peer.send(answer)
+
+    async def ask_for_what_may_be_cut():
+        with contextlib.suppress(EOFError):
+            await ask(gateway.port)
+
+    async with upstream(soon) as server, served(auth=server.url) as gateway:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask_for_what_may_be_cut)
+            await trio.sleep(0.1)
+            time.sleep(seconds)  # noqa: ASYNC251 - the whole process stands still
+        assert await settled(gateway) == counted
 
 
 async def test_a_call_timeout_ends_at_the_head():

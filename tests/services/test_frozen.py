@@ -1,0 +1,84 @@
+"""A service that stood still blames nobody for what its own clock says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio_asyncio
+
+from actors import CircuitBreakerConfig, Panel, State
+from protocols.http import Code
+from runtime.loop_time import LoopTime
+from runtime.web import ApiError
+from services.database import MongoDatabase, open_database
+from services.guard import guard_database
+from tests.mongo import Mongod
+
+FROZEN = 2.5
+NAME = "x-database"
+Operation = Callable[[MongoDatabase], Awaitable[object]]
+
+
+async def _slow_find(db: MongoDatabase) -> object:
+    return await db.things.find_one({"$where": "sleep(300) || true"})
+
+
+async def _black_hole(db: MongoDatabase) -> object:
+    return await db.things.find_one({"$where": "sleep(5000) || true"})
+
+
+@pytest.fixture
+async def loop_time(nursery: trio.Nursery) -> LoopTime:
+    """It runs."""
+    made = LoopTime()
+    await nursery.start(made.run)
+    return made
+
+
+async def _calls(
+    panel: Panel, loop_time: LoopTime, mongod: Mongod, operation: Operation, frozen: float
+) -> list[object]:
+    """What six calls are told during which the process stands still."""
+    guard = guard_database(panel, CircuitBreakerConfig(name=NAME), "open", loop_time)
+    told: list[object] = []
+
+    async def ask() -> None:
+        try:
+            told.append(await guard.run(database.run, operation))
+        except ApiError as error:
+            told.append(error)
+
+    async with open_database(mongod.uri, "frozen", seconds=1) as database:
+        await database.run(lambda db: db.things.replace_one({"_id": 1}, {}, upsert=True))
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(ask)
+            await trio.sleep(0.2)
+            time.sleep(frozen)  # noqa: ASYNC251 - the whole process stands still
+    return told
+
+
+async def test_what_was_answered_while_it_stood_still_is_no_failure(
+    mongod: Mongod, loop: trio_asyncio.TrioEventLoop, panel: Panel, loop_time: LoopTime
+) -> None:
+    told = await _calls(panel, loop_time, mongod, _slow_find, FROZEN)
+    counts = (await panel[NAME].snapshot()).counts
+    assert counts["failure"] == 0
+    assert counts["ignored"] + counts["success"] == 6
+    for error in told:
+        if isinstance(error, ApiError):
+            # Named, so that the gateway, which may have stood still as well, counts nothing either.
+            assert (error.code, error.failure_origin) == (Code.SERVICE_UNAVAILABLE, NAME)
+
+
+async def test_a_dependency_that_had_most_of_its_time_has_failed(
+    mongod: Mongod, loop: trio_asyncio.TrioEventLoop, panel: Panel, loop_time: LoopTime
+) -> None:
+    """A busy process that stands still now and then still sees a black hole."""
+    told = await _calls(panel, loop_time, mongod, _black_hole, 0.4)
+    assert {error.failure_origin for error in told if isinstance(error, ApiError)} == {NAME}
+    assert len(told) == 6
+    assert panel[NAME].state is State.OPEN
