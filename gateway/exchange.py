@@ -42,7 +42,11 @@ PROBE_CLIENT_SHARE = 0.25
 ANSWERED_SECONDS = 1.0
 """A probe whose body still streams so long after its head has answered."""
 STALL_SECONDS = 1.0
-"""An upstream may give up a response that we haven't read for so long because its client didn't."""
+"""An upstream may give up a response that we haven't read for so long, in all, because its client didn't.
+
+In all, since an upstream may limit the time of the whole response: a client that never pauses for long can
+exceed that too.
+"""
 
 
 class UpstreamAborted(Exception):
@@ -78,8 +82,8 @@ class UpstreamCall:
         self._now = upstream.loop_time.now
         self._limit = upstream.loop_time.limit(math.inf)
         self._body: RequestBodyStream | None = None
-        self._unread = False
-        """Whether the client has kept us from reading the response for STALL_SECONDS."""
+        self._unread = 0.0
+        """Seconds in which the client has kept us from reading the response, in all."""
 
     async def run(self) -> Ending:
         """Answer the client, but for the last piece of the body and the trailers, which are returned.
@@ -212,7 +216,7 @@ class UpstreamCall:
         try:
             return await self._stream(call, status, fields, body)
         except httpx.TransportError as error:
-            if self._unread:
+            if self._unread >= STALL_SECONDS:
                 # The upstream may have given up because we stopped reading.
                 call.ignore()
             else:
@@ -260,7 +264,7 @@ class UpstreamCall:
         await sending
         waited = self._now() - start
         call.exclude(waited)
-        self._unread = self._unread or waited >= STALL_SECONDS
+        self._unread += waited
 
 
 async def _answer_later(call: Guard) -> None:

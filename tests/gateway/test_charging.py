@@ -1,5 +1,6 @@
 """What a proxied call says of its service: nothing that its client, or the gateway itself, brought about."""
 
+import contextlib
 import functools
 import time
 
@@ -146,6 +147,25 @@ async def test_an_upstream_that_gives_up_a_slow_client_is_not_to_blame():
         await peer.until(b"\r\n\r\n")
         await trio.sleep(1.5)
         await peer.rest()
+        assert await settled(gateway) == {"ignored": 1}
+
+
+async def test_nor_for_a_client_that_reads_slowly_all_the_time():
+    """None of its pauses is long."""
+
+    async def impatient(peer: Peer):
+        await peer.until(b"\r\n\r\n")
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % BIG)
+        with trio.move_on_after(2):
+            await peer.send(bytes(BIG))
+        peer.reset()
+
+    async with upstream(impatient) as server, served(auth=server.url) as gateway:
+        peer = await connect(gateway.port)
+        await peer.send(GET)
+        with trio.fail_after(10), contextlib.suppress(trio.BrokenResourceError):
+            while await peer.stream.receive_some(100_000):  # noqa: ASYNC110 - that is how it reads
+                await trio.sleep(0.04)
         assert await settled(gateway) == {"ignored": 1}
 
 

@@ -37,11 +37,15 @@ HOSTILE_BODIES = (
     *(b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a": NaN}', b"[" * 5000, b'"\\ud800"', b"{}" * 2),
     b'{"a": ' + b"9" * 5000 + b"}",
 )
-HOSTILE_IDS = ("-1", "0", "9223372036854775807", "9223372036854775808", "abc", "1.0", "%00", "%ff", "1%00", "$where")
+HOSTILE_IDS = (
+    *("-1", "0", "9223372036854775807", "9223372036854775808", "abc", "1.0"),
+    *("%00", "%ff", "1%00", "$where"),
+)
 OWN_PAGES = (
     *("/auth/health", "/auth/%68ealth", "/auth//health", "/auth/HEALTH", "/auth/health;x", "/auth/health/"),
-    *("/auth/%2568ealth", "/auth/metrics", "/auth/breakers", "/auth/admin/breakers", "/auth/docs", "/auth/livez"),
-    *("/schools/metrics", "/schools/health", "/students/health", "/students/admin/breakers", "/auth/./health"),
+    *("/auth/%2568ealth", "/auth/metrics", "/auth/breakers", "/auth/admin/breakers", "/auth/docs"),
+    *("/schools/metrics", "/schools/health", "/students/health", "/students/admin/breakers"),
+    *("/auth/./health", "/auth/livez"),
     *("/schools/../health", "/auth/openapi.json", "/auth/readyz%20", "/auth", "/schoolsx", "/nowhere"),
 )
 """The services' own pages in spellings that could reach them, and paths that lead nowhere."""
@@ -67,7 +71,7 @@ METHODS = ("BREW", "PATCH", "TRACE", "OPTIONS", "PUT", "DELETE", "HEAD", "get", 
 
 @dataclass
 class Session:
-    """One client. answers: what it was told, each with the request; refused: it sends what stores refuse."""
+    """One client. answers: what it was told, each with the request; sent: how many names it has used."""
 
     http: httpx.AsyncClient
     rng: random.Random
@@ -111,7 +115,8 @@ async def signs_in(session: Session) -> None:
     held = await session.expect(200, "POST", "/auth/login", json=person)
     bearer = {"Authorization": f"Bearer {held['access_token']}"}
     await session.expect(200, "POST", "/auth/validate", headers=bearer)
-    renewed = await session.expect(200, "POST", "/auth/refresh", json={"refresh_token": held["refresh_token"]})
+    token = {"refresh_token": held["refresh_token"]}
+    renewed = await session.expect(200, "POST", "/auth/refresh", json=token)
     token = {"refresh_token": renewed["refresh_token"]}
     await session.expect(200, "POST", "/auth/logout", json=token, headers=bearer)
 
@@ -146,9 +151,9 @@ def _content(session: Session, value: Any, slowest: float) -> dict[str, Any]:
 
 
 async def trickles_a_body(session: Session) -> None:
-    """It takes up to three times as long as a service has to answer."""
-    await session.expect(201, "POST", "/schools", **_content(session, session.school(), 6))
-    await session.expect(201, "POST", "/auth/signup", **_content(session, session.account(), 6))
+    """Each piece may take longer than a service has to answer."""
+    await session.expect(201, "POST", "/schools", **_content(session, session.school(), 15))
+    await session.expect(201, "POST", "/auth/signup", **_content(session, session.account(), 3))
 
 
 async def leaves(session: Session) -> None:
@@ -210,7 +215,10 @@ async def asks_for_hostile_ids(session: Session) -> None:
     for _ in range(3):
         number = session.rng.choice(HOSTILE_IDS)
         path = session.rng.choice(
-            [f"/schools/{number}", f"/students/{number}", f"/students/school/{number}", f"/schools?after={number}"]
+            [
+                *(f"/schools/{number}", f"/students/{number}"),
+                *(f"/students/school/{number}", f"/schools?after={number}"),
+            ]
         )
         method = session.rng.choice(["GET", "GET", "DELETE", "PUT"])
         answer = await session.ask(method, path, **({"json": {"name": "x"}} if method == "PUT" else {}))
@@ -219,9 +227,10 @@ async def asks_for_hostile_ids(session: Session) -> None:
 
 async def spells_the_services_own_pages(session: Session) -> None:
     for path in session.rng.sample(OWN_PAGES, 4):
-        method = session.rng.choice(["GET", "POST"])
-        answer = await session.ask(method, path)
-        assert 400 <= answer.status_code < 500 or path in ("/schools/../health",), (path, answer.status_code)
+        answer = await session.ask(session.rng.choice(["GET", "POST"]), path)
+        # httpx itself shortens this one to the page of the gateway.
+        mine = path == "/schools/../health"
+        assert mine or 400 <= answer.status_code < 500, (path, answer.status_code)
 
 
 async def forges_fields(session: Session) -> None:
@@ -261,7 +270,8 @@ async def sends_what_stores_refuse(session: Session) -> None:
     for _ in range(6):
         value = session.rng.choice(list(REFUSALS))
         fields = {"X-Forwarded-For": f"198.51.100.{session.rng.randrange(256)}"}
-        await session.expect(500, "POST", "/schools", json={**session.school(), "name": value}, headers=fields)
+        school = {**session.school(), "name": value}
+        await session.expect(500, "POST", "/schools", json=school, headers=fields)
 
 
 HONEST: tuple[Client, ...] = (signs_in, keeps_records, reads_lists)

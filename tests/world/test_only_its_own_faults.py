@@ -10,7 +10,9 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import structlog
@@ -18,16 +20,19 @@ import trio
 from argon2 import PasswordHasher
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import State
+from actors import CircuitBreakerConfig, LastCalls, SlowCallRate, State
+from runtime.breakers import load_breakers
 from services.auth.passwords import Passwords
 from tests.world.clients import CLIENTS, REFUSALS, Client, Session, choose, sends_what_stores_refuse
 from tests.world.world import World, open_world
 
 BATCH = 50
 """Mixtures that one world is used for."""
-SEEDS = 300
+SEEDS = 200
 MORE_SEEDS = int(os.environ.get("FAULT_SEEDS", "4000"))
 MOST_CLIENTS = 8
+SLOW_SECONDS = 8.0
+"""More than a service takes here, less than a slow client can add to it."""
 
 
 class InlinePasswords(Passwords):
@@ -44,10 +49,22 @@ class InlinePasswords(Passwords):
         return stored == await self.hash(password)
 
 
+def strict(path: Path, profile: str) -> dict[str, CircuitBreakerConfig]:
+    """The stack's policies; and a single call to a service that is slow by itself opens its breaker."""
+    slow = SlowCallRate(rate=0.001, threshold=SLOW_SECONDS, window=LastCalls(1000), minimum_calls=1)
+    return {
+        name: replace(policy, trip=slow) if name.endswith("-http") else policy
+        for name, policy in load_breakers(path, profile).items()
+    }
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Passwords that cost nothing, and no lines in the log."""
     monkeypatch.setattr("tests.world.world.Passwords", InlinePasswords)
+    monkeypatch.setattr("tests.world.world.load_breakers", strict)
+    # The gateway looks at its limits less often: the clock jumps from one look to the next.
+    monkeypatch.setattr("runtime.loop_time.TICK", 0.5)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     yield
     structlog.reset_defaults()
