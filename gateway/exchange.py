@@ -41,7 +41,11 @@ PROBE_CLIENT_SHARE = 0.25
 ANSWERED_SECONDS = 1.0
 """A probe whose body still streams so long after its head has answered."""
 STALL_SECONDS = 1.0
-"""An upstream may give up a response that we haven't read for so long because its client didn't."""
+"""An upstream may give up a response that we haven't read for so long, in all, because its client didn't.
+
+In all, since an upstream may limit the time of the whole response: a client that never pauses for long can
+exceed that too.
+"""
 
 
 class UpstreamAborted(Exception):
@@ -79,8 +83,8 @@ class UpstreamCall:
         self._stalled = upstream.loop_time.stalled
         self._limit = upstream.loop_time.limit(math.inf)
         self._body: RequestBodyStream | None = None
-        self._unread = False
-        """Whether the client has kept us from reading the response for STALL_SECONDS."""
+        self._unread = 0.0
+        """Seconds in which the client has kept us from reading the response, in all."""
 
     async def run(self) -> Ending:
         """Answer the client, but for the last piece of the body and the trailers, which are returned.
@@ -124,12 +128,12 @@ class UpstreamCall:
             return None
 
     def _stood_still(self) -> bool:
-        """Whether this process stood still for more of the call than it ran.
+        """Whether this process stood still for a second or more of the call, and longer than it ran.
 
         On a host that was paused the services have stood still too: what they say is then of that.
         """
-        ran = self._now() - self._start
-        return self._upstream.loop_time.stalled_since(self._stalled) > ran
+        still = self._upstream.loop_time.stalled_since(self._stalled)
+        return still >= STALL_SECONDS and still > self._now() - self._start
 
     def _head_seconds(self) -> float:
         timeout = self._breaker.config.call_timeout
@@ -228,7 +232,7 @@ class UpstreamCall:
         try:
             return await self._stream(call, status, fields, body)
         except httpx.TransportError as error:
-            if self._unread or self._stood_still():
+            if self._unread >= STALL_SECONDS or self._stood_still():
                 # The upstream may have given up because we stopped reading.
                 call.ignore()
             else:
@@ -276,7 +280,7 @@ class UpstreamCall:
         await sending
         waited = self._now() - start
         call.exclude(waited)
-        self._unread = self._unread or waited >= STALL_SECONDS
+        self._unread += waited
 
 
 async def _answer_later(call: Guard) -> None:

@@ -29,8 +29,8 @@ Judge = Callable[[BaseException], Verdict]
 
 SHORTAGE_SECONDS = 1.0
 """After which a client may try again that this process had no room for."""
-STALLED_SHARE = 0.5
-"""A failure of a call for so much of whose time this process stood still says nothing of the dependency."""
+STALL_SECONDS = 1.0
+"""A call that failed while this process stood still for so long, and longer than it ran, says nothing."""
 
 log = structlog.get_logger("services")
 
@@ -101,7 +101,7 @@ class Guard:
                 verdict = self._verdict(error)
                 if verdict is Verdict.FAILURE:
                     still = self._loop_time.stalled_since(stalled)
-                    if still > STALLED_SHARE * (time.monotonic() - start):
+                    if still >= STALL_SECONDS and still > (time.monotonic() - start) / 2:
                         raise StoodStill(f"this process stood still for {still:.1f} s") from error
                     call.fail(reason(error))
                 if verdict is not Verdict.ANSWER:

@@ -2,7 +2,8 @@
 
 python tests/deploy/upstream.py KEY_SET      # its first line is its port
 
-fail: 500. charged: 500 that another breaker has counted. broken: hangs up. slow: never answers. Else: ok.
+fail: 500. charged: 503 that the breaker of its database has counted. broken: hangs up. slow: never answers.
+Else: ok.
 """
 
 from __future__ import annotations
@@ -12,23 +13,32 @@ from functools import partial
 
 import trio
 
-ANSWERS = {
-    "fail": (b"500 Internal Server Error", b""),
-    "charged": (b"503 Service Unavailable", b"X-Failure-Origin: auth-database\r\n"),
-}
+DATABASES = {"schools": b"school-database", "students": b"student-database"}
+
+
+def answer(path: str) -> tuple[bytes, bytes]:
+    """The status, and a field, for a path: /schools/fail, or /fail where the gateway takes the prefix off."""
+    service, _, what = path.rpartition("/")
+    if what == "fail":
+        return b"500 Internal Server Error", b""
+    if what == "charged":
+        origin = DATABASES.get(service.strip("/"), b"auth-database")
+        return b"503 Service Unavailable", b"X-Failure-Origin: %s\r\n" % origin
+    return b"200 OK", b""
 
 
 async def serve(keys: bytes, stream: trio.SocketStream) -> None:
     async with stream:
         try:
             while head := await stream.receive_some():
-                what = head.split(b" ", 2)[1].rpartition(b"/")[2].decode()
+                path = head.split(b" ", 2)[1].decode()
+                what = path.rpartition("/")[2]
                 if what == "broken":
                     return
                 if what == "slow":
                     await stream.receive_some()
                     return
-                status, fields = ANSWERS.get(what, (b"200 OK", b""))
+                status, fields = answer(path)
                 body = keys if what == "jwks.json" else b"ok"
                 length = b"Content-Length: %d\r\n" % len(body)
                 await stream.send_all(b"HTTP/1.1 %s\r\n%s%s\r\n%s" % (status, length, fields, body))

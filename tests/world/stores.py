@@ -48,10 +48,14 @@ class Faults:
 
 
 class MemoryRecords:
-    """`services.records.Records` in memory."""
+    """`services.records.Records` in memory.
+
+    refusals: what a record that has a field of this value is refused with, as MongoDB or its driver would.
+    """
 
     def __init__(self, unique: Sequence[Unique]) -> None:
         self.faults = Faults()
+        self.refusals: dict[str, Exception] = {}
         self.records: dict[int, Record] = {}
         self._unique = unique
         self._last = 0
@@ -59,6 +63,7 @@ class MemoryRecords:
     async def create(self, record: Record) -> Record | Taken:
         """See Records."""
         await self.faults.strike()
+        self._refuse(record)
         self._last += 1
         if taken := self._conflict(self._last, record):
             return taken
@@ -75,6 +80,7 @@ class MemoryRecords:
         await self.faults.strike()
         if number not in self.records:
             return None
+        self._refuse(changes)
         changed = {**self.records[number], **deepcopy(dict(changes))}
         if taken := self._conflict(number, changed):
             return taken
@@ -102,6 +108,11 @@ class MemoryRecords:
         for record in self.records.values():
             if _has(record, where):
                 record.update(changes)
+
+    def _refuse(self, record: Mapping[str, Any]) -> None:
+        for value in record.values():
+            if isinstance(value, str) and value in self.refusals:
+                raise self.refusals[value]
 
     def _conflict(self, number: int, record: Record) -> Taken | None:
         for rule in self._unique:

@@ -1,0 +1,94 @@
+"""The whole school on real ports: gateway and services with their own servers, stores in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import trio
+import trio_asyncio
+from argon2 import PasswordHasher
+
+from actors import Panel, open_panel
+from protocols.breaker import Snapshot
+from runtime.breakers import load_breakers
+from runtime.keys import KeySet
+from runtime.serving import Limits, serve
+from services.auth.accounts import Accounts
+from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
+from services.auth.app import create_app as create_auth
+from services.auth.passwords import Passwords
+from services.guard import guard_database
+from services.rpc_server import serve_rpc
+from services.school.app import OPEN_MESSAGE as SCHOOL_OPEN
+from services.school.app import create_app as create_school
+from services.school.rpc import rpc_services
+from services.school.store import UNIQUE as SCHOOL_UNIQUE
+from services.student.app import OPEN_MESSAGE as STUDENT_OPEN
+from services.student.app import Students
+from services.student.app import create_app as create_student
+from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
+from services.student.store import UNIQUE as STUDENT_UNIQUE
+from tests.gateway.house import House, served
+from tests.services.auth.memory import MemoryStore
+from tests.world.stores import MemoryRecords
+from tests.world.world import POLICIES
+
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@dataclass
+class ServedWorld:
+    """services: the panel of all three services' breakers. token: of someone who is signed in."""
+
+    gateway: House
+    services: Panel
+    schools: MemoryRecords
+    students: MemoryRecords
+    token: str
+
+    @property
+    def port(self) -> int:
+        return self.gateway.port
+
+    async def snapshots(self) -> dict[str, Snapshot]:
+        """Those of all breakers of the stack."""
+        return {**await self.gateway.panel.snapshots(), **await self.services.snapshots()}
+
+
+@asynccontextmanager
+async def open_served_world(limits: Limits, **settings: Any) -> AsyncIterator[ServedWorld]:
+    """A stack in which all is well. limits: of the services' servers. settings: of the gateway."""
+    policies = load_breakers(POLICIES, "default")
+    schools, students, keys = MemoryRecords(SCHOOL_UNIQUE), MemoryRecords(STUDENT_UNIQUE), KeySet()
+    async with trio_asyncio.open_loop(), open_panel() as panel, trio.open_nursery() as nursery:
+
+        async def start(app: Any) -> str:
+            serving = partial(serve, app, host="127.0.0.1", port=0, limits=limits, stop=trio.sleep_forever)
+            return f"http://127.0.0.1:{await nursery.start(serving)}"
+
+        auth_guard = guard_database(panel, policies["auth-database"], AUTH_OPEN)
+        school_guard = guard_database(panel, policies["school-database"], SCHOOL_OPEN)
+        student_guard = guard_database(panel, policies["student-database"], STUDENT_OPEN)
+        rpc = rpc_services(schools, school_guard)
+        rpc_port = await nursery.start(
+            partial(serve_rpc, rpc, host="127.0.0.1", port=0, stop=trio.sleep_forever)
+        )
+        async with open_channel(f"127.0.0.1:{rpc_port}") as channel:
+            check = SchoolCheck(GrpcSchools(channel), panel, policies["student-service-grpc"])
+            accounts = Accounts(MemoryStore(), auth_guard, Passwords(QUICK))
+            school_app = create_school(store=schools, guard=school_guard, panel=panel, keys=keys)
+            service = Students(students, student_guard, check)
+            urls = {
+                "auth": await start(create_auth(accounts, panel)),
+                "school": await start(school_app),
+                "student": await start(create_student(service, panel=panel, keys=keys)),
+            }
+            values = {"rate_limit_per_minute": 10_000, "rate_limit_per_hour": 100_000, **settings}
+            async with served(**urls, **values) as gateway:
+                keys.replace(gateway.issuer.document)
+                yield ServedWorld(gateway, panel, schools, students, gateway.issuer.token())
+            nursery.cancel_scope.cancel()

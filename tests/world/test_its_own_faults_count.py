@@ -1,0 +1,233 @@
+"""A dependency that is down opens its own breaker, after exactly its `max_failures`, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.testing import ChannelFor
+from pymongo.errors import (
+    AutoReconnect,
+    ConnectionFailure,
+    NetworkTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+)
+from trio.testing import MockClock
+from trio_asyncio import aio_as_trio
+
+from protocols.school_grpc import SchoolServiceBase
+from services.database import OPERATION_SECONDS
+from services.deadlines import seconds_for_call
+from services.student.school_client import CALL_SECONDS, GrpcSchools, open_channel
+from tests.world.test_only_its_own_faults import InlinePasswords
+from tests.world.world import World, open_world
+
+DATABASE_FAILURES = 5
+CHECK_FAILURES = 3
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    structlog.reset_defaults()
+    monkeypatch.setattr("tests.world.world.Passwords", InlinePasswords)
+    async with open_world() as opened:
+        await opened.sign_in()
+        await opened.add_school()
+        yield opened
+
+
+def not_closed(world: World) -> list[str]:
+    """The breakers of the world that are anything but closed."""
+    names = [breaker.name for panel in world.panels.values() for breaker in panel]
+    return [name for name in names if world.state(name) != "CLOSED"]
+
+
+async def failures(world: World) -> dict[str, int]:
+    """Who has counted how many failures."""
+    found = {}
+    for panel in world.panels.values():
+        for name, snapshot in (await panel.snapshots()).items():
+            if snapshot.counts["failure"]:
+                found[name] = snapshot.counts["failure"]
+    return found
+
+
+async def assert_opens(
+    world: World,
+    breaker: str,
+    ask: Callable[[], Awaitable[httpx.Response]],
+    *,
+    after: int,
+    told: str,
+    retry_after: int,
+    seconds: float = 0.0,
+) -> None:
+    """`breaker` opens after so many requests, each within so many seconds, and then answers at once."""
+    start = trio.current_time()
+    for number in range(after):
+        assert not_closed(world) == [], number
+        answer = await ask()
+        assert (answer.status_code, answer.json()["error"]) == (503, told), number
+    assert not_closed(world) == [breaker]
+    assert trio.current_time() - start <= after * seconds
+    start = trio.current_time()
+    answer = await ask()
+    assert (answer.status_code, answer.json()["error"]) == (503, "SERVICE_UNAVAILABLE")
+    assert answer.headers["Retry-After"] == str(retry_after)
+    assert trio.current_time() == start
+    assert await failures(world) == {breaker: after}
+
+
+DATABASES = ("auth-database", "school-database", "student-database")
+CODES = {
+    "InternalError": 1,
+    "HostUnreachable": 6,
+    "Unauthorized": 13,
+    "AuthenticationFailed": 18,
+    "ExceededTimeLimit": 262,
+    "TooManyFilesOpen": 264,
+    "CommandNotFound": 59,
+    "ShutdownInProgress": 91,
+    "NotWritablePrimary": 10107,
+    "OutOfDiskSpace": 14031,
+    "no code": None,
+    "a code to come": 99_999,
+}
+DATABASE_FAULTS: dict[str, Exception] = {
+    "AutoReconnect": AutoReconnect("scripted"),
+    "ConnectionFailure": ConnectionFailure("scripted"),
+    "NetworkTimeout": NetworkTimeout("scripted"),
+    "NotPrimaryError": NotPrimaryError("scripted"),
+    "ServerSelectionTimeoutError": ServerSelectionTimeoutError("scripted"),
+    "WriteConcernError": WriteConcernError("scripted", code=64),
+    **{name: OperationFailure("scripted", code=code) for name, code in CODES.items()},
+}
+
+
+def honest(world: World, breaker: str) -> Callable[[], Awaitable[httpx.Response]]:
+    if breaker == "auth-database":
+        return world.login
+    return lambda: world.client.get("/schools" if breaker == "school-database" else "/students")
+
+
+def break_database(world: World, breaker: str, fault: Callable[[], Awaitable[None]]) -> None:
+    """Let `fault` be what each operation on this database awaits first."""
+    if breaker == "auth-database":
+        world.accounts.fault = fault
+    else:
+        store = world.schools if breaker == "school-database" else world.students
+        store.faults.strike = fault  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("breaker", DATABASES)
+@pytest.mark.parametrize("fault", DATABASE_FAULTS)
+async def test_a_database_that_fails(world: World, breaker: str, fault: str, mock_clock: MockClock) -> None:
+    async def fail() -> None:
+        raise DATABASE_FAULTS[fault]
+
+    break_database(world, breaker, fail)
+    told = {"after": DATABASE_FAILURES, "told": "DATABASE_ERROR", "retry_after": 60}
+    await assert_opens(world, breaker, honest(world, breaker), **told)
+
+
+@pytest.mark.parametrize("breaker", DATABASES)
+async def test_a_database_that_hangs(world: World, breaker: str, mock_clock: MockClock) -> None:
+    """Its time is up before that of the service, so that its own breaker counts and the gateway's doesn't."""
+    mock_clock.autojump_threshold = 0
+
+    async def hang() -> None:
+        # As services.database limits it; pymongo raises this at the end.
+        await trio.sleep(seconds_for_call(OPERATION_SECONDS))
+        raise NetworkTimeout("scripted")
+
+    break_database(world, breaker, hang)
+    told = {"after": DATABASE_FAILURES, "told": "DATABASE_ERROR", "retry_after": 60}
+    await assert_opens(world, breaker, honest(world, breaker), **told, seconds=OPERATION_SECONDS)
+
+
+@pytest.mark.parametrize("fault", DATABASE_FAULTS)
+async def test_a_database_behind_the_school_service(world: World, fault: str, mock_clock: MockClock) -> None:
+    """Students are refused because of it; neither the check's breaker nor any of the gateway's counts."""
+    world.schools.faults.fail(DATABASE_FAULTS[fault])
+    for number in range(DATABASE_FAILURES + 1):
+        assert not_closed(world) == (["school-database"] if number == DATABASE_FAILURES else [])
+        answer = await world.add_student(1, "R")
+        assert (answer.status_code, answer.json()["error"]) == (503, "SCHOOL_SERVICE_ERROR")
+    assert await failures(world) == {"school-database": DATABASE_FAILURES}
+
+
+ANSWERS = {"OK", "NOT_FOUND", "INVALID_ARGUMENT", "ALREADY_EXISTS", "OUT_OF_RANGE"}
+FAILED = [status for status in Status if status.name not in ANSWERS]
+
+
+class Failing(SchoolServiceBase):
+    """A school service that ends each call with this status, or never where it is None."""
+
+    def __init__(self, status: Status | None) -> None:
+        self._status = status
+
+    async def ValidateSchool(self, stream: Any) -> None:  # noqa: N802
+        await stream.recv_message()
+        if self._status is None:
+            await asyncio.sleep(1000)
+        assert self._status is not None
+        raise GRPCError(self._status, "scripted")
+
+    async def GetSchool(self, stream: Any) -> None:  # noqa: N802
+        raise AssertionError
+
+
+async def assert_check_opens(world: World, seconds: float = 0.0) -> None:
+    async def ask() -> httpx.Response:
+        return await world.add_student(1, "R")
+
+    told = {"after": CHECK_FAILURES, "told": "SCHOOL_SERVICE_ERROR", "retry_after": 30}
+    await assert_opens(world, "student-service-grpc", ask, **told, seconds=seconds)
+
+
+@pytest.mark.parametrize("status", FAILED)
+async def test_a_status(world: World, status: Status, mock_clock: MockClock) -> None:
+    async with aio_as_trio(ChannelFor([Failing(status)])) as channel:
+        world.grpc._inner = GrpcSchools(channel)
+        await assert_check_opens(world)
+
+
+async def test_a_school_service_that_hangs(world: World, mock_clock: MockClock) -> None:
+    mock_clock.autojump_threshold = 0
+    async with aio_as_trio(ChannelFor([Failing(None)])) as channel:
+        world.grpc._inner = GrpcSchools(channel)
+        await assert_check_opens(world, CALL_SECONDS)
+
+
+async def test_a_method_that_is_not_there(world: World, mock_clock: MockClock) -> None:
+    async with aio_as_trio(ChannelFor([])) as channel:
+        world.grpc._inner = GrpcSchools(channel)
+        await assert_check_opens(world)
+
+
+async def test_nobody_listens(world: World, mock_clock: MockClock) -> None:
+    async with open_channel("127.0.0.1:1") as channel:
+        world.grpc._inner = GrpcSchools(channel)
+        await assert_check_opens(world)
+
+
+@pytest.mark.parametrize(
+    "fault", [ConnectionResetError("scripted"), StreamTerminatedError("scripted"), TimeoutError("scripted")]
+)
+async def test_a_connection_that_is_lost(world: World, fault: Exception, mock_clock: MockClock) -> None:
+    class Lost:
+        async def find(self, school_id: int) -> None:
+            raise fault
+
+    world.grpc._inner = Lost()  # type: ignore[assignment]
+    await assert_check_opens(world)

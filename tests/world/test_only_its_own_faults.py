@@ -1,0 +1,143 @@
+"""Whatever clients do, a breaker counts no failure while its dependency is well.
+
+FAULT_SEEDS says how many mixtures of clients `just test-resilience` tries. A failure names the seed of its
+mixture.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import structlog
+import trio
+from argon2 import PasswordHasher
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors import CircuitBreakerConfig, LastCalls, SlowCallRate, State
+from runtime.breakers import load_breakers
+from services.auth.passwords import Passwords
+from tests.world.clients import CLIENTS, REFUSALS, Client, Session, choose, sends_what_stores_refuse
+from tests.world.world import World, open_world
+
+BATCH = 50
+"""Mixtures that one world is used for."""
+SEEDS = 200
+MORE_SEEDS = int(os.environ.get("FAULT_SEEDS", "4000"))
+MOST_CLIENTS = 8
+SLOW_SECONDS = 8.0
+"""More than a service takes here, less than a slow client can add to it."""
+
+
+class InlinePasswords(Passwords):
+    """Passwords without threads: while one runs, a clock that jumps would take the process for idle."""
+
+    def __init__(self) -> None:
+        super().__init__(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+    async def hash(self, password: str) -> str:
+        await trio.lowlevel.checkpoint()
+        return f"hash of {password}"
+
+    async def verify(self, password: str, stored: str | None) -> bool:
+        return stored == await self.hash(password)
+
+
+def strict(path: Path, profile: str) -> dict[str, CircuitBreakerConfig]:
+    """The stack's policies; and a single call to a service that is slow by itself opens its breaker."""
+    slow = SlowCallRate(rate=0.001, threshold=SLOW_SECONDS, window=LastCalls(1000), minimum_calls=1)
+    return {
+        name: replace(policy, trip=slow) if name.endswith("-http") else policy
+        for name, policy in load_breakers(path, profile).items()
+    }
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Passwords that cost nothing, and no lines in the log."""
+    monkeypatch.setattr("tests.world.world.Passwords", InlinePasswords)
+    monkeypatch.setattr("tests.world.world.load_breakers", strict)
+    # The gateway looks at its limits less often: the clock jumps from one look to the next.
+    monkeypatch.setattr("runtime.loop_time.TICK", 0.5)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    yield
+    structlog.reset_defaults()
+
+
+def renew(world: World, rng: random.Random) -> None:
+    """Empty the stores, and give each a speed of its own."""
+    world.accounts.accounts.clear()
+    world.accounts.fault = partial(trio.sleep, rng.choice([0, 0, 0.01, 0.5, 1.5]))
+    for store in (world.schools, world.students):
+        store.records.clear()
+        store._last = 0
+        store.faults.delay = rng.choice([0, 0, 0.01, 0.5, 1.5])
+    world.schools.refusals = REFUSALS
+
+
+async def play(world: World, seed: int, ran: Counter[Client]) -> None:
+    """Let the clients of this seed loose on the world, and see that no breaker minded."""
+    rng = random.Random(seed)
+    renew(world, rng)
+    sessions = []
+    async with trio.open_nursery() as nursery:
+        for number in range(rng.randint(2, MOST_CLIENTS)):
+            client = choose(rng)
+            ran[client] += 1
+            session = Session(world.client, random.Random(f"{seed}/{number}"), number)
+            sessions.append((client, session))
+            nursery.start_soon(_begin, client, session)
+    await wait_all_tasks_blocked()
+    for client, session in sessions:
+        if client is not sends_what_stores_refuse:
+            failed = [(asked, status) for asked, status in session.answers if status >= 500]
+            assert not failed, f"seed {seed}: {client.__name__}"
+    await assert_none_minded(world, f"seed {seed}")
+
+
+async def _begin(client: Client, session: Session) -> None:
+    await trio.sleep(session.rng.choice([0, 0, session.rng.uniform(0, 3)]))
+    await client(session)
+
+
+async def assert_none_minded(world: World, where: str) -> None:
+    """Every breaker of the world is closed, has never been anything else, and has counted no failure."""
+    seen = 0
+    for panel in world.panels.values():
+        for name, snapshot in (await panel.snapshots()).items():
+            seen += 1
+            found = (snapshot.state, dict(snapshot.transitions), snapshot.in_flight)
+            assert found == (State.CLOSED, {}, 0), f"{where}: {name}"
+            assert snapshot.counts["failure"] == 0, f"{where}: {name}: {snapshot.last_failure}"
+            assert snapshot.counts["rejected"] == 0, f"{where}: {name}"
+    assert seen == 7
+
+
+async def run(seeds: range) -> None:
+    ran: Counter[Client] = Counter()
+    async with open_world() as world:
+        await world.sign_in()
+        for seed in seeds:
+            try:
+                await play(world, seed, ran)
+            except BaseException as error:
+                error.add_note(f"seed {seed}")
+                raise
+    assert set(ran) == set(CLIENTS)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+async def test_no_client_makes_a_breaker_count(first: int, autojump_clock: MockClock) -> None:
+    await run(range(first, first + BATCH))
+
+
+@pytest.mark.resilience
+@pytest.mark.parametrize("first", range(SEEDS, SEEDS + MORE_SEEDS, BATCH))
+async def test_nor_do_thousands_of_mixtures(first: int, autojump_clock: MockClock) -> None:
+    await run(range(first, first + BATCH))
