@@ -68,7 +68,7 @@ def test_it_starts_without_its_dependencies_and_stops_with_0(name: str, processe
     processes.append(process := Process(name))
     process.wait_until_up()
     process.running.send_signal(signal.SIGTERM)
-    output, errors = process.running.communicate(timeout=10)
+    output, errors = process.running.communicate(timeout=30)
     assert process.running.returncode == 0
     assert "Traceback" not in output + errors
 
@@ -79,14 +79,14 @@ def test_a_port_that_is_taken_is_named_and_ends_it_with_1(variable: str, process
     first.wait_until_up()
     taken = first.settings[variable]
     processes.append(second := Process("school", **{variable: taken}))
-    _, errors = second.running.communicate(timeout=10)
+    _, errors = second.running.communicate(timeout=30)
     assert (second.running.returncode, errors.count("\n")) == (1, 1)
     assert f":{taken}" in errors
 
 
 def test_a_bad_setting_is_named_and_ends_it_with_2(processes: list[Process]) -> None:
     processes.append(process := Process("student", STUDENT_SERVICE_PORT="eighty"))
-    _, errors = process.running.communicate(timeout=10)
+    _, errors = process.running.communicate(timeout=30)
     assert process.running.returncode == 2
     assert "STUDENT_SERVICE_PORT" in errors
 
@@ -117,6 +117,6 @@ def test_a_probe_of_another_kind_ends_it_with_2(tmp_path: Path, processes: list[
     file = tmp_path / "circuit-breakers.toml"
     file.write_text(PROBES.replace('"grpc.health"', '"ping"'))
     processes.append(process := Process("student", CIRCUIT_BREAKERS=str(file)))
-    _, errors = process.running.communicate(timeout=10)
+    _, errors = process.running.communicate(timeout=30)
     assert process.running.returncode == 2
     assert "breakers.student-service-grpc.probe.kind: must be grpc.health" in errors
