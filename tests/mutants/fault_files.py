@@ -7,6 +7,7 @@ the file; and, where not all tests of the file are needed, `tests` of its own.
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from collections import Counter
@@ -73,8 +74,10 @@ def problems(faults: Sequence[Fault], root: Path) -> list[str]:
     texts: dict[str, str] = {}
     for fault in faults:
         try:
-            _edited(fault, root, texts)
-        except StaleFaultError as error:
+            for text in _edited(fault, root, texts).values():
+                ast.parse(text)
+        except (StaleFaultError, SyntaxError) as error:
+            # Any test would notice what isn't Python.
             found.append(f"{fault.name}: {error}")
         found += [f"{fault.name}: no such test: {test}" for test in fault.tests if not _exists(test, root)]
     return found
