@@ -69,7 +69,7 @@ coverage:
     @{{ python }} -m pytest -q tests/actors tests/conformance tests/world/test_traces.py \
         --cov=actors --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-# Break breaker and gateway on purpose, a fault at a time; one that no test notices fails: mutants [NAME...]
+# Break breaker, gateway and server on purpose, a fault at a time; one that no test notices fails: mutants [NAME...]
 [no-exit-message]
 mutants *ARGS:
     @{{ python }} -m tests.mutants "$@"
@@ -96,10 +96,11 @@ settings:
 proto:
     @{{ python }} -m protocols.generate
 
-# Style, types, import contracts, generated code
+# Style, types, import contracts, generated code, deliberate faults that no longer apply
 lint:
     {{ python }} -m ruff check
     {{ python }} -m mypy
     {{ python }} -m basedpyright
     lint-imports
     {{ python }} -m protocols.generate --check
+    {{ python }} -m tests.mutants --check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from actors import (
     RETRY_AFTER_MAXIMUM,
@@ -379,6 +380,13 @@ def test_an_observing_machine_tells_what_it_would_have_done() -> None:
     call(it, SUCCESS, 60)
     assert [event.new for event in it.drain()] == [H, C]
     assert it.state is W
+
+
+def test_a_shadow_recovers_by_its_callers_where_the_policy_has_a_probe() -> None:
+    it = machine(W, probe=trio.lowlevel.checkpoint, max_failures=1)
+    call(it, FAILURE)
+    call(it, SUCCESS, 60)
+    assert [event.new for event in it.drain()] == [O, H, C]
 
 
 def test_the_outage_lasts_from_the_first_opening_to_closing() -> None:

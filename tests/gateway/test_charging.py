@@ -208,6 +208,20 @@ async def test_a_slow_clients_time_is_not_the_services_duration(uploads):
         await peer.stream.aclose()
 
 
+async def test_a_client_that_reads_slowly_is_no_silence_of_the_service():
+    """UPSTREAM_IDLE_TIMEOUT stands still while the client doesn't take what is there."""
+    async with (
+        upstream(answering(ok(bytes(BIG)))) as server,
+        served(auth=server.url, upstream_idle_timeout=0.2) as gateway,
+    ):
+        peer = await connect(gateway.port)
+        await peer.send(GET)
+        await peer.until(b"\r\n\r\n")
+        await trio.sleep(0.6)
+        assert len(await peer.exactly(BIG)) == BIG
+        assert await settled(gateway) == {"success": 1}
+
+
 async def test_answers_that_arrived_while_the_gateway_stood_still_are_read():
     """A process that was frozen past its limit reads what lies in its sockets before a time-out counts."""
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from contextlib import asynccontextmanager
 
 import pytest
@@ -228,6 +229,8 @@ async def test_a_shortage_of_the_gateways_own_is_nobodys_fault(monkeypatch, numb
         assert (int(head.split()[1]), envelope(body)[0]) == (503, "GATEWAY_OVERLOADED")
         assert b"\r\nretry-after: 1\r\n" in head
         assert await gateway.counts() == {"ignored": 1}
+        _, _, metrics = await ask(gateway.port, b"GET /metrics HTTP/1.1\r\nHost: gw\r\n\r\n")
+        assert re.search(rb'^gateway_overloaded_total{resource="\w+"} 1.0$', metrics, re.MULTILINE)
 
 
 async def test_silence_is_504_and_counted():
@@ -267,6 +270,11 @@ async def test_silence_in_the_middle_breaks_off():
             {"ignored": 1},
         ),
         (b"HTTP/1.1 503 Oh\r\nX-Failure-Origin: db\r\ncontent-length: 2\r\n\r\nno", {"failure": 1}),
+        (
+            b"HTTP/1.1 503 Oh\r\n%bcontent-length: 2\r\n\r\nno"
+            % (b"X-Failure-Origin: auth-database\r\n" * 2),
+            {"failure": 1},
+        ),
         (b"HTTP/1.1 501 Oh\r\ncontent-length: 2\r\n\r\nno", {"success": 1}),
         (b"HTTP/1.1 505 Oh\r\ncontent-length: 2\r\n\r\nno", {"success": 1}),
         (b"HTTP/1.1 429 Oh\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno", {"success": 1}),

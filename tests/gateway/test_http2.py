@@ -68,6 +68,14 @@ async def test_requests(pair):
     assert seen[1].endswith(b"\r\n\r\nhello")
 
 
+async def test_a_method_keeps_its_case(pair):
+    """HTTP/2 lets methods pass that llhttp doesn't know."""
+    seen = []
+    async with gateway_of(pair, recording(seen)) as (gateway, _), frames(pair, gateway) as client:
+        assert (await client.ask(b"/auth/x", b"gEt")).status == 200
+    assert seen[0].startswith(b"gEt /x HTTP/1.1\r\n")
+
+
 async def test_big_bodies(pair):
     """Up and down, more than all windows together."""
     size = 5_000_000

@@ -1,209 +1,150 @@
 """Break breaker and gateway on purpose, one fault at a time, and see the tests notice.
 
-`just mutants [NAME…]`; a name is a fault's, or `breaker` or `gateway` for all of theirs. Each file in
-patches/ is one fault: a line that says what it breaks, then a unified diff. The tree is copied, the patch
-applied, and the tests of that part are run, the quick ones first, until one notices.
-Exits with 1 where a fault survives, a patch no longer applies, or the tests fail without a fault.
+`just mutants [NAME…]`; a name is a fault's, a file's of faults/, or the part of a file's name before its
+hyphen, such as `breaker`. The tree is copied, the fault applied to the copy, and the fault's tests are run
+until one fails. Exits with 1 where a fault survives or is stale, or the tests fail without a fault.
+`--check` only looks whether every fault can be applied.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.mutants.fault_files import BadFaultFileError, Fault, StaleFaultError, apply, problems, read_faults
+from tests.mutants.warm_pytest import run_pytest
+
 ROOT = Path(__file__).parents[2]
-PATCHES = Path(__file__).parent / "patches"
+COPIED = ("actors", "protocols", "runtime", "services", "deploy", "gateway", "tests")
 AT_ONCE = 2
-
-
-class Stage(NamedTuple):
-    """Some tests. hangs: seconds after which one of them does, and the fault behind it is caught too."""
-
-    name: str
-    tests: tuple[str, ...]
-    hangs: int
-
-
-class Part(NamedTuple):
-    """What is broken: where its faults are, what of the tree its tests need, and the tests."""
-
-    patches: Path
-    needed: tuple[str, ...]
-    stages: tuple[Stage, ...]
-
-
-def _files(folder: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"{folder}/test_{name}.py" for name in names)
-
-
-BREAKER = Part(
-    PATCHES,
-    ("actors", "protocols", "tests/actors", "tests/conformance", "tests/optional.py", "pyproject.toml"),
-    (
-        # Of the breaker alone: its adapters and documents are tested by themselves.
-        Stage(
-            "unit tests",
-            _files(
-                "tests/actors",
-                "machine",
-                "trip",
-                "config",
-                "execute",
-                "panel",
-                "durations",
-                "mailbox",
-                "corners",
-                "wrapper",
-                "metrics",
-                "answered",
-                "sources",
-                "probe_interval",
-            ),
-            10,
-        ),
-        Stage("conformance suite", ("tests/conformance",), 10),
-        Stage("model", ("tests/actors/model", "--hypothesis-seed=0"), 120),
-    ),
-)
-GATEWAY = Part(
-    PATCHES / "gateway",
-    (
-        "actors",
-        "protocols",
-        "runtime",
-        "gateway",
-        "tests/gateway",
-        "tests/runtime",
-        "tests/tokens.py",
-        "pyproject.toml",
-    ),
-    (
-        # One stage: to start is most of what they take.
-        Stage(
-            "tests",
-            (
-                *_files("tests/runtime", "http1", "http1_agrees", "answering", "reasons"),
-                *_files("tests/gateway", "fields", "target", "forwarded", "replies"),
-                "tests/gateway/upstream",
-                *_files("tests/gateway", "orders", "together"),
-                *_files("tests/gateway", "exchange", "sly", "unchanged", "cuts", "house"),
-                "tests/runtime/test_hall.py",
-                *_files("tests/gateway", "wire", "flow"),
-            ),
-            60,
-        ),
-    ),
-)
-PARTS = {"breaker": BREAKER, "gateway": GATEWAY}
-
-
-class Fault(NamedTuple):
-    """A patch, and whose it is."""
-
-    part: Part
-    patch: Path
+HANG_SECONDS = 20
+"""A test that takes longer hangs, and the fault behind it is caught."""
+SLOW_SECONDS = 10.0
+"""The time of a fault that takes longer is printed: it should name the test that catches it."""
 
 
 class Verdict(NamedTuple):
-    """How one fault fared. fine: it was caught, or there was none and all passed."""
+    """How one fault fared. seconds: that took."""
 
-    fine: bool
+    is_caught: bool
     text: str
+    seconds: float
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Try the faults named, or all."""
-    faults = [
-        Fault(part, patch)
-        for title, part in PARTS.items()
-        for patch in sorted(part.patches.glob("*.patch"))
-        if not names or title in names or patch.stem in names
-    ]
-    if unknown := set(names) - {one.patch.stem for one in faults} - set(PARTS):
-        sys.exit(f"no such fault: {', '.join(sorted(unknown))}")
+    try:
+        faults = read_faults()
+    except BadFaultFileError as error:
+        print(error)
+        return 1
+    if arguments == ["--check"]:
+        return _check(faults)
     start = time.monotonic()
-    for part in PARTS.values():
-        if any(one.part is part for one in faults) and (found := failures(part, None)) is not None:
+    chosen = _chosen(faults, set(arguments))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        if found := next(filter(None, pool.map(_failure_without_fault, _test_runs(chosen))), None):
             print(f"the tests fail without any fault: {found}")
             return 1
-    bad = 0
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for fault, verdict in zip(faults, pool.map(judge, faults), strict=True):
-            bad += not verdict.fine
-            print(f"{verdict.text:<55} {fault.patch.stem}", flush=True)
-            if not verdict.fine:
-                print(f"  {fault.patch.read_text('utf-8').splitlines()[0]}")
-    print(f"{len(faults)} faults, {len(faults) - bad} caught, {time.monotonic() - start:.0f} s")
-    return 1 if bad or not faults else 0
+        missed = 0
+        for fault, verdict in zip(chosen, pool.map(judge, chosen), strict=True):
+            missed += not verdict.is_caught
+            slow = f"  ({verdict.seconds:.0f} s)" if verdict.seconds > SLOW_SECONDS else ""
+            print(f"{verdict.text:<70} {fault.name}{slow}", flush=True)
+            if not verdict.is_caught:
+                print(f"  {fault.rule}")
+    print(
+        f"{len(chosen)} faults, {len(chosen) - missed} caught, {missed} not, {time.monotonic() - start:.0f} s"
+    )
+    return 1 if missed else 0
+
+
+def _check(faults: Sequence[Fault]) -> int:
+    found = problems(faults, ROOT)
+    for line in found:
+        print(f"STALE: {line}")
+    print(f"{len(faults)} faults, {len(found)} problems")
+    return 1 if found else 0
+
+
+def _chosen(faults: Sequence[Fault], names: set[str]) -> list[Fault]:
+    known = {name for one in faults for name in (one.name, one.group, one.part)}
+    if unknown := names - known:
+        sys.exit(f"no such fault: {', '.join(sorted(unknown))}")
+    return [one for one in faults if not names or names & {one.name, one.group, one.part}]
+
+
+def _test_runs(faults: Sequence[Fault]) -> list[tuple[str, ...]]:
+    """The tests of the faults, each in one run: those of a group go together."""
+    runs: dict[str, dict[str, None]] = {}
+    seen: set[str] = set()
+    for fault in faults:
+        for test in fault.tests:
+            if test not in seen and test.partition("::")[0] not in seen:
+                seen.add(test)
+                runs.setdefault(fault.group, {})[test] = None
+    return [tuple(tests) for tests in runs.values()]
 
 
 def judge(fault: Fault) -> Verdict:
-    """Whether the tests notice this fault."""
+    """Whether its tests notice the fault."""
+    start = time.monotonic()
     try:
-        found = failures(*fault)
-    except StalePatchError as stale:
-        return Verdict(False, f"STALE: {stale}")
-    return Verdict(False, "SURVIVED") if found is None else Verdict(True, f"caught by {found}")
+        found = _failure(fault.tests, fault)
+    except StaleFaultError as error:
+        return Verdict(False, f"STALE: {error}", 0.0)
+    seconds = time.monotonic() - start
+    text = "SURVIVED" if found is None else f"caught by {found}"
+    return Verdict(found is not None, text, seconds)
 
 
-class StalePatchError(Exception):
-    """The code that a patch breaks is no longer there."""
+def _failure_without_fault(tests: Sequence[str]) -> str | None:
+    try:
+        return _failure(tests)
+    except StaleFaultError as error:
+        return str(error)
 
 
-def failures(part: Part, patch: Path | None) -> str | None:
-    """What fails with this fault in a copy of the tree: a test, or a stage that hangs; None: nothing."""
+def _failure(tests: Sequence[str], fault: Fault | None = None) -> str | None:
+    """The first test that fails in a copy of the tree, with the fault in it; None: all pass."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder)
-        for name in part.needed:
-            take = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            take(ROOT / name, copy / name)
-        for cache in copy.rglob("__pycache__"):
-            shutil.rmtree(cache)
-        if patch is not None:
-            _apply(patch, copy)
-        for stage in part.stages:
-            if found := _first_failure(stage, copy):
-                return found
-    return None
+        for name in COPIED:
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("mutants"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        if fault is not None:
+            apply(fault, copy)
+        return _first_failure(tests, copy)
 
 
-def _apply(patch: Path, copy: Path) -> None:
-    # A folder inside somebody's repository must not be taken for it.
-    env = os.environ | {"GIT_CEILING_DIRECTORIES": str(copy.parent)}
-    command = ["git", "apply", "--whitespace=nowarn", str(patch)]
-    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise StalePatchError(done.stderr.strip().splitlines()[-1])
-
-
-def _first_failure(stage: Stage, copy: Path) -> str | None:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "--assert=plain"]
-    command += ["-p", "no:cacheprovider"]
-    hang = ["-o", f"faulthandler_timeout={stage.hangs}", "-o", "faulthandler_exit_on_timeout=true"]
-    env = os.environ | {
-        # The copy, not what is installed; and no bytecode, which may be of another second's fault.
+def _first_failure(tests: Sequence[str], copy: Path) -> str | None:
+    arguments = ["-x", "-q", "--no-header", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
+    arguments += ["-p", "no:xdist", "-p", "no:cov", "--hypothesis-seed=0"]
+    arguments += ["-o", f"faulthandler_timeout={HANG_SECONDS}", "-o", "faulthandler_exit_on_timeout=true"]
+    environment = {
+        # The copy, not what is installed. Bytecode that was copied is used, but for what the fault changes.
         "PYTHONPATH": str(copy),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis"),
     }
-    done = subprocess.run(
-        [*command, *hang, *stage.tests], cwd=copy, env=env, capture_output=True, text=True, check=False
-    )
-    if not done.returncode:
+    code, printed = run_pytest([*arguments, *tests], copy, environment)
+    if not code:
         return None
-    if "Timeout (" in done.stderr:
-        return f"the {stage.name}: one hangs"
-    named = re.search(r"^(?:FAILED|ERROR) \S*?([\w.]+(?:::\w+)?)(?=\[|\s|$)", done.stdout, re.MULTILINE)
-    return named[1] if named else f"the {stage.name}: {done.stdout[-200:]}{done.stderr[-200:]}"
+    if "Timeout (" in printed:
+        hung = re.search(r'File "\S*/(test_\w+\.py)", line \d+ in (test_\w+)', printed)
+        return f"{hung[1]}::{hung[2]}, which hangs" if hung else "a test that hangs"
+    # Also where the fault keeps a test's file from being imported.
+    named = re.search(r"^(?:FAILED|ERROR) \S*?([\w.]+(?:::\w+)?)(?=\[|\s|$)", printed, re.MULTILINE)
+    if named is None:
+        raise StaleFaultError(f"pytest couldn't run the tests: {printed[-400:]}")
+    return named[1]
 
 
 if __name__ == "__main__":

@@ -67,6 +67,19 @@ async def answer(stream: trio.SocketStream) -> bytes:
         return bytes(await stream.receive_some(65536)).partition(b"\r\n")[0]
 
 
+async def test_a_client_that_is_turned_away_sees_no_reset() -> None:
+    """It can read why, though what it sent isn't read by any app."""
+    async with place(connections=1) as one:
+        busy = await one.connect(data=GET)
+        await one.settle(1)
+        refused = await one.connect(data=GET)
+        assert (await answer(refused)).startswith(b"HTTP/1.1 503 ")
+        await refused.send_all(GET)
+        with trio.fail_after(1):
+            assert await refused.receive_some() == b""
+        await busy.aclose()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is nobody's address")
 async def test_one_address_cannot_take_all_places() -> None:
     """The last tenth is for others; and they stay in, however often the greedy one comes again."""

@@ -296,3 +296,21 @@ def test_empty_lines():
     for data in (b"\r\n\r\n", GET + b"\r\n\r\n" + GET, *bare):
         for pieces in ([data], [bytes((byte,)) for byte in data]):
             assert read_in(pieces)[1].error is not None
+
+
+def test_a_target_that_is_too_long_in_a_complete_head():
+    _, reader = read_in([request(b"GET /%b HTTP/1.1" % (b"a" * 200))], 200)
+    assert reader.error is not None
+    assert reader.error.status == 414
+
+
+def test_the_method_of_a_request_that_cannot_be_read():
+    """The answer to HEAD has no body, whatever is wrong with the rest."""
+    for data in (
+        b"HEAD / HTTP/1.1\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\nA b\r\n\r\n",
+        b"\r\nHEAD \x01 HTTP/1.1\r\n\r\n",
+    ):
+        _, reader = read_in([data])
+        assert reader.error is not None
+        assert reader.method == "HEAD"
