@@ -6,6 +6,7 @@ import h11
 import pytest
 
 from gateway.upstream.response_reader import MalformedResponse, ResponseReader
+from tests.almost_http import almost
 
 MESSAGES = 1500
 LINE = [b"HTTP/1.1", b" ", b"200", b" ", b"OK", b"\r\n"]
@@ -37,23 +38,6 @@ SCRAPS = [
         b"HTTP/1.1 ",
     ),
 ]
-
-
-def almost(chance):
-    """A response with up to three things wrong with it, or none."""
-    parts = [*LINE, *chance.choices(FIELDS, k=chance.randint(0, 2)), b"\r\n"]
-    parts += chance.choices(BODIES, k=chance.randint(0, 3))
-    for _ in range(chance.randint(0, 3)):
-        at = chance.randrange(len(parts))
-        kind = chance.random()
-        if kind < 0.4:
-            parts.insert(at, chance.choice(SCRAPS + FIELDS))
-        elif kind < 0.7:
-            parts[at] = chance.choice(SCRAPS + FIELDS)
-        elif parts[at]:
-            byte = chance.randrange(len(parts[at]))
-            parts[at] = parts[at][:byte] + chance.choice(SCRAPS) + parts[at][byte + 1 :]
-    return b"".join(parts)
 
 
 def ours(data, size):
@@ -103,7 +87,7 @@ def test_responses(seed, size):
     """Status, fields, body, trailers, and what nobody asked for behind them."""
     chance = random.Random(seed)
     taken = 0
-    for data in (almost(chance) for _ in range(MESSAGES)):
+    for data in (almost(chance, LINE, FIELDS, BODIES, SCRAPS) for _ in range(MESSAGES)):
         if (found := ours(data, size)) is None:
             continue
         taken += 1

@@ -7,6 +7,7 @@ import random
 import h11
 import pytest
 
+from tests.almost_http import almost
 from tests.runtime.serving.reading import read_in
 
 MESSAGES = 2500
@@ -38,21 +39,8 @@ SCRAPS = [
 REQUEST = [b"POST", b" ", b"/a", b" HTTP/1.1", b"\r\n", b"Host: h\r\n"]
 
 
-def almost(chance):
-    """A request with up to three things wrong with it, or none."""
-    parts = [*REQUEST, *chance.choices(FIELDS, k=chance.randint(0, 2)), b"\r\n"]
-    parts += chance.choices(BODIES, k=chance.randint(0, 3))
-    for _ in range(chance.randint(0, 3)):
-        at = chance.randrange(len(parts))
-        kind = chance.random()
-        if kind < 0.4:
-            parts.insert(at, chance.choice(SCRAPS + FIELDS))
-        elif kind < 0.7:
-            parts[at] = chance.choice(SCRAPS + FIELDS)
-        elif parts[at]:
-            byte = chance.randrange(len(parts[at]))
-            parts[at] = parts[at][:byte] + chance.choice(SCRAPS) + parts[at][byte + 1 :]
-    return b"".join(parts)
+def almost_request(chance):
+    return almost(chance, REQUEST, FIELDS, BODIES, SCRAPS)
 
 
 def theirs(data):
@@ -78,7 +66,7 @@ def test_requests(seed):
     """Method, target, fields, body, and where the next request begins: of each of them."""
     chance = random.Random(seed)
     accepted = 0
-    for data in (almost(chance) + (almost(chance) if n % 3 == 0 else b"") for n in range(MESSAGES)):
+    for data in (almost_request(chance) + (almost_request(chance) if n % 3 == 0 else b"") for n in range(MESSAGES)):
         rest = data
         for found in read_in([data])[0]:
             if not found.whole:
@@ -97,7 +85,7 @@ def test_cuts(seed):
     """The same requests, and the same refusal, however the bytes are cut."""
     chance = random.Random(seed)
     for _ in range(MESSAGES):
-        data = almost(chance) + (almost(chance) if chance.random() < 0.5 else b"")
+        data = almost_request(chance) + (almost_request(chance) if chance.random() < 0.5 else b"")
         whole, reader = read_in([data])
         for size in (1, chance.randint(2, 9), chance.randint(10, 60)):
             found, other = read_in([data[at : at + size] for at in range(0, len(data), size)])
