@@ -66,7 +66,8 @@ def test_requests(seed):
     """Method, target, fields, body, and where the next request begins: of each of them."""
     chance = random.Random(seed)
     accepted = 0
-    for data in (almost_request(chance) + (almost_request(chance) if n % 3 == 0 else b"") for n in range(MESSAGES)):
+    for n in range(MESSAGES):
+        data = almost_request(chance) + (almost_request(chance) if n % 3 == 0 else b"")
         rest = data
         for found in read_in([data])[0]:
             if not found.whole:
