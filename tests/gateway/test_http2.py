@@ -73,6 +73,7 @@ async def test_a_method_keeps_its_case(pair):
     seen = []
     async with gateway_of(pair, recording(seen)) as (gateway, _), frames(pair, gateway) as client:
         assert (await client.ask(b"/auth/x", b"gEt")).status == 200
+        assert (await client.ask(b"/auth/x", b"head")).status == 400, "it may be taken for HEAD"
     assert seen[0].startswith(b"gEt /x HTTP/1.1\r\n")
 
 
