@@ -5,6 +5,7 @@ import time
 
 import pytest
 import trio
+import trio.testing
 
 from actors import CallTimeout, CircuitBreakerConfig, State, open_panel
 
@@ -67,3 +68,18 @@ async def test_a_call_that_was_not_answered_has(wire):
         [result] = await frozen_call(breaker, wire, answered=False)
         assert isinstance(result, CallTimeout)
         assert (await breaker.snapshot()).counts["failure"] == 1
+
+
+async def test_a_jump_of_a_tests_clock_is_no_stall(mock_clock):
+    """What comes with the jump comes after the deadlines that it passes."""
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", reset_timeout=1))
+        await breaker.trip()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(5)
+        assert await breaker.execute(answer) == 1
+        assert (await breaker.snapshot()).state is State.CLOSED
+
+
+async def answer():
+    return 1
