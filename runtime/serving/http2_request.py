@@ -7,7 +7,7 @@ import re
 import h2.events
 from hypercorn.utils import filter_pseudo_headers
 
-from runtime.http_fields import TOKEN, Fields, InvalidField, encode_fields
+from runtime.http_fields import TOKEN, InvalidField, encode_fields
 from runtime.serving.request_reader import BadRequest, IncomingRequest, take_fields
 
 _METHOD = re.compile(TOKEN)
@@ -24,7 +24,8 @@ def read_request(request: IncomingRequest, event: h2.events.RequestReceived) -> 
     target = pseudo.get(b":path", pseudo.get(b":authority", b""))
     request.version = "2"
     request.length = 0 if event.stream_ended is not None else None
-    request.fields = _joined_cookies(filter_pseudo_headers(event.headers))
+    # h2 has joined what there is of Cookie fields: HTTP/1.1 knows one (RFC 9113, 8.2.3).
+    request.fields = filter_pseudo_headers(event.headers)
     if not _METHOD.fullmatch(method) or not (_PATH if b":path" in pseudo else _AUTHORITY).fullmatch(target):
         raise BadRequest("the method or the target has bytes that neither may have")
     request.method = method.decode()
@@ -37,11 +38,3 @@ def read_request(request: IncomingRequest, event: h2.events.RequestReceived) -> 
     if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
         raise BadRequest("Content-Length isn't one number")
     take_fields(request)
-
-
-def _joined_cookies(fields: Fields) -> Fields:
-    """HTTP/1.1 knows one Cookie field (RFC 9113, 8.2.3)."""
-    cookies = [value for name, value in fields if name == b"cookie"]
-    if len(cookies) < 2:
-        return fields
-    return [field for field in fields if field[0] != b"cookie"] + [(b"cookie", b"; ".join(cookies))]

@@ -85,7 +85,7 @@ async def test_a_response_cut_anywhere(kind, version, reset):
                 assert body.startswith(got), size
                 assert got == body or not complete, size
         counts = await gateway.counts()
-    assert counts["failure"] >= len(data)
+    assert counts["failure"] >= len(data), counts
     assert sum(counts.values()) == len(data) + 1
 
 

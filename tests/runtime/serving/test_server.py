@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -117,6 +118,28 @@ async def test_stop_lets_what_is_in_flight_finish() -> None:
         one.release.set()
         assert (await everything(stream)).endswith(b"slow")
         await one.ended.wait()
+
+
+async def test_an_idle_client_may_still_ask_at_the_end() -> None:
+    """Its request may be under way already."""
+    async with served() as it:
+        stream = await it.connect(GET.format("/", ""))
+        await until(stream, b"quick")
+        it.stop.set()
+        await trio.sleep(0.05)
+        await stream.send_all(GET.format("/", "").encode())
+        assert b"quick" in await everything(stream)
+
+
+async def test_who_has_connected_at_the_end_is_answered() -> None:
+    """More than the loop accepts before it sees the stop."""
+    async with served() as it:
+        clients = [socket.create_connection(("127.0.0.1", it.port)) for _ in range(20)]
+        it.stop.set()
+        for client in clients:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
+            await stream.send_all(GET.format("/", "").encode())
+            assert b"quick" in await everything(stream)
 
 
 async def test_grace_is_limited() -> None:
