@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections import Counter
 from collections.abc import Iterator
 
@@ -19,17 +18,14 @@ from tests.world.wire_clients import (
     LARGE,
     STALL_SECONDS,
     UPSTREAM_SECONDS,
-    WIRE_CLIENTS,
     WireClient,
-    WireSession,
-    sends_what_stores_refuse,
+    play,
 )
 
 AT_ONCE = 5
 """Mixtures that share a stack: each waits for its clients most of its time."""
 SEEDS = 20
 MORE_SEEDS = int(os.environ.get("FAULT_SEEDS", "4000")) // 20
-CLIENTS = 5
 
 
 @pytest.fixture(autouse=True)
@@ -42,30 +38,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     yield
     structlog.reset_defaults()
-
-
-async def play(world: ServedWorld, seed: int, ran: Counter[WireClient]) -> None:
-    """Let the clients of this seed loose."""
-    rng = random.Random(seed)
-    async with trio.open_nursery() as nursery:
-        for number in range(CLIENTS):
-            client = rng.choice(WIRE_CLIENTS)
-            ran[client] += 1
-            own = random.Random(f"{seed}/{number}")
-            session = WireSession(world.port, world.token, own, f"{seed}-{number}")
-            nursery.start_soon(_run, client, session, seed)
-
-
-async def _run(client: WireClient, session: WireSession, seed: int) -> None:
-    await trio.sleep(session.rng.uniform(0, 0.2))
-    try:
-        await client(session)
-        if client is not sends_what_stores_refuse:
-            # 501 and 505 speak of what was asked.
-            assert not [one for one in session.answers if one[1] >= 500 and one[1] not in (501, 505)]
-    except BaseException as error:
-        error.add_note(f"seed {seed}: {client.__name__}, told {[status for _, status in session.answers]}")
-        raise
 
 
 async def assert_none_minded(world: ServedWorld, where: str) -> None:
@@ -100,7 +72,7 @@ async def run(seeds: range) -> Counter[WireClient]:
         world.schools.refusals = REFUSALS
         async with trio.open_nursery() as nursery:
             for seed in seeds:
-                nursery.start_soon(play, world, seed, ran)
+                nursery.start_soon(play, world.port, world.token, seed, ran)
         await assert_none_minded(world, f"seeds {seeds.start} to {seeds.stop - 1}")
     return ran
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ UPSTREAM_SECONDS = 0.8
 """The gateway's limit of what a service may take. The slow ones are slower."""
 STALL_SECONDS = 1.2
 """How long a piece of a body may take."""
+CLIENTS = 5
+"""Of one seed."""
 LARGE = 300
 """Schools of which a list is too long for the buffers on its way."""
 RAW = (
@@ -213,3 +216,28 @@ WIRE_CLIENTS: tuple[WireClient, ...] = (
     *(honest, trickles, stalls, reads_slowly, dribbles, hangs_up, hangs_up_on_a_stream, malicious),
     *(breaks_the_protocol, sends_what_stores_refuse),
 )
+
+
+async def play(
+    port: int, token: str, seed: int, ran: Counter[WireClient], among: Sequence[WireClient] = WIRE_CLIENTS
+) -> None:
+    """Let the clients of this seed loose on the gateway at this port."""
+    rng = random.Random(seed)
+    async with trio.open_nursery() as nursery:
+        for number in range(CLIENTS):
+            client = rng.choice(among)
+            ran[client] += 1
+            own = random.Random(f"{seed}/{number}")
+            nursery.start_soon(_run, client, WireSession(port, token, own, f"{seed}-{number}"), seed)
+
+
+async def _run(client: WireClient, session: WireSession, seed: int) -> None:
+    await trio.sleep(session.rng.uniform(0, 0.2))
+    try:
+        await client(session)
+        if client is not sends_what_stores_refuse:
+            # 501 and 505 speak of what was asked.
+            assert not [one for one in session.answers if one[1] >= 500 and one[1] not in (501, 505)]
+    except BaseException as error:
+        error.add_note(f"seed {seed}: {client.__name__}, told {[status for _, status in session.answers]}")
+        raise
