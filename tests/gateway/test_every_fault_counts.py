@@ -154,7 +154,7 @@ async def test_a_connection_that_is_never_made() -> None:
                 nursery.start_soon(_connect, one, address)
             await trio.sleep(0.1)
             url = f"http://127.0.0.1:{address[1]}"
-            async with beside_a_good_one(url, upstream_connect_timeout=SECONDS) as gateway:
+            async with beside_a_good_one(url, upstream_connect_timeout=SECONDS / 2) as gateway:
                 await assert_opens(gateway, 502, SECONDS)
             nursery.cancel_scope.cancel()
         for one in held:
