@@ -45,7 +45,6 @@ def with_http_probes(
 ) -> dict[str, CircuitBreakerConfig]:
     """The policies with the probes of the gateway's own breakers. transports: by service."""
 
-
     def maker(transport: httpx.AsyncBaseTransport) -> Callable[[ProbeSpec], Probe]:
         return lambda spec: http_probe(transport, spec.path or "/")
 

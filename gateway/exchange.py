@@ -33,6 +33,7 @@ from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
 from protocols.breaker import RejectReason, State
+from runtime.loop_time import Stretch
 
 PROBE_BODY_SECONDS = 1.0
 """How long the start of a body may take to arrive before its request may act as a probe."""
@@ -79,8 +80,8 @@ class UpstreamCall:
         self._answer = answer
         self._nursery = nursery
         self._now = upstream.loop_time.now
-        self._start = self._now()
-        self._stalled = upstream.loop_time.stalled
+        # On a host that was paused the services have stood still too: what they say is then of that.
+        self._stretch = Stretch(upstream.loop_time)
         self._limit = upstream.loop_time.limit(math.inf)
         self._body: RequestBodyStream | None = None
         self._unread = 0.0
@@ -115,7 +116,7 @@ class UpstreamCall:
                 try:
                     response = await self._head(call)
                 except httpx.TransportError:
-                    if self._stood_still():
+                    if self._stretch.stood_still():
                         call.ignore()
                     raise
                 try:
@@ -126,14 +127,6 @@ class UpstreamCall:
             if self._answer.status is None:
                 self._no_head()
             return None
-
-    def _stood_still(self) -> bool:
-        """Whether this process stood still for a second or more of the call, and longer than it ran.
-
-        On a host that was paused the services have stood still too: what they say is then of that.
-        """
-        still = self._upstream.loop_time.stalled_since(self._stalled)
-        return still >= STALL_SECONDS and still > self._now() - self._start
 
     def _head_seconds(self) -> float:
         timeout = self._breaker.config.call_timeout
@@ -215,7 +208,7 @@ class UpstreamCall:
         assert isinstance(body, httpx.AsyncByteStream)
         status, fields = response.status_code, _lower_case_fields(response)
         upstream = self._upstream
-        if status >= 500 and self._stood_still():
+        if status >= 500 and self._stretch.stood_still():
             call.ignore()
         elif status >= 500:
             self._answer.failure_origin = charge(
@@ -232,7 +225,7 @@ class UpstreamCall:
         try:
             return await self._stream(call, status, fields, body)
         except httpx.TransportError as error:
-            if self._unread >= STALL_SECONDS or self._stood_still():
+            if self._unread >= STALL_SECONDS or self._stretch.stood_still():
                 # The upstream may have given up because we stopped reading.
                 call.ignore()
             else:

@@ -19,6 +19,8 @@ TICK = 0.05
 """Seconds between two looks at the limits: one may be reached so much later than it says."""
 STALL = 0.25
 """A look that comes so many seconds late means that the process stood still."""
+LOST_SECONDS = 1.0
+"""What fails while the process stood still for so long says nothing of whoever was waited for."""
 
 
 class TimeLimit:
@@ -53,6 +55,22 @@ class TimeLimit:
     ) -> bool:
         self._loop_time.discard(self)
         return self._scope.__exit__(kind, error, trace)
+
+
+class Stretch:
+    """The time from its making on, of which a part may be lost. LoopTime has something to watch meanwhile."""
+
+    __slots__ = ("_loop_time", "_stalled", "_start")
+
+    def __init__(self, loop_time: LoopTime) -> None:
+        self._loop_time = loop_time
+        self._stalled = loop_time.stalled
+        self._start = time.monotonic()
+
+    def stood_still(self) -> bool:
+        """Whether the process stood still for LOST_SECONDS of it or more, and longer than it ran."""
+        still = self._loop_time.stalled_since(self._stalled)
+        return still >= LOST_SECONDS and still > (time.monotonic() - self._start) / 2
 
 
 class LoopTime:

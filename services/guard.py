@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
@@ -19,7 +18,7 @@ from actors import (
 from actors.classify import kind_of
 from protocols.http import Code
 from runtime import telemetry
-from runtime.loop_time import LoopTime
+from runtime.loop_time import LoopTime, Stretch
 from runtime.web import ApiError, unavailable
 from services.failures import Verdict, judge_mongo, reason
 
@@ -29,8 +28,6 @@ Judge = Callable[[BaseException], Verdict]
 
 SHORTAGE_SECONDS = 1.0
 """After which a client may try again that this process had no room for."""
-STALL_SECONDS = 1.0
-"""A call that failed while this process stood still for so long, and longer than it ran, says nothing."""
 
 log = structlog.get_logger("services")
 
@@ -93,16 +90,15 @@ class Guard:
                     raise
 
     async def _counted(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        start, stalled = time.monotonic(), self._loop_time.stalled
+        stretch = Stretch(self._loop_time)
         async with self._breaker.guard() as call:
             try:
                 result = await operation(*args, **kwargs)
             except Exception as error:
                 verdict = self._verdict(error)
                 if verdict is Verdict.FAILURE:
-                    still = self._loop_time.stalled_since(stalled)
-                    if still >= STALL_SECONDS and still > (time.monotonic() - start) / 2:
-                        raise StoodStill(f"this process stood still for {still:.1f} s") from error
+                    if stretch.stood_still():
+                        raise StoodStill("its answer may have been waiting") from error
                     call.fail(reason(error))
                 if verdict is not Verdict.ANSWER:
                     raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -11,15 +10,14 @@ from typing import Any, NamedTuple
 
 import trio
 
+from actors.adapters.shortage import is_shortage
+
 LOOKUPS_AT_ONCE = 4
 """Threads for the look-ups of one host. A look-up that hangs keeps its thread."""
 FRESH_SECONDS = 1.0
 """How long the addresses found are used without looking again: many connections may be opened at once."""
 STAGGER_SECONDS = 0.25
 """How long one address may take before the next is tried beside it (RFC 8305, 5)."""
-
-
-_SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 
 
 class Address(NamedTuple):
@@ -134,11 +132,6 @@ async def _connect(address: Address) -> trio.SocketStream:
         sock.close()
         raise
     return trio.SocketStream(sock)
-
-
-def is_shortage(error: BaseException) -> bool:
-    """Whether this process or its host lacked files, memory or ports for a connection."""
-    return isinstance(error, OSError) and error.errno in _SHORTAGES
 
 
 def _close(streams: Sequence[trio.SocketStream]) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 import httpx
 import trio
 
-from gateway.upstream.addresses import Resolver, connect_to_any, is_shortage
+from actors.adapters.shortage import is_shortage
+from gateway.upstream.addresses import Resolver, connect_to_any
 from gateway.upstream.response_reader import MalformedResponse, ResponseHead, ResponseReader
 from runtime.http_fields import TOKEN, Fields, InvalidField, encode_fields
 from runtime.reasons import reason_of

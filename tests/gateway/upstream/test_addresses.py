@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from actors.adapters.shortage import is_shortage
 from gateway.upstream.addresses import (
     FRESH_SECONDS,
     LOOKUPS_AT_ONCE,
     Address,
     Resolver,
     connect_to_any,
-    is_shortage,
 )
 
 
