@@ -1,0 +1,197 @@
+"""What the adapters to other libraries have in common: a Subject that refuses whatever it doesn't know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from tests.conformance.suite import CannotExpressError, Case, play, run
+
+BASE = 1_000_000.0
+ALWAYS = {"trip", "reset_timeout"}
+OUTCOMES = ("success", "failure", "ignored", "cancelled", "bad_result")
+
+
+class FailedError(Exception):
+    """A guarded call's own failure."""
+
+
+class IgnoredError(Exception):
+    """What the policy doesn't count."""
+
+
+class BadResult:
+    """A result that the policy counts as a failure."""
+
+
+def require_known(of: str, given: Collection[str], known: Collection[str]) -> None:
+    """Raise CannotExpressError if anything given isn't known.
+
+    A peer that ignored a key or an outcome would be judged by a case that it was never set up for.
+    """
+    if unknown := sorted(set(given) - set(known)):
+        raise CannotExpressError(f"no {of}{', '.join(unknown)}")
+
+
+def limit_of_consecutive(trip: Mapping[str, Any]) -> int:
+    """The n of `consecutive`. Raises CannotExpressError for another trip strategy."""
+    require_known("trip strategy ", [trip["kind"]], {"consecutive"})
+    require_known("trip.", trip, {"kind", "n"})
+    limit: int = trip["n"]
+    return limit
+
+
+def failing_or_slow(trip: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The two rates of an `any` that share a window. Raises CannotExpressError for any other `any`."""
+    require_known("trip.", trip, {"kind", "of"})
+    parts = {part["kind"]: part for part in trip["of"]}
+    if parts.keys() != {"failure_rate", "slow_rate"} or len(trip["of"]) != len(parts):
+        raise CannotExpressError("no any of these strategies")
+    failing, slow = parts["failure_rate"], parts["slow_rate"]
+    if any(failing.get(key) != slow.get(key) for key in ("calls", "seconds", "minimum")):
+        raise CannotExpressError("no window for each strategy")
+    return failing, slow
+
+
+def finish(outcome: str) -> object:
+    """Return or raise what a guarded call of this outcome does."""
+    if outcome == "failure":
+        raise FailedError
+    if outcome == "ignored":
+        raise IgnoredError
+    return BadResult() if outcome == "bad_result" else "result"
+
+
+class PeerRefusal:
+    """A rejection. Reason and wait are only asked for where a case expects something of them."""
+
+    def __init__(self, peer: Peer, error: BaseException) -> None:
+        self._peer = peer
+        self._error = error
+
+    @property
+    def reason(self) -> str:
+        return self._peer.reason(self._error)
+
+    @property
+    def wait(self) -> float | None:
+        return self._peer.wait(self._error)
+
+
+class Peer:
+    """A Subject which has nothing yet: each adapter adds the settings, commands and readings of its peer."""
+
+    name: str
+    settings: set[str] = ALWAYS
+    """The policy's keys that it has."""
+
+    def __init__(self, policy: Mapping[str, Any]) -> None:
+        # False is what a switch is when it is left out.
+        require_known("", [key for key, value in policy.items() if value is not False], self.settings)
+        self._seen: dict[str, str] = {}
+        self._refusals: dict[str, PeerRefusal] = {}
+
+    @classmethod
+    def play(cls, case: Case) -> None:
+        """Play a case on a fresh breaker. Raises what the suite's `play` raises, or a group of it."""
+        raise NotImplementedError
+
+    def reason(self, error: BaseException) -> str:
+        """Why a call was rejected, as the rejection itself says it."""
+        raise CannotExpressError("no reason in its rejections")
+
+    def wait(self, error: BaseException) -> float | None:
+        """Seconds that a rejection tells its caller to wait."""
+        raise CannotExpressError("no wait in its rejections")
+
+    async def end(self, call: str, outcome: str, server_wait: float | None) -> None:
+        require_known("outcome ", [outcome], OUTCOMES)
+        await self.end_as(call, outcome)
+
+    async def end_as(self, call: str, outcome: str) -> None:
+        """End a running call in one of OUTCOMES."""
+        raise NotImplementedError
+
+    async def end_probe(self, outcome: str) -> None:
+        raise CannotExpressError("no probe of its own")
+
+    def seen(self, call: str) -> str:
+        return self._seen[call]
+
+    def refusal(self, call: str) -> PeerRefusal:
+        return self._refusals[call]
+
+    async def tell(self, command: str) -> None:
+        raise CannotExpressError(f"no {command}")
+
+    async def configure(self, policy: Mapping[str, Any]) -> None:
+        raise CannotExpressError("no configuring in place")
+
+    async def read(self, what: str) -> Any:
+        raise CannotExpressError(f"no reading of {what}")
+
+
+class _Told:
+    """Awaited by a guarded call until it is told how to end."""
+
+    def __await__(self) -> Generator[None, str, str]:
+        return (yield None)
+
+
+class HandDriven(Peer):
+    """A peer whose calls are coroutines driven by hand, on a clock which stands in for the one it reads.
+
+    A call is cancelled by asyncio's CancelledError, as asyncio would.
+    """
+
+    rejections: type[BaseException]
+
+    def __init__(self, policy: Mapping[str, Any], patches: ExitStack) -> None:
+        """Set up a fresh breaker. patches: undone after the case."""
+        super().__init__(policy)
+        self.now = BASE
+        self._running: dict[str, Coroutine[Any, Any, object]] = {}
+
+    @classmethod
+    def play(cls, case: Case) -> None:
+        with ExitStack() as patches:
+            run(play(case, cls(case.policy, patches)))
+
+    def call(self, fn: Callable[[], Coroutine[Any, Any, object]]) -> Coroutine[Any, Any, object]:
+        """The peer's own call of fn."""
+        raise NotImplementedError
+
+    async def advance(self, to: float) -> None:
+        self.now = BASE + to
+
+    async def begin(self, call: str) -> None:
+        async def work() -> object:
+            self._seen[call] = "running"
+            return finish(await _Told())
+
+        self._seen[call] = "asking"
+        self._running[call] = self.call(work)
+        self._drive(call, lambda coroutine: coroutine.send(None))
+
+    async def end_as(self, call: str, outcome: str) -> None:
+        if outcome == "cancelled":
+            self._drive(call, lambda coroutine: coroutine.throw(asyncio.CancelledError()))
+        else:
+            self._drive(call, lambda coroutine: coroutine.send(outcome))
+
+    def _drive(self, call: str, turn: Callable[[Coroutine[Any, Any, object]], object]) -> None:
+        try:
+            turn(self._running[call])
+        except StopIteration:
+            self._seen[call] = "succeeded"
+        except (FailedError, IgnoredError):
+            self._seen[call] = "failed"
+        except asyncio.CancelledError:
+            self._seen[call] = "cancelled"
+        except self.rejections as error:
+            ran = self._seen[call] == "running"
+            self._seen[call] = "cut_off" if ran else "rejected"
+            if not ran:
+                self._refusals[call] = PeerRefusal(self, error)
