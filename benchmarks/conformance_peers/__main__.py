@@ -19,18 +19,19 @@ from trio.testing import MockClock
 
 from benchmarks.conformance_peers.aiobreaker import Aiobreaker
 from benchmarks.conformance_peers.interlock import Interlock
+from benchmarks.conformance_peers.nopanic import Nopanic
 from benchmarks.conformance_peers.peer import Peer
 from benchmarks.conformance_peers.purgatory import Purgatory
 from tests.conformance.subjects import open_handle
 from tests.conformance.suite import CannotExpressError, Case, DeviationError, load_cases, play
 
 TARGET = Path(__file__).parents[2] / "docs" / "reference" / "conformance.md"
-PEERS: tuple[type[Peer], ...] = (Interlock, Purgatory, Aiobreaker)
+PEERS: tuple[type[Peer], ...] = (Interlock, Nopanic, Purgatory, Aiobreaker)
 OURS = "trio-breakers"
 PREFACE = """\
 # Conformance
 
-{count} cases, each a rule of a circuit breaker as data (`tests/conformance/`), against this project and three
+{count} cases, each a rule of a circuit breaker as data (`tests/conformance/`), against this project and four
 others. Written by `uv run --group bench python -m benchmarks.conformance_peers --write`.
 
 The rules are this project's: another breaker may have chosen otherwise on purpose. A case that needs a

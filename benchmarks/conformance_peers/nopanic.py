@@ -1,0 +1,190 @@
+"""nopanic under the conformance suite, on trio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import nopanic
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from benchmarks.conformance_peers.peer import (
+    ALWAYS,
+    FailedError,
+    IgnoredError,
+    Peer,
+    PeerRefusal,
+    failing_or_slow,
+    finish,
+    limit_of_consecutive,
+    require_known,
+)
+from tests.conformance.suite import CannotExpressError, Case, play
+
+
+class _Call:
+    """A call that runs until it is told its outcome."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.told = trio.Event()
+        self.outcome = ""
+
+
+class Nopanic(Peer):
+    """circuit_breaker, composed with its bulkhead and its timeout where the policy has them.
+
+    Its breaker takes a clock, its timeout and bulkhead wait on trio's: a MockClock is all of them.
+    """
+
+    name = "nopanic"
+    settings = ALWAYS | {
+        "half_open_max_calls",
+        "successes_to_close",
+        "call_timeout",
+        "max_concurrent",
+        "max_queue",
+        "queue_timeout",
+    }
+
+    def __init__(self, policy: Mapping[str, Any], clock: MockClock, nursery: trio.Nursery) -> None:
+        super().__init__(policy)
+        at_once = policy.get("half_open_max_calls", 1)
+        if policy.get("successes_to_close", 1) != at_once:
+            raise CannotExpressError("no number of successes apart from that of probes at once")
+        self._clock = clock
+        self._nursery = nursery
+        self._calls: dict[str, _Call] = {}
+        self._kind = policy["trip"]["kind"]
+        self._breaker = nopanic.circuit_breaker(
+            reset_timeout=policy["reset_timeout"],
+            half_open_max_calls=at_once,
+            on=(FailedError, TimeoutError),
+            clock=trio.current_time,
+            **_trip(policy["trip"]),
+        )
+        within = [nopanic.timeout(policy["call_timeout"])] if "call_timeout" in policy else []
+        self._guarded = nopanic.compose(*_bulkheads(policy), self._breaker, *within)(self._work)
+
+    @classmethod
+    def play(cls, case: Case) -> None:
+        clock = MockClock()
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                await play(case, cls(case.policy, clock, nursery))
+                nursery.cancel_scope.cancel()
+
+        trio.run(main, clock=clock)
+
+    def reason(self, error: BaseException) -> str:
+        if isinstance(error, nopanic.BulkheadFull):
+            return "bulkhead"
+        # Documented: 0 when it is half-open and all probe slots are taken.
+        if isinstance(error, nopanic.CircuitOpen) and error.retry_after == 0:
+            return "probing"
+        raise CannotExpressError("open and forced open are one rejection")
+
+    def wait(self, error: BaseException) -> float | None:
+        # That 0 is no wait: its own retry passes over it, too.
+        return error.retry_after or None if isinstance(error, nopanic.CircuitOpen) else None
+
+    async def advance(self, to: float) -> None:
+        self._clock.jump(to - trio.current_time())
+        await wait_all_tasks_blocked()
+
+    async def begin(self, call: str) -> None:
+        self._seen[call] = "waiting"
+        self._calls[call] = _Call()
+        self._nursery.start_soon(self._caller, call)
+        await wait_all_tasks_blocked()
+
+    async def end_as(self, call: str, outcome: str) -> None:
+        ending = self._calls[call]
+        if outcome == "cancelled":
+            ending.scope.cancel()
+        else:
+            ending.outcome = outcome
+            ending.told.set()
+        await wait_all_tasks_blocked()
+
+    async def tell(self, command: str) -> None:
+        commands = {
+            "reset": self._breaker.reset,
+            "force_open": self._breaker.force_open,
+            "disable": self._breaker.disable,
+        }
+        if command not in commands:
+            await super().tell(command)
+        commands[command]()
+
+    async def read(self, what: str) -> Any:
+        if what == "state":
+            return self._breaker.state
+        if what == "failures" and self._kind == "failure_rate":
+            return self._breaker.metrics.failures
+        if what == "failures" and self._kind == "slow_rate":
+            return self._breaker.metrics.slow_calls
+        return await super().read(what)
+
+    async def _caller(self, call: str) -> None:
+        with self._calls[call].scope as scope:
+            try:
+                await self._guarded(call)
+                self._seen[call] = "succeeded"
+            except (FailedError, IgnoredError):
+                self._seen[call] = "failed"
+            except TimeoutError:
+                self._seen[call] = "timed_out"
+            except (nopanic.CircuitOpen, nopanic.BulkheadFull) as error:
+                self._refusals[call] = PeerRefusal(self, error)
+                self._seen[call] = "rejected"
+        if scope.cancelled_caught:
+            self._seen[call] = "cancelled"
+
+    async def _work(self, call: str) -> object:
+        self._seen[call] = "running"
+        await self._calls[call].told.wait()
+        return finish(self._calls[call].outcome)
+
+
+def _trip(trip: Mapping[str, Any]) -> dict[str, Any]:
+    if trip["kind"] == "any":
+        failing, slow = failing_or_slow(trip)
+        return _trip(slow) | _trip(failing)
+    if trip["kind"] == "failure_rate":
+        return {**_window(trip, {"rate"}), "failure_threshold": trip["rate"]}
+    if trip["kind"] == "slow_rate":
+        # A failure rate is always judged, too; 1 is the highest.
+        return {
+            **_window(trip, {"rate", "threshold"}),
+            "failure_threshold": 1.0,
+            "slow_call_threshold": trip["rate"],
+            "slow_call_duration": trip["threshold"],
+        }
+    if limit_of_consecutive(trip) > 1:
+        raise CannotExpressError("no trip strategy consecutive beyond the first failure")
+    # One failure is enough at a rate which any failure reaches.
+    return {"failure_threshold": 1e-9, "min_calls": 1}
+
+
+def _window(trip: Mapping[str, Any], other: set[str]) -> dict[str, Any]:
+    require_known("trip.", trip, {"kind", "minimum", "seconds"} | other)
+    return {"window": trip["seconds"], "min_calls": trip["minimum"]}
+
+
+def _bulkheads(policy: Mapping[str, Any]) -> list[nopanic.bulkhead]:
+    """One for the calls at once; with a queue, another around it for those which run or wait.
+
+    Outside the breaker, so that a call which has waited asks the breaker when it gets its place.
+    """
+    if "max_concurrent" not in policy:
+        return []
+    places, waiting = policy["max_concurrent"], policy.get("max_queue", 0)
+    if not waiting:
+        return [nopanic.bulkhead(places, max_wait=0)]
+    return [
+        nopanic.bulkhead(places + waiting, max_wait=0),
+        nopanic.bulkhead(places, max_wait=policy.get("queue_timeout")),
+    ]
