@@ -129,6 +129,22 @@ def interlock() -> Pair:
     )
 
 
+def nopanic() -> Pair:
+    """Its `acall`, which on trio is as quick as its decorator, and quicker than its block."""
+    from nopanic import circuit_breaker
+
+    return tuple(
+        Case(
+            "breaker.acall(fn)",
+            {
+                "breaker": circuit_breaker(failure_threshold=1.0, min_calls=5, reset_timeout=3600, on=Down),
+                "fn": fn,
+            },
+        )
+        for fn in (work, broken)
+    )
+
+
 def purgatory() -> Pair:
     """Its block, on a breaker that is looked up once."""
     from purgatory import AsyncCircuitBreakerFactory
@@ -150,6 +166,7 @@ PEERS: dict[str, Callable[[], Pair]] = {
     "purgatory": purgatory,
     "circuitbreaker": circuitbreaker,
     "hyx": hyx,
+    "nopanic": nopanic,
     "aiobreaker": aiobreaker,
     "pybreaker": pybreaker,
     "interlock-cb": interlock,
