@@ -3,6 +3,7 @@
 from actors.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
 from actors.errors import (
     BulkheadFullError,
+    CallRejected,
     CallTimeout,
     CircuitBreakerError,
     CircuitOpenError,
@@ -13,6 +14,7 @@ from actors.guard import Guard
 from actors.handle import CircuitBreaker
 from actors.ledger import DURATION_BUCKETS
 from actors.machine import Machine
+from actors.named import NamedBreaker, breaker_named
 from actors.panel import Panel, open_panel
 from actors.rates import FailureRate, SlowCallRate
 from actors.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy
@@ -36,6 +38,7 @@ __all__ = [
     "AnyOf",
     "Backoff",
     "BulkheadFullError",
+    "CallRejected",
     "CallSettled",
     "CallTimeout",
     "CircuitBreaker",
@@ -50,6 +53,7 @@ __all__ = [
     "LastCalls",
     "LastSeconds",
     "Machine",
+    "NamedBreaker",
     "Outcome",
     "Panel",
     "PanelClosedError",
@@ -63,5 +67,6 @@ __all__ = [
     "State",
     "Transition",
     "TripStrategy",
+    "breaker_named",
     "open_panel",
 ]

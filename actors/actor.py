@@ -27,6 +27,10 @@ STALL = 0.25
 CATCH_UP_TURNS = 5
 """Turns of the loop in which data that has arrived is read and the calls that it ends are settled."""
 PENDING = object()
+OTHER_RUN = (
+    "a circuit breaker belongs to the trio.run of its panel: call it from there, from a thread by "
+    "trio.from_thread.run, or have a panel in each run (breaker_named finds the one of the running run)"
+)
 
 
 class Envelope(Generic[Message]):
@@ -65,27 +69,41 @@ def _not_now(_raise_cancel: object) -> trio.lowlevel.Abort:
 class Mailbox(Generic[Message]):
     """The only way to an actor."""
 
-    __slots__ = ("_receive", "_send", "_sleeper", "_token")
+    __slots__ = ("_receive", "_send", "_sleeper", "_token", "farewell")
 
     def __init__(self) -> None:
+        self.farewell = "the panel has closed"
         self._send, self._receive = trio.open_memory_channel[Envelope[Message]](CAPACITY)
         self._token = trio.lowlevel.current_trio_token()
         self._sleeper: trio.lowlevel.Task | None = None
 
+    def is_home(self) -> bool:
+        """Whether the running code belongs to the actor's trio.run."""
+        try:
+            return trio.lowlevel.current_trio_token() is self._token
+        except RuntimeError:
+            return False
+
+    def call_home(self, function: Callable[[], object]) -> None:
+        """Have `function` called in the actor's trio.run, from wherever; not at all where that has ended."""
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(function)
+
     @trio.lowlevel.enable_ki_protection
     async def ask(self, message: Message) -> Any:
-        """Send and wait for the answer, shielded. Raises PanelClosedError where no one will answer."""
-        if trio.lowlevel.current_trio_token() is not self._token:
-            raise RuntimeError(
-                "a breaker belongs to the trio.run of its panel; use trio.from_thread"
-            )
+        """Send and wait for the answer, shielded. Raises PanelClosedError where no one will answer.
+
+        Raises RuntimeError in another trio.run than the actor's.
+        """
+        if not self.is_home():
+            raise RuntimeError(OTHER_RUN)
         envelope = Envelope(message)
         try:
             self._put(envelope)
         except trio.WouldBlock:
             await self._queue(envelope)
         except trio.BrokenResourceError:
-            raise PanelClosedError("the panel has closed") from None
+            raise PanelClosedError(self.farewell) from None
         return await envelope.wait()
 
     def tell(self, message: Message) -> bool:
@@ -100,7 +118,7 @@ class Mailbox(Generic[Message]):
         """Answer everything that waits, and everybody after, with PanelClosedError."""
         with contextlib.suppress(trio.ClosedResourceError):
             while (envelope := self.take()) is not None:
-                envelope.answer(None, PanelClosedError("the panel has closed"))
+                envelope.answer(None, PanelClosedError(self.farewell))
         self._receive.close()
 
     def take(self) -> Envelope[Message] | None:
@@ -137,13 +155,14 @@ class Mailbox(Generic[Message]):
 class Actor(ABC, Generic[Message]):
     """Handles its mailbox. A crash leaves the message in hand to the next round."""
 
-    __slots__ = ("_in_hand", "asleep_until", "clock", "mailbox")
+    __slots__ = ("_in_hand", "asleep_until", "clock", "ended", "mailbox")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.mailbox: Mailbox[Message] = Mailbox()
         self.clock = clock
         self._in_hand: Envelope[Message] | None = None
         self.asleep_until = NEVER
+        self.ended = False
 
     @abstractmethod
     def receive(self, message: Message, now: float) -> Any:
@@ -163,16 +182,18 @@ class Actor(ABC, Generic[Message]):
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Handle messages until cancelled.
+        """Handle messages until cancelled, or until one of them sets `ended`.
 
         One function, though it could be three: each frame of a parked task is kept, for every actor.
         """
         try:
-            while True:
+            while not self.ended:
                 try:
                     more = self._work()
                     self.asleep_until = self.deadline(self.clock())
-                    if more:
+                    if self.ended:
+                        pass
+                    elif more:
                         await trio.lowlevel.checkpoint()
                         if self.asleep_until <= (now := self.clock()):
                             self.wake(now)
@@ -210,7 +231,7 @@ class Actor(ABC, Generic[Message]):
         # Awake: nobody need call.
         self.asleep_until = -NEVER
         for _ in range(BATCH):
-            envelope = self._in_hand or self.mailbox.take()
+            envelope = None if self.ended else self._in_hand or self.mailbox.take()
             if envelope is None:
                 return False
             self._handle(envelope, latest)
@@ -219,7 +240,7 @@ class Actor(ABC, Generic[Message]):
     def close(self) -> None:
         """Nobody is left without an answer."""
         if self._in_hand is not None:
-            self._in_hand.answer(None, PanelClosedError("the panel has closed"))
+            self._in_hand.answer(None, PanelClosedError(self.mailbox.farewell))
         self.mailbox.close()
 
     def _handle(self, envelope: Envelope[Message], latest: float) -> None:

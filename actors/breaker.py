@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ import trio
 
 from actors.actor import Actor
 from actors.config import CircuitBreakerConfig
+from actors.errors import CircuitOpenError
 from actors.events import Hub
 from actors.gate import Gate
 from actors.guard import Guard
@@ -20,17 +22,20 @@ from actors.ledger import Meter
 from actors.machine import Machine, Memory
 from actors.own_probe import OwnProbe
 from protocols.breaker import (
+    Admission,
     Answered,
     CallSettled,
     Configure,
     Execute,
     FailAgain,
+    FindAdmission,
     GiveBack,
     Hold,
     Look,
     Outcome,
     ProbePassed,
     RejectReason,
+    Remove,
     Reset,
     Settle,
     Snapshot,
@@ -52,10 +57,14 @@ Command: TypeAlias = (
     | Hold
     | Configure[CircuitBreakerConfig]
     | ProbePassed
+    | FindAdmission
+    | Remove
     | TakeSnapshot
     | Watch
     | Look
 )
+UNNAMED = (TakeSnapshot, Look, FindAdmission)
+"""Messages by which their sender brings nothing about."""
 NEVER = float("inf")
 SUCCESS, IGNORED, CANCELLED = Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
 logger = logging.getLogger("actors")
@@ -68,6 +77,9 @@ class Supervisor(Protocol):
     hub: Hub
     clock: Callable[[], float]
     bound: Callable[[], Mapping[str, Any]] | None
+
+    def report_callback(self, field: str, error: Exception) -> None:
+        """Log what a user's function has raised."""
 
     def note_crash(self, name: str, crash: Exception) -> None:
         """Raise what ends the panel, if there were too many."""
@@ -84,9 +96,14 @@ class BreakerActor(Actor[Command]):
         "_retired",
         "_unix_changed_at",
         "_unix_opened_at",
+        "_usage",
         "_watchers",
+        "_whose",
+        "admission_changes",
         "closed",
         "handle",
+        "idle_since",
+        "registered",
         "restarts",
     )
 
@@ -103,6 +120,11 @@ class BreakerActor(Actor[Command]):
         self._unix_opened_at = 0.0
         self.closed = False
         self.restarts = 0
+        self.admission_changes = 0
+        # The policy that the breaker was asked for by; an operator may have given it another one since.
+        self.registered = config
+        self.idle_since, self._usage = now, 0
+        self._whose: contextvars.Context | None = None
         self.handle = CircuitBreaker(config, self, meter)
         self._publish(now)
 
@@ -124,9 +146,18 @@ class BreakerActor(Actor[Command]):
             for flight in self.handle._flights.take_due(now):
                 assert isinstance(flight, Guard)
                 if (settle := flight.time_out()) is not None:
-                    self._settle(settle, now)
+                    self._settle_for(flight, settle, now)
         self._publish(now)
         self._memory = self._machine.memory()
+
+    def _settle_for(self, flight: Guard, settle: Settle, now: float) -> None:
+        """Count a call that the actor has ended; what this brings about is its caller's doing."""
+        self._whose = flight.context
+        try:
+            self._settle(settle, now)
+            self._publish(now)
+        finally:
+            self._whose = None
 
     def deadline(self, now: float) -> float:
         """The first of the machine's deadline, a window's roll and a call's timeout."""
@@ -157,11 +188,31 @@ class BreakerActor(Actor[Command]):
         self.closed = True
         gate = self.handle._gate
         gate.live = False
-        self.handle._gate, self.handle._fast = Gate(gate.state, gate.generation + 1), None
+        self.handle._gate, self.handle._fast = Gate(gate.name, gate.state, gate.generation + 1), None
+        if self._own_probe is not None:
+            self._own_probe.end()
         super().close()
         if self.handle._hub is not None:
             self.handle._hub.close()
-        self._tell_waiters()
+        self._notify_waiters()
+
+    @property
+    def has_retired_calls(self) -> bool:
+        """Whether calls that an earlier gate admitted may still run."""
+        return self._retired is not None
+
+    def look_for_use(self, since: float) -> None:
+        """Note whether the breaker was used since the last look, which was at `since`."""
+        handle, ledger = self.handle, self._machine.ledger
+        gate = handle._gate
+        usage = ledger.asked_for + gate.started + gate.rejected + gate.full
+        if usage != self._usage or ledger.in_flight or gate.running() or handle.is_watched:
+            self._usage, self.idle_since = usage, since
+
+    @property
+    def may_be_removed(self) -> bool:
+        """Whether nothing is lost with it: neither an outage that is waited out, nor an operator's order."""
+        return self._machine.state in (State.CLOSED, State.HALF_OPEN)
 
     # Commands.
 
@@ -195,6 +246,13 @@ class BreakerActor(Actor[Command]):
                 return None
             case Watch(by):
                 self._watchers += by
+                return None
+            case FindAdmission():
+                machine.wake(now)
+                return Admission(machine.admits_at(now), self.admission_changes)
+            case Remove():
+                self.ended = True
+                self.mailbox.farewell = f"circuit breaker {self.handle.name!r} was removed from its panel"
                 return None
             case TakeSnapshot() | Look():
                 return machine.wake(now)
@@ -268,14 +326,26 @@ class BreakerActor(Actor[Command]):
         until, gate = machine.until, handle._gate
         if not gate.says(machine.generation, until, admits, tallies, tallies and admits and handle._plain):
             self._replace_gate(until, admits, tallies, now)
+        if not admits:
+            self._update_rejections(handle._gate)
         for event in machine.drain():
             self._tell(event)
+        if handle._waiters is not None and machine.admits_at(now) <= now:
+            self._notify_waiters()
+
+    def _update_rejections(self, gate: Gate) -> None:
+        """What rejections say, and whether one must first look if its call is part of one that runs."""
+        machine = self._machine
+        gate.opened_at, gate.last_failure = machine.opened_at, machine.ledger.last_failure
+        may_be_within = machine.ledger.in_flight > 0 or machine.config.probe_interval is not None
+        gate.rejects_until = -NEVER if may_be_within else gate.until
 
     def _replace_gate(self, until: float, admits: bool, tallies: bool, now: float) -> None:
         machine, handle = self._machine, self.handle
         self._retire(handle._gate)
         fast = tallies and admits and handle._plain
         handle._gate = Gate(
+            handle.name,
             machine.state,
             machine.generation,
             until=until,
@@ -297,32 +367,35 @@ class BreakerActor(Actor[Command]):
         if not event.observed:
             self._unix_changed_at = now
             self._unix_opened_at = self._outage_start(event, now)
-            if event.new in ADMITTING:
-                self._tell_waiters()
-            elif event.new in (State.OPEN, State.FORCED_OPEN) and self.handle.config.cancel_in_flight:
-                self._cut_off(event)
+            if event.new in (State.OPEN, State.FORCED_OPEN) and self.handle.config.cancel_in_flight:
+                self._cut_off(now=event.time)
         self._emit(event)
         self._panel.hub.emit(event)
 
     def _bound(self) -> Mapping[str, Any]:
         """What is bound where this was brought about. Time alone moves on in nobody's name."""
-        told, find = self._in_hand, self._panel.bound
-        if find is None or told is None or isinstance(told.message, TakeSnapshot | Look):
+        find, whose = self._panel.bound, self._whose
+        message = None if self._in_hand is None else self._in_hand.message
+        if whose is None and self._in_hand is not None and not isinstance(message, UNNAMED):
+            whose = self._in_hand.context
+        if find is None or whose is None:
             return {}
         try:
-            return told.context.run(find)
-        except Exception:
-            logger.exception("what is bound for %s can't be told", self.handle.name)
+            # A copy: the caller's own may be in use.
+            return whose.copy().run(find)
+        except Exception as error:  # noqa: BLE001 - what only observes must not harm the breaker
+            self._panel.report_callback("bound", error)
             return {}
 
-    def _cut_off(self, event: Transition) -> None:
+    def _cut_off(self, now: float) -> None:
         for flight in self.handle._flights or ():
             assert isinstance(flight, Guard)
-            flight.cut_off(event.new, event.retry_after)
+            flight.cut_off(CircuitOpenError(self.handle._gate, now))
 
-    def _tell_waiters(self) -> None:
-        if self.handle._closing is not None:
-            self.handle._closing.unpark_all()
+    def _notify_waiters(self) -> None:
+        self.admission_changes += 1
+        if self.handle._waiters is not None:
+            self.handle._waiters.unpark_all()
 
     def _emit(self, event: Transition | CallSettled) -> None:
         if self.handle._hub is not None:

@@ -1,9 +1,13 @@
-"""Checks of configured values. Each raises ValueError naming the field, the value and the range."""
+"""Checks of configured values. Each raises ValueError or TypeError naming the field, the value and the range."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from typing import TypeGuard
+import typing
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeGuard
 
 MOST_COUNTED = 1_000_000
 """Calls that a breaker may remember: a window of that many takes a megabyte."""
@@ -45,3 +49,53 @@ def _is_finite(value: float) -> bool:
 def positive_number(field: str, value: object) -> None:
     """A finite number above 0."""
     number(field, value, least=0, above=True)
+
+
+LONGEST_NAME = 200
+"""Characters of a breaker's name: it stands in each of its log lines and metrics."""
+
+
+def breaker_name(value: object) -> None:
+    """A str of 1 to LONGEST_NAME printable characters. Printable ones can be encoded, so logs and scrapes hold."""
+    if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable():
+        return
+    raise ValueError(f"name must be a string of 1 to {LONGEST_NAME} printable characters, got {value!r}")
+
+
+def promises_awaitable(fn: Callable[..., Any]) -> bool:
+    """Whether what `fn` returns can be awaited, as far as that shows without a call.
+
+    True for an async function, a partial or a bound method of one, an object whose `__call__` is one, and what
+    is annotated as returning an awaitable. A wrapper made by `functools.wraps` is what it wraps.
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    # Neither is called as it is: its class makes a method of it.
+    if isinstance(fn, classmethod | staticmethod):
+        return False
+    fn = inspect.unwrap(fn)
+    call = fn if inspect.isroutine(fn) else getattr(type(fn), "__call__", fn)  # noqa: B004 - the function itself
+    return any(_is_async(one) or _returns_awaitable(one) for one in (fn, call))
+
+
+def _is_async(fn: Any) -> bool:
+    if inspect.iscoroutinefunction(fn):
+        return True
+    # unittest.mock.AsyncMock and compiled coroutines show it by their code's flags alone.
+    flags = getattr(getattr(fn, "__code__", None), "co_flags", 0)
+    return isinstance(flags, int) and bool(flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE))
+
+
+def _returns_awaitable(fn: Any) -> bool:
+    try:
+        returned = typing.get_type_hints(fn).get("return")
+    except Exception:  # noqa: BLE001 - annotations are anybody's code
+        return False
+    kind = typing.get_origin(returned) or returned
+    return isinstance(kind, type) and issubclass(kind, Awaitable)
+
+
+def sync_function(field: str, value: Callable[..., Any]) -> None:
+    """A predicate: what it returns is judged at once, and a coroutine would always be true."""
+    if promises_awaitable(value):
+        raise TypeError(f"{field} must be a function that isn't async, got {value!r}")

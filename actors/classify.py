@@ -10,10 +10,12 @@ import trio
 
 from actors.checks import credible_wait
 from actors.config import CircuitBreakerConfig, ExceptionMatch
+from actors.errors import CallTimeout, CircuitBreakerError
 from protocols.breaker import Outcome
 
 logger = logging.getLogger("actors")
-SEVEREST_FIRST = (Outcome.FAILURE, Outcome.IGNORED, Outcome.CANCELLED)
+SEVEREST_FIRST = (Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED)
+"""What a group means, by what its leaves mean: one failure makes it a failure, else one answer a success."""
 
 
 def kind_of(error: BaseException) -> str:
@@ -22,14 +24,17 @@ def kind_of(error: BaseException) -> str:
 
 
 class Classifier:
-    """Asks a policy's predicates. One that raises makes the call a failure, and is logged."""
+    """Asks a policy's predicates. One that raises makes the call a failure, and is logged once."""
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self._name = config.name
         self._is_failure = _predicate(config.failure)
         self._is_ignored = _predicate(config.ignore)
+        self._is_answer = _predicate(config.answers)
+        self._counts_rejections = _names_rejections(config.failure)
         self._failure_result = config.failure_result
         self._retry_after = config.retry_after
+        self._reported: set[tuple[str, type[Exception]]] = set()
 
     def exception(self, error: BaseException) -> Outcome:
         """CANCELLED for a bare cancellation; a group fails if any leaf of it does."""
@@ -38,7 +43,7 @@ class Classifier:
             return next(outcome for outcome in SEVEREST_FIRST if outcome in outcomes)
         if isinstance(error, trio.Cancelled | GeneratorExit):
             return Outcome.CANCELLED
-        return Outcome.FAILURE if self._leaf_failed(error) else Outcome.IGNORED
+        return self._leaf(error)
 
     def result(self, value: Any) -> Outcome:
         """What a returned value means."""
@@ -47,7 +52,7 @@ class Classifier:
         try:
             return Outcome.FAILURE if self._failure_result(value) else Outcome.SUCCESS
         except Exception as error:  # noqa: BLE001 - a user's predicate may raise anything
-            self._report("failure_result", error)
+            self._report("failure_result", error, "the call counts as a failure")
             return Outcome.FAILURE
 
     def retry_after(self, outcome: Any) -> float | None:
@@ -57,25 +62,51 @@ class Classifier:
         try:
             wait = self._retry_after(outcome)
             return float(wait) if credible_wait(wait) else None
-        except Exception:
-            logger.exception("circuit breaker %r: retry_after raised; ignored", self._name)
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            self._report("retry_after", error, "it is ignored")
             return None
 
-    def _leaf_failed(self, leaf: BaseException) -> bool:
+    def _leaf(self, leaf: BaseException) -> Outcome:
+        asked = "ignore"
         try:
-            return not self._is_ignored(leaf) and bool(self._is_failure(leaf))
+            if self._is_ignored(leaf):
+                return Outcome.IGNORED
+            asked = "answers"
+            if self._is_answer(leaf):
+                return Outcome.SUCCESS
+            asked = "failure"
+            if _is_rejection(leaf) and not self._counts_rejections:
+                return Outcome.IGNORED
+            return Outcome.FAILURE if self._is_failure(leaf) else Outcome.IGNORED
         except Exception as error:  # noqa: BLE001 - a user's predicate may raise anything
-            self._report("failure or ignore", error)
-            return True
+            self._report(asked, error, "the call counts as a failure")
+            return Outcome.FAILURE
 
-    def _report(self, field: str, error: Exception) -> None:
-        logger.error(
-            "circuit breaker %r: %s raised; the call counts as a failure", self._name, field, exc_info=error
-        )
+    def _report(self, field: str, error: Exception, then: str) -> None:
+        """Log once for each field and kind of error: an outage asks a broken predicate at every call."""
+        if (kind := (field, type(error))) not in self._reported:
+            self._reported.add(kind)
+            logger.error(
+                "circuit breaker %r: %s raised %s; %s", self._name, field, kind_of(error), then, exc_info=error
+            )
+
+
+def _is_rejection(error: BaseException) -> bool:
+    """Whether another breaker says that no call was made: that is no failure of the one dependency asked here."""
+    return isinstance(error, CircuitBreakerError) and not isinstance(error, CallTimeout)
+
+
+def _names_rejections(failure: ExceptionMatch) -> bool:
+    """Whether a policy names rejections as failures by their types, or asks about everything by a predicate."""
+    kinds = failure if isinstance(failure, tuple) else (failure,)
+    return any(not isinstance(kind, type) or issubclass(kind, CircuitBreakerError) for kind in kinds)
 
 
 def _predicate(match: ExceptionMatch) -> Callable[[BaseException], bool]:
-    if isinstance(match, type | tuple):
-        kinds = match
-        return lambda error: isinstance(error, kinds)
-    return match
+    if not isinstance(match, type | tuple):
+        return match
+    kinds = match if isinstance(match, tuple) else (match,)
+    # trio's own time-out isn't a TimeoutError, though whoever names that one means it.
+    if any(issubclass(TimeoutError, kind) for kind in kinds):
+        kinds = (*kinds, trio.TooSlowError)
+    return lambda error: isinstance(error, kinds)

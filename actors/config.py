@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from actors.checks import credible_wait, number, positive_int, positive_number
+from actors.checks import (
+    breaker_name,
+    credible_wait,
+    number,
+    positive_int,
+    positive_number,
+    promises_awaitable,
+    sync_function,
+)
 from actors.trip import ConsecutiveFailures, TripStrategy
 
 ExceptionMatch = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Exception types, or a predicate asked with the exception."""
+
+MAX_FAILURES = 5
+HALF_OPEN_TIMEOUT = 60.0
 
 RETRY_AFTER_MAXIMUM = 600.0
 """The longest wait, seconds, that a server's Retry-After brings about where `backoff.maximum` is None."""
@@ -71,12 +83,16 @@ class CircuitBreakerConfig:
     """When a breaker opens, how it recovers and what it counts. Times are seconds.
 
     name: what logs, metrics and errors call it; unique within a panel.
-    max_failures: opens after this many failures in a row; shorthand for `trip`.
+    max_failures: opens after this many failures in a row; shorthand for `trip`, and not to be set beside it.
     reset_timeout: how long it stays open before it probes.
     trip: another trip strategy, in place of `max_failures`.
     half_open_max_calls: how many probes may run at once.
-    successes_to_close: how many probes must succeed.
-    half_open_timeout: a probe still running then has failed; None: never.
+    successes_to_close: how many probes must succeed; without meaning beside `half_open_failure_rate`.
+    half_open_timeout: a probe still running then has failed; None: never. The default gives way to a longer
+        `call_timeout`.
+    half_open_failure_rate: judges a recovery by `half_open_max_calls` probes, ignored and cancelled ones not
+        counted: it opens again as soon as this share of them has failed, else it closes when all have ended.
+        None: the first failure opens again.
     ramp: after closing, admission grows from nothing to all over this time, evenly and without chance.
     retry_after: asked about the exception or result that opened the breaker: how many seconds the server
         says to wait, or None. Lengthens the wait, within the backoff's maximum, and never shortens it. What
@@ -84,8 +100,11 @@ class CircuitBreakerConfig:
     in_flight_slow: SlowCallRate counts a call as soon as it has run past the threshold.
     backoff: how `reset_timeout` grows.
     call_timeout: a call still running then is cancelled, counted a failure, and raises CallTimeout.
-    failure: exception types or a predicate: what counts. Anything else raised is ignored.
-    ignore: exception types or a predicate: never counts; wins over `failure`.
+    failure: exception types or a predicate: what counts. Anything else raised is ignored, and so are
+        rejections by other breakers unless their types are named here.
+    ignore: exception types or a predicate: never counts; wins over `answers` and `failure`.
+    answers: exception types or a predicate: exceptions with which the dependency answered. Such a call is a
+        success, and its exception comes out all the same; wins over `failure`.
     failure_result: a predicate: a returned value that is a failure.
     max_concurrent: the bulkhead: calls at once; None: no limit.
     max_queue: how many more may wait for a place.
@@ -97,16 +116,21 @@ class CircuitBreakerConfig:
         that long, or after `half_open_timeout` where that is less. When it passes, the wait ends and the next
         probe decides; when it fails, nothing changes. None: it runs only while half-open.
 
-    Raises ValueError naming field, value and range.
+    Wherever exception types are named, TimeoutError and its bases include trio.TooSlowError. Predicates are
+    never asked about a cancellation.
+
+    Raises ValueError naming field, value and range, and TypeError for a predicate that is async or a `probe`
+    that isn't.
     """
 
     name: str
-    max_failures: int = 5
+    max_failures: int = MAX_FAILURES
     reset_timeout: float = 60.0
     trip: TripStrategy | None = None
     half_open_max_calls: int = 1
     successes_to_close: int = 1
-    half_open_timeout: float | None = 60.0
+    half_open_timeout: float | None = HALF_OPEN_TIMEOUT
+    half_open_failure_rate: float | None = None
     ramp: float | None = None
     retry_after: Callable[[Any], float | None] | None = None
     in_flight_slow: bool = False
@@ -114,6 +138,7 @@ class CircuitBreakerConfig:
     call_timeout: float | None = None
     failure: ExceptionMatch = Exception
     ignore: ExceptionMatch = ()
+    answers: ExceptionMatch = ()
     failure_result: Callable[[Any], bool] | None = None
     max_concurrent: int | None = None
     max_queue: int = 0
@@ -123,16 +148,12 @@ class CircuitBreakerConfig:
     probe_interval: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name must be a string that isn't empty, got {self.name!r}")
+        breaker_name(self.name)
         self._check_numbers()
         self._check_objects()
-        if self.max_concurrent is None and (self.max_queue or self.queue_timeout is not None):
-            raise ValueError(f"max_queue needs max_concurrent to be set, got {self.max_queue!r}")
-        if self.probe_interval is not None and self.probe is None:
-            raise ValueError(f"probe_interval needs probe to be set, got {self.probe_interval!r}")
-        if self.in_flight_slow and self.strategy.slow_threshold is None:
-            raise ValueError("in_flight_slow needs a SlowCallRate in trip, got True without one")
+        self._check_together()
+        # From here on it is no longer what somebody has written beside `trip`: see TakenOver.
+        object.__setattr__(self, "max_failures", _taken_over(self.max_failures))
 
     def _check_numbers(self) -> None:
         for field in ("max_failures", "half_open_max_calls", "successes_to_close"):
@@ -141,6 +162,8 @@ class CircuitBreakerConfig:
         positive_number("reset_timeout", self.reset_timeout)
         if self.max_concurrent is not None:
             positive_int("max_concurrent", self.max_concurrent)
+        if self.half_open_failure_rate is not None:
+            number("half_open_failure_rate", self.half_open_failure_rate, least=0, most=1, above=True)
         for field in ("half_open_timeout", "ramp", "call_timeout", "queue_timeout", "probe_interval"):
             if getattr(self, field) is not None:
                 positive_number(field, getattr(self, field))
@@ -153,20 +176,76 @@ class CircuitBreakerConfig:
         for field in ("in_flight_slow", "cancel_in_flight"):
             if not isinstance(getattr(self, field), bool):
                 raise ValueError(f"{field} must be True or False, got {getattr(self, field)!r}")
-        for field in ("failure", "ignore"):
-            if not _is_match(getattr(self, field)):
-                raise ValueError(
-                    f"{field} must be exception types or a predicate, got {getattr(self, field)!r}"
-                )
+        for field in ("failure", "ignore", "answers"):
+            value = getattr(self, field)
+            if not _is_match(value):
+                raise ValueError(f"{field} must be exception types or a predicate, got {value!r}")
+            if not isinstance(value, type | tuple):
+                sync_function(field, value)
         for field in ("retry_after", "failure_result", "probe"):
             value = getattr(self, field)
             if value is not None and not callable(value):
                 raise ValueError(f"{field} must be callable or None, got {value!r}")
+            if value is not None and field != "probe":
+                sync_function(field, value)
+        if self.probe is not None and not promises_awaitable(self.probe):
+            raise TypeError(f"probe must be an async function, got {self.probe!r}")
+
+    def _check_together(self) -> None:
+        """Settings that contradict each other, or that are lost without another one."""
+        if self.trip is not None and not isinstance(self.max_failures, TakenOver):
+            if self.max_failures != MAX_FAILURES:
+                raise ValueError(f"max_failures must not be set beside trip, got {self.max_failures!r}")
+        if self.max_concurrent is None and (self.max_queue or self.queue_timeout is not None):
+            raise ValueError(f"max_queue needs max_concurrent to be set, got {self.max_queue!r}")
+        if self.probe_interval is not None and self.probe is None:
+            raise ValueError(f"probe_interval needs probe to be set, got {self.probe_interval!r}")
+        if self.in_flight_slow and self.strategy.slow_threshold is None:
+            raise ValueError("in_flight_slow needs a SlowCallRate in trip, got True without one")
+        longest = self.backoff.maximum
+        if longest is not None and longest < self.reset_timeout:
+            raise ValueError(
+                f"backoff.maximum must be at least reset_timeout ({self.reset_timeout:g}), got {longest!r}"
+            )
+        self._check_call_timeout()
+
+    def _check_call_timeout(self) -> None:
+        if self.call_timeout is None:
+            return
+        probe_ends, slow = self.half_open_timeout, self.strategy.slow_threshold
+        if probe_ends is not None and probe_ends != HALF_OPEN_TIMEOUT and probe_ends < self.call_timeout:
+            raise ValueError(
+                f"half_open_timeout must be at least call_timeout ({self.call_timeout:g}), got {probe_ends!r}"
+            )
+        if slow is not None and slow > self.call_timeout:
+            raise ValueError(
+                f"SlowCallRate.threshold must be at most call_timeout ({self.call_timeout:g}), got {slow!r}"
+            )
 
     @property
     def strategy(self) -> TripStrategy:
         """The trip strategy in force."""
         return self.trip if self.trip is not None else ConsecutiveFailures(self.max_failures)
+
+    @property
+    def probe_timeout(self) -> float | None:
+        """After how many seconds a running probe has failed; None: never."""
+        if self.half_open_timeout is None:
+            return None
+        return max(self.half_open_timeout, self.call_timeout or 0.0)
+
+
+class TakenOver(int):
+    """A `max_failures` that a policy holds already, and that `dataclasses.replace` hands on to the next one.
+
+    By it a policy made anew with both `max_failures` and `trip`, which contradict each other, is told from one
+    that gets its `trip` by `replace`.
+    """
+
+
+@functools.cache
+def _taken_over(number: int) -> TakenOver:
+    return TakenOver(number)
 
 
 def _is_match(value: object) -> bool:

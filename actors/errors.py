@@ -2,22 +2,152 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from protocols.breaker import RejectReason, State
+from protocols.breaker import RETRY_FORCED, RETRY_SOON, RejectReason, State
 
 NEVER = float("inf")
+RETRY_AFTER = {RejectReason.FORCED: RETRY_FORCED}
+WAITS_FOR = {
+    RejectReason.OPEN: "the end of its wait",
+    RejectReason.PROBING: "the result of a probe",
+    RejectReason.RAMP: "the end of its ramp",
+    RejectReason.BULKHEAD: "a free place",
+    RejectReason.FORCED: "an operator",
+}
 
 
 class CircuitBreakerError(Exception):
     """The base of all that this package raises on its own account."""
 
 
-class CircuitOpenError(CircuitBreakerError):
+class CallRejected(CircuitBreakerError):
+    """The call was rejected, and the guarded function did not run: the base of both kinds of rejection."""
+
+    @property
+    def name(self) -> str:
+        """The breaker's name."""
+        raise NotImplementedError
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which the call may be tried again: always a number."""
+        raise NotImplementedError
+
+    @property
+    def reason(self) -> RejectReason:
+        """Why."""
+        raise NotImplementedError
+
+    @property
+    def waits_for(self) -> str:
+        """What has to happen before calls are admitted, in words."""
+        return WAITS_FOR[self.reason]
+
+
+class RejectingGate:
+    """What a rejection reads of the gate that rejected the call.
+
+    until: the end of the wait; opened_at: when the breaker left CLOSED, both on the breaker's clock.
+    last_failure: the kind of the last failure.
+    """
+
+    __slots__ = ("last_failure", "name", "opened_at", "reason", "state", "until")
+
+    name: str
+    state: State
+    reason: RejectReason
+    until: float
+    opened_at: float | None
+    last_failure: str | None
+
+
+class _Facts(NamedTuple):
+    name: str
+    state: State = State.OPEN
+    retry_after: float | None = None
+    reason: RejectReason = RejectReason.OPEN
+    last_failure: str | None = None
+    open_for: float | None = None
+
+
+class CircuitOpenError(CallRejected):
     """The breaker rejected a call; the guarded function did not run.
 
-    Made as `CircuitOpenError(name, state, retry_after, reason)`. The attributes are read from
-    `args`: a rejection is the hot path of an outage, and a Python-level `__init__` doubles its price.
+    Made as `CircuitOpenError(name, state, retry_after, reason, last_failure, open_for)`; only the name is
+    required. A breaker makes it of its gate and the time instead, and the attributes are worked out when they
+    are read: a rejection is the hot path of an outage, and whoever only catches it reads none of them.
+    """
+
+    @property
+    def args(self) -> tuple[Any, ...]:  # type: ignore[override]
+        """The arguments by which an equal error is made."""
+        return tuple(self._facts())
+
+    @property
+    def name(self) -> str:
+        """The breaker's name."""
+        return self._facts().name
+
+    @property
+    def state(self) -> State:
+        """The state that rejected the call."""
+        return State(self._facts().state)
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which the call may be tried again.
+
+        OPEN: the rest of the wait. Probing: the rest of the probe's timeout, 1.0 at most. Ramp: the rest of the
+        ramp. Forced open: 30.0.
+        """
+        wait = self._facts().retry_after
+        return RETRY_AFTER.get(self.reason, RETRY_SOON) if wait is None or wait == NEVER else wait
+
+    @property
+    def reason(self) -> RejectReason:
+        """Why: open, probing, ramp or forced."""
+        return RejectReason(self._facts().reason)
+
+    @property
+    def last_failure(self) -> str | None:
+        """The kind of the last failure that the breaker counted, as `Snapshot.last_failure`; None: none."""
+        return self._facts().last_failure
+
+    @property
+    def open_for(self) -> float | None:
+        """Seconds since the breaker left CLOSED; None if it is closed or that isn't known."""
+        return self._facts().open_for
+
+    def __str__(self) -> str:
+        open_for = "" if self.open_for is None else f" for {self.open_for:.3f} s"
+        failure = "" if self.last_failure is None else f" (last failure: {self.last_failure})"
+        return (
+            f"circuit breaker {self.name!r} is {self.state.name}{open_for}{failure}, "
+            f"waiting for {self.waits_for}; retry after {self.retry_after:.3f} s"
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self.args!r}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, self.__dict__ or None
+
+    def _facts(self) -> _Facts:
+        made_of = BaseException.args.__get__(self)
+        if made_of and isinstance(made_of[0], RejectingGate):
+            gate, now = made_of
+            open_for = None if gate.opened_at is None else now - gate.opened_at
+            return _Facts(
+                gate.name, gate.state, gate.until - now, gate.reason, gate.last_failure, open_for
+            )
+        return _Facts(*made_of)
+
+
+class BulkheadFullError(CallRejected):
+    """All places for calls at once, and for waiting, are taken. We are full; they aren't broken.
+
+    Made as `BulkheadFullError(name, places)`; only the name is required.
     """
 
     args: tuple[Any, ...]
@@ -28,40 +158,9 @@ class CircuitOpenError(CircuitBreakerError):
         return str(self.args[0])
 
     @property
-    def state(self) -> State:
-        """The state that rejected the call."""
-        return State(self.args[1])
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds until a call may be admitted; None where nobody can say (forced open, probing)."""
-        value: float | None = self.args[2]
-        return None if value == NEVER else value
-
-    @property
-    def reason(self) -> RejectReason:
-        """Why: open, probing, ramp or forced."""
-        return RejectReason(self.args[3])
-
-    def __str__(self) -> str:
-        wait = "" if self.retry_after is None else f", retry after {self.retry_after:.3f} s"
-        return f"circuit breaker {self.name!r} is {self.state.name} ({self.reason}{wait})"
-
-
-class BulkheadFullError(CircuitBreakerError):
-    """All places for calls at once, and for waiting, are taken. We are full; they aren't broken."""
-
-    args: tuple[Any, ...]
-
-    @property
-    def name(self) -> str:
-        """The breaker's name."""
-        return str(self.args[0])
-
-    @property
-    def retry_after(self) -> float | None:
-        """Always None: nobody knows when a place comes free."""
-        return None
+    def retry_after(self) -> float:
+        """Always 1.0 s: no time is known at which a place comes free."""
+        return RETRY_SOON
 
     @property
     def reason(self) -> RejectReason:
@@ -69,13 +168,20 @@ class BulkheadFullError(CircuitBreakerError):
         return RejectReason.BULKHEAD
 
     def __str__(self) -> str:
-        return f"circuit breaker {self.name!r}: {self.args[1]} calls are running already"
+        running = f"{self.args[1]} calls are" if len(self.args) > 1 else "as many calls as are allowed are"
+        return f"circuit breaker {self.name!r}: {running} running already"
 
 
-class CallTimeout(CircuitBreakerError):
-    """The call ran into `call_timeout`: it was cancelled and counted as a failure."""
+class CallTimeout(CircuitBreakerError, TimeoutError):
+    """The call ran into `call_timeout`: it was cancelled and counted as a failure.
+
+    Made as `CallTimeout(name, timeout)`; only the name is required.
+    """
 
     args: tuple[Any, ...]
+    # OSError, the base of TimeoutError, takes its arguments for these.
+    errno = None
+    strerror = None
 
     @property
     def name(self) -> str:
@@ -83,16 +189,17 @@ class CallTimeout(CircuitBreakerError):
         return str(self.args[0])
 
     @property
-    def timeout(self) -> float:
-        """The `call_timeout`, seconds."""
-        return float(self.args[1])
+    def timeout(self) -> float | None:
+        """The `call_timeout`, seconds; None if it was made without one."""
+        return float(self.args[1]) if len(self.args) > 1 else None
 
     def __str__(self) -> str:
-        return f"circuit breaker {self.name!r}: the call took longer than {self.timeout:g} s"
+        longer = "too long" if self.timeout is None else f"longer than {self.timeout:g} s"
+        return f"circuit breaker {self.name!r}: the call took {longer}"
 
 
 class PanelClosedError(CircuitBreakerError):
-    """The panel that owns the breaker has closed, or is closing."""
+    """The panel that owns the breaker has closed, or is closing; or the breaker was removed from it."""
 
 
 class PanelFailedError(CircuitBreakerError):

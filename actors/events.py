@@ -80,6 +80,11 @@ class Hub:
         finally:
             self._subscriptions.remove(subscription)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a subscription."""
+        return bool(self._subscriptions)
+
     def close(self) -> None:
         """End every subscription."""
         for subscription in self._subscriptions:

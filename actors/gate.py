@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from actors.errors import RejectingGate
 from protocols.breaker import UNRECORDED, Permit, RejectReason, State
 
 
-class Gate:
+class Gate(RejectingGate):
     """Read by callers, retired by the actor. Callers write nothing but its tallies.
 
     Tallies are conflated messages: of any number of calls that changed nothing, only the count is
@@ -15,7 +16,9 @@ class Gate:
     fast: CLOSED, and nothing about this policy needs more than a tally.
     live: this is still the gate in force.
     admits: calls are admitted without asking. tallies: so are successes settled.
-    until: before this moment calls are rejected at once, for `reason`.
+    until: the end of the wait while OPEN; -inf while calls are admitted or probed for.
+    rejects_until: the time until which calls are rejected at once, for `reason`, without a look at anything
+        else; -inf if a call may be part of an earlier one that still runs.
     asked: calls admitted here that were settled by a message.
     in_flight: the actor's: calls admitted here that hadn't ended at the last fold.
     """
@@ -30,18 +33,17 @@ class Gate:
         "ignored",
         "in_flight",
         "live",
-        "reason",
         "rejected",
+        "rejects_until",
         "since",
         "started",
-        "state",
         "succeeded",
         "tallies",
-        "until",
     )
 
     def __init__(
         self,
+        name: str,
         state: State = State.CLOSED,
         generation: int = 1,
         *,
@@ -51,10 +53,13 @@ class Gate:
         fast: bool = False,
         since: float = 0.0,
     ) -> None:
+        self.name = name
         self.state = state
         self.reason = RejectReason.FORCED if state is State.FORCED_OPEN else RejectReason.OPEN
         self.generation = generation
-        self.until = until
+        self.until = self.rejects_until = until
+        self.opened_at: float | None = None
+        self.last_failure: str | None = None
         self.admits = admits
         self.tallies = tallies
         self.fast = fast
@@ -68,6 +73,15 @@ class Gate:
         self.in_flight = 0
         self.rejected = 0
         self.full = 0
+
+    def running(self) -> int:
+        """The calls admitted here that haven't ended."""
+        ended = self.succeeded + self.ignored + self.cancelled + self.asked
+        return self.in_flight + self.started - ended
+
+    def withdraw(self) -> None:
+        """A call admitted here is none, or is part of another one: it counts for nothing."""
+        self.started -= 1
 
     def permit(self) -> Permit:
         """A permit to settle by a message what this gate admitted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,8 +10,9 @@ import trio
 
 from actors.bulkhead import Bulkhead
 from actors.classify import kind_of
-from actors.errors import BulkheadFullError, CallTimeout, CircuitOpenError
+from actors.errors import BulkheadFullError, CallTimeout
 from actors.gate import Gate
+from actors.nesting import HeldCall
 from protocols.breaker import (
     Answered,
     FailAgain,
@@ -28,23 +30,30 @@ if TYPE_CHECKING:
     from actors.handle import CircuitBreaker
 
 NEVER = float("inf")
+USED = "a guard serves one block, once: get another one, `async with breaker.guard() as call:`"
 
 
-class Guard:
-    """`async with breaker.guard() as call:` for what isn't one awaited function.
+class Guard(HeldCall):
+    """`async with breaker.guard() as call:` for what isn't one awaited function. It serves one block.
 
     Entering raises CircuitOpenError, BulkheadFullError or PanelClosedError, and then counts nothing
-    but the rejection. Leaving settles: an exception as the policy classifies it, Cancelled as
-    neutral, else a success. It also raises CallTimeout where `call_timeout` ended the block.
+    but the rejection; RuntimeError a second time, or in another trio.run than the breaker's. Leaving settles:
+    an exception as the policy classifies it, Cancelled as neutral, else a success. It also raises CallTimeout
+    where `call_timeout` ended the block.
+
+    Inside of another call through the same breaker, in its task or a child task, a guard joins that call: it
+    takes no permit and no place, and counts nothing by itself. What `fail` says is said of the outer call then.
     """
 
     __slots__ = (
         "_answered",
-        "_breaker",
+        "_begun",
         "_entered",
         "_error",
         "_excluded",
         "_gate",
+        "_joined",
+        "_nested_failure",
         "_permit",
         "_place",
         "_retry_after",
@@ -53,17 +62,24 @@ class Guard:
         "_source",
         "_start",
         "_verdict",
+        "_withdrawn",
+        "context",
         "cut",
         "due",
+        "outcome",
         "timeout",
     )
 
     def __init__(self, breaker: CircuitBreaker, source: Source | None = None) -> None:
-        self._breaker = breaker
+        super().__init__(breaker)
         self._source = source
         self._gate: Gate = breaker._gate
         self._permit: Permit | None = None
-        self._entered = False
+        # `enter` was called; the block was begun.
+        self._entered = self._begun = False
+        self._joined: HeldCall | bool = False
+        self._nested_failure: str | None = None
+        self._withdrawn = False
         self._place: Bulkhead | None = None
         self._scope: trio.CancelScope | None = None
         self._start: float | None = None
@@ -73,6 +89,8 @@ class Guard:
         self._verdict: Outcome | None = None
         self._error: str | None = None
         self._retry_after: float | None = None
+        self.outcome: Outcome | None = None
+        self.context: contextvars.Context | None = None
         self.cut: Exception | None = None
         self.timeout = self.due = NEVER
 
@@ -91,7 +109,9 @@ class Guard:
 
     def succeed(self) -> None:
         """Settle as a success now, while the block goes on. `call_timeout` ends no settled call."""
-        if self._settled is None and self._verdict is None and self._breaker._settle_nowait(self):
+        if self._joined or self._settled is not None or self._verdict is not None:
+            return
+        if self.breaker._settle_nowait(self):
             self._settled = Outcome.SUCCESS
             self._leave_flights()
 
@@ -104,18 +124,18 @@ class Guard:
         any other state nothing else changes. A second time, and after `fail`, `ignore` or `succeed`, it does
         nothing.
         """
-        if self._answered or self._settled is not None or self._verdict is not None:
+        if self._joined or self._answered or self._settled is not None or self._verdict is not None:
             return
         self._answered = True
         self.lift_timeout()
-        breaker, permit = self._breaker, self._permit
+        breaker, permit = self.breaker, self._permit
         if permit is not None and (permit.probe or self._gate.state is State.OBSERVING):
             breaker._actor.tell_soon(Answered(permit, self._duration()))
 
     def lift_timeout(self) -> None:
         """`call_timeout` no longer ends this call."""
-        if self._breaker._flights is not None:
-            self._breaker._flights.lift_timeout(self)
+        if self.breaker._flights is not None:
+            self.breaker._flights.lift_timeout(self)
 
     def exclude(self, seconds: float) -> None:
         """Take time that wasn't spent waiting for the dependency out of the call's measured duration.
@@ -125,39 +145,55 @@ class Guard:
         """
         if seconds > 0:
             self._excluded += seconds
+            if isinstance(self._joined, Guard):
+                self._joined.exclude(seconds)
 
     def _duration(self) -> float | None:
         if self._start is None:
             return None
-        return max(0.0, self._breaker._clock() - self._start - self._excluded)
+        return max(0.0, self.breaker._clock() - self._start - self._excluded)
 
     def returned(self, value: Any) -> None:
         """Judge a returned value as `failure_result` does."""
-        if self._verdict is None and self._breaker._classifier.result(value) is Outcome.FAILURE:
+        if self._verdict is None and self.breaker._classifier.result(value) is Outcome.FAILURE:
             self.fail(f"result {type(value).__name__}")
-            self._retry_after = self._breaker._classifier.retry_after(value)
+            self._retry_after = self.breaker._classifier.retry_after(value)
+
+    def withdraw(self) -> None:
+        """This was no call: its function was called wrongly. It counts for nothing."""
+        self._withdrawn = True
 
     # Entering.
 
     async def __aenter__(self) -> Guard:
         if not self._entered:
             await self.enter()
+        elif not self.running or self._begun:
+            raise RuntimeError(USED)
+        # `enter` by itself lets a caller tell the rejection from what the block raises.
+        self._begun = True
         return self
 
     @trio.lowlevel.enable_ki_protection
     async def enter(self) -> None:
         """Get leave and a place, or raise. Cancelling leaves the bulkhead's queue, and counts neither way."""
-        breaker = self._breaker
-        self._gate, self._permit = await breaker._admit(self._source)
-        if breaker._bulkhead is not None:
-            await self._take_place(breaker._bulkhead)
-        if self._permit is None and self._gate.state is State.CLOSED:
-            self._gate.started += 1
+        if self._entered:
+            raise RuntimeError(USED)
         self._entered = True
-        if breaker._timed:
-            self._start = breaker._clock()
-        if breaker._scoped:
-            self._open_scope()
+        breaker = self.breaker
+        breaker._check_run()
+        self._joined = breaker._outer_call()
+        if not self._joined:
+            self._gate, self._permit = await breaker._admit(self._source)
+            if breaker._bulkhead is not None:
+                await self._take_place(breaker._bulkhead)
+            if self._permit is None and self._gate.state is State.CLOSED:
+                self._gate.started += 1
+            if breaker._timed:
+                self._start = breaker._clock()
+            if breaker._scoped:
+                self._open_scope()
+        self.hold()
 
     async def _take_place(self, bulkhead: Bulkhead) -> None:
         taken = bulkhead.take_nowait(self)
@@ -165,9 +201,9 @@ class Guard:
             taken = await self._queue(bulkhead)
         if not taken:
             if self._permit is not None:
-                await self._breaker._tell(GiveBack(self._permit))
-            self._breaker._gate.full += 1
-            raise BulkheadFullError(self._breaker.name, bulkhead.places)
+                await self.breaker._tell(GiveBack(self._permit))
+            self.breaker._gate.full += 1
+            raise BulkheadFullError(self.breaker.name, bulkhead.places)
         self._place = bulkhead
         if self._permit is None and not self._gate.live:
             await self._admit_again()
@@ -176,7 +212,7 @@ class Guard:
         try:
             return await bulkhead.take(self)
         except trio.Cancelled:
-            gate = self._breaker._gate
+            gate = self.breaker._gate
             if gate.state is not State.DISABLED:
                 gate.started += 1
                 gate.cancelled += 1
@@ -185,13 +221,14 @@ class Guard:
     async def _admit_again(self) -> None:
         """The breaker may have opened while this call waited for its place."""
         try:
-            self._gate, self._permit = await self._breaker._admit(self._source)
+            self._gate, self._permit = await self.breaker._admit(self._source)
         except BaseException:
             self._leave_place()
             raise
 
     def _open_scope(self) -> None:
-        breaker = self._breaker
+        breaker = self.breaker
+        self.context = trio.lowlevel.current_task().context
         self._scope = trio.CancelScope()
         self._scope.__enter__()
         timeout = breaker.config.call_timeout
@@ -207,20 +244,21 @@ class Guard:
     def time_out(self) -> Settle | None:
         """The actor ends this call because its time is over, and counts it; None: nothing is counted."""
         assert self._scope is not None
-        self.cut = CallTimeout(self._breaker.name, self.timeout)
+        self.cut = CallTimeout(self.breaker.name, self.timeout)
         self._settled = Outcome.FAILURE
         self._scope.cancel()
         if not self._gate.records(self._permit):
             return None
         duration = max(0.0, self.timeout - self._excluded)
-        if self._breaker._meter is not None:
-            self._breaker._meter.observe(duration)
+        if self.breaker._meter is not None:
+            # The caller sleeps, and the actor counts: what its callbacks find is to be the caller's.
+            self.breaker._meter.observe(duration, self.context and self.context.copy())
         return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, duration, error="CallTimeout")
 
-    def cut_off(self, state: State, retry_after: float | None) -> None:
+    def cut_off(self, error: CircuitOpenError) -> None:
         """The actor ends this call because the breaker has opened."""
         assert self._scope is not None
-        self.cut = CircuitOpenError(self._breaker.name, state, retry_after, RejectReason.OPEN)
+        self.cut = error
         self._scope.cancel()
 
     # Leaving.
@@ -229,6 +267,10 @@ class Guard:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
+        self.end()
+        if self._joined:
+            self._report_to_outer(error)
+            return False
         cut = self._close_scope(kind, error, trace)
         try:
             if isinstance(error, GeneratorExit):
@@ -251,12 +293,27 @@ class Guard:
         return self.cut if self._scope.cancelled_caught else None
 
     def _leave_flights(self) -> None:
-        if self._breaker._flights is not None:
-            self._breaker._flights.discard(self)
+        if self.breaker._flights is not None:
+            self.breaker._flights.discard(self)
+
+    def _report_to_outer(self, error: BaseException | None) -> None:
+        """The outer call counts. It doesn't see a verdict of this one, though: the last such verdict is its own."""
+        self.outcome, reason = self._outcome(error, None)
+        if isinstance(self._joined, Guard) and (error is None or self._verdict is not None):
+            self._joined._nested_failure = reason if self.outcome is Outcome.FAILURE else None
 
     async def _settle(self, error: BaseException | None, cut: Exception | None) -> None:
+        breaker = self.breaker
+        if self._withdrawn:
+            await self._give_back()
+            return
         outcome, reason = self._outcome(error, cut)
-        breaker = self._breaker
+        self.outcome = outcome
+        if outcome is Outcome.FAILURE and self._permit is None and error is not None:
+            # A permit is asked for, and then an outer call is seen.
+            if self._settled is None and breaker._is_within(self._gate, own=0):
+                await self._give_back()
+                return
         if self._settled is Outcome.SUCCESS:
             if outcome is Outcome.FAILURE and self._gate.records(self._permit):
                 permit = self._permit or Permit(self._gate.generation, 0)
@@ -272,19 +329,26 @@ class Guard:
         if cut is not None:
             return Outcome.CANCELLED, None
         if error is None:
-            return Outcome.SUCCESS, None
-        classifier = self._breaker._classifier
+            nested = self._nested_failure
+            return (Outcome.SUCCESS, None) if nested is None else (Outcome.FAILURE, nested)
+        classifier = self.breaker._classifier
         outcome = classifier.exception(error)
         if outcome is Outcome.FAILURE:
             self._retry_after = classifier.retry_after(error)
         return outcome, kind_of(error)
+
+    async def _give_back(self) -> None:
+        if self._permit is not None:
+            await self.breaker._tell(GiveBack(self._permit))
+        elif self._gate.records(None):
+            self._gate.withdraw()
 
     def _abandon(self) -> None:
         """The coroutine is being closed: nothing may be awaited here."""
         if self._settled is not None or not self._gate.records(self._permit):
             return
         if self._permit is not None:
-            self._breaker._actor.mailbox.tell(Settle(self._permit, Outcome.CANCELLED))
+            self.breaker._actor.mailbox.tell(Settle(self._permit, Outcome.CANCELLED))
         else:
             self._gate.cancelled += 1
 

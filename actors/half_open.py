@@ -7,20 +7,23 @@ from collections.abc import Hashable
 from actors.config import CircuitBreakerConfig
 from actors.stays import NEVER, Move, Stay
 from actors.turns import ProbeTurns
-from protocols.breaker import Outcome, Permit, Rejection, RejectReason, Source, State
+from protocols.breaker import RETRY_SOON, Outcome, Permit, Rejection, RejectReason, Source, State
+
+
+RECOVERED = Move(State.CLOSED, "recovery successful", recovery=True)
 
 
 class HalfOpen(Stay):
     """Lets probes through, and goes by their verdict."""
 
-    __slots__ = ("_config", "_probes", "_successes", "_turns", "answered")
+    __slots__ = ("_config", "_failures", "_probes", "_successes", "_turns", "answered")
 
     def __init__(
         self, config: CircuitBreakerConfig, now: float, failed_route: Hashable | None = None
     ) -> None:
         self._turns = ProbeTurns(now, failed_route)
         self._config = config
-        self._successes = 0
+        self._successes = self._failures = 0
         self._probes: dict[int, float] = {}
         self.answered: set[Permit] | None = None
 
@@ -37,15 +40,27 @@ class HalfOpen(Stay):
 
     def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Where enough probes run, where it is others' turn, and always where the breaker itself probes."""
-        full = len(self._probes) >= self._config.half_open_max_calls
         not_theirs = self._config.probe is not None and not own_probe
-        if full or not_theirs or self._turns.refuses(source, now):
-            return Rejection(State.HALF_OPEN, RejectReason.PROBING, None)
+        if self._is_full or not_theirs or self._turns.refuses(source, now):
+            deadline = self.deadline
+            wait = RETRY_SOON if deadline is None else min(RETRY_SOON, deadline - now)
+            return Rejection(State.HALF_OPEN, RejectReason.PROBING, wait)
         return None
+
+    @property
+    def _is_full(self) -> bool:
+        places = self._config.half_open_max_calls
+        if self._config.half_open_failure_rate is not None:
+            places -= self._successes + self._failures
+        return len(self._probes) >= places
+
+    def admits_at(self, now: float) -> float:
+        """Now, where a place for a probe is free."""
+        return NEVER if self._is_full or self._config.probe is not None else now
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """A probe is out."""
-        timeout = self._config.half_open_timeout
+        timeout = self._config.probe_timeout
         self._probes[number] = NEVER if timeout is None else now + timeout
         self._turns.admitted(number, source)
 
@@ -57,7 +72,7 @@ class HalfOpen(Stay):
         """The verdict; a neutral outcome only frees the slot. A probe that had answered can only fail."""
         answered = self._probes.pop(number, None) is None
         if outcome is Outcome.FAILURE:
-            return self.fail_again(number, now)
+            return self.fail_again(number, now) if answered else self._failed(number)
         if answered:
             return None
         if outcome is Outcome.SUCCESS:
@@ -79,11 +94,13 @@ class HalfOpen(Stay):
     def _passed(self, number: int, now: float, duration: float | None) -> Move | None:
         threshold = self._config.strategy.slow_threshold
         if threshold is not None and duration is not None and duration >= threshold:
-            return self.fail_again(number, now)
+            return self._failed(number)
         self._successes += 1
+        if self._config.half_open_failure_rate is not None:
+            return self._judge()
         if self._successes < self._config.successes_to_close:
             return None
-        return Move(State.CLOSED, "recovery successful", recovery=True)
+        return RECOVERED
 
     def take_back(self, number: int, now: float) -> None:
         """The slot is free again."""
@@ -91,16 +108,38 @@ class HalfOpen(Stay):
         self._turns.forget(number)
 
     def fail_again(self, number: int, now: float) -> Move | None:
-        """One failure ends the recovery."""
+        """A probe that had passed broke later: it has failed after all."""
+        self._successes = max(0, self._successes - 1)
+        return self._failed(number)
+
+    def _failed(self, number: int) -> Move | None:
+        """One failure ends the recovery, unless a rate judges it."""
         self._turns.failed(number)
-        return Move(State.OPEN, "recovery failed", recovery=True)
+        if self._config.half_open_failure_rate is None:
+            return Move(State.OPEN, "recovery failed", recovery=True)
+        self._failures += 1
+        return self._judge()
+
+    def _judge(self) -> Move | None:
+        """The verdict by rate: bad as soon as enough have failed, good only when all have ended."""
+        rate, probes = self._config.half_open_failure_rate, self._config.half_open_max_calls
+        if rate is None:
+            return None
+        if self._failures / probes >= rate:
+            return Move(State.OPEN, "recovery failed", recovery=True)
+        return RECOVERED if self._successes + self._failures >= probes else None
 
     def wake(self, now: float) -> Move | None:
         """A probe that takes too long has failed."""
-        if self.deadline is None or now < self.deadline:
-            return None
-        self._turns.failed(min(self._probes, key=self._probes.__getitem__))
-        return Move(State.OPEN, "recovery timed out", recovery=True)
+        move = None
+        while move is None and self.deadline is not None and now >= self.deadline:
+            overdue = min(self._probes, key=self._probes.__getitem__)
+            del self._probes[overdue]
+            move = self._failed(overdue)
+        if move is not None and move.state is State.OPEN:
+            return move._replace(reason="recovery timed out")
+        # A new policy may ask for fewer probes than have ended.
+        return move or self._judge()
 
     def configure(self, config: CircuitBreakerConfig, now: float) -> None:
         """Probes under way keep their timeout."""

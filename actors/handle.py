@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 import trio
 
 from actors.config import CircuitBreakerConfig
-from actors.errors import BulkheadFullError, CircuitOpenError, PanelClosedError
+from actors.errors import CallRejected, CallTimeout, CircuitOpenError, PanelClosedError
 from actors.events import Hub, Subscription
 from actors.gate import Gate
 from actors.guard import Guard
 from actors.ledger import Meter
-from actors.settling import Settling
+from actors.nesting import CALLS
+from actors.settling import Settling, withdrawn
 from actors.wrapper import wrap
 from protocols.breaker import (
+    Admission,
     Configure,
+    FindAdmission,
     Hold,
     Outcome,
     Reset,
@@ -50,13 +53,13 @@ class CircuitBreaker(Settling):
     No checkpoint is added: a hot loop of rejections must yield by itself.
     """
 
-    __slots__ = ("__weakref__", "_closing", "_fast", "_hub")
+    __slots__ = ("__weakref__", "_fast", "_hub", "_waiters")
 
     def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, meter: Meter | None) -> None:
         super().__init__(config, actor, meter)
         self._fast: Gate | None = None
         self._hub: Hub | None = None
-        self._closing: trio.lowlevel.ParkingLot | None = None
+        self._waiters: trio.lowlevel.ParkingLot | None = None
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self._gate.state.name} generation {self._gate.generation}>"
@@ -73,9 +76,9 @@ class CircuitBreaker(Settling):
         gate = self._fast
         if gate is None:
             gate = self._gate
-            if (now := self._clock()) < gate.until:
+            if (now := self._clock()) < gate.rejects_until:
                 gate.rejected += 1
-                raise CircuitOpenError(self.name, gate.state, gate.until - now, gate.reason)
+                raise CircuitOpenError(gate, now)
             if self._tallying and gate.admits and gate.tallies:
                 return await self._execute_tallying(gate, fn, args, kwargs)
             return await self._run(Guard(self), fn, args, kwargs)
@@ -96,7 +99,12 @@ class CircuitBreaker(Settling):
 
     async def _run(self, guard: Guard, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
         async with guard:
-            result = await fn(*args, **kwargs)
+            try:
+                result = await fn(*args, **kwargs)
+            except TypeError as error:
+                if withdrawn(error):
+                    guard.withdraw()
+                raise
             guard.returned(result)
             return result
 
@@ -124,7 +132,7 @@ class CircuitBreaker(Settling):
     @overload
     async def execute_or(
         self,
-        fallback: Callable[[CircuitOpenError | BulkheadFullError], Awaitable[F]],
+        fallback: Callable[[CallRejected], Awaitable[F]],
         fn: Callable[P, Awaitable[T]],
         /,
         *args: P.args,
@@ -134,7 +142,7 @@ class CircuitBreaker(Settling):
     @overload
     async def execute_or(
         self,
-        fallback: Callable[[CircuitOpenError | BulkheadFullError], F],
+        fallback: Callable[[CallRejected], F],
         fn: Callable[P, Awaitable[T]],
         /,
         *args: P.args,
@@ -143,7 +151,7 @@ class CircuitBreaker(Settling):
 
     async def execute_or(
         self,
-        fallback: Callable[[CircuitOpenError | BulkheadFullError], F | Awaitable[F]],
+        fallback: Callable[[CallRejected], F | Awaitable[F]],
         fn: Callable[P, Awaitable[T]],
         /,
         *args: P.args,
@@ -157,10 +165,55 @@ class CircuitBreaker(Settling):
         guard = Guard(self)
         try:
             await guard.enter()
-        except (CircuitOpenError, BulkheadFullError) as error:
-            result = fallback(error)
-            return await result if inspect.isawaitable(result) else result
+        except CallRejected as error:
+            return await _served(fallback, error)
         return await self._run(guard, fn, args, kwargs)
+
+    @overload
+    async def execute_with_fallback(
+        self,
+        fallback: Callable[[Exception], Awaitable[F]],
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | F: ...
+
+    @overload
+    async def execute_with_fallback(
+        self,
+        fallback: Callable[[Exception], F],
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | F: ...
+
+    async def execute_with_fallback(
+        self,
+        fallback: Callable[[Exception], F | Awaitable[F]],
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | F:
+        """As `execute`, but a call that is rejected or fails returns `fallback(error)`, awaited where it can be.
+
+        error: a CallRejected, a CallTimeout, or what `fn` raised, where the policy counts it as a failure (an
+        ExceptionGroup too). It is counted before `fallback` is called. What the policy ignores or calls an
+        answer comes out, and so do PanelClosedError and whatever `fallback` raises; a returned value that is a
+        failure is returned. Cancelling is neutral.
+        """
+        guard = Guard(self)
+        try:
+            return await self._run(guard, fn, args, kwargs)
+        except (CallRejected, CallTimeout) as error:
+            failure: Exception = error
+        except Exception as error:
+            if guard.outcome is not Outcome.FAILURE:
+                raise
+            failure = error
+        return await _served(fallback, failure)
 
     def guard(self, *, source: Source | None = None) -> Guard:
         """An async context manager over a block of code; see Guard.
@@ -174,12 +227,19 @@ class CircuitBreaker(Settling):
     def protect(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """A decorator: each call of `fn` goes through `execute`. Name, signature and types stay.
 
-        Calls raise, and may be cancelled, as with `execute`. Raises TypeError where `fn` has no signature
-        that can be read.
+        fn: an async function, a partial of one, an object whose `__call__` is one, or a function annotated as
+        returning an awaitable. Calls raise, and may be cancelled, as with `execute`. Raises TypeError for
+        anything else, and where `fn` has no signature that can be read.
         """
         return wrap(self, fn)
 
     # Seeing.
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody reads the breaker's events, or waits until it admits."""
+        waiting = self._waiters is not None and bool(self._waiters.statistics().tasks_waiting)
+        return waiting or (self._hub is not None and self._hub.is_heard)
 
     @property
     def state(self) -> State:
@@ -222,17 +282,25 @@ class CircuitBreaker(Settling):
             finally:
                 await self._tell(Watch(-1))
 
-    async def wait_closed(self) -> None:
-        """Wait until calls are admitted again: CLOSED, DISABLED or OBSERVING.
+    async def wait_until_admitting(self) -> None:
+        """Wait until a call is admitted: closed, past its ramp's next admission, or half-open with a free probe.
 
-        At once where they are. Raises PanelClosedError. Cancellation leaves nothing behind.
+        At once where that is so. Others may wait for the same and be quicker: a call after the wait may still
+        be rejected, and then waits again. Where the breaker itself probes, the wait lasts until it has closed.
+        Raises PanelClosedError. Cancellation leaves nothing behind.
         """
         await trio.lowlevel.checkpoint()
-        while self._gate.state not in ADMITTING and not self._actor.closed:
-            self._closing = self._closing or trio.lowlevel.ParkingLot()
-            await self._closing.park()
-        if self._actor.closed:
-            raise PanelClosedError("the panel has closed")
+        self._waiters = self._waiters or trio.lowlevel.ParkingLot()
+        while True:
+            admission: Admission = await self._actor.mailbox.ask(FindAdmission())
+            if admission.time <= self._clock():
+                return
+            if admission.changes == self._actor.admission_changes:
+                with trio.CancelScope(deadline=admission.time):
+                    await self._waiters.park()
+
+    wait_closed = wait_until_admitting
+    """The former name of `wait_until_admitting`."""
 
     # Steering.
 
@@ -281,3 +349,12 @@ class CircuitBreaker(Settling):
             raise ValueError(f"name must stay {self.name!r}, got {config.name!r}")
         config.strategy.counter()  # a strategy that can't make one must fail here, not in the actor
         await self._actor.mailbox.ask(Configure(config))
+
+
+async def _served(fallback: Callable[[Any], F | Awaitable[F]], error: Exception) -> F:
+    result = fallback(error)
+    return await result if inspect.isawaitable(result) else result
+
+
+for _style, _breaker in ((CircuitBreaker.execute, "self"), (CircuitBreaker._execute_tallying, "self")):
+    CALLS[id(_style.__code__)] = _style.__code__, _breaker, "gate"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextvars
+import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from protocols.breaker import Exemplar, Histogram, Outcome, RejectReason, State
+
+logger = logging.getLogger("actors")
 
 Labels: TypeAlias = Callable[[], Mapping[str, str] | None]
 """What identifies the call that is being observed, None where nothing does."""
@@ -30,14 +34,32 @@ class Meter:
         self._total = 0.0
         self._labels = labels
         self._exemplars: dict[int, Exemplar] = {}
+        self._reported: set[type[Exception]] | None = None
 
-    def observe(self, value: float) -> None:
-        """Count one value; a value equal to a bound belongs below it."""
+    def observe(self, value: float, context: contextvars.Context | None = None) -> None:
+        """Count one value; a value equal to a bound belongs below it.
+
+        context: where the labels are asked for; None: in the present one.
+        """
         bucket = bisect_left(self.bounds, value)
         self._counts[bucket] += 1
         self._total += value
-        if self._labels is not None and (labels := self._labels()):
-            self._exemplars[bucket] = Exemplar(value, labels, time.time())
+        if self._labels is not None:
+            self._keep_exemplar(self._labels, bucket, value, context)
+
+    def _keep_exemplar(
+        self, ask: Labels, bucket: int, value: float, context: contextvars.Context | None
+    ) -> None:
+        """After the count: what only observes must not lose a call. An error is logged once a kind."""
+        try:
+            labels = ask() if context is None else context.run(ask)
+            if labels:
+                self._exemplars[bucket] = Exemplar(value, labels, time.time())
+        except Exception as error:
+            self._reported = self._reported if self._reported is not None else set()
+            if type(error) not in self._reported:
+                self._reported.add(type(error))
+                logger.exception("exemplar raised; the call is counted without one")
 
     def histogram(self) -> Histogram:
         """What was observed so far."""
@@ -76,6 +98,12 @@ class Ledger:
         self.transitions: dict[tuple[State, State], int] | None = None
         self._rejections: dict[RejectReason, int] | None = None
         self._recovery: Meter | None = None
+
+    @property
+    def asked_for(self) -> int:
+        """The calls that were admitted or rejected so far."""
+        ended = self.success + self.failure + self.ignored + self.cancelled
+        return ended + self.in_flight + sum((self._rejections or {}).values())
 
     def rejected(self, reason: RejectReason, count: int = 1) -> None:
         """Count calls that were not admitted."""

@@ -17,6 +17,9 @@ from actors.stays import NEVER, Closed, Disabled, Forced, Move, Open, Stay
 from protocols.breaker import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State, Transition
 
 
+NOT_ADMITTING = (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN)
+
+
 class Memory(NamedTuple):
     """What a crashed actor's successor carries on with; windows start empty."""
 
@@ -38,6 +41,7 @@ class Machine:
         "_events",
         "_failures_at_opening",
         "_number",
+        "_slow_at_opening",
         "_stay",
         "config",
         "generation",
@@ -57,7 +61,7 @@ class Machine:
         self._chance: random.Random | None = None
         self._number = 0
         self._attempt = 0
-        self._failures_at_opening = 0
+        self._failures_at_opening = self._slow_at_opening = 0
 
     @classmethod
     def restored(cls, config: CircuitBreakerConfig, memory: Memory, ledger: Ledger, now: float) -> Machine:
@@ -203,10 +207,15 @@ class Machine:
             self._go(Move(State.OPEN, reason), now)
 
     def reset(self, now: float, reason: str = "reset by operator") -> None:
-        """Close now, from any state, with counters, ramp and backoff cleared."""
+        """Close now, from any state, with counters, ramp and backoff cleared.
+
+        A new generation begins also while CLOSED: calls that run come late.
+        """
         self.wake(now)
-        if isinstance(self._stay, Closed):
-            self._stay.clear()
+        if self.state is State.CLOSED:
+            # No transition, yet what began before speaks of another time: it comes late.
+            self.generation += 1
+            self._stay = Closed(self.config)
         else:
             self._go(Move(State.CLOSED, reason), now)
 
@@ -236,6 +245,7 @@ class Machine:
             self._chance = None
         self._stay.configure(config, now)
         self.config = config
+        self.wake(now)
 
     # What is seen.
 
@@ -259,13 +269,22 @@ class Machine:
     @property
     def failure_count(self) -> int:
         """What the trip strategy counts now; while open, what it counted when it opened."""
-        if self.state in (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN):
+        if self.state in NOT_ADMITTING:
             return self._failures_at_opening
         return self._stay.failure_count
 
     @property
+    def slow_count(self) -> int:
+        """The slow calls that the trip strategy counts now; while open, what it counted when it opened."""
+        return self._slow_at_opening if self.state in NOT_ADMITTING else self._stay.slow_count
+
+    def admits_at(self, now: float) -> float:
+        """The earliest time from `now` on at which a call is admitted; inf: only another event can tell."""
+        return self._stay.admits_at(now)
+
+    @property
     def until(self) -> float:
-        """Before when callers are rejected without asking; in the past where they aren't."""
+        """The time until which calls are rejected without consulting the actor; -inf if they are not."""
         if self.state is State.FORCED_OPEN:
             return NEVER
         return self._stay.deadline or -NEVER if self.state is State.OPEN else -NEVER
@@ -285,6 +304,7 @@ class Machine:
             state=self.state,
             generation=self.generation,
             failure_count=self.failure_count,
+            slow_count=self.slow_count,
             opened_at=self.opened_at,
             retry_after=self.until - now if self.state is State.OPEN else None,
             **self.ledger.entries(),
@@ -297,7 +317,7 @@ class Machine:
             return
         until = None
         if self.state is not State.OPEN:
-            self._failures_at_opening = self.failure_count
+            self._failures_at_opening, self._slow_at_opening = self.failure_count, self.slow_count
         if move.state is State.OPEN:
             self._attempt += move.recovery
             until = now + self._wait(retry_after)

@@ -39,6 +39,11 @@ class Observing(Stay):
         return self._shadow.failure_count
 
     @property
+    def slow_count(self) -> int:  # type: ignore[override]
+        """What the shadow counts."""
+        return self._shadow.slow_count
+
+    @property
     def deadline(self) -> float | None:  # type: ignore[override]
         """The shadow's."""
         return self._shadow.deadline

@@ -10,6 +10,7 @@ import trio
 from actors.classify import kind_of
 from actors.config import CircuitBreakerConfig
 from actors.machine import Machine
+from actors.nesting import HeldCall
 from protocols.breaker import Outcome, Permit, ProbePassed, Settle, State
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ NEVER = float("inf")
 class OwnProbe:
     """Runs the policy's `probe` in the panel's nursery, one at a time. Part of the actor."""
 
-    __slots__ = ("_actor", "_deciding", "_number", "_nursery", "_rhythm", "_scope")
+    __slots__ = ("_actor", "_deciding", "_deciding_scope", "_number", "_nursery", "_rhythm", "_scope")
 
     def __init__(self, actor: BreakerActor, nursery: trio.Nursery) -> None:
         self._actor = actor
@@ -31,6 +32,7 @@ class OwnProbe:
         # What the probes of an open breaker go by; another one ends them, and starts them anew.
         self._rhythm: tuple[object, ...] | None = None
         self._scope = trio.CancelScope()
+        self._deciding_scope = trio.CancelScope()
         self._number = 0
 
     def follow(self, machine: Machine, now: float) -> None:
@@ -46,6 +48,11 @@ class OwnProbe:
             self._deciding = machine.generation
             self._nursery.start_soon(self._decide, permit, config, config.probe)
 
+    def end(self) -> None:
+        """The breaker ends: cancel whatever runs."""
+        self._scope.cancel()
+        self._deciding_scope.cancel()
+
     def start_anew(self) -> None:
         """The wait starts again, though perhaps until the same moment."""
         self._rhythm = None
@@ -57,7 +64,7 @@ class OwnProbe:
     def _follow_wait(self, machine: Machine, now: float) -> None:
         config, rhythm = machine.config, None
         if machine.state is State.OPEN and config.probe_interval is not None:
-            rhythm = (machine.until, config.probe, config.probe_interval, config.half_open_timeout)
+            rhythm = (machine.until, config.probe, config.probe_interval, config.probe_timeout)
         if rhythm == self._rhythm:
             return
         self._scope.cancel()
@@ -74,7 +81,7 @@ class OwnProbe:
         interval, probe = config.probe_interval, config.probe
         assert interval is not None
         assert probe is not None
-        timeout = interval if config.half_open_timeout is None else min(interval, config.half_open_timeout)
+        timeout = interval if config.probe_timeout is None else min(interval, config.probe_timeout)
         due = opened + interval
         with scope:
             while due < until:
@@ -82,29 +89,36 @@ class OwnProbe:
                 now = self._actor.clock()
                 if now >= until:
                     return
-                if await _failure_of(probe, timeout) is None:
+                if await self._failure_of(probe, timeout) is None:
                     await self._actor.handle._tell(ProbePassed(number))
                 due = now + interval
 
     async def _decide(self, permit: Permit, config: CircuitBreakerConfig, probe: Probe) -> None:
         actor = self._actor
         start = actor.clock()
-        error = await _failure_of(probe, config.half_open_timeout)
-        if self._deciding == permit.generation:
-            self._deciding = 0
-        duration = actor.clock() - start
-        if actor.handle._meter is not None:
-            actor.handle._meter.observe(duration)
-        outcome = Outcome.SUCCESS if error is None else Outcome.FAILURE
-        await actor.handle._tell(Settle(permit, outcome, duration, error=error))
+        with trio.CancelScope() as self._deciding_scope:
+            error = await self._failure_of(probe, config.probe_timeout)
+            if self._deciding == permit.generation:
+                self._deciding = 0
+            duration = actor.clock() - start
+            if actor.handle._meter is not None:
+                actor.handle._meter.observe(duration)
+            outcome = Outcome.SUCCESS if error is None else Outcome.FAILURE
+            await actor.handle._tell(Settle(permit, outcome, duration, error=error))
 
+    async def _failure_of(self, probe: Probe, timeout: float | None) -> str | None:
+        """Run a probe for at most `timeout` seconds; what went wrong, None where it passed.
 
-async def _failure_of(probe: Probe, timeout: float | None) -> str | None:
-    """Run a probe for at most `timeout` seconds; what went wrong, None where it passed."""
-    try:
-        with trio.move_on_after(NEVER if timeout is None else timeout):
-            await probe()
-            return None
-    except Exception as failure:  # noqa: BLE001 - whatever the probe raises, it hasn't passed
-        return f"probe: {kind_of(failure)}"
-    return "probe timed out"
+        Its own calls through the breaker are part of it.
+        """
+        held = HeldCall(self._actor.handle)
+        held.hold()
+        try:
+            with trio.move_on_after(NEVER if timeout is None else timeout):
+                await probe()
+                return None
+        except Exception as failure:  # noqa: BLE001 - whatever the probe raises, it hasn't passed
+            return f"probe: {kind_of(failure)}"
+        finally:
+            held.end()
+        return "probe timed out"

@@ -6,22 +6,33 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import trio
 
+from actors.actor import OTHER_RUN
 from actors.breaker import BreakerActor
-from actors.checks import positive_int, positive_number
+from actors.checks import positive_int, positive_number, sync_function
 from actors.config import CircuitBreakerConfig
 from actors.errors import PanelClosedError, PanelFailedError
 from actors.events import Hub, Subscription
 from actors.handle import CircuitBreaker
 from actors.ledger import Labels, Meter
-from protocols.breaker import Snapshot
+from actors.same_policy import differing_fields
+from protocols.breaker import Remove, Snapshot
 
 logger = logging.getLogger("actors")
+
+LOOKS = 20
+MOST_NAMES = 10
+"""Names in a message about a name that isn't there."""
+NO_TRIO = (
+    "open_panel needs trio: run your program by trio.run(main), not by asyncio.run, and call it inside of that"
+)
+NOT_OPEN = "this panel isn't open: write `async with open_panel() as panel:` and use `panel` inside the block"
 
 
 class Panel:
@@ -47,31 +58,82 @@ class Panel:
         self._crashes: deque[float] = deque(maxlen=max_restarts + 1)
         self._actors: dict[str, BreakerActor] = {}
         self._closed = False
+        self._reported: set[tuple[str, type[Exception]]] = set()
+        self._token = trio.lowlevel.current_trio_token()
         # A breaker made inside a request must not carry that request's context for ever.
         self._context = contextvars.copy_context()
 
     def breaker(self, config: CircuitBreakerConfig) -> CircuitBreaker:
         """The breaker of that name, started where there is none yet.
 
-        Raises ValueError where the name is taken by another policy, PanelClosedError after the end.
+        The same policy finds the same breaker, also after `configure` gave it another one: it is compared with
+        the one that the breaker was first asked for by, and with the one in force. Functions are the same if
+        they were made by the same line and hold equal values.
+
+        Raises ValueError where the name is taken by another policy, naming the fields that differ;
+        PanelClosedError after the end; RuntimeError in another trio.run.
         """
         if self._closed:
             raise PanelClosedError("the panel has closed")
         actor = self._actors.get(config.name)
         if actor is None:
-            meter = None if self._durations is None else Meter(self._durations, self._exemplar)
-            actor = BreakerActor(config, self, meter)
-            self._actors[config.name] = actor
-            self._context.run(partial(self.nursery.start_soon, actor.run, name=config.name))
-        elif actor.handle.config != config:
+            return self._start(config)
+        difference = differing_fields(config, actor.registered)
+        if difference and differing_fields(config, actor.handle.config):
             raise ValueError(
-                f"name {config.name!r} is taken by a breaker with another policy: {actor.handle.config!r}"
+                f"name {config.name!r} is taken by a breaker with another policy: {', '.join(difference)}"
             )
         return actor.handle
 
+    def _start(self, config: CircuitBreakerConfig) -> CircuitBreaker:
+        if not self._is_home():
+            raise RuntimeError(OTHER_RUN)
+        meter = None if self._durations is None else Meter(self._durations, self._exemplar)
+        actor = BreakerActor(config, self, meter)
+        self._actors[config.name] = actor
+        self._context.run(partial(self.nursery.start_soon, actor.run, name=config.name))
+        return actor.handle
+
+    def _is_home(self) -> bool:
+        try:
+            return trio.lowlevel.current_trio_token() is self._token
+        except RuntimeError:
+            return False
+
+    async def remove(self, name: str) -> None:
+        """End the breaker `name`: its task, its metrics and its events.
+
+        Whoever calls it afterwards gets PanelClosedError; calls that run end as they would, uncounted. The name
+        is free at once. It has ended when this returns: not cancelled for that moment. Raises KeyError where
+        there is no such breaker, and PanelClosedError.
+        """
+        actor = self._find(name)
+        del self._actors[name]
+        await actor.mailbox.ask(Remove())
+
+    def __repr__(self) -> str:
+        closed = "closed " if self._closed else ""
+        return f"<{closed}Panel of {len(self)} breakers: {self._names()}>"
+
     def __getitem__(self, name: str) -> CircuitBreaker:
-        """Raises KeyError with the name."""
-        return self._actors[name].handle
+        """Raises KeyError with the name, and those there are."""
+        return self._find(name).handle
+
+    def get(self, name: str) -> CircuitBreaker | None:
+        """The breaker of that name; None where there is none."""
+        actor = self._actors.get(name)
+        return None if actor is None else actor.handle
+
+    def _find(self, name: str) -> BreakerActor:
+        try:
+            return self._actors[name]
+        except KeyError:
+            raise KeyError(f"no circuit breaker {name!r} on this panel, which has: {self._names()}") from None
+
+    def _names(self) -> str:
+        names = [repr(name) for name in self._actors]
+        more = [f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+        return ", ".join(names[:MOST_NAMES] + more) or "none"
 
     def __contains__(self, name: object) -> bool:
         return name in self._actors
@@ -87,7 +149,15 @@ class Panel:
 
         Not one moment for all of them. Not cancelled while it waits. Raises PanelClosedError.
         """
-        return {breaker.name: await breaker.snapshot() for breaker in self}
+        snapshots = {}
+        for actor in list(self._actors.values()):
+            try:
+                snapshots[actor.handle.name] = await actor.handle.snapshot()
+            except PanelClosedError:
+                # Removed meanwhile: the others are still wanted.
+                if self._closed:
+                    raise
+        return snapshots
 
     @asynccontextmanager
     async def events(self, buffer: int = 1000) -> AsyncIterator[Subscription]:
@@ -98,6 +168,25 @@ class Panel:
         """
         with self.hub.subscribe(buffer) as subscription:
             yield subscription
+
+    def report_callback(self, field: str, error: Exception) -> None:
+        """Log what a user's function that only observes has raised: once a kind of error."""
+        if (kind := (field, type(error))) not in self._reported:
+            self._reported.add(kind)
+            logger.error("%s raised; the transition is told without it", field, exc_info=error)
+
+    async def _remove_idle(self, idle_timeout: float) -> None:
+        """Remove what wasn't used for so long. Looked for twenty times in that time: fast calls keep no time."""
+        since = self.clock()
+        while True:
+            await trio.sleep(idle_timeout / LOOKS)
+            now = self.clock()
+            for name, actor in list(self._actors.items()):
+                actor.look_for_use(since)
+                if now - actor.idle_since >= idle_timeout and actor.may_be_removed:
+                    del self._actors[name]
+                    await actor.mailbox.ask(Remove())
+            since = now
 
     def note_crash(self, name: str, crash: Exception) -> None:
         """The supervisor's judgement: one more restart, or PanelFailedError."""
@@ -119,41 +208,105 @@ class Panel:
         self.hub.close()
 
 
-@asynccontextmanager
-async def open_panel(
+class PanelManager(AbstractAsyncContextManager[Panel]):
+    """What `open_panel` returns: `async with` opens the panel, and gives it."""
+
+    def __init__(self, opened: AbstractAsyncContextManager[Panel]) -> None:
+        self._opened = opened
+
+    async def __aenter__(self) -> Panel:
+        try:
+            trio.lowlevel.current_task()
+        except RuntimeError:
+            raise RuntimeError(NO_TRIO) from None
+        return await self._opened.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._opened.__aexit__(kind, error, trace)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(Panel, name):
+                raise RuntimeError(NOT_OPEN)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+        def _not_open(self, *_args: object) -> Any:
+            raise RuntimeError(NOT_OPEN)
+
+        __getitem__ = __contains__ = __iter__ = __len__ = __await__ = _not_open
+        __enter__ = __exit__ = _not_open
+
+
+def open_panel(
     *,
     max_restarts: int = 5,
     restart_window: float = 60.0,
+    idle_timeout: float | None = None,
     durations: Sequence[float] | None = None,
     exemplar: Labels | None = None,
     bound: Callable[[], Mapping[str, Any]] | None = None,
-) -> AsyncIterator[Panel]:
-    """A panel for as long as the block lasts; leaving it ends every breaker's task.
+) -> PanelManager:
+    """A panel for as long as the block lasts: `async with open_panel() as panel:`. Leaving it ends every task.
 
     max_restarts: crashes of breakers within restart_window seconds that are healed by a restart; one
         more raises PanelFailedError and cancels the block.
+    idle_timeout: seconds after which a breaker that wasn't called is removed, as by `Panel.remove`, up to a
+        twentieth of it earlier; for names that come and go, such as tenants or hosts. One that is open, or held
+        by an operator, stays, and so does one whose calls run or whose events are read. None: none is removed.
+        Ask the panel for a breaker at each use then, in place of keeping it.
     durations: upper bounds in seconds of a histogram of calls' durations; None: no clock is read.
     exemplar: gives the labels, such as a trace's id, under which a call that is being counted there can
         be looked up, or None; called in the caller's context.
     bound: gives what a transition shall tell of whoever brings it about, such as a request's id; called in
         their context, at each transition that isn't time's alone.
 
-    The block's own exception comes out bare. Raises ValueError for a value out of range. Cancelling the block
-    ends the breakers too; calls of theirs elsewhere end as they would, uncounted.
+    What exemplar and bound raise is logged, once a kind, and changes nothing. The block's own exception comes
+    out bare. Raises ValueError for a value out of range, RuntimeError outside of trio.run and where the panel is
+    used before it is entered. Cancelling the block ends the breakers too; calls of theirs elsewhere end as they
+    would, uncounted.
     """
     positive_int("max_restarts", max_restarts, least=0)
     positive_number("restart_window", restart_window)
+    if idle_timeout is not None:
+        positive_number("idle_timeout", idle_timeout)
+    for field, value in (("exemplar", exemplar), ("bound", bound)):
+        if value is not None:
+            sync_function(field, value)
+    make = partial(
+        Panel,
+        max_restarts=max_restarts,
+        restart_window=restart_window,
+        durations=durations,
+        exemplar=exemplar,
+        bound=bound,
+    )
+    return PanelManager(_opened(make, idle_timeout))
+
+
+OPEN_PANELS: trio.lowlevel.RunVar[tuple[Panel, ...]] = trio.lowlevel.RunVar("open_panels", ())
+"""The panels open in the running trio.run, the last opened last."""
+
+
+@asynccontextmanager
+async def _opened(make: Callable[[trio.Nursery], Panel], idle_timeout: float | None) -> AsyncIterator[Panel]:
     panel: Panel | None = None
     raised: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            panel = Panel(nursery, max_restarts, restart_window, durations, exemplar, bound)
+            panel = make(nursery)
+            OPEN_PANELS.set((*OPEN_PANELS.get(), panel))
+            if idle_timeout is not None:
+                nursery.start_soon(panel._remove_idle, idle_timeout)
             try:
                 yield panel
             except Exception as error:  # noqa: BLE001 - re-raised below
                 # Kept out of the nursery, which would hand it on wrapped or rebuilt.
                 raised = error
             finally:
+                OPEN_PANELS.set(tuple(one for one in OPEN_PANELS.get() if one is not panel))
                 panel._close()
     except BaseExceptionGroup as group:
         if len(group.exceptions) != 1:

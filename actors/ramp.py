@@ -22,3 +22,7 @@ class Ramp:
             return False
         self._credit -= 1.0
         return True
+
+    def next_admission(self, now: float) -> float:
+        """The earliest time from `now` on at which a call that comes alone is let through."""
+        return max(now, self._start + (1.0 - self._credit) * self._duration)

@@ -103,11 +103,17 @@ class _Slow(_Rate):
     def __init__(self, strategy: SlowCallRate) -> None:
         super().__init__(strategy.rate, strategy.window, strategy.minimum_calls)
         self._threshold = strategy.threshold
+        # For people alone: the failures among the calls, by which this strategy doesn't go.
+        self._failed = strategy.window.rolling()
 
     def resume(self, older: Counter) -> bool:
-        return isinstance(older, _Slow) and older._threshold == self._threshold and super().resume(older)
+        if not (isinstance(older, _Slow) and older._threshold == self._threshold and super().resume(older)):
+            return False
+        self._failed = deepcopy(older._failed)
+        return True
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
+        self._failed.add(call.failed, now, count)
         # Told while it ran, and slow by this threshold then: counted already.
         if call.slow_from is None or call.slow_from < self._threshold:
             self._rolling.add(call.duration is not None and call.duration >= self._threshold, now, count)
@@ -115,6 +121,18 @@ class _Slow(_Rate):
     def running_slow(self, now: float, duration: float) -> None:
         if duration >= self._threshold:
             self._rolling.add(True, now)
+
+    @property
+    def failure_count(self) -> int:
+        return self._failed.bad
+
+    @property
+    def slow_count(self) -> int:
+        return self._rolling.bad
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        self._failed.advance(now)
 
 
 def _check_rate(kind: str, rate: float, window: Window, minimum_calls: int) -> None:

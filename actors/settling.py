@@ -5,10 +5,12 @@ It runs in callers' frames, but isn't theirs, so it finishes before Ctrl-C.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from actors.actor import OTHER_RUN
 from actors.bulkhead import Bulkhead
 from actors.classify import Classifier, kind_of
 from actors.config import CircuitBreakerConfig
@@ -16,11 +18,20 @@ from actors.errors import CircuitOpenError, PanelClosedError
 from actors.flights import Flights
 from actors.gate import Gate
 from actors.ledger import Meter
+from actors.nesting import HeldCall, fast_calls, held_call
 from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle, Source
 
 if TYPE_CHECKING:
     from actors.breaker import BreakerActor
     from actors.guard import Guard
+
+def withdrawn(error: BaseException) -> bool:
+    """Whether a call's function was called wrongly, or returned what can't be awaited.
+
+    Then the TypeError comes from the very line that calls and awaits it: a traceback of one frame.
+    """
+    trace = error.__traceback__
+    return isinstance(error, TypeError) and trace is not None and trace.tb_next is None
 
 
 class Settling:
@@ -47,7 +58,7 @@ class Settling:
         self.name = config.name
         self._actor = actor
         self._clock = actor.clock
-        self._gate = Gate()
+        self._gate = Gate(config.name)
         self._meter = meter
         # What few breakers need is made when it is first needed: ten thousand of them may be idle.
         self._flights: Flights | None = None
@@ -82,6 +93,11 @@ class Settling:
             self._classifier_made = Classifier(self._config)
         return self._classifier_made
 
+    def _check_run(self) -> None:
+        """Raises RuntimeError in another trio.run than the panel's, and under asyncio."""
+        if not self._actor.mailbox.is_home():
+            raise RuntimeError(OTHER_RUN)
+
     @trio.lowlevel.enable_ki_protection
     async def _admit(self, source: Source | None) -> tuple[Gate, Permit | None]:
         gate = self._gate
@@ -90,11 +106,34 @@ class Settling:
         now = self._clock()
         if now < gate.until:
             gate.rejected += 1
-            raise CircuitOpenError(self.name, gate.state, gate.until - now, gate.reason)
+            raise CircuitOpenError(gate, now)
         answer: Permit | Rejection = await self._actor.mailbox.ask(Execute(source=source))
         if isinstance(answer, Rejection):
-            raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
+            gate = self._gate
+            open_for = None if gate.opened_at is None else self._clock() - gate.opened_at
+            raise CircuitOpenError(
+                self.name, answer.state, answer.retry_after, answer.reason, gate.last_failure, open_for
+            )
         return self._gate, answer
+
+    def _outer_call(self) -> HeldCall | bool:
+        """The call through this breaker that a new one would be part of; True for one that says nothing."""
+        held = held_call(self)
+        if held is not None:
+            return held
+        gate = self._gate
+        # While calls are admitted without asking, one within another is seen when it fails.
+        if gate.admits or not self._actor.has_retired_calls:
+            return False
+        return next(fast_calls(self), None) is not None
+
+    def _is_within(self, gate: Gate, own: int) -> bool:
+        """Whether a call that `gate` admitted is part of another one. own: the frames that are its own."""
+        if held_call(self) is not None:
+            return True
+        if gate.running() < 2:
+            return False
+        return len(list(islice(fast_calls(self), own + 1))) > own
 
     @trio.lowlevel.enable_ki_protection
     async def _raised(self, gate: Gate, error: BaseException, start: float | None = None) -> None:
@@ -102,16 +141,29 @@ class Settling:
             gate.cancelled += 1
             return
         outcome = self._classifier.exception(error)
-        if outcome is Outcome.FAILURE:
-            wait = self._classifier.retry_after(error)
-            duration = None if start is None else self._clock() - start
-            await self._settle(gate, None, outcome, duration, wait, kind_of(error))
+        if withdrawn(error):
+            gate.withdraw()
+        elif outcome is Outcome.FAILURE:
+            await self._failed(gate, error, start)
+        elif outcome is Outcome.SUCCESS:
+            await self._settle(gate, None, outcome, None if start is None else self._clock() - start)
         elif outcome is Outcome.IGNORED:
             gate.ignored += 1
             if start is not None and self._meter is not None:
                 self._meter.observe(self._clock() - start)
         else:
             gate.cancelled += 1
+
+    async def _failed(self, gate: Gate, error: BaseException, start: float | None) -> None:
+        if not self._actor.mailbox.is_home():
+            self._actor.mailbox.call_home(gate.withdraw)
+            raise RuntimeError(OTHER_RUN) from error
+        if self._is_within(gate, own=1):
+            gate.withdraw()
+            return
+        wait = self._classifier.retry_after(error)
+        duration = None if start is None else self._clock() - start
+        await self._settle(gate, None, Outcome.FAILURE, duration, wait, kind_of(error))
 
     @trio.lowlevel.enable_ki_protection
     async def _settle(

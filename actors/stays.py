@@ -11,7 +11,7 @@ from typing import NamedTuple
 from actors.config import CircuitBreakerConfig
 from actors.ramp import Ramp
 from actors.trip import SUCCESS, Call
-from protocols.breaker import Outcome, Permit, Rejection, RejectReason, Source, State
+from protocols.breaker import RETRY_FORCED, Outcome, Permit, Rejection, RejectReason, Source, State
 
 NEVER = float("inf")
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
@@ -30,6 +30,7 @@ class Stay:
 
     __slots__ = ()
     failure_count = 0
+    slow_count = 0
     deadline: float | None = None
     # Probes that have answered and still go on, of this stay and of the one before.
     answered: set[Permit] | None = None
@@ -39,6 +40,10 @@ class Stay:
     def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
         """Why a call may not be made now; None: it may."""
         return None
+
+    def admits_at(self, now: float) -> float:
+        """The earliest time from `now` on at which a call is admitted; inf: only another event can tell."""
+        return now
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """A call was given permit `number`."""
@@ -95,8 +100,13 @@ class Closed(Stay):
 
     @property
     def failure_count(self) -> int:  # type: ignore[override]
-        """What the strategy counts now."""
+        """The failures that the strategy counts now."""
         return self.counter.failure_count
+
+    @property
+    def slow_count(self) -> int:  # type: ignore[override]
+        """The slow calls that the strategy counts now."""
+        return self.counter.slow_count
 
     @property
     def admits_all(self) -> bool:
@@ -121,6 +131,10 @@ class Closed(Stay):
         if self._ramp is None or self._ramp.admit(now):
             return None
         return Rejection(State.CLOSED, RejectReason.RAMP, self._ramp.end - now)
+
+    def admits_at(self, now: float) -> float:
+        """Now, but for the ramp."""
+        return now if self._ramp is None else self._ramp.next_admission(now)
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """Watch the call where being slow counts before it ends."""
@@ -169,11 +183,6 @@ class Closed(Stay):
                 return move
         return None
 
-    def clear(self) -> None:
-        """Forget what was counted, and let everybody in. Calls under way are still watched."""
-        self.counter = self._config.strategy.counter()
-        self._ramp = None
-
     def configure(self, config: CircuitBreakerConfig, now: float) -> None:
         """What was counted stays where the strategy still counts the same thing."""
         if config.strategy != self._config.strategy:
@@ -199,6 +208,10 @@ class Open(Stay):
         assert self.deadline is not None
         return Rejection(State.OPEN, RejectReason.OPEN, self.deadline - now)
 
+    def admits_at(self, now: float) -> float:
+        """What comes after the wait decides."""
+        return NEVER
+
     def wake(self, now: float) -> Move | None:
         """The wait is over."""
         assert self.deadline is not None
@@ -211,8 +224,12 @@ class Forced(Stay):
     __slots__ = ()
 
     def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
-        """Always, and nobody can say for how long."""
-        return Rejection(State.FORCED_OPEN, RejectReason.FORCED, None)
+        """Always: only an operator ends this."""
+        return Rejection(State.FORCED_OPEN, RejectReason.FORCED, RETRY_FORCED)
+
+    def admits_at(self, now: float) -> float:
+        """Only an operator can tell."""
+        return NEVER
 
 
 class Disabled(Stay):

@@ -47,7 +47,12 @@ class Counter(ABC):
     @property
     @abstractmethod
     def failure_count(self) -> int:
-        """The failures (or slow calls) that count now."""
+        """The failures that count now; never a slow success."""
+
+    @property
+    def slow_count(self) -> int:
+        """The slow calls that count now, where durations do."""
+        return 0
 
     def advance(self, now: float) -> None:  # noqa: B027 - most don't age
         """Forget what has left the window by `now`."""
@@ -271,6 +276,10 @@ class _Any(Counter):
     @property
     def failure_count(self) -> int:
         return max(counter.failure_count for counter in self._counters)
+
+    @property
+    def slow_count(self) -> int:
+        return max(counter.slow_count for counter in self._counters)
 
     def advance(self, now: float) -> None:
         for counter in self._counters:

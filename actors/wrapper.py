@@ -12,7 +12,9 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from actors.checks import promises_awaitable
 from actors.errors import CircuitOpenError
+from actors.nesting import CALLS
 
 if TYPE_CHECKING:
     from actors.handle import CircuitBreaker
@@ -27,9 +29,9 @@ def factory({breaker}, {fn}, {rejection}):
         if {gate} is None:
             {gate} = {breaker}._gate
             {now} = {breaker}._clock()
-            if {now} < {gate}.until:
+            if {now} < {gate}.rejects_until:
                 {gate}.rejected += 1
-                raise {rejection}({breaker}.name, {gate}.state, {gate}.until - {now}, {gate}.reason)
+                raise {rejection}({gate}, {now})
             return await {breaker}.execute({fn}, {arguments})
         {gate}.started += 1
         try:
@@ -47,14 +49,17 @@ LOCALS = ("breaker", "fn", "rejection", "gate", "now", "result", "error")
 def wrap(breaker: CircuitBreaker, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     """`fn` guarded by `breaker`; its name, document, defaults and signature stay.
 
-    Raises TypeError where `fn` has no signature that can be read.
+    Raises TypeError where `fn` isn't async, or has no signature that can be read.
     """
+    check_async(fn)
     try:
         signature = inspect.signature(fn, follow_wrapped=False)
     except ValueError as error:
         raise TypeError(f"protect needs a function whose signature can be read, got {fn!r}") from error
     shape = tuple((one.name, one.kind, one.default is not one.empty) for one in signature.parameters.values())
-    protected = _factory(shape)(breaker, fn, CircuitOpenError)
+    factory, names = _factory(shape)
+    protected = factory(breaker, fn, CircuitOpenError)
+    CALLS.setdefault(id(protected.__code__), (protected.__code__, *names))
     parameters = signature.parameters.values()
     protected.__defaults__ = tuple(
         one.default for one in parameters if one.default is not one.empty and one.kind is not one.KEYWORD_ONLY
@@ -68,9 +73,25 @@ def wrap(breaker: CircuitBreaker, fn: Callable[P, Awaitable[T]]) -> Callable[P, 
     return wrapped
 
 
+def check_async(fn: Callable[..., Any]) -> None:
+    """Raises TypeError where calls of `fn` can't be awaited: known at once, not when the first call fails."""
+    if promises_awaitable(fn):
+        return
+    if isinstance(fn, classmethod | staticmethod):
+        raise TypeError(f"protect goes under @{type(fn).__name__}, closest to the function, got {fn!r}")
+    if inspect.isasyncgenfunction(inspect.unwrap(fn)):
+        raise TypeError(f"protect can't guard an async generator, for which there is guard(), got {fn!r}")
+    raise TypeError(
+        f"protect needs an async function, or one annotated as returning an awaitable, got {fn!r}"
+    )
+
+
 @functools.cache
-def _factory(shape: tuple[tuple[str, Any, bool], ...]) -> Callable[..., Any]:
-    """The compiled factory for signatures of this shape: name, kind and whether there is a default."""
+def _factory(shape: tuple[tuple[str, Any, bool], ...]) -> tuple[Callable[..., Any], tuple[str, str]]:
+    """The compiled factory for signatures of this shape: name, kind and whether there is a default.
+
+    With it the names that its functions have for their breaker and its gate.
+    """
     names = {name for name, _, _ in shape}
     # No local of the template may hide a parameter.
     local = {
@@ -80,7 +101,7 @@ def _factory(shape: tuple[tuple[str, Any, bool], ...]) -> Callable[..., Any]:
     scope: dict[str, Any] = {}
     exec(compile(source, "<protected by a circuit breaker>", "exec"), scope)  # noqa: S102 - names come from a signature
     factory: Callable[..., Any] = scope["factory"]
-    return factory
+    return factory, (local["breaker"], local["gate"])
 
 
 def _parameters(shape: tuple[tuple[str, Any, bool], ...]) -> str:

@@ -47,6 +47,11 @@ class RejectReason(StrEnum):
 UNRECORDED = -1
 """The number of every permit of a disabled breaker, which records nothing."""
 
+RETRY_SOON = 1.0
+"""Seconds after which a rejected call may be tried again if no time is known: a probe or a place may be free."""
+RETRY_FORCED = 30.0
+"""Seconds after which a call may be tried again that a breaker held open by an operator has rejected."""
+
 
 class Permit(NamedTuple):
     """Leave to make one call. A permit of an earlier generation never changes the state.
@@ -70,12 +75,13 @@ class Source(NamedTuple):
 class Rejection:
     """No leave to make a call; falsy, so that `if permit:` reads well.
 
-    retry_after: seconds until a call may be admitted, None where nobody can say.
+    retry_after: seconds after which the call may be tried again. OPEN: the rest of the wait. Probing: the rest of
+        the probe's timeout, RETRY_SOON at most. Ramp: the rest of the ramp. Forced: RETRY_FORCED.
     """
 
     state: State
     reason: RejectReason
-    retry_after: float | None
+    retry_after: float
 
     def __bool__(self) -> bool:
         return False
@@ -148,6 +154,7 @@ class Snapshot:
     """One breaker at one moment.
 
     failure_count: what the trip strategy counts now: failures in a row, or in its window.
+    slow_count: slow calls in the window, successes among them; 0 unless the strategy asks for durations.
     opened_at: when it last left CLOSED, on the breaker's clock; None while closed.
     retry_after: seconds until the next probe; None unless OPEN.
     counts: calls by outcome since the start, `rejected` among them.
@@ -177,6 +184,7 @@ class Snapshot:
     restarts: int = 0
     recovery: Histogram | None = None
     durations: Histogram | None = None
+    slow_count: int = 0
 
 
 # Commands: what the breaker's actor is asked. Each is answered; the answer stands beside it.
@@ -260,6 +268,26 @@ class ProbePassed:
     """The open breaker's own probe `number` has passed. Answered by None."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindAdmission:
+    """When is a call admitted? Answered by an Admission."""
+
+
+class Admission(NamedTuple):
+    """The earliest time at which a call is admitted if nothing else happens; inf: only another event can tell.
+
+    changes: how often that has changed, so that a waiter misses no change.
+    """
+
+    time: float
+    changes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """End for good. Answered by None; every message after it is answered by PanelClosedError."""
 
 
 @dataclass(frozen=True, slots=True)

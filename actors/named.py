@@ -1,0 +1,76 @@
+"""A breaker for code that is loaded before any panel is open, such as a decorator at module level."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+from actors.config import CircuitBreakerConfig
+from actors.handle import CircuitBreaker
+from actors.panel import OPEN_PANELS, Panel
+from actors.wrapper import check_async
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NO_PANEL = "no panel is open in this trio.run: put `async with open_panel():` around what calls breakers by name"
+
+
+def breaker_named(policy: CircuitBreakerConfig | str) -> NamedBreaker:
+    """The breaker of a name on the panel that is open where it is used.
+
+        prices = breaker_named(CircuitBreakerConfig(name="prices", max_failures=3))
+
+        @prices.protect
+        async def price(article: str) -> int: ...
+
+    policy: makes the breaker at its first use, where the panel has none of that name. A str is the name of one
+    that somebody else makes. Made at any time, without trio; each trio.run has a breaker of its own.
+    """
+    return NamedBreaker(policy)
+
+
+class NamedBreaker:
+    """See `breaker_named`. `find()` gives the breaker itself, for all that isn't a decorator."""
+
+    def __init__(self, policy: CircuitBreakerConfig | str) -> None:
+        self._policy = policy if isinstance(policy, CircuitBreakerConfig) else None
+        self.name = self._policy.name if self._policy is not None else CircuitBreakerConfig(name=str(policy)).name
+        self._found: tuple[Panel, CircuitBreaker] | None = None
+
+    def __repr__(self) -> str:
+        return f"<NamedBreaker {self.name!r}>"
+
+    def find(self) -> CircuitBreaker:
+        """The breaker of the running trio.run; of several open panels, on the one opened last.
+
+        Raises RuntimeError outside of trio.run and where no panel is open, KeyError where the panel has no
+        breaker of that name, and what `Panel.breaker` raises.
+        """
+        try:
+            panels = OPEN_PANELS.get()
+        except RuntimeError:
+            raise RuntimeError(NO_PANEL) from None
+        if not panels:
+            raise RuntimeError(NO_PANEL)
+        panel = panels[-1]
+        if self._found is not None and self._found[0] is panel and panel.get(self.name) is self._found[1]:
+            return self._found[1]
+        breaker = panel[self.name] if self._policy is None else panel.breaker(self._policy)
+        self._found = panel, breaker
+        return breaker
+
+    def protect(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        """A decorator, also at module level: each call of `fn` goes through the breaker that it then finds.
+
+        It costs the look-up more than CircuitBreaker.protect, and is otherwise the same. Raises TypeError where
+        `fn` isn't async.
+        """
+        check_async(fn)
+
+        @functools.wraps(fn)
+        async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await self.find().execute(fn, *args, **kwargs)
+
+        return protected
