@@ -12,7 +12,7 @@ from actors.bulkhead import Bulkhead
 from actors.classify import kind_of
 from actors.errors import BulkheadFullError, CallTimeout
 from actors.gate import Gate
-from actors.nesting import HeldCall
+from actors.nesting import HeldCall, mark_counted
 from protocols.breaker import (
     Answered,
     FailAgain,
@@ -114,6 +114,8 @@ class Guard(HeldCall):
         if self.breaker._settle_nowait(self):
             self._settled = Outcome.SUCCESS
             self._leave_flights()
+            # Its permit is settled: what follows is no longer part of it.
+            self.end()
 
     def answered(self) -> None:
         """The dependency has answered, though the block goes on: `call_timeout` no longer ends it.
@@ -311,9 +313,11 @@ class Guard(HeldCall):
         self.outcome = outcome
         if outcome is Outcome.FAILURE and self._permit is None and error is not None:
             # A permit is asked for, and then an outer call is seen.
-            if self._settled is None and breaker._is_within(self._gate, own=0):
+            if self._settled is None and breaker._is_within(self._gate, error, own=0):
                 await self._give_back()
                 return
+            if self._gate.running() > 1:
+                mark_counted(breaker, error)
         if self._settled is Outcome.SUCCESS:
             if outcome is Outcome.FAILURE and self._gate.records(self._permit):
                 permit = self._permit or Permit(self._gate.generation, 0)

@@ -16,7 +16,7 @@ RECOVERED = Move(State.CLOSED, "recovery successful", recovery=True)
 class HalfOpen(Stay):
     """Lets probes through, and goes by their verdict."""
 
-    __slots__ = ("_config", "_failures", "_probes", "_successes", "_turns", "answered")
+    __slots__ = ("_config", "_failures", "_free_since", "_probes", "_successes", "_turns", "answered")
 
     def __init__(
         self, config: CircuitBreakerConfig, now: float, failed_route: Hashable | None = None
@@ -24,6 +24,7 @@ class HalfOpen(Stay):
         self._turns = ProbeTurns(now, failed_route)
         self._config = config
         self._successes = self._failures = 0
+        self._free_since = now
         self._probes: dict[int, float] = {}
         self.answered: set[Permit] | None = None
 
@@ -55,8 +56,10 @@ class HalfOpen(Stay):
         return len(self._probes) >= places
 
     def admits_at(self, now: float) -> float:
-        """Now, where a place for a probe is free."""
-        return NEVER if self._is_full or self._config.probe is not None else now
+        """When a place for a probe has been free for RETRY_SOON: those who wait leave it to the next caller."""
+        if self._is_full or self._config.probe is not None:
+            return NEVER
+        return max(now, self._free_since + RETRY_SOON)
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """A probe is out."""
@@ -71,6 +74,7 @@ class HalfOpen(Stay):
     def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
         """The verdict; a neutral outcome only frees the slot. A probe that had answered can only fail."""
         answered = self._probes.pop(number, None) is None
+        self._free_since = now
         if outcome is Outcome.FAILURE:
             return self.fail_again(number, now) if answered else self._failed(number)
         if answered:
@@ -87,6 +91,7 @@ class HalfOpen(Stay):
         """The verdict, before the call's end: its slot is free, and no timeout ends it any more."""
         if self._probes.pop(permit.number, None) is None:
             return None
+        self._free_since = now
         self.answered = self.answered or set()
         self.answered.add(permit)
         return self._passed(permit.number, now, duration)
@@ -105,6 +110,7 @@ class HalfOpen(Stay):
     def take_back(self, number: int, now: float) -> None:
         """The slot is free again."""
         self._probes.pop(number, None)
+        self._free_since = now
         self._turns.forget(number)
 
     def fail_again(self, number: int, now: float) -> Move | None:

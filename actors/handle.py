@@ -283,11 +283,11 @@ class CircuitBreaker(Settling):
                 await self._tell(Watch(-1))
 
     async def wait_until_admitting(self) -> None:
-        """Wait until a call is admitted: closed, past its ramp's next admission, or half-open with a free probe.
+        """Wait until a call is admitted: the verdict of a probe, or after a recovery the next place in the ramp.
 
-        At once where that is so. Others may wait for the same and be quicker: a call after the wait may still
-        be rejected, and then waits again. Where the breaker itself probes, the wait lasts until it has closed.
-        Raises PanelClosedError. Cancellation leaves nothing behind.
+        At once where that is so. If nobody probes a half-open breaker for a second, the wait ends too, so that
+        one of those who wait does. Others may be quicker: a call after the wait may still be rejected, and then
+        waits again. Raises PanelClosedError. Cancellation leaves nothing behind.
         """
         await trio.lowlevel.checkpoint()
         self._waiters = self._waiters or trio.lowlevel.ParkingLot()

@@ -1,8 +1,9 @@
 """Calls within calls: a call through a breaker that the running call path is inside of already joins that call.
 
 A probe that calls through its own breaker would be rejected by itself, and one failure would count twice. Most calls
-say by a context variable that they run. The two fastest call styles say nothing, since that would cost a third of
-them: these are found on the stack, where a failure or a rejection makes a caller look.
+say by a context variable that they run. The fastest call styles say nothing, since that would cost a third of them:
+these are found on the stack, where a failure or a rejection makes a caller look. Of a child task, the stack doesn't
+tell whether its nursery was opened inside of such a call; there, the exception that has been counted is marked.
 """
 
 from __future__ import annotations
@@ -22,23 +23,27 @@ if TYPE_CHECKING:
 
 
 class HeldCall:
-    """A call that runs, as the calls inside of it find it: also in child tasks, and only while it runs."""
+    """A call that runs, as calls inside of it find it: in its task, and in tasks whose nurseries it has opened."""
 
-    __slots__ = ("breaker", "outer", "running")
+    __slots__ = ("_nurseries", "_task", "breaker", "outer", "running")
 
     def __init__(self, breaker: Settling) -> None:
         self.breaker = breaker
         self.outer: HeldCall | None = None
         self.running = False
+        self._task: trio.lowlevel.Task | None = None
+        self._nurseries = 0
 
     def hold(self) -> None:
         """From now on calls of this context are inside of this one."""
+        self._task = trio.lowlevel.current_task()
+        self._nurseries = len(self._task.child_nurseries)
         self.outer = _held.get()
         self.running = True
         _held.set(self)
 
     def let_go(self) -> None:
-        """Later calls are not. For the same context; in another one only `running` tells."""
+        """Later calls of this context aren't, though this one goes on elsewhere."""
         if _held.get() is self:
             _held.set(self.outer)
 
@@ -46,6 +51,16 @@ class HeldCall:
         """It has ended, in whatever context."""
         self.running = False
         self.let_go()
+
+    def contains_running_task(self) -> bool:
+        """Whether the running task is this call's, or a child of it: a context is copied further than that."""
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        while task is not None and task is not self._task:
+            nursery = task.parent_nursery
+            task = None if nursery is None else nursery.parent_task
+            if task is self._task and nursery not in self._task.child_nurseries[self._nurseries :]:
+                return False
+        return task is not None
 
 
 _held: ContextVar[HeldCall | None] = ContextVar("circuit_breaker_call", default=None)
@@ -55,7 +70,7 @@ def held_call(breaker: Settling) -> HeldCall | None:
     """The call through `breaker` that the running code is part of, if that call said so."""
     held = _held.get()
     while held is not None:
-        if held.running and held.breaker is breaker:
+        if held.running and held.breaker is breaker and held.contains_running_task():
             return held
         held = held.outer
     return None
@@ -68,20 +83,57 @@ NAMES = {"execute", "protected", "_execute_tallying"}
 
 
 def fast_calls(breaker: Settling) -> Iterator[FrameType]:
-    """The frames of calls through `breaker` that say nothing, innermost first: of this task, and of its parents.
-
-    Parents: the tasks whose nurseries the task runs in, for a child ends before its parent's call does.
-    """
-    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-    for frame in _running_frames(task):
+    """The frames of calls through `breaker` that say nothing, in the running task, innermost first."""
+    first = getattr(trio.lowlevel.current_task().coro, "cr_frame", None)
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
         if _is_fast_call(frame, breaker):
             yield frame
-    while task is not None:
+        if frame is first:
+            return
+        frame = frame.f_back
+
+
+def mark_counted(breaker: Settling, error: BaseException) -> None:
+    """Note on a failure that was counted in which calls of parent tasks it was: it may reach them."""
+    nursery = trio.lowlevel.current_task().parent_nursery
+    frames: list[FrameType] = []
+    while nursery is not None:
+        task = nursery.parent_task
+        frames += [frame for frame in _waiting_frames(task.coro) if _is_fast_call(frame, breaker)]
         nursery = task.parent_nursery
-        task = None if nursery is None else nursery.parent_task
-        for frame in _waiting_frames(None if task is None else task.coro):
-            if _is_fast_call(frame, breaker):
-                yield frame
+    if frames:
+        error.__dict__[MARK] = Mark(frames)
+
+
+def was_counted(call: FrameType, error: BaseException) -> bool:
+    """Whether a child task of the fast call `call` has counted this failure, or all those that make it up."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(was_counted(call, one) for one in error.exceptions)
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        mark = link.__dict__.get(MARK)
+        if isinstance(mark, Mark) and any(frame is call for frame in mark.frames):
+            return True
+        link = link.__cause__ or link.__context__
+    return False
+
+
+MARK = "_counted_by_circuit_breaker"
+
+
+class Mark:
+    """The calls inside of which a failure was counted already. Pickled and copied without them."""
+
+    __slots__ = ("frames",)
+
+    def __init__(self, frames: list[FrameType] | None = None) -> None:
+        self.frames = frames or []
+
+    def __reduce__(self) -> tuple[type[Mark], tuple[()]]:
+        return Mark, ()
 
 
 def _is_fast_call(frame: FrameType, breaker: Settling) -> bool:
@@ -99,19 +151,8 @@ def _is_fast_call(frame: FrameType, breaker: Settling) -> bool:
     return gate.fast or code.co_name == "_execute_tallying"
 
 
-def _running_frames(task: trio.lowlevel.Task | None) -> Iterator[FrameType]:
-    """The frames of the running task, innermost first."""
-    first = None if task is None else getattr(task.coro, "cr_frame", None)
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        yield frame
-        if frame is first:
-            return
-        frame = frame.f_back
-
-
 def _waiting_frames(awaited: Any) -> list[FrameType]:
-    """The frames of a task that waits, innermost first, as far as they can be followed."""
+    """The frames of a task that waits, as far as they can be followed."""
     frames = []
     while awaited is not None:
         kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(awaited, f"{kind}_frame")), None)
@@ -121,4 +162,4 @@ def _waiting_frames(awaited: Any) -> list[FrameType]:
         if frame is not None:
             frames.append(frame)
         awaited = getattr(awaited, f"{kind}_await" if kind != "gi" else "gi_yieldfrom")
-    return frames[::-1]
+    return frames

@@ -18,7 +18,7 @@ from actors.errors import CircuitOpenError, PanelClosedError
 from actors.flights import Flights
 from actors.gate import Gate
 from actors.ledger import Meter
-from actors.nesting import HeldCall, fast_calls, held_call
+from actors.nesting import HeldCall, fast_calls, held_call, mark_counted, was_counted
 from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle, Source
 
 if TYPE_CHECKING:
@@ -127,13 +127,17 @@ class Settling:
             return False
         return next(fast_calls(self), None) is not None
 
-    def _is_within(self, gate: Gate, own: int) -> bool:
-        """Whether a call that `gate` admitted is part of another one. own: the frames that are its own."""
+    def _is_within(self, gate: Gate, error: BaseException, *, own: int) -> bool:
+        """Whether a failure of a call that `gate` admitted is another call's to count, or was counted.
+
+        own: 1 if the call is one of those that say nothing, and so is found itself.
+        """
         if held_call(self) is not None:
             return True
         if gate.running() < 2:
             return False
-        return len(list(islice(fast_calls(self), own + 1))) > own
+        calls = list(islice(fast_calls(self), own + 1))
+        return len(calls) > own or (own > 0 and len(calls) > 0 and was_counted(calls[0], error))
 
     @trio.lowlevel.enable_ki_protection
     async def _raised(self, gate: Gate, error: BaseException, start: float | None = None) -> None:
@@ -158,9 +162,11 @@ class Settling:
         if not self._actor.mailbox.is_home():
             self._actor.mailbox.call_home(gate.withdraw)
             raise RuntimeError(OTHER_RUN) from error
-        if self._is_within(gate, own=1):
+        if self._is_within(gate, error, own=1):
             gate.withdraw()
             return
+        if gate.running() > 1:
+            mark_counted(self, error)
         wait = self._classifier.retry_after(error)
         duration = None if start is None else self._clock() - start
         await self._settle(gate, None, Outcome.FAILURE, duration, wait, kind_of(error))
