@@ -1,10 +1,12 @@
-"""A breaker for each host that is asked through httpx, and what counts as a failure of it."""
+"""A breaker for each host that is called through httpx, and the policy that says what counts as a failure."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from ipaddress import IPv6Address
 from time import time
 from types import TracebackType
 from typing import Any
@@ -73,6 +75,30 @@ def host_policy(host: str) -> CircuitBreakerConfig:
     )
 
 
+def host_key(request: httpx.Request) -> str:
+    """The default `key`: the host of the request's URL, followed by the port where the URL names one.
+
+    For example `example.org`, `example.org:8080`, `[::1]:8080`. Different spellings of one host give one key:
+    a name is in lower case, an international name as it is sent (`xn--bcher-kva.example`), and the final dot
+    of `example.org.` is left out. An IPv6 address is in brackets and in its shortest form. Its zone stays as
+    it is written: `[fe80::1%eth0]`. The default port of the URL's scheme is left out.
+
+    Raises ValueError where the URL has no host.
+    """
+    url = request.url
+    host = url.raw_host.decode("ascii")
+    # httpx accepts a colon in a host only within an IPv6 address, and has checked the address.
+    host = f"[{_shortest_ipv6(host)}]" if ":" in host else host.removesuffix(".")
+    if not host:
+        raise ValueError("a breaker is named after the host of the URL, and this URL has none")
+    return host if url.port is None else f"{host}:{url.port}"
+
+
+@lru_cache  # it costs as much as a third of a request through httpx.MockTransport
+def _shortest_ipv6(address: str) -> str:
+    return str(IPv6Address(address))
+
+
 class BreakerTransport(httpx.AsyncBaseTransport):
     """Sends requests through `inner`, those to each host through a breaker of its own.
 
@@ -81,8 +107,10 @@ class BreakerTransport(httpx.AsyncBaseTransport):
             async with httpx.AsyncClient(transport=transport) as client:
                 response = await client.get("https://example.org/")
 
-    config_for: the policy for a host, asked once with `example.org`, or `example.org:8080` where the URL
-        names a port. A breaker stays for as long as the panel: hosts mustn't be chosen by strangers.
+    key: gives the name of the breaker that a request goes through, a str that isn't empty. Any other value
+        raises TypeError or ValueError; then nothing is sent and nothing is counted.
+    config_for: gives the policy for a key, and is called where the panel has no breaker of that name. The
+        policy must have the key as its name. A breaker that the panel has already is used as it is.
     succeeds_after: seconds. A response that still streams that long after its head has succeeded then;
         if it breaks off later, that is one failure more.
 
@@ -91,6 +119,9 @@ class BreakerTransport(httpx.AsyncBaseTransport):
     a response before its end counts as what its head said, being cancelled counts neither way. Under a
     policy with `call_timeout` or `cancel_in_flight` a body is read whole before its response is returned:
     only what runs inside the call can be ended.
+
+    Each new key adds a breaker to the panel. Where strangers choose the hosts, the number of breakers is
+    bounded only by the panel's `idle_timeout`, which removes breakers that are not used.
     """
 
     def __init__(
@@ -98,14 +129,15 @@ class BreakerTransport(httpx.AsyncBaseTransport):
         inner: httpx.AsyncBaseTransport,
         panel: Panel,
         *,
+        key: Callable[[httpx.Request], str] = host_key,
         config_for: Callable[[str], CircuitBreakerConfig] = host_policy,
         succeeds_after: float = 30.0,
     ) -> None:
         positive_number("succeeds_after", succeeds_after)
         self._inner = inner
         self._panel = panel
+        self._key = key
         self._config_for = config_for
-        self._breakers: dict[str, CircuitBreaker] = {}
         self._streaming = _Streaming(panel, succeeds_after)
 
     async def __aenter__(self) -> BreakerTransport:
@@ -120,21 +152,36 @@ class BreakerTransport(httpx.AsyncBaseTransport):
     ) -> None:
         await self._inner.__aexit__(exc_type, exc_value, traceback)
 
-    def breaker(self, url: httpx.URL) -> CircuitBreaker:
-        """The breaker of the URL's host, made where there is none yet. Raises as `Panel.breaker`."""
-        host = url.host if url.port is None else f"{url.host}:{url.port}"
-        if host not in self._breakers:
-            self._breakers[host] = self._panel.breaker(self._config_for(host))
-        return self._breakers[host]
+    def breaker(self, target: httpx.URL | httpx.Request) -> CircuitBreaker:
+        """The breaker of a request, made where the panel has none of that name.
+
+        target: a URL stands for a GET request of it, without headers or a body.
+
+        Raises TypeError or ValueError where `key` gives no name, or `config_for` a policy of another name.
+        Raises as `Panel.breaker`, and whatever `key` and `config_for` raise.
+        """
+        name = self._key(target if isinstance(target, httpx.Request) else httpx.Request("GET", target))
+        if not isinstance(name, str):
+            raise TypeError(f"key must return a str, got {name!r}")
+        # The panel may have removed the breaker since the last request, so no breaker is kept here.
+        return self._panel[name] if name in self._panel else self._panel.breaker(self._policy(name))
+
+    def _policy(self, name: str) -> CircuitBreakerConfig:
+        if not name:
+            raise ValueError(f"key must return a str that isn't empty, got {name!r}")
+        config = self._config_for(name)
+        if config.name != name:
+            raise ValueError(f"config_for({name!r}) must return a policy of that name, got {config.name!r}")
+        return config
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The response, its body still to be read.
 
-        Raises what `inner` raises, and CircuitOpenError, BulkheadFullError, CallTimeout or
+        Raises what `inner` and `breaker` raise, and CircuitOpenError, BulkheadFullError, CallTimeout or
         PanelClosedError, none of which is an httpx.HTTPError. Cancelling counts neither way.
         """
         async with AsyncExitStack() as stack:
-            call = await stack.enter_async_context(self.breaker(request.url).guard())
+            call = await stack.enter_async_context(self.breaker(request).guard())
             response = await self._inner.handle_async_request(request)
             call.returned(response)
             if call._scope is not None:

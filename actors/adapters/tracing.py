@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import trio
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, use_span
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
 from actors.classify import kind_of
-from actors.errors import BulkheadFullError, CallTimeout, CircuitOpenError
+from actors.errors import BulkheadFullError, CircuitOpenError
 from actors.guard import Guard
 from actors.handle import CircuitBreaker
-from protocols.breaker import RejectReason, Source, State
+from protocols.breaker import Outcome, RejectReason, Source, State
 
 P = ParamSpec("P")
 T = TypeVar("T")
+F = TypeVar("F")
 
 NAME, STATE, REASON = "circuit_breaker.name", "circuit_breaker.state", "circuit_breaker.reason"
 WORDS = {State.OPEN: "opened", State.FORCED_OPEN: "opened"}
 
 
 def traced(breaker: CircuitBreaker, tracer: Tracer) -> CircuitBreaker:
-    """The breaker, with each `execute` and each `guard()` as a client span of its name.
+    """The breaker, with each call as a client span of its name, in every call style.
 
-    The span is current while the call runs. Its events, each beginning with `circuit_breaker.`: admitted,
-    rejected, timed_out, cancelled; and opened, half_open or closed where this very call brought that about.
-    Everything else is the breaker's own.
+    The span is current while the call runs, and while its fallback runs. Its events, each beginning with
+    `circuit_breaker.`: admitted, rejected, timed_out, cancelled; opened, half_open or closed where this very
+    call brought that about; and fallback where the call is served by its fallback, with the kind of the error
+    as `error.type`.
+
+    The status is ERROR, with `error.type`, where the call raises and where its result is judged a failure.
+    It stays unset where a fallback returns, and where the call is cancelled. Calls raise, count and may be
+    cancelled as those of the breaker. Everything else is the breaker's own.
     """
     return cast(CircuitBreaker, TracedBreaker(breaker, tracer))
 
@@ -44,34 +54,152 @@ class TracedBreaker:
 
     async def execute(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As CircuitBreaker.execute."""
-        async with self.guard() as call:
-            result = await fn(*args, **kwargs)
-            call.returned(result)
-        return result
+        with self._call_span() as span:
+            return await span.run(self._breaker.guard(), fn, args, kwargs)
+
+    async def execute_or(
+        self,
+        fallback: Callable[[CircuitOpenError | BulkheadFullError], F | Awaitable[F]],
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | F:
+        """As CircuitBreaker.execute_or."""
+        with self._call_span() as span:
+            guard = self._breaker.guard()
+            try:
+                await guard.enter()
+            except (CircuitOpenError, BulkheadFullError) as error:
+                return await span.fall_back(fallback, error)
+            return await span.run(guard, fn, args, kwargs)
 
     @asynccontextmanager
     async def guard(self, *, source: Source | None = None) -> AsyncIterator[Guard]:
         """As CircuitBreaker.guard."""
-        breaker = self._breaker
-        span = self._tracer.start_span(breaker.name, kind=SpanKind.CLIENT, attributes={NAME: breaker.name})
-        moves = _Moves(breaker, span)
+        with self._call_span() as span:
+            async with self._breaker.guard(source=source) as guard:
+                span.admitted(guard)
+                try:
+                    yield guard
+                finally:
+                    span.block_ended()
+
+    def protect(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        """As CircuitBreaker.protect."""
+        signature = inspect.signature(self._breaker.protect(fn), follow_wrapped=False)
+
+        @functools.wraps(fn)
+        async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+            # Arguments that don't fit raise TypeError before the call, as they do without tracing.
+            signature.bind(*args, **kwargs)
+            return await self.execute(fn, *args, **kwargs)
+
+        return protected
+
+    def _call_span(self) -> _CallSpan:
+        return _CallSpan(self._breaker, self._tracer)
+
+
+class _CallSpan:
+    """The span of one call, from its beginning to its end: the same for every call style."""
+
+    def __init__(self, breaker: CircuitBreaker, tracer: Tracer) -> None:
+        self._breaker = breaker
+        self._span = tracer.start_span(breaker.name, kind=SpanKind.CLIENT, attributes={NAME: breaker.name})
+        self._moves = _Moves(breaker, self._span)
+        self._guard: Guard | None = None
+        self._fell_back = False
+
+    def __enter__(self) -> _CallSpan:
+        self._token = attach(set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        detach(self._token)
         try:
-            with use_span(span, record_exception=False, set_status_on_exception=False):
-                async with breaker.guard(source=source) as call:
-                    moves.tell()
-                    span.add_event("circuit_breaker.admitted", {STATE: _word(breaker.state)})
-                    try:
-                        yield call
-                    finally:
-                        moves.look()
-        except BaseException as error:
-            _tell_end(span, breaker.name, error)
-            if isinstance(error, CallTimeout):
-                moves.look_back()
-            raise
+            if error is None:
+                self._returned()
+            else:
+                self._raised(error)
         finally:
-            moves.tell()
-            span.end()
+            self._span.end()
+
+    async def run(self, guard: Guard, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
+        """Await `fn(*args, **kwargs)` within the guard, which may have been entered."""
+        async with guard:
+            self.admitted(guard)
+            try:
+                result = await fn(*args, **kwargs)
+                guard.returned(result)
+            finally:
+                self.block_ended()
+        return result
+
+    def admitted(self, guard: Guard) -> None:
+        """The breaker has admitted the call."""
+        self._guard = guard
+        self._moves.tell()
+        self._span.add_event("circuit_breaker.admitted", {STATE: _word(self._breaker.state)})
+
+    def block_ended(self) -> None:
+        """The call has ended, and the breaker hasn't counted it yet."""
+        self._moves.look()
+
+    async def fall_back(self, fallback: Callable[[Any], F | Awaitable[F]], error: Exception) -> F:
+        """Return `fallback(error)`, awaited where it can be. The call itself has ended with `error`."""
+        self._tell_decision(error)
+        self._fell_back = True
+        self._span.add_event("circuit_breaker.fallback", {"error.type": kind_of(error)})
+        result = fallback(error)
+        return await result if inspect.isawaitable(result) else result
+
+    def _returned(self) -> None:
+        """The call, or its fallback, has returned."""
+        if self._fell_back:
+            return
+        self._tell_decision(None)
+        assert self._guard is not None
+        if self._is_timed_out():
+            self._fail("CallTimeout")
+        elif self._guard._verdict is Outcome.FAILURE:
+            # What has read the result may have said more, such as the status of a response.
+            said = getattr(self._span, "attributes", None) or {}
+            self._fail(said.get("error.type", "_OTHER"))
+
+    def _raised(self, error: BaseException) -> None:
+        """The call, or its fallback, has raised."""
+        is_cancelled = isinstance(error, trio.Cancelled | GeneratorExit)
+        if is_cancelled:
+            self._span.add_event("circuit_breaker.cancelled")
+        if not self._fell_back:
+            self._tell_decision(error)
+        if not is_cancelled:
+            self._fail(kind_of(error))
+
+    def _tell_decision(self, error: BaseException | None) -> None:
+        """What the breaker did to end the call, and the transition that the call's end brought about."""
+        if self._is_timed_out():
+            self._span.add_event("circuit_breaker.timed_out")
+            self._moves.look_back()
+        elif isinstance(error, CircuitOpenError | BulkheadFullError) and self._is_own(error):
+            self._span.add_event("circuit_breaker.rejected", _rejection(error))
+        self._moves.tell()
+
+    def _is_timed_out(self) -> bool:
+        # Nothing else settles a call as a failure before its end.
+        return self._guard is not None and self._guard._settled is Outcome.FAILURE
+
+    def _is_own(self, error: BaseException) -> bool:
+        """Whether the breaker rejected this very call, or ended it; a call within it may be rejected, too."""
+        return self._guard is None or error is self._guard.cut
+
+    def _fail(self, kind: str) -> None:
+        # Only kinds of errors: a message may quote what must stay inside.
+        self._span.set_attribute("error.type", kind)
+        self._span.set_status(StatusCode.ERROR, kind)
 
 
 class _Moves:
@@ -97,19 +225,6 @@ class _Moves:
             verb = WORDS.get(new, _word(new))
             self._span.add_event(f"circuit_breaker.{verb}", {"from": _word(old), "to": _word(new)})
             self._seen = new
-
-
-def _tell_end(span: Span, name: str, error: BaseException) -> None:
-    """Why the call ended as it did. Only kinds of errors: a message may quote what must stay inside."""
-    if isinstance(error, trio.Cancelled | GeneratorExit):
-        span.add_event("circuit_breaker.cancelled")
-        return
-    if isinstance(error, CircuitOpenError | BulkheadFullError) and error.name == name:
-        span.add_event("circuit_breaker.rejected", _rejection(error))
-    elif isinstance(error, CallTimeout) and error.name == name:
-        span.add_event("circuit_breaker.timed_out")
-    span.set_attribute("error.type", kind_of(error))
-    span.set_status(StatusCode.ERROR, kind_of(error))
 
 
 def _rejection(error: CircuitOpenError | BulkheadFullError) -> dict[str, str | float]:

@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import formatdate
 from time import time
+from typing import Any
 
 import httpx
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import CallTimeout, CircuitOpenError, Panel, Snapshot, State, open_panel
-from actors.adapters.httpx import BreakerTransport, host_policy, is_failure, retry_after
+from actors import CallTimeout, CircuitBreakerConfig, CircuitOpenError, Panel, Snapshot, State, open_panel
+from actors.adapters.httpx import BreakerTransport, host_key, host_policy, is_failure, retry_after
 from actors.testing import advance
 
 Answer = Callable[[trio.abc.Stream], Awaitable[None]]
@@ -381,3 +382,148 @@ async def test_what_is_inside_is_opened_and_closed_with_the_client(panel: Panel)
 async def test_a_bad_setting_is_refused(panel: Panel) -> None:
     with pytest.raises(ValueError, match="succeeds_after"):
         BreakerTransport(Scripted(), panel, succeeds_after=0)
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("http://example.org/", "example.org"),
+        ("http://EXAMPLE.org/", "example.org"),
+        ("http://example.org./", "example.org"),
+        ("http://example.org.:81/", "example.org:81"),
+        ("http://example.org:80/", "example.org"),
+        ("https://example.org:443/", "example.org"),
+        ("http://example.org:443/", "example.org:443"),
+        ("http://bücher.example/", "xn--bcher-kva.example"),
+        ("http://BÜCHER。example/", "xn--bcher-kva.example"),
+        ("http://www.bücher.example/", "www.xn--bcher-kva.example"),
+        ("http://xn--bcher-kva.example/", "xn--bcher-kva.example"),
+        ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
+        ("http://[::1]/", "[::1]"),
+        ("http://[::1]:80/", "[::1]"),
+        ("http://[::1]:8080/", "[::1]:8080"),
+        ("http://[::1:8080]/", "[::1:8080]"),
+        ("http://[0:0:0::0001]/", "[::1]"),
+        ("http://[2001:DB8::A]/", "[2001:db8::a]"),
+        ("http://[FE80::1%eth0]:81/", "[fe80::1%eth0]:81"),
+        ("http://[fe80::1%ETH0]/", "[fe80::1%ETH0]"),
+        ("http://[fe80::1%25eth0]/", "[fe80::1%25eth0]"),
+    ],
+)
+def test_a_host_has_one_key_and_no_other_host_has_it(url: str, key: str) -> None:
+    assert host_key(httpx.Request("GET", url)) == key
+
+
+def test_an_ipv4_address_within_ipv6_has_one_key() -> None:
+    """Python versions differ in how they write it, so only the keys of two spellings are compared."""
+    mixed, hexadecimal = (
+        httpx.Request("GET", f"http://[{one}]/") for one in ("::FFFF:1.2.3.4", "::ffff:102:304")
+    )
+    assert host_key(mixed) == host_key(hexadecimal)
+
+
+@pytest.mark.parametrize("url", ["/relative", "http:///path", "http://./"])
+async def test_a_url_without_a_host_has_no_breaker(panel: Panel, url: str) -> None:
+    inner = Scripted()
+    with pytest.raises(ValueError, match="host of the URL"):
+        await BreakerTransport(inner, panel).handle_async_request(httpx.Request("GET", url))
+    assert (inner.asked, len(panel)) == (0, 0)
+
+
+async def test_an_address_with_a_port_has_a_breaker_of_its_own(panel: Panel) -> None:
+    """The address `::1:8080` has the same characters as the address `::1` with port 8080."""
+    asked, inner = client(panel, httpx.ConnectError("a"), httpx.ConnectError("b"), body(b"well"))
+    for _ in range(2):
+        with pytest.raises(httpx.ConnectError):
+            await asked.get("http://[::1]:8080/")
+    assert (await asked.get("http://[::1:8080]/")).text == "well"
+    assert [breaker.name for breaker in panel] == ["[::1]:8080", "[::1:8080]"]
+    assert inner.asked == 3
+
+
+def by_area(request: httpx.Request) -> str:
+    return f"{host_key(request)}{'/search' if request.url.path.startswith('/search') else ''}"
+
+
+async def test_a_key_decides_which_requests_share_a_breaker(panel: Panel) -> None:
+    asked_for: list[str] = []
+
+    def config_for(key: str) -> CircuitBreakerConfig:
+        asked_for.append(key)
+        return replace(host_policy(key), max_failures=1)
+
+    inner = Scripted(body(status=500), body(b"found"), body(b"well"))
+    transport = BreakerTransport(inner, panel, key=by_area, config_for=config_for)
+    asked = httpx.AsyncClient(transport=transport, base_url="http://it")
+    await asked.get("/search/1")
+    with pytest.raises(CircuitOpenError) as rejected:
+        await asked.get("/search/2")
+    assert rejected.value.name == "it/search"
+    assert (await asked.get("/other")).text == "found"
+    assert (await asked.get("/another")).text == "well"
+    assert asked_for == ["it/search", "it"]
+    request = httpx.Request("POST", "http://it/search")
+    assert transport.breaker(request) is transport.breaker(request.url) is panel["it/search"]
+    assert transport.breaker(httpx.URL("http://it/")) is panel["it"]
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        (None, TypeError, "key must return a str, got None"),
+        (b"it", TypeError, "key must return a str, got b'it'"),
+        (["it"], TypeError, "key must return a str, got \\['it'\\]"),
+        ("", ValueError, "key must return a str that isn't empty, got ''"),
+    ],
+)
+async def test_a_bad_key_sends_nothing(panel: Panel, key: Any, error: type[Exception], message: str) -> None:
+    inner = Scripted(body(b"never sent"))
+    asked = httpx.AsyncClient(transport=BreakerTransport(inner, panel, key=lambda _: key))
+    with pytest.raises(error, match=message):
+        await asked.get("http://it/")
+    assert (inner.asked, len(panel)) == (0, 0)
+
+
+async def test_a_key_that_raises_sends_and_counts_nothing(panel: Panel) -> None:
+    inner = Scripted(body(b"first"), body(b"never sent"))
+    transport = BreakerTransport(inner, panel, key=lambda request: request.headers["X-Area"])
+    asked = httpx.AsyncClient(transport=transport)
+    await asked.get("http://it/", headers={"X-Area": "it"})
+    with pytest.raises(KeyError):
+        await asked.get("http://it/")
+    assert inner.asked == 1
+    assert sum((await seen(panel)).counts.values()) == 1
+
+
+async def test_a_policy_has_the_name_that_the_key_gave(panel: Panel) -> None:
+    inner = Scripted(body(b"never sent"))
+    transport = BreakerTransport(inner, panel, config_for=lambda _: host_policy("other"))
+    with pytest.raises(ValueError, match=r"config_for\('it'\) must return a policy of that name"):
+        await transport.handle_async_request(httpx.Request("GET", "http://it/"))
+    assert (inner.asked, len(panel)) == (0, 0)
+
+
+async def test_a_breaker_that_the_panel_has_is_used_with_its_policy(panel: Panel) -> None:
+    """It may have been made by other code, and an operator may have given it another policy since."""
+    breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=9))
+    asked, _ = client(panel, httpx.ReadError("a"), httpx.ReadError("b"), httpx.ReadError("c"))
+    with pytest.raises(httpx.ReadError):
+        await asked.get("/")
+    await breaker.configure(replace(breaker.config, max_failures=2))
+    with pytest.raises(httpx.ReadError):
+        await asked.get("/")
+    assert breaker.state is State.OPEN
+    with pytest.raises(CircuitOpenError):
+        await asked.get("/")
+
+
+async def test_a_breaker_that_the_panel_has_removed_is_used_no_more(panel: Panel) -> None:
+    transport = BreakerTransport(Scripted(body(b"one"), body(b"two")), panel)
+    asked = httpx.AsyncClient(transport=transport)
+    await asked.get("http://it/")
+    removed = transport.breaker(httpx.URL("http://it/"))
+    del panel._actors["it"]
+    await asked.get("http://it/")
+    assert panel["it"] is transport.breaker(httpx.URL("http://it/"))
+    assert panel["it"] is not removed
+    assert [(await breaker.snapshot()).counts["success"] for breaker in (removed, panel["it"])] == [1, 1]
