@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextvars
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
 
 from actors.bulkhead import Bulkhead
 from actors.classify import kind_of
-from actors.errors import BulkheadFullError, CallTimeout
+from actors.errors import BulkheadFullError, CallRejected, CallTimeout
 from actors.gate import Gate
-from actors.nesting import HeldCall, mark_counted
+from actors.nesting import HeldCall, mark_counted, withdrawn
 from protocols.breaker import (
     Answered,
     FailAgain,
@@ -27,7 +28,10 @@ from protocols.breaker import (
 )
 
 if TYPE_CHECKING:
+    from actors.errors import CircuitOpenError
     from actors.handle import CircuitBreaker
+
+T = TypeVar("T")
 
 NEVER = float("inf")
 USED = "a guard serves one block, once: get another one, `async with breaker.guard() as call:`"
@@ -161,9 +165,20 @@ class Guard(HeldCall):
             self.fail(f"result {type(value).__name__}")
             self._retry_after = self.breaker._classifier.retry_after(value)
 
-    def withdraw(self) -> None:
-        """This was no call: its function was called wrongly. It counts for nothing."""
-        self._withdrawn = True
+    async def run(self, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
+        """Await `fn(*args, **kwargs)` as the block's one call: its result is judged, and calling it wrongly no call."""
+        try:
+            result = await fn(*args, **kwargs)
+        except TypeError as error:
+            if withdrawn(error):
+                self._withdrawn = True
+            raise
+        self.returned(result)
+        return result
+
+    def falls_back(self, error: Exception) -> bool:
+        """Whether this call, which has ended with `error`, is one for `execute_with_fallback`'s fallback."""
+        return isinstance(error, CallRejected | CallTimeout) or self.outcome is Outcome.FAILURE
 
     # Entering.
 

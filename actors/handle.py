@@ -16,7 +16,7 @@ from actors.gate import Gate
 from actors.guard import Guard
 from actors.ledger import Meter
 from actors.nesting import CALLS
-from actors.settling import Settling, withdrawn
+from actors.settling import Settling
 from actors.wrapper import wrap
 from protocols.breaker import (
     Admission,
@@ -99,14 +99,7 @@ class CircuitBreaker(Settling):
 
     async def _run(self, guard: Guard, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
         async with guard:
-            try:
-                result = await fn(*args, **kwargs)
-            except TypeError as error:
-                if withdrawn(error):
-                    guard.withdraw()
-                raise
-            guard.returned(result)
-            return result
+            return await guard.run(fn, args, kwargs)
 
     async def _execute_tallying(
         self, gate: Gate, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any
@@ -207,10 +200,8 @@ class CircuitBreaker(Settling):
         guard = Guard(self)
         try:
             return await self._run(guard, fn, args, kwargs)
-        except (CallRejected, CallTimeout) as error:
-            failure: Exception = error
         except Exception as error:
-            if guard.outcome is not Outcome.FAILURE:
+            if not guard.falls_back(error):
                 raise
             failure = error
         return await _served(fallback, failure)

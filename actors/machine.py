@@ -28,6 +28,7 @@ class Memory(NamedTuple):
     until: float | None
     attempt: int
     failures: int
+    slow: int
     row: int
     opened_at: float | None
 
@@ -70,7 +71,8 @@ class Machine:
         machine.ledger = ledger
         machine.state, machine.generation = memory.state, memory.generation + 1
         machine._attempt = memory.attempt
-        machine.opened_at, machine._failures_at_opening = memory.opened_at, memory.failures
+        machine.opened_at = memory.opened_at
+        machine._failures_at_opening, machine._slow_at_opening = memory.failures, memory.slow
         machine._stay = machine._new_stay(memory.state, now, memory.until)
         if isinstance(machine._stay, Closed):
             machine._stay.counter.restore(memory.row)
@@ -85,6 +87,7 @@ class Machine:
             stay.deadline if self.state is State.OPEN else None,
             self._attempt,
             self.failure_count,
+            self.slow_count,
             stay.counter.row if isinstance(stay, Closed) else 0,
             self.opened_at,
         )

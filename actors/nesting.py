@@ -121,6 +121,15 @@ def was_counted(call: FrameType, error: BaseException) -> bool:
     return False
 
 
+def withdrawn(error: BaseException) -> bool:
+    """Whether a call's function was called wrongly, or returned what can't be awaited.
+
+    Then the TypeError comes from the very line that calls and awaits it: a traceback of one frame.
+    """
+    trace = error.__traceback__
+    return isinstance(error, TypeError) and trace is not None and trace.tb_next is None
+
+
 MARK = "_counted_by_circuit_breaker"
 
 

@@ -18,21 +18,12 @@ from actors.errors import CircuitOpenError, PanelClosedError
 from actors.flights import Flights
 from actors.gate import Gate
 from actors.ledger import Meter
-from actors.nesting import HeldCall, fast_calls, held_call, mark_counted, was_counted
+from actors.nesting import HeldCall, fast_calls, held_call, mark_counted, was_counted, withdrawn
 from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle, Source
 
 if TYPE_CHECKING:
     from actors.breaker import BreakerActor
     from actors.guard import Guard
-
-def withdrawn(error: BaseException) -> bool:
-    """Whether a call's function was called wrongly, or returned what can't be awaited.
-
-    Then the TypeError comes from the very line that calls and awaits it: a traceback of one frame.
-    """
-    trace = error.__traceback__
-    return isinstance(error, TypeError) and trace is not None and trace.tb_next is None
-
 
 class Settling:
     """What a call needs of the actor: by its gate where that is enough, else by a message."""
@@ -134,7 +125,7 @@ class Settling:
         """
         if held_call(self) is not None:
             return True
-        if gate.running() < 2:
+        if gate.running() < 2 and not self._actor.has_retired_calls:
             return False
         calls = list(islice(fast_calls(self), own + 1))
         return len(calls) > own or (own > 0 and len(calls) > 0 and was_counted(calls[0], error))

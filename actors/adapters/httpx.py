@@ -110,7 +110,8 @@ class BreakerTransport(httpx.AsyncBaseTransport):
     key: gives the name of the breaker that a request goes through, a str that isn't empty. Any other value
         raises TypeError or ValueError; then nothing is sent and nothing is counted.
     config_for: gives the policy for a key, and is called where the panel has no breaker of that name. The
-        policy must have the key as its name. A breaker that the panel has already is used as it is.
+        policy's name is the key, unless several keys are to share a breaker. A breaker that the panel has
+        already is used as it is.
     succeeds_after: seconds. A response that still streams that long after its head has succeeded then;
         if it breaks off later, that is one failure more.
 
@@ -157,22 +158,18 @@ class BreakerTransport(httpx.AsyncBaseTransport):
 
         target: a URL stands for a GET request of it, without headers or a body.
 
-        Raises TypeError or ValueError where `key` gives no name, or `config_for` a policy of another name.
-        Raises as `Panel.breaker`, and whatever `key` and `config_for` raise.
+        Raises TypeError or ValueError where `key` gives no name. Raises as `Panel.breaker`, and whatever `key` and `config_for` raise.
         """
         name = self._key(target if isinstance(target, httpx.Request) else httpx.Request("GET", target))
         if not isinstance(name, str):
             raise TypeError(f"key must return a str, got {name!r}")
         # The panel may have removed the breaker since the last request, so no breaker is kept here.
-        return self._panel[name] if name in self._panel else self._panel.breaker(self._policy(name))
+        return self._panel.get(name) or self._panel.breaker(self._policy(name))
 
     def _policy(self, name: str) -> CircuitBreakerConfig:
         if not name:
             raise ValueError(f"key must return a str that isn't empty, got {name!r}")
-        config = self._config_for(name)
-        if config.name != name:
-            raise ValueError(f"config_for({name!r}) must return a policy of that name, got {config.name!r}")
-        return config
+        return self._config_for(name)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The response, its body still to be read.
@@ -186,6 +183,8 @@ class BreakerTransport(httpx.AsyncBaseTransport):
             call.returned(response)
             if call._scope is not None:
                 return await _read_whole(response)
+            # The body is read elsewhere; the requests that its reader makes meanwhile are no part of this call.
+            call.let_go()
             ending = stack.pop_all()
         self._streaming.add(call)
         return _with_stream(response, _Body(response, call, ending, self._streaming))

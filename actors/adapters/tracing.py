@@ -14,16 +14,17 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
 from actors.classify import kind_of
-from actors.errors import BulkheadFullError, CircuitOpenError
+from actors.errors import CallRejected, CircuitOpenError
 from actors.guard import Guard
 from actors.handle import CircuitBreaker
-from protocols.breaker import Outcome, RejectReason, Source, State
+from protocols.breaker import Outcome, Source, State
 
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F")
 
 NAME, STATE, REASON = "circuit_breaker.name", "circuit_breaker.state", "circuit_breaker.reason"
+RETRY_AFTER = "circuit_breaker.retry_after"
 WORDS = {State.OPEN: "opened", State.FORCED_OPEN: "opened"}
 
 
@@ -59,7 +60,7 @@ class TracedBreaker:
 
     async def execute_or(
         self,
-        fallback: Callable[[CircuitOpenError | BulkheadFullError], F | Awaitable[F]],
+        fallback: Callable[[CallRejected], F | Awaitable[F]],
         fn: Callable[P, Awaitable[T]],
         /,
         *args: P.args,
@@ -70,9 +71,28 @@ class TracedBreaker:
             guard = self._breaker.guard()
             try:
                 await guard.enter()
-            except (CircuitOpenError, BulkheadFullError) as error:
+            except CallRejected as error:
                 return await span.fall_back(fallback, error)
             return await span.run(guard, fn, args, kwargs)
+
+    async def execute_with_fallback(
+        self,
+        fallback: Callable[[Exception], F | Awaitable[F]],
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | F:
+        """As CircuitBreaker.execute_with_fallback."""
+        with self._call_span() as span:
+            guard = self._breaker.guard()
+            try:
+                return await span.run(guard, fn, args, kwargs)
+            except Exception as error:
+                if not guard.falls_back(error):
+                    raise
+                failure = error
+            return await span.fall_back(fallback, failure)
 
     @asynccontextmanager
     async def guard(self, *, source: Source | None = None) -> AsyncIterator[Guard]:
@@ -132,11 +152,9 @@ class _CallSpan:
         async with guard:
             self.admitted(guard)
             try:
-                result = await fn(*args, **kwargs)
-                guard.returned(result)
+                return await guard.run(fn, args, kwargs)
             finally:
                 self.block_ended()
-        return result
 
     def admitted(self, guard: Guard) -> None:
         """The breaker has admitted the call."""
@@ -184,7 +202,7 @@ class _CallSpan:
         if self._is_timed_out():
             self._span.add_event("circuit_breaker.timed_out")
             self._moves.look_back()
-        elif isinstance(error, CircuitOpenError | BulkheadFullError) and self._is_own(error):
+        elif isinstance(error, CallRejected) and self._is_own(error):
             self._span.add_event("circuit_breaker.rejected", _rejection(error))
         self._moves.tell()
 
@@ -227,12 +245,10 @@ class _Moves:
             self._seen = new
 
 
-def _rejection(error: CircuitOpenError | BulkheadFullError) -> dict[str, str | float]:
-    if isinstance(error, BulkheadFullError):
-        return {REASON: RejectReason.BULKHEAD.value}
-    told: dict[str, str | float] = {STATE: _word(error.state), REASON: error.reason.value}
-    if error.retry_after is not None:
-        told["circuit_breaker.retry_after"] = error.retry_after
+def _rejection(error: CallRejected) -> dict[str, str | float]:
+    told: dict[str, str | float] = {REASON: error.reason.value, RETRY_AFTER: error.retry_after}
+    if isinstance(error, CircuitOpenError):
+        told[STATE] = _word(error.state)
     return told
 
 

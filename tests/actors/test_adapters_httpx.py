@@ -495,12 +495,14 @@ async def test_a_key_that_raises_sends_and_counts_nothing(panel: Panel) -> None:
     assert sum((await seen(panel)).counts.values()) == 1
 
 
-async def test_a_policy_has_the_name_that_the_key_gave(panel: Panel) -> None:
-    inner = Scripted(body(b"never sent"))
-    transport = BreakerTransport(inner, panel, config_for=lambda _: host_policy("other"))
-    with pytest.raises(ValueError, match=r"config_for\('it'\) must return a policy of that name"):
-        await transport.handle_async_request(httpx.Request("GET", "http://it/"))
-    assert (inner.asked, len(panel)) == (0, 0)
+async def test_keys_may_share_a_policy_and_so_a_breaker(panel: Panel) -> None:
+    inner = Scripted(body(b"one"), body(b"two"))
+    transport = BreakerTransport(inner, panel, config_for=lambda _: host_policy("both"))
+    async with httpx.AsyncClient(transport=transport) as asked:
+        await asked.get("http://one/")
+        await asked.get("http://two/")
+    assert [breaker.name for breaker in panel] == ["both"]
+    assert (await panel["both"].snapshot()).counts["success"] == 2
 
 
 async def test_a_breaker_that_the_panel_has_is_used_with_its_policy(panel: Panel) -> None:
@@ -522,7 +524,7 @@ async def test_a_breaker_that_the_panel_has_removed_is_used_no_more(panel: Panel
     asked = httpx.AsyncClient(transport=transport)
     await asked.get("http://it/")
     removed = transport.breaker(httpx.URL("http://it/"))
-    del panel._actors["it"]
+    await panel.remove("it")
     await asked.get("http://it/")
     assert panel["it"] is transport.breaker(httpx.URL("http://it/"))
     assert panel["it"] is not removed

@@ -435,7 +435,7 @@ async def test_what_has_no_signature_is_not_protected(panel: Panel, spans: Spans
         breaker.protect(unreadable)
 
 
-async def test_a_trace_tells_no_wait_that_nobody_knows(rejecting: CircuitBreaker, spans: Spans) -> None:
+async def test_a_trace_tells_after_what_time_to_try_again(rejecting: CircuitBreaker, spans: Spans) -> None:
     """A breaker that is forced open stays so until somebody says otherwise."""
     with pytest.raises(CircuitOpenError):
         await rejecting.execute(trio.sleep, 0)
@@ -443,5 +443,6 @@ async def test_a_trace_tells_no_wait_that_nobody_knows(rejecting: CircuitBreaker
         "circuit_breaker.rejected": {
             "circuit_breaker.state": "forced_open",
             "circuit_breaker.reason": "forced",
+            "circuit_breaker.retry_after": 30.0,
         }
     }

@@ -215,13 +215,13 @@ def test_an_answered_calls_end_is_late_where_the_closed_breaker_has_opened() -> 
     assert not it.settle(permit, FAILURE, 60)
 
 
-def test_an_operators_reset_while_closed_leaves_answered_calls() -> None:
+def test_an_operators_reset_while_closed_makes_answered_calls_late() -> None:
     it = machine(H)
     permit = admitted(it)
     it.answered(permit, 0)
     it.reset(0)
-    assert it.settle(permit, FAILURE, 0)
-    assert it.failure_count == 1
+    assert not it.settle(permit, FAILURE, 0)
+    assert it.failure_count == 0
 
 
 def test_a_policy_in_between_leaves_answered_calls() -> None:

@@ -26,7 +26,7 @@ from actors.classify import Classifier
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ({"name": ""}, "name must be a string that isn't empty, got ''"),
+        ({"name": ""}, "name must be a string of 1 to 200 printable characters, got ''"),
         ({"max_failures": 0}, "max_failures must be a whole number of at least 1, got 0"),
         ({"max_failures": True}, "max_failures must be a whole number of at least 1, got True"),
         ({"max_failures": 2.0}, "max_failures must be a whole number of at least 1, got 2.0"),

@@ -442,6 +442,7 @@ async def test_execute_or_falls_back_only_on_its_own_rejection(
     await other.trip()
     with pytest.raises(CircuitOpenError, match="other"):
         await breaker.execute_or(lambda error: "plain", other.execute, dependency)
+    await fail(breaker, dependency, 1)
     assert breaker.state is State.OPEN
     assert await breaker.execute_or(lambda error: "plain", dependency) == "plain"
     assert await breaker.execute_or(awaited, dependency) == "awaited CircuitOpenError"
@@ -632,8 +633,8 @@ async def test_force_open_never_ends_by_time(
     await advance(mock_clock, 1e6)
     with pytest.raises(CircuitOpenError) as rejected:
         await breaker.execute(dependency)
-    assert (rejected.value.reason, rejected.value.retry_after) == (RejectReason.FORCED, None)
-    assert "FORCED_OPEN (forced)" in str(rejected.value)
+    assert (rejected.value.reason, rejected.value.retry_after) == (RejectReason.FORCED, 30.0)
+    assert "'it' is FORCED_OPEN for 1000000.000 s, waiting for an operator" in str(rejected.value)
     await breaker.reset()
     assert await breaker.execute(dependency) == "ok"
     assert (await breaker.snapshot()).rejections["forced"] == 1

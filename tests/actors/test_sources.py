@@ -24,7 +24,7 @@ from tests.actors.test_machine import machine
 
 FAILURE, SUCCESS, IGNORED, CANCELLED = Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
 C, H, O, F, D, W = State
-PROBING = Rejection(H, RejectReason.PROBING, None)
+PROBING = Rejection(H, RejectReason.PROBING, 1.0)
 
 LOGIN, SEARCH = Source("ann", "login"), Source("bob", "search")
 

@@ -115,9 +115,10 @@ def test_a_call_still_running_past_the_threshold_counts_once() -> None:
     it.wake(5)
     assert it.state is State.CLOSED
     it.settle(first, Outcome.SUCCESS, 5.5, 5.5)
-    assert it.failure_count == 1
+    assert (it.failure_count, it.slow_count) == (0, 1)
     it.wake(6)
     assert it.state is State.OPEN
+    assert (it.failure_count, it.slow_count) == (0, 2)
     assert isinstance(second, Permit)
 
 

@@ -92,9 +92,18 @@ async def test_functions_of_one_shape_share_their_code(breaker: CircuitBreaker) 
     assert _factory.cache_info().misses <= before + 1
 
 
+class NoSignature:
+    """Async, though nobody can say with which parameters."""
+
+    __signature__ = "none"
+
+    async def __call__(self) -> None:
+        """Nothing."""
+
+
 async def test_what_has_no_signature_is_refused(breaker: CircuitBreaker) -> None:
     with pytest.raises(TypeError, match="whose signature can be read"):
-        breaker.protect(dict.fromkeys.__self__)  # type: ignore[attr-defined, type-var]
+        breaker.protect(NoSignature())
 
 
 async def test_outcomes_count_as_with_execute(breaker: CircuitBreaker) -> None:

@@ -112,6 +112,8 @@ def _reading(snapshot: Snapshot, what: str) -> Any:
         return snapshot.state.name.lower()
     if what == "failures":
         return snapshot.failure_count
+    if what == "slow":
+        return snapshot.slow_count
     if what in ("retry_after", "late", "would_reject", "in_flight"):
         return getattr(snapshot, what)
     return snapshot.counts[what]

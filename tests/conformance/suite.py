@@ -37,7 +37,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a call was rejected. wait: seconds until it may be tried again, None where nobody can say."""
+    """Why a call was rejected. wait: seconds after which it may be tried again, None if it isn't told."""
 
     reason: str | None
     wait: float | None
@@ -75,7 +75,7 @@ class Subject(Protocol):
         """Take a new policy in place."""
 
     async def read(self, what: str) -> Any:
-        """state, failures, retry_after, or a count: success, failure, ignored, cancelled, rejected,
+        """state, failures, slow, retry_after, or a count: success, failure, ignored, cancelled, rejected,
         late, would_reject or in_flight.
         """
 
@@ -165,8 +165,11 @@ class _Player:
             refusal = self._subject.refusal(name)
             if "reason" in step:
                 _compare("the reason", step["reason"], refusal.reason)
-            if "wait" in step:
-                _compare("the wait told", None if step["wait"] == "unknown" else step["wait"], refusal.wait)
+            if step.get("wait") == "a number":
+                told = isinstance(refusal.wait, int | float) and 0 < refusal.wait < float("inf")
+                _compare("the wait told", "a number", "a number" if told else refusal.wait)
+            elif "wait" in step:
+                _compare("the wait told", step["wait"], refusal.wait)
 
     def _optional(self, method: str) -> Callable[..., Awaitable[None]]:
         """What few breakers have: their subjects needn't mention it."""
@@ -178,7 +181,7 @@ class _Player:
     async def _check(self, step: Mapping[str, Any]) -> None:
         for call, expected in step.get("sees", {}).items():
             _compare(f"what caller {call!r} sees", expected, self._subject.seen(call))
-        for what in ("state", "failures", "retry_after"):
+        for what in ("state", "failures", "slow", "retry_after"):
             if what in step:
                 expected = None if step[what] == "unknown" else step[what]
                 _compare(what, expected, await self._subject.read(what))

@@ -61,10 +61,10 @@ class Kept(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """No leave."""
+    """No leave. wait: after how many seconds to try again."""
 
     reason: RejectReason
-    wait: float | None
+    wait: float
 
 
 def window(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -> tuple[int, int]:
@@ -75,6 +75,10 @@ def window(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -> 
         marks = [(event.time, slow) for event in heard if (slow := _slow(event, strategy)) is not None]
     else:
         marks = [(event.time, event.failed) for event in heard if not event.running]
+    return _marked(strategy, marks, now)
+
+
+def _marked(strategy: TripStrategy, marks: list[tuple[float, bool]], now: float) -> tuple[int, int]:
     assert isinstance(strategy, FailureCount | FailureRate | SlowCallRate)
     if isinstance(strategy.window, LastCalls):
         marks = marks[-strategy.window.n :]
@@ -121,7 +125,16 @@ def failures(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -
     """The failures that count now."""
     if isinstance(strategy, AnyOf):
         return max(failures(each, heard, row, now) for each in strategy.strategies)
+    if isinstance(strategy, SlowCallRate):
+        return _marked(strategy, [(event.time, event.failed) for event in heard if not event.running], now)[1]
     return window(strategy, heard, row, now)[1]
+
+
+def slow_calls(strategy: TripStrategy, heard: list[Heard], now: float) -> int:
+    """The slow calls that count now."""
+    if isinstance(strategy, AnyOf):
+        return max(slow_calls(each, heard, now) for each in strategy.strategies)
+    return window(strategy, heard, 0, now)[1] if isinstance(strategy, SlowCallRate) else 0
 
 
 def unprobed(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
@@ -140,9 +153,10 @@ class Reference:
         self.attempt = 0
         self.heard: list[Heard] = []
         self.row = 0
-        self.at_opening = 0
+        self.at_opening = self.slow_at_opening = 0
         self.passes: dict[int, Pass] = {}
-        self.successes = 0
+        self.successes = self.probe_failures = 0
+        self.failed_source: Source | None = None
         self.failed_route: object = None
         self.kept_route = self.kept_client = Kept()
         self.next_probe: float | None = None
@@ -179,7 +193,10 @@ class Reference:
             self.attempt,
             self.row,
             self.at_opening,
+            self.slow_at_opening,
             self.successes,
+            self.probe_failures,
+            self.failed_source,
             self.ramp,
             self.failed_route,
             self.kept_route,
@@ -198,8 +215,8 @@ class Reference:
         """Whatever is due."""
         if self.state is State.OPEN and self.until is not None and now >= self.until:
             self._half_open(now)
-        elif self.state is State.HALF_OPEN and any(now >= each.probe_ends for each in self._running()):
-            self._reopen(now, None, min(self._running(), key=lambda each: each.probe_ends).source)
+        elif self.state is State.HALF_OPEN:
+            self._wake_probes(now)
         elif self.state is State.CLOSED:
             self._wake_closed(now)
         elif self.shadow is not None:
@@ -233,6 +250,15 @@ class Reference:
                 over.append(number)
                 self.settle(number, Outcome.FAILURE, now, duration=timeout)
         return over
+
+    def _wake_probes(self, now: float) -> None:
+        generation = self.generation
+        overdue = {n: each for n, each in self.passes.items() if each.generation == generation}
+        for number, each in sorted(overdue.items(), key=lambda one: one[1].probe_ends):
+            if now >= each.probe_ends and self.generation == generation:
+                # Whatever it brings is late from here on.
+                self.passes[number] = each._replace(generation=0)
+                self._count_failed_probe(now, None, each.source)
 
     def _wake_closed(self, now: float) -> None:
         if self.ramp is not None and now >= sum(self.ramp):
@@ -325,8 +351,7 @@ class Reference:
     def reset(self, now: float) -> None:
         """Closed, and everything forgotten."""
         self.wake(now)
-        if self.state is not State.CLOSED:
-            self._enter(State.CLOSED)
+        self._enter(State.CLOSED)
         self._forget()
 
     def hold(self, state: State, now: float) -> None:
@@ -334,7 +359,7 @@ class Reference:
         self.wake(now)
         if self.state is state:
             return
-        self.at_opening = self.failures(now)
+        self._note_counts(now)
         self._enter(state)
         self._forget()
         if state is State.OBSERVING:
@@ -344,7 +369,9 @@ class Reference:
         """Another policy, over what was heard so far."""
         self.wake(now)
         before, self.config = self.config, config
-        rhythms = [(each.probe_interval, each.half_open_timeout) for each in (before, config)]
+        if self.state is State.HALF_OPEN:
+            self._judge(now, None)
+        rhythms = [(each.probe_interval, each.probe_timeout) for each in (before, config)]
         if self.state is State.OPEN and rhythms[0] != rhythms[1]:
             self._probe_next(now)
         if self.shadow is not None:
@@ -356,7 +383,8 @@ class Reference:
             self.row = self._row(now)
         self.heard = []
         self.generation += 1
-        self.successes = 0
+        self.successes = self.probe_failures = 0
+        self.failed_source = None
         self.ramp = None
         self.failed_route = None
         self.kept_route = self.kept_client = Kept()
@@ -373,6 +401,14 @@ class Reference:
             return self.shadow.failures(now)
         return failures(self.config.strategy, self.heard, self.row, now)
 
+    def slow(self, now: float) -> int:
+        """The slow calls that count now, or that counted at the opening."""
+        if self.state in (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN):
+            return self.slow_at_opening
+        if self.shadow is not None:
+            return self.shadow.slow(now)
+        return slow_calls(self.config.strategy, self.heard, now) if self.state is State.CLOSED else 0
+
     def reading(self, now: float) -> dict[str, object]:
         """Everything that a snapshot shows of the rules."""
         self.wake(now)
@@ -380,6 +416,7 @@ class Reference:
             "state": self.state,
             "generation": self.generation,
             "failures": self.failures(now),
+            "slow": self.slow(now),
             "retry_after": None if self.until is None else self.until - now,
             "counts": {outcome.value: count for outcome, count in self.counts.items()},
             "rejections": {reason.value: count for reason, count in self.rejections.items()},
@@ -395,9 +432,10 @@ class Reference:
             assert self.until is not None
             return Refused(RejectReason.OPEN, self.until - now)
         if self.state is State.FORCED_OPEN:
-            return Refused(RejectReason.FORCED, None)
+            return Refused(RejectReason.FORCED, 30.0)
         if self.state is State.HALF_OPEN and not self._may_probe(now, source or Source()):
-            return Refused(RejectReason.PROBING, None)
+            ends = [each.probe_ends - now for each in self._running()]
+            return Refused(RejectReason.PROBING, min([1.0, *ends]))
         if self.state is State.CLOSED and self.ramp is not None and not self._ramp_admits(self.ramp, now):
             return Refused(RejectReason.RAMP, sum(self.ramp) - now)
         return None
@@ -405,7 +443,10 @@ class Reference:
     def _may_probe(self, now: float, source: Source) -> bool:
         probing = [each for each in self._running() if not each.passed]
         kept = self.kept_route.keeps_out(source.route, now) or self.kept_client.keeps_out(source.client, now)
-        return len(probing) < self.config.half_open_max_calls and self.config.probe is None and not kept
+        places = self.config.half_open_max_calls
+        if self.config.half_open_failure_rate is not None:
+            places -= self.successes + self.probe_failures
+        return len(probing) < places and self.config.probe is None and not kept
 
     def _ramp_admits(self, ramp: tuple[float, float], now: float) -> bool:
         """Of all that asked since closing, as many are admitted as their moments' shares add up to."""
@@ -420,7 +461,8 @@ class Reference:
         if not leave.passed:
             self._count_probe(failed, took, now, server_wait, leave.source)
         elif failed:
-            self._reopen(now, server_wait, leave.source)
+            self.successes = max(0, self.successes - 1)
+            self._count_failed_probe(now, server_wait, leave.source)
 
     def _keep_from_client(self, leave: Pass, now: float) -> None:
         client = None if leave.source is None else leave.source.client
@@ -432,17 +474,40 @@ class Reference:
     ) -> None:
         threshold = self.config.strategy.slow_threshold
         if failed or (threshold is not None and took >= threshold):
-            self._reopen(now, server_wait, source)
+            self._count_failed_probe(now, server_wait, source)
             return
         self.successes += 1
-        if self.successes >= self.config.successes_to_close:
-            recovered = self.generation
-            self._enter(State.CLOSED)
-            for number, each in self.passes.items():
-                if each.passed and each.generation == recovered:
-                    self.passes[number] = each._replace(generation=self.generation)
-            self._forget()
-            self.ramp = None if self.config.ramp is None else (now, self.config.ramp)
+        if self.config.half_open_failure_rate is not None:
+            self._judge(now, server_wait)
+        elif self.successes >= self.config.successes_to_close:
+            self._recover(now)
+
+    def _count_failed_probe(self, now: float, server_wait: float | None, source: Source | None) -> None:
+        self.failed_source = source
+        self.probe_failures += 1
+        if self.config.half_open_failure_rate is None:
+            self._reopen(now, server_wait, source)
+        else:
+            self._judge(now, server_wait)
+
+    def _judge(self, now: float, server_wait: float | None) -> None:
+        """By the share of all probes: bad as soon as that is certain, good when all have ended."""
+        rate, probes = self.config.half_open_failure_rate, self.config.half_open_max_calls
+        if rate is None:
+            return
+        if self.probe_failures >= rate * probes:
+            self._reopen(now, server_wait, self.failed_source)
+        elif self.successes + self.probe_failures >= probes:
+            self._recover(now)
+
+    def _recover(self, now: float) -> None:
+        recovered = self.generation
+        self._enter(State.CLOSED)
+        for number, each in self.passes.items():
+            if each.passed and each.generation == recovered:
+                self.passes[number] = each._replace(generation=self.generation)
+        self._forget()
+        self.ramp = None if self.config.ramp is None else (now, self.config.ramp)
 
     def _count(
         self, failed: bool, took: float, slow_from: float | None, now: float, server_wait: float | None
@@ -470,11 +535,14 @@ class Reference:
         return max(wait, min(server_wait, 600.0 if longest is None else longest))
 
     def _open(self, now: float, server_wait: float | None) -> None:
-        self.at_opening = self.failures(now)
+        self._note_counts(now)
         self._enter(State.OPEN)
         self.failed_route = None
         self.until = now + self._wait(server_wait)
         self._probe_next(now)
+
+    def _note_counts(self, now: float) -> None:
+        self.at_opening, self.slow_at_opening = self.failures(now), self.slow(now)
 
     def _reopen(self, now: float, server_wait: float | None, source: Source | None) -> None:
         self.attempt += 1
@@ -494,7 +562,8 @@ class Reference:
         self.generation += 1
         self.until = self.next_probe = None
         self.kept_route = self.kept_client = Kept()
-        self.successes = 0
+        self.successes = self.probe_failures = 0
+        self.failed_source = None
         self.ramp = None
         self.ramp_asked = []
         self.shadow = None

@@ -148,19 +148,21 @@ def policies(draw: st.DrawFn, *, calls: bool) -> CircuitBreakerConfig:
     """A random policy. calls: with what only somebody who runs calls can do."""
     trip = draw(STRATEGIES)
     probe = draw(st.sampled_from([None, None, None, PROBE])) if calls else None
+    call_timeout = draw(st.sampled_from([None, None, 3.0])) if calls else None
     return CircuitBreakerConfig(
         name="it",
         trip=trip,
         reset_timeout=draw(st.sampled_from([1.0, 4.0])),
         half_open_max_calls=draw(st.integers(1, 3)),
         successes_to_close=draw(st.integers(1, 3)),
-        half_open_timeout=draw(st.sampled_from([None, 2.0, 5.0])),
+        half_open_timeout=draw(st.sampled_from([None, 2.0 if call_timeout is None else 3.0, 5.0])),
+        half_open_failure_rate=draw(st.sampled_from([None, None, 0.5, 1.0])),
         ramp=draw(st.sampled_from([None, None, 4.0])),
         backoff=Backoff(
             factor=draw(st.sampled_from([1.0, 2.0])), maximum=draw(st.sampled_from([None, 10.0]))
         ),
         in_flight_slow=trip.slow_threshold is not None and draw(st.booleans()),
-        call_timeout=draw(st.sampled_from([None, None, 3.0])) if calls else None,
+        call_timeout=call_timeout,
         retry_after=asked_wait,
         probe=probe,
         probe_interval=None if probe is None else draw(st.sampled_from([None, 0.5, 2.0, 3.0])),
@@ -181,7 +183,8 @@ def another(config: CircuitBreakerConfig, pick: int) -> CircuitBreakerConfig:
         half_open_max_calls=1 + pick % 3,
         successes_to_close=1 + pick % 2,
         ramp=None if pick % 2 else 2.0,
-        half_open_timeout=(None, 2.0, 3.0)[pick % 3],
+        half_open_timeout=(None, 2.0 if config.call_timeout is None else 4.0, 3.0)[pick % 3],
+        half_open_failure_rate=(None, 0.5, 0.75)[(pick + 1) % 3],
         probe_interval=None if config.probe is None else (None, 1.0, 2.0)[pick % 3],
     )
 

@@ -24,7 +24,7 @@ from actors import (
     TripStrategy,
 )
 from tests.actors.model.schedules import ANSWERS, OPERATORS, Moment, Step, examples, policies, schedules
-from tests.actors.model.world import Unheeded, play, seeded_scheduler
+from tests.actors.model.world import Answered, Unheeded, play, seeded_scheduler
 
 
 @examples(0.4)
@@ -37,7 +37,7 @@ def test_handle_does_as_the_reference(
     config: CircuitBreakerConfig, schedule: list[Moment], seed: int
 ) -> None:
     """What callers see and what is counted is what some order of their steps would give."""
-    play(replace(config, ignore=Unheeded), schedule, seed)
+    play(replace(config, ignore=Unheeded, answers=Answered), schedule, seed)
 
 
 FAIL, SUCCEED = Step("once", outcome=Outcome.FAILURE), Step("once")
@@ -67,7 +67,7 @@ EITHER = AnyOf(ConsecutiveFailures(2), FailureCount(3, LastCalls(4)))
 @pytest.mark.parametrize("seed", range(5))
 def test_found_before(trip: TripStrategy, taken: list[tuple[Step, ...]], seed: int) -> None:
     """Schedules that went wrong once."""
-    config = CircuitBreakerConfig(name="it", trip=trip, call_timeout=3, ignore=Unheeded)
+    config = CircuitBreakerConfig(name="it", trip=trip, call_timeout=3, ignore=Unheeded, answers=Answered)
     schedule = [Moment(0, steps, look=False) for steps in taken]
     play(config, [*schedule, Moment(5, (Step("begin"),))], seed)
 
@@ -100,7 +100,7 @@ def test_scheduler_can_be_seeded() -> None:
 
 def test_same_seed_same_run() -> None:
     """Callers at once end in the same order every time: a printed failure can be replayed."""
-    config = CircuitBreakerConfig(name="it", max_failures=2, ignore=Unheeded)
+    config = CircuitBreakerConfig(name="it", max_failures=2, ignore=Unheeded, answers=Answered)
     schedule = [Moment(0.25, (Step("begin"), Step("once"), Step("trip")))] * 5
     first, again = (play(config, schedule, seed=7).models[0] for _ in range(2))
     assert first.reading(10) == again.reading(10)

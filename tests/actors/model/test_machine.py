@@ -93,6 +93,7 @@ class Pair:
             "state": snapshot.state,
             "generation": snapshot.generation,
             "failures": snapshot.failure_count,
+            "slow": snapshot.slow_count,
             "retry_after": snapshot.retry_after,
             "counts": {outcome.value: snapshot.counts[outcome.value] for outcome in Outcome},
             "rejections": snapshot.rejections,

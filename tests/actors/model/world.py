@@ -59,6 +59,10 @@ class Unheeded(Exception):
     """What an ignored call raises."""
 
 
+class Answered(Exception):
+    """With what a dependency says no: the call has succeeded."""
+
+
 class Call:
     """A caller's one call, and what came of it."""
 
@@ -84,14 +88,24 @@ class Call:
 
     async def work(self) -> str:
         self.seen = "running"
+        has_permit = self.breaker.state is not State.DISABLED
         await self.ended.wait()
+        if self.how.outcome is Outcome.FAILURE and self.how.pick % 2 and has_permit:
+            # A call within this one is a part of it.
+            await self.breaker.execute(self._fail)
         if self.how.outcome is Outcome.FAILURE:
-            raise Down(self.how.server_wait)
+            await self._fail()
+        if self.how.outcome is Outcome.SUCCESS and self.how.pick % 2:
+            raise Answered
         if self.how.outcome is Outcome.IGNORED:
             raise Unheeded
         return "done"
 
+    async def _fail(self) -> None:
+        raise Down(self.how.server_wait)
+
     async def make(self, breaker: CircuitBreaker) -> None:
+        self.breaker = breaker
         with self.scope:
             try:
                 # Each caller in its own style: the rules are the same.
@@ -102,6 +116,8 @@ class Call:
                     assert await breaker.execute(self.work) == "done"
                 else:
                     assert await breaker.protect(self.work)() == "done"
+                self.seen = "success"
+            except Answered:
                 self.seen = "success"
             except Down:
                 self.seen = "failure"
@@ -276,6 +292,7 @@ class World:
             "state": snapshot.state,
             "generation": snapshot.generation,
             "failures": snapshot.failure_count,
+            "slow": snapshot.slow_count,
             "retry_after": snapshot.retry_after,
             "counts": {outcome.value: snapshot.counts[outcome.value] for outcome in Outcome},
             "rejections": dict(snapshot.rejections),
