@@ -105,6 +105,11 @@ class SnapshotCollector(Collector):
         state = GaugeMetricFamily(
             "circuit_breaker_state", "0 closed, 1 half-open, 2 open", labels=["service"]
         )
+        exact = GaugeMetricFamily(
+            "circuit_breaker_state_info",
+            "1 for the state that the breaker is in, 0 for the others",
+            labels=["service", "state"],
+        )
         changed = GaugeMetricFamily(
             "circuit_breaker_last_state_change", "Unix time of the last transition", labels=["service"]
         )
@@ -120,6 +125,8 @@ class SnapshotCollector(Collector):
         running = GaugeMetricFamily("circuit_breaker_in_flight", "Calls running now", labels=["service"])
         for snapshot in self._snapshots:
             state.add_metric([snapshot.name], PLAIN[snapshot.state])
+            for one in State:
+                exact.add_metric([snapshot.name, one.name.lower()], one == snapshot.state)
             changed.add_metric([snapshot.name], snapshot.unix_changed_at)
             outage.add_metric([snapshot.name], snapshot.unix_opened_at)
             off.add_metric([snapshot.name], snapshot.state in (State.DISABLED, State.OBSERVING))
@@ -128,7 +135,7 @@ class SnapshotCollector(Collector):
         shared = GaugeMetricFamily(
             "circuit_breaker_shared_connected", "1 while the shared store answers, 0 otherwise", value=0
         )
-        yield from (state, changed, outage, off, running, shared)
+        yield from (state, exact, changed, outage, off, running, shared)
 
     def _counters(self) -> Iterator[Metric]:
         failures = _counter("failures", "Calls that failed")

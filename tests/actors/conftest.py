@@ -15,6 +15,7 @@ LIBRARIES = {
     "test_adapters_grpc.py": ("google.protobuf", "grpclib", "trio_asyncio"),
     "test_adapters_httpx.py": ("httpx",),
     "test_adapters_mongo.py": ("pymongo", "trio_asyncio"),
+    "test_adapters_otel_metrics.py": ("opentelemetry.sdk.metrics",),
     "test_adapters_tracing.py": ("opentelemetry.sdk",),
     "test_metrics.py": ("prometheus_client",),
 }

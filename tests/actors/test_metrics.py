@@ -101,6 +101,7 @@ def add_up(found: dict[tuple[str, ...], float]) -> float:
 
 FIXED = {
     "circuit_breaker_state": ("gauge", {"service"}),
+    "circuit_breaker_state_info": ("gauge", {"service", "state"}),
     "circuit_breaker_failures_total": ("counter", {"service"}),
     "circuit_breaker_last_state_change": ("gauge", {"service"}),
     "circuit_breaker_transitions_total": ("counter", {"service", "from", "to"}),
@@ -181,7 +182,10 @@ SHOWN = {
 async def test_each_state_shows_as_one_of_three_and_an_outage_where_it_is_one(
     state: State, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Alert rules know 0, 1 and 2; an outage begins when it leaves them at 0, and no probe begins another."""
+    """Alert rules know 0, 1 and 2; an outage begins when it leaves them at 0, and no probe begins another.
+
+    `circuit_breaker_state_info` has a sample for each of the six states, and is 1 for the exact one.
+    """
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", reset_timeout=1.0))
         await breaker.trip()
@@ -200,6 +204,8 @@ async def test_each_state_shows_as_one_of_three_and_an_outage_where_it_is_one(
         found = await scrape(panel)
         assert breaker.state is state
     assert found["circuit_breaker_state",] == SHOWN[state]
+    exact = {labels[0]: value for (name, *labels), value in found.items() if name.endswith("_state_info")}
+    assert exact == {one.name.lower(): one is state for one in State}
     start = opened["circuit_breaker_last_state_change",]
     assert found["circuit_breaker_outage_start_time_seconds",] == (start if SHOWN[state] else 0)
     assert (found["circuit_breaker_last_state_change",] > start) is (state is not State.OPEN)

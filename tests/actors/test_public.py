@@ -16,7 +16,7 @@ from actors import CircuitBreaker, CircuitBreakerConfig, Guard, Panel
 from tests.optional import is_usable
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-ADAPTERS = ["answers", "grpc", "health", "httpx", "logs", "metrics", "mongo", "tracing"]
+ADAPTERS = ["answers", "grpc", "health", "httpx", "logs", "metrics", "mongo", "otel_metrics", "tracing"]
 OURS = [getattr(actors, name) for name in actors.__all__ if callable(getattr(actors, name))]
 # For the package's own parts, which hold a guard or a panel too.
 INTERNAL = {"Guard.enter", "Guard.time_out", "Guard.cut_off", "Guard.returned", "Guard.settle_cut"}

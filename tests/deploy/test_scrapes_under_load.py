@@ -13,6 +13,7 @@ import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
+from protocols.breaker import State
 from tests.deploy.programs import gateway, upstream
 from tests.tokens import Issuer
 
@@ -137,6 +138,10 @@ def counted(found: Scrape, breaker: str) -> dict[str, float]:
 def moments_agree(found: Scrape, before: Scrape, breaker: str) -> None:
     """State and its moments are of one sample: an alert joins them."""
     state, changed, outage = (found[name, breaker] for name in MOMENTS)
+    exact = {
+        key[2]: value for key, value in found.items() if key[:2] == ("circuit_breaker_state_info", breaker)
+    }
+    assert exact == {one.name.lower(): one == state for one in State}
     assert (state == 0) == (outage == 0)
     assert outage <= changed <= time.time()
     if before and before[MOMENTS[0], breaker] != state:

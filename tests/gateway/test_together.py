@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from actors.adapters.health import PLAIN
+from actors.adapters.metrics import SnapshotCollector
 from gateway.together import together
-from protocols.breaker import Exemplar, Histogram, Snapshot, State
+from protocols.breaker import Exemplar, Histogram, RejectReason, Snapshot, State
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, DISABLED, _ = State
 
@@ -33,8 +35,8 @@ class Worker(NamedTuple):
             last_failure=None,
             last_reason=None,
             in_flight=0,
-            counts={},
-            rejections={},
+            counts={"failure": 0},
+            rejections=dict.fromkeys(RejectReason, 0),
             late=0,
             would_reject=0,
             transitions={},
@@ -66,6 +68,35 @@ def test_one_outage_has_one_start_and_each_state_its_time(moment: str) -> None:
         snapshots = [one.snapshot() for one in order]
         whole = together(snapshots, snapshots)
         assert (PLAIN[whole.state], whole.unix_changed_at, whole.unix_opened_at) == told
+
+
+def shown(workers: list[Worker]) -> dict[str, dict[str, float]]:
+    """The samples of the gauges of the state, by the label `state` where there is one."""
+    snapshots = [one.snapshot() for one in workers]
+    registry = CollectorRegistry()
+    registry.register(SnapshotCollector([together(snapshots, snapshots)]))
+    families = {family.name: family.samples for family in registry.collect()}
+    names = ("circuit_breaker_state", "circuit_breaker_state_info")
+    return {name: {s.labels.get("state", ""): s.value for s in families[name]} for name in names}
+
+
+@pytest.mark.parametrize("moment", STORY)
+def test_several_workers_are_in_one_exact_state(moment: str) -> None:
+    """It is the state of one worker, agrees with `circuit_breaker_state`, and is not added up."""
+    *workers, (plain, _, _) = STORY[moment]
+    for order in (workers, workers[::-1]):
+        found = shown(order)
+        exact = found["circuit_breaker_state_info"]
+        (told,) = (state for state in State if exact[state.name.lower()])
+        assert exact == {state.name.lower(): state is told for state in State}
+        assert told in {one.state for one in workers}
+        assert found["circuit_breaker_state"] == {"": PLAIN[told]} == {"": plain}
+
+
+@pytest.mark.parametrize("state", State)
+def test_workers_in_the_same_state_are_in_it_together(state: State) -> None:
+    found = shown([Worker(state, 1, 0), Worker(state, 2, 0)])
+    assert found["circuit_breaker_state_info"] == {one.name.lower(): one is state for one in State}
 
 
 def test_of_each_bucket_the_last_exemplar_is_shown() -> None:

@@ -1,0 +1,223 @@
+"""The breakers of a panel as OpenTelemetry metrics: the API alone, whatever SDK is behind it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+import trio
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from actors.adapters.tracing import NAME, REASON, STATE
+from actors.checks import positive_number
+from actors.errors import CircuitBreakerError, PanelClosedError
+from actors.events import Subscription
+from actors.handle import CircuitBreaker
+from actors.panel import Panel
+from protocols.breaker import Outcome, RejectReason, Snapshot, State
+
+K = TypeVar("K", bound=Hashable)
+
+OUTCOME = "circuit_breaker.outcome"
+REJECTED = "rejected"
+
+
+async def publish_metrics(
+    panel: Panel,
+    meter: Meter,
+    interval: float = 5.0,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Publish every breaker of the panel through the meter until the panel closes, in the caller's nursery.
+
+        await nursery.start(publish_metrics, panel, meter)
+
+    The task takes a snapshot of each breaker every `interval` seconds, the first before `start` returns. The
+    SDK reads the last snapshots from its own threads: it never touches a breaker, and its errors harm none.
+    Breakers may be added and removed meanwhile; the series of a removed breaker stop. A counter never goes
+    back, also when another breaker takes the name of an earlier one.
+
+    Raises ValueError for an interval out of range, and while the meter publishes another panel;
+    PanelClosedError when the panel has closed already; what the meter raises when it makes the instruments.
+    Cancelling ends it. Nothing is reported after its end.
+    """
+    positive_number("interval", interval)
+    report = _report_of(meter)
+    with report.claimed():
+        async with panel.events(1) as events:
+            report.show(await _snapshots(panel))
+            task_status.started()
+            try:
+                while not await _closes_within(interval, events):
+                    report.show(await _snapshots(panel))
+            except PanelClosedError:
+                pass
+
+
+async def _closes_within(seconds: float, events: Subscription) -> bool:
+    with trio.move_on_after(seconds):
+        async for _ in events:
+            pass
+        return True
+    return False
+
+
+async def _snapshots(panel: Panel) -> list[tuple[CircuitBreaker, Snapshot]]:
+    """A snapshot of each breaker. Raises PanelClosedError."""
+    taken = []
+    for breaker in panel:
+        try:
+            taken.append((breaker, await breaker.snapshot()))
+        except CircuitBreakerError:
+            # It was removed while others were asked. If the panel still has it, the panel has closed.
+            if any(one is breaker for one in panel):
+                raise
+    return taken
+
+
+class _Counts(NamedTuple):
+    """executions: by outcome and, of rejections, by reason. state_changes: by the new state."""
+
+    executions: Mapping[tuple[str, str | None], int]
+    state_changes: Mapping[State, int]
+
+
+class _Reading(NamedTuple):
+    """What is reported of one breaker until the next snapshot. The SDK's threads read it."""
+
+    name: str
+    state: State
+    in_flight: int
+    counts: _Counts
+
+
+class _Total:
+    """The counts of all breakers that have had one name. Each of them counts from 0."""
+
+    def __init__(self, breaker: CircuitBreaker, before: _Counts | None) -> None:
+        # Weak: a breaker that was removed is not kept in memory.
+        self.breaker = weakref.ref(breaker)
+        self.counts = self._before = before or _Counts({}, {})
+
+    def count(self, snapshot: Snapshot) -> _Counts:
+        """The total after this snapshot of the breaker that has the name now."""
+        now, before = _counts(snapshot), self._before
+        self.counts = _Counts(
+            _sum(now.executions, before.executions), _sum(now.state_changes, before.state_changes)
+        )
+        return self.counts
+
+
+class _Report:
+    """What one meter reports. Its methods that begin with `observe` are called from the SDK's threads."""
+
+    def __init__(self, meter: Meter) -> None:
+        # Replaced as a whole and never changed, so that no thread sees half of it.
+        self._readings: tuple[_Reading, ...] = ()
+        self._totals: dict[str, _Total] = {}
+        self._is_claimed = False
+        meter.create_observable_counter(
+            "circuit_breaker.execution.count",
+            [self.observe_executions],
+            "{execution}",
+            "Calls that have ended or were rejected, by outcome.",
+        )
+        meter.create_observable_counter(
+            "circuit_breaker.state_change.count",
+            [self.observe_state_changes],
+            "{state_change}",
+            "Changes of state, by the new state.",
+        )
+        meter.create_observable_up_down_counter(
+            "circuit_breaker.state.current",
+            [self.observe_state],
+            "{circuit_breaker}",
+            "1 for the state that the breaker is in, 0 for the others.",
+        )
+        meter.create_observable_up_down_counter(
+            "circuit_breaker.active_executions",
+            [self.observe_active_executions],
+            "{execution}",
+            "Calls admitted that have not ended.",
+        )
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Report one panel for as long as the block lasts. Raises ValueError while another is reported."""
+        if self._is_claimed:
+            raise ValueError("the meter publishes another panel; give each panel a meter of its own")
+        self._is_claimed = True
+        try:
+            yield
+        finally:
+            self._readings = ()
+            self._is_claimed = False
+
+    def show(self, taken: Sequence[tuple[CircuitBreaker, Snapshot]]) -> None:
+        """Report these from now on, and nothing else."""
+        self._readings = tuple(self._read(breaker, snapshot) for breaker, snapshot in taken)
+
+    def _read(self, breaker: CircuitBreaker, snapshot: Snapshot) -> _Reading:
+        name = snapshot.name
+        total = self._totals.get(name)
+        if total is None or total.breaker() is not breaker:
+            total = self._totals[name] = _Total(breaker, None if total is None else total.counts)
+        return _Reading(name, snapshot.state, snapshot.in_flight, total.count(snapshot))
+
+    def observe_executions(self, _options: CallbackOptions) -> list[Observation]:
+        """Each outcome of each breaker, and each reason of a rejection."""
+        return [
+            Observation(count, {NAME: one.name, OUTCOME: outcome} | ({REASON: reason} if reason else {}))
+            for one in self._readings
+            for (outcome, reason), count in one.counts.executions.items()
+        ]
+
+    def observe_state_changes(self, _options: CallbackOptions) -> list[Observation]:
+        """Each state of each breaker."""
+        return [
+            Observation(count, {NAME: one.name, STATE: state.name.lower()})
+            for one in self._readings
+            for state, count in one.counts.state_changes.items()
+        ]
+
+    def observe_state(self, _options: CallbackOptions) -> list[Observation]:
+        """Each state of each breaker: 1 for the one that it is in."""
+        return [
+            Observation(int(state is one.state), {NAME: one.name, STATE: state.name.lower()})
+            for one in self._readings
+            for state in State
+        ]
+
+    def observe_active_executions(self, _options: CallbackOptions) -> list[Observation]:
+        """Each breaker."""
+        return [Observation(one.in_flight, {NAME: one.name}) for one in self._readings]
+
+
+# One for each meter, for good: an SDK drops the callbacks of a second instrument of the same name.
+_REPORTS: WeakKeyDictionary[Meter, _Report] = WeakKeyDictionary()
+
+
+def _report_of(meter: Meter) -> _Report:
+    report = _REPORTS.get(meter)
+    if report is None:
+        report = _REPORTS[meter] = _Report(meter)
+    return report
+
+
+def _counts(snapshot: Snapshot) -> _Counts:
+    ended: dict[tuple[str, str | None], int] = {
+        (outcome.value, None): snapshot.counts[outcome.value] for outcome in Outcome
+    }
+    rejected = {(REJECTED, reason.value): snapshot.rejections[reason.value] for reason in RejectReason}
+    changes = dict.fromkeys(State, 0)
+    for (_, new), count in snapshot.transitions.items():
+        changes[new] += count
+    return _Counts(ended | rejected, changes)
+
+
+def _sum(now: Mapping[K, int], before: Mapping[K, int]) -> dict[K, int]:
+    return {key: count + before.get(key, 0) for key, count in now.items()}
