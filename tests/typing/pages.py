@@ -33,7 +33,7 @@ def code_of(page: Path) -> str:
 
 
 def errors_of(pages: Iterable[Path]) -> str:
-    """The errors that mypy finds in the code of these pages, as strict as pyproject.toml says; empty without any.
+    """The errors that mypy finds in the code of these pages, under pyproject.toml; empty without any.
 
     Each line begins with the page's path and the line there.
     """
@@ -44,6 +44,8 @@ def errors_of(pages: Iterable[Path]) -> str:
                 module = re.sub(r"\W", "_", f"page{len(names)}_{page.stem}") + ".py"
                 names[module] = str(page.relative_to(ROOT) if page.is_relative_to(ROOT) else page)
                 Path(folder, module).write_text(code + "\n")
+        if not names:
+            return ""
         command = [sys.executable, "-m", "mypy", "--no-error-summary"]
         run = subprocess.run(
             [*command, *(str(Path(folder, module)) for module in names)],
