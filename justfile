@@ -96,11 +96,12 @@ settings:
 proto:
     @{{ python }} -m protocols.generate
 
-# Style, types, import contracts, generated code, deliberate faults that no longer apply
+# Style, types (the documents' Python too), import contracts, generated code, deliberate faults that no longer apply
 lint:
     {{ python }} -m ruff check
     {{ python }} -m mypy
     {{ python }} -m basedpyright
+    {{ python }} -m tests.typing.pages
     lint-imports
     {{ python }} -m protocols.generate --check
     {{ python }} -m tests.mutants --check

@@ -8,7 +8,7 @@
             with pytest.raises(DependencyDown):
                 await breaker.execute(dependency)
         await advance(clock, 60)
-        assert breaker.state is State.HALF_OPEN
+        assert breaker.state == State.HALF_OPEN
 
     def test_an_outage():
         run_with_panel(outage)

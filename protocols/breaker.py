@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 ConfigT = TypeVar("ConfigT")
 
+NUMERIC = tuple("bcdeEfFgGnoxX%")
+"""How a format spec for numbers ends."""
+
 
 class State(IntEnum):
-    """What a breaker does with the next call."""
+    """What a breaker does with the next call.
+
+    A number in arithmetic, in JSON and in metrics; its name in text. `f"{State.OPEN}"` is `OPEN`, and
+    `f"{State.OPEN:d}"` is `2`. Compare with `==`.
+    """
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -23,6 +30,18 @@ class State(IntEnum):
     FORCED_OPEN = 3
     DISABLED = 4
     OBSERVING = 5
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return int.__format__(self, spec) if spec.endswith(NUMERIC) else format(self.name, spec)
+
+    if TYPE_CHECKING:
+        # Without an __eq__ of its own, mypy takes `assert breaker.state == State.OPEN` as true for ever, and
+        # rejects a second assertion. At run time int's comparison stays: calls compare states.
+        def __eq__(self, other: object) -> bool: ...
+        def __hash__(self) -> int: ...
 
 
 class Outcome(StrEnum):

@@ -48,10 +48,11 @@ class GuardedMethod(Generic[Request, Reply]):
     """A stub's unary method behind a breaker, for trio code.
 
         async with trio_asyncio.open_loop():
-            stub = SchoolServiceStub(channel)
-            breaker = panel.breaker(CircuitBreakerConfig(name="school-grpc", failure=is_failure))
-            find = GuardedMethod(stub.GetSchool, breaker)
-            reply = await find(GetSchoolRequest(id="1"), timeout=2)
+            async with trio_asyncio.aio_as_trio(Channel("127.0.0.1", 50051)) as channel:
+                stub = SchoolServiceStub(channel)
+                breaker = panel.breaker(CircuitBreakerConfig(name="school-grpc", failure=is_failure))
+                find = GuardedMethod(stub.GetSchool, breaker)
+                reply = await find(GetSchoolRequest(id="1"), timeout=2)
 
     answers: the exceptions with which the service answers; to the breaker such a call has succeeded.
     """

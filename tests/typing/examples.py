@@ -128,6 +128,14 @@ async def what_is_seen(breaker: CircuitBreaker) -> None:
             assert_type(event, Transition | CallSettled | EventsLost)
 
 
+async def a_test_asserts_one_state_after_another(breaker: CircuitBreaker) -> None:
+    assert breaker.state == State.OPEN
+    await breaker.reset()
+    assert breaker.state == State.CLOSED
+    assert (await breaker.snapshot()).transitions == {(State.OPEN, State.CLOSED): 1}
+    assert {State.OPEN: 1}[breaker.state] == 1
+
+
 async def a_panel_holds_breakers() -> None:
     async with open_panel(durations=(0.1, 1)) as panel:
         assert_type(panel.breaker(CircuitBreakerConfig(name="it")), CircuitBreaker)
