@@ -345,7 +345,7 @@ class Machine:
                 return Closed(self.config)
             case State.OPEN:
                 assert until is not None
-                return Open(until, self._stay.failed_route)
+                return Open(until, self._stay.failed_route if recovery else None)
             case State.HALF_OPEN:
                 return HalfOpen(self.config, now, self._stay.failed_route)
             case State.FORCED_OPEN:

@@ -23,7 +23,8 @@ def breaker_named(policy: CircuitBreakerConfig | str) -> NamedBreaker:
         prices = breaker_named(CircuitBreakerConfig(name="prices", max_failures=3))
 
         @prices.protect
-        async def price(article: str) -> int: ...
+        async def price(item: str) -> float:
+            return await fetch_price(item)
 
     policy: makes the breaker at its first use, where the panel has none of that name. A str is the name of one
     that somebody else makes. Made at any time, without trio; each trio.run has a breaker of its own.

@@ -25,7 +25,7 @@ from actors import (
     State,
     open_panel,
 )
-from actors.testing import ScriptedDependency, advance, run_with_panel
+from actors.testing import DependencyDown, ScriptedDependency, advance, run_with_panel
 from tests.optional import is_usable
 from tests.typing.pages import ROOT, all_pages, code_of, errors_of
 
@@ -203,29 +203,42 @@ def test_which_time_limits_count(
 
 
 @needs_quart
-def test_the_program_for_those_who_know_pybreaker_runs(
+def test_the_program_with_a_global_decorator_runs(
     program: Program, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program.dependency.then(42.0)
     trio.run(program["main"])
-    assert capsys.readouterr().out == "42.0\n"
+    assert capsys.readouterr().out == "42.0\nCLOSED\n"
 
 
 @needs_quart
-@pytest.mark.parametrize(("policy", "state"), [("PRICES", State.OPEN), ("ORDERS", State.CLOSED)])
-def test_an_outer_breaker_counts_rejections_unless_it_ignores_them(
-    program: Program, policy: str, state: State
+@pytest.mark.parametrize(("trip", "state"), [(False, State.OPEN), (True, State.CLOSED)])
+def test_an_outer_breaker_counts_failures_but_not_rejections(
+    program: Program, trip: bool, state: State
 ) -> None:
     async def scenario(outer: CircuitBreaker, clock: MockClock) -> State:
+        program.dependency.breaks()
         async with open_panel() as panel:
             inner = panel.breaker(CircuitBreakerConfig(name="inner"))
-            await inner.trip()
+            if trip:
+                await inner.trip()
             for _ in range(outer.config.max_failures):
-                with pytest.raises(CircuitOpenError):
+                with pytest.raises((DependencyDown, CircuitOpenError)):
                     await outer.execute(inner.execute, program.dependency)
         return outer.state
 
-    assert program.run(policy, scenario) == state
+    assert program.run("PRICES", scenario) == state
+
+
+@needs_quart
+def test_an_answer_of_the_catalogue_counts_as_a_success(program: Program) -> None:
+    async def scenario(breaker: CircuitBreaker, clock: MockClock) -> dict[str, int]:
+        program.dependency.breaks(program["UnknownItemError"]())
+        with pytest.raises(program["UnknownItemError"]):
+            await breaker.execute(program.dependency)
+        return dict((await breaker.snapshot()).counts)
+
+    assert program.run("CATALOGUE", scenario)["success"] == 1
 
 
 @needs_quart
