@@ -312,9 +312,7 @@ class BreakerActor(Actor[Command]):
         """Calls that began before anybody watched are events too."""
         for outcome, count in counts.items():
             for _ in range(count):
-                self._emit(
-                    CallSettled(self.handle.name, outcome, gate.generation, self.clock(), late=late)
-                )
+                self._emit(CallSettled(self.handle.name, outcome, gate.generation, self.clock(), late=late))
 
     def _publish(self, now: float) -> None:
         machine, handle = self._machine, self.handle

@@ -1,4 +1,4 @@
-"""Checks of configured values. Each raises ValueError or TypeError naming the field, the value and the range."""
+"""Checks of configured values. Each raises ValueError or TypeError naming field, value and range."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ LONGEST_NAME = 200
 
 
 def breaker_name(value: object) -> None:
-    """A str of 1 to LONGEST_NAME printable characters. Printable ones can be encoded, so logs and scrapes hold."""
+    """A str of 1 to LONGEST_NAME printable characters: these can be encoded, so logs and scrapes hold."""
     if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable():
         return
     raise ValueError(f"name must be a string of 1 to {LONGEST_NAME} printable characters, got {value!r}")
@@ -65,8 +65,8 @@ def breaker_name(value: object) -> None:
 def promises_awaitable(fn: Callable[..., Any]) -> bool:
     """Whether what `fn` returns can be awaited, as far as that shows without a call.
 
-    True for an async function, a partial or a bound method of one, an object whose `__call__` is one, and what
-    is annotated as returning an awaitable. A wrapper made by `functools.wraps` is what it wraps.
+    True for an async function, a partial or a bound method of one, an object whose `__call__` is one, and
+    what is annotated as returning an awaitable. A wrapper made by `functools.wraps` is what it wraps.
     """
     while isinstance(fn, functools.partial):
         fn = fn.func

@@ -86,18 +86,17 @@ class Classifier:
         """Log once for each field and kind of error: an outage asks a broken predicate at every call."""
         if (kind := (field, type(error))) not in self._reported:
             self._reported.add(kind)
-            logger.error(
-                "circuit breaker %r: %s raised %s; %s", self._name, field, kind_of(error), then, exc_info=error
-            )
+            told = (self._name, field, kind_of(error), then)
+            logger.error("circuit breaker %r: %s raised %s; %s", *told, exc_info=error)
 
 
 def _is_rejection(error: BaseException) -> bool:
-    """Whether another breaker says that no call was made: that is no failure of the one dependency asked here."""
+    """Whether another breaker says that no call was made: no failure of the dependency asked here."""
     return isinstance(error, CircuitBreakerError) and not isinstance(error, CallTimeout)
 
 
 def _names_rejections(failure: ExceptionMatch) -> bool:
-    """Whether a policy names rejections as failures by their types, or asks about everything by a predicate."""
+    """Whether a policy names rejections by their types, or asks about everything by a predicate."""
     kinds = failure if isinstance(failure, tuple) else (failure,)
     return any(not isinstance(kind, type) or issubclass(kind, CircuitBreakerError) for kind in kinds)
 

@@ -176,6 +176,9 @@ class CircuitBreakerConfig:
         for field in ("in_flight_slow", "cancel_in_flight"):
             if not isinstance(getattr(self, field), bool):
                 raise ValueError(f"{field} must be True or False, got {getattr(self, field)!r}")
+        self._check_functions()
+
+    def _check_functions(self) -> None:
         for field in ("failure", "ignore", "answers"):
             value = getattr(self, field)
             if not _is_match(value):
@@ -193,9 +196,9 @@ class CircuitBreakerConfig:
 
     def _check_together(self) -> None:
         """Settings that contradict each other, or that are lost without another one."""
-        if self.trip is not None and not isinstance(self.max_failures, TakenOver):
-            if self.max_failures != MAX_FAILURES:
-                raise ValueError(f"max_failures must not be set beside trip, got {self.max_failures!r}")
+        is_set = self.max_failures != MAX_FAILURES and not isinstance(self.max_failures, TakenOver)
+        if is_set and self.trip is not None:
+            raise ValueError(f"max_failures must not be set beside trip, got {self.max_failures!r}")
         if self.max_concurrent is None and (self.max_queue or self.queue_timeout is not None):
             raise ValueError(f"max_queue needs max_concurrent to be set, got {self.max_queue!r}")
         if self.probe_interval is not None and self.probe is None:
@@ -238,8 +241,8 @@ class CircuitBreakerConfig:
 class TakenOver(int):
     """A `max_failures` that a policy holds already, and that `dataclasses.replace` hands on to the next one.
 
-    By it a policy made anew with both `max_failures` and `trip`, which contradict each other, is told from one
-    that gets its `trip` by `replace`.
+    By it a policy made anew with both `max_failures` and `trip`, which contradict each other, is told from
+    one that gets its `trip` by `replace`.
     """
 
 

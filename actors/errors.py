@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from protocols.breaker import RETRY_FORCED, RETRY_SOON, RejectReason, State
@@ -43,6 +44,10 @@ class CallRejected(CircuitBreakerError):
     def waits_for(self) -> str:
         """What has to happen before calls are admitted, in words."""
         return WAITS_FOR[self.reason]
+
+
+_made_of: Callable[[BaseException], tuple[Any, ...]] = vars(BaseException)["args"].__get__
+"""What an exception was made of, also where its class says otherwise."""
 
 
 class RejectingGate:
@@ -98,8 +103,8 @@ class CircuitOpenError(CallRejected):
     def retry_after(self) -> float:
         """Seconds after which the call may be tried again.
 
-        OPEN: the rest of the wait. Probing: the rest of the probe's timeout, 1.0 at most. Ramp: the rest of the
-        ramp. Forced open: 30.0.
+        OPEN: the rest of the wait. Probing: the rest of the probe's timeout, 1.0 at most. Ramp: the rest of
+        the ramp. Forced open: 30.0.
         """
         wait = self._facts().retry_after
         return RETRY_AFTER.get(self.reason, RETRY_SOON) if wait is None or wait == NEVER else wait
@@ -134,13 +139,11 @@ class CircuitOpenError(CallRejected):
         return type(self), self.args, self.__dict__ or None
 
     def _facts(self) -> _Facts:
-        made_of = BaseException.args.__get__(self)
+        made_of = _made_of(self)
         if made_of and isinstance(made_of[0], RejectingGate):
             gate, now = made_of
             open_for = None if gate.opened_at is None else now - gate.opened_at
-            return _Facts(
-                gate.name, gate.state, gate.until - now, gate.reason, gate.last_failure, open_for
-            )
+            return _Facts(gate.name, gate.state, gate.until - now, gate.reason, gate.last_failure, open_for)
         return _Facts(*made_of)
 
 

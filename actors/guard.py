@@ -21,7 +21,6 @@ from protocols.breaker import (
     Look,
     Outcome,
     Permit,
-    RejectReason,
     Settle,
     Source,
     State,
@@ -46,7 +45,8 @@ class Guard(HeldCall):
     where `call_timeout` ended the block.
 
     Inside of another call through the same breaker, in its task or a child task, a guard joins that call: it
-    takes no permit and no place, and counts nothing by itself. What `fail` says is said of the outer call then.
+    takes no permit and no place, and counts nothing by itself. What `fail` says is said of the outer call
+    then.
     """
 
     __slots__ = (
@@ -111,6 +111,10 @@ class Guard(HeldCall):
         """This call doesn't count, however the block ends."""
         self._verdict = Outcome.IGNORED
 
+    def accept(self) -> None:
+        """This call is a success, however the block ends: its exception is the dependency's answer."""
+        self._verdict = Outcome.SUCCESS
+
     def succeed(self) -> None:
         """Settle as a success now, while the block goes on. `call_timeout` ends no settled call."""
         if self._joined or self._settled is not None or self._verdict is not None:
@@ -166,7 +170,7 @@ class Guard(HeldCall):
             self._retry_after = self.breaker._classifier.retry_after(value)
 
     async def run(self, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
-        """Await `fn(*args, **kwargs)` as the block's one call: its result is judged, and calling it wrongly no call."""
+        """Await `fn(*args, **kwargs)`, judge its result, and count nothing if it was called wrongly."""
         try:
             result = await fn(*args, **kwargs)
         except TypeError as error:
@@ -248,7 +252,7 @@ class Guard(HeldCall):
         self.context = trio.lowlevel.current_task().context
         self._scope = trio.CancelScope()
         self._scope.__enter__()
-        timeout = breaker.config.call_timeout
+        timeout = breaker._config.call_timeout
         if timeout is not None:
             self.timeout, self.due = timeout, breaker._clock() + timeout
         assert breaker._flights is not None
@@ -314,7 +318,7 @@ class Guard(HeldCall):
             self.breaker._flights.discard(self)
 
     def _report_to_outer(self, error: BaseException | None) -> None:
-        """The outer call counts. It doesn't see a verdict of this one, though: the last such verdict is its own."""
+        """The outer call counts. It can't see a verdict of this one, so the last such verdict is reported."""
         self.outcome, reason = self._outcome(error, None)
         if isinstance(self._joined, Guard) and (error is None or self._verdict is not None):
             self._joined._nested_failure = reason if self.outcome is Outcome.FAILURE else None

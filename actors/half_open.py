@@ -9,7 +9,6 @@ from actors.stays import NEVER, Move, Stay
 from actors.turns import ProbeTurns
 from protocols.breaker import RETRY_SOON, Outcome, Permit, Rejection, RejectReason, Source, State
 
-
 RECOVERED = Move(State.CLOSED, "recovery successful", recovery=True)
 
 
@@ -56,7 +55,7 @@ class HalfOpen(Stay):
         return len(self._probes) >= places
 
     def admits_at(self, now: float) -> float:
-        """When a place for a probe has been free for RETRY_SOON: those who wait leave it to the next caller."""
+        """When a place for a probe has been free for RETRY_SOON: waiters first leave it to other callers."""
         if self._is_full or self._config.probe is not None:
             return NEVER
         return max(now, self._free_since + RETRY_SOON)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 import trio
 
 from actors.config import CircuitBreakerConfig
-from actors.errors import CallRejected, CallTimeout, CircuitOpenError, PanelClosedError
+from actors.errors import BulkheadFullError, CallRejected, CircuitOpenError
 from actors.events import Hub, Subscription
 from actors.gate import Gate
 from actors.guard import Guard
@@ -125,7 +125,7 @@ class CircuitBreaker(Settling):
     @overload
     async def execute_or(
         self,
-        fallback: Callable[[CallRejected], Awaitable[F]],
+        fallback: Callable[[CircuitOpenError | BulkheadFullError], Awaitable[F]],
         fn: Callable[P, Awaitable[T]],
         /,
         *args: P.args,
@@ -135,7 +135,7 @@ class CircuitBreaker(Settling):
     @overload
     async def execute_or(
         self,
-        fallback: Callable[[CallRejected], F],
+        fallback: Callable[[CircuitOpenError | BulkheadFullError], F],
         fn: Callable[P, Awaitable[T]],
         /,
         *args: P.args,
@@ -144,7 +144,7 @@ class CircuitBreaker(Settling):
 
     async def execute_or(
         self,
-        fallback: Callable[[CallRejected], F | Awaitable[F]],
+        fallback: Callable[[CircuitOpenError | BulkheadFullError], F | Awaitable[F]],
         fn: Callable[P, Awaitable[T]],
         /,
         *args: P.args,
@@ -190,12 +190,12 @@ class CircuitBreaker(Settling):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T | F:
-        """As `execute`, but a call that is rejected or fails returns `fallback(error)`, awaited where it can be.
+        """As `execute`, but a call that is rejected or fails returns `fallback(error)`, awaited if it can be.
 
         error: a CallRejected, a CallTimeout, or what `fn` raised, where the policy counts it as a failure (an
         ExceptionGroup too). It is counted before `fallback` is called. What the policy ignores or calls an
-        answer comes out, and so do PanelClosedError and whatever `fallback` raises; a returned value that is a
-        failure is returned. Cancelling is neutral.
+        answer comes out, and so do PanelClosedError and whatever `fallback` raises; a returned value that is
+        a failure is returned. Cancelling is neutral.
         """
         guard = Guard(self)
         try:
@@ -274,11 +274,11 @@ class CircuitBreaker(Settling):
                 await self._tell(Watch(-1))
 
     async def wait_until_admitting(self) -> None:
-        """Wait until a call is admitted: the verdict of a probe, or after a recovery the next place in the ramp.
+        """Wait until a call is admitted: for a probe's verdict, and then for the next place in the ramp.
 
-        At once where that is so. If nobody probes a half-open breaker for a second, the wait ends too, so that
-        one of those who wait does. Others may be quicker: a call after the wait may still be rejected, and then
-        waits again. Raises PanelClosedError. Cancellation leaves nothing behind.
+        At once where that is so. If nobody probes a half-open breaker for a second, the wait ends too, so
+        that one of those who wait does. Others may be quicker: a call after the wait may still be rejected,
+        and then waits again. Raises PanelClosedError. Cancellation leaves nothing behind.
         """
         await trio.lowlevel.checkpoint()
         self._waiters = self._waiters or trio.lowlevel.ParkingLot()

@@ -16,7 +16,6 @@ from actors.observing import Observing, shadow_policy
 from actors.stays import NEVER, Closed, Disabled, Forced, Move, Open, Stay
 from protocols.breaker import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State, Transition
 
-
 NOT_ADMITTING = (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN)
 
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
+from actors.checks import breaker_name
 from actors.config import CircuitBreakerConfig
 from actors.handle import CircuitBreaker
 from actors.panel import OPEN_PANELS, Panel
@@ -14,7 +15,7 @@ from actors.wrapper import check_async
 P = ParamSpec("P")
 T = TypeVar("T")
 
-NO_PANEL = "no panel is open in this trio.run: put `async with open_panel():` around what calls breakers by name"
+NO_PANEL = "no panel is open in this trio.run: put `async with open_panel():` around what calls the breaker"
 
 
 def breaker_named(policy: CircuitBreakerConfig | str) -> NamedBreaker:
@@ -26,8 +27,8 @@ def breaker_named(policy: CircuitBreakerConfig | str) -> NamedBreaker:
         async def price(item: str) -> float:
             return await fetch_price(item)
 
-    policy: makes the breaker at its first use, where the panel has none of that name. A str is the name of one
-    that somebody else makes. Made at any time, without trio; each trio.run has a breaker of its own.
+    policy: makes the breaker at its first use, where the panel has none of that name. A str is the name of
+    one that somebody else makes. Made at any time, without trio; each trio.run has a breaker of its own.
     """
     return NamedBreaker(policy)
 
@@ -36,8 +37,9 @@ class NamedBreaker:
     """See `breaker_named`. `find()` gives the breaker itself, for all that isn't a decorator."""
 
     def __init__(self, policy: CircuitBreakerConfig | str) -> None:
-        self._policy = policy if isinstance(policy, CircuitBreakerConfig) else None
-        self.name = self._policy.name if self._policy is not None else CircuitBreakerConfig(name=str(policy)).name
+        self._policy = None if isinstance(policy, str) else policy
+        self.name = policy if isinstance(policy, str) else policy.name
+        breaker_name(self.name)
         self._found: tuple[Panel, CircuitBreaker] | None = None
 
     def __repr__(self) -> str:
@@ -65,8 +67,8 @@ class NamedBreaker:
     def protect(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """A decorator, also at module level: each call of `fn` goes through the breaker that it then finds.
 
-        It costs the look-up more than CircuitBreaker.protect, and is otherwise the same. Raises TypeError where
-        `fn` isn't async.
+        It costs the look-up more than CircuitBreaker.protect, and is otherwise the same. Raises TypeError
+        where `fn` isn't async.
         """
         check_async(fn)
 

@@ -1,9 +1,10 @@
-"""Calls within calls: a call through a breaker that the running call path is inside of already joins that call.
+"""Calls within calls: a call through a breaker that the call path is inside of already joins that call.
 
-A probe that calls through its own breaker would be rejected by itself, and one failure would count twice. Most calls
-say by a context variable that they run. The fastest call styles say nothing, since that would cost a third of them:
-these are found on the stack, where a failure or a rejection makes a caller look. Of a child task, the stack doesn't
-tell whether its nursery was opened inside of such a call; there, the exception that has been counted is marked.
+A probe that calls through its own breaker would be rejected by itself, and one failure would count twice.
+Most calls say by a context variable that they run. The fastest call styles say nothing, since that would cost
+a third of them: these are found on the stack, where a failure or a rejection makes a caller look. The stack
+of a parent task doesn't tell whether a child's nursery was opened inside of such a call; there, the exception
+that has been counted is marked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class HeldCall:
-    """A call that runs, as calls inside of it find it: in its task, and in tasks whose nurseries it has opened."""
+    """A running call, as calls inside of it find it: in its task, and in child tasks of its nurseries."""
 
     __slots__ = ("_nurseries", "_task", "breaker", "outer", "running")
 
@@ -53,13 +54,13 @@ class HeldCall:
         self.let_go()
 
     def contains_running_task(self) -> bool:
-        """Whether the running task is this call's, or a child of it: a context is copied further than that."""
+        """Whether the running task is this call's, or a child of it: contexts are copied further."""
         task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
         while task is not None and task is not self._task:
             nursery = task.parent_nursery
             task = None if nursery is None else nursery.parent_task
-            if task is self._task and nursery not in self._task.child_nurseries[self._nurseries :]:
-                return False
+            if task is not None and task is self._task:
+                return nursery in task.child_nurseries[self._nurseries :]
         return task is not None
 
 
@@ -77,7 +78,7 @@ def held_call(breaker: Settling) -> HeldCall | None:
 
 
 CALLS: dict[int, tuple[CodeType, str, str]] = {}
-"""By the id of a function's code: the code of a call style, and its names for the breaker and for the gate."""
+"""By the id of a call style's code: the code, and its names for the breaker and for the gate."""
 NAMES = {"execute", "protected", "_execute_tallying"}
 """The names of these functions: a quick look before the exact one."""
 

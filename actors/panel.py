@@ -29,9 +29,7 @@ logger = logging.getLogger("actors")
 LOOKS = 20
 MOST_NAMES = 10
 """Names in a message about a name that isn't there."""
-NO_TRIO = (
-    "open_panel needs trio: run your program by trio.run(main), not by asyncio.run, and call it inside of that"
-)
+NO_TRIO = "open_panel needs trio: run the program by trio.run(main), not asyncio.run, and open it in main"
 NOT_OPEN = "this panel isn't open: write `async with open_panel() as panel:` and use `panel` inside the block"
 
 
@@ -66,9 +64,9 @@ class Panel:
     def breaker(self, config: CircuitBreakerConfig) -> CircuitBreaker:
         """The breaker of that name, started where there is none yet.
 
-        The same policy finds the same breaker, also after `configure` gave it another one: it is compared with
-        the one that the breaker was first asked for by, and with the one in force. Functions are the same if
-        they were made by the same line and hold equal values.
+        The same policy finds the same breaker, also after `configure` gave it another one: it is compared
+        with the one that the breaker was first asked for by, and with the one in force. Functions are the
+        same if they were made by the same line and hold equal values.
 
         Raises ValueError where the name is taken by another policy, naming the fields that differ;
         PanelClosedError after the end; RuntimeError in another trio.run.
@@ -103,9 +101,9 @@ class Panel:
     async def remove(self, name: str) -> None:
         """End the breaker `name`: its task, its metrics and its events.
 
-        Whoever calls it afterwards gets PanelClosedError; calls that run end as they would, uncounted. The name
-        is free at once. It has ended when this returns: not cancelled for that moment. Raises KeyError where
-        there is no such breaker, and PanelClosedError.
+        Whoever calls it afterwards gets PanelClosedError; calls that run end as they would, uncounted. The
+        name is free at once. It has ended when this returns: not cancelled for that moment. Raises KeyError
+        where there is no such breaker, and PanelClosedError.
         """
         actor = self._find(name)
         del self._actors[name]
@@ -176,7 +174,7 @@ class Panel:
             logger.error("%s raised; the transition is told without it", field, exc_info=error)
 
     async def _remove_idle(self, idle_timeout: float) -> None:
-        """Remove what wasn't used for so long. Looked for twenty times in that time: fast calls keep no time."""
+        """Remove what wasn't used for so long. Fast calls note no time: it looks LOOKS times instead."""
         since = self.clock()
         while True:
             await trio.sleep(idle_timeout / LOOKS)
@@ -249,14 +247,14 @@ def open_panel(
     exemplar: Labels | None = None,
     bound: Callable[[], Mapping[str, Any]] | None = None,
 ) -> PanelManager:
-    """A panel for as long as the block lasts: `async with open_panel() as panel:`. Leaving it ends every task.
+    """A panel for as long as the block lasts: `async with open_panel() as panel:`. Leaving ends its breakers.
 
     max_restarts: crashes of breakers within restart_window seconds that are healed by a restart; one
         more raises PanelFailedError and cancels the block.
     idle_timeout: seconds after which a breaker that wasn't called is removed, as by `Panel.remove`, up to a
-        twentieth of it earlier; for names that come and go, such as tenants or hosts. One that is open, or held
-        by an operator, stays, and so does one whose calls run or whose events are read. None: none is removed.
-        Ask the panel for a breaker at each use then, in place of keeping it.
+        twentieth of it earlier; for names that come and go, such as tenants or hosts. One that is open, or
+        held by an operator, stays, and so does one whose calls run or whose events are read. None: none is
+        removed. Ask the panel for a breaker at each use then, in place of keeping it.
     durations: upper bounds in seconds of a histogram of calls' durations; None: no clock is read.
     exemplar: gives the labels, such as a trace's id, under which a call that is being counted there can
         be looked up, or None; called in the caller's context.
@@ -264,9 +262,9 @@ def open_panel(
         their context, at each transition that isn't time's alone.
 
     What exemplar and bound raise is logged, once a kind, and changes nothing. The block's own exception comes
-    out bare. Raises ValueError for a value out of range, RuntimeError outside of trio.run and where the panel is
-    used before it is entered. Cancelling the block ends the breakers too; calls of theirs elsewhere end as they
-    would, uncounted.
+    out bare. Raises ValueError for a value out of range, RuntimeError outside of trio.run and where the panel
+    is used before it is entered. Cancelling the block ends the breakers too; calls of theirs elsewhere end as
+    they would, uncounted.
     """
     positive_int("max_restarts", max_restarts, least=0)
     positive_number("restart_window", restart_window)

@@ -1,4 +1,4 @@
-"""Whether two policies mean the same, though their functions were made anew: `lambda` in a request's handler is."""
+"""Whether two policies mean the same, though functions in them were made anew, such as a handler's lambda."""
 
 from __future__ import annotations
 

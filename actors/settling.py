@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from actors.breaker import BreakerActor
     from actors.guard import Guard
 
+
 class Settling:
     """What a call needs of the actor: by its gate where that is enough, else by a message."""
 

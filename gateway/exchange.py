@@ -13,7 +13,7 @@ from functools import lru_cache
 import httpx
 import trio
 
-from actors import BulkheadFullError, CallTimeout, CircuitBreaker, CircuitOpenError, Source
+from actors import CallRejected, CallTimeout, CircuitBreaker, CircuitOpenError, Source
 from actors.guard import Guard
 from gateway.charging import charge
 from gateway.client import DownstreamRequest, RequestBodyStream
@@ -32,7 +32,7 @@ from gateway.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
-from protocols.breaker import RejectReason, State
+from protocols.breaker import RETRY_SOON, RejectReason, State
 from runtime.loop_time import Stretch
 
 PROBE_BODY_SECONDS = 1.0
@@ -96,7 +96,7 @@ class UpstreamCall:
         """
         try:
             ending = await self._guarded()
-        except (CircuitOpenError, BulkheadFullError, CallTimeout, httpx.TransportError) as error:
+        except (CallRejected, CallTimeout, httpx.TransportError) as error:
             if isinstance(error, LocalShortage):
                 self._upstream.overloads.note(error)
             if self._answer.status is not None:
@@ -153,13 +153,14 @@ class UpstreamCall:
 
     def _client_wait_budget(self) -> float:
         """Seconds that an admitted call may wait for its client."""
-        most = self._breaker.config.half_open_timeout
+        most = self._breaker.config.probe_timeout
         if most is None or self._breaker.state is not State.HALF_OPEN:
             return math.inf
         return PROBE_CLIENT_SHARE * most
 
     def _no_probe(self) -> Refused:
-        return rejected(CircuitOpenError(self._breaker.name, self._breaker.state, None, RejectReason.PROBING))
+        breaker = self._breaker
+        return rejected(CircuitOpenError(breaker.name, breaker.state, RETRY_SOON, RejectReason.PROBING))
 
     async def _head(self, call: Guard) -> httpx.Response:
         """Send the request and wait for the response's head."""
@@ -232,9 +233,7 @@ class UpstreamCall:
                 call.fail(f"{type(error).__name__}: {error}")
             raise
 
-    async def _stream(
-        self, call: Guard, status: int, fields: Fields, body: httpx.AsyncByteStream
-    ) -> Ending:
+    async def _stream(self, call: Guard, status: int, fields: Fields, body: httpx.AsyncByteStream) -> Ending:
         """Pass on the head and the body as they arrive. What completes a declared length is returned."""
         left = content_length(fields)
         trailers = left is None and takes_trailers(self._inbound.fields, self._inbound.sender.version)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
-from actors import BulkheadFullError, CallTimeout, CircuitOpenError
+from actors import BulkheadFullError, CallRejected, CallTimeout
 from gateway.client import Message
 from gateway.fields import Fields
 from gateway.upstream.connection import LocalShortage
@@ -73,9 +73,9 @@ def whole_seconds(seconds: float) -> int:
     return max(1, math.ceil(seconds))
 
 
-def rejected(error: CircuitOpenError | BulkheadFullError) -> Refused:
+def rejected(error: CallRejected) -> Refused:
     """The answer to a call that the breaker or its bulkhead did not admit."""
-    wait = 1.0 if error.retry_after is None else error.retry_after
+    wait = error.retry_after
     if isinstance(error, BulkheadFullError):
         return Refused(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=wait)
     message = "Service is temporarily unavailable due to circuit breaker"
@@ -178,7 +178,7 @@ class Answer:
 
 def refusal(error: Exception) -> Refused:
     """What a client is told where an upstream call ended in this error before anything was sent."""
-    if isinstance(error, CircuitOpenError | BulkheadFullError):
+    if isinstance(error, CallRejected):
         return rejected(error)
     if isinstance(error, LocalShortage):
         return overloaded()

@@ -67,9 +67,9 @@ UNRECORDED = -1
 """The number of every permit of a disabled breaker, which records nothing."""
 
 RETRY_SOON = 1.0
-"""Seconds after which a rejected call may be tried again if no time is known: a probe or a place may be free."""
+"""Seconds after which a rejected call may be tried again if no time is known."""
 RETRY_FORCED = 30.0
-"""Seconds after which a call may be tried again that a breaker held open by an operator has rejected."""
+"""The same where an operator holds the breaker open."""
 
 
 class Permit(NamedTuple):
@@ -94,8 +94,8 @@ class Source(NamedTuple):
 class Rejection:
     """No leave to make a call; falsy, so that `if permit:` reads well.
 
-    retry_after: seconds after which the call may be tried again. OPEN: the rest of the wait. Probing: the rest of
-        the probe's timeout, RETRY_SOON at most. Ramp: the rest of the ramp. Forced: RETRY_FORCED.
+    retry_after: seconds after which the call may be tried again. OPEN: the rest of the wait. Probing: the
+        rest of the probe's timeout, RETRY_SOON at most. Ramp: the rest of the ramp. Forced: RETRY_FORCED.
     """
 
     state: State
@@ -295,7 +295,7 @@ class FindAdmission:
 
 
 class Admission(NamedTuple):
-    """The earliest time at which a call is admitted if nothing else happens; inf: only another event can tell.
+    """The earliest time at which a call is admitted if nothing else happens; inf if only an event can tell.
 
     changes: how often that has changed, so that a waiter misses no change.
     """

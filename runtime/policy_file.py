@@ -60,7 +60,9 @@ TYPE_RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
 }
 """Starting points by type of service: a policy outside them works, and is warned about."""
 
-CODE = frozenset({"failure", "ignore", "failure_result", "retry_after", "probe", "probe_interval"})
+CODE = frozenset(
+    {"failure", "ignore", "answers", "failure_result", "retry_after", "probe", "probe_interval"}
+)
 """What decides by running code: a process sets it with dataclasses.replace, and a reload keeps it."""
 
 _PROBE_KINDS: Mapping[str, str] = {"-http": "http", "-database": "ping", "-grpc": "grpc.health"}
@@ -191,6 +193,9 @@ class PolicyReader:
         where = f"breakers.{name}"
         self._only(table, where, _KEYS)
         values: Table = {**BREAKERS[name], **PROFILES[profile], **table}
+        if "trip" in table and "max_failures" not in table:
+            # What the profile says of failures in a row is for breakers that trip by them.
+            del values["max_failures"]
         if "backoff" in table:
             values["backoff"] = self._make(Backoff, f"{where}.backoff", table["backoff"])
         if "trip" in table:

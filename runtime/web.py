@@ -16,10 +16,9 @@ from quart_schema import HttpSecurityScheme, Info, QuartSchema, hide
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from actors import BulkheadFullError, CircuitOpenError
+from actors import CallRejected
 from actors.adapters.health import breaker_health
 from actors.adapters.metrics import negotiated
-from protocols.breaker import RejectReason
 from protocols.http import FAILURE_ORIGIN, HANDLER_FAILURE, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
@@ -69,10 +68,8 @@ class ApiError(Exception):
         told = {"error": self.code.value, "reason": self.message}
         if self.failure_origin is not None:
             told["breaker"] = self.failure_origin
-        if isinstance(self.__cause__, CircuitOpenError):
+        if isinstance(self.__cause__, CallRejected):
             told["rejected"] = self.__cause__.reason.value
-        elif isinstance(self.__cause__, BulkheadFullError):
-            told["rejected"] = RejectReason.BULKHEAD.value
         return told
 
     def headers(self) -> dict[str, str]:
@@ -85,12 +82,12 @@ class ApiError(Exception):
         return fields
 
 
-def unavailable(breaker: str, message: str, retry_after: float | None) -> ApiError:
+def unavailable(breaker: str, message: str, retry_after: float) -> ApiError:
     """The answer while a breaker of this service doesn't admit calls."""
     return ApiError(
         Code.SERVICE_UNAVAILABLE,
         message,
-        retry_after=1.0 if retry_after is None else retry_after,
+        retry_after=retry_after,
         failure_origin=breaker,
     )
 

@@ -109,7 +109,7 @@ class Webhook:
                 try:
                     await breaker.execute(self._post, client, delivery, body)
                 except CircuitOpenError as error:
-                    wait = max(0.1, error.retry_after or pause)
+                    wait = max(0.1, error.retry_after)
                 except Refused as error:
                     log.warning("webhook refused", breaker=event.name, reason=str(error))
                     return

@@ -9,10 +9,9 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from actors import (
-    BulkheadFullError,
+    CallRejected,
     CallTimeout,
     CircuitBreakerConfig,
-    CircuitOpenError,
     Panel,
 )
 from actors.classify import kind_of
@@ -75,7 +74,7 @@ class Guard:
         try:
             with self._loop_time.watched():
                 return await self._counted(operation, *args, **kwargs)
-        except (CircuitOpenError, BulkheadFullError) as error:
+        except CallRejected as error:
             raise unavailable(name, self._open_message, error.retry_after) from error
         except Exception as error:
             told = {"breaker": name, "kind": kind_of(error), "reason": reason(error)}
@@ -100,18 +99,11 @@ class Guard:
                     if stretch.stood_still():
                         raise StoodStill("its answer may have been waiting") from error
                     call.fail(reason(error))
-                if verdict is not Verdict.ANSWER:
-                    raise
-                answer = error
-            else:
-                call.returned(result)
-                return result
-        # Outside, so that the call counts as the success that it is.
-        try:
-            raise answer
-        finally:
-            # Its traceback holds this frame.
-            del answer
+                elif verdict is Verdict.ANSWER:
+                    call.accept()
+                raise
+            call.returned(result)
+            return result
 
     def _verdict(self, error: BaseException) -> Verdict:
         """A group fails if any of its exceptions does, as the breaker has it."""

@@ -11,7 +11,6 @@ from grpclib.const import Status
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 from trio_asyncio import aio_as_trio
 
-from actors.adapters.answers import execute_answering
 from actors.adapters.shortage import is_shortage
 from actors.handle import CircuitBreaker
 
@@ -54,7 +53,8 @@ class GuardedMethod(Generic[Request, Reply]):
                 find = GuardedMethod(stub.GetSchool, breaker)
                 reply = await find(GetSchoolRequest(id="1"), timeout=2)
 
-    answers: the exceptions with which the service answers; to the breaker such a call has succeeded.
+    answers: the exceptions with which the service answers, whatever the breaker's policy says of them: such a
+        call has succeeded.
     """
 
     def __init__(
@@ -78,7 +78,12 @@ class GuardedMethod(Generic[Request, Reply]):
         service's handler is cancelled too, and counts neither way. Must be inside
         `trio_asyncio.open_loop()`.
         """
-        reply: Reply = await execute_answering(
-            self._breaker, self._answers, self._method, message, timeout=timeout, metadata=metadata
-        )
-        return reply
+        async with self._breaker.guard() as call:
+            try:
+                reply: Reply = await self._method(message, timeout=timeout, metadata=metadata)
+            except Exception as error:
+                if self._answers(error):
+                    call.accept()
+                raise
+            call.returned(reply)
+            return reply

@@ -99,6 +99,10 @@ def _shortest_ipv6(address: str) -> str:
     return str(IPv6Address(address))
 
 
+ANSWERED_AFTER = 1.0
+"""Seconds after the head of a response whose body still streams: by then the host has answered."""
+
+
 class BreakerTransport(httpx.AsyncBaseTransport):
     """Sends requests through `inner`, those to each host through a breaker of its own.
 
@@ -114,6 +118,9 @@ class BreakerTransport(httpx.AsyncBaseTransport):
         already is used as it is.
     succeeds_after: seconds. A response that still streams that long after its head has succeeded then;
         if it breaks off later, that is one failure more.
+
+    A probe whose response still streams a second after its head has passed: the breaker closes, and the call
+    is counted when it ends.
 
     A call lasts until the end of its response's body, and so do its permit and its place in the bulkhead: a
     body that breaks off is a failure. A response that `failure_result` calls a failure is returned. Closing
@@ -139,7 +146,10 @@ class BreakerTransport(httpx.AsyncBaseTransport):
         self._panel = panel
         self._key = key
         self._config_for = config_for
-        self._streaming = _Streaming(panel, succeeds_after)
+        self._streams = (
+            _Streaming(panel, ANSWERED_AFTER, Guard.answered),
+            _Streaming(panel, succeeds_after, Guard.succeed),
+        )
 
     async def __aenter__(self) -> BreakerTransport:
         await self._inner.__aenter__()
@@ -158,7 +168,8 @@ class BreakerTransport(httpx.AsyncBaseTransport):
 
         target: a URL stands for a GET request of it, without headers or a body.
 
-        Raises TypeError or ValueError where `key` gives no name. Raises as `Panel.breaker`, and whatever `key` and `config_for` raise.
+        Raises TypeError or ValueError where `key` gives no name. Raises as `Panel.breaker`, and whatever
+        `key` and `config_for` raise.
         """
         name = self._key(target if isinstance(target, httpx.Request) else httpx.Request("GET", target))
         if not isinstance(name, str):
@@ -183,11 +194,12 @@ class BreakerTransport(httpx.AsyncBaseTransport):
             call.returned(response)
             if call._scope is not None:
                 return await _read_whole(response)
-            # The body is read elsewhere; the requests that its reader makes meanwhile are no part of this call.
+            # The body is read elsewhere; requests that its reader makes meanwhile are no part of this call.
             call.let_go()
             ending = stack.pop_all()
-        self._streaming.add(call)
-        return _with_stream(response, _Body(response, call, ending, self._streaming))
+        for streaming in self._streams:
+            streaming.add(call)
+        return _with_stream(response, _Body(response, call, ending, self._streams))
 
     async def aclose(self) -> None:
         """Close `inner`. The breakers stay: they are the panel's."""
@@ -198,13 +210,13 @@ class _Body(httpx.AsyncByteStream):
     """A response's body whose end is the end of its call."""
 
     def __init__(
-        self, response: httpx.Response, call: Guard, ending: AsyncExitStack, streaming: _Streaming
+        self, response: httpx.Response, call: Guard, ending: AsyncExitStack, streams: tuple[_Streaming, ...]
     ) -> None:
         self._stream = _stream(response)
         self._pieces = aiter(self._stream)
         self._call = call
         self._ending: AsyncExitStack | None = ending
-        self._streaming = streaming
+        self._streams = streams
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -235,7 +247,8 @@ class _Body(httpx.AsyncByteStream):
         """Settle the call, once."""
         ending, self._ending = self._ending, None
         if ending is not None:
-            self._streaming.discard(self._call)
+            for streaming in self._streams:
+                streaming.discard(self._call)
             if error is None:
                 await ending.aclose()
             else:
@@ -243,14 +256,15 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _Streaming:
-    """The calls whose bodies are being read: settles those that have lasted long enough.
+    """Does `act` to each call whose body is still being read `seconds` after its head.
 
     One task for all of them, and none where nothing streams: the first to start is the first due.
     """
 
-    def __init__(self, panel: Panel, seconds: float) -> None:
+    def __init__(self, panel: Panel, seconds: float, act: Callable[[Guard], None]) -> None:
         self._panel = panel
         self._seconds = seconds
+        self._act = act
         self._due: dict[Guard, float] = {}
         self._watched = False
 
@@ -270,7 +284,7 @@ class _Streaming:
                 await trio.sleep_until(due)
             else:
                 del self._due[call]
-                call.succeed()
+                self._act(call)
         self._watched = False
 
 

@@ -27,7 +27,6 @@ from pymongo.errors import (
 )
 from trio_asyncio import aio_as_trio
 
-from actors.adapters.answers import execute_answering
 from actors.adapters.shortage import causes, is_shortage, tells_of_shortage
 from actors.handle import CircuitBreaker
 
@@ -180,7 +179,15 @@ class _Guarded:
         return call
 
     async def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return await execute_answering(self._breaker, _is_no_failure, aio_as_trio(method), *args, **kwargs)
+        async with self._breaker.guard() as call:
+            try:
+                result = await aio_as_trio(method)(*args, **kwargs)
+            except Exception as error:
+                if _is_no_failure(error):
+                    call.accept()
+                raise
+            call.returned(result)
+            return result
 
 
 class _GuardedCursor(_Guarded):

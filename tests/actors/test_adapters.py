@@ -11,13 +11,13 @@ from dataclasses import asdict
 import pytest
 import structlog
 import trio
+from actors.adapters.answers import execute_answering
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State, Transition, open_panel
-from actors.adapters.answers import execute_answering
 from actors.adapters.health import breaker_health
 from actors.adapters.logs import log_transitions
 from actors.adapters.metrics import exposition

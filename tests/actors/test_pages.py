@@ -303,4 +303,3 @@ def test_an_example_in_a_docstring_stands_in_the_documents_too() -> None:
     examples = {name: "\n".join(lines) for name, lines in examples_in_docstrings()}
     assert {"httpx.BreakerTransport", "logs.log_transitions"} <= examples.keys()
     assert [name for name, code in examples.items() if not any(code in page for page in pages)] == []
-

@@ -278,7 +278,10 @@ async def test_a_rejection_says_what_where_and_until_when() -> None:
         assert repr(breaker) == "<CircuitBreaker 'it' CLOSED generation 1>"
         assert breaker.retry_after is None
         await breaker.trip()
-        with pytest.raises(CircuitOpenError, match=r"'it' is OPEN for \d\.\d{3} s, waiting for .*; retry after (60|5\d)\.\d{3} s"):
+        with pytest.raises(
+            CircuitOpenError,
+            match=r"'it' is OPEN for \d\.\d{3} s, waiting for .*; retry after (60|5\d)\.\d{3} s",
+        ):
             await breaker.execute(ScriptedDependency())
         assert breaker.retry_after is not None
         assert 59 < breaker.retry_after <= 60

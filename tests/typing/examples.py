@@ -55,7 +55,7 @@ async def results_keep_their_type(breaker: CircuitBreaker) -> None:
     assert_type(await breaker.execute(fetch, 1, fresh=True), User)
     assert_type(await breaker.execute_or(lambda error: None, fetch, 1), User | None)
     assert_type(await breaker.execute_or(nobody, fetch, 1), User | None)
-    assert_type(await breaker.execute_or(lambda error: error.retry_after, fetch, 1), User | float | None)
+    assert_type(await breaker.execute_or(lambda error: error.retry_after, fetch, 1), User | float)
 
 
 async def arguments_are_checked(breaker: CircuitBreaker) -> None:
@@ -149,10 +149,11 @@ async def a_panel_holds_breakers() -> None:
 def errors_say_what_they_know(rejected: CircuitOpenError, full: BulkheadFullError, late: CallTimeout) -> None:
     assert_type(rejected.name, str)
     assert_type(rejected.state, State)
-    assert_type(rejected.retry_after, float | None)
+    assert_type(rejected.retry_after, float)
+    assert_type(rejected.last_failure, str | None)
     assert_type(rejected.reason, RejectReason)
     assert_type(full.name, str)
-    assert_type(late.timeout, float)
+    assert_type(late.timeout, float | None)
 
 
 def policies_are_checked() -> None:
