@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -13,7 +12,7 @@ from actors.bulkhead import Bulkhead
 from actors.classify import kind_of
 from actors.errors import BulkheadFullError, CallRejected, CallTimeout
 from actors.gate import Gate
-from actors.nesting import HeldCall, mark_counted, withdrawn
+from actors.nesting import HELD, HeldCall, running_task, withdrawn
 from protocols.breaker import (
     Answered,
     FailAgain,
@@ -29,6 +28,7 @@ from protocols.breaker import (
 if TYPE_CHECKING:
     from actors.errors import CircuitOpenError
     from actors.handle import CircuitBreaker
+    from actors.settling import Settling
 
 T = TypeVar("T")
 
@@ -66,8 +66,6 @@ class Guard(HeldCall):
         "_source",
         "_start",
         "_verdict",
-        "_withdrawn",
-        "context",
         "cut",
         "due",
         "outcome",
@@ -75,7 +73,9 @@ class Guard(HeldCall):
     )
 
     def __init__(self, breaker: CircuitBreaker, source: Source | None = None) -> None:
-        super().__init__(breaker)
+        # As HeldCall does: to ask it would cost a twentieth of a guard.
+        self.breaker = breaker
+        self.running = False
         self._source = source
         self._gate: Gate = breaker._gate
         self._permit: Permit | None = None
@@ -83,7 +83,6 @@ class Guard(HeldCall):
         self._entered = self._begun = False
         self._joined: HeldCall | bool = False
         self._nested_failure: str | None = None
-        self._withdrawn = False
         self._place: Bulkhead | None = None
         self._scope: trio.CancelScope | None = None
         self._start: float | None = None
@@ -94,7 +93,6 @@ class Guard(HeldCall):
         self._error: str | None = None
         self._retry_after: float | None = None
         self.outcome: Outcome | None = None
-        self.context: contextvars.Context | None = None
         self.cut: Exception | None = None
         self.timeout = self.due = NEVER
 
@@ -175,7 +173,9 @@ class Guard(HeldCall):
             result = await fn(*args, **kwargs)
         except TypeError as error:
             if withdrawn(error):
-                self._withdrawn = True
+                self._verdict = None
+                self._settled = Outcome.IGNORED
+                await self._give_back()
             raise
         self.returned(result)
         return result
@@ -202,8 +202,11 @@ class Guard(HeldCall):
             raise RuntimeError(USED)
         self._entered = True
         breaker = self.breaker
-        breaker._check_run()
-        self._joined = breaker._outer_call()
+        self._task = task = running_task()
+        if breaker._bulkhead is not None or breaker._scoped:
+            breaker._check_run()
+        if HELD.get() is not None or not self._gate.admits:
+            self._joined = breaker._outer_call()
         if not self._joined:
             self._gate, self._permit = await breaker._admit(self._source)
             if breaker._bulkhead is not None:
@@ -214,7 +217,11 @@ class Guard(HeldCall):
                 self._start = breaker._clock()
             if breaker._scoped:
                 self._open_scope()
-        self.hold()
+        # As `hold` does.
+        self._nurseries = len(task.child_nurseries)
+        self.outer = HELD.get()
+        self.running = True
+        HELD.set(self)
 
     async def _take_place(self, bulkhead: Bulkhead) -> None:
         taken = bulkhead.take_nowait(self)
@@ -249,7 +256,6 @@ class Guard(HeldCall):
 
     def _open_scope(self) -> None:
         breaker = self.breaker
-        self.context = trio.lowlevel.current_task().context
         self._scope = trio.CancelScope()
         self._scope.__enter__()
         timeout = breaker._config.call_timeout
@@ -273,7 +279,7 @@ class Guard(HeldCall):
         duration = max(0.0, self.timeout - self._excluded)
         if self.breaker._meter is not None:
             # The caller sleeps, and the actor counts: what its callbacks find is to be the caller's.
-            self.breaker._meter.observe(duration, self.context and self.context.copy())
+            self.breaker._meter.observe(duration, self.context)
         return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, duration, error="CallTimeout")
 
     def cut_off(self, error: CircuitOpenError) -> None:
@@ -288,7 +294,10 @@ class Guard(HeldCall):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
-        self.end()
+        # As `end` does.
+        self.running = False
+        if HELD.get() is self:
+            HELD.set(self.outer)
         if self._joined:
             self._report_to_outer(error)
             return False
@@ -325,18 +334,14 @@ class Guard(HeldCall):
 
     async def _settle(self, error: BaseException | None, cut: Exception | None) -> None:
         breaker = self.breaker
-        if self._withdrawn:
-            await self._give_back()
-            return
         outcome, reason = self._outcome(error, cut)
         self.outcome = outcome
-        if outcome is Outcome.FAILURE and self._permit is None and error is not None:
+        if outcome is Outcome.FAILURE and self._permit is None and self._settled is None:
+            breaker._check_run(self._gate, error)
             # A permit is asked for, and then an outer call is seen.
-            if self._settled is None and breaker._is_within(self._gate, error, own=0):
+            if error is not None and breaker._is_within(self._gate, error, own=0):
                 await self._give_back()
                 return
-            if self._gate.running() > 1:
-                mark_counted(breaker, error)
         if self._settled is Outcome.SUCCESS:
             if outcome is Outcome.FAILURE and self._gate.records(self._permit):
                 permit = self._permit or Permit(self._gate.generation, 0)

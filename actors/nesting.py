@@ -11,16 +11,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 import trio
+from trio.lowlevel import current_task
 
+from actors.actor import OTHER_RUN
 from actors.gate import Gate
 
 if TYPE_CHECKING:
     from actors.settling import Settling
+
+
+def running_task() -> trio.lowlevel.Task:
+    """The task that runs. Raises RuntimeError, with a sentence that helps, under asyncio and outside of any run."""
+    try:
+        return current_task()
+    except RuntimeError:
+        raise RuntimeError(OTHER_RUN) from None
 
 
 class HeldCall:
@@ -28,34 +38,41 @@ class HeldCall:
 
     __slots__ = ("_nurseries", "_task", "breaker", "outer", "running")
 
+    _nurseries: int
+    _task: trio.lowlevel.Task
+    outer: HeldCall | None
+
     def __init__(self, breaker: Settling) -> None:
         self.breaker = breaker
-        self.outer: HeldCall | None = None
         self.running = False
-        self._task: trio.lowlevel.Task | None = None
-        self._nurseries = 0
 
     def hold(self) -> None:
         """From now on calls of this context are inside of this one."""
-        self._task = trio.lowlevel.current_task()
-        self._nurseries = len(self._task.child_nurseries)
-        self.outer = _held.get()
+        self._task = task = running_task()
+        self._nurseries = len(task.child_nurseries)
+        self.outer = HELD.get()
         self.running = True
-        _held.set(self)
+        HELD.set(self)
+
+    @property
+    def context(self) -> Context:
+        """A copy of what is bound now in the task of this call."""
+        return self._task.context.copy()
 
     def let_go(self) -> None:
         """Later calls of this context aren't, though this one goes on elsewhere."""
-        if _held.get() is self:
-            _held.set(self.outer)
+        if HELD.get() is self:
+            HELD.set(self.outer)
 
     def end(self) -> None:
         """It has ended, in whatever context."""
         self.running = False
-        self.let_go()
+        if HELD.get() is self:
+            HELD.set(self.outer)
 
     def contains_running_task(self) -> bool:
         """Whether the running task is this call's, or a child of it: contexts are copied further."""
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        task: trio.lowlevel.Task | None = current_task()
         while task is not None and task is not self._task:
             nursery = task.parent_nursery
             task = None if nursery is None else nursery.parent_task
@@ -64,12 +81,13 @@ class HeldCall:
         return task is not None
 
 
-_held: ContextVar[HeldCall | None] = ContextVar("circuit_breaker_call", default=None)
+HELD: ContextVar[HeldCall | None] = ContextVar("circuit_breaker_call", default=None)
+"""The innermost call that has said that it runs; it may have ended since."""
 
 
 def held_call(breaker: Settling) -> HeldCall | None:
     """The call through `breaker` that the running code is part of, if that call said so."""
-    held = _held.get()
+    held = HELD.get()
     while held is not None:
         if held.running and held.breaker is breaker and held.contains_running_task():
             return held
@@ -85,7 +103,7 @@ NAMES = {"execute", "protected", "_execute_tallying"}
 
 def fast_calls(breaker: Settling) -> Iterator[FrameType]:
     """The frames of calls through `breaker` that say nothing, in the running task, innermost first."""
-    first = getattr(trio.lowlevel.current_task().coro, "cr_frame", None)
+    first = getattr(current_task().coro, "cr_frame", None)
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         if _is_fast_call(frame, breaker):
@@ -97,7 +115,7 @@ def fast_calls(breaker: Settling) -> Iterator[FrameType]:
 
 def mark_counted(breaker: Settling, error: BaseException) -> None:
     """Note on a failure that was counted in which calls of parent tasks it was: it may reach them."""
-    nursery = trio.lowlevel.current_task().parent_nursery
+    nursery = current_task().parent_nursery
     frames: list[FrameType] = []
     while nursery is not None:
         task = nursery.parent_task
