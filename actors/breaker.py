@@ -64,7 +64,7 @@ Command: TypeAlias = (
     | Look
 )
 UNNAMED = (TakeSnapshot, Look, FindAdmission)
-"""Messages by which their sender brings nothing about."""
+"""Messages that cause no transition on behalf of their sender."""
 NEVER = float("inf")
 SUCCESS, IGNORED, CANCELLED = Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
 logger = logging.getLogger("actors")
@@ -211,7 +211,7 @@ class BreakerActor(Actor[Command]):
 
     @property
     def may_be_removed(self) -> bool:
-        """Whether nothing is lost with it: neither an outage that is waited out, nor an operator's order."""
+        """Whether its removal loses neither a wait after an outage nor an operator's command."""
         return self._machine.state in (State.CLOSED, State.HALF_OPEN)
 
     # Commands.
@@ -332,7 +332,7 @@ class BreakerActor(Actor[Command]):
             self._notify_waiters()
 
     def _update_rejections(self, gate: Gate) -> None:
-        """What rejections say, and whether one must first look if its call is part of one that runs."""
+        """Publish the facts for rejections, and whether a call may be part of a running one."""
         machine = self._machine
         gate.opened_at, gate.last_failure = machine.opened_at, machine.ledger.last_failure
         may_be_within = machine.ledger.in_flight > 0 or machine.config.probe_interval is not None
@@ -371,7 +371,7 @@ class BreakerActor(Actor[Command]):
         self._panel.hub.emit(event)
 
     def _bound(self) -> Mapping[str, Any]:
-        """What is bound where this was brought about. Time alone moves on in nobody's name."""
+        """Context values of the caller that caused the transition. Empty for timer-driven transitions."""
         find, whose = self._panel.bound, self._whose
         message = None if self._in_hand is None else self._in_hand.message
         if whose is None and self._in_hand is not None and not isinstance(message, UNNAMED):

@@ -1,4 +1,4 @@
-"""What an exception or a result means to a breaker. Never asked about trio.Cancelled."""
+"""Which outcome an exception or a result is. Policies' predicates are never called with trio.Cancelled."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SEVEREST_FIRST = (Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CAN
 
 
 def kind_of(error: BaseException) -> str:
-    """What people look an error up by: the name of the first class in its order that isn't private."""
+    """The name of an error's first class, in the order of inheritance, that isn't private."""
     return next(kind.__name__ for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
 
 
 class Classifier:
-    """Asks a policy's predicates. One that raises makes the call a failure, and is logged once."""
+    """Applies a policy's predicates. One that raises makes the call a failure, and is logged once."""
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self._name = config.name
@@ -91,7 +91,7 @@ class Classifier:
 
 
 def _is_rejection(error: BaseException) -> bool:
-    """Whether another breaker says that no call was made: no failure of the dependency asked here."""
+    """Whether another breaker rejected a call, or had ended: no failure of this breaker's dependency."""
     return isinstance(error, CircuitBreakerError) and not isinstance(error, CallTimeout)
 
 
