@@ -71,7 +71,7 @@ logger = logging.getLogger("actors")
 
 
 class Supervisor(Protocol):
-    """What an actor needs of its panel: a place for probes, listeners, a clock, a judge of crashes."""
+    """The part of the panel that an actor uses: nursery, subscribers, clock, and its judgement of crashes."""
 
     nursery: trio.Nursery
     hub: Hub
@@ -79,10 +79,10 @@ class Supervisor(Protocol):
     bound: Callable[[], Mapping[str, Any]] | None
 
     def report_callback(self, field: str, error: Exception) -> None:
-        """Log what a user's function has raised."""
+        """Log an exception of a user's function."""
 
     def note_crash(self, name: str, crash: Exception) -> None:
-        """Raise what ends the panel, if there were too many."""
+        """Raise PanelFailedError, if there were too many crashes."""
 
 
 class BreakerActor(Actor[Command]):
@@ -151,7 +151,7 @@ class BreakerActor(Actor[Command]):
         self._memory = self._machine.memory()
 
     def _settle_for(self, flight: Guard, settle: Settle, now: float) -> None:
-        """Count a call that the actor has ended; what this brings about is its caller's doing."""
+        """Count a call that the actor has ended. Its caller has caused the transition, if there is one."""
         self._whose = flight.context
         try:
             self._settle(settle, now)
@@ -179,12 +179,12 @@ class BreakerActor(Actor[Command]):
         self._publish(now)
 
     def tell_soon(self, message: Command) -> None:
-        """Send without waiting. Where the mailbox is full, a task of the panel waits for its place."""
+        """Send without waiting. If the mailbox is full, a task of the panel waits for a place."""
         if not self.mailbox.tell(message) and not self.closed:
             self._panel.nursery.start_soon(self.handle._tell, message)
 
     def close(self) -> None:
-        """The panel ends: answer everybody, publish a gate that admits nobody."""
+        """End: answer every pending message, and publish a gate that admits no call."""
         self.closed = True
         gate = self.handle._gate
         gate.live = False
@@ -309,7 +309,7 @@ class BreakerActor(Actor[Command]):
             self._tell_folded(gate, {SUCCESS: succeeded, IGNORED: ignored, CANCELLED: cancelled}, late)
 
     def _tell_folded(self, gate: Gate, counts: dict[Outcome, int], late: bool) -> None:
-        """Calls that began before anybody watched are events too."""
+        """Emit events for tallied calls, which began while there was no watcher."""
         for outcome, count in counts.items():
             for _ in range(count):
                 self._emit(CallSettled(self.handle.name, outcome, gate.generation, self.clock(), late=late))
