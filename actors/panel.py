@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 from collections import deque
@@ -183,7 +184,9 @@ class Panel:
                 actor.look_for_use(since)
                 if now - actor.idle_since >= idle_timeout and actor.may_be_removed:
                     del self._actors[name]
-                    await actor.mailbox.ask(Remove())
+                    # The panel may close meanwhile, and that must not fail it.
+                    with contextlib.suppress(PanelClosedError):
+                        await actor.mailbox.ask(Remove())
             since = now
 
     def note_crash(self, name: str, crash: Exception) -> None:
