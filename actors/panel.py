@@ -104,8 +104,10 @@ class Panel:
 
         Later calls through it raise PanelClosedError; calls that run end as they would, uncounted. The name
         is free at once. The breaker has ended when this returns: not cancelled for that moment. Raises
-        KeyError if there is no such breaker, and PanelClosedError.
+        KeyError if there is no such breaker, PanelClosedError, and RuntimeError in another trio.run.
         """
+        if not self._is_home():
+            raise RuntimeError(OTHER_RUN)
         actor = self._find(name)
         del self._actors[name]
         await actor.mailbox.ask(Remove())

@@ -1,4 +1,4 @@
-"""The panel closes at the moment at which it removes a breaker that wasn't used."""
+"""Removal at the worst moment, and from the wrong place."""
 
 from __future__ import annotations
 
@@ -28,3 +28,11 @@ async def test_a_panel_that_closes_while_it_removes_a_breaker_closes_quietly(
         monkeypatch.setattr(BreakerActor, "may_be_removed", property(close_when_due))
         await trio.sleep_forever()
     assert "it" not in panel
+
+
+async def test_another_run_removes_no_breaker() -> None:
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        with pytest.raises(RuntimeError, match="belongs to the trio.run of its panel"):
+            await trio.to_thread.run_sync(trio.run, panel.remove, "it")
+        assert panel["it"] is breaker
