@@ -89,6 +89,7 @@ class BreakerActor(Actor[Command]):
     """One breaker's task."""
 
     __slots__ = (
+        "_admits_at",
         "_machine",
         "_memory",
         "_own_probe",
@@ -120,6 +121,7 @@ class BreakerActor(Actor[Command]):
         self._unix_opened_at = 0.0
         self.closed = False
         self.restarts = 0
+        self._admits_at = NEVER
         self.admission_changes = 0
         # The policy that the breaker was asked for by; an operator may have given it another one since.
         self.registered = config
@@ -328,8 +330,8 @@ class BreakerActor(Actor[Command]):
             self._update_rejections(handle._gate)
         for event in machine.drain():
             self._tell(event)
-        if handle._waiters is not None and machine.admits_at(now) <= now:
-            self._notify_waiters()
+        if handle._waiters is not None:
+            self._follow_admission(machine.admits_at(now), now)
 
     def _update_rejections(self, gate: Gate) -> None:
         """Publish the facts for rejections, and whether a call may be part of a running one."""
@@ -389,6 +391,12 @@ class BreakerActor(Actor[Command]):
         for flight in self.handle._flights or ():
             assert isinstance(flight, Guard)
             flight.cut_off(CircuitOpenError(self.handle._gate, now))
+
+    def _follow_admission(self, admits_at: float, now: float) -> None:
+        """Notify waiters if a call is admitted now, or at a time after there was none to sleep until."""
+        known, self._admits_at = self._admits_at, admits_at
+        if admits_at <= now or known == NEVER != admits_at:
+            self._notify_waiters()
 
     def _notify_waiters(self) -> None:
         self.admission_changes += 1
