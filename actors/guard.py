@@ -45,8 +45,7 @@ class Guard(HeldCall):
     where `call_timeout` ended the block.
 
     Inside of another call through the same breaker, in its task or a child task, a guard joins that call: it
-    takes no permit and no place, and counts nothing by itself. What `fail` says is said of the outer call
-    then.
+    takes no permit and no place, and counts nothing by itself. A `fail()` is then reported to the outer call.
     """
 
     __slots__ = (
@@ -168,7 +167,10 @@ class Guard(HeldCall):
             self._retry_after = self.breaker._classifier.retry_after(value)
 
     async def run(self, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
-        """Await `fn(*args, **kwargs)`, judge its result, and count nothing if it was called wrongly."""
+        """Await `fn(*args, **kwargs)` and judge its result. If the arguments don't fit, count nothing.
+
+        Raises what `fn` raises. Cancellation reaches `fn`, and counts neither way.
+        """
         try:
             result = await fn(*args, **kwargs)
         except TypeError as error:
@@ -181,7 +183,7 @@ class Guard(HeldCall):
         return result
 
     def falls_back(self, error: Exception) -> bool:
-        """Whether this call, which has ended with `error`, is one for `execute_with_fallback`'s fallback."""
+        """Whether `execute_with_fallback` serves this call, which has ended with `error`, by its fallback."""
         return isinstance(error, CallRejected | CallTimeout) or self.outcome is Outcome.FAILURE
 
     # Entering.
@@ -197,7 +199,7 @@ class Guard(HeldCall):
 
     @trio.lowlevel.enable_ki_protection
     async def enter(self) -> None:
-        """Get leave and a place, or raise. Cancelling leaves the bulkhead's queue, and counts neither way."""
+        """Get a permit and a place, or raise. Cancelling leaves the bulkhead's queue, and is neutral."""
         if self._entered:
             raise RuntimeError(USED)
         self._entered = True
@@ -327,7 +329,7 @@ class Guard(HeldCall):
             self.breaker._flights.discard(self)
 
     def _report_to_outer(self, error: BaseException | None) -> None:
-        """The outer call counts. It can't see a verdict of this one, so the last such verdict is reported."""
+        """Report a verdict that the outer call, which counts, can't see. The last report stands."""
         self.outcome, reason = self._outcome(error, None)
         if isinstance(self._joined, Guard) and (error is None or self._verdict is not None):
             self._joined._nested_failure = reason if self.outcome is Outcome.FAILURE else None

@@ -13,7 +13,7 @@ RECOVERED = Move(State.CLOSED, "recovery successful", recovery=True)
 
 
 class HalfOpen(Stay):
-    """Lets probes through, and goes by their verdict."""
+    """Admits probes; their outcomes are the verdict."""
 
     __slots__ = ("_config", "_failures", "_free_since", "_probes", "_successes", "_turns", "answered")
 
@@ -39,7 +39,7 @@ class HalfOpen(Stay):
         return None if first == NEVER else first
 
     def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
-        """Where enough probes run, where it is others' turn, and always where the breaker itself probes."""
+        """Reject if enough probes run, if the next is kept for others, or if the policy has a `probe`."""
         not_theirs = self._config.probe is not None and not own_probe
         if self._is_full or not_theirs or self._turns.refuses(source, now):
             deadline = self.deadline
@@ -55,7 +55,7 @@ class HalfOpen(Stay):
         return len(self._probes) >= places
 
     def admits_at(self, now: float) -> float:
-        """When a place for a probe has been free for RETRY_SOON: waiters first leave it to other callers."""
+        """When a place has been free for RETRY_SOON: until then waiters leave it to other callers."""
         if self._is_full or self._config.probe is not None:
             return NEVER
         return max(now, self._free_since + RETRY_SOON)

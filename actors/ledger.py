@@ -1,4 +1,4 @@
-"""What a breaker has counted for those who watch it. No rule reads any of it."""
+"""The statistics of a breaker, for observers. No rule reads them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Meter:
                 logger.exception("exemplar raised; the call is counted without one")
 
     def histogram(self) -> Histogram:
-        """What was observed so far."""
+        """The histogram of all observations so far."""
         return Histogram(self.bounds, tuple(self._counts), self._total, dict(self._exemplars))
 
 

@@ -1,4 +1,4 @@
-"""Observing: everything is admitted, while a machine in the shadow tells what it would have done."""
+"""Observing: every call is admitted, and a shadow machine says what it would have done."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Observing(Stay):
 
     @property
     def failure_count(self) -> int:  # type: ignore[override]
-        """What the shadow counts."""
+        """The shadow's count."""
         return self._shadow.failure_count
 
     @property
     def slow_count(self) -> int:  # type: ignore[override]
-        """What the shadow counts."""
+        """The shadow's count."""
         return self._shadow.slow_count
 
     @property
@@ -49,7 +49,7 @@ class Observing(Stay):
         return self._shadow.deadline
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
-        """Ask the shadow too, and note where it would have refused."""
+        """Ask the shadow too, and count the calls that it would reject."""
         self._newest = number
         answer = self._shadow.admit(now, source=source)
         if isinstance(answer, Permit):
@@ -59,7 +59,7 @@ class Observing(Stay):
         self._tell()
 
     def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
-        """Tell the shadow, where it had admitted the call."""
+        """Pass it on to the shadow, if that admitted the call."""
         permit = self._permits.pop(number, None)
         if permit is not None:
             self._shadow.settle(permit, outcome, now, duration)
@@ -67,7 +67,7 @@ class Observing(Stay):
         return None
 
     def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
-        """Tell the shadow, where it had admitted the call."""
+        """Pass it on to the shadow, if that admitted the call."""
         shadows = self._permits.get(permit.number)
         if shadows is not None:
             self._shadow.answered(shadows, now, duration)

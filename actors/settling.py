@@ -1,6 +1,6 @@
-"""Leave to call, and the outcome settled: the part of the handle that guard and actor use.
+"""How a call is admitted and its outcome settled: the part of the handle that guard and actor use.
 
-It runs in callers' frames, but isn't theirs, so it finishes before Ctrl-C.
+It runs in the callers' frames. KeyboardInterrupt waits until it has finished.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Settling:
-    """What a call needs of the actor: by its gate where that is enough, else by a message."""
+    """Admits and settles calls: by the gate where that is enough, else by a message to the actor."""
 
     __slots__ = (
         "_actor",
@@ -115,7 +115,7 @@ class Settling:
         return self._gate, answer
 
     def _outer_call(self) -> HeldCall | bool:
-        """The call through this breaker that a new one would be part of; True for one that says nothing."""
+        """The running call that a new one would join: True for an unregistered one, False without one."""
         held = held_call(self)
         if held is not None:
             return held
@@ -126,10 +126,10 @@ class Settling:
         return next(fast_calls(self), None) is not None
 
     def _is_within(self, gate: Gate, error: BaseException, *, own: int) -> bool:
-        """Whether a failure of a call that `gate` admitted is another call's to count, or was counted.
+        """Whether another call counts, or has counted, the failure of a call that `gate` admitted.
 
-        If not, it is marked for the calls of parent tasks. own: 1 if the call is one of those that say nothing,
-        and so is found itself.
+        If not, the failure is marked for the calls of parent tasks. own: 1 if the failed call is itself an
+        unregistered one, and so is among those found.
         """
         if held_call(self) is not None:
             return True
@@ -221,7 +221,7 @@ class Settling:
 
     @trio.lowlevel.enable_ki_protection
     async def _tell(self, message: Any) -> None:
-        """Ask, and don't mind that the panel has closed: the call's own end matters more."""
+        """Ask the actor, and ignore PanelClosedError: the call's own result or exception matters more."""
         try:
             await self._actor.mailbox.ask(message)
         except PanelClosedError:

@@ -14,7 +14,7 @@ PLAIN = {
     State.DISABLED: State.CLOSED,
     State.OBSERVING: State.CLOSED,
 }
-"""What each state means to somebody who knows but three."""
+"""Each state as the one of CLOSED, HALF_OPEN and OPEN that it acts as."""
 STATUS = {State.CLOSED: "healthy", State.HALF_OPEN: "recovering", State.OPEN: "unhealthy"}
 
 
