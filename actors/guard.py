@@ -28,7 +28,6 @@ from protocols.breaker import (
 if TYPE_CHECKING:
     from actors.errors import CircuitOpenError
     from actors.handle import CircuitBreaker
-    from actors.settling import Settling
 
 T = TypeVar("T")
 
