@@ -89,6 +89,7 @@ class BreakerActor(Actor[Command]):
     """One breaker's task."""
 
     __slots__ = (
+        "_admits_at",
         "_machine",
         "_memory",
         "_own_probe",
@@ -121,6 +122,8 @@ class BreakerActor(Actor[Command]):
         self.closed = False
         self.restarts = 0
         self.admission_changes = 0
+        # When a call is admitted, as those who wait were told last.
+        self._admits_at = -NEVER
         # The policy that the breaker was asked for by; an operator may have given it another one since.
         self.registered = config
         self.idle_since, self._usage = now, 0
@@ -328,8 +331,8 @@ class BreakerActor(Actor[Command]):
             self._update_rejections(handle._gate)
         for event in machine.drain():
             self._tell(event)
-        if handle._waiters is not None and machine.admits_at(now) <= now:
-            self._notify_waiters()
+        if handle._waiters is not None:
+            self._follow_admission(machine.admits_at(now), now)
 
     def _update_rejections(self, gate: Gate) -> None:
         """What rejections say, and whether one must first look if its call is part of one that runs."""
@@ -389,6 +392,12 @@ class BreakerActor(Actor[Command]):
         for flight in self.handle._flights or ():
             assert isinstance(flight, Guard)
             flight.cut_off(CircuitOpenError(self.handle._gate, now))
+
+    def _follow_admission(self, moment: float, now: float) -> None:
+        """Wake those who wait if a call would be admitted, or if there was no time at which, and now is."""
+        if moment <= now or moment < self._admits_at == NEVER:
+            self._notify_waiters()
+        self._admits_at = moment
 
     def _notify_waiters(self) -> None:
         self.admission_changes += 1
