@@ -121,8 +121,9 @@ class BreakerActor(Actor[Command]):
         self._unix_opened_at = 0.0
         self.closed = False
         self.restarts = 0
-        self._admits_at = NEVER
         self.admission_changes = 0
+        # When a call is admitted, as those who wait were told last.
+        self._admits_at = -NEVER
         # The policy that the breaker was asked for by; an operator may have given it another one since.
         self.registered = config
         self.idle_since, self._usage = now, 0
@@ -392,11 +393,11 @@ class BreakerActor(Actor[Command]):
             assert isinstance(flight, Guard)
             flight.cut_off(CircuitOpenError(self.handle._gate, now))
 
-    def _follow_admission(self, admits_at: float, now: float) -> None:
-        """Notify waiters if a call is admitted now, or at a time after there was none to sleep until."""
-        known, self._admits_at = self._admits_at, admits_at
-        if admits_at <= now or known == NEVER != admits_at:
+    def _follow_admission(self, moment: float, now: float) -> None:
+        """Wake those who wait if a call would be admitted, or if there was no time at which, and now is."""
+        if moment <= now or moment < self._admits_at == NEVER:
             self._notify_waiters()
+        self._admits_at = moment
 
     def _notify_waiters(self) -> None:
         self.admission_changes += 1

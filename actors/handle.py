@@ -192,10 +192,10 @@ class CircuitBreaker(Settling):
     ) -> T | F:
         """As `execute`, but a call that is rejected or fails returns `fallback(error)`, awaited if it can be.
 
-        error: a CallRejected, a CallTimeout, or what `fn` raised, where the policy counts it as a failure (an
-        ExceptionGroup too). It is counted before `fallback` is called. What the policy ignores or calls an
-        answer comes out, and so do PanelClosedError and whatever `fallback` raises; a returned value that is
-        a failure is returned. Cancelling is neutral.
+        error: a CallRejected or a CallTimeout, also of another breaker inside of `fn`; or what else `fn`
+        raised, if the policy counts it as a failure (an ExceptionGroup too). It is counted before `fallback`
+        is called. Anything else comes out: what the policy ignores or calls an answer, PanelClosedError, and
+        whatever `fallback` raises. A returned value that is a failure is returned. Cancelling is neutral.
         """
         guard = Guard(self)
         try:

@@ -182,6 +182,8 @@ class Panel:
         while True:
             await trio.sleep(idle_timeout / LOOKS)
             now = self.clock()
+            # The process may have stood still: what is in use now is not as old as the last look.
+            since = max(since, now - idle_timeout / LOOKS)
             for name, actor in list(self._actors.items()):
                 actor.look_for_use(since)
                 if now - actor.idle_since >= idle_timeout and actor.may_be_removed:

@@ -28,6 +28,7 @@ def breaker_health(snapshot: Snapshot) -> dict[str, Any]:
             "state": state.name,
             "mode": snapshot.state.name,
             "failure_count": snapshot.failure_count,
+            "slow_count": snapshot.slow_count,
             "retry_after": snapshot.retry_after,
             "since": snapshot.unix_changed_at,
             "outage_since": snapshot.unix_opened_at or None,
