@@ -174,9 +174,9 @@ class Guard(HeldCall):
             result = await fn(*args, **kwargs)
         except TypeError as error:
             if withdrawn(error):
-                self._verdict = None
                 self._settled = Outcome.IGNORED
-                await self._give_back()
+                if not self._joined:
+                    await self._give_back()
             raise
         self.returned(result)
         return result
@@ -353,6 +353,8 @@ class Guard(HeldCall):
             )
 
     def _outcome(self, error: BaseException | None, cut: Exception | None) -> tuple[Outcome, str | None]:
+        if self._settled is Outcome.IGNORED:
+            return Outcome.IGNORED, None
         if self._verdict is not None and not isinstance(error, trio.Cancelled):
             return self._verdict, self._error
         if cut is not None:
