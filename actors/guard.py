@@ -12,7 +12,7 @@ from actors.bulkhead import Bulkhead
 from actors.classify import kind_of
 from actors.errors import BulkheadFullError, CallRejected, CallTimeout
 from actors.gate import Gate
-from actors.nesting import HELD, HeldCall, running_task, withdrawn
+from actors.nesting import HELD, HeldCall, innermost_held, running_task, withdrawn
 from protocols.breaker import (
     Answered,
     FailAgain,
@@ -218,11 +218,12 @@ class Guard(HeldCall):
                 self._start = breaker._clock()
             if breaker._scoped:
                 self._open_scope()
-        # As `hold` does.
-        self._nurseries = len(task.child_nurseries)
-        self.outer = HELD.get()
+        # As `hold` does. A call that has joined another one is nobody's outer call: it counts nothing.
         self.running = True
-        HELD.set(self)
+        if not self._joined:
+            self._nurseries = len(task.child_nurseries)
+            self.outer = None if HELD.get() is None else innermost_held()
+            HELD.set(self)
 
     async def _take_place(self, bulkhead: Bulkhead) -> None:
         taken = bulkhead.take_nowait(self)
@@ -300,7 +301,7 @@ class Guard(HeldCall):
         if HELD.get() is self:
             HELD.set(self.outer)
         if self._joined:
-            self._report_to_outer(error)
+            await self._report_to_outer(error)
             return False
         cut = self._close_scope(kind, error, trace)
         try:
@@ -327,26 +328,39 @@ class Guard(HeldCall):
         if self.breaker._flights is not None:
             self.breaker._flights.discard(self)
 
-    def _report_to_outer(self, error: BaseException | None) -> None:
-        """Report a verdict that the outer call, which counts, can't see. The last report stands."""
+    async def _report_to_outer(self, error: BaseException | None) -> None:
+        """Report a verdict that the outer call, which counts, can't see. The last report stands.
+
+        The outer call may have ended before; then a failure of this one is one failure more of it.
+        """
         self.outcome, reason = self._outcome(error, None)
-        if isinstance(self._joined, Guard) and (error is None or self._verdict is not None):
-            self._joined._nested_failure = reason if self.outcome is Outcome.FAILURE else None
+        outer = self._joined
+        if not isinstance(outer, Guard):
+            return
+        if not outer.running and self.outcome is Outcome.FAILURE:
+            await outer._fail_again(reason)
+        elif error is None or self._verdict is not None:
+            outer._nested_failure = reason if self.outcome is Outcome.FAILURE else None
+
+    async def _fail_again(self, reason: str | None) -> None:
+        if self._gate.records(self._permit):
+            permit = self._permit or Permit(self._gate.generation, 0)
+            await self.breaker._tell(FailAgain(permit, reason))
 
     async def _settle(self, error: BaseException | None, cut: Exception | None) -> None:
         breaker = self.breaker
         outcome, reason = self._outcome(error, cut)
         self.outcome = outcome
-        if outcome is Outcome.FAILURE and self._permit is None and self._settled is None:
+        is_tallied = self._permit is None and self._gate.records(None)
+        if outcome is Outcome.FAILURE and is_tallied and self._settled is None:
             breaker._check_run(self._gate, error)
             # A permit is asked for, and then an outer call is seen.
             if error is not None and breaker._is_within(self._gate, error, own=0):
                 await self._give_back()
                 return
         if self._settled is Outcome.SUCCESS:
-            if outcome is Outcome.FAILURE and self._gate.records(self._permit):
-                permit = self._permit or Permit(self._gate.generation, 0)
-                await breaker._tell(FailAgain(permit, reason))
+            if outcome is Outcome.FAILURE:
+                await self._fail_again(reason)
         elif self._settled is None:
             await breaker._settle(
                 self._gate, self._permit, outcome, self._duration(), self._retry_after, reason

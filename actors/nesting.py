@@ -50,7 +50,7 @@ class HeldCall:
         """Register: from now on calls of this context are inside of this one."""
         self._task = task = running_task()
         self._nurseries = len(task.child_nurseries)
-        self.outer = HELD.get()
+        self.outer = innermost_held()
         self.running = True
         HELD.set(self)
 
@@ -83,6 +83,19 @@ class HeldCall:
 
 HELD: ContextVar[HeldCall | None] = ContextVar("circuit_breaker_call", default=None)
 """The innermost call that has said that it runs; it may have ended since."""
+
+
+def innermost_held() -> HeldCall | None:
+    """The innermost running call that has registered, without what has ended around it.
+
+    Calls may overlap rather than nest, and a chain of those that have ended would grow without a bound.
+    """
+    held = HELD.get()
+    while held is not None and not held.running:
+        held = held.outer
+    while held is not None and held.outer is not None and not held.outer.running:
+        held.outer = held.outer.outer
+    return held
 
 
 def held_call(breaker: Settling) -> HeldCall | None:
