@@ -332,10 +332,12 @@ class Guard(HeldCall):
         self.outcome = outcome
         if outcome is Outcome.FAILURE and self._permit is None and error is not None:
             # A permit is asked for, and then an outer call is seen.
-            if self._settled is None and breaker._is_within(self._gate, error, own=0):
-                await self._give_back()
+            runs = self._settled is None
+            if breaker._is_within(self._gate, error, own=0, runs=runs):
+                if runs:
+                    await self._give_back()
                 return
-            if self._gate.running() > 1:
+            if breaker._others_run(self._gate, runs=runs):
                 mark_counted(breaker, error)
         if self._settled is Outcome.SUCCESS:
             if outcome is Outcome.FAILURE and self._gate.records(self._permit):

@@ -10,7 +10,7 @@ that has been counted is marked.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
@@ -39,14 +39,14 @@ class HeldCall:
         """From now on calls of this context are inside of this one."""
         self._task = trio.lowlevel.current_task()
         self._nurseries = len(self._task.child_nurseries)
-        self.outer = _held.get()
+        self.outer = _first_running(_held.get())
         self.running = True
         _held.set(self)
 
     def let_go(self) -> None:
         """Later calls of this context aren't, though this one goes on elsewhere."""
         if _held.get() is self:
-            _held.set(self.outer)
+            _held.set(_first_running(self.outer))
 
     def end(self) -> None:
         """It has ended, in whatever context."""
@@ -65,6 +65,13 @@ class HeldCall:
 
 
 _held: ContextVar[HeldCall | None] = ContextVar("circuit_breaker_call", default=None)
+
+
+def _first_running(held: HeldCall | None) -> HeldCall | None:
+    """Calls that ended in another context, or before one within them, must not pile up in this one."""
+    while held is not None and not held.running:
+        held = held.outer
+    return held
 
 
 def held_call(breaker: Settling) -> HeldCall | None:
@@ -104,22 +111,71 @@ def mark_counted(breaker: Settling, error: BaseException) -> None:
         frames += [frame for frame in _waiting_frames(task.coro) if _is_fast_call(frame, breaker)]
         nursery = task.parent_nursery
     if frames:
-        error.__dict__[MARK] = Mark(frames)
+        _mark(error, Mark(frames))
 
 
-def was_counted(call: FrameType, error: BaseException) -> bool:
-    """Whether a child task of the fast call `call` has counted this failure, or all those that make it up."""
+def _mark(error: BaseException, mark: Mark) -> None:
+    """trio takes groups apart and makes them anew, without what was noted on them: their leaves stay."""
     if isinstance(error, BaseExceptionGroup):
-        return all(was_counted(call, one) for one in error.exceptions)
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        mark = link.__dict__.get(MARK)
-        if isinstance(mark, Mark) and any(frame is call for frame in mark.frames):
+        for one in error.exceptions:
+            _mark(one, mark)
+    else:
+        error.__dict__[MARK] = mark
+
+
+def is_marked(error: BaseException) -> bool:
+    """Whether this failure, or one that it is made of, was counted inside of another call: a quick look."""
+    return any(MARK in link.__dict__ for link in _links(error))
+
+
+def was_counted(call: FrameType, error: BaseException, counts: Callable[[BaseException], bool]) -> bool:
+    """Whether child tasks of the fast call `call` have counted this failure.
+
+    A group was counted if all its failures were, and an error raised from another one, or while another one
+    was handled, if that was. counts: whether an exception is a failure.
+    """
+    return _was_counted(call, error, counts, {})
+
+
+def _was_counted(
+    call: FrameType, error: BaseException, counts: Callable[[BaseException], bool], known: dict[int, bool]
+) -> bool:
+    pending = [error]
+    while pending:
+        link = pending.pop()
+        if known.get(id(link), False):
             return True
-        link = link.__cause__ or link.__context__
+        if id(link) in known:
+            continue
+        # An exception that was raised anew while its own group was handled leads back to itself.
+        known[id(link)] = False
+        mark = link.__dict__.get(MARK)
+        found = isinstance(mark, Mark) and any(frame is call for frame in mark.frames)
+        if isinstance(link, BaseExceptionGroup):
+            failures = [one for one in link.exceptions if counts(one)]
+            found = found or (
+                bool(failures) and all(_was_counted(call, one, counts, known) for one in failures)
+            )
+        else:
+            pending += [one for one in (link.__context__, link.__cause__) if one is not None]
+        if found:
+            known[id(error)] = True
+            return True
     return False
+
+
+def _links(error: BaseException) -> Iterator[BaseException]:
+    """An exception, those that it was raised from, and the leaves of groups among them."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        link = pending.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            pending += (link.__context__, link.__cause__)
+            if isinstance(link, BaseExceptionGroup):
+                pending += link.exceptions
 
 
 def withdrawn(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from actors.errors import CircuitOpenError, PanelClosedError
 from actors.flights import Flights
 from actors.gate import Gate
 from actors.ledger import Meter
-from actors.nesting import HeldCall, fast_calls, held_call, mark_counted, was_counted, withdrawn
+from actors.nesting import HeldCall, fast_calls, held_call, is_marked, mark_counted, was_counted, withdrawn
 from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle, Source
 
 if TYPE_CHECKING:
@@ -119,17 +119,27 @@ class Settling:
             return False
         return next(fast_calls(self), None) is not None
 
-    def _is_within(self, gate: Gate, error: BaseException, *, own: int) -> bool:
+    def _is_within(self, gate: Gate, error: BaseException, *, own: int, runs: bool = True) -> bool:
         """Whether a failure of a call that `gate` admitted is another call's to count, or was counted.
 
-        own: 1 if the call is one of those that say nothing, and so is found itself.
+        own: 1 if the call is one of those that say nothing, and so is found itself. runs: whether it is one
+        of those that haven't ended.
         """
         if held_call(self) is not None:
             return True
-        if gate.running() < 2 and not self._actor.has_retired_calls:
+        if not (self._others_run(gate, runs=runs) or (own and is_marked(error))):
             return False
         calls = list(islice(fast_calls(self), own + 1))
-        return len(calls) > own or (own > 0 and len(calls) > 0 and was_counted(calls[0], error))
+        if len(calls) > own:
+            return True
+        return own > 0 and len(calls) > 0 and was_counted(calls[0], error, self._counts)
+
+    def _others_run(self, gate: Gate, *, runs: bool = True) -> bool:
+        """Whether calls run besides the one that `gate` admitted. runs: whether that one still does."""
+        return gate.running() > runs or self._actor.has_retired_calls
+
+    def _counts(self, error: BaseException) -> bool:
+        return self._classifier.exception(error) is Outcome.FAILURE
 
     @trio.lowlevel.enable_ki_protection
     async def _raised(self, gate: Gate, error: BaseException, start: float | None = None) -> None:
@@ -157,7 +167,7 @@ class Settling:
         if self._is_within(gate, error, own=1):
             gate.withdraw()
             return
-        if gate.running() > 1:
+        if self._others_run(gate):
             mark_counted(self, error)
         wait = self._classifier.retry_after(error)
         duration = None if start is None else self._clock() - start
