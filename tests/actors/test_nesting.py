@@ -6,11 +6,15 @@ import copy
 import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import (
@@ -19,19 +23,24 @@ from actors import (
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitOpenError,
+    FailureCount,
     FailureRate,
     Guard,
     LastCalls,
+    LastSeconds,
     SlowCallRate,
+    Snapshot,
     State,
     open_panel,
 )
 from actors.nesting import _held
 from actors.testing import DependencyDown, ScriptedDependency, advance
+from tests.actors.model.schedules import examples
 
 Call = Callable[[], Awaitable[Any]]
 STYLES = ("execute", "protect", "guard", "execute_or", "execute_with_fallback")
 PAIRS = list(product(STYLES, STYLES))
+FEW = list(product(("execute", "guard"), repeat=2))
 POLICIES: dict[str, dict[str, Any]] = {
     "plain": {},
     "durations": {},
@@ -43,6 +52,12 @@ POLICIES: dict[str, dict[str, Any]] = {
     "timeout": {"call_timeout": 50.0},
     "cancelling": {"cancel_in_flight": True},
 }
+
+
+CASES = [
+    (policy, outer, inner) for policy in POLICIES for outer, inner in (PAIRS if policy == "plain" else FEW)
+]
+"""Every pair of call styles under the plain policy, and under each other one those that differ there."""
 
 
 class Wrapped(Exception):
@@ -124,8 +139,7 @@ def in_child(function: Call) -> Call:
 # Failures.
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(("policy", "outer", "inner"), CASES)
 async def test_a_failure_through_both_calls_counts_once(policy: str, outer: str, inner: str) -> None:
     async with opened(policy) as breaker:
         await expect_failure(breaker, outer, lambda: call(breaker, inner, down), DependencyDown)
@@ -134,8 +148,7 @@ async def test_a_failure_through_both_calls_counts_once(policy: str, outer: str,
         assert await failures(breaker) == 2
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(("policy", "outer", "inner"), CASES)
 async def test_a_failure_that_the_outer_call_wraps_counts_once(policy: str, outer: str, inner: str) -> None:
     async with opened(policy) as breaker:
 
@@ -149,8 +162,7 @@ async def test_a_failure_that_the_outer_call_wraps_counts_once(policy: str, oute
         assert await failures(breaker) == 1
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(("policy", "outer", "inner"), CASES)
 async def test_a_failure_that_the_outer_call_swallows_counts_nothing(
     policy: str, outer: str, inner: str
 ) -> None:
@@ -181,8 +193,7 @@ def _through(breaker: CircuitBreaker, style: str, function: Call) -> Call:
     return lambda: call(breaker, style, function)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(("policy", "outer", "inner"), CASES)
 async def test_a_failure_in_a_child_task_counts_once(policy: str, outer: str, inner: str) -> None:
     async with opened(policy) as breaker:
         await expect_failure(breaker, outer, in_child(lambda: call(breaker, inner, down)))
@@ -325,8 +336,9 @@ async def test_a_very_long_chain_of_causes_is_followed() -> None:
 # What isn't inside of a call.
 
 
-@pytest.mark.parametrize("policy", ["plain", "durations", "result"])
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(
+    ("policy", "outer", "inner"), [case for case in CASES if case[0] in ("plain", "durations", "result")]
+)
 async def test_a_task_started_into_an_outer_nursery_is_on_its_own(
     policy: str, outer: str, inner: str
 ) -> None:
@@ -345,8 +357,9 @@ async def test_a_task_started_into_an_outer_nursery_is_on_its_own(
         assert await failures(breaker) == 2
 
 
-@pytest.mark.parametrize("policy", ["plain", "durations", "result"])
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(
+    ("policy", "outer", "inner"), [case for case in CASES if case[0] in ("plain", "durations", "result")]
+)
 async def test_a_sibling_task_is_on_its_own(policy: str, outer: str, inner: str) -> None:
     async with opened(policy) as breaker, trio.open_nursery() as nursery:
         nursery.start_soon(call, breaker, outer, trio.sleep_forever)
@@ -436,8 +449,7 @@ async def half_open(breaker: CircuitBreaker, clock: MockClock) -> None:
     assert breaker.state is State.HALF_OPEN
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(("policy", "outer", "inner"), CASES)
 @pytest.mark.parametrize("nest", [lambda function: function, in_child])
 async def test_a_probe_that_calls_through_its_breaker_closes_it(
     mock_clock: MockClock, policy: str, outer: str, inner: str, nest: Callable[[Call], Call]
@@ -499,8 +511,7 @@ async def test_a_cancelled_nested_call_gives_the_probes_place_back(
 OPENINGS = [CircuitBreaker.trip, CircuitBreaker.force_open]
 
 
-@pytest.mark.parametrize("policy", [name for name in POLICIES if name != "cancelling"])
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(("policy", "outer", "inner"), [case for case in CASES if case[0] != "cancelling"])
 @pytest.mark.parametrize("opens", OPENINGS)
 async def test_a_nested_call_still_runs_when_the_breaker_has_opened_meanwhile(
     policy: str, outer: str, inner: str, opens: Callable[[CircuitBreaker], Awaitable[None]]
@@ -559,8 +570,7 @@ async def test_in_a_ramp_nested_calls_take_no_turn(mock_clock: MockClock, inner:
                 await call(breaker, inner, fine)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(("policy", "outer", "inner"), CASES)
 async def test_while_observing_a_nested_failure_counts_once_and_while_disabled_not(
     policy: str, outer: str, inner: str
 ) -> None:
@@ -622,8 +632,9 @@ async def test_while_half_open_an_own_probe_that_fails_through_its_breaker_opens
             await call(breaker, inner, fine)
 
 
-@pytest.mark.parametrize("policy", ["plain", "durations", "result"])
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(
+    ("policy", "outer", "inner"), [case for case in CASES if case[0] in ("plain", "durations", "result")]
+)
 async def test_after_a_reset_a_nested_failure_belongs_to_the_time_before(
     policy: str, outer: str, inner: str
 ) -> None:
@@ -783,8 +794,7 @@ async def test_a_failure_after_succeed_is_the_outer_calls_where_there_is_one() -
         assert (snapshot.counts["failure"], snapshot.failure_count, snapshot.in_flight) == (1, 1, 0)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+@pytest.mark.parametrize(("policy", "outer", "inner"), CASES)
 async def test_a_cancelled_nested_call_counts_as_cancelled(policy: str, outer: str, inner: str) -> None:
     async with opened(policy) as breaker:
         with trio.move_on_after(0):
@@ -883,3 +893,184 @@ async def test_a_marked_failure_can_be_pickled_and_copied() -> None:
 
             await expect_failure(breaker, "execute", raises_it)
         assert await failures(breaker) == 4
+
+
+# Through httpx.
+
+
+@pytest.mark.parametrize("outer", STYLES)
+async def test_a_request_inside_of_a_call_through_its_hosts_breaker_counts_once(outer: str) -> None:
+    httpx = pytest.importorskip("httpx")
+    from actors.adapters.httpx import BreakerTransport
+
+    async with open_panel() as panel:
+        transport = BreakerTransport(httpx.MockTransport(lambda _request: httpx.Response(500)), panel)
+        async with httpx.AsyncClient(transport=transport) as client:
+            breaker = transport.breaker(httpx.URL("http://h.example/"))
+
+            async def get() -> None:
+                (await client.get("http://h.example/")).raise_for_status()
+
+            await expect_failure(breaker, outer, get, httpx.HTTPStatusError)
+            assert await failures(breaker) == 1
+
+
+@pytest.mark.parametrize("inner", STYLES)
+async def test_calls_of_a_transport_are_inside_of_the_request_and_those_of_the_bodys_reader_are_not(
+    inner: str,
+) -> None:
+    httpx = pytest.importorskip("httpx")
+    from actors.adapters.httpx import BreakerTransport
+
+    async with open_panel() as panel:
+        breaker: CircuitBreaker
+
+        async def breaks() -> None:
+            raise httpx.ReadError("down")
+
+        async def answer(_request: object) -> Any:
+            await expect_failure(breaker, inner, breaks, httpx.ReadError)
+            return httpx.Response(200, stream=Body())
+
+        class Body(httpx.AsyncByteStream):  # type: ignore[misc, name-defined]
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                yield b"one"
+                yield b"two"
+
+        transport = BreakerTransport(httpx.MockTransport(answer), panel)
+        async with httpx.AsyncClient(transport=transport) as client:
+            breaker = transport.breaker(httpx.URL("http://h.example/"))
+            async with client.stream("GET", "http://h.example/") as response:
+                assert (await breaker.snapshot()).counts["failure"] == 0
+                async for _ in response.aiter_bytes():
+                    await expect_failure(breaker, inner, breaks, httpx.ReadError)
+            assert await failures(breaker) == 2
+            assert (await breaker.snapshot()).counts["success"] == 1
+
+
+# Any program.
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A call, and what its function does: it fails, sleeps, commands the breaker, or calls in turn."""
+
+    style: str
+    steps: tuple[str | Nested, ...]
+    in_child: bool = False
+    swallowed: bool = False
+    wrapped: bool = False
+
+
+def programs(
+    *, commands: bool = False, children: bool = False, swallows: bool = False
+) -> st.SearchStrategy[list[Nested]]:
+    """What a few calls, one after the other, do."""
+    acts = st.sampled_from(["fail", "sleep", "sleep", *(("trip", "reset", "force_open") if commands else ())])
+    step: st.SearchStrategy[str | Nested] = acts
+    for _ in range(3):
+        step = acts | st.builds(
+            Nested,
+            st.sampled_from(STYLES),
+            st.lists(step, max_size=3).map(tuple),
+            in_child=st.booleans() if children else st.just(False),
+            swallowed=st.booleans() if swallows else st.just(False),
+            wrapped=st.booleans(),
+        )
+    outermost = st.builds(Nested, st.sampled_from(STYLES), st.lists(step, max_size=3).map(tuple))
+    return st.lists(outermost, min_size=1, max_size=6)
+
+
+Reading = tuple[list[str], list[Snapshot]]
+
+
+def run(program: list[Nested], policy: dict[str, Any], *, beside: bool, directly: bool) -> Reading:
+    """What callers see, and a snapshot after each call. directly: inner calls leave the breaker out.
+
+    beside: whether another task's call runs all the time.
+    """
+    return trio.run(_run, program, policy, beside, directly, clock=MockClock(autojump_threshold=0))
+
+
+async def _run(program: list[Nested], policy: dict[str, Any], beside: bool, directly: bool) -> Reading:
+    seen: list[str] = []
+    snapshots = []
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", reset_timeout=2.0, **policy))
+        if beside:
+            nursery.start_soon(breaker.execute, trio.sleep_forever)
+            await trio.sleep(0.001)
+        for nested in program:
+            await trio.sleep(1)
+            try:
+                await call(breaker, nested.style, partial(_body, breaker, nested, directly))
+                seen.append("fine")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is compared
+                seen.append(type(error).__name__)
+            snapshots.append(await breaker.snapshot())
+            if snapshots[-1].state is State.FORCED_OPEN:
+                await breaker.reset()
+        nursery.cancel_scope.cancel()
+    return seen, snapshots
+
+
+async def _body(breaker: CircuitBreaker, nested: Nested, directly: bool) -> None:
+    for step in nested.steps:
+        match step:
+            case "fail":
+                raise DependencyDown("down")
+            case "sleep":
+                await trio.sleep(0.25)
+            case str():
+                await getattr(breaker, step)()
+            case Nested():
+                await _step(breaker, step, directly)
+
+
+async def _step(breaker: CircuitBreaker, nested: Nested, directly: bool) -> None:
+    function: Call = partial(_body, breaker, nested, directly)
+    if not directly:
+        function = partial(call, breaker, nested.style, function)
+    if nested.in_child:
+        function = in_child(function)
+    try:
+        await function()
+    except Exception as error:
+        if not nested.swallowed:
+            if nested.wrapped:
+                raise Wrapped from error
+            raise
+
+
+HOLDING: dict[str, Any] = {"failure_result": lambda value: value == "bad", "max_failures": 2}
+COUNTING: dict[str, Any] = {"trip": FailureCount(2, LastSeconds(10.0))}
+
+
+@examples(0.2)
+@given(programs(commands=True, children=True, swallows=True), st.booleans())
+def test_calls_within_calls_that_hold_something_change_nothing(program: list[Nested], beside: bool) -> None:
+    """Where each call style has its guard, whoever looks sees what he would see without the inner calls."""
+    nested, direct = (run(program, HOLDING, beside=beside, directly=way) for way in (False, True))
+    assert _comparable(nested) == _comparable(direct)
+
+
+@examples(0.2)
+@given(programs(commands=True, swallows=True) | programs(children=True), st.booleans())
+def test_calls_within_the_fastest_calls_change_no_state_and_count_no_failure(
+    program: list[Nested], beside: bool
+) -> None:
+    """Their successes are counted one by one, and so are failures in child tasks that are swallowed."""
+    nested, direct = (run(program, COUNTING, beside=beside, directly=way) for way in (False, True))
+    assert nested[0] == direct[0]
+    for mine, other in zip(nested[1], direct[1], strict=True):
+        assert (mine.state, mine.failure_count, mine.counts["failure"], mine.in_flight) == (
+            other.state, other.failure_count, other.counts["failure"], other.in_flight,
+        )  # fmt: skip
+
+
+def _comparable(reading: Reading) -> tuple[list[str], list[tuple[Any, ...]]]:
+    seen, snapshots = reading
+    return seen, [
+        (one.state, one.failure_count, one.counts, one.in_flight, one.late, one.generation, one.transitions)
+        for one in snapshots
+    ]
