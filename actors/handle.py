@@ -280,6 +280,7 @@ class CircuitBreaker(Settling):
         that one of those who wait does. Others may be quicker: a call after the wait may still be rejected,
         and then waits again. Raises PanelClosedError. Cancellation leaves nothing behind.
         """
+        self._check_run()
         await trio.lowlevel.checkpoint()
         self._waiters = self._waiters or trio.lowlevel.ParkingLot()
         while True:

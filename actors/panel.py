@@ -103,8 +103,10 @@ class Panel:
 
         Whoever calls it afterwards gets PanelClosedError; calls that run end as they would, uncounted. The
         name is free at once. It has ended when this returns: not cancelled for that moment. Raises KeyError
-        where there is no such breaker, and PanelClosedError.
+        where there is no such breaker, PanelClosedError, and RuntimeError in another trio.run.
         """
+        if not self._is_home():
+            raise RuntimeError(OTHER_RUN)
         actor = self._find(name)
         del self._actors[name]
         await actor.mailbox.ask(Remove())
