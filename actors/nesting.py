@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from types import CodeType, FrameType
+from types import CodeType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -37,16 +37,19 @@ class HeldCall:
 
     def hold(self) -> None:
         """From now on calls of this context are inside of this one."""
-        self._task = trio.lowlevel.current_task()
-        self._nurseries = len(self._task.child_nurseries)
-        self.outer = _first_running(_held.get())
+        self._task = task = trio.lowlevel.current_task()
+        self._nurseries = len(task.child_nurseries)
+        outer = _held.get()
+        if outer is not None:
+            self.outer = _first_running(outer)
         self.running = True
         _held.set(self)
 
     def let_go(self) -> None:
         """Later calls of this context aren't, though this one goes on elsewhere."""
         if _held.get() is self:
-            _held.set(_first_running(self.outer))
+            outer = self.outer
+            _held.set(outer if outer is None else _first_running(outer))
 
     def end(self) -> None:
         """It has ended, in whatever context."""
@@ -95,7 +98,7 @@ def fast_calls(breaker: Settling) -> Iterator[FrameType]:
     first = getattr(trio.lowlevel.current_task().coro, "cr_frame", None)
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if _is_fast_call(frame, breaker):
+        if frame.f_code.co_name in NAMES and _is_fast_call(frame, breaker):
             yield frame
         if frame is first:
             return
@@ -108,7 +111,7 @@ def mark_counted(breaker: Settling, error: BaseException) -> None:
     frames: list[FrameType] = []
     while nursery is not None:
         task = nursery.parent_task
-        frames += [frame for frame in _waiting_frames(task.coro) if _is_fast_call(frame, breaker)]
+        frames += [frame for frame in _fast_looking_frames(task.coro) if _is_fast_call(frame, breaker)]
         nursery = task.parent_nursery
     if frames:
         _mark(error, Mark(frames))
@@ -204,8 +207,6 @@ class Mark:
 
 def _is_fast_call(frame: FrameType, breaker: Settling) -> bool:
     code = frame.f_code
-    if code.co_name not in NAMES:
-        return False
     known, breakers_name, gates_name = CALLS.get(id(code), (None, "", ""))
     if known is not code:
         return False
@@ -217,15 +218,18 @@ def _is_fast_call(frame: FrameType, breaker: Settling) -> bool:
     return gate.fast or code.co_name == "_execute_tallying"
 
 
-def _waiting_frames(awaited: Any) -> list[FrameType]:
-    """The frames of a task that waits, as far as they can be followed."""
-    frames = []
+def _fast_looking_frames(awaited: Any) -> list[FrameType]:
+    """The frames of a task that waits, as far as they can be followed: those that have one of NAMES."""
+    frames: list[FrameType | None] = []
     while awaited is not None:
-        kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(awaited, f"{kind}_frame")), None)
-        if kind is None:
-            break
-        frame = getattr(awaited, f"{kind}_frame")
-        if frame is not None:
-            frames.append(frame)
-        awaited = getattr(awaited, f"{kind}_await" if kind != "gi" else "gi_yieldfrom")
-    return frames
+        kind = type(awaited)
+        # By far the most are of this kind, and a stack may be deep.
+        if kind is CoroutineType:
+            if awaited.cr_code.co_name in NAMES:
+                frames.append(awaited.cr_frame)
+            awaited = awaited.cr_await
+        elif kind is GeneratorType:
+            awaited = awaited.gi_yieldfrom
+        else:
+            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
+    return [frame for frame in frames if frame is not None]

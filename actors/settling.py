@@ -119,6 +119,11 @@ class Settling:
             return False
         return next(fast_calls(self), None) is not None
 
+    def _is_outside(self) -> bool:
+        """Whether the running code is inside of no call through this breaker."""
+        self._check_run()
+        return not self._outer_call()
+
     def _is_within(self, gate: Gate, error: BaseException, *, own: int, runs: bool = True) -> bool:
         """Whether a failure of a call that `gate` admitted is another call's to count, or was counted.
 
