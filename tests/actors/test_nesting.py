@@ -371,6 +371,51 @@ async def test_a_sibling_task_is_on_its_own(policy: str, outer: str, inner: str)
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+async def test_a_task_is_inside_of_the_call_that_starts_it_until_it_has_started(
+    outer: str, inner: str
+) -> None:
+    async with opened("result") as breaker, trio.open_nursery() as nursery:
+
+        async def service(task_status: trio.TaskStatus[None]) -> None:
+            await expect_failure(breaker, inner, down)
+            assert (await breaker.snapshot()).counts["failure"] == 0
+            task_status.started()
+            await expect_failure(breaker, inner, down)
+
+        await call(breaker, outer, partial(nursery.start, service))
+        await wait_all_tasks_blocked()
+        snapshot = await breaker.snapshot()
+        assert (snapshot.counts["failure"], snapshot.counts["success"], snapshot.in_flight) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("inner", STYLES)
+async def test_a_call_by_a_fallback_is_on_its_own(inner: str) -> None:
+    async with opened("plain") as breaker:
+
+        async def fallback(_error: Exception) -> None:
+            await call(breaker, inner, down)
+
+        with pytest.raises(DependencyDown):
+            await breaker.execute_with_fallback(fallback, down)
+        assert await failures(breaker) == 2
+        await breaker.trip()
+        with pytest.raises(CircuitOpenError):
+            await breaker.execute_or(fallback, fine)
+        assert (await breaker.snapshot()).counts["rejected"] == 2
+
+
+@pytest.mark.parametrize("outer", STYLES)
+async def test_a_fallback_of_a_nested_call_makes_the_outer_call_a_success(outer: str) -> None:
+    async with opened("plain") as breaker:
+
+        async def falls_back() -> object:
+            return await breaker.execute_with_fallback(lambda _error: "instead", down)
+
+        assert await call(breaker, outer, falls_back) == "instead"
+        assert await failures(breaker) == 0
+
+
 @pytest.mark.parametrize("inner", STYLES)
 @pytest.mark.parametrize("policy", ["plain", "durations"])
 async def test_workers_count_each_failure_while_their_parent_is_in_a_fast_call(
