@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import sys
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -193,6 +194,7 @@ class Guard(HeldCall):
             raise RuntimeError(USED)
         # `enter` by itself lets a caller tell the rejection from what the block raises.
         self._begun = True
+        self.stay_within(sys._getframe(1))
         return self
 
     @trio.lowlevel.enable_ki_protection

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from inspect import CO_ASYNC_GENERATOR
 from types import CodeType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class HeldCall:
     """A running call, as calls inside of it find it: in its task, and in child tasks of its nurseries."""
 
-    __slots__ = ("_nurseries", "_task", "breaker", "outer", "running")
+    __slots__ = ("_generator", "_nurseries", "_task", "breaker", "outer", "running")
 
     def __init__(self, breaker: Settling) -> None:
         self.breaker = breaker
@@ -34,6 +35,8 @@ class HeldCall:
         self.running = False
         self._task: trio.lowlevel.Task | None = None
         self._nurseries = 0
+        # The frame of the async generator whose block this is: between its steps others' code runs.
+        self._generator: FrameType | None = None
 
     def hold(self) -> None:
         """From now on calls of this context are inside of this one."""
@@ -45,6 +48,16 @@ class HeldCall:
         self.running = True
         _held.set(self)
 
+    def stay_within(self, block: FrameType) -> None:
+        """Hold only where `block`, which has entered this call, runs, if that is an async generator's frame.
+
+        One that is a context manager's is left out: what runs between its steps is the block it stands for.
+        """
+        if block.f_code.co_flags & CO_ASYNC_GENERATOR:
+            driver = block.f_back
+            if driver is None or driver.f_globals.get("__name__") != "contextlib":
+                self._generator = block
+
     def let_go(self) -> None:
         """Later calls of this context aren't, though this one goes on elsewhere."""
         if _held.get() is self:
@@ -54,10 +67,13 @@ class HeldCall:
     def end(self) -> None:
         """It has ended, in whatever context."""
         self.running = False
+        self._generator = None
         self.let_go()
 
     def contains_running_task(self) -> bool:
         """Whether the running task is this call's, or a child of it: contexts are copied further."""
+        if self._generator is not None:
+            return _is_on_stack(self._generator)
         task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
         while task is not None and task is not self._task:
             nursery = task.parent_nursery
@@ -65,6 +81,13 @@ class HeldCall:
             if task is not None and task is self._task:
                 return nursery in task.child_nurseries[self._nurseries :]
         return task is not None
+
+
+def _is_on_stack(frame: FrameType) -> bool:
+    running: FrameType | None = sys._getframe()
+    while running is not None and running is not frame:
+        running = running.f_back
+    return running is not None
 
 
 _held: ContextVar[HeldCall | None] = ContextVar("circuit_breaker_call", default=None)

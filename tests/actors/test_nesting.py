@@ -896,6 +896,50 @@ async def test_a_call_inside_of_an_async_generator_is_found() -> None:
         assert await failures(breaker) == 1
 
 
+@pytest.mark.parametrize("policy", ["plain", "result"])
+@pytest.mark.parametrize("inner", STYLES)
+async def test_what_runs_between_the_steps_of_a_guarded_generator_is_on_its_own(
+    policy: str, inner: str
+) -> None:
+    async with opened(policy) as breaker:
+
+        async def rows() -> AsyncIterator[int]:
+            async with breaker.guard():
+                yield 1
+                with pytest.raises(DependencyDown):
+                    await call(breaker, inner, down)
+                yield 2
+
+        async for number in rows():
+            await expect_failure(breaker, inner, down)
+            assert (await breaker.snapshot()).counts["failure"] == number
+        assert (await breaker.snapshot()).counts["success"] == 1
+        kept = rows()
+        await anext(kept)
+        for _ in range(5):
+            with pytest.raises((DependencyDown, CircuitOpenError)):
+                await call(breaker, inner, down)
+        assert breaker.state is State.OPEN
+        await kept.aclose()  # type: ignore[attr-defined]
+        assert await failures(breaker) == 7
+
+
+@pytest.mark.parametrize("policy", ["plain", "result"])
+@pytest.mark.parametrize("inner", STYLES)
+async def test_the_block_of_a_context_manager_with_a_guard_is_inside_of_it(policy: str, inner: str) -> None:
+    async with opened(policy) as breaker:
+
+        @asynccontextmanager
+        async def session() -> AsyncIterator[None]:
+            async with breaker.guard():
+                yield
+
+        with pytest.raises(DependencyDown):
+            async with session():
+                await call(breaker, inner, down)
+        assert await failures(breaker) == 1
+
+
 async def test_guards_that_end_elsewhere_or_out_of_order_do_not_pile_up() -> None:
     async with opened("plain") as breaker:
         handed: list[Guard] = []
