@@ -9,11 +9,12 @@ that has been counted is marked.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from inspect import CO_ASYNC_GENERATOR
-from types import CodeType, CoroutineType, FrameType, GeneratorType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -114,6 +115,7 @@ CALLS: dict[int, tuple[CodeType, str, str]] = {}
 """By the id of a call style's code: the code, and its names for the breaker and for the gate."""
 NAMES = {"execute", "protected", "_execute_tallying"}
 """The names of these functions: a quick look before the exact one."""
+FOLLOWED = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 def fast_calls(breaker: Settling) -> Iterator[FrameType]:
@@ -123,9 +125,7 @@ def fast_calls(breaker: Settling) -> Iterator[FrameType]:
     while frame is not None:
         if frame.f_code.co_name in NAMES and _is_fast_call(frame, breaker):
             yield frame
-        if frame is first:
-            return
-        frame = frame.f_back
+        frame = None if frame is first else frame.f_back
 
 
 def mark_counted(breaker: Settling, error: BaseException) -> None:
@@ -253,6 +253,10 @@ def _fast_looking_frames(awaited: Any) -> list[FrameType]:
             awaited = awaited.cr_await
         elif kind is GeneratorType:
             awaited = awaited.gi_yieldfrom
+        elif kind is AsyncGeneratorType:
+            awaited = awaited.ag_await
         else:
-            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
+            # A coroutine's `__await__()`, or a step of an async generator: neither says what it stands for.
+            behind = gc.get_referents(awaited)
+            awaited = next((one for one in behind if isinstance(one, FOLLOWED)), None)
     return [frame for frame in frames if frame is not None]

@@ -283,6 +283,82 @@ async def test_a_group_counts_again_only_for_a_failure_that_no_child_has_counted
         assert await failures(breaker) == 3
 
 
+async def test_a_group_of_a_counted_failure_and_what_was_raised_from_it_is_counted() -> None:
+    async with opened("plain") as breaker:
+
+        async def reworked() -> None:
+            try:
+                await in_child(lambda: breaker.execute(down))()
+            except ExceptionGroup as group:
+                first = group.exceptions[0]
+                second = Wrapped()
+                second.__cause__ = first
+                errors = [first, second]
+            raise ExceptionGroup("attempts", errors)
+
+        await expect_failure(breaker, "execute", reworked, ExceptionGroup)
+        assert await failures(breaker) == 1
+
+
+async def test_a_function_that_has_the_name_of_a_call_style_is_none() -> None:
+    async with opened("plain") as breaker, trio.open_nursery() as nursery:
+
+        async def execute(self: CircuitBreaker) -> None:
+            gate = self._gate
+            assert gate.fast
+            await expect_failure(self, "execute", down)
+
+        nursery.start_soon(breaker.execute, trio.sleep_forever)
+        await wait_all_tasks_blocked()
+        await execute(breaker)
+        assert (await breaker.snapshot()).counts["failure"] == 1
+        nursery.cancel_scope.cancel()
+
+
+class Awaits:
+    """What is awaited isn't always a coroutine: here it is a generator."""
+
+    def __init__(self, function: Call) -> None:
+        self._function = function
+
+    def __await__(self) -> Any:
+        return (yield from self._function().__await__())
+
+
+class Wraps(Awaits):
+    """Here it is what stands for a coroutine."""
+
+    def __await__(self) -> Any:
+        return self._function().__await__()
+
+
+async def by_generator(function: Call) -> None:
+    async def steps() -> AsyncIterator[None]:
+        await function()
+        yield
+
+    async for _ in steps():
+        pass
+
+
+@pytest.mark.parametrize("awaits", [Awaits, Wraps, by_generator])
+@pytest.mark.parametrize("outer", ["execute", "protect"])
+async def test_a_parents_call_is_found_behind_whatever_is_awaited(
+    outer: str, awaits: Callable[[Call], Awaitable[Any]]
+) -> None:
+    async with opened("plain") as breaker:
+
+        async def inside() -> None:
+            await awaits(in_child(lambda: breaker.execute(down)))
+
+        async def around() -> None:
+            await awaits(lambda: call(breaker, outer, inside))
+
+        with pytest.raises(ExceptionGroup):
+            await around()
+        assert await failures(breaker) == 1
+
+
 async def test_new_failures_raised_while_a_counted_one_is_handled_count_as_a_group() -> None:
     async with opened("plain") as breaker:
 
