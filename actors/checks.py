@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
+import types
 import typing
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeGuard
@@ -51,6 +53,9 @@ def positive_number(field: str, value: object) -> None:
     number(field, value, least=0, above=True)
 
 
+AWAITABLES = ("Awaitable", "Coroutine")
+"""What an annotation that can't be evaluated may begin with."""
+
 LONGEST_NAME = 200
 """Characters of a breaker's name: it stands in each of its log lines and metrics."""
 
@@ -74,12 +79,16 @@ def promises_awaitable(fn: Callable[..., Any]) -> bool:
     if isinstance(fn, classmethod | staticmethod):
         return False
     fn = inspect.unwrap(fn)
-    call = fn if inspect.isroutine(fn) else getattr(type(fn), "__call__", fn)  # noqa: B004 - the function itself
+    call = getattr(type(fn), "__call__", fn)  # noqa: B004 - the function itself
     return any(_is_async(one) or _returns_awaitable(one) for one in (fn, call))
 
 
 def _is_async(fn: Any) -> bool:
     if inspect.iscoroutinefunction(fn):
+        return True
+    # What unittest.mock makes of an async function's signature is marked as asyncio marks its own.
+    marked = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
+    if marked is not None and getattr(fn, "_is_coroutine", None) is marked:
         return True
     # unittest.mock.AsyncMock and compiled coroutines show it by their code's flags alone.
     flags = getattr(getattr(fn, "__code__", None), "co_flags", 0)
@@ -87,10 +96,16 @@ def _is_async(fn: Any) -> bool:
 
 
 def _returns_awaitable(fn: Any) -> bool:
-    try:
-        returned = typing.get_type_hints(fn).get("return")
-    except Exception:  # noqa: BLE001 - annotations are anybody's code
+    annotations = getattr(fn, "__annotations__", None)
+    returned = annotations.get("return") if isinstance(annotations, dict) else None
+    if returned is None:
         return False
+    # By itself: the other annotations may name what is imported for type checkers alone.
+    alone = types.SimpleNamespace(__annotations__={"return": returned})
+    try:
+        returned = typing.get_type_hints(alone, getattr(fn, "__globals__", None))["return"]
+    except Exception:  # noqa: BLE001 - annotations are anybody's code
+        return isinstance(returned, str) and returned.partition("[")[0].rpartition(".")[2] in AWAITABLES
     kind = typing.get_origin(returned) or returned
     return isinstance(kind, type) and issubclass(kind, Awaitable)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
+from trio.lowlevel import current_trio_token
 
+from actors.actor import OTHER_RUN
 from actors.bulkhead import Bulkhead
 from actors.classify import kind_of
 from actors.errors import BulkheadFullError, CallRejected, CallTimeout
 from actors.gate import Gate
-from actors.nesting import HELD, HeldCall, innermost_held, running_task, withdrawn
+from actors.nesting import HELD, HeldCall, running_held, running_task, withdrawn
 from protocols.breaker import (
     Answered,
     FailAgain,
@@ -74,6 +77,7 @@ class Guard(HeldCall):
         # As HeldCall does: to ask it would cost a twentieth of a guard.
         self.breaker = breaker
         self.running = False
+        self._generator = None
         self._source = source
         self._gate: Gate = breaker._gate
         self._permit: Permit | None = None
@@ -194,6 +198,7 @@ class Guard(HeldCall):
             raise RuntimeError(USED)
         # `enter` by itself lets a caller tell the rejection from what the block raises.
         self._begun = True
+        self.stay_within(sys._getframe(1))
         return self
 
     @trio.lowlevel.enable_ki_protection
@@ -204,8 +209,8 @@ class Guard(HeldCall):
         self._entered = True
         breaker = self.breaker
         self._task = task = running_task()
-        if breaker._bulkhead is not None or breaker._scoped:
-            breaker._check_run()
+        if current_trio_token() is not breaker._token:
+            raise RuntimeError(OTHER_RUN)
         if HELD.get() is not None or not self._gate.admits:
             self._joined = breaker._outer_call()
         if not self._joined:
@@ -222,7 +227,7 @@ class Guard(HeldCall):
         self.running = True
         if not self._joined:
             self._nurseries = len(task.child_nurseries)
-            self.outer = None if HELD.get() is None else innermost_held()
+            self.outer = running_held(HELD.get())
             HELD.set(self)
 
     async def _take_place(self, bulkhead: Bulkhead) -> None:
@@ -299,7 +304,7 @@ class Guard(HeldCall):
         # As `end` does.
         self.running = False
         if HELD.get() is self:
-            HELD.set(self.outer)
+            HELD.set(running_held(self.outer))
         if self._joined:
             await self._report_to_outer(error)
             return False
@@ -352,11 +357,12 @@ class Guard(HeldCall):
         outcome, reason = self._outcome(error, cut)
         self.outcome = outcome
         is_tallied = self._permit is None and self._gate.records(None)
-        if outcome is Outcome.FAILURE and is_tallied and self._settled is None:
-            breaker._check_run(self._gate, error)
+        if outcome is Outcome.FAILURE and is_tallied:
             # A permit is asked for, and then an outer call is seen.
-            if error is not None and breaker._is_within(self._gate, error, own=0):
-                await self._give_back()
+            runs = self._settled is None
+            if error is not None and breaker._is_within(self._gate, error, own=0, runs=runs):
+                if runs:
+                    await self._give_back()
                 return
         if self._settled is Outcome.SUCCESS:
             if outcome is Outcome.FAILURE:
@@ -380,6 +386,8 @@ class Guard(HeldCall):
         outcome = classifier.exception(error)
         if outcome is Outcome.FAILURE:
             self._retry_after = classifier.retry_after(error)
+        elif outcome is Outcome.IGNORED and self._nested_failure is not None:
+            return Outcome.FAILURE, self._nested_failure
         return outcome, kind_of(error)
 
     async def _give_back(self) -> None:

@@ -76,7 +76,8 @@ class CircuitBreaker(Settling):
         gate = self._fast
         if gate is None:
             gate = self._gate
-            if (now := self._clock()) < gate.rejects_until:
+            now = self._clock()
+            if now < gate.rejects_until or (now < gate.until and self._is_outside()):
                 gate.rejected += 1
                 raise CircuitOpenError(gate, now)
             if self._tallying and gate.admits and gate.tallies:
@@ -282,6 +283,7 @@ class CircuitBreaker(Settling):
         Another caller may be quicker: a call after the wait may still be rejected; then wait again. Raises
         PanelClosedError. Cancellation leaves nothing behind.
         """
+        self._check_run()
         await trio.lowlevel.checkpoint()
         self._waiters = self._waiters or trio.lowlevel.ParkingLot()
         while True:

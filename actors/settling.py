@@ -18,7 +18,7 @@ from actors.errors import CircuitOpenError, PanelClosedError
 from actors.flights import Flights
 from actors.gate import Gate
 from actors.ledger import Meter
-from actors.nesting import HeldCall, fast_calls, held_call, mark_counted, was_counted, withdrawn
+from actors.nesting import HeldCall, fast_calls, held_call, is_marked, mark_counted, was_counted, withdrawn
 from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle, Source
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Settling:
         "_slow",
         "_tallying",
         "_timed",
+        "_token",
         "name",
     )
 
@@ -50,6 +51,7 @@ class Settling:
         self.name = config.name
         self._actor = actor
         self._clock = actor.clock
+        self._token = trio.lowlevel.current_trio_token()
         self._gate = Gate(config.name)
         self._meter = meter
         # What few breakers need is made when it is first needed: ten thousand of them may be idle.
@@ -125,21 +127,31 @@ class Settling:
             return False
         return next(fast_calls(self), None) is not None
 
-    def _is_within(self, gate: Gate, error: BaseException, *, own: int) -> bool:
+    def _is_outside(self) -> bool:
+        """Whether the running code is inside of no call through this breaker."""
+        self._check_run()
+        return not self._outer_call()
+
+    def _is_within(self, gate: Gate, error: BaseException, *, own: int, runs: bool = True) -> bool:
         """Whether another call counts, or has counted, the failure of a call that `gate` admitted.
 
         If not, the failure is marked for the calls of parent tasks. own: 1 if the failed call is itself an
-        unregistered one, and so is among those found.
+        unregistered one, and so is among those found. runs: whether it is among those that haven't ended.
         """
         if held_call(self) is not None:
             return True
-        if gate.running() < 2 and not self._actor.has_retired_calls:
+        others_run = gate.running() > runs or self._actor.has_retired_calls
+        if not (others_run or (own and is_marked(error))):
             return False
         calls = list(islice(fast_calls(self), own + 1))
-        if len(calls) > own or (own and was_counted(calls[0], error)):
+        if len(calls) > own or (own and calls and was_counted(calls[0], error, self._counts)):
             return True
-        mark_counted(self, error)
+        if others_run:
+            mark_counted(self, error)
         return False
+
+    def _counts(self, error: BaseException) -> bool:
+        return self._classifier.exception(error) is Outcome.FAILURE
 
     @trio.lowlevel.enable_ki_protection
     async def _raised(self, gate: Gate, error: BaseException, start: float | None = None) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import actors
 from actors import CircuitBreaker, CircuitBreakerConfig, Guard, Panel
+from actors.nesting import HeldCall
 from tests.optional import is_usable
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -20,7 +21,7 @@ ADAPTERS = ["grpc", "health", "httpx", "logs", "metrics", "mongo", "otel_metrics
 OURS = [getattr(actors, name) for name in actors.__all__ if callable(getattr(actors, name))]
 # For the package's own parts, which hold a guard or a panel too.
 INTERNAL = {"Guard.enter", "Guard.run", "Guard.time_out", "Guard.cut_off", "Guard.returned"}
-INTERNAL |= {"Guard.falls_back", "Guard.hold", "Guard.let_go", "Guard.end", "Guard.contains_running_task"}
+INTERNAL |= {"Guard.falls_back"} | {f"Guard.{name}" for name in vars(HeldCall)}
 INTERNAL |= {"CircuitBreaker.is_watched", "Panel.note_crash", "Panel.report_callback"}
 
 
