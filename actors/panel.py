@@ -103,9 +103,11 @@ class Panel:
 
         Whoever calls it afterwards gets PanelClosedError; calls that run end as they would, uncounted. The
         name is free at once. It has ended when this returns: not cancelled for that moment. Raises KeyError
-        where there is no such breaker, and PanelClosedError.
+        where there is no such breaker, PanelClosedError, and RuntimeError in another trio.run.
         """
         actor = self._find(name)
+        if not self._is_home():
+            raise RuntimeError(OTHER_RUN)
         del self._actors[name]
         await actor.mailbox.ask(Remove())
 
@@ -175,16 +177,28 @@ class Panel:
 
     async def _remove_idle(self, idle_timeout: float) -> None:
         """Remove what wasn't used for so long. Fast calls note no time: it looks LOOKS times instead."""
-        since = self.clock()
+        since, between = self.clock(), idle_timeout / LOOKS
+        # A sum of twentieths may miss the whole by a rounding.
+        long = idle_timeout * (1 - 1e-9)
         while True:
-            await trio.sleep(idle_timeout / LOOKS)
+            await trio.sleep(between)
             now = self.clock()
-            for name, actor in list(self._actors.items()):
-                actor.look_for_use(since)
-                if now - actor.idle_since >= idle_timeout and actor.may_be_removed:
-                    del self._actors[name]
-                    await actor.mailbox.ask(Remove())
+            # Where the process stood still, a call may have come at the end of it.
+            await self._remove_unused(max(since, now - between), now - long)
             since = now
+
+    async def _remove_unused(self, since: float, last_use: float) -> None:
+        """Remove what wasn't used after `last_use`. since: when it was last looked for."""
+        idle = []
+        for actor in self._actors.values():
+            actor.look_for_use(since)
+            if actor.idle_since <= last_use and actor.may_be_removed:
+                idle.append(actor)
+        # All at once: while one ends, others may be removed and made by anybody.
+        for actor in idle:
+            del self._actors[actor.handle.name]
+        for actor in idle:
+            await actor.handle._tell(Remove())
 
     def note_crash(self, name: str, crash: Exception) -> None:
         """The supervisor's judgement: one more restart, or PanelFailedError."""
