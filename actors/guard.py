@@ -121,6 +121,7 @@ class Guard(HeldCall):
             return
         if self.breaker._settle_nowait(self):
             self._settled = Outcome.SUCCESS
+            self.lift_timeout()
             self._leave_flights()
             # Its permit is settled: what follows is no longer part of it.
             self.end()
@@ -146,6 +147,8 @@ class Guard(HeldCall):
         """`call_timeout` no longer ends this call."""
         if self.breaker._flights is not None:
             self.breaker._flights.lift_timeout(self)
+        if self._scope is not None:
+            self._scope.deadline = NEVER
 
     def exclude(self, seconds: float) -> None:
         """Take time that wasn't spent waiting for the dependency out of the call's measured duration.
@@ -257,6 +260,8 @@ class Guard(HeldCall):
             self.timeout, self.due = timeout, breaker._clock() + timeout
         assert breaker._flights is not None
         breaker._flights.add(self)
+        if breaker._actor.closed:
+            self.end_by_itself()
         if self.due < breaker._actor.asleep_until and breaker._actor.mailbox.tell(Look()):
             breaker._actor.asleep_until = self.due
 
@@ -275,6 +280,13 @@ class Guard(HeldCall):
             # The caller sleeps, and the actor counts: what its callbacks find is to be the caller's.
             self.breaker._meter.observe(duration, self.context and self.context.copy())
         return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, duration, error="CallTimeout")
+
+    def end_by_itself(self) -> None:
+        """The actor has ended: `call_timeout` ends this call all the same, though nothing counts it."""
+        assert self._scope is not None
+        if self.cut is None and self.due != NEVER:
+            self.cut = CallTimeout(self.breaker.name, self.timeout)
+            self._scope.deadline = self.due
 
     def cut_off(self, error: CircuitOpenError) -> None:
         """The actor ends this call because the breaker has opened."""
