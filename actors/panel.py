@@ -29,6 +29,11 @@ logger = logging.getLogger("actors")
 LOOKS = 20
 MOST_NAMES = 10
 """Names in a message about a name that isn't there."""
+WITHOUT = {
+    "bound": "the transition is told without it",
+    "exemplar": "the call is counted without one",
+}
+"""What happens where a user's function that only observes has raised."""
 NO_TRIO = "open_panel needs trio: run the program by trio.run(main), not asyncio.run, and open it in main"
 NOT_OPEN = "this panel isn't open: write `async with open_panel() as panel:` and use `panel` inside the block"
 
@@ -86,7 +91,8 @@ class Panel:
     def _start(self, config: CircuitBreakerConfig) -> CircuitBreaker:
         if not self._is_home():
             raise RuntimeError(OTHER_RUN)
-        meter = None if self._durations is None else Meter(self._durations, self._exemplar)
+        labels = None if self._exemplar is None else self._labels
+        meter = None if self._durations is None else Meter(self._durations, labels)
         actor = BreakerActor(config, self, meter)
         self._actors[config.name] = actor
         self._context.run(partial(self.nursery.start_soon, actor.run, name=config.name))
@@ -169,11 +175,20 @@ class Panel:
         with self.hub.subscribe(buffer) as subscription:
             yield subscription
 
+    def _labels(self) -> Mapping[str, str] | None:
+        """What `exemplar` gives; None where it gives nothing, or raises."""
+        assert self._exemplar is not None
+        try:
+            return self._exemplar() or None
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            self.report_callback("exemplar", error)
+            return None
+
     def report_callback(self, field: str, error: Exception) -> None:
         """Log what a user's function that only observes has raised: once a kind of error."""
         if (kind := (field, type(error))) not in self._reported:
             self._reported.add(kind)
-            logger.error("%s raised; the transition is told without it", field, exc_info=error)
+            logger.error("%s raised; %s", field, WITHOUT[field], exc_info=error)
 
     async def _remove_idle(self, idle_timeout: float) -> None:
         """Remove what wasn't used for so long. Fast calls note no time: it looks LOOKS times instead."""
