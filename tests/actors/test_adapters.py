@@ -11,7 +11,6 @@ from dataclasses import asdict
 import pytest
 import structlog
 import trio
-from actors.adapters.answers import execute_answering
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
@@ -155,24 +154,6 @@ async def test_health_speaks_of_three_states(state: State, plain: str, status: s
         health = breaker_health(await breaker.snapshot())
     assert (health["status"], health["circuit_breaker"]["state"]) == (status, plain)
     assert health["circuit_breaker"]["mode"] == state.name
-
-
-async def test_a_result_may_be_a_failure_where_exceptions_may_be_answers() -> None:
-    async with open_panel() as panel:
-        breaker = panel.breaker(CircuitBreakerConfig(name="it", failure_result=lambda value: value is None))
-        dependency = ScriptedDependency()
-        dependency.then(None, KeyError("not there"), ValueError("broken"))
-        assert await execute_answering(breaker, _is_key_error, dependency) is None
-        with pytest.raises(KeyError):
-            await execute_answering(breaker, _is_key_error, dependency)
-        with pytest.raises(ValueError, match="broken"):
-            await execute_answering(breaker, _is_key_error, dependency)
-        counts = (await breaker.snapshot()).counts
-    assert (counts["failure"], counts["success"]) == (2, 1)
-
-
-def _is_key_error(error: Exception) -> bool:
-    return isinstance(error, KeyError)
 
 
 async def samples(panel: Panel) -> dict[tuple[str, ...], float]:

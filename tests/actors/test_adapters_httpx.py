@@ -227,7 +227,9 @@ async def test_a_probe_is_over_when_its_body_is(panel: Panel, mock_clock: MockCl
     assert (await asked.get("/")).text == "three"
 
 
-async def test_a_probe_that_streams_for_long_has_succeeded(panel: Panel, mock_clock: MockClock) -> None:
+async def test_a_probe_that_streams_on_passes_a_second_after_its_head_and_succeeds_later(
+    panel: Panel, mock_clock: MockClock
+) -> None:
     asked, _ = client(panel, body(b"tick", 50.0))
     breaker = panel.breaker(replace(host_policy("it"), max_failures=2))
     await breaker.trip()
@@ -235,10 +237,14 @@ async def test_a_probe_that_streams_for_long_has_succeeded(panel: Panel, mock_cl
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asked.get, "/")
         await wait_all_tasks_blocked()
-        await advance(mock_clock, 29.5)
+        await advance(mock_clock, 0.75)
         assert breaker.state is State.HALF_OPEN
-        await advance(mock_clock, 0.5)
+        await advance(mock_clock, 0.25)
         assert breaker.state is State.CLOSED
+        await advance(mock_clock, 28.75)
+        assert (await seen(panel)).counts["success"] == 0
+        await advance(mock_clock, 0.25)
+        assert (await seen(panel)).counts["success"] == 1
         await advance(mock_clock, 20)
     assert (await breaker.snapshot()).counts["success"] == 1
 
@@ -528,4 +534,21 @@ async def test_a_breaker_that_the_panel_has_removed_is_used_no_more(panel: Panel
     await asked.get("http://it/")
     assert panel["it"] is transport.breaker(httpx.URL("http://it/"))
     assert panel["it"] is not removed
-    assert [(await breaker.snapshot()).counts["success"] for breaker in (removed, panel["it"])] == [1, 1]
+    assert (await seen(panel)).counts["success"] == 1
+
+
+async def test_a_body_is_read_to_its_end_though_its_breaker_was_removed(panel: Panel) -> None:
+    """It is counted nowhere: not by the breaker that has the name now, either."""
+    transport = BreakerTransport(Scripted(body(b"one", b"two"), body(b"new")), panel)
+    asked = httpx.AsyncClient(transport=transport)
+    async with asked.stream("GET", "http://it/") as response:
+        pieces = response.aiter_bytes()
+        assert await anext(pieces) == b"one"
+        await panel.remove("it")
+        assert (await asked.get("http://it/")).text == "new"
+        assert [piece async for piece in pieces] == [b"two"]
+    counted = await seen(panel)
+    assert ({key: count for key, count in counted.counts.items() if count}, counted.in_flight) == (
+        {"success": 1},
+        0,
+    )

@@ -35,6 +35,12 @@ from actors import (
 from actors.actor import Envelope, Mailbox
 from actors.testing import DependencyDown, ScriptedDependency, advance, run_with_panel
 from protocols.breaker import Execute, Remove, TakeSnapshot
+from tests.actors.styles import STYLES, Style, in_every_style, named
+
+holding_the_breaker = pytest.mark.parametrize(
+    "call", [style for style in STYLES if style is not named], ids=lambda style: style.__name__
+)
+"""Those that a breaker which was removed can be called by."""
 
 POLICY = CircuitBreakerConfig(name="it", max_failures=3)
 REMOVED = "circuit breaker 'it' was removed from its panel"
@@ -384,41 +390,6 @@ async def test_any_printable_name_has_a_breaker(panel: Panel, name: str) -> None
 
 # Removing.
 
-STYLES: dict[str, Callable[[CircuitBreaker, Any], Awaitable[Any]]] = {}
-
-
-def style(call: Callable[[CircuitBreaker, Any], Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    STYLES[call.__name__] = call
-    return call
-
-
-@style
-async def execute(breaker: CircuitBreaker, fn: Any) -> Any:
-    return await breaker.execute(fn)
-
-
-@style
-async def protect(breaker: CircuitBreaker, fn: Any) -> Any:
-    return await breaker.protect(fn)()
-
-
-@style
-async def guard(breaker: CircuitBreaker, fn: Any) -> Any:
-    async with breaker.guard():
-        return await fn()
-
-
-@style
-async def execute_or(breaker: CircuitBreaker, fn: Any) -> Any:
-    return await breaker.execute_or(str, fn)
-
-
-@style
-async def execute_with_fallback(breaker: CircuitBreaker, fn: Any) -> Any:
-    return await breaker.execute_with_fallback(str, fn)
-
-
-in_every_style = pytest.mark.parametrize("call", STYLES.values(), ids=STYLES)
 COMMANDS = {
     "snapshot": CircuitBreaker.snapshot,
     "trip": CircuitBreaker.trip,
@@ -431,10 +402,10 @@ COMMANDS = {
 }
 
 
-@in_every_style
+@holding_the_breaker
 @pytest.mark.parametrize("state", [State.CLOSED, State.OPEN, State.FORCED_OPEN, State.DISABLED])
 async def test_calls_of_a_removed_breaker_raise(
-    panel: Panel, dependency: ScriptedDependency, call: Any, state: State
+    panel: Panel, dependency: ScriptedDependency, call: Style, state: State
 ) -> None:
     """Whatever state it was in; a fallback is for rejections, and this is none."""
     breaker = panel.breaker(POLICY)
@@ -534,7 +505,7 @@ async def test_another_trio_run_removes_nothing(panel: Panel) -> None:
 @in_every_style
 @pytest.mark.parametrize("fails", [False, True])
 async def test_calls_that_run_end_as_they_would_and_are_not_counted(
-    panel: Panel, dependency: ScriptedDependency, call: Any, fails: bool
+    panel: Panel, dependency: ScriptedDependency, call: Style, fails: bool
 ) -> None:
     breaker = panel.breaker(policy(max_failures=1))
     dependency.holds()
@@ -554,8 +525,7 @@ async def test_calls_that_run_end_as_they_would_and_are_not_counted(
         if fails:
             dependency.breaks()
         dependency.lets_go()
-    falls_back = fails and call is execute_with_fallback
-    assert ended == [("down" if falls_back else DependencyDown) if fails else "ok"]
+    assert ended == [DependencyDown if fails else "ok"]
     assert not any((await new.snapshot()).counts.values())
     assert breaker.state is State.CLOSED
 
@@ -814,7 +784,7 @@ async def rest(clock: MockClock, seconds: float) -> None:
 @in_every_style
 @pytest.mark.parametrize(("used", "goes"), [(0, 100), (41, 140), (44, 140), (45, 145), (49, 145)])
 async def test_an_idle_breaker_goes_in_the_last_twentieth_before_its_time_is_over(
-    mock_clock: MockClock, call: Any, used: int, goes: int
+    mock_clock: MockClock, call: Style, used: int, goes: int
 ) -> None:
     async with idle_panel() as panel:
         breaker = panel.breaker(POLICY)
@@ -826,7 +796,7 @@ async def test_an_idle_breaker_goes_in_the_last_twentieth_before_its_time_is_ove
         assert "it" not in panel
         assert used + IDLE - LOOK <= goes <= used + IDLE
         with pytest.raises(PanelClosedError, match=REMOVED):
-            await call(breaker, ScriptedDependency())
+            await breaker.execute(ScriptedDependency())
 
 
 async def test_a_breaker_that_was_never_called_goes_at_its_time(mock_clock: MockClock) -> None:

@@ -274,14 +274,18 @@ async def test_a_copy_says_the_same_after_its_breaker_has_gone_on(
         (
             CircuitOpenError("it", State.HALF_OPEN, 0.5, RejectReason.PROBING, "OSError", 3.0),
             PROBING_TEXT.replace(DOWN, "OSError").format("3.000", "0.500"),
-            "CircuitOpenError('it', <State.HALF_OPEN: 1>, 0.5, "
-            + "<RejectReason.PROBING: 'probing'>, 'OSError', 3.0)",
+            (
+                "CircuitOpenError('it', <State.HALF_OPEN: 1>, 0.5, "
+                "<RejectReason.PROBING: 'probing'>, 'OSError', 3.0)"
+            ),
         ),
         (
             CircuitOpenError("it", State.FORCED_OPEN, None, RejectReason.FORCED),
             "circuit breaker 'it' is FORCED_OPEN, waiting for an operator; retry after 30.000 s",
-            "CircuitOpenError('it', <State.FORCED_OPEN: 3>, None, "
-            + "<RejectReason.FORCED: 'forced'>, None, None)",
+            (
+                "CircuitOpenError('it', <State.FORCED_OPEN: 3>, None, "
+                "<RejectReason.FORCED: 'forced'>, None, None)"
+            ),
         ),
         (
             BulkheadFullError("it"),
