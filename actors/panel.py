@@ -111,9 +111,9 @@ class Panel:
         name is free at once. It has ended when this returns: not cancelled for that moment. Raises KeyError
         where there is no such breaker, PanelClosedError, and RuntimeError in another trio.run.
         """
-        actor = self._find(name)
         if not self._is_home():
             raise RuntimeError(OTHER_RUN)
+        actor = self._find(name)
         del self._actors[name]
         await actor.mailbox.ask(Remove())
 

@@ -880,18 +880,17 @@ async def test_a_long_call_keeps_its_breaker(mock_clock: MockClock) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_rejections_keep_a_half_open_breaker(mock_clock: MockClock) -> None:
-    """Its probe goes on for ever, elsewhere; callers come and are rejected."""
+async def test_rejections_keep_a_breaker(mock_clock: MockClock) -> None:
+    """Whoever is rejected uses it, too: here by a ramp that has hardly begun."""
     async with idle_panel() as panel:
-        breaker = panel.breaker(policy(max_concurrent=1))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(breaker.execute, trio.sleep_forever)
-            await wait_all_tasks_blocked()
-            for _ in range(5):
-                with pytest.raises(BulkheadFullError):
-                    await breaker.execute(trio.sleep, 0)
-                await rest(mock_clock, 90)
-            nursery.cancel_scope.cancel()
+        breaker = panel.breaker(policy(ramp=1e9))
+        await breaker.trip()
+        await rest(mock_clock, 60)
+        await breaker.execute(ScriptedDependency())
+        for _ in range(5):
+            with pytest.raises(CircuitOpenError):
+                await breaker.execute(ScriptedDependency())
+            await rest(mock_clock, 90)
         assert "it" in panel
 
 
