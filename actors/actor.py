@@ -47,7 +47,7 @@ class Envelope(Generic[Message]):
         self._task: trio.lowlevel.Task | None = None
 
     def answer(self, value: Any, error: Exception | None = None) -> None:
-        """Wake whoever asked, with a value or an error."""
+        """Wake the asking task, with a value or an error."""
         self._answer, self._error = value, error
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
@@ -238,7 +238,7 @@ class Actor(ABC, Generic[Message]):
         return True
 
     def close(self) -> None:
-        """Nobody is left without an answer."""
+        """Answer the message in hand, and all that wait, with PanelClosedError."""
         if self._in_hand is not None:
             self._in_hand.answer(None, PanelClosedError(self.mailbox.farewell))
         self.mailbox.close()

@@ -64,14 +64,14 @@ Command: TypeAlias = (
     | Look
 )
 UNNAMED = (TakeSnapshot, Look, FindAdmission)
-"""Messages by which their sender brings nothing about."""
+"""Messages that cause no transition on behalf of their sender."""
 NEVER = float("inf")
 SUCCESS, IGNORED, CANCELLED = Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
 logger = logging.getLogger("actors")
 
 
 class Supervisor(Protocol):
-    """What an actor needs of its panel: a place for probes, listeners, a clock, a judge of crashes."""
+    """The part of the panel that an actor uses: nursery, subscribers, clock, and its judgement of crashes."""
 
     nursery: trio.Nursery
     hub: Hub
@@ -79,16 +79,17 @@ class Supervisor(Protocol):
     bound: Callable[[], Mapping[str, Any]] | None
 
     def report_callback(self, field: str, error: Exception) -> None:
-        """Log what a user's function has raised."""
+        """Log an exception of a user's function."""
 
     def note_crash(self, name: str, crash: Exception) -> None:
-        """Raise what ends the panel, if there were too many."""
+        """Raise PanelFailedError, if there were too many crashes."""
 
 
 class BreakerActor(Actor[Command]):
     """One breaker's task."""
 
     __slots__ = (
+        "_admits_at",
         "_machine",
         "_memory",
         "_own_probe",
@@ -121,6 +122,8 @@ class BreakerActor(Actor[Command]):
         self.closed = False
         self.restarts = 0
         self.admission_changes = 0
+        # When a call is admitted, as those who wait were told last.
+        self._admits_at = -NEVER
         # The policy that the breaker was asked for by; an operator may have given it another one since.
         self.registered = config
         self.idle_since, self._usage = now, 0
@@ -151,7 +154,7 @@ class BreakerActor(Actor[Command]):
         self._memory = self._machine.memory()
 
     def _settle_for(self, flight: Guard, settle: Settle, now: float) -> None:
-        """Count a call that the actor has ended; what this brings about is its caller's doing."""
+        """Count a call that the actor has ended. Its caller has caused the transition, if there is one."""
         self._whose = flight.context
         try:
             self._settle(settle, now)
@@ -179,12 +182,12 @@ class BreakerActor(Actor[Command]):
         self._publish(now)
 
     def tell_soon(self, message: Command) -> None:
-        """Send without waiting. Where the mailbox is full, a task of the panel waits for its place."""
+        """Send without waiting. If the mailbox is full, a task of the panel waits for a place."""
         if not self.mailbox.tell(message) and not self.closed:
             self._panel.nursery.start_soon(self.handle._tell, message)
 
     def close(self) -> None:
-        """The panel ends: answer everybody, publish a gate that admits nobody."""
+        """End: answer every pending message, and publish a gate that admits no call."""
         self.closed = True
         gate = self.handle._gate
         gate.live = False
@@ -214,7 +217,7 @@ class BreakerActor(Actor[Command]):
 
     @property
     def may_be_removed(self) -> bool:
-        """Whether nothing is lost with it: neither an outage that is waited out, nor an operator's order."""
+        """Whether its removal loses neither a wait after an outage nor an operator's command."""
         return self._machine.state in (State.CLOSED, State.HALF_OPEN)
 
     # Commands.
@@ -312,7 +315,7 @@ class BreakerActor(Actor[Command]):
             self._tell_folded(gate, {SUCCESS: succeeded, IGNORED: ignored, CANCELLED: cancelled}, late)
 
     def _tell_folded(self, gate: Gate, counts: dict[Outcome, int], late: bool) -> None:
-        """Calls that began before anybody watched are events too."""
+        """Emit events for tallied calls, which began while there was no watcher."""
         for outcome, count in counts.items():
             for _ in range(count):
                 self._emit(CallSettled(self.handle.name, outcome, gate.generation, self.clock(), late=late))
@@ -331,11 +334,11 @@ class BreakerActor(Actor[Command]):
             self._update_rejections(handle._gate)
         for event in machine.drain():
             self._tell(event)
-        if handle._waiters is not None and machine.admits_at(now) <= now:
-            self._notify_waiters()
+        if handle._waiters is not None:
+            self._follow_admission(machine.admits_at(now), now)
 
     def _update_rejections(self, gate: Gate) -> None:
-        """What rejections say, and whether one must first look if its call is part of one that runs."""
+        """Publish the facts for rejections, and whether a call may be part of a running one."""
         machine = self._machine
         gate.opened_at, gate.last_failure = machine.opened_at, machine.ledger.last_failure
         may_be_within = machine.ledger.in_flight > 0 or machine.config.probe_interval is not None
@@ -374,7 +377,7 @@ class BreakerActor(Actor[Command]):
         self._panel.hub.emit(event)
 
     def _bound(self) -> Mapping[str, Any]:
-        """What is bound where this was brought about. Time alone moves on in nobody's name."""
+        """Context values of the caller that caused the transition. Empty for timer-driven transitions."""
         find, whose = self._panel.bound, self._whose
         message = None if self._in_hand is None else self._in_hand.message
         if whose is None and self._in_hand is not None and not isinstance(message, UNNAMED):
@@ -392,6 +395,12 @@ class BreakerActor(Actor[Command]):
         for flight in self.handle._flights or ():
             assert isinstance(flight, Guard)
             flight.cut_off(CircuitOpenError(self.handle._gate, now))
+
+    def _follow_admission(self, moment: float, now: float) -> None:
+        """Wake those who wait if a call would be admitted, or if there was no time at which, and now is."""
+        if moment <= now or moment < self._admits_at == NEVER:
+            self._notify_waiters()
+        self._admits_at = moment
 
     def _notify_waiters(self) -> None:
         self.admission_changes += 1

@@ -22,11 +22,11 @@ class Bulkhead:
         self._queue, self._timeout = queue, timeout
 
     def lift(self) -> None:
-        """No limit any more: whoever waits goes on."""
+        """Remove the limit: calls that wait go on."""
         self._limiter.total_tokens = math.inf
 
     def take_nowait(self, call: object) -> bool:
-        """A place at once; False where none is free."""
+        """Take a place at once; False if none is free."""
         try:
             self._limiter.acquire_on_behalf_of_nowait(call)
         except trio.WouldBlock:
@@ -34,7 +34,7 @@ class Bulkhead:
         return True
 
     async def take(self, call: object) -> bool:
-        """A place, in turn; False where the queue is full or the wait too long.
+        """Take a place, in turn; False if the queue is full or the wait too long.
 
         Cancellation leaves the queue.
         """

@@ -1,4 +1,4 @@
-"""What an exception or a result means to a breaker. Never asked about trio.Cancelled."""
+"""Which outcome an exception or a result is. Policies' predicates are never called with trio.Cancelled."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SEVEREST_FIRST = (Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CAN
 
 
 def kind_of(error: BaseException) -> str:
-    """What people look an error up by: the name of the first class in its order that isn't private."""
+    """The name of an error's first class, in the order of inheritance, that isn't private."""
     return next(kind.__name__ for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
 
 
 class Classifier:
-    """Asks a policy's predicates. One that raises makes the call a failure, and is logged once."""
+    """Applies a policy's predicates. One that raises makes the call a failure, and is logged once."""
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self._name = config.name
         self._is_failure = _predicate(config.failure)
         self._is_ignored = _predicate(config.ignore)
         self._is_answer = _predicate(config.answers)
-        self._counts_rejections = _names_rejections(config.failure)
+        self._counts_rejection = _counts_rejection(config.failure)
         self._failure_result = config.failure_result
         self._retry_after = config.retry_after
         self._reported: set[tuple[str, type[Exception]]] = set()
@@ -75,7 +75,7 @@ class Classifier:
             if self._is_answer(leaf):
                 return Outcome.SUCCESS
             asked = "failure"
-            if _is_rejection(leaf) and not self._counts_rejections:
+            if _is_rejection(leaf) and not self._counts_rejection(leaf):
                 return Outcome.IGNORED
             return Outcome.FAILURE if self._is_failure(leaf) else Outcome.IGNORED
         except Exception as error:  # noqa: BLE001 - a user's predicate may raise anything
@@ -91,14 +91,17 @@ class Classifier:
 
 
 def _is_rejection(error: BaseException) -> bool:
-    """Whether another breaker says that no call was made: no failure of the dependency asked here."""
+    """Whether another breaker rejected a call, or had ended: no failure of this breaker's dependency."""
     return isinstance(error, CircuitBreakerError) and not isinstance(error, CallTimeout)
 
 
-def _names_rejections(failure: ExceptionMatch) -> bool:
-    """Whether a policy names rejections by their types, or asks about everything by a predicate."""
+def _counts_rejection(failure: ExceptionMatch) -> Callable[[BaseException], bool]:
+    """Whether a policy names this rejection by its type, or asks about everything by a predicate."""
+    if not isinstance(failure, type | tuple):
+        return lambda _: True
     kinds = failure if isinstance(failure, tuple) else (failure,)
-    return any(not isinstance(kind, type) or issubclass(kind, CircuitBreakerError) for kind in kinds)
+    named = tuple(kind for kind in kinds if issubclass(kind, CircuitBreakerError))
+    return lambda error: isinstance(error, named)
 
 
 def _predicate(match: ExceptionMatch) -> Callable[[BaseException], bool]:

@@ -20,13 +20,13 @@ from actors.checks import (
 from actors.trip import ConsecutiveFailures, TripStrategy
 
 ExceptionMatch = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
-"""Exception types, or a predicate asked with the exception."""
+"""Exception types, or a predicate called with the exception."""
 
 MAX_FAILURES = 5
 HALF_OPEN_TIMEOUT = 60.0
 
 RETRY_AFTER_MAXIMUM = 600.0
-"""The longest wait, seconds, that a server's Retry-After brings about where `backoff.maximum` is None."""
+"""Maximum seconds to which a server's Retry-After lengthens the wait if `backoff.maximum` is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Backoff:
     """How the wait grows from one failed recovery to the next. It starts again on closing.
 
     factor: by how much each wait is multiplied; 1.0 keeps `reset_timeout`.
-    maximum: the longest wait, seconds; None: no limit. A server's Retry-After is kept within it too, and
-        within RETRY_AFTER_MAXIMUM where it is None.
+    maximum: the longest wait, seconds; None: no limit. It limits a server's Retry-After too, which
+        RETRY_AFTER_MAXIMUM limits if this is None.
     jitter: 0 to 1; a wait is shortened or lengthened by up to this share, then clamped.
     seed: makes the jitter repeatable; None: another one in every process.
     """
@@ -58,8 +58,8 @@ class Backoff:
     ) -> float:
         """Seconds to wait before recovery number `attempt` (0 the first) is tried.
 
-        chance: where the jitter comes from; None: no jitter. asked: seconds the server asked to wait; they
-        never shorten the wait.
+        chance: the source of the jitter; None: no jitter. asked: seconds that the server asked to wait;
+        they never shorten the wait.
         """
         own = self._own_wait(base, attempt, chance)
         if not credible_wait(asked):
@@ -82,7 +82,7 @@ class Backoff:
 class CircuitBreakerConfig:
     """When a breaker opens, how it recovers and what it counts. Times are seconds.
 
-    name: what logs, metrics and errors call it; unique within a panel.
+    name: shown in logs, metrics and errors; unique within a panel; 1 to 200 printable characters.
     max_failures: opens after this many failures in a row; shorthand for `trip`, and not to be set beside it.
     reset_timeout: how long it stays open before it probes.
     trip: another trip strategy, in place of `max_failures`.
@@ -93,16 +93,16 @@ class CircuitBreakerConfig:
     half_open_failure_rate: judges a recovery by `half_open_max_calls` probes, ignored and cancelled ones not
         counted: it opens again as soon as this share of them has failed, else it closes when all have ended.
         None: the first failure opens again.
-    ramp: after closing, admission grows from nothing to all over this time, evenly and without chance.
-    retry_after: asked about the exception or result that opened the breaker: how many seconds the server
-        says to wait, or None. Lengthens the wait, within the backoff's maximum, and never shortens it. What
-        isn't above 0 or is longer than a year is ignored.
+    ramp: after a recovery, admission grows from nothing to all over this time, evenly and without chance.
+    retry_after: called with the exception or result that opened the breaker; returns how many seconds the
+        server asks to wait, or None. These lengthen the wait, within the backoff's maximum, and never shorten
+        it. A value that isn't above 0, or is longer than a year, is ignored.
     in_flight_slow: SlowCallRate counts a call as soon as it has run past the threshold.
     backoff: how `reset_timeout` grows.
     call_timeout: a call still running then is cancelled, counted a failure, and raises CallTimeout.
-    failure: exception types or a predicate: what counts. Anything else raised is ignored, and so are
-        rejections by other breakers unless their types are named here.
-    ignore: exception types or a predicate: never counts; wins over `answers` and `failure`.
+    failure: exception types or a predicate: the exceptions that count as failures. Any other is ignored, and
+        so is a rejection by another breaker unless its type is named here.
+    ignore: exception types or a predicate: exceptions that never count; wins over `answers` and `failure`.
     answers: exception types or a predicate: exceptions with which the dependency answered. Such a call is a
         success, and its exception comes out all the same; wins over `failure`.
     failure_result: a predicate: a returned value that is a failure.
@@ -112,15 +112,15 @@ class CircuitBreakerConfig:
     cancel_in_flight: opening cancels the calls that run; they raise CircuitOpenError.
     probe: an async function that the breaker itself runs while half-open, in place of callers'
         requests. It passes by returning.
-    probe_interval: while open, `probe` runs this often too, first that long after opening. It fails after
-        that long, or after `half_open_timeout` where that is less. When it passes, the wait ends and the next
-        probe decides; when it fails, nothing changes. None: it runs only while half-open.
+    probe_interval: while open, `probe` runs this often too, first one interval after opening. Each run fails
+        after one interval, or after `half_open_timeout` if that is less. A success ends the wait, and the
+        next probe decides; a failure changes nothing. None: `probe` runs only while half-open.
 
-    Wherever exception types are named, TimeoutError and its bases include trio.TooSlowError. Predicates are
-    never asked about a cancellation.
+    Where exception types are named, TimeoutError and its bases include trio.TooSlowError. Predicates are
+    never called with a cancellation.
 
-    Raises ValueError naming field, value and range, and TypeError for a predicate that is async or a `probe`
-    that isn't.
+    Raises ValueError naming field, value and range, also for settings that contradict each other, and
+    TypeError for a predicate that is async or a `probe` that isn't.
     """
 
     name: str
@@ -152,7 +152,7 @@ class CircuitBreakerConfig:
         self._check_numbers()
         self._check_objects()
         self._check_together()
-        # From here on it is no longer what somebody has written beside `trip`: see TakenOver.
+        # `replace` hands this on to the next policy, where it isn't an error beside `trip`: see TakenOver.
         object.__setattr__(self, "max_failures", _taken_over(self.max_failures))
 
     def _check_numbers(self) -> None:
@@ -195,7 +195,7 @@ class CircuitBreakerConfig:
             raise TypeError(f"probe must be an async function, got {self.probe!r}")
 
     def _check_together(self) -> None:
-        """Settings that contradict each other, or that are lost without another one."""
+        """Raise ValueError for settings that contradict each other, or have no effect without another."""
         is_set = self.max_failures != MAX_FAILURES and not isinstance(self.max_failures, TakenOver)
         if is_set and self.trip is not None:
             raise ValueError(f"max_failures must not be set beside trip, got {self.max_failures!r}")
@@ -241,8 +241,8 @@ class CircuitBreakerConfig:
 class TakenOver(int):
     """A `max_failures` that a policy holds already, and that `dataclasses.replace` hands on to the next one.
 
-    By it a policy made anew with both `max_failures` and `trip`, which contradict each other, is told from
-    one that gets its `trip` by `replace`.
+    It distinguishes a policy that gets its `trip` by `replace` from a new one with both `max_failures` and
+    `trip`, which contradict each other.
     """
 
 

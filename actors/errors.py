@@ -1,4 +1,4 @@
-"""What a breaker raises by itself. The exceptions of the calls it guards come out untouched."""
+"""The exceptions that a breaker raises by itself. Those of the calls it guards come out untouched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAITS_FOR = {
 
 
 class CircuitBreakerError(Exception):
-    """The base of all that this package raises on its own account."""
+    """The base of all exceptions of this package."""
 
 
 class CallRejected(CircuitBreakerError):
@@ -37,21 +37,21 @@ class CallRejected(CircuitBreakerError):
 
     @property
     def reason(self) -> RejectReason:
-        """Why."""
+        """Why the call was rejected."""
         raise NotImplementedError
 
     @property
     def waits_for(self) -> str:
-        """What has to happen before calls are admitted, in words."""
+        """What has to happen before the call may be admitted, in words."""
         return WAITS_FOR[self.reason]
 
 
 _made_of: Callable[[BaseException], tuple[Any, ...]] = vars(BaseException)["args"].__get__
-"""What an exception was made of, also where its class says otherwise."""
+"""The arguments that an exception was made with, also if its class overrides `args`."""
 
 
 class RejectingGate:
-    """What a rejection reads of the gate that rejected the call.
+    """The part of a gate that a rejection is made from.
 
     until: the end of the wait; opened_at: when the breaker left CLOSED, both on the breaker's clock.
     last_failure: the kind of the last failure.
@@ -80,8 +80,8 @@ class CircuitOpenError(CallRejected):
     """The breaker rejected a call; the guarded function did not run.
 
     Made as `CircuitOpenError(name, state, retry_after, reason, last_failure, open_for)`; only the name is
-    required. A breaker makes it of its gate and the time instead, and the attributes are worked out when they
-    are read: a rejection is the hot path of an outage, and whoever only catches it reads none of them.
+    required. A breaker makes it from its gate and the time. The attributes are computed when they are read,
+    because rejections are the hot path of an outage.
     """
 
     @property
@@ -111,7 +111,7 @@ class CircuitOpenError(CallRejected):
 
     @property
     def reason(self) -> RejectReason:
-        """Why: open, probing, ramp or forced."""
+        """Why the call was rejected: open, probing, ramp or forced."""
         return RejectReason(self._facts().reason)
 
     @property
@@ -148,7 +148,7 @@ class CircuitOpenError(CallRejected):
 
 
 class BulkheadFullError(CallRejected):
-    """All places for calls at once, and for waiting, are taken. We are full; they aren't broken.
+    """The bulkhead and its queue are full; the guarded function did not run.
 
     Made as `BulkheadFullError(name, places)`; only the name is required.
     """

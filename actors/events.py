@@ -1,4 +1,4 @@
-"""What breakers tell. An observer may be slow or die; the breaker does not notice."""
+"""Events of breakers. A slow or dead subscriber doesn't affect the breaker."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Hub:
         self._subscriptions: list[Subscription] = []
 
     def emit(self, event: Transition | CallSettled) -> None:
-        """Tell everybody."""
+        """Send an event to every subscriber."""
         for subscription in self._subscriptions:
             subscription.push(event)
 

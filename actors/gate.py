@@ -1,4 +1,4 @@
-"""The gate: what the actor publishes of one generation, for callers to act on without asking."""
+"""The gate: one generation as the actor publishes it, so that callers needn't ask."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ class Gate(RejectingGate):
         return self.in_flight + self.started - ended
 
     def withdraw(self) -> None:
-        """A call admitted here is none, or is part of another one: it counts for nothing."""
+        """Take back the count of a call that never ran, or is part of another one."""
         self.started -= 1
 
     def permit(self) -> Permit:
-        """A permit to settle by a message what this gate admitted."""
+        """A permit by which a call of this gate is settled by a message."""
         self.asked += 1
         return Permit(self.generation, 0)
 
@@ -93,7 +93,7 @@ class Gate(RejectingGate):
         return self.state is not State.DISABLED if permit is None else permit.number != UNRECORDED
 
     def says(self, generation: int, until: float, admits: bool, tallies: bool, fast: bool) -> bool:
-        """Whether this is what callers shall read."""
+        """Whether the gate says this already, and needs no successor."""
         return (
             self.generation == generation
             and self.until == until

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -13,7 +12,7 @@ from actors.bulkhead import Bulkhead
 from actors.classify import kind_of
 from actors.errors import BulkheadFullError, CallRejected, CallTimeout
 from actors.gate import Gate
-from actors.nesting import HeldCall, mark_counted, withdrawn
+from actors.nesting import HELD, HeldCall, innermost_held, running_task, withdrawn
 from protocols.breaker import (
     Answered,
     FailAgain,
@@ -45,8 +44,7 @@ class Guard(HeldCall):
     where `call_timeout` ended the block.
 
     Inside of another call through the same breaker, in its task or a child task, a guard joins that call: it
-    takes no permit and no place, and counts nothing by itself. What `fail` says is said of the outer call
-    then.
+    takes no permit and no place, and counts nothing by itself. A `fail()` is then reported to the outer call.
     """
 
     __slots__ = (
@@ -66,8 +64,6 @@ class Guard(HeldCall):
         "_source",
         "_start",
         "_verdict",
-        "_withdrawn",
-        "context",
         "cut",
         "due",
         "outcome",
@@ -75,7 +71,9 @@ class Guard(HeldCall):
     )
 
     def __init__(self, breaker: CircuitBreaker, source: Source | None = None) -> None:
-        super().__init__(breaker)
+        # As HeldCall does: to ask it would cost a twentieth of a guard.
+        self.breaker = breaker
+        self.running = False
         self._source = source
         self._gate: Gate = breaker._gate
         self._permit: Permit | None = None
@@ -83,7 +81,6 @@ class Guard(HeldCall):
         self._entered = self._begun = False
         self._joined: HeldCall | bool = False
         self._nested_failure: str | None = None
-        self._withdrawn = False
         self._place: Bulkhead | None = None
         self._scope: trio.CancelScope | None = None
         self._start: float | None = None
@@ -94,7 +91,6 @@ class Guard(HeldCall):
         self._error: str | None = None
         self._retry_after: float | None = None
         self.outcome: Outcome | None = None
-        self.context: contextvars.Context | None = None
         self.cut: Exception | None = None
         self.timeout = self.due = NEVER
 
@@ -173,18 +169,23 @@ class Guard(HeldCall):
             self._retry_after = self.breaker._classifier.retry_after(value)
 
     async def run(self, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> T:
-        """Await `fn(*args, **kwargs)`, judge its result, and count nothing if it was called wrongly."""
+        """Await `fn(*args, **kwargs)` and judge its result. If the arguments don't fit, count nothing.
+
+        Raises what `fn` raises. Cancellation reaches `fn`, and counts neither way.
+        """
         try:
             result = await fn(*args, **kwargs)
         except TypeError as error:
             if withdrawn(error):
-                self._withdrawn = True
+                self._settled = Outcome.IGNORED
+                if not self._joined:
+                    await self._give_back()
             raise
         self.returned(result)
         return result
 
     def falls_back(self, error: Exception) -> bool:
-        """Whether this call, which has ended with `error`, is one for `execute_with_fallback`'s fallback."""
+        """Whether `execute_with_fallback` serves this call, which has ended with `error`, by its fallback."""
         return isinstance(error, CallRejected | CallTimeout) or self.outcome is Outcome.FAILURE
 
     # Entering.
@@ -200,13 +201,16 @@ class Guard(HeldCall):
 
     @trio.lowlevel.enable_ki_protection
     async def enter(self) -> None:
-        """Get leave and a place, or raise. Cancelling leaves the bulkhead's queue, and counts neither way."""
+        """Get a permit and a place, or raise. Cancelling leaves the bulkhead's queue, and is neutral."""
         if self._entered:
             raise RuntimeError(USED)
         self._entered = True
         breaker = self.breaker
-        breaker._check_run()
-        self._joined = breaker._outer_call()
+        self._task = task = running_task()
+        if breaker._bulkhead is not None or breaker._scoped:
+            breaker._check_run()
+        if HELD.get() is not None or not self._gate.admits:
+            self._joined = breaker._outer_call()
         if not self._joined:
             self._gate, self._permit = await breaker._admit(self._source)
             if breaker._bulkhead is not None:
@@ -217,7 +221,12 @@ class Guard(HeldCall):
                 self._start = breaker._clock()
             if breaker._scoped:
                 self._open_scope()
-        self.hold()
+        # As `hold` does. A call that has joined another one is nobody's outer call: it counts nothing.
+        self.running = True
+        if not self._joined:
+            self._nurseries = len(task.child_nurseries)
+            self.outer = None if HELD.get() is None else innermost_held()
+            HELD.set(self)
 
     async def _take_place(self, bulkhead: Bulkhead) -> None:
         taken = bulkhead.take_nowait(self)
@@ -252,7 +261,6 @@ class Guard(HeldCall):
 
     def _open_scope(self) -> None:
         breaker = self.breaker
-        self.context = trio.lowlevel.current_task().context
         self._scope = trio.CancelScope()
         self._scope.__enter__()
         timeout = breaker._config.call_timeout
@@ -278,7 +286,7 @@ class Guard(HeldCall):
         duration = max(0.0, self.timeout - self._excluded)
         if self.breaker._meter is not None:
             # The caller sleeps, and the actor counts: what its callbacks find is to be the caller's.
-            self.breaker._meter.observe(duration, self.context and self.context.copy())
+            self.breaker._meter.observe(duration, self.context)
         return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, duration, error="CallTimeout")
 
     def end_by_itself(self) -> None:
@@ -300,9 +308,12 @@ class Guard(HeldCall):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
-        self.end()
+        # As `end` does.
+        self.running = False
+        if HELD.get() is self:
+            HELD.set(self.outer)
         if self._joined:
-            self._report_to_outer(error)
+            await self._report_to_outer(error)
             return False
         cut = self._close_scope(kind, error, trace)
         try:
@@ -329,36 +340,47 @@ class Guard(HeldCall):
         if self.breaker._flights is not None:
             self.breaker._flights.discard(self)
 
-    def _report_to_outer(self, error: BaseException | None) -> None:
-        """The outer call counts. It can't see a verdict of this one, so the last such verdict is reported."""
+    async def _report_to_outer(self, error: BaseException | None) -> None:
+        """Report a verdict that the outer call, which counts, can't see. The last report stands.
+
+        The outer call may have ended before; then a failure of this one is one failure more of it.
+        """
         self.outcome, reason = self._outcome(error, None)
-        if isinstance(self._joined, Guard) and (error is None or self._verdict is not None):
-            self._joined._nested_failure = reason if self.outcome is Outcome.FAILURE else None
+        outer = self._joined
+        if not isinstance(outer, Guard):
+            return
+        if not outer.running and self.outcome is Outcome.FAILURE:
+            await outer._fail_again(reason)
+        elif error is None or self._verdict is not None:
+            outer._nested_failure = reason if self.outcome is Outcome.FAILURE else None
+
+    async def _fail_again(self, reason: str | None) -> None:
+        if self._gate.records(self._permit):
+            permit = self._permit or Permit(self._gate.generation, 0)
+            await self.breaker._tell(FailAgain(permit, reason))
 
     async def _settle(self, error: BaseException | None, cut: Exception | None) -> None:
         breaker = self.breaker
-        if self._withdrawn:
-            await self._give_back()
-            return
         outcome, reason = self._outcome(error, cut)
         self.outcome = outcome
-        if outcome is Outcome.FAILURE and self._permit is None and error is not None:
+        is_tallied = self._permit is None and self._gate.records(None)
+        if outcome is Outcome.FAILURE and is_tallied and self._settled is None:
+            breaker._check_run(self._gate, error)
             # A permit is asked for, and then an outer call is seen.
-            if self._settled is None and breaker._is_within(self._gate, error, own=0):
+            if error is not None and breaker._is_within(self._gate, error, own=0):
                 await self._give_back()
                 return
-            if self._gate.running() > 1:
-                mark_counted(breaker, error)
         if self._settled is Outcome.SUCCESS:
-            if outcome is Outcome.FAILURE and self._gate.records(self._permit):
-                permit = self._permit or Permit(self._gate.generation, 0)
-                await breaker._tell(FailAgain(permit, reason))
+            if outcome is Outcome.FAILURE:
+                await self._fail_again(reason)
         elif self._settled is None:
             await breaker._settle(
                 self._gate, self._permit, outcome, self._duration(), self._retry_after, reason
             )
 
     def _outcome(self, error: BaseException | None, cut: Exception | None) -> tuple[Outcome, str | None]:
+        if self._settled is Outcome.IGNORED:
+            return Outcome.IGNORED, None
         if self._verdict is not None and not isinstance(error, trio.Cancelled):
             return self._verdict, self._error
         if cut is not None:

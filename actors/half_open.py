@@ -13,16 +13,18 @@ RECOVERED = Move(State.CLOSED, "recovery successful", recovery=True)
 
 
 class HalfOpen(Stay):
-    """Lets probes through, and goes by their verdict."""
+    """Admits probes; their outcomes are the verdict."""
 
-    __slots__ = ("_config", "_failures", "_free_since", "_probes", "_successes", "_turns", "answered")
+    __slots__ = ("_config", "_failures", "_free_since", "_passes", "_probes", "_turns", "answered")
 
     def __init__(
         self, config: CircuitBreakerConfig, now: float, failed_route: Hashable | None = None
     ) -> None:
         self._turns = ProbeTurns(now, failed_route)
         self._config = config
-        self._successes = self._failures = 0
+        # The probes that have passed: one of them may still fail, and only once.
+        self._passes: set[int] = set()
+        self._failures = 0
         self._free_since = now
         self._probes: dict[int, float] = {}
         self.answered: set[Permit] | None = None
@@ -39,7 +41,7 @@ class HalfOpen(Stay):
         return None if first == NEVER else first
 
     def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
-        """Where enough probes run, where it is others' turn, and always where the breaker itself probes."""
+        """Reject if enough probes run, if the next is kept for others, or if the policy has a `probe`."""
         not_theirs = self._config.probe is not None and not own_probe
         if self._is_full or not_theirs or self._turns.refuses(source, now):
             deadline = self.deadline
@@ -51,11 +53,15 @@ class HalfOpen(Stay):
     def _is_full(self) -> bool:
         places = self._config.half_open_max_calls
         if self._config.half_open_failure_rate is not None:
-            places -= self._successes + self._failures
+            places -= self._ended
         return len(self._probes) >= places
 
+    @property
+    def _ended(self) -> int:
+        return len(self._passes) + self._failures
+
     def admits_at(self, now: float) -> float:
-        """When a place for a probe has been free for RETRY_SOON: waiters first leave it to other callers."""
+        """When a place has been free for RETRY_SOON: until then waiters leave it to other callers."""
         if self._is_full or self._config.probe is not None:
             return NEVER
         return max(now, self._free_since + RETRY_SOON)
@@ -99,10 +105,10 @@ class HalfOpen(Stay):
         threshold = self._config.strategy.slow_threshold
         if threshold is not None and duration is not None and duration >= threshold:
             return self._failed(number)
-        self._successes += 1
+        self._passes.add(number)
         if self._config.half_open_failure_rate is not None:
             return self._judge()
-        if self._successes < self._config.successes_to_close:
+        if len(self._passes) < self._config.successes_to_close:
             return None
         return RECOVERED
 
@@ -113,8 +119,10 @@ class HalfOpen(Stay):
         self._turns.forget(number)
 
     def fail_again(self, number: int, now: float) -> Move | None:
-        """A probe that had passed broke later: it has failed after all."""
-        self._successes = max(0, self._successes - 1)
+        """A probe that had passed broke later: it has failed after all. Another one changes nothing."""
+        if number not in self._passes:
+            return None
+        self._passes.remove(number)
         return self._failed(number)
 
     def _failed(self, number: int) -> Move | None:
@@ -130,9 +138,9 @@ class HalfOpen(Stay):
         rate, probes = self._config.half_open_failure_rate, self._config.half_open_max_calls
         if rate is None:
             return None
-        if self._failures / probes >= rate:
+        if self._failures / max(probes, self._ended) >= rate:
             return Move(State.OPEN, "recovery failed", recovery=True)
-        return RECOVERED if self._successes + self._failures >= probes else None
+        return RECOVERED if self._ended >= probes else None
 
     def wake(self, now: float) -> Move | None:
         """A probe that takes too long has failed."""

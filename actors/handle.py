@@ -1,4 +1,4 @@
-"""The handle: what callers hold. It touches no state; it reads the gate, asks, and tallies."""
+"""The handle that callers hold. It reads the gate, asks the actor and tallies; it writes no state."""
 
 from __future__ import annotations
 
@@ -192,10 +192,10 @@ class CircuitBreaker(Settling):
     ) -> T | F:
         """As `execute`, but a call that is rejected or fails returns `fallback(error)`, awaited if it can be.
 
-        error: a CallRejected, a CallTimeout, or what `fn` raised, where the policy counts it as a failure (an
-        ExceptionGroup too). It is counted before `fallback` is called. What the policy ignores or calls an
-        answer comes out, and so do PanelClosedError and whatever `fallback` raises; a returned value that is
-        a failure is returned. Cancelling is neutral.
+        error: a CallRejected or a CallTimeout, also of another breaker inside of `fn`; or what else `fn`
+        raised, if the policy counts it as a failure (an ExceptionGroup too). It is counted before `fallback`
+        is called. Anything else comes out: what the policy ignores or calls an answer, PanelClosedError, and
+        whatever `fallback` raises. A returned value that is a failure is returned. Cancelling is neutral.
         """
         guard = Guard(self)
         try:
@@ -228,7 +228,7 @@ class CircuitBreaker(Settling):
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody reads the breaker's events, or waits until it admits."""
+        """Whether a task reads the breaker's events, or waits until it admits calls."""
         waiting = self._waiters is not None and bool(self._waiters.statistics().tasks_waiting)
         return waiting or (self._hub is not None and self._hub.is_heard)
 
@@ -274,11 +274,13 @@ class CircuitBreaker(Settling):
                 await self._tell(Watch(-1))
 
     async def wait_until_admitting(self) -> None:
-        """Wait until a call is admitted: for a probe's verdict, and then for the next place in the ramp.
+        """Wait until a call would be admitted.
 
-        At once where that is so. If nobody probes a half-open breaker for a second, the wait ends too, so
-        that one of those who wait does. Others may be quicker: a call after the wait may still be rejected,
-        and then waits again. Raises PanelClosedError. Cancellation leaves nothing behind.
+        Returns at once while CLOSED, DISABLED or OBSERVING; in a ramp at its next admission; while OPEN or
+        HALF_OPEN when probes have closed the breaker; while FORCED_OPEN after an operator's command. It also
+        returns when a half-open breaker has had a free place for a second, so that a waiter may probe.
+        Another caller may be quicker: a call after the wait may still be rejected; then wait again. Raises
+        PanelClosedError. Cancellation leaves nothing behind.
         """
         await trio.lowlevel.checkpoint()
         self._waiters = self._waiters or trio.lowlevel.ParkingLot()
@@ -324,7 +326,7 @@ class CircuitBreaker(Settling):
         await self._actor.mailbox.ask(Hold(State.DISABLED, reason))
 
     async def observe(self, reason: str = "observed by operator") -> None:
-        """Admit every call, record, and tell in events and counters what would have been done.
+        """Admit every call, record, and report in events and counters what it would have done.
 
         In force when it returns: not cancelled for that moment. Raises PanelClosedError.
         """

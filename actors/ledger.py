@@ -1,4 +1,4 @@
-"""What a breaker has counted for those who watch it. No rule reads any of it."""
+"""The statistics of a breaker, for observers. No rule reads them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Meter:
             self._exemplars[bucket] = Exemplar(value, labels, time.time())
 
     def histogram(self) -> Histogram:
-        """What was observed so far."""
+        """The histogram of all observations so far."""
         return Histogram(self.bounds, tuple(self._counts), self._total, dict(self._exemplars))
 
 

@@ -20,7 +20,7 @@ NOT_ADMITTING = (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN)
 
 
 class Memory(NamedTuple):
-    """What a crashed actor's successor carries on with; windows start empty."""
+    """The state that a crashed actor's successor carries on with; windows start empty."""
 
     state: State
     generation: int
@@ -78,7 +78,7 @@ class Machine:
         return machine
 
     def memory(self) -> Memory:
-        """What `restored` needs."""
+        """The argument for `restored`."""
         stay = self._stay
         return Memory(
             self.state,
@@ -152,7 +152,7 @@ class Machine:
             self._go(self._stay.answer(permit, now, duration), now)
 
     def holds(self, permit: Permit) -> bool:
-        """Whether the end of a call counts now: not where it was settled before, nor where it is late."""
+        """Whether the end of a call would count now: its permit is neither settled nor late."""
         answered = self._stay.answered
         if answered is not None and permit in answered:
             return True
@@ -191,7 +191,7 @@ class Machine:
 
     @property
     def deadline(self) -> float | None:
-        """When `wake` next changes something by itself; None where only messages do."""
+        """When `wake` next changes something by itself; None: only messages do."""
         return self._stay.deadline
 
     def wake(self, now: float) -> None:
@@ -222,13 +222,13 @@ class Machine:
             self._go(Move(State.CLOSED, reason), now)
 
     def end_wait(self, now: float) -> None:
-        """The breaker's own probe has passed: half-open now, where it is open. In another state nothing."""
+        """The breaker's own probe has passed: become HALF_OPEN if it is OPEN, else do nothing."""
         self.wake(now)
         if self.state is State.OPEN:
             self._go(Move(State.HALF_OPEN, "probe succeeded"), now)
 
     def hold(self, state: State, now: float, reason: str) -> None:
-        """Stay FORCED_OPEN, DISABLED or OBSERVING until told otherwise."""
+        """Stay FORCED_OPEN, DISABLED or OBSERVING until an operator's next command."""
         self.wake(now)
         if self.state is not state:
             self._attempt = 0
@@ -270,14 +270,14 @@ class Machine:
 
     @property
     def failure_count(self) -> int:
-        """What the trip strategy counts now; while open, what it counted when it opened."""
+        """The failures that the trip strategy counts now; while open, those at its opening."""
         if self.state in NOT_ADMITTING:
             return self._failures_at_opening
         return self._stay.failure_count
 
     @property
     def slow_count(self) -> int:
-        """The slow calls that the trip strategy counts now; while open, what it counted when it opened."""
+        """The slow calls that the trip strategy counts now; while open, those at its opening."""
         return self._slow_at_opening if self.state in NOT_ADMITTING else self._stay.slow_count
 
     def admits_at(self, now: float) -> float:
@@ -292,7 +292,7 @@ class Machine:
         return self._stay.deadline or -NEVER if self.state is State.OPEN else -NEVER
 
     def drain(self) -> list[Transition]:
-        """The transitions since it was last asked, oldest first."""
+        """The transitions since the last call of this method, oldest first."""
         if not self._events:
             return []
         events, self._events = self._events, None

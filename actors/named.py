@@ -27,14 +27,14 @@ def breaker_named(policy: CircuitBreakerConfig | str) -> NamedBreaker:
         async def price(item: str) -> float:
             return await fetch_price(item)
 
-    policy: makes the breaker at its first use, where the panel has none of that name. A str is the name of
-    one that somebody else makes. Made at any time, without trio; each trio.run has a breaker of its own.
+    policy: makes the breaker at its first use, if the panel has none of that name. A str names a breaker that
+    other code makes. Needs no trio to be made; each trio.run has a breaker of its own.
     """
     return NamedBreaker(policy)
 
 
 class NamedBreaker:
-    """See `breaker_named`. `find()` gives the breaker itself, for all that isn't a decorator."""
+    """Made by `breaker_named`. `find()` returns the breaker itself, for everything but decorators."""
 
     def __init__(self, policy: CircuitBreakerConfig | str) -> None:
         self._policy = None if isinstance(policy, str) else policy
@@ -69,8 +69,8 @@ class NamedBreaker:
     def protect(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """A decorator, also at module level: each call of `fn` goes through the breaker that it then finds.
 
-        It costs the look-up more than CircuitBreaker.protect, and is otherwise the same. Raises TypeError
-        where `fn` isn't async.
+        Each call costs this look-up more than with CircuitBreaker.protect, raises also what `find` raises,
+        and is otherwise the same. Raises TypeError if `fn` isn't async.
         """
         check_async(fn)
 

@@ -1,61 +1,78 @@
-"""Calls within calls: a call through a breaker that the call path is inside of already joins that call.
+"""Calls within calls: a call made inside of a running call through the same breaker joins that call.
 
-A probe that calls through its own breaker would be rejected by itself, and one failure would count twice.
-Most calls say by a context variable that they run. The fastest call styles say nothing, since that would cost
-a third of them: these are found on the stack, where a failure or a rejection makes a caller look. The stack
-of a parent task doesn't tell whether a child's nursery was opened inside of such a call; there, the exception
-that has been counted is marked.
+Otherwise a probe that calls through its own breaker would be rejected by it, and one failure would count
+twice. Most calls register in a context variable. The fastest call styles don't, because that would make them
+a third slower. They are found on the stack, which is read only after a failure or before a rejection. The
+stack of a parent task doesn't show whether a child's nursery was opened inside of such a call, so a failure
+that a child task has counted is marked on its exception.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 import trio
+from trio.lowlevel import current_task
 
+from actors.actor import OTHER_RUN
 from actors.gate import Gate
 
 if TYPE_CHECKING:
     from actors.settling import Settling
 
 
+def running_task() -> trio.lowlevel.Task:
+    """The running task. Raises RuntimeError that says what to do, under asyncio and outside of any run."""
+    try:
+        return current_task()
+    except RuntimeError:
+        raise RuntimeError(OTHER_RUN) from None
+
+
 class HeldCall:
-    """A running call, as calls inside of it find it: in its task, and in child tasks of its nurseries."""
+    """A registered running call. Calls in its task, and in child tasks of its nurseries, find it."""
 
     __slots__ = ("_nurseries", "_task", "breaker", "outer", "running")
 
+    _nurseries: int
+    _task: trio.lowlevel.Task
+    outer: HeldCall | None
+
     def __init__(self, breaker: Settling) -> None:
         self.breaker = breaker
-        self.outer: HeldCall | None = None
         self.running = False
-        self._task: trio.lowlevel.Task | None = None
-        self._nurseries = 0
 
     def hold(self) -> None:
-        """From now on calls of this context are inside of this one."""
-        self._task = trio.lowlevel.current_task()
-        self._nurseries = len(self._task.child_nurseries)
-        self.outer = _held.get()
+        """Register: from now on calls of this context are inside of this one."""
+        self._task = task = running_task()
+        self._nurseries = len(task.child_nurseries)
+        self.outer = innermost_held()
         self.running = True
-        _held.set(self)
+        HELD.set(self)
+
+    @property
+    def context(self) -> Context:
+        """A copy of what is bound now in the task of this call."""
+        return self._task.context.copy()
 
     def let_go(self) -> None:
-        """Later calls of this context aren't, though this one goes on elsewhere."""
-        if _held.get() is self:
-            _held.set(self.outer)
+        """Unregister: later calls of this context are on their own, though this one goes on elsewhere."""
+        if HELD.get() is self:
+            HELD.set(self.outer)
 
     def end(self) -> None:
-        """It has ended, in whatever context."""
+        """Mark the call as ended. The context may be another one than that of `hold`."""
         self.running = False
-        self.let_go()
+        if HELD.get() is self:
+            HELD.set(self.outer)
 
     def contains_running_task(self) -> bool:
-        """Whether the running task is this call's, or a child of it: contexts are copied further."""
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        """Whether the running task is this call's or a child of it. Contexts are copied further than that."""
+        task: trio.lowlevel.Task | None = current_task()
         while task is not None and task is not self._task:
             nursery = task.parent_nursery
             task = None if nursery is None else nursery.parent_task
@@ -64,12 +81,26 @@ class HeldCall:
         return task is not None
 
 
-_held: ContextVar[HeldCall | None] = ContextVar("circuit_breaker_call", default=None)
+HELD: ContextVar[HeldCall | None] = ContextVar("circuit_breaker_call", default=None)
+"""The innermost call that has said that it runs; it may have ended since."""
+
+
+def innermost_held() -> HeldCall | None:
+    """The innermost running call that has registered, without what has ended around it.
+
+    Calls may overlap rather than nest, and a chain of those that have ended would grow without a bound.
+    """
+    held = HELD.get()
+    while held is not None and not held.running:
+        held = held.outer
+    while held is not None and held.outer is not None and not held.outer.running:
+        held.outer = held.outer.outer
+    return held
 
 
 def held_call(breaker: Settling) -> HeldCall | None:
-    """The call through `breaker` that the running code is part of, if that call said so."""
-    held = _held.get()
+    """The registered call through `breaker` that the running code is inside of; None without one."""
+    held = HELD.get()
     while held is not None:
         if held.running and held.breaker is breaker and held.contains_running_task():
             return held
@@ -78,14 +109,14 @@ def held_call(breaker: Settling) -> HeldCall | None:
 
 
 CALLS: dict[int, tuple[CodeType, str, str]] = {}
-"""By the id of a call style's code: the code, and its names for the breaker and for the gate."""
+"""By the id of a call style's code: the code, and its local variables' names for breaker and gate."""
 NAMES = {"execute", "protected", "_execute_tallying"}
-"""The names of these functions: a quick look before the exact one."""
+"""The names of these functions, for a quick check before the exact one."""
 
 
 def fast_calls(breaker: Settling) -> Iterator[FrameType]:
-    """The frames of calls through `breaker` that say nothing, in the running task, innermost first."""
-    first = getattr(trio.lowlevel.current_task().coro, "cr_frame", None)
+    """The frames of unregistered calls through `breaker` in the running task, innermost first."""
+    first = getattr(current_task().coro, "cr_frame", None)
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         if _is_fast_call(frame, breaker):
@@ -96,8 +127,8 @@ def fast_calls(breaker: Settling) -> Iterator[FrameType]:
 
 
 def mark_counted(breaker: Settling, error: BaseException) -> None:
-    """Note on a failure that was counted in which calls of parent tasks it was: it may reach them."""
-    nursery = trio.lowlevel.current_task().parent_nursery
+    """Mark a counted failure with the unregistered calls of parent tasks, which it may reach."""
+    nursery = current_task().parent_nursery
     frames: list[FrameType] = []
     while nursery is not None:
         task = nursery.parent_task
@@ -108,7 +139,7 @@ def mark_counted(breaker: Settling, error: BaseException) -> None:
 
 
 def was_counted(call: FrameType, error: BaseException) -> bool:
-    """Whether a child task of the fast call `call` has counted this failure, or all those that make it up."""
+    """Whether a child task of the unregistered call `call` has counted this failure, or each leaf of it."""
     if isinstance(error, BaseExceptionGroup):
         return all(was_counted(call, one) for one in error.exceptions)
     seen: set[int] = set()
@@ -123,9 +154,9 @@ def was_counted(call: FrameType, error: BaseException) -> bool:
 
 
 def withdrawn(error: BaseException) -> bool:
-    """Whether a call's function was called wrongly, or returned what can't be awaited.
+    """Whether a call's function got arguments that don't fit, or returned no awaitable.
 
-    Then the TypeError comes from the very line that calls and awaits it: a traceback of one frame.
+    The TypeError then comes from the line that calls and awaits the function: a traceback of one frame.
     """
     trace = error.__traceback__
     return isinstance(error, TypeError) and trace is not None and trace.tb_next is None
@@ -135,7 +166,7 @@ MARK = "_counted_by_circuit_breaker"
 
 
 class Mark:
-    """The calls inside of which a failure was counted already. Pickled and copied without them."""
+    """The calls inside of which a failure has been counted. Pickling and copying leave them out."""
 
     __slots__ = ("frames",)
 
@@ -162,7 +193,7 @@ def _is_fast_call(frame: FrameType, breaker: Settling) -> bool:
 
 
 def _waiting_frames(awaited: Any) -> list[FrameType]:
-    """The frames of a task that waits, as far as they can be followed."""
+    """The frames of a waiting task, as far as they can be followed."""
     frames = []
     while awaited is not None:
         kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(awaited, f"{kind}_frame")), None)

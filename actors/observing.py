@@ -1,4 +1,4 @@
-"""Observing: everything is admitted, while a machine in the shadow tells what it would have done."""
+"""Observing: every call is admitted, and a shadow machine says what it would have done."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ def shadow_policy(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
 class Observing(Stay):
     """Feeds a shadow, and hands on its transitions, marked as observed."""
 
-    __slots__ = ("_hand_on", "_ledger", "_newest", "_older", "_permits", "_shadow")
+    __slots__ = ("_hand_on", "_ledger", "_newest", "_older", "_permits", "_probes", "_shadow")
 
     def __init__(self, shadow: Machine, ledger: Ledger, hand_on: Callable[[Transition], None]) -> None:
         self._shadow = shadow
         self._ledger = ledger
         self._hand_on = hand_on
         self._permits: dict[int, Permit] = {}
+        # The shadow's probes that have succeeded, and may fail later.
+        self._probes: dict[int, Permit] = {}
         # The last call admitted, and the last before the shadow's present generation.
         self._newest = self._older = 0
 
     @property
     def failure_count(self) -> int:  # type: ignore[override]
-        """What the shadow counts."""
+        """The shadow's count."""
         return self._shadow.failure_count
 
     @property
     def slow_count(self) -> int:  # type: ignore[override]
-        """What the shadow counts."""
+        """The shadow's count."""
         return self._shadow.slow_count
 
     @property
@@ -49,7 +51,7 @@ class Observing(Stay):
         return self._shadow.deadline
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
-        """Ask the shadow too, and note where it would have refused."""
+        """Ask the shadow too, and count the calls that it would reject."""
         self._newest = number
         answer = self._shadow.admit(now, source=source)
         if isinstance(answer, Permit):
@@ -59,15 +61,17 @@ class Observing(Stay):
         self._tell()
 
     def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
-        """Tell the shadow, where it had admitted the call."""
+        """Pass it on to the shadow, if that admitted the call."""
         permit = self._permits.pop(number, None)
         if permit is not None:
+            if permit.probe and outcome is Outcome.SUCCESS:
+                self._probes[number] = permit
             self._shadow.settle(permit, outcome, now, duration)
             self._tell()
         return None
 
     def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
-        """Tell the shadow, where it had admitted the call."""
+        """Pass it on to the shadow, if that admitted the call."""
         shadows = self._permits.get(permit.number)
         if shadows is not None:
             self._shadow.answered(shadows, now, duration)
@@ -77,7 +81,9 @@ class Observing(Stay):
     def fail_again(self, number: int, now: float) -> Move | None:
         """One failure more in the shadow, where it is in the stay in which it saw the call begin."""
         if number > self._older:
-            self._shadow.fail_again(Permit(self._shadow.generation, number), now)
+            # Closed, it counts any failure; half-open, only that of a probe, which has a number.
+            permit = self._probes.pop(number, None) or Permit(self._shadow.generation, 0)
+            self._shadow.fail_again(permit, now)
             self._tell()
         return None
 
@@ -98,4 +104,5 @@ class Observing(Stay):
     def _tell(self) -> None:
         for event in self._shadow.drain():
             self._older = self._newest
+            self._probes.clear()
             self._hand_on(replace(event, observed=True))

@@ -53,7 +53,7 @@ class OwnProbe:
             self._nursery.start_soon(self._decide, permit, config, config.probe, scope)
 
     def end(self) -> None:
-        """The breaker ends: cancel whatever runs."""
+        """The breaker ends: cancel its probes."""
         self._scope.cancel()
         for scope in self._deciding_scopes:
             scope.cancel()
@@ -116,7 +116,7 @@ class OwnProbe:
             await actor.handle._tell(Settle(permit, outcome, duration, error=error))
 
     async def _failure_of(self, probe: Probe, timeout: float | None) -> str | None:
-        """Run a probe for at most `timeout` seconds; what went wrong, None where it passed.
+        """Run a probe for at most `timeout` seconds. Return why it failed, or None if it passed.
 
         Its own calls through the breaker are part of it.
         """

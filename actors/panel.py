@@ -28,12 +28,12 @@ logger = logging.getLogger("actors")
 
 LOOKS = 20
 MOST_NAMES = 10
-"""Names in a message about a name that isn't there."""
+"""How many names the message about an unknown name lists."""
 WITHOUT = {
     "bound": "the transition is told without it",
     "exemplar": "the call is counted without one",
 }
-"""What happens where a user's function that only observes has raised."""
+"""What happens when one of these functions of the user's has raised."""
 NO_TRIO = "open_panel needs trio: run the program by trio.run(main), not asyncio.run, and open it in main"
 NOT_OPEN = "this panel isn't open: write `async with open_panel() as panel:` and use `panel` inside the block"
 
@@ -69,9 +69,9 @@ class Panel:
     def breaker(self, config: CircuitBreakerConfig) -> CircuitBreaker:
         """The breaker of that name, started where there is none yet.
 
-        The same policy finds the same breaker, also after `configure` gave it another one: it is compared
-        with the one that the breaker was first asked for by, and with the one in force. Functions are the
-        same if they were made by the same line and hold equal values.
+        The same policy finds the same breaker. `config` is compared with the policy of the first request,
+        and with the one in force, which `configure` may have changed. Two functions are equal if the same
+        line made them and they hold equal values.
 
         Raises ValueError where the name is taken by another policy, naming the fields that differ;
         PanelClosedError after the end; RuntimeError in another trio.run.
@@ -107,9 +107,9 @@ class Panel:
     async def remove(self, name: str) -> None:
         """End the breaker `name`: its task, its metrics and its events.
 
-        Whoever calls it afterwards gets PanelClosedError; calls that run end as they would, uncounted. The
-        name is free at once. It has ended when this returns: not cancelled for that moment. Raises KeyError
-        where there is no such breaker, PanelClosedError, and RuntimeError in another trio.run.
+        Later calls through it raise PanelClosedError; calls that run end as they would, uncounted. The name
+        is free at once. The breaker has ended when this returns: not cancelled for that moment. Raises
+        KeyError if there is no such breaker, PanelClosedError, and RuntimeError in another trio.run.
         """
         if not self._is_home():
             raise RuntimeError(OTHER_RUN)
@@ -122,7 +122,7 @@ class Panel:
         return f"<{closed}Panel of {len(self)} breakers: {self._names()}>"
 
     def __getitem__(self, name: str) -> CircuitBreaker:
-        """Raises KeyError with the name, and those there are."""
+        """The breaker of that name. Raises KeyError, which lists the names there are."""
         return self._find(name).handle
 
     def get(self, name: str) -> CircuitBreaker | None:
@@ -176,7 +176,7 @@ class Panel:
             yield subscription
 
     def _labels(self) -> Mapping[str, str] | None:
-        """What `exemplar` gives; None where it gives nothing, or raises."""
+        """The labels that `exemplar` returns; None if it returns none, or raises."""
         assert self._exemplar is not None
         try:
             return self._exemplar() or None
@@ -185,38 +185,38 @@ class Panel:
             return None
 
     def report_callback(self, field: str, error: Exception) -> None:
-        """Log what a user's function that only observes has raised: once a kind of error."""
+        """Log an exception of `exemplar` or `bound`, once for each kind."""
         if (kind := (field, type(error))) not in self._reported:
             self._reported.add(kind)
             logger.error("%s raised; %s", field, WITHOUT[field], exc_info=error)
 
     async def _remove_idle(self, idle_timeout: float) -> None:
-        """Remove what wasn't used for so long. Fast calls note no time: it looks LOOKS times instead."""
+        """Remove unused breakers. Fast calls record no time, so this looks LOOKS times within the timeout."""
         since, between = self.clock(), idle_timeout / LOOKS
         # A sum of twentieths may miss the whole by a rounding.
         long = idle_timeout * (1 - 1e-9)
         while True:
             await trio.sleep(between)
             now = self.clock()
-            # Where the process stood still, a call may have come at the end of it.
+            # The process may have stood still: what is in use now is not as old as the last look.
             await self._remove_unused(max(since, now - between), now - long)
             since = now
 
     async def _remove_unused(self, since: float, last_use: float) -> None:
-        """Remove what wasn't used after `last_use`. since: when it was last looked for."""
+        """Remove the breakers without a call after `last_use`. since: the time of the last look."""
         idle = []
         for actor in self._actors.values():
             actor.look_for_use(since)
             if actor.idle_since <= last_use and actor.may_be_removed:
                 idle.append(actor)
-        # All at once: while one ends, others may be removed and made by anybody.
+        # All names at once: while one breaker ends, other tasks may remove and make others.
         for actor in idle:
             del self._actors[actor.handle.name]
         for actor in idle:
             await actor.handle._tell(Remove())
 
     def note_crash(self, name: str, crash: Exception) -> None:
-        """The supervisor's judgement: one more restart, or PanelFailedError."""
+        """Log a crash, which a restart heals. Raises PanelFailedError after too many."""
         now = self.clock()
         logger.error("circuit breaker %r crashed; restarting", name, exc_info=crash)
         self._crashes.append(now)
@@ -280,20 +280,20 @@ def open_panel(
 
     max_restarts: crashes of breakers within restart_window seconds that are healed by a restart; one
         more raises PanelFailedError and cancels the block.
-    idle_timeout: seconds after which a breaker that wasn't called is removed, as by `Panel.remove`, up to a
-        twentieth of it earlier; for names that come and go, such as tenants or hosts. One that is open, or
-        held by an operator, stays, and so does one whose calls run or whose events are read. None: none is
-        removed. Ask the panel for a breaker at each use then, in place of keeping it.
+    idle_timeout: seconds without a call after which a breaker is removed, as by `Panel.remove`, or up to a
+        twentieth of that earlier; for names that come and go, such as tenants or hosts. A breaker that is
+        open or held by an operator stays, and so does one with a running call or a reader of its events.
+        Get such breakers from the panel at each use, and don't keep them. None: none is removed.
     durations: upper bounds in seconds of a histogram of calls' durations; None: no clock is read.
-    exemplar: gives the labels, such as a trace's id, under which a call that is being counted there can
-        be looked up, or None; called in the caller's context.
-    bound: gives what a transition shall tell of whoever brings it about, such as a request's id; called in
-        their context, at each transition that isn't time's alone.
+    exemplar: returns the labels, such as a trace's id, by which a call in that histogram can be found, or
+        None; called in the caller's context.
+    bound: returns context values, such as a request's id, of the caller that causes a transition: they are in
+        `Transition.bound`. Called in a copy of that caller's context, and not for transitions due to time.
 
-    What exemplar and bound raise is logged, once a kind, and changes nothing. The block's own exception comes
-    out bare. Raises ValueError for a value out of range, RuntimeError outside of trio.run and where the panel
-    is used before it is entered. Cancelling the block ends the breakers too; calls of theirs elsewhere end as
-    they would, uncounted.
+    An exception of exemplar or bound is logged, once for each kind, and changes nothing. The block's own
+    exception comes out bare. Raises ValueError for a value out of range, TypeError for an async exemplar or
+    bound, RuntimeError outside of trio.run and if the panel is used before it is entered. Cancelling the
+    block ends the breakers too; calls through them elsewhere end as they would, uncounted.
     """
     positive_int("max_restarts", max_restarts, least=0)
     positive_number("restart_window", restart_window)

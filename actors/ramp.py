@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class Ramp:
     """Admits a share of the calls that grows linearly from 0 at `start` to all at `end`.
@@ -17,7 +19,7 @@ class Ramp:
 
     def admit(self, now: float) -> bool:
         """Whether the call that comes at `now` is let through."""
-        self._credit += min(1.0, (now - self._start) / self._duration)
+        self._credit += self._share(now)
         if self._credit < 1.0:
             return False
         self._credit -= 1.0
@@ -25,4 +27,11 @@ class Ramp:
 
     def next_admission(self, now: float) -> float:
         """The earliest time from `now` on at which a call that comes alone is let through."""
-        return max(now, self._start + (1.0 - self._credit) * self._duration)
+        moment = self._start + (1.0 - self._credit) * self._duration
+        # Rounding may put it a little too early, and whoever came then would be rejected.
+        while self._credit + self._share(moment) < 1.0:
+            moment = math.nextafter(moment, math.inf)
+        return max(now, moment)
+
+    def _share(self, now: float) -> float:
+        return min(1.0, (now - self._start) / self._duration)

@@ -1,4 +1,4 @@
-"""Whether two policies mean the same, though functions in them were made anew, such as a handler's lambda."""
+"""Compare policies. Functions that one line made twice, such as a lambda in a handler, are equal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors.config import CircuitBreakerConfig
 
 
 def differing_fields(one: CircuitBreakerConfig, other: CircuitBreakerConfig) -> list[str]:
-    """What `one` says otherwise than `other`: `max_failures is 5, not 3`, a line a field."""
+    """The fields in which `one` differs from `other`, each as `max_failures is 5, not 3`."""
     if one == other:
         return []
     return [
@@ -50,7 +50,7 @@ def _parts(function: Any) -> tuple[Any, ...]:
 
 
 def _held(function: FunctionType) -> tuple[Any, ...]:
-    """The values that a function has from around it. A name that isn't set yet is its empty cell."""
+    """The values in a function's closure; for a variable that isn't set yet, its cell."""
     held = []
     for cell in function.__closure__ or ():
         try:

@@ -1,6 +1,6 @@
-"""Leave to call, and the outcome settled: the part of the handle that guard and actor use.
+"""How a call is admitted and its outcome settled: the part of the handle that guard and actor use.
 
-It runs in callers' frames, but isn't theirs, so it finishes before Ctrl-C.
+It runs in the callers' frames. KeyboardInterrupt waits until it has finished.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Settling:
-    """What a call needs of the actor: by its gate where that is enough, else by a message."""
+    """Admits and settles calls: by the gate where that is enough, else by a message to the actor."""
 
     __slots__ = (
         "_actor",
@@ -85,10 +85,16 @@ class Settling:
             self._classifier_made = Classifier(self._config)
         return self._classifier_made
 
-    def _check_run(self) -> None:
-        """Raises RuntimeError in another trio.run than the panel's, and under asyncio."""
-        if not self._actor.mailbox.is_home():
-            raise RuntimeError(OTHER_RUN)
+    def _check_run(self, gate: Gate | None = None, error: BaseException | None = None) -> None:
+        """Raises RuntimeError in another trio.run than the panel's, with `error` as its cause.
+
+        gate: what has admitted the call that runs; it isn't counted then.
+        """
+        if self._actor.mailbox.is_home():
+            return
+        if gate is not None:
+            self._actor.mailbox.call_home(gate.withdraw)
+        raise RuntimeError(OTHER_RUN) from error
 
     @trio.lowlevel.enable_ki_protection
     async def _admit(self, source: Source | None) -> tuple[Gate, Permit | None]:
@@ -109,7 +115,7 @@ class Settling:
         return self._gate, answer
 
     def _outer_call(self) -> HeldCall | bool:
-        """The call through this breaker that a new one would be part of; True for one that says nothing."""
+        """The running call that a new one would join: True for an unregistered one, False without one."""
         held = held_call(self)
         if held is not None:
             return held
@@ -120,26 +126,31 @@ class Settling:
         return next(fast_calls(self), None) is not None
 
     def _is_within(self, gate: Gate, error: BaseException, *, own: int) -> bool:
-        """Whether a failure of a call that `gate` admitted is another call's to count, or was counted.
+        """Whether another call counts, or has counted, the failure of a call that `gate` admitted.
 
-        own: 1 if the call is one of those that say nothing, and so is found itself.
+        If not, the failure is marked for the calls of parent tasks. own: 1 if the failed call is itself an
+        unregistered one, and so is among those found.
         """
         if held_call(self) is not None:
             return True
         if gate.running() < 2 and not self._actor.has_retired_calls:
             return False
         calls = list(islice(fast_calls(self), own + 1))
-        return len(calls) > own or (own > 0 and len(calls) > 0 and was_counted(calls[0], error))
+        if len(calls) > own or (own and was_counted(calls[0], error)):
+            return True
+        mark_counted(self, error)
+        return False
 
     @trio.lowlevel.enable_ki_protection
     async def _raised(self, gate: Gate, error: BaseException, start: float | None = None) -> None:
         if isinstance(error, trio.Cancelled | GeneratorExit):
             gate.cancelled += 1
             return
-        outcome = self._classifier.exception(error)
         if withdrawn(error):
             gate.withdraw()
-        elif outcome is Outcome.FAILURE:
+            return
+        outcome = self._classifier.exception(error)
+        if outcome is Outcome.FAILURE:
             await self._failed(gate, error, start)
         elif outcome is Outcome.SUCCESS:
             await self._settle(gate, None, outcome, None if start is None else self._clock() - start)
@@ -151,14 +162,10 @@ class Settling:
             gate.cancelled += 1
 
     async def _failed(self, gate: Gate, error: BaseException, start: float | None) -> None:
-        if not self._actor.mailbox.is_home():
-            self._actor.mailbox.call_home(gate.withdraw)
-            raise RuntimeError(OTHER_RUN) from error
+        self._check_run(gate, error)
         if self._is_within(gate, error, own=1):
             gate.withdraw()
             return
-        if gate.running() > 1:
-            mark_counted(self, error)
         wait = self._classifier.retry_after(error)
         duration = None if start is None else self._clock() - start
         await self._settle(gate, None, Outcome.FAILURE, duration, wait, kind_of(error))
@@ -214,7 +221,7 @@ class Settling:
 
     @trio.lowlevel.enable_ki_protection
     async def _tell(self, message: Any) -> None:
-        """Ask, and don't mind that the panel has closed: the call's own end matters more."""
+        """Ask the actor, and ignore PanelClosedError: the call's own result or exception matters more."""
         try:
             await self._actor.mailbox.ask(message)
         except PanelClosedError:

@@ -18,7 +18,7 @@ NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
 
 
 class Move(NamedTuple):
-    """Where to go from here. recovery: it is the end of one, so the backoff goes on or starts again."""
+    """The next state. recovery: this ends a recovery, so the backoff goes on or starts again."""
 
     state: State
     reason: str
@@ -137,7 +137,7 @@ class Closed(Stay):
         return now if self._ramp is None else self._ramp.next_admission(now)
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
-        """Watch the call where being slow counts before it ends."""
+        """Watch the call, if a slow call counts before it ends."""
         if self._config.in_flight_slow:
             self._running = self._running if self._running is not None else {}
             self._running[number] = now
@@ -204,12 +204,12 @@ class Open(Stay):
         self.failed_route = failed_route
 
     def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
-        """Always, and says for how long."""
+        """Reject every call, with the time left."""
         assert self.deadline is not None
         return Rejection(State.OPEN, RejectReason.OPEN, self.deadline - now)
 
     def admits_at(self, now: float) -> float:
-        """What comes after the wait decides."""
+        """Never by itself: the state after the wait decides."""
         return NEVER
 
     def wake(self, now: float) -> Move | None:
@@ -219,16 +219,16 @@ class Open(Stay):
 
 
 class Forced(Stay):
-    """Rejects until told otherwise."""
+    """Rejects every call until an operator's command."""
 
     __slots__ = ()
 
     def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
-        """Always: only an operator ends this."""
+        """Reject every call: only an operator's command ends this."""
         return Rejection(State.FORCED_OPEN, RejectReason.FORCED, RETRY_FORCED)
 
     def admits_at(self, now: float) -> float:
-        """Only an operator can tell."""
+        """Never by itself: only an operator's command ends this."""
         return NEVER
 
 

@@ -1,4 +1,4 @@
-"""For tests of code that uses breakers: time by hand, a dependency that does as it is told, and rest.
+"""Helpers for tests of code that uses breakers: a clock, a scripted dependency, and `settle`.
 
     async def outage(panel, clock):
         dependency = ScriptedDependency()
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class DependencyDown(Exception):
-    """What a broken ScriptedDependency raises."""
+    """Raised by a broken ScriptedDependency."""
 
 
 class ScriptedDependency:
@@ -55,7 +55,7 @@ class ScriptedDependency:
         self._script.extend(outcomes)
 
     def breaks(self, error: Exception | None = None) -> None:
-        """From now on each call raises `error`, DependencyDown where none is given."""
+        """From now on each call raises `error`, by default DependencyDown."""
         self._error = error if error is not None else DependencyDown("down")
 
     def mends(self) -> None:
@@ -72,7 +72,7 @@ class ScriptedDependency:
             self._gate = trio.Event()
 
     def lets_go(self) -> None:
-        """Those that wait go on, and nobody waits any more."""
+        """Waiting calls go on, and later calls don't wait."""
         self._gate.set()
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:

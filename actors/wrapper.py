@@ -54,7 +54,7 @@ def wrap(breaker: CircuitBreaker, fn: Callable[P, Awaitable[T]]) -> Callable[P, 
     check_async(fn)
     try:
         signature = inspect.signature(fn, follow_wrapped=False)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"protect needs a function whose signature can be read, got {fn!r}") from error
     shape = tuple((one.name, one.kind, one.default is not one.empty) for one in signature.parameters.values())
     factory, names = _factory(shape)

@@ -137,7 +137,7 @@ def _cells(breaker: Report, now: float) -> list[RenderableType]:
         breaker["name"],
         Text(state, style),
         duration(now - (breaker["outage_since"] or breaker["since"])),
-        pips(breaker["failure_count"], breaker["policy"]),
+        pips(breaker),
         wait,
         _spark(breaker, now),
         str(sum(_counts(breaker, now - 60))),

@@ -40,13 +40,24 @@ def when(unix: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(unix))
 
 
-def pips(count: int, policy: Mapping[str, Any]) -> Text:
-    """How near it is to tripping: ●●○○○, or the count alone where failures in a row don't decide."""
-    most = policy["max_failures"]
-    if policy.get("trip") is not None or most > MOST_PIPS:
-        return Text(f"{count}" if policy.get("trip") else f"{count}/{most}")
+def pips(breaker: Mapping[str, Any]) -> Text:
+    """How near it is to tripping: ●●○○○, or what is counted if failures in a row don't decide."""
+    count, policy = breaker["failure_count"], breaker["policy"]
+    most, trip = policy["max_failures"], policy.get("trip")
+    if trip is not None:
+        return Text(_counted(count, breaker.get("slow_count", 0), trip))
+    if most > MOST_PIPS:
+        return Text(f"{count}/{most}")
     lit = min(count, most)
     return Text.assemble(("●" * lit, "red"), ("○" * (most - lit), "dim"))
+
+
+def _counted(failures: int, slow: int, trip: Mapping[str, Any]) -> str:
+    """What a trip strategy counts: failures, slow calls, or both."""
+    if trip["kind"] == "SlowCallRate":
+        return f"{slow} slow"
+    goes_by_slow = any(one["kind"] == "SlowCallRate" for one in trip.get("strategies", ()))
+    return f"{failures}+{slow} slow" if goes_by_slow else f"{failures}"
 
 
 def fitting(columns: Columns, width: int, *numbers: str) -> tuple[Table, list[bool]]:

@@ -32,8 +32,8 @@ def _changed_at(living: Sequence[Snapshot]) -> float:
 
 
 def _badness(one: Snapshot) -> tuple[int, int, float]:
-    """The open one before others, then who counts more failures, then who has been so for longest."""
-    return PLAIN[one.state], one.failure_count, -one.unix_changed_at
+    """The open one first, then the one that counts more failures or slow calls, then the one longest so."""
+    return PLAIN[one.state], max(one.failure_count, one.slow_count), -one.unix_changed_at
 
 
 def counted_on(one: Snapshot, other: Snapshot | None) -> Snapshot:

@@ -150,6 +150,7 @@ def breaker_view(config: CircuitBreakerConfig, snapshot: Snapshot, now: float) -
         # A moment, not a wait: it stays the same while nothing changes. Tenths are finer than its reading.
         "probe_at": None if wait is None else round(now + wait, 1),
         "failure_count": snapshot.failure_count,
+        "slow_count": snapshot.slow_count,
         "last_failure": snapshot.last_failure,
         "in_flight": snapshot.in_flight,
         "generation": snapshot.generation,

@@ -21,10 +21,10 @@ Metadata: TypeAlias = Mapping[str, str | bytes]
 ANSWERS = frozenset(
     {Status.OK, Status.NOT_FOUND, Status.INVALID_ARGUMENT, Status.ALREADY_EXISTS, Status.OUT_OF_RANGE}
 )
-"""The statuses that speak of what was asked: the service is well, and the caller passes them on as such."""
+"""The statuses that answer the request: the service is well, and the caller passes them on."""
 
 FAILURES = frozenset(Status) - ANSWERS
-"""Every other status: the caller can't do what it wanted, and has nobody but the service to blame."""
+"""Every other status: a failure of the service."""
 
 
 def is_failure(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ PLAIN = {
     State.DISABLED: State.CLOSED,
     State.OBSERVING: State.CLOSED,
 }
-"""What each state means to somebody who knows but three."""
+"""Each state as the one of CLOSED, HALF_OPEN and OPEN that it acts as."""
 STATUS = {State.CLOSED: "healthy", State.HALF_OPEN: "recovering", State.OPEN: "unhealthy"}
 
 
@@ -28,6 +28,7 @@ def breaker_health(snapshot: Snapshot) -> dict[str, Any]:
             "state": state.name,
             "mode": snapshot.state.name,
             "failure_count": snapshot.failure_count,
+            "slow_count": snapshot.slow_count,
             "retry_after": snapshot.retry_after,
             "since": snapshot.unix_changed_at,
             "outage_since": snapshot.unix_opened_at or None,

@@ -34,7 +34,7 @@ async def publish_metrics(
 ) -> None:
     """Publish every breaker of the panel through the meter until the panel closes, in the caller's nursery.
 
-        await nursery.start(publish_metrics, panel, meter)
+        await nursery.start(publish_metrics, panel, meter, 0.5)
 
     The task takes a snapshot of each breaker every `interval` seconds, the first before `start` returns. The
     SDK reads the last snapshots from its own threads: it never touches a breaker, and its errors harm none.

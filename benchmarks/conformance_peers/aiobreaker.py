@@ -12,11 +12,11 @@ import aiobreaker
 import aiobreaker.circuitbreaker
 import aiobreaker.state
 
-from benchmarks.conformance_peers.peer import HandDriven, IgnoredError, limit_of_consecutive
+from benchmarks.conformance_peers.peer import AnswerError, HandDriven, IgnoredError, limit_of_consecutive
 
 
 class Aiobreaker(HandDriven):
-    """fail_max and timeout_duration; exclude for what is ignored; open() and close()."""
+    """fail_max, timeout_duration, open() and close(); exclude for what is ignored and what is an answer."""
 
     name = "aiobreaker"
     rejections = aiobreaker.state.CircuitBreakerError
@@ -37,7 +37,7 @@ class Aiobreaker(HandDriven):
         self._breaker = aiobreaker.CircuitBreaker(
             fail_max=limit_of_consecutive(policy["trip"]),
             timeout_duration=dt.timedelta(seconds=policy["reset_timeout"]),
-            exclude=[IgnoredError],
+            exclude=[IgnoredError, AnswerError],
         )
 
     def call(self, fn: Callable[[], Coroutine[Any, Any, object]]) -> Coroutine[Any, Any, object]:

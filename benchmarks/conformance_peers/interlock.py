@@ -27,12 +27,22 @@ class Interlock(HandDriven):
     """Config's rates over a window; a row of n failures is a rate of 1 over the last n calls."""
 
     name = "interlock-cb"
-    settings = ALWAYS | {"half_open_max_calls", "successes_to_close", "backoff", "failure_result"}
+    settings = ALWAYS | {
+        "half_open_max_calls",
+        "half_open_failure_rate",
+        "successes_to_close",
+        "backoff",
+        "failure_result",
+    }
     rejections = interlock.CircuitOpenError
 
     def __init__(self, policy: Mapping[str, Any], patches: ExitStack) -> None:
         super().__init__(policy, patches)
         probes, at_once = policy.get("successes_to_close", 1), policy.get("half_open_max_calls", 1)
+        if (rate := policy.get("half_open_failure_rate")) is not None:
+            probes = at_once
+            if rate != _trip(policy["trip"])["failure_rate_threshold"]:
+                raise CannotExpressError("no rate of failed probes apart from that of calls")
         if at_once > probes:
             raise CannotExpressError("no more probes at once than must succeed")
         backoff = policy.get("backoff", {})

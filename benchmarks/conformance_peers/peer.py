@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Generator, Mapping
-from contextlib import ExitStack
-from typing import Any
+from contextlib import ExitStack, suppress
+from typing import Any, NamedTuple
 
 from tests.conformance.suite import CannotExpressError, Case, play, run
 
 BASE = 1_000_000.0
 ALWAYS = {"trip", "reset_timeout"}
-OUTCOMES = ("success", "failure", "ignored", "cancelled", "bad_result")
+OUTCOMES = ("success", "failure", "ignored", "answer_error", "cancelled", "bad_result")
 
 
 class FailedError(Exception):
@@ -20,6 +20,14 @@ class FailedError(Exception):
 
 class IgnoredError(Exception):
     """What the policy doesn't count."""
+
+
+class AnswerError(Exception):
+    """What the policy counts as a success, though it is raised."""
+
+
+RAISED = (FailedError, IgnoredError, AnswerError)
+"""A guarded call's own exceptions."""
 
 
 class BadResult:
@@ -61,6 +69,8 @@ def finish(outcome: str) -> object:
         raise FailedError
     if outcome == "ignored":
         raise IgnoredError
+    if outcome == "answer_error":
+        raise AnswerError
     return BadResult() if outcome == "bad_result" else "result"
 
 
@@ -133,10 +143,16 @@ class Peer:
         raise CannotExpressError(f"no reading of {what}")
 
 
+class _Inner(NamedTuple):
+    """What a guarded call is told to do before it ends: make this call, and await it."""
+
+    call: str
+
+
 class _Told:
     """Awaited by a guarded call until it is told how to end."""
 
-    def __await__(self) -> Generator[None, str, str]:
+    def __await__(self) -> Generator[None, str | _Inner, str | _Inner]:
         return (yield None)
 
 
@@ -153,6 +169,8 @@ class HandDriven(Peer):
         super().__init__(policy)
         self.now = BASE
         self._running: dict[str, Coroutine[Any, Any, object]] = {}
+        # Calls inside of others run in the others' coroutines.
+        self._outermost: dict[str, str] = {}
 
     @classmethod
     def play(cls, case: Case) -> None:
@@ -167,26 +185,36 @@ class HandDriven(Peer):
         self.now = BASE + to
 
     async def begin(self, call: str) -> None:
-        async def work() -> object:
-            self._seen[call] = "running"
-            return finish(await _Told())
-
-        self._seen[call] = "asking"
-        self._running[call] = self.call(work)
+        self._running[call] = self._made(call)
         self._drive(call, lambda coroutine: coroutine.send(None))
 
+    async def begin_inside(self, call: str, outer: str) -> None:
+        outermost = self._outermost[call] = self._outermost.get(outer, outer)
+        self._drive(outermost, lambda coroutine: coroutine.send(_Inner(call)))
+
     async def end_as(self, call: str, outcome: str) -> None:
+        outermost = self._outermost.get(call, call)
         if outcome == "cancelled":
-            self._drive(call, lambda coroutine: coroutine.throw(asyncio.CancelledError()))
+            self._drive(outermost, lambda coroutine: coroutine.throw(asyncio.CancelledError()))
         else:
-            self._drive(call, lambda coroutine: coroutine.send(outcome))
+            self._drive(outermost, lambda coroutine: coroutine.send(outcome))
 
     def _drive(self, call: str, turn: Callable[[Coroutine[Any, Any, object]], object]) -> None:
-        try:
+        with suppress(StopIteration):
             turn(self._running[call])
-        except StopIteration:
+
+    async def _made(self, call: str) -> None:
+        async def work() -> object:
+            self._seen[call] = "running"
+            while isinstance(told := await _Told(), _Inner):
+                await self._made(told.call)
+            return finish(told)
+
+        self._seen[call] = "asking"
+        try:
+            await self.call(work)
             self._seen[call] = "succeeded"
-        except (FailedError, IgnoredError):
+        except RAISED:
             self._seen[call] = "failed"
         except asyncio.CancelledError:
             self._seen[call] = "cancelled"

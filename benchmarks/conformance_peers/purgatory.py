@@ -10,11 +10,11 @@ from unittest import mock
 import purgatory
 import purgatory.domain.model
 
-from benchmarks.conformance_peers.peer import HandDriven, IgnoredError, limit_of_consecutive
+from benchmarks.conformance_peers.peer import AnswerError, HandDriven, IgnoredError, limit_of_consecutive
 
 
 class Purgatory(HandDriven):
-    """threshold and ttl; exclude for what is ignored."""
+    """threshold and ttl; exclude, for what is ignored and what is an answer."""
 
     name = "purgatory"
     rejections = purgatory.domain.model.OpenedState
@@ -26,7 +26,7 @@ class Purgatory(HandDriven):
         self._factory = purgatory.AsyncCircuitBreakerFactory(
             default_threshold=limit_of_consecutive(policy["trip"]),
             default_ttl=policy["reset_timeout"],
-            exclude=[IgnoredError],
+            exclude=[IgnoredError, AnswerError],
         )
 
     async def call(self, fn: Callable[[], Coroutine[Any, Any, object]]) -> object:

@@ -156,6 +156,22 @@ async def test_health_speaks_of_three_states(state: State, plain: str, status: s
     assert health["circuit_breaker"]["mode"] == state.name
 
 
+async def test_a_result_may_be_a_failure_where_exceptions_may_be_answers() -> None:
+    async with open_panel() as panel:
+        breaker = panel.breaker(
+            CircuitBreakerConfig(name="it", failure_result=lambda value: value is None, answers=KeyError)
+        )
+        dependency = ScriptedDependency()
+        dependency.then(None, KeyError("not there"), ValueError("broken"))
+        assert await breaker.execute(dependency) is None
+        with pytest.raises(KeyError):
+            await breaker.execute(dependency)
+        with pytest.raises(ValueError, match="broken"):
+            await breaker.execute(dependency)
+        counts = (await breaker.snapshot()).counts
+    assert (counts["failure"], counts["success"]) == (2, 1)
+
+
 async def samples(panel: Panel) -> dict[tuple[str, ...], float]:
     text = exposition((await panel.snapshots()).values()).decode()
     return {

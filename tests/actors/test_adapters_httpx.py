@@ -227,26 +227,28 @@ async def test_a_probe_is_over_when_its_body_is(panel: Panel, mock_clock: MockCl
     assert (await asked.get("/")).text == "three"
 
 
-async def test_a_probe_that_streams_on_passes_a_second_after_its_head_and_succeeds_later(
+async def test_a_probe_that_streams_a_second_after_its_head_has_passed(
     panel: Panel, mock_clock: MockClock
 ) -> None:
+    """However long it streams, and though `half_open_timeout` is less."""
     asked, _ = client(panel, body(b"tick", 50.0))
-    breaker = panel.breaker(replace(host_policy("it"), max_failures=2))
+    breaker = panel.breaker(replace(host_policy("it"), max_failures=2, half_open_timeout=10))
     await breaker.trip()
     await advance(mock_clock, 60)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asked.get, "/")
         await wait_all_tasks_blocked()
-        await advance(mock_clock, 0.75)
+        await advance(mock_clock, 0.5)
         assert breaker.state is State.HALF_OPEN
-        await advance(mock_clock, 0.25)
+        await advance(mock_clock, 0.5)
         assert breaker.state is State.CLOSED
-        await advance(mock_clock, 28.75)
-        assert (await seen(panel)).counts["success"] == 0
-        await advance(mock_clock, 0.25)
-        assert (await seen(panel)).counts["success"] == 1
+        await advance(mock_clock, 28)
+        assert (await breaker.snapshot()).counts["success"] == 0
+        await advance(mock_clock, 1)
+        assert (await breaker.snapshot()).counts["success"] == 1
         await advance(mock_clock, 20)
     assert (await breaker.snapshot()).counts["success"] == 1
+    assert (await breaker.snapshot()).counts["failure"] == 0
 
 
 async def test_what_breaks_off_after_its_success_is_a_failure_more(

@@ -258,14 +258,19 @@ async def test_a_call_that_is_cut_off_is_rejected_after_all(panel: Panel, spans:
 
 
 @each_style
-async def test_a_call_within_a_call_has_a_rejection_of_its_own(
+async def test_the_rejection_of_a_call_within_a_call_is_not_the_outer_calls(
     panel: Panel, spans: Spans, call: Style
 ) -> None:
-    policy = CircuitBreakerConfig(name="it", max_concurrent=1)
-    breaker = traced(panel.breaker(policy), spans.tracer)
-    with pytest.raises(BulkheadFullError):
-        await call(breaker, call, breaker, number, 1)
-    inner, outer = spans.ended
+    """Two breakers: within a call of the same one, a call joins it and isn't rejected."""
+    full = traced(panel.breaker(CircuitBreakerConfig(name="full", max_concurrent=1)), spans.tracer)
+    breaker = traced(panel.breaker(CircuitBreakerConfig(name="it")), spans.tracer)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(full.execute, trio.sleep_forever)
+        await wait_all_tasks_blocked()
+        with pytest.raises(BulkheadFullError):
+            await call(breaker, call, full, number, 1)
+        nursery.cancel_scope.cancel()
+    inner, outer, _ = spans.ended
     assert (events(inner)[0], events(outer)) == ("rejected", ["admitted"])
     assert ending(inner) == ending(outer) == (StatusCode.ERROR, "BulkheadFullError")
 
@@ -360,8 +365,11 @@ async def test_a_rejected_call_that_its_fallback_serves_is_no_error(
 
 async def test_a_full_bulkhead_has_a_fallback_too(panel: Panel, spans: Spans) -> None:
     breaker = traced(panel.breaker(CircuitBreakerConfig(name="it", max_concurrent=1)), spans.tracer)
-    async with breaker.guard():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(breaker.execute, trio.sleep_forever)
+        await wait_all_tasks_blocked()
         assert await breaker.execute_or(lambda _: "stored", number, 1) == "stored"
+        nursery.cancel_scope.cancel()
     served = spans.ended[0]
     assert (events(served), ending(served)) == (["rejected", "fallback"], UNSET)
 
@@ -428,10 +436,10 @@ async def test_arguments_that_do_not_fit_are_no_call(panel: Panel, spans: Spans)
     assert not any((await breaker.snapshot()).counts.values())
 
 
-async def test_what_has_no_signature_is_not_protected(panel: Panel, spans: Spans) -> None:
+async def test_what_is_not_async_is_not_protected(panel: Panel, spans: Spans) -> None:
     breaker = traced(panel.breaker(CircuitBreakerConfig(name="it")), spans.tracer)
     unreadable: Any = dict
-    with pytest.raises(TypeError, match="signature"):
+    with pytest.raises(TypeError, match="async"):
         breaker.protect(unreadable)
 
 

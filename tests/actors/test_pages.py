@@ -72,17 +72,33 @@ def test_the_tutorials_program_does_what_the_tutorial_says(capsys: pytest.Captur
     assert capsys.readouterr().out == told[1]
 
 
-def test_the_tutorials_last_function_has_a_second_best_answer() -> None:
+def test_the_tutorials_fallback_serves_failures_and_rejections() -> None:
     names = load("docs/tutorial/first-breaker.md")
 
     async def scenario(panel: Panel, clock: MockClock) -> list[str]:
-        breaker = panel.breaker(CircuitBreakerConfig(name="forecast"))
-        ask = partial(names["forecast_or_guess"], breaker, names["Service"]())
-        answer = await ask()
+        breaker, service = panel.breaker(names["POLICY"]), names["Service"]()
+        ask = partial(names["forecast_or_guess"], breaker, service)
+        answers = [await ask()]
+        service.up = False
+        answers.append(await ask())
+        assert (await breaker.snapshot()).counts["failure"] == 1
         await breaker.trip()
-        return [answer, await ask()]
+        return [*answers, await ask()]
 
-    assert run_with_panel(scenario, autojump=True) == ["Oslo: sun", "Oslo: as yesterday"]
+    assert run_with_panel(scenario, autojump=True) == ["Oslo: sun", *["Oslo: as yesterday"] * 2]
+
+
+def test_the_tutorials_policy_with_a_time_limit_counts_a_service_that_hangs() -> None:
+    names = load("docs/tutorial/first-breaker.md")
+
+    async def scenario(panel: Panel, clock: MockClock) -> State:
+        breaker = panel.breaker(names["IMPATIENT"])
+        for _ in range(3):
+            with pytest.raises(CallTimeout):
+                await breaker.execute(trio.sleep_forever)
+        return breaker.state
+
+    assert run_with_panel(scenario, autojump=True) == State.OPEN
 
 
 def test_the_program_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:

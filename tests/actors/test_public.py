@@ -16,11 +16,13 @@ from actors import CircuitBreaker, CircuitBreakerConfig, Guard, Panel
 from tests.optional import is_usable
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-ADAPTERS = ["answers", "grpc", "health", "httpx", "logs", "metrics", "mongo", "otel_metrics", "tracing"]
+ADAPTERS = ["grpc", "health", "httpx", "logs", "metrics", "mongo", "otel_metrics", "tracing"]
 OURS = [getattr(actors, name) for name in actors.__all__ if callable(getattr(actors, name))]
 # For the package's own parts, which hold a guard or a panel too.
-INTERNAL = {"Guard.enter", "Guard.time_out", "Guard.cut_off", "Guard.returned", "Guard.settle_cut"}
-INTERNAL |= {"Panel.note_crash"}
+INTERNAL = {"Guard.enter", "Guard.run", "Guard.time_out", "Guard.cut_off", "Guard.returned"}
+INTERNAL |= {"Guard.end_by_itself"}
+INTERNAL |= {"Guard.falls_back", "Guard.hold", "Guard.let_go", "Guard.end", "Guard.contains_running_task"}
+INTERNAL |= {"CircuitBreaker.is_watched", "Panel.note_crash", "Panel.report_callback"}
 
 
 def members(cls: type) -> Iterator[tuple[str, object]]:
@@ -69,9 +71,10 @@ def test_whatever_waits_says_what_cancellation_does_and_what_is_raised(name: str
 
 
 def test_all_that_waits_was_looked_at() -> None:
-    waits = "execute execute_or snapshot events wait_closed trip reset force_open disable observe configure"
+    waits = "execute execute_or execute_with_fallback snapshot events wait_until_admitting wait_closed"
+    waits += " trip reset force_open disable observe configure"
     assert {f"CircuitBreaker.{name}" for name in waits.split()} <= WAITING.keys()
-    assert {"Panel.snapshots", "Panel.events"} <= WAITING.keys()
+    assert {"Panel.snapshots", "Panel.events", "Panel.remove"} <= WAITING.keys()
 
 
 def test_every_field_of_a_policy_is_explained_with_its_unit() -> None:

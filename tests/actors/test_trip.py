@@ -277,3 +277,108 @@ async def test_a_slow_own_probe_has_failed_where_slow_calls_count(autojump_clock
         await breaker.trip()
         await breaker.wait_closed()
     assert probes == [60, 125]
+
+
+# What is counted for people: failures are never slow successes, and slow calls have a count of their own.
+
+SLOW = SlowCallRate(1.0, 5, LastCalls(10), 10)
+
+
+def counted(trip: TripStrategy, steps: str, **policy: object) -> tuple[int, int]:
+    """Play the steps as `run` does; failure_count and slow_count. D is a slow failure."""
+    it = Machine(CircuitBreakerConfig(name="it", trip=trip, **policy))  # type: ignore[arg-type]
+    play(it, steps)
+    return it.failure_count, it.slow_count
+
+
+def play(it: Machine, steps: str, now: float = 0) -> None:
+    for step in steps:
+        permit = it.admit(now)
+        assert isinstance(permit, Permit)
+        outcome = {"F": Outcome.FAILURE, "D": Outcome.FAILURE, "I": Outcome.IGNORED}.get(
+            step, Outcome.SUCCESS
+        )
+        it.settle(permit, outcome, now, 9.0 if step in "LD" else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("trip", "failures", "slow"),
+    [
+        # S F L D I F
+        (ConsecutiveFailures(9), 2, 0),
+        (FailureCount(9, LastCalls(9)), 3, 0),
+        (FailureCount(9, LastSeconds(9)), 3, 0),
+        (FailureRate(1.0, LastCalls(9), 9), 3, 0),
+        (FailureRate(1.0, LastSeconds(9), 9), 3, 0),
+        (SLOW, 3, 2),
+        (SlowCallRate(1.0, 5, LastSeconds(9), 9), 3, 2),
+        (SlowCallRate(1.0, 9.5, LastCalls(9), 9), 3, 0),
+        (AnyOf(ConsecutiveFailures(9), SLOW), 3, 2),
+        (AnyOf(FailureRate(1.0, LastCalls(9), 9), SLOW), 3, 2),
+        (AnyOf(ConsecutiveFailures(9), FailureCount(5, LastCalls(5))), 3, 0),
+        (AnyOf(SLOW, SlowCallRate(1.0, 9.5, LastCalls(9), 9)), 3, 2),
+    ],
+)
+def test_a_slow_success_is_no_failure_in_any_strategy(trip: TripStrategy, failures: int, slow: int) -> None:
+    assert counted(trip, "SFLDIF") == (failures, slow)
+
+
+def test_slow_calls_and_failures_leave_the_window_together() -> None:
+    it = Machine(CircuitBreakerConfig(name="it", trip=SlowCallRate(1.0, 5, LastSeconds(10), 10)))
+    play(it, "FLD", now=0)
+    play(it, "SF", now=6)
+    assert (it.failure_count, it.slow_count) == (3, 2)
+    it.wake(12)
+    assert (it.failure_count, it.slow_count) == (1, 0)
+    it = Machine(CircuitBreakerConfig(name="it", trip=SlowCallRate(1.0, 5, LastCalls(3), 3)))
+    play(it, "FLDSS")
+    assert (it.failure_count, it.slow_count) == (1, 1)
+
+
+def test_while_open_both_counts_are_those_it_opened_with() -> None:
+    it = Machine(CircuitBreakerConfig(name="it", trip=SlowCallRate(0.75, 5, LastCalls(4), 4)))
+    play(it, "FLDL")
+    assert (it.state, it.failure_count, it.slow_count) == (State.OPEN, 2, 3)
+    it.wake(60)
+    assert (it.state, it.failure_count, it.slow_count) == (State.HALF_OPEN, 2, 3)
+    play(it, "L", now=60)
+    assert (it.state, it.failure_count, it.slow_count) == (State.OPEN, 2, 3)
+    it.reset(60)
+    assert (it.failure_count, it.slow_count) == (0, 0)
+
+
+@pytest.mark.parametrize("state", [State.OPEN, State.HALF_OPEN, State.CLOSED])
+def test_after_a_crash_both_counts_are_those_of_the_opening_and_windows_start_empty(state: State) -> None:
+    it = Machine(CircuitBreakerConfig(name="it", trip=SlowCallRate(0.75, 5, LastCalls(4), 4)))
+    play(it, "FLD" if state is State.CLOSED else "FLDL")
+    if state is State.HALF_OPEN:
+        it.wake(60)
+    again = Machine.restored(it.config, it.memory(), it.ledger, 60 if state is State.HALF_OPEN else 0)
+    assert again.state is state
+    assert (again.failure_count, again.slow_count) == ((0, 0) if state is State.CLOSED else (2, 3))
+
+
+def test_an_observing_machine_counts_slow_calls_too() -> None:
+    it = Machine(CircuitBreakerConfig(name="it", trip=SLOW))
+    it.hold(State.OBSERVING, 0, "told")
+    play(it, "FLD")
+    assert (it.failure_count, it.slow_count) == (2, 2)
+
+
+def test_a_policy_that_counts_the_same_slow_calls_keeps_both_counts() -> None:
+    it = Machine(CircuitBreakerConfig(name="it", trip=SLOW))
+    play(it, "FLD")
+    it.configure(CircuitBreakerConfig(name="it", trip=SlowCallRate(0.9, 5, LastCalls(10), 9)), 0)
+    assert (it.failure_count, it.slow_count) == (2, 2)
+    it.configure(CircuitBreakerConfig(name="it", trip=SlowCallRate(0.9, 6, LastCalls(10), 9)), 0)
+    assert (it.failure_count, it.slow_count) == (0, 0)
+
+
+def test_a_slow_call_told_while_it_runs_is_no_failure_until_it_fails() -> None:
+    it = Machine(CircuitBreakerConfig(name="it", trip=SLOW, in_flight_slow=True))
+    permit = it.admit(0)
+    assert isinstance(permit, Permit)
+    it.wake(5)
+    assert (it.failure_count, it.slow_count) == (0, 1)
+    it.settle(permit, Outcome.FAILURE, 6, 6.0)
+    assert (it.failure_count, it.slow_count) == (1, 1)

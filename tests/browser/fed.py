@@ -40,6 +40,7 @@ def breaker(name: str, **more: Any) -> dict[str, Any]:
         "reason": None,
         "probe_at": None,
         "failure_count": 0,
+        "slow_count": 0,
         "last_failure": None,
         "in_flight": 0,
         "calls": dict.fromkeys(("success", "failure", "ignored", "cancelled", "rejected"), 0),

@@ -112,6 +112,7 @@ def test_events_of_yesterday_get_their_date(feed: Feed) -> None:
 
 FAILURES = {"window": {"last_calls": 20}, "minimum_calls": 10}
 RATE = {"kind": "FailureRate", "rate": 0.5, "window": {"last_seconds": 30.0}, "minimum_calls": 10}
+SLOW = {**RATE, **FAILURES, "kind": "SlowCallRate", "threshold": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -122,10 +123,11 @@ RATE = {"kind": "FailureRate", "rate": 0.5, "window": {"last_seconds": 30.0}, "m
         ({"kind": "FailureCount", "n": 6, "window": {"last_seconds": 30.0}}, "3 of 6 in 30 s", 6),
         (RATE, "3 failed; opens at 50 % of 30 s", 0),
         (
-            {**RATE, **FAILURES, "kind": "SlowCallRate", "threshold": 2.0},
-            "3 slow; opens at 50 % of 20 calls",
+            SLOW,
+            "2 slow; opens at 50 % of 20 calls",
             0,
         ),
+        ({"kind": "AnyOf", "strategies": [RATE, SLOW]}, "3 failed, 2 slow; any of 2 rules opens it", 0),
         ({"kind": "AnyOf", "strategies": [RATE, RATE]}, "3 counted; any of 2 rules opens it", 0),
     ],
 )
@@ -133,7 +135,7 @@ def test_how_near_it_is_to_tripping(feed: Feed, trip: Any, said: str, pips: int)
     """In plain words for each strategy; the whole of it stands in the sheet, and fits."""
     fed = feed()
     fed.all_closed()
-    fed.report("auth-service", breaker(NAME, failure_count=3, policy={**POLICY, "trip": trip}))
+    fed.report("auth-service", breaker(NAME, failure_count=3, slow_count=2, policy={**POLICY, "trip": trip}))
     assert fed.row(NAME).locator(".fuse-text").inner_text().replace("\n", " ") == said
     assert fed.row(NAME).locator(".fuse i").count() == pips
     if trip is not None:

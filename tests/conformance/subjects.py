@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -25,6 +26,7 @@ from actors import (
     LastSeconds,
     Machine,
     Outcome,
+    Panel,
     Permit,
     Rejection,
     SlowCallRate,
@@ -55,7 +57,12 @@ AS_THEY_ARE = (
     "queue_timeout",
     "cancel_in_flight",
     "probe_interval",
+    "half_open_failure_rate",
 )
+POLICY = {
+    *AS_THEY_ARE,
+    *("trip", "half_open_timeout", "backoff", "server_wait", "failure_result", "own_probe", "idle_timeout"),
+}
 
 
 class Failed(Exception):
@@ -70,12 +77,18 @@ class Ignored(Exception):
     """An exception that the policy ignores."""
 
 
+class AnsweredNo(Exception):
+    """An exception that the policy calls an answer."""
+
+
 class BadResult:
     """A returned value that the policy calls a failure."""
 
 
 def config_of(policy: Mapping[str, Any], probe: Any = None) -> CircuitBreakerConfig:
     """The policy of a case as this project writes it."""
+    if unknown := sorted(policy.keys() - POLICY):
+        raise CannotExpressError(f"no {', '.join(unknown)}")
     settings: dict[str, Any] = {key: policy[key] for key in AS_THEY_ARE if key in policy}
     if policy.get("server_wait"):
         settings["retry_after"] = lambda error: getattr(error, "server_wait", None)
@@ -89,6 +102,7 @@ def config_of(policy: Mapping[str, Any], probe: Any = None) -> CircuitBreakerCon
         half_open_timeout=policy.get("half_open_timeout"),
         backoff=Backoff(**policy.get("backoff", {})),
         ignore=Ignored,
+        answers=AnsweredNo,
         **settings,
     )
 
@@ -123,7 +137,7 @@ class MachineSubject:
     """The rules without a task. `start` is the clock's reading when the case begins."""
 
     def __init__(self, policy: Mapping[str, Any], start: float = 0.0) -> None:
-        for key in ("call_timeout", "max_concurrent", "cancel_in_flight", "probe_interval"):
+        for key in ("call_timeout", "max_concurrent", "cancel_in_flight", "probe_interval", "idle_timeout"):
             if key in policy:
                 raise CannotExpressError(f"the machine runs no calls and no tasks, so it has no {key}")
         self._machine = Machine(config_of(policy, probe=_never), now=start)
@@ -156,8 +170,8 @@ class MachineSubject:
         self._machine.answered(permit, self._now, self._now - began)
 
     async def end(self, call: str, outcome: str, server_wait: float | None) -> None:
-        if outcome == "bad_result":
-            raise CannotExpressError("the machine is told outcomes, not results")
+        if outcome in ("bad_result", "answer_error"):
+            raise CannotExpressError("the machine is told outcomes, not results or exceptions")
         permit, began = self._permits.pop(call)
         asked = server_wait if self._policy.get("server_wait") else None
         self._machine.settle(permit, OUTCOMES[outcome], self._now, self._now - began, retry_after=asked)
@@ -180,6 +194,8 @@ class MachineSubject:
             self._machine.trip(self._now)
         elif command == "reset":
             self._machine.reset(self._now)
+        elif command == "remove":
+            raise CannotExpressError("the machine is one breaker, on no panel")
         else:
             held = {"force_open": State.FORCED_OPEN, "disable": State.DISABLED, "observe": State.OBSERVING}
             self._machine.hold(held[command], self._now, "told")
@@ -212,6 +228,7 @@ class _Held:
         self.source: Source | None = None
         self.guard: Guard | None = None
         self._told = trio.Event()
+        self._inner: Callable[[], Awaitable[None]] | None = None
         self._how: tuple[str, float | None] = ("success", None)
 
     def end(self, outcome: str, server_wait: float | None = None) -> None:
@@ -221,28 +238,53 @@ class _Held:
         else:
             self._told.set()
 
+    def make(self, inner: Callable[[], Awaitable[None]]) -> None:
+        """Make a call in its course, and await it."""
+        self._inner = inner
+        self._told.set()
+
     async def work(self) -> object:
         self.seen = "running"
         await self._told.wait()
+        while self._inner is not None:
+            inner, self._inner, self._told = self._inner, None, trio.Event()
+            await inner()
+            await self._told.wait()
         outcome, server_wait = self._how
         if outcome == "failure":
             raise Failed(server_wait)
         if outcome == "ignored":
             raise Ignored
+        if outcome == "answer_error":
+            raise AnsweredNo
         return BadResult() if outcome == "bad_result" else None
 
 
 class HandleSubject:
-    """Handle and actor, called in one of the three styles: execute, guard or protect."""
+    """Handle and actor, called in one of the three styles: execute, guard or protect.
 
-    def __init__(self, breaker: CircuitBreaker, clock: MockClock, nursery: trio.Nursery, style: str) -> None:
-        self._breaker = breaker
+    The panel is asked for the breaker at each use, since it may have been removed.
+    """
+
+    def __init__(
+        self, panel: Panel, policy: Mapping[str, Any], clock: MockClock, nursery: trio.Nursery, style: str
+    ) -> None:
+        self._panel = panel
+        self._config = config_of(policy, self._probe)
         self._clock = clock
         self._nursery = nursery
         self._style = style
-        self._call = self._protected if style == "protect" else breaker.execute
         self._held: dict[str, _Held] = {}
+        self._waits: dict[str, str] = {}
         self.probe: _Held | None = None
+
+    async def _probe(self) -> None:
+        self.probe = _Held()
+        await self.probe.work()
+
+    @property
+    def _breaker(self) -> CircuitBreaker:
+        return self._panel.breaker(self._config)
 
     async def advance(self, to: float) -> None:
         self._clock.jump(to - trio.current_time())
@@ -256,6 +298,20 @@ class HandleSubject:
         held = _Held()
         held.source = Source(client, route)
         await self._start(call, held)
+
+    async def begin_inside(self, call: str, outer: str) -> None:
+        held = self._held[call] = _Held()
+        self._held[outer].make(partial(self._caller, held))
+        await wait_all_tasks_blocked()
+
+    async def wait_for_admission(self, caller: str) -> None:
+        self._waits[caller] = "waiting"
+        self._nursery.start_soon(self._wait, caller)
+        await wait_all_tasks_blocked()
+
+    async def _wait(self, caller: str) -> None:
+        await self._breaker.wait_until_admitting()
+        self._waits[caller] = "admitted"
 
     async def answer(self, call: str) -> None:
         self._need_guard("can be told of an answer")
@@ -283,29 +339,34 @@ class HandleSubject:
         await wait_all_tasks_blocked()
 
     def seen(self, call: str) -> str:
-        return self._held[call].seen
+        return self._waits.get(call) or self._held[call].seen
 
     def refusal(self, call: str) -> Refusal:
         return self._held[call].refusal
 
     async def tell(self, command: str) -> None:
-        await getattr(self._breaker, command)()
+        if command == "remove":
+            await self._panel.remove(self._config.name)
+        else:
+            await getattr(self._breaker, command)()
+        await wait_all_tasks_blocked()
 
     async def configure(self, policy: Mapping[str, Any]) -> None:
         await self._breaker.configure(config_of(policy))
 
     async def read(self, what: str) -> Any:
-        snapshot = await self._breaker.snapshot()
-        assert snapshot.state is self._breaker.state, "the state published is the state"
-        assert snapshot.retry_after == self._breaker.retry_after, "the wait published is the wait"
+        breaker = self._breaker
+        snapshot = await breaker.snapshot()
+        assert snapshot.state is breaker.state, "the state published is the state"
+        assert snapshot.retry_after == breaker.retry_after, "the wait published is the wait"
         return _reading(snapshot, what)
 
     async def _caller(self, held: _Held) -> None:
         with held.scope:
             try:
-                await (self._guarded(held) if self._style == "guard" else self._call(held.work))
+                await self._call(held)
                 held.seen = "succeeded"
-            except (Failed, Ignored):
+            except (Failed, Ignored, AnsweredNo):
                 held.seen = "failed"
             except CallTimeout:
                 held.seen = "timed_out"
@@ -315,26 +376,27 @@ class HandleSubject:
         if held.scope.cancelled_caught:
             held.seen = "cancelled"
 
+    async def _call(self, held: _Held) -> None:
+        if self._style == "execute":
+            await self._breaker.execute(held.work)
+        elif self._style == "protect":
+            await self._breaker.protect(held.work)()
+        else:
+            await self._guarded(held)
+
     async def _guarded(self, held: _Held) -> None:
         async with self._breaker.guard(source=held.source) as held.guard:
             if isinstance(await held.work(), BadResult):
                 held.guard.fail("bad result")
-
-    async def _protected(self, work: Any) -> None:
-        await self._breaker.protect(work)()
 
 
 @asynccontextmanager
 async def open_handle(
     policy: Mapping[str, Any], clock: MockClock, style: str
 ) -> AsyncIterator[HandleSubject]:
-    """A subject in a panel of its own."""
-
-    async def probe() -> None:
-        subject.probe = _Held()
-        await subject.probe.work()
-
-    async with open_panel() as panel, trio.open_nursery() as nursery:
-        subject = HandleSubject(panel.breaker(config_of(policy, probe)), clock, nursery, style)
+    """A subject on a panel of its own."""
+    idle_timeout = policy.get("idle_timeout")
+    async with open_panel(idle_timeout=idle_timeout) as panel, trio.open_nursery() as nursery:
+        subject = HandleSubject(panel, policy, clock, nursery, style)
         yield subject
         nursery.cancel_scope.cancel()

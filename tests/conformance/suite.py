@@ -12,6 +12,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 CASES = Path(__file__).parent / "cases"
+_OF_A_CALL = {"expect", "reason", "wait", "client", "route"}
+ACTIONS: dict[str, set[str]] = {
+    "call": {*_OF_A_CALL, "took", "times", "admitted", "caller", "server_wait"},
+    "begin": {*_OF_A_CALL, "inside"},
+    "answer": set(),
+    "end": {"as", "server_wait"},
+    "probe": set(),
+    "await": set(),
+    "do": set(),
+    "configure": set(),
+}
+"""What a step may do, and the keys that go with it."""
+EXPECTATIONS = {"sees", "state", "failures", "slow", "retry_after", "counts"}
 
 
 class CannotExpressError(Exception):
@@ -46,8 +59,12 @@ class Refusal:
 class Subject(Protocol):
     """One breaker under test. Any method raises CannotExpressError where the breaker has no such thing.
 
-    Two more methods may be left out: `async answer(call)`, a running call is answered and goes on; and
-    `async begin_from(call, client, route)`, as `begin` for a call that says where it comes from.
+    Four more methods may be left out:
+    `async answer(call)`: a running call is answered and goes on.
+    `async begin_from(call, client, route)`: as `begin`, for a call that says where it comes from.
+    `async begin_inside(call, outer)`: as `begin`, for a call that the running call `outer` makes and awaits.
+    `async wait_for_admission(caller)`: a caller begins to wait until a call is admitted; `seen` tells of it
+    waiting or admitted.
     """
 
     async def advance(self, to: float) -> None:
@@ -57,7 +74,7 @@ class Subject(Protocol):
         """Start a call that runs until it is ended."""
 
     async def end(self, call: str, outcome: str, server_wait: float | None) -> None:
-        """End a running call: success, failure, ignored, cancelled or bad_result."""
+        """End a running call: success, failure, ignored, answer_error, cancelled or bad_result."""
 
     async def end_probe(self, outcome: str) -> None:
         """End the probe that the breaker itself runs."""
@@ -69,7 +86,7 @@ class Subject(Protocol):
         """Why a rejected call was."""
 
     async def tell(self, command: str) -> None:
-        """trip, reset, force_open, disable or observe."""
+        """trip, reset, force_open, disable, observe or remove."""
 
     async def configure(self, policy: Mapping[str, Any]) -> None:
         """Take a new policy in place."""
@@ -91,7 +108,12 @@ def load_cases(directory: Path = CASES) -> list[Case]:
 
 
 async def play(case: Case, subject: Subject) -> None:
-    """Play every step. Raises DeviationError at the first that went otherwise, or CannotExpressError."""
+    """Play every step. Raises DeviationError at the first that went otherwise, or CannotExpressError.
+
+    Raises ValueError for a step that isn't as README.md describes it: none is passed over.
+    """
+    for number, step in enumerate(case.steps, 1):
+        _check_keys(f"{case.name}, step {number}", step)
     player = _Player(subject)
     for number, step in enumerate(case.steps, 1):
         try:
@@ -112,6 +134,17 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("the subject waited; play it in an event loop")
 
 
+def _check_keys(where: str, step: Mapping[str, Any]) -> None:
+    actions = [key for key in step if key in ACTIONS]
+    if len(actions) > 1:
+        raise ValueError(f"{where}: two actions in one step, {' and '.join(actions)}")
+    known = {"at", *EXPECTATIONS, *actions}.union(*(ACTIONS[action] for action in actions))
+    if unknown := sorted(step.keys() - known):
+        raise ValueError(f"{where}: unknown here: {', '.join(unknown)}")
+    if "at" not in step:
+        raise ValueError(f"{where}: when? `at` is missing")
+
+
 class _Player:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
@@ -129,6 +162,8 @@ class _Player:
             await self._subject.end_probe(step["probe"])
         elif "answer" in step:
             await self._optional("answer")(step["answer"])
+        elif "await" in step:
+            await self._optional("wait_for_admission")(step["await"])
         elif "do" in step:
             await self._subject.tell(step["do"])
         elif "configure" in step:
@@ -155,7 +190,9 @@ class _Player:
             _compare("what the caller saw", step["caller"], self._subject.seen(name))
 
     async def _begin(self, name: str, step: Mapping[str, Any]) -> None:
-        if "client" in step or "route" in step:
+        if "inside" in step:
+            await self._optional("begin_inside")(name, step["inside"])
+        elif "client" in step or "route" in step:
             await self._optional("begin_from")(name, step.get("client"), step.get("route"))
         else:
             await self._subject.begin(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -54,6 +56,31 @@ def test_suite_is_complete() -> None:
             for window in ("calls", "seconds")
         ),
     }
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"at": 0, "call": "success", "tooks": 1}, "unknown here: tooks"),
+        ({"at": 0, "end": "a", "as": "success", "times": 2}, "unknown here: times"),
+        ({"at": 0, "call": "success", "inside": "a"}, "unknown here: inside"),
+        ({"at": 0, "expect": "rejected"}, "unknown here: expect"),
+        ({"at": 0, "call": "success", "begin": "a"}, "two actions in one step, call and begin"),
+        ({"call": "success"}, "when?"),
+    ],
+)
+def test_a_step_that_the_suite_would_pass_over_is_refused(step: dict[str, object], said: str) -> None:
+    """Before any other step is played."""
+    policy = {"trip": {"kind": "consecutive", "n": 5}}
+    case = Case("wrong", "a rule", policy, ({"at": 0, "state": "open"}, step))
+    with pytest.raises(ValueError, match=f"wrong, step 2: {re.escape(said)}"):
+        run(play(case, MachineSubject(case.policy)))
+
+
+def test_a_policy_key_that_nobody_knows_is_refused() -> None:
+    """A subject that passed over it would pass the case."""
+    with pytest.raises(CannotExpressError, match="no unheard_of"):
+        MachineSubject({"trip": {"kind": "consecutive", "n": 5}, "unheard_of": 1})
 
 
 @pytest.mark.parametrize(

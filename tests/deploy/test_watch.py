@@ -16,7 +16,7 @@ from deploy import health, settings
 from deploy import watch as watching
 from deploy.layout import StackError, layout
 from deploy.watch import Board
-from deploy.words import duration, when
+from deploy.words import duration, pips, when
 
 HELLO = {
     "gateway": "api-gateway",
@@ -36,6 +36,7 @@ def breaker(name: str, **more: Any) -> dict[str, Any]:
         "reason": None,
         "probe_at": None,
         "failure_count": 0,
+        "slow_count": 0,
         "last_failure": None,
         "policy": {"max_failures": 5, "trip": None},
         "transitions": [],
@@ -122,6 +123,28 @@ def drawn(width: int, *what: RenderableType) -> list[str]:
     lines = [line.rstrip() for line in captured.get().splitlines()]
     assert max(map(len, lines)) <= width, lines
     return lines
+
+
+SLOW, RATE = {"kind": "SlowCallRate"}, {"kind": "FailureRate"}
+
+
+@pytest.mark.parametrize(
+    ("max_failures", "trip", "said"),
+    [
+        (5, None, "●●●○○"),
+        (50, None, "3/50"),
+        (5, RATE, "3"),
+        (5, SLOW, "2 slow"),
+        (5, {"kind": "AnyOf", "strategies": [RATE, RATE]}, "3"),
+        (5, {"kind": "AnyOf", "strategies": [RATE, SLOW]}, "3+2 slow"),
+    ],
+)
+def test_how_near_it_is_to_tripping_counts_what_the_strategy_counts(
+    max_failures: int, trip: Any, said: str
+) -> None:
+    """Slow calls where these decide, and not the failures among them."""
+    policy = {"max_failures": max_failures, "trip": trip}
+    assert pips(breaker("a", failure_count=3, slow_count=2, policy=policy)).plain == said
 
 
 def cells(line: str) -> list[str]:

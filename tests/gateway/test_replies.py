@@ -35,7 +35,7 @@ def opened(retry_after, reason=RejectReason.OPEN):
     [
         (rejected(opened(12.3)), 503, "CIRCUIT_BREAKER_OPEN", "13"),
         (rejected(opened(None, RejectReason.PROBING)), 503, "CIRCUIT_BREAKER_OPEN", "1"),
-        (rejected(opened(None, RejectReason.FORCED)), 503, "CIRCUIT_BREAKER_OPEN", "1"),
+        (rejected(opened(None, RejectReason.FORCED)), 503, "CIRCUIT_BREAKER_OPEN", "30"),
         (rejected(BulkheadFullError("auth-service-http", 3)), 503, "BULKHEAD_FULL", "1"),
         (bad_gateway(), 502, "SERVICE_UNAVAILABLE", None),
         (gateway_timeout(), 504, "GATEWAY_TIMEOUT", None),

@@ -99,6 +99,13 @@ def test_workers_in_the_same_state_are_in_it_together(state: State) -> None:
     assert found["circuit_breaker_state_info"] == {one.name.lower(): one is state for one in State}
 
 
+def test_among_equal_states_the_one_with_more_failures_or_slow_calls_speaks() -> None:
+    few, slow = Worker(CLOSED, 1, 0, 2).snapshot(), replace(Worker(CLOSED, 2, 0).snapshot(), slow_count=3)
+    for order in ([few, slow], [slow, few]):
+        seen = together(order, order)
+        assert (seen.failure_count, seen.slow_count) == (0, 3)
+
+
 def test_of_each_bucket_the_last_exemplar_is_shown() -> None:
     """Whichever worker it comes from."""
     old, new, other = (Exemplar(0.5, {"trace_id": name}, at) for name, at in (("a", 1), ("b", 2), ("c", 1)))

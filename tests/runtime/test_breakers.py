@@ -213,8 +213,18 @@ def test_a_policy_outside_its_type_works_and_is_warned_about(written) -> None:
     ]
 
 
-def test_a_trip_strategy_is_not_measured_by_max_failures(written) -> None:
-    """Where a strategy decides, the number it replaces says nothing."""
-    trip = "trip = {kind = 'ConsecutiveFailures', n = 9}"
-    text = f"[breakers.{DATABASE}]\ntype = 'database'\nmax_failures = 1\n{trip}"
-    assert load_configuration(written(text), None).warnings == ()
+TRIP = "trip = {kind = 'ConsecutiveFailures', n = 9}"
+
+
+@pytest.mark.parametrize("profile", ["default", "dev", "prod"])
+def test_a_trip_strategy_takes_the_place_of_the_profiles_max_failures(written, profile: str) -> None:
+    """Where a strategy decides, the number it replaces says nothing, and isn't measured by the type."""
+    text = f"profile = '{profile}'\n[breakers.{DATABASE}]\ntype = 'internal'\nreset_timeout = 60\n{TRIP}"
+    configuration = load_configuration(written(text), None)
+    assert configuration.warnings == ()
+    assert configuration.breakers[DATABASE].trip == ConsecutiveFailures(9)
+
+
+def test_max_failures_beside_a_trip_strategy_is_refused(written) -> None:
+    with pytest.raises(BadConfiguration, match=rf"breakers\.{DATABASE}\.max_failures: .* beside trip, got 6"):
+        load_configuration(written(f"[breakers.{DATABASE}]\nmax_failures = 6\n{TRIP}"), None)

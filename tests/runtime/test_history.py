@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import trio
 
-from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
+from actors import CircuitBreaker, CircuitBreakerConfig, LastCalls, SlowCallRate, open_panel
+from actors.adapters.health import breaker_health
 from runtime.history import BUCKET_SECONDS, BUCKETS, FAILURES, TRANSITIONS, Recorder, merged
 
 
@@ -56,6 +57,20 @@ async def test_what_was_counted_before_it_looked_has_no_time() -> None:
         await call(breaker)
         [seen] = (await Recorder("p", panel).recent())["breakers"]
     assert (seen["calls"]["success"], seen["calls_by_time"]) == (1, [])
+
+
+async def test_slow_calls_are_reported_apart_from_failures() -> None:
+    """By one number for both, a slow success would be shown as a failure."""
+    trip = SlowCallRate(1.0, 0.001, LastCalls(10), 10)
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="a", trip=trip))
+        await call(breaker, fails=True)
+        await breaker.execute(trio.sleep, 0.002)
+        await breaker.execute(trio.sleep, 0.002)
+        [seen] = (await Recorder("p", panel).recent())["breakers"]
+        health = breaker_health(await breaker.snapshot())["circuit_breaker"]
+    for one in (seen, health):
+        assert (one["failure_count"], one["slow_count"]) == (1, 2)
 
 
 async def test_memory_is_bounded() -> None:

@@ -180,7 +180,10 @@ async def test_a_client_that_leaves_is_told_as_a_cancellation(seen: Seen, mock_c
         assert breaker.name in panel
     cancelled, full = seen.spans
     assert (events(cancelled), events(full)) == (["admitted", "cancelled"], ["rejected"])
-    assert dict(full.events[0].attributes or {}) == {"circuit_breaker.reason": "bulkhead"}
+    assert dict(full.events[0].attributes or {}) == {
+        "circuit_breaker.reason": "bulkhead",
+        "circuit_breaker.retry_after": 1.0,
+    }
 
 
 async def test_a_result_is_judged_as_without_tracing(seen: Seen) -> None:

@@ -4,7 +4,7 @@ const PIPS = 12;
 const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds"]);
 
 /** How near it is to tripping: {pips: how many there are to light, text}. */
-export function fuse({ failure_count: count, policy }) {
+export function fuse({ failure_count: count, slow_count: slow, policy }) {
   if (!policy || count === undefined) return { pips: 0, text: "" };
   const { trip } = policy;
   if (!trip) return inRow(count, policy.max_failures);
@@ -13,14 +13,16 @@ export function fuse({ failure_count: count, policy }) {
     case "ConsecutiveFailures": return inRow(count, trip.n);
     case "FailureCount": return { pips: pips(trip.n), text: `${count} of ${trip.n} in ${extent(trip.window)}` };
     case "FailureRate": return { pips: 0, text: `${count} failed; ${by}` };
-    case "SlowCallRate": return { pips: 0, text: `${count} slow; ${by}` };
-    case "AnyOf": return { pips: 0, text: `${count} counted; any of ${trip.strategies.length} rules opens it` };
+    case "SlowCallRate": return { pips: 0, text: `${slow} slow; ${by}` };
+    case "AnyOf": return { pips: 0, text: `${counted(count, slow, trip)}; any of ${trip.strategies.length} rules opens it` };
     default: return { pips: 0, text: `${count} counted` };
   }
 }
 
 const pips = (most) => (most <= PIPS ? most : 0);
 const inRow = (count, most) => ({ pips: pips(most), text: `${count} of ${most} in a row` });
+const counted = (count, slow, { strategies }) =>
+  strategies.some(({ kind }) => kind === "SlowCallRate") ? `${count} failed, ${slow} slow` : `${count} counted`;
 const percent = (rate) => `${Math.round(rate * 1000) / 10} %`;
 
 function extent(window) {

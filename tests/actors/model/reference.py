@@ -38,7 +38,10 @@ class Heard(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """Leave for one call. answered: its dependency has, though it goes on. passed: that was as a probe."""
+    """Leave for one call. answered: its dependency has, though it goes on. passed: that was as a probe.
+
+    failed_slow: that answer came too late, so the probe has failed already.
+    """
 
     generation: int
     state: State
@@ -48,6 +51,7 @@ class Pass(NamedTuple):
     source: Source | None = None
     answered: bool = False
     passed: bool = False
+    failed_slow: bool = False
 
 
 class Kept(NamedTuple):
@@ -303,7 +307,11 @@ class Reference:
             self.shadow.answer(number, now)
         if self.state is not State.HALF_OPEN or leave.generation != self.generation or leave.passed:
             return
-        self.passes[number] = leave._replace(answered=True, passed=True, probe_ends=float("inf"))
+        threshold = self.config.strategy.slow_threshold
+        slow = threshold is not None and now - leave.began >= threshold
+        self.passes[number] = leave._replace(
+            answered=True, passed=True, failed_slow=slow, probe_ends=float("inf")
+        )
         self._count_probe(False, now - leave.began, now, None, leave.source)
 
     def settle(
@@ -460,7 +468,7 @@ class Reference:
     ) -> None:
         if not leave.passed:
             self._count_probe(failed, took, now, server_wait, leave.source)
-        elif failed:
+        elif failed and not leave.failed_slow:
             self.successes = max(0, self.successes - 1)
             self._count_failed_probe(now, server_wait, leave.source)
 
@@ -495,7 +503,7 @@ class Reference:
         rate, probes = self.config.half_open_failure_rate, self.config.half_open_max_calls
         if rate is None:
             return
-        if self.probe_failures >= rate * probes:
+        if self.probe_failures >= rate * max(probes, self.successes + self.probe_failures):
             self._reopen(now, server_wait, self.failed_source)
         elif self.successes + self.probe_failures >= probes:
             self._recover(now)
