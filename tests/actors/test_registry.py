@@ -716,6 +716,34 @@ async def test_a_probe_that_has_not_begun_when_its_breaker_is_removed_never_does
     assert probes.begun == 0
 
 
+@in_every_style
+async def test_a_call_may_remove_its_own_breaker(panel: Panel, call: Style) -> None:
+    breaker = panel.breaker(policy(max_concurrent=2, call_timeout=5))
+
+    async def remove() -> str:
+        await panel.remove("it")
+        return "removed"
+
+    with trio.fail_after(5):
+        assert await call(breaker, remove) == "removed"
+    assert (breaker._actor.closed, len(panel)) == (True, 0)
+
+
+async def test_a_probe_may_remove_its_own_breaker(panel: Panel, mock_clock: MockClock) -> None:
+    """It is cancelled at its next checkpoint."""
+    reached = []
+
+    async def probe() -> None:
+        await panel.remove("it")
+        reached.append("removed")
+        await trio.lowlevel.checkpoint()
+        reached.append("went on")
+
+    await panel.breaker(policy(probe=probe)).trip()
+    await advance(mock_clock, 60)
+    assert (reached, len(panel)) == (["removed"], 0)
+
+
 async def test_snapshots_leave_out_what_is_removed(panel: Panel) -> None:
     """Also what is removed while they are taken."""
     names = ["a", "b", "c"]
