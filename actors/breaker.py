@@ -194,6 +194,9 @@ class BreakerActor(Actor[Command]):
         self.handle._gate, self.handle._fast = Gate(gate.name, gate.state, gate.generation + 1), None
         if self._own_probe is not None:
             self._own_probe.end()
+        for flight in self.handle._flights or ():
+            assert isinstance(flight, Guard)
+            flight.end_by_itself()
         super().close()
         if self.handle._hub is not None:
             self.handle._hub.close()

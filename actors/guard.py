@@ -121,6 +121,7 @@ class Guard(HeldCall):
             return
         if self.breaker._settle_nowait(self):
             self._settled = Outcome.SUCCESS
+            self.lift_timeout()
             self._leave_flights()
             # Its permit is settled: what follows is no longer part of it.
             self.end()
@@ -146,6 +147,8 @@ class Guard(HeldCall):
         """`call_timeout` no longer ends this call."""
         if self.breaker._flights is not None:
             self.breaker._flights.lift_timeout(self)
+        if self._scope is not None:
+            self._scope.deadline = NEVER
 
     def exclude(self, seconds: float) -> None:
         """Take time that wasn't spent waiting for the dependency out of the call's measured duration.
@@ -185,6 +188,11 @@ class Guard(HeldCall):
         self.returned(result)
         return result
 
+    def is_counted(self) -> bool:
+        """Whether this call runs, and is counted at its end: by itself, or by the call that it has joined."""
+        joined = self._joined
+        return self.running and (joined.is_counted() if isinstance(joined, HeldCall) else True)
+
     def falls_back(self, error: Exception) -> bool:
         """Whether `execute_with_fallback` serves this call, which has ended with `error`, by its fallback."""
         return isinstance(error, CallRejected | CallTimeout) or self.outcome is Outcome.FAILURE
@@ -223,12 +231,11 @@ class Guard(HeldCall):
                 self._start = breaker._clock()
             if breaker._scoped:
                 self._open_scope()
-        # As `hold` does. A call that has joined another one is nobody's outer call: it counts nothing.
+        # As `hold` does.
+        self._nurseries = len(task.child_nurseries)
+        self.outer = running_held(HELD.get())
         self.running = True
-        if not self._joined:
-            self._nurseries = len(task.child_nurseries)
-            self.outer = running_held(HELD.get())
-            HELD.set(self)
+        HELD.set(self)
 
     async def _take_place(self, bulkhead: Bulkhead) -> None:
         taken = bulkhead.take_nowait(self)
@@ -270,6 +277,8 @@ class Guard(HeldCall):
             self.timeout, self.due = timeout, breaker._clock() + timeout
         assert breaker._flights is not None
         breaker._flights.add(self)
+        if breaker._actor.closed:
+            self.end_by_itself()
         if self.due < breaker._actor.asleep_until and breaker._actor.mailbox.tell(Look()):
             breaker._actor.asleep_until = self.due
 
@@ -288,6 +297,13 @@ class Guard(HeldCall):
             # The caller sleeps, and the actor counts: what its callbacks find is to be the caller's.
             self.breaker._meter.observe(duration, self.context)
         return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, duration, error="CallTimeout")
+
+    def end_by_itself(self) -> None:
+        """The actor has ended: `call_timeout` ends this call all the same, though nothing counts it."""
+        assert self._scope is not None
+        if self.cut is None and self.due != NEVER:
+            self.cut = CallTimeout(self.breaker.name, self.timeout)
+            self._scope.deadline = self.due
 
     def cut_off(self, error: CircuitOpenError) -> None:
         """The actor ends this call because the breaker has opened."""

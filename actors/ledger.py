@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from protocols.breaker import Exemplar, Histogram, Outcome, RejectReason, State
-
-logger = logging.getLogger("actors")
 
 Labels: TypeAlias = Callable[[], Mapping[str, str] | None]
 """What identifies the call that is being observed, None where nothing does."""
@@ -25,7 +22,8 @@ RECOVERY_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 360
 class Meter:
     """A histogram of plain integers: bounded, and cheap enough for every call.
 
-    labels: asked at each observation; each bucket keeps the last one that had any as its exemplar.
+    labels: asked at each observation, after it is counted, and never raises; each bucket keeps the last one
+        that had any as its exemplar.
     """
 
     def __init__(self, bounds: Sequence[float], labels: Labels | None = None) -> None:
@@ -34,7 +32,6 @@ class Meter:
         self._total = 0.0
         self._labels = labels
         self._exemplars: dict[int, Exemplar] = {}
-        self._reported: set[type[Exception]] | None = None
 
     def observe(self, value: float, context: contextvars.Context | None = None) -> None:
         """Count one value; a value equal to a bound belongs below it.
@@ -50,16 +47,9 @@ class Meter:
     def _keep_exemplar(
         self, ask: Labels, bucket: int, value: float, context: contextvars.Context | None
     ) -> None:
-        """After the count: what only observes must not lose a call. An error is logged once a kind."""
-        try:
-            labels = ask() if context is None else context.run(ask)
-            if labels:
-                self._exemplars[bucket] = Exemplar(value, labels, time.time())
-        except Exception as error:
-            self._reported = self._reported if self._reported is not None else set()
-            if type(error) not in self._reported:
-                self._reported.add(type(error))
-                logger.exception("exemplar raised; the call is counted without one")
+        labels = ask() if context is None else context.run(ask)
+        if labels is not None:
+            self._exemplars[bucket] = Exemplar(value, labels, time.time())
 
     def histogram(self) -> Histogram:
         """The histogram of all observations so far."""

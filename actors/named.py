@@ -58,8 +58,10 @@ class NamedBreaker:
         if not panels:
             raise RuntimeError(NO_PANEL)
         panel = panels[-1]
-        if self._found is not None and self._found[0] is panel and panel.get(self.name) is self._found[1]:
-            return self._found[1]
+        # Read once: another thread's trio.run may find its own meanwhile.
+        found = self._found
+        if found is not None and found[0] is panel and panel.get(self.name) is found[1]:
+            return found[1]
         breaker = panel[self.name] if self._policy is None else panel.breaker(self._policy)
         self._found = panel, breaker
         return breaker

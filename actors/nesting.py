@@ -84,6 +84,10 @@ class HeldCall:
         self._generator = None
         self.let_go()
 
+    def is_counted(self) -> bool:
+        """Whether this call runs, and is counted at its end."""
+        return self.running
+
     def contains_running_task(self) -> bool:
         """Whether the running task is this call's or a child of it. Contexts are copied further than that."""
         if self._generator is not None:
@@ -124,7 +128,7 @@ def held_call(breaker: Settling) -> HeldCall | None:
     """The registered call through `breaker` that the running code is inside of; None without one."""
     held = HELD.get()
     while held is not None:
-        if held.running and held.breaker is breaker and held.contains_running_task():
+        if held.breaker is breaker and held.is_counted() and held.contains_running_task():
             return held
         held = held.outer
     return None

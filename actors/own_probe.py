@@ -23,7 +23,7 @@ NEVER = float("inf")
 class OwnProbe:
     """Runs the policy's `probe` in the panel's nursery, one at a time. Part of the actor."""
 
-    __slots__ = ("_actor", "_deciding", "_deciding_scope", "_number", "_nursery", "_rhythm", "_scope")
+    __slots__ = ("_actor", "_deciding", "_deciding_scopes", "_number", "_nursery", "_rhythm", "_scope")
 
     def __init__(self, actor: BreakerActor, nursery: trio.Nursery) -> None:
         self._actor = actor
@@ -32,7 +32,8 @@ class OwnProbe:
         # What the probes of an open breaker go by; another one ends them, and starts them anew.
         self._rhythm: tuple[object, ...] | None = None
         self._scope = trio.CancelScope()
-        self._deciding_scope = trio.CancelScope()
+        # More than one where a probe of an earlier stay goes on.
+        self._deciding_scopes: set[trio.CancelScope] = set()
         self._number = 0
 
     def follow(self, machine: Machine, now: float) -> None:
@@ -46,12 +47,16 @@ class OwnProbe:
         permit = machine.admit(now, own_probe=True)
         if isinstance(permit, Permit):
             self._deciding = machine.generation
-            self._nursery.start_soon(self._decide, permit, config, config.probe)
+            # Made here: the breaker may end before the task begins.
+            scope = trio.CancelScope()
+            self._deciding_scopes.add(scope)
+            self._nursery.start_soon(self._decide, permit, config, config.probe, scope)
 
     def end(self) -> None:
         """The breaker ends: cancel its probes."""
         self._scope.cancel()
-        self._deciding_scope.cancel()
+        for scope in self._deciding_scopes:
+            scope.cancel()
 
     def start_anew(self) -> None:
         """The wait starts again, though perhaps until the same moment."""
@@ -93,11 +98,15 @@ class OwnProbe:
                     await self._actor.handle._tell(ProbePassed(number))
                 due = now + interval
 
-    async def _decide(self, permit: Permit, config: CircuitBreakerConfig, probe: Probe) -> None:
+    async def _decide(
+        self, permit: Permit, config: CircuitBreakerConfig, probe: Probe, scope: trio.CancelScope
+    ) -> None:
         actor = self._actor
         start = actor.clock()
-        with trio.CancelScope() as self._deciding_scope:
+        with scope:
+            await trio.lowlevel.checkpoint_if_cancelled()
             error = await self._failure_of(probe, config.probe_timeout)
+            self._deciding_scopes.discard(scope)
             if self._deciding == permit.generation:
                 self._deciding = 0
             duration = actor.clock() - start

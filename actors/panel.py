@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import logging
 from collections import deque
@@ -30,6 +29,11 @@ logger = logging.getLogger("actors")
 LOOKS = 20
 MOST_NAMES = 10
 """How many names the message about an unknown name lists."""
+WITHOUT = {
+    "bound": "the transition is told without it",
+    "exemplar": "the call is counted without one",
+}
+"""What happens when one of these functions of the user's has raised."""
 NO_TRIO = "open_panel needs trio: run the program by trio.run(main), not asyncio.run, and open it in main"
 NOT_OPEN = "this panel isn't open: write `async with open_panel() as panel:` and use `panel` inside the block"
 
@@ -87,7 +91,8 @@ class Panel:
     def _start(self, config: CircuitBreakerConfig) -> CircuitBreaker:
         if not self._is_home():
             raise RuntimeError(OTHER_RUN)
-        meter = None if self._durations is None else Meter(self._durations, self._exemplar)
+        labels = None if self._exemplar is None else self._labels
+        meter = None if self._durations is None else Meter(self._durations, labels)
         actor = BreakerActor(config, self, meter)
         self._actors[config.name] = actor
         self._context.run(partial(self.nursery.start_soon, actor.run, name=config.name))
@@ -170,28 +175,45 @@ class Panel:
         with self.hub.subscribe(buffer) as subscription:
             yield subscription
 
+    def _labels(self) -> Mapping[str, str] | None:
+        """The labels that `exemplar` returns; None if it returns none, or raises."""
+        assert self._exemplar is not None
+        try:
+            return self._exemplar() or None
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            self.report_callback("exemplar", error)
+            return None
+
     def report_callback(self, field: str, error: Exception) -> None:
         """Log an exception of `exemplar` or `bound`, once for each kind."""
         if (kind := (field, type(error))) not in self._reported:
             self._reported.add(kind)
-            logger.error("%s raised; the transition is told without it", field, exc_info=error)
+            logger.error("%s raised; %s", field, WITHOUT[field], exc_info=error)
 
     async def _remove_idle(self, idle_timeout: float) -> None:
         """Remove unused breakers. Fast calls record no time, so this looks LOOKS times within the timeout."""
-        since = self.clock()
+        since, between = self.clock(), idle_timeout / LOOKS
+        # A sum of twentieths may miss the whole by a rounding.
+        long = idle_timeout * (1 - 1e-9)
         while True:
-            await trio.sleep(idle_timeout / LOOKS)
+            await trio.sleep(between)
             now = self.clock()
             # The process may have stood still: what is in use now is not as old as the last look.
-            since = max(since, now - idle_timeout / LOOKS)
-            for name, actor in list(self._actors.items()):
-                actor.look_for_use(since)
-                if now - actor.idle_since >= idle_timeout and actor.may_be_removed:
-                    del self._actors[name]
-                    # The panel may close meanwhile, and that must not fail it.
-                    with contextlib.suppress(PanelClosedError):
-                        await actor.mailbox.ask(Remove())
+            await self._remove_unused(max(since, now - between), now - long)
             since = now
+
+    async def _remove_unused(self, since: float, last_use: float) -> None:
+        """Remove the breakers without a call after `last_use`. since: the time of the last look."""
+        idle = []
+        for actor in self._actors.values():
+            actor.look_for_use(since)
+            if actor.idle_since <= last_use and actor.may_be_removed:
+                idle.append(actor)
+        # All names at once: while one breaker ends, other tasks may remove and make others.
+        for actor in idle:
+            del self._actors[actor.handle.name]
+        for actor in idle:
+            await actor.handle._tell(Remove())
 
     def note_crash(self, name: str, crash: Exception) -> None:
         """Log a crash, which a restart heals. Raises PanelFailedError after too many."""

@@ -21,24 +21,32 @@ def differing_fields(one: CircuitBreakerConfig, other: CircuitBreakerConfig) -> 
     ]
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, FunctionType) and isinstance(other, FunctionType):
-        return one is other or (
-            one.__code__ == other.__code__
-            and one.__module__ == other.__module__
-            and _same(one.__defaults__, other.__defaults__)
-            and _same(one.__kwdefaults__, other.__kwdefaults__)
-            and _same(_held(one), _held(other))
-        )
-    if isinstance(one, functools.partial) and isinstance(other, functools.partial):
-        return (
-            _same(one.func, other.func)
-            and _same(one.args, other.args)
-            and _same(one.keywords, other.keywords)
-        )
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
+def _same(one: Any, other: Any, compared: frozenset[tuple[int, int]] = frozenset()) -> bool:
+    """compared: the pairs, by their ids, that are being compared already: a function may hold itself."""
+    if one is other or (id(one), id(other)) in compared:
+        return True
+    if type(one) is not type(other):
+        return bool(one == other)
+    compared |= {(id(one), id(other))}
+    match one:
+        case FunctionType():
+            return one.__code__ == other.__code__ and _same(_parts(one), _parts(other), compared)
+        case functools.partial():
+            return _same(_parts(one), _parts(other), compared)
+        case tuple():
+            return len(one) == len(other) and all(
+                _same(mine, theirs, compared) for mine, theirs in zip(one, other, strict=True)
+            )
+        case dict():
+            return one.keys() == other.keys() and all(_same(one[key], other[key], compared) for key in one)
     return bool(one == other)
+
+
+def _parts(function: Any) -> tuple[Any, ...]:
+    """What a function has beside its code, and what a partial is made of."""
+    if isinstance(function, functools.partial):
+        return function.func, function.args, function.keywords
+    return function.__module__, function.__defaults__, function.__kwdefaults__, _held(function)
 
 
 def _held(function: FunctionType) -> tuple[Any, ...]:

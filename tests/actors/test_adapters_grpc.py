@@ -16,6 +16,7 @@ from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 from grpclib.testing import ChannelFor
+from trio.testing import MockClock
 from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, State, open_panel
@@ -167,3 +168,35 @@ async def test_what_is_an_answer_can_be_said(
     with pytest.raises(GRPCError):
         await validate(ASKED)
     assert await counted(breaker) == {"success": 1}
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [{}, {"failure": lambda error: True}, {"ignore": GRPCError}, {"failure": OSError}],
+    ids=["default", "everything", "ignored", "others"],
+)
+async def test_an_answer_is_a_success_whatever_the_policy_says(
+    channel: Channel, service: Service, mock_clock: MockClock, policy: dict[str, Any]
+) -> None:
+    """And so it closes a half-open breaker."""
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=1, **policy))
+        validate: Method = GuardedMethod(SchoolServiceStub(channel).ValidateSchool, breaker)
+        service.status = Status.NOT_FOUND
+        with pytest.raises(GRPCError):
+            await validate(ASKED)
+        assert await counted(breaker) == {"success": 1}
+        await breaker.trip()
+        mock_clock.jump(60)
+        with pytest.raises(GRPCError):
+            await validate(ASKED)
+        assert breaker.state is State.CLOSED
+        assert await counted(breaker) == {"success": 2}
+
+
+async def test_a_reply_may_be_a_failure(channel: Channel, service: Service) -> None:
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", failure_result=lambda reply: True))
+        validate: Method = GuardedMethod(SchoolServiceStub(channel).ValidateSchool, breaker)
+        assert (await validate(ASKED)).name == "7"
+        assert await counted(breaker) == {"failure": 1}

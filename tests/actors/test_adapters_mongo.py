@@ -133,6 +133,28 @@ async def test_a_duplicate_is_an_answer(users: Any, breaker: CircuitBreaker) -> 
     assert await counted(breaker) == {"success": 2}
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [{}, {"failure": lambda error: True}, {"ignore": errors.PyMongoError}, {"failure": OSError}],
+    ids=["default", "everything", "ignored", "others"],
+)
+async def test_an_answer_is_a_success_whatever_the_policy_says(
+    mongod: Mongod, panel: Panel, policy: dict[str, Any]
+) -> None:
+    """A duplicate key, the values of one request, and a cursor's end."""
+    breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=1, **policy))
+    async with trio_asyncio.open_loop(), guarded(await aio_as_trio(connect)(mongod.uri), breaker) as client:
+        users = client[f"guarded_{uuid.uuid4().hex[:8]}"].users
+        await users.insert_one({"_id": 1})
+        with pytest.raises(DuplicateKeyError):
+            await users.insert_one({"_id": 1})
+        with pytest.raises(errors.OperationFailure):
+            await users.find_one({"$where": 7})
+        with pytest.raises(StopAsyncIteration):
+            await users.find({"_id": 2}).next()
+    assert await counted(breaker) == {"success": 4}
+
+
 async def test_databases_and_clients_are_guarded_alike(
     client: Client, users: Any, breaker: CircuitBreaker
 ) -> None:

@@ -21,7 +21,7 @@ ADAPTERS = ["grpc", "health", "httpx", "logs", "metrics", "mongo", "otel_metrics
 OURS = [getattr(actors, name) for name in actors.__all__ if callable(getattr(actors, name))]
 # For the package's own parts, which hold a guard or a panel too.
 INTERNAL = {"Guard.enter", "Guard.run", "Guard.time_out", "Guard.cut_off", "Guard.returned"}
-INTERNAL |= {"Guard.falls_back"} | {f"Guard.{name}" for name in vars(HeldCall)}
+INTERNAL |= {"Guard.end_by_itself", "Guard.falls_back", *(f"Guard.{name}" for name in vars(HeldCall))}
 INTERNAL |= {"CircuitBreaker.is_watched", "Panel.note_crash", "Panel.report_callback"}
 
 

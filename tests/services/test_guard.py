@@ -20,7 +20,7 @@ from pymongo.errors import (
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import CircuitBreakerConfig, Panel
+from actors import CircuitBreakerConfig, CircuitOpenError, Panel
 from protocols.breaker import State
 from protocols.http import Code
 from runtime.web import ApiError
@@ -114,6 +114,29 @@ async def test_a_refusal_of_one_requests_values_is_an_answer_and_our_own_error(
     assert (counts["failure"], counts["success"]) == (0, 1)
 
 
+async def test_an_answer_closes_a_half_open_breaker(
+    guard: Guard, panel: Panel, mock_clock: MockClock
+) -> None:
+    await panel["some-database"].trip()
+    mock_clock.jump(60)
+    with pytest.raises(DuplicateKeyError):
+        await guard.run(fail_with, DuplicateKeyError("again", 11000))
+    assert panel["some-database"].state is State.CLOSED
+
+
+async def test_what_counts_neither_way_leaves_a_breaker_half_open(
+    guard: Guard, panel: Panel, mock_clock: MockClock
+) -> None:
+    await panel["some-database"].trip()
+    mock_clock.jump(60)
+    for error in (KeyError("bug"), InvalidDocument("no")):
+        with pytest.raises(type(error)):
+            await guard.run(fail_with, error)
+    await refused(guard, WaitQueueTimeoutError("full"))
+    snapshot = await panel["some-database"].snapshot()
+    assert (snapshot.state, snapshot.in_flight, snapshot.counts["ignored"]) == (State.HALF_OPEN, 0, 3)
+
+
 async def test_what_the_driver_refuses_to_send_counts_neither_way(guard: Guard, panel: Panel) -> None:
     with pytest.raises(InvalidDocument):
         await guard.run(fail_with, InvalidDocument("no"))
@@ -146,6 +169,25 @@ async def test_a_group_fails_if_any_of_it_does_and_is_answered_so(guard: Guard, 
     raised = await refused(guard, ExceptionGroup("both", [KeyError("bug"), AutoReconnect("gone")]))
     assert raised.failure_origin == "some-database"
     assert (await panel["some-database"].snapshot()).failure_count == 1
+
+
+async def test_a_group_without_a_failure_comes_out_and_counts_neither_way(guard: Guard, panel: Panel) -> None:
+    with pytest.raises(ExceptionGroup):
+        await guard.run(
+            fail_with, ExceptionGroup("both", [KeyError("bug"), DuplicateKeyError("again", 11000)])
+        )
+    counts = (await panel["some-database"].snapshot()).counts
+    assert (counts["failure"], counts["success"], counts["ignored"]) == (0, 0, 1)
+
+
+async def test_what_a_guard_raises_itself_counts_for_no_other_breaker(
+    guard: Guard, panel: Panel, mock_clock: MockClock
+) -> None:
+    """A rejection by another breaker, inside of the operation."""
+    raised = await refused(guard, CircuitOpenError("another", State.OPEN, 7.0))
+    assert raised.headers()["Retry-After"] == "7"
+    counts = (await panel["some-database"].snapshot()).counts
+    assert (counts["failure"], counts["ignored"]) == (0, 1)
 
 
 async def test_a_call_timeout_is_a_failure_that_names_its_breaker(
