@@ -1239,3 +1239,43 @@ def _comparable(reading: Reading) -> tuple[list[str], list[tuple[Any, ...]]]:
         (one.state, one.failure_count, one.counts, one.in_flight, one.late, one.generation, one.transitions)
         for one in snapshots
     ]
+
+
+# Guards that overlap rather than nest.
+
+
+async def test_a_joined_guard_that_outlives_its_outer_call_loses_no_failure() -> None:
+    async with opened("plain") as breaker:
+        outer, joined = breaker.guard(), breaker.guard()
+        await outer.__aenter__()
+        await joined.__aenter__()
+        await outer.__aexit__(None, None, None)
+        await joined.__aexit__(OSError, OSError("later"), None)
+        snapshot = await breaker.snapshot()
+    assert (snapshot.counts["success"], snapshot.counts["failure"]) == (1, 1)
+    assert (snapshot.failure_count, snapshot.in_flight) == (1, 0)
+
+
+async def test_a_guard_does_not_join_one_whose_outer_call_has_ended() -> None:
+    async with opened("plain") as breaker:
+        outer, joined, later = breaker.guard(), breaker.guard(), breaker.guard()
+        await outer.__aenter__()
+        await joined.__aenter__()
+        await outer.__aexit__(None, None, None)
+        await later.__aenter__()
+        assert (await breaker.snapshot()).in_flight == 1
+        await later.__aexit__(OSError, OSError("its own"), None)
+        await joined.__aexit__(None, None, None)
+        snapshot = await breaker.snapshot()
+    assert (snapshot.counts["success"], snapshot.counts["failure"], snapshot.in_flight) == (1, 1, 0)
+
+
+async def test_a_failure_that_a_nested_guard_told_outlives_an_exception_that_is_ignored() -> None:
+    async with opened("plain", ignore=KeyError) as breaker:
+        with pytest.raises(KeyError):
+            async with breaker.guard():
+                async with breaker.guard() as inner:
+                    inner.fail("told")
+                    raise KeyError
+        snapshot = await breaker.snapshot()
+    assert (snapshot.failure_count, snapshot.last_failure) == (1, "told")
