@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from protocols.breaker import RETRY_FORCED, RETRY_SOON, RejectReason, State
 
 NEVER = float("inf")
 RETRY_AFTER = {RejectReason.FORCED: RETRY_FORCED}
+REASONS = {
+    **dict.fromkeys(State, RejectReason.OPEN),
+    State.CLOSED: RejectReason.RAMP,
+    State.HALF_OPEN: RejectReason.PROBING,
+    State.FORCED_OPEN: RejectReason.FORCED,
+}
+"""Of an error made by hand without a reason."""
 WAITS_FOR = {
     RejectReason.OPEN: "the end of its wait",
     RejectReason.PROBING: "the result of a probe",
@@ -50,14 +57,12 @@ _made_of: Callable[[BaseException], tuple[Any, ...]] = vars(BaseException)["args
 """The arguments that an exception was made with, also if its class overrides `args`."""
 
 
-class RejectingGate:
-    """The part of a gate that a rejection is made from.
+class RejectingGate(Protocol):
+    """What a rejection reads of the gate that rejected the call.
 
     until: the end of the wait; opened_at: when the breaker left CLOSED, both on the breaker's clock.
     last_failure: the kind of the last failure.
     """
-
-    __slots__ = ("last_failure", "name", "opened_at", "reason", "state", "until")
 
     name: str
     state: State
@@ -71,7 +76,7 @@ class _Facts(NamedTuple):
     name: str
     state: State = State.OPEN
     retry_after: float | None = None
-    reason: RejectReason = RejectReason.OPEN
+    reason: RejectReason | None = None
     last_failure: str | None = None
     open_for: float | None = None
 
@@ -112,7 +117,8 @@ class CircuitOpenError(CallRejected):
     @property
     def reason(self) -> RejectReason:
         """Why the call was rejected: open, probing, ramp or forced."""
-        return RejectReason(self._facts().reason)
+        facts = self._facts()
+        return RejectReason(facts.reason or REASONS[facts.state])
 
     @property
     def last_failure(self) -> str | None:
@@ -140,11 +146,13 @@ class CircuitOpenError(CallRejected):
 
     def _facts(self) -> _Facts:
         made_of = _made_of(self)
-        if made_of and isinstance(made_of[0], RejectingGate):
-            gate, now = made_of
-            open_for = None if gate.opened_at is None else now - gate.opened_at
-            return _Facts(gate.name, gate.state, gate.until - now, gate.reason, gate.last_failure, open_for)
-        return _Facts(*made_of)
+        if not made_of or isinstance(made_of[0], str):
+            facts = _Facts(*made_of)
+            return facts if facts.reason is not None else facts._replace(reason=REASONS[State(facts.state)])
+        gate: RejectingGate = made_of[0]
+        now: float = made_of[1]
+        open_for = None if gate.opened_at is None else now - gate.opened_at
+        return _Facts(gate.name, gate.state, gate.until - now, gate.reason, gate.last_failure, open_for)
 
 
 class BulkheadFullError(CallRejected):

@@ -380,3 +380,18 @@ async def test_a_kept_rejection_keeps_neither_its_caller_nor_its_breaker() -> No
     gc.collect()
     assert [one() for one in gone] == [None, None, None]
     assert [error.name for error in kept] == ["it", "it"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (State.OPEN, RejectReason.OPEN),
+        (State.HALF_OPEN, RejectReason.PROBING),
+        (State.CLOSED, RejectReason.RAMP),
+        (State.FORCED_OPEN, RejectReason.FORCED),
+    ],
+)
+def test_an_error_made_by_hand_without_a_reason_has_that_of_its_state(
+    state: State, reason: RejectReason
+) -> None:
+    assert CircuitOpenError("it", state).reason is reason
