@@ -1,7 +1,7 @@
 """Circuit breakers for trio, each an actor: one task that owns its state, without a lock."""
 
-from actors.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
-from actors.errors import (
+from .policy.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
+from .errors import (
     BulkheadFullError,
     CallRejected,
     CallTimeout,
@@ -10,16 +10,16 @@ from actors.errors import (
     PanelClosedError,
     PanelFailedError,
 )
-from actors.guard import Guard
-from actors.handle import CircuitBreaker
-from actors.ledger import DURATION_BUCKETS
-from actors.machine import Machine
-from actors.named import NamedBreaker, breaker_named
-from actors.panel import Panel, open_panel
-from actors.rates import FailureRate, SlowCallRate
-from actors.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy
-from actors.window import LastCalls, LastSeconds
-from protocols.breaker import (
+from .call.guard import Guard
+from .circuit_breaker import CircuitBreaker
+from .machine.statistics import DURATION_BUCKETS
+from .machine.machine import Machine
+from .named import NamedBreaker, breaker_named
+from .panel import Panel, open_panel
+from .policy.rates import FailureRate, SlowCallRate
+from .policy.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy
+from .policy.window import LastCalls, LastSeconds
+from .messages import (
     CallSettled,
     EventsLost,
     Outcome,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from protocols.breaker import RETRY_FORCED, RETRY_SOON, RejectReason, State
+from .messages import RETRY_FORCED, RETRY_SOON, RejectReason, State
 
 NEVER = float("inf")
 RETRY_AFTER = {RejectReason.FORCED: RETRY_FORCED}

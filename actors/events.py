@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from protocols.breaker import CallSettled, EventsLost, Transition
+from .messages import CallSettled, EventsLost, Transition
 
 if TYPE_CHECKING:
     from typing import Self

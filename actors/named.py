@@ -6,11 +6,11 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
-from actors.checks import breaker_name
-from actors.config import CircuitBreakerConfig
-from actors.handle import CircuitBreaker
-from actors.panel import OPEN_PANELS, Panel
-from actors.wrapper import check_async
+from .policy.checks import breaker_name
+from .policy.config import CircuitBreakerConfig
+from .circuit_breaker import CircuitBreaker
+from .panel import OPEN_PANELS, Panel
+from .call.protect import check_async
 
 P = ParamSpec("P")
 T = TypeVar("T")

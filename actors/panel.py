@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from actors.actor import OTHER_RUN
-from actors.breaker import BreakerActor
-from actors.checks import positive_int, positive_number, sync_function
-from actors.config import CircuitBreakerConfig
-from actors.errors import PanelClosedError, PanelFailedError
-from actors.events import Hub, Subscription
-from actors.handle import CircuitBreaker
-from actors.ledger import Labels, Meter
-from actors.same_policy import differing_fields
-from protocols.breaker import Remove, Snapshot
+from .mailbox import OTHER_RUN
+from .breaker_actor import BreakerActor
+from .policy.checks import positive_int, positive_number, sync_function
+from .policy.config import CircuitBreakerConfig
+from .errors import PanelClosedError, PanelFailedError
+from .events import Hub, Subscription
+from .circuit_breaker import CircuitBreaker
+from .machine.statistics import Labels, Meter
+from .policy.same_policy import differing_fields
+from .messages import Remove, Snapshot
 
 logger = logging.getLogger("actors")
 

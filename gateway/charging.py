@@ -8,7 +8,7 @@ from collections.abc import Hashable, Set
 import httpx
 
 from actors.adapters.httpx import retry_after
-from actors.guard import Guard
+from actors.call.guard import Guard
 from gateway.fields import Fields, find
 from protocols.http import FAILURE_ORIGIN, HANDLER_FAILURE
 

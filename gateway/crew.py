@@ -28,7 +28,7 @@ from gateway.orders import AGAIN, Orders, Told, standing
 from gateway.overloads import RESOURCES, Overloads
 from gateway.seats import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, Seat, read_line, tell
 from gateway.together import counted_on, together
-from protocols.breaker import Snapshot, State, Transition
+from actors.messages import Snapshot, State, Transition
 from runtime.admin import reread
 
 log = structlog.get_logger("workers")

@@ -14,7 +14,7 @@ import httpx
 import trio
 
 from actors import CallRejected, CallTimeout, CircuitBreaker, CircuitOpenError, Source
-from actors.guard import Guard
+from actors.call.guard import Guard
 from gateway.charging import charge
 from gateway.client import DownstreamRequest, RequestBodyStream
 from gateway.fields import (
@@ -32,7 +32,7 @@ from gateway.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
-from protocols.breaker import RETRY_SOON, RejectReason, State
+from actors.messages import RETRY_SOON, RejectReason, State
 from runtime.loop_time import Stretch
 
 PROBE_BODY_SECONDS = 1.0

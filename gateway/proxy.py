@@ -19,7 +19,7 @@ from gateway.inbound import Found, Inbound, Scope, client_address, identify, loc
 from gateway.replies import Addressed, Answer, Refused, Send, here, too_large
 from gateway.target import Own, Proxied
 from gateway.upstream.upstream import Upstream
-from protocols.breaker import State
+from actors.messages import State
 from protocols.http import Code
 from runtime import telemetry
 from runtime.http_fields import is_websocket_handshake

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from actors.adapters.health import PLAIN
-from protocols.breaker import Histogram, Snapshot, State
+from actors.messages import Histogram, Snapshot, State
 
 
 def together(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snapshot:

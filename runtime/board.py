@@ -7,7 +7,7 @@ from typing import Protocol
 
 from actors import CircuitBreaker
 from actors.events import Subscription
-from protocols.breaker import Snapshot
+from actors.messages import Snapshot
 
 
 class Board(Protocol):

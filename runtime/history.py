@@ -14,9 +14,9 @@ from typing import Any
 import trio
 
 from actors import CircuitBreakerConfig, PanelClosedError
-from actors.trip import AnyOf
-from actors.window import LastCalls, LastSeconds
-from protocols.breaker import Snapshot, Transition
+from actors.policy.trip import AnyOf
+from actors.policy.window import LastCalls, LastSeconds
+from actors.messages import Snapshot, Transition
 from runtime.board import Board
 from runtime.breakers import CODE
 

@@ -20,7 +20,7 @@ from actors import (
     SlowCallRate,
     TripStrategy,
 )
-from actors.checks import positive_int, positive_number
+from actors.policy.checks import positive_int, positive_number
 from runtime.probe_spec import ProbeSpec
 from runtime.route_pattern import RoutePattern
 

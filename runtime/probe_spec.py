@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from actors.checks import positive_number
+from actors.policy.checks import positive_number
 
 KINDS = ("http", "ping", "grpc.health")
 _PATH = re.compile(r"/[!-~]*")

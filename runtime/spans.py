@@ -17,7 +17,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from quart import g, request
 
-from actors.classify import kind_of
+from actors.call.classifier import kind_of
 from protocols.http import FAILURE_ORIGIN
 from runtime.followed import QUIET
 from runtime.logs import masked, told_path

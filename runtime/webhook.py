@@ -19,7 +19,7 @@ import trio
 from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Panel, open_panel
 from actors.adapters.httpx import is_failure
 from actors.adapters.logs import log_transitions
-from protocols.breaker import EventsLost, Transition
+from actors.messages import EventsLost, Transition
 from runtime.history import transition_view
 from runtime.logs import masked
 from runtime.settings import ProcessSettings

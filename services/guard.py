@@ -14,7 +14,7 @@ from actors import (
     CircuitBreakerConfig,
     Panel,
 )
-from actors.classify import kind_of
+from actors.call.classifier import kind_of
 from protocols.http import Code
 from runtime import telemetry
 from runtime.loop_time import LoopTime, Stretch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocols.breaker import Snapshot, State
+from ..messages import Snapshot, State
 
 PLAIN = {
     State.CLOSED: State.CLOSED,

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import trio
 
-from actors.adapters.shortage import is_shortage
-from actors.checks import credible_wait, positive_number
-from actors.config import CircuitBreakerConfig
-from actors.guard import Guard
-from actors.handle import CircuitBreaker
-from actors.panel import Panel
+from .shortage import is_shortage
+from ..policy.checks import credible_wait, positive_number
+from ..policy.config import CircuitBreakerConfig
+from ..call.guard import Guard
+from ..circuit_breaker import CircuitBreaker
+from ..panel import Panel
 
 
 def is_failure(error: BaseException) -> bool:

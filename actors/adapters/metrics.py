@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
-from actors.adapters.health import PLAIN
-from protocols.breaker import Histogram, RejectReason, Snapshot, State
+from .health import PLAIN
+from ..messages import Histogram, RejectReason, Snapshot, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"

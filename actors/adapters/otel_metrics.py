@@ -11,13 +11,13 @@ from weakref import WeakKeyDictionary
 import trio
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from actors.adapters.tracing import NAME, REASON, STATE
-from actors.checks import positive_number
-from actors.errors import CircuitBreakerError, PanelClosedError
-from actors.events import Subscription
-from actors.handle import CircuitBreaker
-from actors.panel import Panel
-from protocols.breaker import Outcome, RejectReason, Snapshot, State
+from .tracing import NAME, REASON, STATE
+from ..policy.checks import positive_number
+from ..errors import CircuitBreakerError, PanelClosedError
+from ..events import Subscription
+from ..circuit_breaker import CircuitBreaker
+from ..panel import Panel
+from ..messages import Outcome, RejectReason, Snapshot, State
 
 K = TypeVar("K", bound=Hashable)
 

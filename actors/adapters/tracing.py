@@ -13,11 +13,11 @@ import trio
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
-from actors.classify import kind_of
-from actors.errors import CallRejected, CircuitOpenError
-from actors.guard import Guard
-from actors.handle import CircuitBreaker
-from protocols.breaker import Outcome, Source, State
+from ..call.classifier import kind_of
+from ..errors import CallRejected, CircuitOpenError
+from ..call.guard import Guard
+from ..circuit_breaker import CircuitBreaker
+from ..messages import Outcome, Source, State
 
 P = ParamSpec("P")
 T = TypeVar("T")

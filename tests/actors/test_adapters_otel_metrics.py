@@ -35,7 +35,7 @@ from actors import (
     Snapshot,
     open_panel,
 )
-from actors.actor import Mailbox
+from actors.mailbox import Mailbox
 from actors.adapters.otel_metrics import publish_metrics
 from actors.testing import DependencyDown, ScriptedDependency, advance
 

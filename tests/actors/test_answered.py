@@ -472,7 +472,7 @@ async def test_answering_into_a_full_mailbox_is_told_in_turn(panel: Panel, mock_
 
 
 def breaker_snapshot() -> object:
-    from protocols.breaker import TakeSnapshot
+    from actors.messages import TakeSnapshot
 
     return TakeSnapshot()
 

@@ -20,7 +20,7 @@ from actors import (
     Outcome,
     SlowCallRate,
 )
-from actors.classify import Classifier
+from actors.call.classifier import Classifier
 
 
 @pytest.mark.parametrize(

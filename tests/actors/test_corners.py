@@ -24,9 +24,9 @@ from actors import (
     TripStrategy,
     open_panel,
 )
-from actors.stays import Closed
+from actors.machine.states import Closed
 from actors.testing import DependencyDown, ScriptedDependency, advance
-from actors.trip import Counter
+from actors.policy.trip import Counter
 
 
 def policy(**fields: object) -> CircuitBreakerConfig:

@@ -24,7 +24,7 @@ from actors import (
     Transition,
     open_panel,
 )
-from actors.classify import Classifier
+from actors.call.classifier import Classifier
 from actors.testing import DependencyDown, ScriptedDependency, advance
 
 

@@ -7,9 +7,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CallTimeout, CircuitBreakerConfig, Panel, PanelClosedError, State
-from actors.actor import Mailbox
+from actors.mailbox import Mailbox
 from actors.testing import ScriptedDependency, advance
-from protocols.breaker import Look
+from actors.messages import Look
 
 
 def policy(**fields: object) -> CircuitBreakerConfig:

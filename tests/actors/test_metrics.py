@@ -29,9 +29,9 @@ from actors.adapters.metrics import (
     negotiated,
     openmetrics_exposition,
 )
-from actors.ledger import Meter
-from actors.machine import Machine
-from protocols.breaker import Outcome, Permit, State
+from actors.machine.statistics import Meter
+from actors.machine.machine import Machine
+from actors.messages import Outcome, Permit, State
 
 OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
 PROMETHEUS = (

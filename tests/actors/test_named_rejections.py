@@ -12,9 +12,9 @@ from actors import (
     CircuitOpenError,
     PanelClosedError,
 )
-from actors.classify import Classifier
-from actors.config import ExceptionMatch
-from protocols.breaker import Outcome
+from actors.call.classifier import Classifier
+from actors.policy.config import ExceptionMatch
+from actors.messages import Outcome
 
 OPEN, FULL, CLOSED = CircuitOpenError("other"), BulkheadFullError("other", 1), PanelClosedError()
 

@@ -33,7 +33,7 @@ from actors import (
     State,
     open_panel,
 )
-from actors.nesting import HELD
+from actors.call.nesting import HELD
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from tests.actors.model.schedules import examples
 

@@ -25,7 +25,7 @@ from actors import (
     SlowCallRate,
     State,
 )
-from actors.classify import Classifier
+from actors.call.classifier import Classifier
 from actors.testing import ScriptedDependency, advance
 from tests.actors.styles import Style, in_every_style
 

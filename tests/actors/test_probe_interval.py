@@ -19,7 +19,7 @@ from actors import (
     open_panel,
 )
 from actors.testing import ScriptedDependency, advance
-from protocols.breaker import ProbePassed
+from actors.messages import ProbePassed
 from tests.actors.model.world import BrokenMachine
 from tests.actors.test_machine import machine
 

@@ -13,7 +13,7 @@ import pytest
 
 import actors
 from actors import CircuitBreaker, CircuitBreakerConfig, Guard, Panel
-from actors.nesting import HeldCall
+from actors.call.nesting import HeldCall
 from tests.optional import is_usable
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"

@@ -32,9 +32,9 @@ from actors import (
     breaker_named,
     open_panel,
 )
-from actors.actor import Envelope, Mailbox
+from actors.mailbox import Envelope, Mailbox
 from actors.testing import DependencyDown, ScriptedDependency, advance, run_with_panel
-from protocols.breaker import Execute, Remove, TakeSnapshot
+from actors.messages import Execute, Remove, TakeSnapshot
 from tests.actors.styles import STYLES, Style, in_every_style, named
 
 holding_the_breaker = pytest.mark.parametrize(

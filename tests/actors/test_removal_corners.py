@@ -7,9 +7,9 @@ import trio
 from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, open_panel
-from actors.actor import BATCH
-from actors.breaker import BreakerActor
-from protocols.breaker import Look
+from actors.mailbox import BATCH
+from actors.breaker_actor import BreakerActor
+from actors.messages import Look
 
 
 async def test_a_panel_that_closes_while_it_removes_a_breaker_closes_quietly(

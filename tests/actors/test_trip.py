@@ -23,8 +23,8 @@ from actors import (
     open_panel,
 )
 from actors.testing import DependencyDown, ScriptedDependency, advance
-from actors.trip import Call, Counter
-from actors.window import Rolling
+from actors.policy.trip import Call, Counter
+from actors.policy.window import Rolling
 
 
 def run(

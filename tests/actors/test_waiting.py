@@ -18,10 +18,10 @@ from actors import (
     State,
     open_panel,
 )
-from actors.breaker import BreakerActor
-from actors.ramp import Ramp
+from actors.breaker_actor import BreakerActor
+from actors.machine.ramp import Ramp
 from actors.testing import DependencyDown, ScriptedDependency, advance
-from protocols.breaker import FindAdmission
+from actors.messages import FindAdmission
 
 
 def policy(**settings: object) -> CircuitBreakerConfig:

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, open_panel
-from actors.wrapper import _factory
+from actors.call.protect import _factory
 
 
 @pytest.fixture

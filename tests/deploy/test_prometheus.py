@@ -17,7 +17,7 @@ import trio
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
 from actors.adapters.metrics import negotiated
 from deploy.private import free_ports, wait_for
-from protocols.breaker import Snapshot
+from actors.messages import Snapshot
 from runtime.breakers import BREAKERS
 from tests.deploy.programs import is_up, program
 from tests.deploy.tools import DEPLOY, RULES, exported, promtool, rules, tool

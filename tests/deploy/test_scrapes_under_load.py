@@ -13,7 +13,7 @@ import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
-from protocols.breaker import State
+from actors.messages import State
 from tests.deploy.programs import gateway, upstream
 from tests.tokens import Issuer
 

@@ -18,7 +18,7 @@ from gateway.breakers import open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
-from protocols.breaker import Snapshot
+from actors.messages import Snapshot
 from runtime.policy_file import Routes
 from runtime.serving import Limits, ServerCertificate, serve
 from tests.gateway.wire import TLS

@@ -6,7 +6,7 @@ import trio
 
 from gateway.breakers import http_probe, with_http_probes
 from gateway.upstream.pool import ConnectionPoolTransport
-from protocols.breaker import State
+from actors.messages import State
 from runtime.breakers import load_configuration
 from runtime.route_pattern import RoutePattern
 from tests.gateway.house import house, served

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from gateway.charging import HANDLER_SECONDS, HandlerFailures
-from protocols.breaker import State
+from actors.messages import State
 from tests.gateway.house import served
 from tests.gateway.test_exchange import GET, ask, post, settled
 from tests.gateway.wire import Peer, answering, connect, ok, upstream

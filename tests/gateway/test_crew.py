@@ -12,7 +12,7 @@ from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
 from gateway.crew import Crew
 from gateway.seats import Seat
 from gateway.together import together
-from protocols.breaker import Histogram, Snapshot, State
+from actors.messages import Histogram, Snapshot, State
 
 SERVICE = "auth-service-http"
 

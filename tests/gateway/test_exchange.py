@@ -10,7 +10,7 @@ import structlog.testing
 import trio
 import trio.testing
 
-from protocols.breaker import State
+from actors.messages import State
 from tests.gateway.house import served
 from tests.gateway.wire import Peer, Watch, answering, connect, ok, upstream
 

@@ -9,7 +9,7 @@ import trio
 from gateway.health import dependencies, is_outage
 from gateway.routes import STUDENT
 from gateway.settings import GatewaySettings
-from protocols.breaker import State
+from actors.messages import State
 from runtime.keys import KeySet
 from runtime.settings import complaints
 from tests.gateway.house import House, house

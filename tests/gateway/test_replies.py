@@ -14,7 +14,7 @@ from gateway.replies import (
     too_large,
     whole_seconds,
 )
-from protocols.breaker import RejectReason, State
+from actors.messages import RejectReason, State
 from protocols.http import Code
 
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from actors.adapters.health import PLAIN
 from actors.adapters.metrics import SnapshotCollector
 from gateway.together import together
-from protocols.breaker import Exemplar, Histogram, RejectReason, Snapshot, State
+from actors.messages import Exemplar, Histogram, RejectReason, Snapshot, State
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, DISABLED, _ = State
 

@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
-from actors.config import Backoff
-from actors.window import LastCalls, LastSeconds
+from actors.policy.config import Backoff
+from actors.policy.window import LastCalls, LastSeconds
 from runtime.breakers import BREAKERS, BadConfiguration, Sharing, load_breakers, load_configuration
 
 SHIPPED = Path(__file__).resolve().parents[2] / "breakers.toml"

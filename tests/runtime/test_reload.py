@@ -11,7 +11,7 @@ import trio
 from structlog.testing import capture_logs
 
 from actors import CircuitBreakerConfig, open_panel
-from protocols.breaker import State
+from actors.messages import State
 from runtime import reload
 from runtime.reload import hold_hangups, reload_on_hangup
 

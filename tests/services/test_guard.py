@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreakerConfig, CircuitOpenError, Panel
-from protocols.breaker import State
+from actors.messages import State
 from protocols.http import Code
 from runtime.web import ApiError
 from services.guard import Guard, guard_database

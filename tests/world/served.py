@@ -13,7 +13,7 @@ import trio_asyncio
 from argon2 import PasswordHasher
 
 from actors import Panel, open_panel
-from protocols.breaker import Snapshot
+from actors.messages import Snapshot
 from runtime.breakers import load_breakers
 from runtime.keys import KeySet
 from runtime.serving import Limits, serve

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from actors.config import CircuitBreakerConfig
-from actors.ramp import Ramp
-from actors.trip import SUCCESS, Call
-from protocols.breaker import RETRY_FORCED, Outcome, Permit, Rejection, RejectReason, Source, State
+from ..policy.config import CircuitBreakerConfig
+from .ramp import Ramp
+from ..policy.trip import SUCCESS, Call
+from ..messages import RETRY_FORCED, Outcome, Permit, Rejection, RejectReason, Source, State
 
 NEVER = float("inf")
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)

@@ -8,10 +8,10 @@ from typing import Any
 
 import trio
 
-from actors.checks import credible_wait
-from actors.config import CircuitBreakerConfig, ExceptionMatch
-from actors.errors import CallTimeout, CircuitBreakerError
-from protocols.breaker import Outcome
+from ..policy.checks import credible_wait
+from ..policy.config import CircuitBreakerConfig, ExceptionMatch
+from ..errors import CallTimeout, CircuitBreakerError
+from ..messages import Outcome
 
 logger = logging.getLogger("actors")
 SEVEREST_FIRST = (Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED)

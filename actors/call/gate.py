@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.breaker import UNRECORDED, Permit, RejectReason, State
+from ..messages import UNRECORDED, Permit, RejectReason, State
 
 
 class _Tally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from actors.checks import MOST_COUNTED, number, positive_int
+from .checks import MOST_COUNTED, number, positive_int
 
 SLICES = 10
 """A time window is counted in this many slices; a call leaves the window with its slice."""

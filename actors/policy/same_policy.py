@@ -7,7 +7,7 @@ from dataclasses import fields
 from types import FunctionType
 from typing import Any
 
-from actors.config import CircuitBreakerConfig
+from .config import CircuitBreakerConfig
 
 
 def differing_fields(one: CircuitBreakerConfig, other: CircuitBreakerConfig) -> list[str]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-from actors.checks import MOST_COUNTED, positive_int
-from actors.window import LastCalls, LastSeconds, Window, check_window
+from .checks import MOST_COUNTED, positive_int
+from .window import LastCalls, LastSeconds, Window, check_window
 
 
 class Call(NamedTuple):

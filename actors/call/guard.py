@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import trio
 from trio.lowlevel import current_trio_token
 
-from actors.actor import OTHER_RUN
-from actors.bulkhead import Bulkhead
-from actors.classify import kind_of
-from actors.errors import BulkheadFullError, CallRejected, CallTimeout
-from actors.gate import Gate
-from actors.nesting import HELD, HeldCall, running_held, running_task, withdrawn
-from protocols.breaker import (
+from ..mailbox import OTHER_RUN
+from .bulkhead import Bulkhead
+from .classifier import kind_of
+from ..errors import BulkheadFullError, CallRejected, CallTimeout
+from .gate import Gate
+from .nesting import HELD, HeldCall, running_held, running_task, withdrawn
+from ..messages import (
     Answered,
     FailAgain,
     GiveBack,
@@ -29,8 +29,8 @@ from protocols.breaker import (
 )
 
 if TYPE_CHECKING:
-    from actors.errors import CircuitOpenError
-    from actors.handle import CircuitBreaker
+    from ..errors import CircuitOpenError
+    from ..circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
 

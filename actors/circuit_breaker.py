@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import trio
 
-from actors.config import CircuitBreakerConfig
-from actors.errors import BulkheadFullError, CallRejected, CircuitOpenError
-from actors.events import Hub, Subscription
-from actors.gate import Gate
-from actors.guard import Guard
-from actors.ledger import Meter
-from actors.nesting import CALLS
-from actors.settling import Settling
-from actors.wrapper import wrap
-from protocols.breaker import (
+from .policy.config import CircuitBreakerConfig
+from .errors import BulkheadFullError, CallRejected, CircuitOpenError
+from .events import Hub, Subscription
+from .call.gate import Gate
+from .call.guard import Guard
+from .machine.statistics import Meter
+from .call.nesting import CALLS
+from .call.accounting import Settling
+from .call.protect import wrap
+from .messages import (
     Admission,
     Configure,
     FindAdmission,
@@ -34,7 +34,7 @@ from protocols.breaker import (
 )
 
 if TYPE_CHECKING:
-    from actors.breaker import BreakerActor
+    from .breaker_actor import BreakerActor
 
 P = ParamSpec("P")
 T = TypeVar("T")

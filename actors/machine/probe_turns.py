@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from protocols.breaker import Source
+from ..messages import Source
 
 KEPT_SECONDS = 1.0
 """For how long a probe is kept for others, before it is anyone's."""

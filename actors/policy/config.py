@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from actors.checks import (
+from .checks import (
     breaker_name,
     credible_wait,
     number,
@@ -17,7 +17,7 @@ from actors.checks import (
     promises_awaitable,
     sync_function,
 )
-from actors.trip import ConsecutiveFailures, TripStrategy
+from .trip import ConsecutiveFailures, TripStrategy
 
 ExceptionMatch = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Exception types, or a predicate called with the exception."""

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio.lowlevel import current_task
 
-from actors.actor import OTHER_RUN
-from actors.gate import Gate
+from ..mailbox import OTHER_RUN
+from .gate import Gate
 
 if TYPE_CHECKING:
-    from actors.settling import Settling
+    from .accounting import Settling
 
 
 def running_task() -> trio.lowlevel.Task:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from actors.config import CircuitBreakerConfig
-from actors.ledger import Ledger
-from actors.stays import Move, Stay
-from protocols.breaker import Outcome, Permit, Source, Transition
+from ..policy.config import CircuitBreakerConfig
+from .statistics import Ledger
+from .states import Move, Stay
+from ..messages import Outcome, Permit, Source, Transition
 
 if TYPE_CHECKING:
-    from actors.machine import Machine
+    from .machine import Machine
 
 
 def shadow_policy(config: CircuitBreakerConfig) -> CircuitBreakerConfig:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from actors.errors import PanelClosedError
+from .errors import PanelClosedError
 
 Message = TypeVar("Message")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 
-from actors.checks import number, positive_int, positive_number
-from actors.trip import Call, Counter, TripStrategy
-from actors.window import LastCalls, LastSeconds, Window, check_window
+from .checks import number, positive_int, positive_number
+from .trip import Call, Counter, TripStrategy
+from .window import LastCalls, LastSeconds, Window, check_window
 
 
 class _Rate(Counter):

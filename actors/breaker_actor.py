@@ -11,17 +11,17 @@ from typing import Any, Protocol, TypeAlias, assert_never
 
 import trio
 
-from actors.actor import Actor
-from actors.config import CircuitBreakerConfig
-from actors.errors import CircuitOpenError
-from actors.events import Hub
-from actors.gate import Gate
-from actors.guard import Guard
-from actors.handle import ADMITTING, CircuitBreaker
-from actors.ledger import Meter
-from actors.machine import Machine, Memory
-from actors.own_probe import OwnProbe
-from protocols.breaker import (
+from .mailbox import Actor
+from .policy.config import CircuitBreakerConfig
+from .errors import CircuitOpenError
+from .events import Hub
+from .call.gate import Gate
+from .call.guard import Guard
+from .circuit_breaker import ADMITTING, CircuitBreaker
+from .machine.statistics import Meter
+from .machine.machine import Machine, Memory
+from .active_probe import OwnProbe
+from .messages import (
     Admission,
     Answered,
     CallSettled,

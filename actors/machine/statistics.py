@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from protocols.breaker import Exemplar, Histogram, Outcome, RejectReason, State
+from ..messages import Exemplar, Histogram, Outcome, RejectReason, State
 
 Labels: TypeAlias = Callable[[], Mapping[str, str] | None]
 """What identifies the call that is being observed, None where nothing does."""

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from actors.actor import OTHER_RUN
-from actors.bulkhead import Bulkhead
-from actors.classify import Classifier, kind_of
-from actors.config import CircuitBreakerConfig
-from actors.errors import CircuitOpenError, PanelClosedError
-from actors.flights import Flights
-from actors.gate import Gate
-from actors.ledger import Meter
-from actors.nesting import HeldCall, fast_calls, held_call, is_marked, mark_counted, was_counted, withdrawn
-from protocols.breaker import Execute, Outcome, Permit, Rejection, Settle, Source
+from ..mailbox import OTHER_RUN
+from .bulkhead import Bulkhead
+from .classifier import Classifier, kind_of
+from ..policy.config import CircuitBreakerConfig
+from ..errors import CircuitOpenError, PanelClosedError
+from .in_flight import Flights
+from .gate import Gate
+from ..machine.statistics import Meter
+from .nesting import HeldCall, fast_calls, held_call, is_marked, mark_counted, was_counted, withdrawn
+from ..messages import Execute, Outcome, Permit, Rejection, Settle, Source
 
 if TYPE_CHECKING:
-    from actors.breaker import BreakerActor
-    from actors.guard import Guard
+    from ..breaker_actor import BreakerActor
+    from .guard import Guard
 
 
 class Settling:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from actors.classify import kind_of
-from actors.config import CircuitBreakerConfig
-from actors.machine import Machine
-from actors.nesting import HeldCall
-from protocols.breaker import Outcome, Permit, ProbePassed, Settle, State
+from .call.classifier import kind_of
+from .policy.config import CircuitBreakerConfig
+from .machine.machine import Machine
+from .call.nesting import HeldCall
+from .messages import Outcome, Permit, ProbePassed, Settle, State
 
 if TYPE_CHECKING:
-    from actors.breaker import BreakerActor
+    from .breaker_actor import BreakerActor
 
 Probe: TypeAlias = Callable[[], Awaitable[object]]
 NEVER = float("inf")

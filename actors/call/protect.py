@@ -12,12 +12,12 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from actors.checks import promises_awaitable
-from actors.errors import CircuitOpenError
-from actors.nesting import CALLS
+from ..policy.checks import promises_awaitable
+from ..errors import CircuitOpenError
+from .nesting import CALLS
 
 if TYPE_CHECKING:
-    from actors.handle import CircuitBreaker
+    from ..circuit_breaker import CircuitBreaker
 
 P = ParamSpec("P")
 T = TypeVar("T")

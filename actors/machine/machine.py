@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from actors.config import CircuitBreakerConfig
-from actors.half_open import HalfOpen
-from actors.ledger import Ledger
-from actors.observing import Observing, shadow_policy
-from actors.stays import NEVER, Closed, Disabled, Forced, Move, Open, Stay
-from protocols.breaker import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State, Transition
+from ..policy.config import CircuitBreakerConfig
+from .half_open import HalfOpen
+from .statistics import Ledger
+from .observing import Observing, shadow_policy
+from .states import NEVER, Closed, Disabled, Forced, Move, Open, Stay
+from ..messages import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State, Transition
 
 NOT_ADMITTING = (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from actors.config import CircuitBreakerConfig
-from actors.stays import NEVER, Move, Stay
-from actors.turns import ProbeTurns
-from protocols.breaker import RETRY_SOON, Outcome, Permit, Rejection, RejectReason, Source, State
+from ..policy.config import CircuitBreakerConfig
+from .states import NEVER, Move, Stay
+from .probe_turns import ProbeTurns
+from ..messages import RETRY_SOON, Outcome, Permit, Rejection, RejectReason, Source, State
 
 RECOVERED = Move(State.CLOSED, "recovery successful", recovery=True)
 
