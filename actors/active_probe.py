@@ -20,7 +20,7 @@ Probe: TypeAlias = Callable[[], Awaitable[object]]
 NEVER = float("inf")
 
 
-class OwnProbe:
+class ActiveProbe:
     """Runs the policy's `probe` in the panel's nursery, one at a time. Part of the actor."""
 
     __slots__ = ("_actor", "_deciding", "_deciding_scopes", "_number", "_nursery", "_rhythm", "_scope")
@@ -44,7 +44,7 @@ class OwnProbe:
             return
         if self._deciding == machine.generation:
             return
-        permit = machine.admit(now, own_probe=True)
+        permit = machine.admit(now, is_active_probe=True)
         if isinstance(permit, Permit):
             self._deciding = machine.generation
             # Made here: the breaker may end before the task begins.
@@ -110,8 +110,8 @@ class OwnProbe:
             if self._deciding == permit.generation:
                 self._deciding = 0
             duration = actor.clock() - start
-            if actor.handle._meter is not None:
-                actor.handle._meter.observe(duration)
+            if actor.handle._histogram is not None:
+                actor.handle._histogram.observe(duration)
             outcome = Outcome.SUCCESS if error is None else Outcome.FAILURE
             await actor.handle._tell(Settle(permit, outcome, duration, error=error))
 

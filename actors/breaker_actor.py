@@ -14,24 +14,24 @@ import trio
 from .mailbox import Actor
 from .policy.config import CircuitBreakerConfig
 from .errors import CircuitOpenError
-from .events import Hub
+from .events import EventBroadcaster
 from .call.gate import Gate
 from .call.guard import Guard
 from .circuit_breaker import ADMITTING, CircuitBreaker
-from .machine.statistics import Meter
-from .machine.machine import Machine, Memory
-from .active_probe import OwnProbe
+from .machine.statistics import Histogram
+from .machine.machine import Machine, RecoveryState
+from .active_probe import ActiveProbe
 from .messages import (
     Admission,
     Answered,
     CallSettled,
     Configure,
-    Execute,
-    FailAgain,
+    Acquire,
+    FailSettled,
     FindAdmission,
-    GiveBack,
-    Hold,
-    Look,
+    ReleasePermit,
+    ForceState,
+    Wake,
     Outcome,
     ProbePassed,
     RejectReason,
@@ -43,27 +43,27 @@ from .messages import (
     TakeSnapshot,
     Transition,
     Trip,
-    Watch,
+    SetSubscribers,
 )
 
 Command: TypeAlias = (
-    Execute
+    Acquire
     | Settle
     | Answered
-    | FailAgain
-    | GiveBack
+    | FailSettled
+    | ReleasePermit
     | Trip
     | Reset
-    | Hold
+    | ForceState
     | Configure[CircuitBreakerConfig]
     | ProbePassed
     | FindAdmission
     | Remove
     | TakeSnapshot
-    | Watch
-    | Look
+    | SetSubscribers
+    | Wake
 )
-UNNAMED = (TakeSnapshot, Look, FindAdmission)
+UNNAMED = (TakeSnapshot, Wake, FindAdmission)
 """Messages that cause no transition on behalf of their sender."""
 NEVER = float("inf")
 SUCCESS, IGNORED, CANCELLED = Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
@@ -74,7 +74,7 @@ class Supervisor(Protocol):
     """The part of the panel that an actor uses: nursery, subscribers, clock, and its judgement of crashes."""
 
     nursery: trio.Nursery
-    hub: Hub
+    broadcaster: EventBroadcaster
     clock: Callable[[], float]
     bound: Callable[[], Mapping[str, Any]] | None
 
@@ -91,8 +91,8 @@ class BreakerActor(Actor[Command]):
     __slots__ = (
         "_admits_at",
         "_machine",
-        "_memory",
-        "_own_probe",
+        "_recovery_state",
+        "_active_probe",
         "_panel",
         "_retired",
         "_unix_changed_at",
@@ -108,15 +108,15 @@ class BreakerActor(Actor[Command]):
         "restarts",
     )
 
-    def __init__(self, config: CircuitBreakerConfig, panel: Supervisor, meter: Meter | None) -> None:
+    def __init__(self, config: CircuitBreakerConfig, panel: Supervisor, histogram: Histogram | None) -> None:
         super().__init__(panel.clock)
         now = self.clock()
         self._panel = panel
         self._machine = Machine(config, now=now)
-        self._memory: Memory | None = None
+        self._recovery_state: RecoveryState | None = None
         self._watchers = 0
         self._retired: list[Gate] | None = None
-        self._own_probe: OwnProbe | None = None
+        self._active_probe: ActiveProbe | None = None
         self._unix_changed_at = time.time()
         self._unix_opened_at = 0.0
         self.closed = False
@@ -128,7 +128,7 @@ class BreakerActor(Actor[Command]):
         self.registered = config
         self.idle_since, self._usage = now, 0
         self._whose: contextvars.Context | None = None
-        self.handle = CircuitBreaker(config, self, meter)
+        self.handle = CircuitBreaker(config, self, histogram)
         self._publish(now)
 
     # The actor.
@@ -136,22 +136,22 @@ class BreakerActor(Actor[Command]):
     def receive(self, message: Command, now: float) -> Any:
         """Fold what callers tallied, handle one message, publish what changed."""
         self._fold(now)
-        answer = self._obey(message, now)
+        answer = self._dispatch(message, now)
         self._publish(now)
-        self._memory = self._machine.memory()
+        self._recovery_state = self._machine.recovery_state()
         return self._snapshot(now) if isinstance(message, TakeSnapshot) else answer
 
     def wake(self, now: float) -> None:
         """Let deadlines come: the machine's, and those of calls under way."""
         self._fold(now)
         self._machine.wake(now)
-        if self.handle._flights is not None:
-            for flight in self.handle._flights.take_due(now):
+        if self.handle._in_flight_calls is not None:
+            for flight in self.handle._in_flight_calls.take_due(now):
                 assert isinstance(flight, Guard)
                 if (settle := flight.time_out()) is not None:
                     self._settle_for(flight, settle, now)
         self._publish(now)
-        self._memory = self._machine.memory()
+        self._recovery_state = self._machine.recovery_state()
 
     def _settle_for(self, flight: Guard, settle: Settle, now: float) -> None:
         """Count a call that the actor has ended. Its caller has caused the transition, if there is one."""
@@ -165,7 +165,7 @@ class BreakerActor(Actor[Command]):
     def deadline(self, now: float) -> float:
         """The first of the machine's deadline, a window's roll and a call's timeout."""
         machine = self._machine
-        first = NEVER if self.handle._flights is None else self.handle._flights.next_due
+        first = NEVER if self.handle._in_flight_calls is None else self.handle._in_flight_calls.next_due
         for moment in (machine.deadline, machine.next_roll(now)):
             if moment is not None and moment < first:
                 first = moment
@@ -176,8 +176,8 @@ class BreakerActor(Actor[Command]):
         self._panel.note_crash(self.handle.name, crash)
         now = self.clock()
         self.restarts += 1
-        memory = self._memory or Machine(self.handle.config).memory()
-        self._machine = Machine.restored(self.handle.config, memory, self._machine.ledger, now)
+        recovery_state = self._recovery_state or Machine(self.handle.config).recovery_state()
+        self._machine = Machine.restored(self.handle.config, recovery_state, self._machine.statistics, now)
         self._fold(now)
         self._publish(now)
 
@@ -192,14 +192,14 @@ class BreakerActor(Actor[Command]):
         gate = self.handle._gate
         gate.live = False
         self.handle._gate, self.handle._fast = Gate(gate.name, gate.state, gate.generation + 1), None
-        if self._own_probe is not None:
-            self._own_probe.end()
-        for flight in self.handle._flights or ():
+        if self._active_probe is not None:
+            self._active_probe.end()
+        for flight in self.handle._in_flight_calls or ():
             assert isinstance(flight, Guard)
             flight.end_by_itself()
         super().close()
-        if self.handle._hub is not None:
-            self.handle._hub.close()
+        if self.handle._broadcaster is not None:
+            self.handle._broadcaster.close()
         self._notify_waiters()
 
     @property
@@ -209,10 +209,10 @@ class BreakerActor(Actor[Command]):
 
     def look_for_use(self, since: float) -> None:
         """Note whether the breaker was used since the last look, which was at `since`."""
-        handle, ledger = self.handle, self._machine.ledger
+        handle, statistics = self.handle, self._machine.statistics
         gate = handle._gate
-        usage = ledger.asked_for + gate.started + gate.rejected + gate.full
-        if usage != self._usage or ledger.in_flight or gate.running() or handle.is_watched:
+        usage = statistics.asked_for + gate.started + gate.rejected + gate.full
+        if usage != self._usage or statistics.in_flight or gate.running() or handle.is_watched:
             self._usage, self.idle_since = usage, since
 
     @property
@@ -222,35 +222,35 @@ class BreakerActor(Actor[Command]):
 
     # Commands.
 
-    def _obey(self, message: Command, now: float) -> Any:  # noqa: C901 - an arm a command
+    def _dispatch(self, message: Command, now: float) -> Any:  # noqa: C901 - an arm a command
         machine = self._machine
         match message:
-            case Execute(own_probe, source):
-                return machine.admit(now, own_probe=own_probe, source=source)
+            case Acquire(is_active_probe, source):
+                return machine.admit(now, is_active_probe=is_active_probe, source=source)
             case Settle():
                 return self._settle(message, now)
             case Answered(permit, duration):
                 return machine.answered(permit, now, duration)
-            case FailAgain(permit, error):
+            case FailSettled(permit, error):
                 return machine.fail_again(permit, now, error)
-            case GiveBack(permit):
+            case ReleasePermit(permit):
                 return machine.give_back(permit, now)
             case Trip(reason):
-                if self._own_probe is not None:
-                    self._own_probe.start_anew()
+                if self._active_probe is not None:
+                    self._active_probe.start_anew()
                 return machine.trip(now, reason)
             case Reset(reason):
                 return machine.reset(now, reason)
-            case Hold(state, reason):
+            case ForceState(state, reason):
                 return machine.hold(state, now, reason)
             case Configure(config):
                 machine.configure(config, now)
                 return self.handle._take(config)
             case ProbePassed():
-                if self._own_probe is not None and self._own_probe.is_current(message):
+                if self._active_probe is not None and self._active_probe.is_current(message):
                     machine.end_wait(now)
                 return None
-            case Watch(by):
+            case SetSubscribers(by):
                 self._watchers += by
                 return None
             case FindAdmission():
@@ -260,7 +260,7 @@ class BreakerActor(Actor[Command]):
                 self.ended = True
                 self.mailbox.farewell = f"circuit breaker {self.handle.name!r} was removed from its panel"
                 return None
-            case TakeSnapshot() | Look():
+            case TakeSnapshot() | Wake():
                 return machine.wake(now)
         assert_never(message)  # pragma: no cover - type checkers see that every command is obeyed
 
@@ -268,7 +268,7 @@ class BreakerActor(Actor[Command]):
         permit, machine = message.permit, self._machine
         machine.wake(now)
         # That of a probe which has answered is the generation that it brought about.
-        generation = machine.generation if machine.holds(permit) else permit.generation
+        generation = machine.generation if machine.is_outstanding(permit) else permit.generation
         in_time = machine.settle(
             permit,
             message.outcome,
@@ -287,12 +287,12 @@ class BreakerActor(Actor[Command]):
 
     def _fold(self, now: float) -> None:
         gate = self.handle._gate
-        ledger = self._machine.ledger
+        statistics = self._machine.statistics
         if gate.rejected:
-            ledger.rejected(gate.reason, gate.rejected)
+            statistics.rejected(gate.reason, gate.rejected)
             gate.rejected = 0
         if gate.full:
-            ledger.rejected(RejectReason.BULKHEAD, gate.full)
+            statistics.rejected(RejectReason.BULKHEAD, gate.full)
             gate.full = 0
         self._fold_calls(gate)
         gate.since = now
@@ -310,7 +310,7 @@ class BreakerActor(Actor[Command]):
         late = gate.generation != self._machine.generation
         self._machine.fold(started, succeeded, ignored, cancelled, gate.since, late=late)
         # Counted and gone from the gate: a crash in the message that follows must not forget it.
-        self._memory = self._machine.memory()
+        self._recovery_state = self._machine.recovery_state()
         if self._watchers:
             self._tell_folded(gate, {SUCCESS: succeeded, IGNORED: ignored, CANCELLED: cancelled}, late)
 
@@ -322,14 +322,14 @@ class BreakerActor(Actor[Command]):
 
     def _publish(self, now: float) -> None:
         machine, handle = self._machine, self.handle
-        if machine.config.probe is not None and self._own_probe is None:
-            self._own_probe = OwnProbe(self, self._panel.nursery)
-        if self._own_probe is not None:
-            self._own_probe.follow(machine, now)
-        tallies, admits = machine.tallies and not self._watchers, machine.admits_all
+        if machine.config.probe is not None and self._active_probe is None:
+            self._active_probe = ActiveProbe(self, self._panel.nursery)
+        if self._active_probe is not None:
+            self._active_probe.follow(machine, now)
+        batches_successes, admits = machine.batches_successes and not self._watchers, machine.admits_all
         until, gate = machine.until, handle._gate
-        if not gate.says(machine.generation, until, admits, tallies, tallies and admits and handle._plain):
-            self._replace_gate(until, admits, tallies, now)
+        if not gate.matches(machine.generation, until, admits, batches_successes, batches_successes and admits and handle._plain):
+            self._replace_gate(until, admits, batches_successes, now)
         if not admits:
             self._update_rejections(handle._gate)
         for event in machine.drain():
@@ -340,21 +340,21 @@ class BreakerActor(Actor[Command]):
     def _update_rejections(self, gate: Gate) -> None:
         """Publish the facts for rejections, and whether a call may be part of a running one."""
         machine = self._machine
-        gate.opened_at, gate.last_failure = machine.opened_at, machine.ledger.last_failure
-        may_be_within = machine.ledger.in_flight > 0 or machine.config.probe_interval is not None
+        gate.opened_at, gate.last_failure = machine.opened_at, machine.statistics.last_failure
+        may_be_within = machine.statistics.in_flight > 0 or machine.config.probe_interval is not None
         gate.rejects_until = -NEVER if may_be_within else gate.until
 
-    def _replace_gate(self, until: float, admits: bool, tallies: bool, now: float) -> None:
+    def _replace_gate(self, until: float, admits: bool, batches_successes: bool, now: float) -> None:
         machine, handle = self._machine, self.handle
         self._retire(handle._gate)
-        fast = tallies and admits and handle._plain
+        fast = batches_successes and admits and handle._plain
         handle._gate = Gate(
             handle.name,
             machine.state,
             machine.generation,
             until=until,
             admits=admits,
-            tallies=tallies,
+            batches_successes=batches_successes,
             fast=fast,
             since=now,
         )
@@ -372,9 +372,9 @@ class BreakerActor(Actor[Command]):
             self._unix_changed_at = now
             self._unix_opened_at = self._outage_start(event, now)
             if event.new in (State.OPEN, State.FORCED_OPEN) and self.handle.config.cancel_in_flight:
-                self._cut_off(now=event.time)
+                self._cancel_in_flight(now=event.time)
         self._emit(event)
-        self._panel.hub.emit(event)
+        self._panel.broadcaster.emit(event)
 
     def _bound(self) -> Mapping[str, Any]:
         """Context values of the caller that caused the transition. Empty for timer-driven transitions."""
@@ -391,8 +391,8 @@ class BreakerActor(Actor[Command]):
             self._panel.report_callback("bound", error)
             return {}
 
-    def _cut_off(self, now: float) -> None:
-        for flight in self.handle._flights or ():
+    def _cancel_in_flight(self, now: float) -> None:
+        for flight in self.handle._in_flight_calls or ():
             assert isinstance(flight, Guard)
             flight.cut_off(CircuitOpenError(self.handle._gate, now))
 
@@ -408,8 +408,8 @@ class BreakerActor(Actor[Command]):
             self.handle._waiters.unpark_all()
 
     def _emit(self, event: Transition | CallSettled) -> None:
-        if self.handle._hub is not None:
-            self.handle._hub.emit(event)
+        if self.handle._broadcaster is not None:
+            self.handle._broadcaster.emit(event)
 
     def _outage_start(self, event: Transition, now: float) -> float:
         if event.new in ADMITTING:
@@ -417,11 +417,11 @@ class BreakerActor(Actor[Command]):
         return self._unix_opened_at or now
 
     def _snapshot(self, now: float) -> Snapshot:
-        meter = self.handle._meter
+        histogram = self.handle._histogram
         return replace(
             self._machine.snapshot(now),
             unix_changed_at=self._unix_changed_at,
             unix_opened_at=self._unix_opened_at,
             restarts=self.restarts,
-            durations=None if meter is None else meter.histogram(),
+            durations=None if histogram is None else histogram.snapshot(),
         )

@@ -11,18 +11,18 @@ import trio
 
 from .policy.config import CircuitBreakerConfig
 from .errors import BulkheadFullError, CallRejected, CircuitOpenError
-from .events import Hub, Subscription
+from .events import EventBroadcaster, Subscription
 from .call.gate import Gate
 from .call.guard import Guard
-from .machine.statistics import Meter
+from .machine.statistics import Histogram
 from .call.nesting import CALLS
-from .call.accounting import Settling
+from .call.accounting import CallAccounting
 from .call.protect import wrap
 from .messages import (
     Admission,
     Configure,
     FindAdmission,
-    Hold,
+    ForceState,
     Outcome,
     Reset,
     Snapshot,
@@ -30,7 +30,7 @@ from .messages import (
     State,
     TakeSnapshot,
     Trip,
-    Watch,
+    SetSubscribers,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ F = TypeVar("F")
 ADMITTING = (State.CLOSED, State.DISABLED, State.OBSERVING)
 
 
-class CircuitBreaker(Settling):
+class CircuitBreaker(CallAccounting):
     """Guards calls to one dependency. Made by `Panel.breaker`; for the panel's trio.run alone.
 
     A call runs in its caller's task, nursery, cancel scope and context. A rejected call never runs.
@@ -53,12 +53,12 @@ class CircuitBreaker(Settling):
     No checkpoint is added: a hot loop of rejections must yield by itself.
     """
 
-    __slots__ = ("__weakref__", "_fast", "_hub", "_waiters")
+    __slots__ = ("__weakref__", "_fast", "_broadcaster", "_waiters")
 
-    def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, meter: Meter | None) -> None:
-        super().__init__(config, actor, meter)
+    def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, histogram: Histogram | None) -> None:
+        super().__init__(config, actor, histogram)
         self._fast: Gate | None = None
-        self._hub: Hub | None = None
+        self._broadcaster: EventBroadcaster | None = None
         self._waiters: trio.lowlevel.ParkingLot | None = None
 
     def __repr__(self) -> str:
@@ -80,7 +80,7 @@ class CircuitBreaker(Settling):
             if now < gate.rejects_until or (now < gate.until and self._is_outside()):
                 gate.rejected += 1
                 raise CircuitOpenError(gate, now)
-            if self._tallying and gate.admits and gate.tallies:
+            if self._tallying and gate.admits and gate.batches_successes:
                 return await self._execute_tallying(gate, fn, args, kwargs)
             return await self._run(Guard(self), fn, args, kwargs)
         gate.started += 1
@@ -118,8 +118,8 @@ class CircuitBreaker(Settling):
             await self._settle(gate, None, Outcome.SUCCESS, duration)
             return result
         gate.succeeded += 1
-        if duration is not None and self._meter is not None:
-            self._meter.observe(duration)
+        if duration is not None and self._histogram is not None:
+            self._histogram.observe(duration)
         return result
 
     # Two signatures, for no type checker infers F from a union of F and its awaitable.
@@ -231,7 +231,7 @@ class CircuitBreaker(Settling):
     def is_watched(self) -> bool:
         """Whether a task reads the breaker's events, or waits until it admits calls."""
         waiting = self._waiters is not None and bool(self._waiters.statistics().tasks_waiting)
-        return waiting or (self._hub is not None and self._hub.is_heard)
+        return waiting or (self._broadcaster is not None and self._broadcaster.is_heard)
 
     @property
     def state(self) -> State:
@@ -266,13 +266,13 @@ class CircuitBreaker(Settling):
         anybody listens, each call is settled by a message of its own. Ends when the panel closes; opening
         it then raises PanelClosedError. Cancelling the reader loses no event.
         """
-        self._hub = self._hub or Hub()
-        with self._hub.subscribe(buffer) as subscription:
-            await self._actor.mailbox.ask(Watch(1))
+        self._broadcaster = self._broadcaster or EventBroadcaster()
+        with self._broadcaster.subscribe(buffer) as subscription:
+            await self._actor.mailbox.ask(SetSubscribers(1))
             try:
                 yield subscription
             finally:
-                await self._tell(Watch(-1))
+                await self._tell(SetSubscribers(-1))
 
     async def wait_until_admitting(self) -> None:
         """Wait until a call would be admitted.
@@ -318,21 +318,21 @@ class CircuitBreaker(Settling):
 
         In force when it returns: not cancelled for that moment. Raises PanelClosedError.
         """
-        await self._actor.mailbox.ask(Hold(State.FORCED_OPEN, reason))
+        await self._actor.mailbox.ask(ForceState(State.FORCED_OPEN, reason))
 
     async def disable(self, reason: str = "disabled by operator") -> None:
         """Admit every call and record none. The bulkhead and `call_timeout` still hold.
 
         In force when it returns: not cancelled for that moment. Raises PanelClosedError.
         """
-        await self._actor.mailbox.ask(Hold(State.DISABLED, reason))
+        await self._actor.mailbox.ask(ForceState(State.DISABLED, reason))
 
     async def observe(self, reason: str = "observed by operator") -> None:
         """Admit every call, record, and report in events and counters what it would have done.
 
         In force when it returns: not cancelled for that moment. Raises PanelClosedError.
         """
-        await self._actor.mailbox.ask(Hold(State.OBSERVING, reason))
+        await self._actor.mailbox.ask(ForceState(State.OBSERVING, reason))
 
     async def configure(self, config: CircuitBreakerConfig) -> None:
         """Take a new policy in place, as one message: state, window and generation stay.

@@ -59,7 +59,7 @@ class Subscription:
         return self._events.popleft()
 
 
-class Hub:
+class EventBroadcaster:
     """Hands each event to every subscription."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ STALL = 0.25
 """A deadline seen so many seconds late means that the process stood still."""
 CATCH_UP_TURNS = 5
 """Turns of the loop in which data that has arrived is read and the calls that it ends are settled."""
-PENDING = object()
+UNANSWERED = object()
 OTHER_RUN = (
     "a circuit breaker belongs to the trio.run of its panel: call it from there, from a thread by "
     "trio.from_thread.run, or have a panel in each run (breaker_named finds the one of the running run)"
@@ -42,7 +42,7 @@ class Envelope(Generic[Message]):
         self.message = message
         # Whatever is in it, a copy takes no time: the two share it.
         self.context = contextvars.copy_context()
-        self._answer: Any = PENDING
+        self._answer: Any = UNANSWERED
         self._error: Exception | None = None
         self._task: trio.lowlevel.Task | None = None
 
@@ -54,15 +54,15 @@ class Envelope(Generic[Message]):
 
     async def wait(self) -> Any:
         """The answer. Cancellation waits for it: the actor may have counted the call already."""
-        if self._answer is PENDING:
+        if self._answer is UNANSWERED:
             self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(_not_now)
+            await trio.lowlevel.wait_task_rescheduled(_refuse_cancel)
         if self._error is not None:
             raise self._error
         return self._answer
 
 
-def _not_now(_raise_cancel: object) -> trio.lowlevel.Abort:
+def _refuse_cancel(_raise_cancel: object) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
 
 
@@ -155,13 +155,13 @@ class Mailbox(Generic[Message]):
 class Actor(ABC, Generic[Message]):
     """Handles its mailbox. A crash leaves the message in hand to the next round."""
 
-    __slots__ = ("_in_hand", "asleep_until", "clock", "ended", "mailbox")
+    __slots__ = ("_in_hand", "next_wakeup", "clock", "ended", "mailbox")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.mailbox: Mailbox[Message] = Mailbox()
         self.clock = clock
         self._in_hand: Envelope[Message] | None = None
-        self.asleep_until = NEVER
+        self.next_wakeup = NEVER
         self.ended = False
 
     @abstractmethod
@@ -190,17 +190,17 @@ class Actor(ABC, Generic[Message]):
             while not self.ended:
                 try:
                     more = self._work()
-                    self.asleep_until = self.deadline(self.clock())
+                    self.next_wakeup = self.deadline(self.clock())
                     if self.ended:
                         pass
                     elif more:
                         await trio.lowlevel.checkpoint()
-                        if self.asleep_until <= (now := self.clock()):
+                        if self.next_wakeup <= (now := self.clock()):
                             self.wake(now)
-                    elif self.asleep_until == NEVER:
+                    elif self.next_wakeup == NEVER:
                         await self.mailbox.sleep()
                     else:
-                        deadline = self.asleep_until
+                        deadline = self.next_wakeup
                         # By the system's clock: a test's clock jumps while the process runs.
                         latest = time.monotonic() + deadline - self.clock() + STALL
                         with trio.CancelScope(deadline=deadline) as scope:
@@ -229,7 +229,7 @@ class Actor(ABC, Generic[Message]):
         latest: what comes later counts as having come then.
         """
         # Awake: nobody need call.
-        self.asleep_until = -NEVER
+        self.next_wakeup = -NEVER
         for _ in range(BATCH):
             envelope = None if self.ended else self._in_hand or self.mailbox.take()
             if envelope is None:

@@ -156,7 +156,7 @@ class Exemplar:
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class HistogramSnapshot:
     """Observations by upper bound (not cumulative); the last count is of those above all bounds.
 
     exemplars: the last one of each bucket that had any, by the bucket's place.
@@ -201,8 +201,8 @@ class Snapshot:
     unix_changed_at: float = 0.0
     unix_opened_at: float = 0.0
     restarts: int = 0
-    recovery: Histogram | None = None
-    durations: Histogram | None = None
+    recovery: HistogramSnapshot | None = None
+    durations: HistogramSnapshot | None = None
     slow_count: int = 0
 
 
@@ -210,10 +210,10 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Execute:
+class Acquire:
     """May a call be made? Answered by a Permit or a Rejection."""
 
-    own_probe: bool = False
+    is_active_probe: bool = False
     source: Source | None = None
 
 
@@ -239,7 +239,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class FailAgain:
+class FailSettled:
     """A call that was settled as a success broke later. Answered as Settle is."""
 
     permit: Permit
@@ -247,7 +247,7 @@ class FailAgain:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveBack:
+class ReleasePermit:
     """A permitted call never began. Answered by None."""
 
     permit: Permit
@@ -268,7 +268,7 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class ForceState:
     """Stay FORCED_OPEN, DISABLED or OBSERVING. Answered by None."""
 
     state: State
@@ -315,12 +315,12 @@ class TakeSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class SetSubscribers:
     """Somebody wants each settled call as an event (`by` 1), or no longer (-1). Answered by None."""
 
     by: int
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Wake:
     """Deadlines have changed: look at them again. Answered by None."""

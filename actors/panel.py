@@ -18,9 +18,9 @@ from .breaker_actor import BreakerActor
 from .policy.checks import positive_int, positive_number, sync_function
 from .policy.config import CircuitBreakerConfig
 from .errors import PanelClosedError, PanelFailedError
-from .events import Hub, Subscription
+from .events import EventBroadcaster, Subscription
 from .circuit_breaker import CircuitBreaker
-from .machine.statistics import Labels, Meter
+from .machine.statistics import Labels, Histogram
 from .policy.same_policy import differing_fields
 from .messages import Remove, Snapshot
 
@@ -51,7 +51,7 @@ class Panel:
         bound: Callable[[], Mapping[str, Any]] | None,
     ) -> None:
         self.nursery = nursery
-        self.hub = Hub()
+        self.broadcaster = EventBroadcaster()
         self.clock = trio.lowlevel.current_clock().current_time
         self._max_restarts = max_restarts
         self._restart_window = restart_window
@@ -92,8 +92,8 @@ class Panel:
         if not self._is_home():
             raise RuntimeError(OTHER_RUN)
         labels = None if self._exemplar is None else self._labels
-        meter = None if self._durations is None else Meter(self._durations, labels)
-        actor = BreakerActor(config, self, meter)
+        histogram = None if self._durations is None else Histogram(self._durations, labels)
+        actor = BreakerActor(config, self, histogram)
         self._actors[config.name] = actor
         self._context.run(partial(self.nursery.start_soon, actor.run, name=config.name))
         return actor.handle
@@ -172,7 +172,7 @@ class Panel:
         A reader more than `buffer` events behind loses the oldest, and reads EventsLost there. Ends when the
         panel closes. Cancelling the reader loses no event.
         """
-        with self.hub.subscribe(buffer) as subscription:
+        with self.broadcaster.subscribe(buffer) as subscription:
             yield subscription
 
     def _labels(self) -> Mapping[str, str] | None:
@@ -232,7 +232,7 @@ class Panel:
 
     def _end(self) -> None:
         self._closed = True
-        self.hub.close()
+        self.broadcaster.close()
 
 
 class PanelManager(AbstractAsyncContextManager[Panel]):

@@ -11,10 +11,10 @@ import os
 import trio
 
 from actors import DURATION_BUCKETS, CircuitBreaker, CircuitBreakerConfig, open_panel
-from runtime.admin import add_recent
-from runtime.history import Recorder
+from runtime.admin.api import add_recent
+from runtime.admin.history import Recorder
 from runtime.serving import serve
-from runtime.web import reply, service_app
+from runtime.web.app import reply, service_app
 
 CALLS_A_SECOND = 20
 

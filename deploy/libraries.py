@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from deploy.layout import StackError
+from deploy.config import StackError
 
 _ABSENT = re.compile(r"^\s*(\S+) => not found$", re.MULTILINE)  # as the loader prints it, also for ldd
 _PACKAGES = {

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.layout import HOST, REPLICA_SET, Layout, StackError
+from deploy.config import HOST, REPLICA_SET, Layout, StackError
 
 # pymongo takes a third of a second to import, and most recipes don't need it.
 if TYPE_CHECKING:

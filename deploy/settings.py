@@ -9,9 +9,9 @@ from importlib import import_module
 from rich.console import Console
 from rich.table import Table
 
-from deploy.layout import PORTS
-from runtime.logs import masked
-from runtime.settings import ProcessSettings, is_secret
+from deploy.config import PORTS
+from runtime.observability.logging import masked
+from runtime.config.settings import ProcessSettings, is_secret
 
 # Where each process declares its settings; loaded by name, for operator tooling stands outside the packages.
 _MODULES = {

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from deploy import logs, operate
-from deploy.layout import PROCESSES, Layout, StackError, layout
+from deploy.terminal import logs
+from deploy import commands
+from deploy.config import PROCESSES, Layout, StackError, layout
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> int:
@@ -43,16 +44,16 @@ def _forget_output() -> None:
 
 def _run(options: argparse.Namespace, found: Layout) -> bool | None:
     commands: dict[str, Callable[[], bool | None]] = {
-        "up": lambda: operate.up(found),
-        "down": lambda: operate.down(found),
-        "status": lambda: operate.status(found),
-        "start": lambda: operate.start(found, options.name),
-        "stop": lambda: operate.stop(found, options.name),
-        "restart": lambda: operate.restart(found, options.name),
+        "up": lambda: commands.up(found),
+        "down": lambda: commands.down(found),
+        "status": lambda: commands.status(found),
+        "start": lambda: commands.start(found, options.name),
+        "stop": lambda: commands.stop(found, options.name),
+        "restart": lambda: commands.restart(found, options.name),
         "health": lambda: _health().show(found.saved()),
         "watch": lambda: _watch().watch(found.saved()),
         "logs": lambda: _logs(options, found.saved()),
-        "clean-db": lambda: operate.clean_db(found, yes=options.yes or bool(os.environ.get("CI"))),
+        "clean-db": lambda: commands.clean_db(found, yes=options.yes or bool(os.environ.get("CI"))),
         "demo": _demo,
     }
     return commands[options.command]()
@@ -60,26 +61,26 @@ def _run(options: argparse.Namespace, found: Layout) -> bool | None:
 
 # What takes long to import is imported by the commands that need it.
 def _health() -> ModuleType:
-    from deploy import health
+    from deploy.terminal import health
 
     return health
 
 
 def _watch() -> ModuleType:
-    from deploy import watch
+    from deploy.terminal import watch
 
     return watch
 
 
 def _demo() -> bool:
-    from deploy import demo
+    from deploy.demo import scenarios
 
-    return demo.main()
+    return scenarios.main()
 
 
 def _logs(options: argparse.Namespace, found: Layout) -> None:
     if options.name:
-        operate.require_process(found, options.name)
+        commands.require_process(found, options.name)
     names = [options.name] if options.name else list(found.processes)
     logs.show(found, names, follow=options.follow, last=options.lines)
 

@@ -13,23 +13,23 @@ from structlog.contextvars import get_contextvars
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app
-from gateway.breakers import open_breakers, with_http_probes
-from gateway.crew import Crew
-from gateway.overloads import warn_of_file_limit
-from gateway.pages import PROCESS
-from gateway.seats import Place
+from gateway.upstream.breakers import open_breakers, with_http_probes
+from gateway.workers.crew import Crew
+from gateway.upstream.overloads import warn_of_file_limit
+from gateway.pages.app import PROCESS
+from gateway.workers.seats import Place
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.pool import UpstreamTransport
-from gateway.workers import run_workers
-from runtime.breakers import BadConfiguration, Configuration, load_policies
-from runtime.keys import KeySet, jwks_over_http
-from runtime.logs import configure_logs
-from runtime.reload import hold_hangups, reload_on_hangup
+from gateway.workers.supervisor import run_workers
+from runtime.config.breakers import BadConfiguration, Configuration, load_policies
+from runtime.auth import KeySet, jwks_over_http
+from runtime.observability.logging import configure_logs
+from runtime.config.reload import hold_hangups, reload_on_hangup
 from runtime.serving import ServerCertificate, UnusableCertificate, run_process, serve, stop_signal
-from runtime.settings import load
-from runtime.telemetry import exemplar_labels, tracing
-from runtime.webhook import start_webhook
+from runtime.config.settings import load
+from runtime.observability.tracing import exemplar_labels, tracing
+from runtime.admin.webhook import start_webhook
 
 TIDY_SECONDS = 5.0
 

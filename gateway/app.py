@@ -9,23 +9,23 @@ import httpx
 from quart_trio import QuartTrio
 
 from actors import CircuitBreaker, Panel
-from gateway.admission import Limits
-from gateway.breakers import route_breaker
-from gateway.cors import CorsPolicy, parse_origins
-from gateway.counters import Counters, SharedCounters
-from gateway.crew import Crew
-from gateway.documents import Documents
-from gateway.forwarded import Trust, read_networks
-from gateway.overloads import Overloads
-from gateway.pages import add_operations, own_pages
-from gateway.proxy import App, Proxy
+from gateway.proxy.access import Limits
+from gateway.upstream.breakers import route_breaker
+from gateway.proxy.cors import CorsPolicy, parse_origins
+from gateway.proxy.rate_limit import Counters, SharedCounters
+from gateway.workers.crew import Crew
+from gateway.pages.openapi import Documents
+from gateway.proxy.trusted_proxies import Trust, read_networks
+from gateway.upstream.overloads import Overloads
+from gateway.pages.app import add_operations, own_pages
+from gateway.proxy.middleware import App, Proxy
 from gateway.routes import ROUTES, SERVICES
 from gateway.settings import GatewaySettings
 from gateway.upstream.upstream import RouteBreaker, Upstream
-from runtime import telemetry
-from runtime.keys import KeySet
-from runtime.loop_time import LoopTime
-from runtime.policy_file import Routes
+from runtime.observability import tracing
+from runtime.auth import KeySet
+from runtime.serving.loop_time import LoopTime
+from runtime.config.policy_file import Routes
 
 _PREFIXES = tuple(route.prefix.decode() for route in ROUTES)
 
@@ -55,8 +55,8 @@ def create_app(
         service.name: Upstream(
             service,
             urls[service.name][0],
-            telemetry.traced_transport(transports[service.name]),
-            telemetry.traced_breaker(breakers[service.breaker]),
+            tracing.traced_transport(transports[service.name]),
+            tracing.traced_breaker(breakers[service.breaker]),
             settings.upstream_timeout,
             settings.upstream_idle_timeout,
             loop_time,
@@ -78,7 +78,7 @@ def create_app(
     trust = Trust(read_networks(settings.trusted_proxies))
     cors = CorsPolicy(parse_origins(settings.cors_origins))
     proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes, trust, cors)
-    app.asgi_app = telemetry.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
+    app.asgi_app = tracing.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
     return app
 
 
@@ -86,6 +86,6 @@ def _route_breakers(
     name: str, routes: Routes, breakers: Mapping[str, CircuitBreaker]
 ) -> tuple[RouteBreaker, ...]:
     return tuple(
-        RouteBreaker(patterns, telemetry.traced_breaker(breakers[route_breaker(name, route)]))
+        RouteBreaker(patterns, tracing.traced_breaker(breakers[route_breaker(name, route)]))
         for route, patterns in routes.items()
     )

@@ -18,7 +18,7 @@ from pymongo.errors import ConnectionFailure, PyMongoError, WaitQueueTimeoutErro
 from actors.adapters import grpc, mongo
 from actors.adapters.shortage import causes, is_shortage
 from actors.call.classifier import kind_of
-from runtime.reasons import reason_of
+from runtime.observability.reasons import reason_of
 
 LONGEST_REASON = 200
 

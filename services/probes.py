@@ -12,7 +12,7 @@ from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from trio_asyncio import aio_as_trio
 
-from services.database import Database, MongoDatabase
+from services.mongo.client import Database, MongoDatabase
 
 PROBE_SECONDS = 1.0
 

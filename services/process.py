@@ -11,16 +11,16 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from actors.adapters.logs import log_transitions
-from runtime.admin import operate
-from runtime.breakers import BadConfiguration, Configuration, load_policies
-from runtime.keys import KeySet, jwks_over_http
-from runtime.logs import configure_logs
-from runtime.loop_time import LoopTime
-from runtime.reload import hold_hangups, reload_on_hangup
+from runtime.admin.api import operate
+from runtime.config.breakers import BadConfiguration, Configuration, load_policies
+from runtime.auth import KeySet, jwks_over_http
+from runtime.observability.logging import configure_logs
+from runtime.serving.loop_time import LoopTime
+from runtime.config.reload import hold_hangups, reload_on_hangup
 from runtime.serving import run_process
-from runtime.settings import ProcessSettings, load
-from runtime.telemetry import tracing
-from runtime.webhook import start_webhook
+from runtime.config.settings import ProcessSettings, load
+from runtime.observability.tracing import tracing
+from runtime.admin.webhook import start_webhook
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
 Serve = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]

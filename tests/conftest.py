@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     import trio_asyncio
 
-    from services.database import Database
+    from services.mongo.client import Database
     from tests.mongo import Mongod
 
 
@@ -31,7 +31,7 @@ def own_mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
 
 
 def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    from deploy.layout import StackError
+    from deploy.config import StackError
     from deploy.mongodb import find_mongod
     from tests.mongo import Mongod
 
@@ -59,7 +59,7 @@ async def loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
 @pytest.fixture
 async def database(mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> AsyncIterator[Database]:
     """A database of its own for one test, dropped afterwards."""
-    from services.database import open_database
+    from services.mongo.client import open_database
 
     name = f"test_{uuid.uuid4().hex[:12]}"
     async with open_database(mongod.uri, name) as opened:

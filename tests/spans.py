@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from runtime import telemetry
+from runtime.observability import tracing
 
 
 class Seen:
@@ -51,8 +51,8 @@ def recorded() -> Iterator[Seen]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    telemetry.use(provider)
+    tracing.use(provider)
     try:
         yield Seen(exporter)
     finally:
-        telemetry.use(None)
+        tracing.use(None)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
 from protocols.identity import ACCESS_SECONDS, ALGORITHM, ISSUER
-from runtime.keys import KeySet
+from runtime.auth import KeySet
 
 
 class Issuer:

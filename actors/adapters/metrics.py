@@ -14,7 +14,7 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from .health import PLAIN
-from ..messages import Histogram, RejectReason, Snapshot, State
+from ..messages import HistogramSnapshot, RejectReason, Snapshot, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -187,7 +187,7 @@ def _add_transitions(family: CounterMetricFamily, snapshot: Snapshot) -> None:
         family.add_metric([snapshot.name, old.name.lower(), new.name.lower()], count)
 
 
-def _add_histogram(family: HistogramMetricFamily, name: str, histogram: Histogram | None) -> None:
+def _add_histogram(family: HistogramMetricFamily, name: str, histogram: HistogramSnapshot | None) -> None:
     if histogram is None:
         return
     bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]

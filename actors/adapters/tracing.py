@@ -212,7 +212,7 @@ class _CallSpan:
 
     def _is_own(self, error: BaseException) -> bool:
         """Whether the breaker rejected this very call, or ended it; a call within it may be rejected, too."""
-        return self._guard is None or error is self._guard.cut
+        return self._guard is None or error is self._guard.cancelled_with
 
     def _fail(self, kind: str) -> None:
         # Only kinds of errors: a message may quote what must stay inside.

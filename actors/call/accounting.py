@@ -15,18 +15,18 @@ from .bulkhead import Bulkhead
 from .classifier import Classifier, kind_of
 from ..policy.config import CircuitBreakerConfig
 from ..errors import CircuitOpenError, PanelClosedError
-from .in_flight import Flights
+from .in_flight import InFlightCalls
 from .gate import Gate
-from ..machine.statistics import Meter
+from ..machine.statistics import Histogram
 from .nesting import HeldCall, fast_calls, held_call, is_marked, mark_counted, was_counted, withdrawn
-from ..messages import Execute, Outcome, Permit, Rejection, Settle, Source
+from ..messages import Acquire, Outcome, Permit, Rejection, Settle, Source
 
 if TYPE_CHECKING:
     from ..breaker_actor import BreakerActor
     from .guard import Guard
 
 
-class Settling:
+class CallAccounting:
     """Admits and settles calls: by the gate where that is enough, else by a message to the actor."""
 
     __slots__ = (
@@ -35,9 +35,9 @@ class Settling:
         "_classifier_made",
         "_clock",
         "_config",
-        "_flights",
+        "_in_flight_calls",
         "_gate",
-        "_meter",
+        "_histogram",
         "_plain",
         "_scoped",
         "_slow",
@@ -47,15 +47,15 @@ class Settling:
         "name",
     )
 
-    def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, meter: Meter | None) -> None:
+    def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, histogram: Histogram | None) -> None:
         self.name = config.name
         self._actor = actor
         self._clock = actor.clock
         self._token = trio.lowlevel.current_trio_token()
         self._gate = Gate(config.name)
-        self._meter = meter
+        self._histogram = histogram
         # What few breakers need is made when it is first needed: ten thousand of them may be idle.
-        self._flights: Flights | None = None
+        self._in_flight_calls: InFlightCalls | None = None
         self._bulkhead: Bulkhead | None = None
         self._take(config)
 
@@ -63,10 +63,10 @@ class Settling:
         self._config = config
         self._classifier_made: Classifier | None = None
         self._slow = config.strategy.slow_threshold
-        self._timed = self._meter is not None or self._slow is not None
+        self._timed = self._histogram is not None or self._slow is not None
         self._scoped = config.call_timeout is not None or config.cancel_in_flight
-        if self._scoped and self._flights is None:
-            self._flights = Flights()
+        if self._scoped and self._in_flight_calls is None:
+            self._in_flight_calls = InFlightCalls()
         if config.max_concurrent is None:
             if self._bulkhead is not None:
                 self._bulkhead.lift()
@@ -107,7 +107,7 @@ class Settling:
         if now < gate.until:
             gate.rejected += 1
             raise CircuitOpenError(gate, now)
-        answer: Permit | Rejection = await self._actor.mailbox.ask(Execute(source=source))
+        answer: Permit | Rejection = await self._actor.mailbox.ask(Acquire(source=source))
         if isinstance(answer, Rejection):
             gate = self._gate
             open_for = None if gate.opened_at is None else self._clock() - gate.opened_at
@@ -168,8 +168,8 @@ class Settling:
             await self._settle(gate, None, outcome, None if start is None else self._clock() - start)
         elif outcome is Outcome.IGNORED:
             gate.ignored += 1
-            if start is not None and self._meter is not None:
-                self._meter.observe(self._clock() - start)
+            if start is not None and self._histogram is not None:
+                self._histogram.observe(self._clock() - start)
         else:
             gate.cancelled += 1
 
@@ -194,8 +194,8 @@ class Settling:
     ) -> None:
         if not gate.records(permit):
             return
-        if duration is not None and self._meter is not None and outcome is not Outcome.CANCELLED:
-            self._meter.observe(duration)
+        if duration is not None and self._histogram is not None and outcome is not Outcome.CANCELLED:
+            self._histogram.observe(duration)
         if permit is None:
             if self._tallied(gate, outcome, duration):
                 return
@@ -212,13 +212,13 @@ class Settling:
         elif not (settled := self._tallied(gate, Outcome.SUCCESS, duration)):
             settled = self._actor.mailbox.tell(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration))
             gate.asked += settled
-        if settled and duration is not None and self._meter is not None:
-            self._meter.observe(duration)
+        if settled and duration is not None and self._histogram is not None:
+            self._histogram.observe(duration)
         return settled
 
     def _tallied(self, gate: Gate, outcome: Outcome, duration: float | None) -> bool:
         """Whether no message is needed: only the actor's watchers want to hear of neutral outcomes."""
-        if not (gate.live and gate.tallies):
+        if not (gate.live and gate.batches_successes):
             return False
         match outcome:
             case Outcome.SUCCESS if self._slow is None or (duration is not None and duration < self._slow):

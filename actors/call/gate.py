@@ -46,7 +46,7 @@ class Gate(_Tally):
         "rejects_until",
         "since",
         "state",
-        "tallies",
+        "batches_successes",
         "until",
     )
 
@@ -58,7 +58,7 @@ class Gate(_Tally):
         *,
         until: float = float("-inf"),
         admits: bool = False,
-        tallies: bool = False,
+        batches_successes: bool = False,
         fast: bool = False,
         since: float = 0.0,
     ) -> None:
@@ -70,7 +70,7 @@ class Gate(_Tally):
         self.opened_at: float | None = None
         self.last_failure: str | None = None
         self.admits = admits
-        self.tallies = tallies
+        self.batches_successes = batches_successes
         self.fast = fast
         self.live = True
         self.since = since
@@ -101,12 +101,12 @@ class Gate(_Tally):
         """Whether a call is counted: not one that a disabled breaker let through, here or by a permit."""
         return self.state is not State.DISABLED if permit is None else permit.number != UNRECORDED
 
-    def says(self, generation: int, until: float, admits: bool, tallies: bool, fast: bool) -> bool:
+    def matches(self, generation: int, until: float, admits: bool, batches_successes: bool, fast: bool) -> bool:
         """Whether the gate says this already, and needs no successor."""
         return (
             self.generation == generation
             and self.until == until
             and self.admits is admits
-            and self.tallies is tallies
+            and self.batches_successes is batches_successes
             and self.fast is fast
         )

@@ -18,9 +18,9 @@ from .gate import Gate
 from .nesting import HELD, HeldCall, running_held, running_task, withdrawn
 from ..messages import (
     Answered,
-    FailAgain,
-    GiveBack,
-    Look,
+    FailSettled,
+    ReleasePermit,
+    Wake,
     Outcome,
     Permit,
     Settle,
@@ -67,8 +67,8 @@ class Guard(HeldCall):
         "_source",
         "_start",
         "_verdict",
-        "cut",
-        "due",
+        "cancelled_with",
+        "deadline",
         "outcome",
         "timeout",
     )
@@ -95,8 +95,8 @@ class Guard(HeldCall):
         self._error: str | None = None
         self._retry_after: float | None = None
         self.outcome: Outcome | None = None
-        self.cut: Exception | None = None
-        self.timeout = self.due = NEVER
+        self.cancelled_with: Exception | None = None
+        self.timeout = self.deadline = NEVER
 
     # What the block may say.
 
@@ -145,8 +145,8 @@ class Guard(HeldCall):
 
     def lift_timeout(self) -> None:
         """`call_timeout` no longer ends this call."""
-        if self.breaker._flights is not None:
-            self.breaker._flights.lift_timeout(self)
+        if self.breaker._in_flight_calls is not None:
+            self.breaker._in_flight_calls.lift_timeout(self)
         if self._scope is not None:
             self._scope.deadline = NEVER
 
@@ -243,7 +243,7 @@ class Guard(HeldCall):
             taken = await self._queue(bulkhead)
         if not taken:
             if self._permit is not None:
-                await self.breaker._tell(GiveBack(self._permit))
+                await self.breaker._tell(ReleasePermit(self._permit))
             self.breaker._gate.full += 1
             raise BulkheadFullError(self.breaker.name, bulkhead.places)
         self._place = bulkhead
@@ -274,41 +274,41 @@ class Guard(HeldCall):
         self._scope.__enter__()
         timeout = breaker._config.call_timeout
         if timeout is not None:
-            self.timeout, self.due = timeout, breaker._clock() + timeout
-        assert breaker._flights is not None
-        breaker._flights.add(self)
+            self.timeout, self.deadline = timeout, breaker._clock() + timeout
+        assert breaker._in_flight_calls is not None
+        breaker._in_flight_calls.add(self)
         if breaker._actor.closed:
             self.end_by_itself()
-        if self.due < breaker._actor.asleep_until and breaker._actor.mailbox.tell(Look()):
-            breaker._actor.asleep_until = self.due
+        if self.deadline < breaker._actor.next_wakeup and breaker._actor.mailbox.tell(Wake()):
+            breaker._actor.next_wakeup = self.deadline
 
     # Ended from outside, by the actor.
 
     def time_out(self) -> Settle | None:
         """The actor ends this call because its time is over, and counts it; None: nothing is counted."""
         assert self._scope is not None
-        self.cut = CallTimeout(self.breaker.name, self.timeout)
+        self.cancelled_with = CallTimeout(self.breaker.name, self.timeout)
         self._settled = Outcome.FAILURE
         self._scope.cancel()
         if not self._gate.records(self._permit):
             return None
         duration = max(0.0, self.timeout - self._excluded)
-        if self.breaker._meter is not None:
+        if self.breaker._histogram is not None:
             # The caller sleeps, and the actor counts: what its callbacks find is to be the caller's.
-            self.breaker._meter.observe(duration, self.context)
+            self.breaker._histogram.observe(duration, self.context)
         return Settle(self._permit or self._gate.permit(), Outcome.FAILURE, duration, error="CallTimeout")
 
     def end_by_itself(self) -> None:
         """The actor has ended: `call_timeout` ends this call all the same, though nothing counts it."""
         assert self._scope is not None
-        if self.cut is None and self.due != NEVER:
-            self.cut = CallTimeout(self.breaker.name, self.timeout)
-            self._scope.deadline = self.due
+        if self.cancelled_with is None and self.deadline != NEVER:
+            self.cancelled_with = CallTimeout(self.breaker.name, self.timeout)
+            self._scope.deadline = self.deadline
 
     def cut_off(self, error: CircuitOpenError) -> None:
         """The actor ends this call because the breaker has opened."""
         assert self._scope is not None
-        self.cut = error
+        self.cancelled_with = error
         self._scope.cancel()
 
     # Leaving.
@@ -324,16 +324,16 @@ class Guard(HeldCall):
         if self._joined:
             await self._report_to_outer(error)
             return False
-        cut = self._close_scope(kind, error, trace)
+        cancelled_with = self._close_scope(kind, error, trace)
         try:
             if isinstance(error, GeneratorExit):
                 self._abandon()
             else:
-                await self._settle(None if cut is not None else error, cut)
+                await self._settle(None if cancelled_with is not None else error, cancelled_with)
         finally:
             self._leave_place()
-        if cut is not None:
-            raise cut from None
+        if cancelled_with is not None:
+            raise cancelled_with from None
         return False
 
     def _close_scope(
@@ -343,11 +343,11 @@ class Guard(HeldCall):
             return None
         self._leave_flights()
         self._scope.__exit__(kind, error, trace)
-        return self.cut if self._scope.cancelled_caught else None
+        return self.cancelled_with if self._scope.cancelled_caught else None
 
     def _leave_flights(self) -> None:
-        if self.breaker._flights is not None:
-            self.breaker._flights.discard(self)
+        if self.breaker._in_flight_calls is not None:
+            self.breaker._in_flight_calls.discard(self)
 
     async def _report_to_outer(self, error: BaseException | None) -> None:
         """Report a verdict that the outer call, which counts, can't see. The last report stands.
@@ -366,11 +366,11 @@ class Guard(HeldCall):
     async def _fail_again(self, reason: str | None) -> None:
         if self._gate.records(self._permit):
             permit = self._permit or Permit(self._gate.generation, 0)
-            await self.breaker._tell(FailAgain(permit, reason))
+            await self.breaker._tell(FailSettled(permit, reason))
 
-    async def _settle(self, error: BaseException | None, cut: Exception | None) -> None:
+    async def _settle(self, error: BaseException | None, cancelled_with: Exception | None) -> None:
         breaker = self.breaker
-        outcome, reason = self._outcome(error, cut)
+        outcome, reason = self._outcome(error, cancelled_with)
         self.outcome = outcome
         is_tallied = self._permit is None and self._gate.records(None)
         if outcome is Outcome.FAILURE and is_tallied:
@@ -388,12 +388,12 @@ class Guard(HeldCall):
                 self._gate, self._permit, outcome, self._duration(), self._retry_after, reason
             )
 
-    def _outcome(self, error: BaseException | None, cut: Exception | None) -> tuple[Outcome, str | None]:
+    def _outcome(self, error: BaseException | None, cancelled_with: Exception | None) -> tuple[Outcome, str | None]:
         if self._settled is Outcome.IGNORED:
             return Outcome.IGNORED, None
         if self._verdict is not None and not isinstance(error, trio.Cancelled):
             return self._verdict, self._error
-        if cut is not None:
+        if cancelled_with is not None:
             return Outcome.CANCELLED, None
         if error is None:
             nested = self._nested_failure
@@ -408,7 +408,7 @@ class Guard(HeldCall):
 
     async def _give_back(self) -> None:
         if self._permit is not None:
-            await self.breaker._tell(GiveBack(self._permit))
+            await self.breaker._tell(ReleasePermit(self._permit))
         elif self._gate.records(None):
             self._gate.withdraw()
 

@@ -24,7 +24,7 @@ from ..mailbox import OTHER_RUN
 from .gate import Gate
 
 if TYPE_CHECKING:
-    from .accounting import Settling
+    from .accounting import CallAccounting
 
 
 def running_task() -> trio.lowlevel.Task:
@@ -44,7 +44,7 @@ class HeldCall:
     _task: trio.lowlevel.Task
     outer: HeldCall | None
 
-    def __init__(self, breaker: Settling) -> None:
+    def __init__(self, breaker: CallAccounting) -> None:
         self.breaker = breaker
         self.running = False
         # The frame of the async generator whose block this is: between its steps others' code runs.
@@ -124,7 +124,7 @@ def running_held(held: HeldCall | None) -> HeldCall | None:
     return held
 
 
-def held_call(breaker: Settling) -> HeldCall | None:
+def held_call(breaker: CallAccounting) -> HeldCall | None:
     """The registered call through `breaker` that the running code is inside of; None without one."""
     held = HELD.get()
     while held is not None:
@@ -141,7 +141,7 @@ NAMES = {"execute", "protected", "_execute_tallying"}
 FOLLOWED = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
-def fast_calls(breaker: Settling) -> Iterator[FrameType]:
+def fast_calls(breaker: CallAccounting) -> Iterator[FrameType]:
     """The frames of unregistered calls through `breaker` in the running task, innermost first."""
     first = getattr(current_task().coro, "cr_frame", None)
     frame: FrameType | None = sys._getframe()
@@ -151,7 +151,7 @@ def fast_calls(breaker: Settling) -> Iterator[FrameType]:
         frame = None if frame is first else frame.f_back
 
 
-def mark_counted(breaker: Settling, error: BaseException) -> None:
+def mark_counted(breaker: CallAccounting, error: BaseException) -> None:
     """Mark a counted failure with the unregistered calls of parent tasks, which it may reach."""
     nursery = current_task().parent_nursery
     frames: list[FrameType] = []
@@ -251,7 +251,7 @@ class Mark:
         return Mark, ()
 
 
-def _is_fast_call(frame: FrameType, breaker: Settling) -> bool:
+def _is_fast_call(frame: FrameType, breaker: CallAccounting) -> bool:
     code = frame.f_code
     known, breakers_name, gates_name = CALLS.get(id(code), (None, "", ""))
     if known is not code:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from ..policy.config import CircuitBreakerConfig
-from .states import NEVER, Move, Stay
+from .states import NEVER, NextState, StateBehavior
 from .probe_turns import ProbeTurns
 from ..messages import RETRY_SOON, Outcome, Permit, Rejection, RejectReason, Source, State
 
-RECOVERED = Move(State.CLOSED, "recovery successful", recovery=True)
+RECOVERED = NextState(State.CLOSED, "recovery successful", recovery=True)
 
 
-class HalfOpen(Stay):
+class HalfOpen(StateBehavior):
     """Admits probes; their outcomes are the verdict."""
 
     __slots__ = ("_config", "_failures", "_free_since", "_passes", "_probes", "_turns", "answered")
@@ -40,9 +40,9 @@ class HalfOpen(Stay):
         first = min(self._probes.values(), default=NEVER)
         return None if first == NEVER else first
 
-    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
         """Reject if enough probes run, if the next is kept for others, or if the policy has a `probe`."""
-        not_theirs = self._config.probe is not None and not own_probe
+        not_theirs = self._config.probe is not None and not is_active_probe
         if self._is_full or not_theirs or self._turns.refuses(source, now):
             deadline = self.deadline
             wait = RETRY_SOON if deadline is None else min(RETRY_SOON, deadline - now)
@@ -72,11 +72,11 @@ class HalfOpen(Stay):
         self._probes[number] = NEVER if timeout is None else now + timeout
         self._turns.admitted(number, source)
 
-    def holds(self, permit: Permit) -> bool:
+    def is_outstanding(self, permit: Permit) -> bool:
         """Not one that was settled before."""
         return permit.number in self._probes
 
-    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
+    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> NextState | None:
         """The verdict; a neutral outcome only frees the slot. A probe that had answered can only fail."""
         answered = self._probes.pop(number, None) is None
         self._free_since = now
@@ -92,7 +92,7 @@ class HalfOpen(Stay):
             self._turns.forget(number)
         return None
 
-    def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
+    def answer(self, permit: Permit, now: float, duration: float | None) -> NextState | None:
         """The verdict, before the call's end: its slot is free, and no timeout ends it any more."""
         if self._probes.pop(permit.number, None) is None:
             return None
@@ -101,7 +101,7 @@ class HalfOpen(Stay):
         self.answered.add(permit)
         return self._passed(permit.number, now, duration)
 
-    def _passed(self, number: int, now: float, duration: float | None) -> Move | None:
+    def _passed(self, number: int, now: float, duration: float | None) -> NextState | None:
         threshold = self._config.strategy.slow_threshold
         if threshold is not None and duration is not None and duration >= threshold:
             return self._failed(number)
@@ -112,37 +112,37 @@ class HalfOpen(Stay):
             return None
         return RECOVERED
 
-    def take_back(self, number: int, now: float) -> None:
+    def release(self, number: int, now: float) -> None:
         """The slot is free again."""
         self._probes.pop(number, None)
         self._free_since = now
         self._turns.forget(number)
 
-    def fail_again(self, number: int, now: float) -> Move | None:
+    def fail_again(self, number: int, now: float) -> NextState | None:
         """A probe that had passed broke later: it has failed after all. Another one changes nothing."""
         if number not in self._passes:
             return None
         self._passes.remove(number)
         return self._failed(number)
 
-    def _failed(self, number: int) -> Move | None:
+    def _failed(self, number: int) -> NextState | None:
         """One failure ends the recovery, unless a rate judges it."""
         self._turns.failed(number)
         if self._config.half_open_failure_rate is None:
-            return Move(State.OPEN, "recovery failed", recovery=True)
+            return NextState(State.OPEN, "recovery failed", recovery=True)
         self._failures += 1
         return self._judge()
 
-    def _judge(self) -> Move | None:
+    def _judge(self) -> NextState | None:
         """The verdict by rate: bad as soon as enough have failed, good only when all have ended."""
         rate, probes = self._config.half_open_failure_rate, self._config.half_open_max_calls
         if rate is None:
             return None
         if self._failures / max(probes, self._ended) >= rate:
-            return Move(State.OPEN, "recovery failed", recovery=True)
+            return NextState(State.OPEN, "recovery failed", recovery=True)
         return RECOVERED if self._ended >= probes else None
 
-    def wake(self, now: float) -> Move | None:
+    def wake(self, now: float) -> NextState | None:
         """A probe that takes too long has failed."""
         move = None
         while move is None and self.deadline is not None and now >= self.deadline:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..policy.config import CircuitBreakerConfig
-from .statistics import Ledger
-from .states import Move, Stay
+from .statistics import Statistics
+from .states import NextState, StateBehavior
 from ..messages import Outcome, Permit, Source, Transition
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ def shadow_policy(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
     return replace(config, probe=None, probe_interval=None)
 
 
-class Observing(Stay):
+class Observing(StateBehavior):
     """Feeds a shadow, and hands on its transitions, marked as observed."""
 
-    __slots__ = ("_hand_on", "_ledger", "_newest", "_older", "_permits", "_probes", "_shadow")
+    __slots__ = ("_hand_on", "_statistics", "_newest", "_older", "_permits", "_probes", "_shadow")
 
-    def __init__(self, shadow: Machine, ledger: Ledger, hand_on: Callable[[Transition], None]) -> None:
+    def __init__(self, shadow: Machine, statistics: Statistics, hand_on: Callable[[Transition], None]) -> None:
         self._shadow = shadow
-        self._ledger = ledger
+        self._statistics = statistics
         self._hand_on = hand_on
         self._permits: dict[int, Permit] = {}
         # The shadow's probes that have succeeded, and may fail later.
@@ -57,10 +57,10 @@ class Observing(Stay):
         if isinstance(answer, Permit):
             self._permits[number] = answer
         else:
-            self._ledger.would_reject += 1
+            self._statistics.would_reject += 1
         self._tell()
 
-    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
+    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> NextState | None:
         """Pass it on to the shadow, if that admitted the call."""
         permit = self._permits.pop(number, None)
         if permit is not None:
@@ -70,7 +70,7 @@ class Observing(Stay):
             self._tell()
         return None
 
-    def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
+    def answer(self, permit: Permit, now: float, duration: float | None) -> NextState | None:
         """Pass it on to the shadow, if that admitted the call."""
         shadows = self._permits.get(permit.number)
         if shadows is not None:
@@ -78,7 +78,7 @@ class Observing(Stay):
             self._tell()
         return None
 
-    def fail_again(self, number: int, now: float) -> Move | None:
+    def fail_again(self, number: int, now: float) -> NextState | None:
         """One failure more in the shadow, where it is in the stay in which it saw the call begin."""
         if number > self._older:
             # Closed, it counts any failure; half-open, only that of a probe, which has a number.
@@ -87,11 +87,11 @@ class Observing(Stay):
             self._tell()
         return None
 
-    def take_back(self, number: int, now: float) -> None:
+    def release(self, number: int, now: float) -> None:
         """As a call that was cancelled."""
         self.settle(number, Outcome.CANCELLED, now, None)
 
-    def wake(self, now: float) -> Move | None:
+    def wake(self, now: float) -> NextState | None:
         """Time passes in the shadow."""
         self._shadow.wake(now)
         self._tell()

@@ -17,7 +17,7 @@ NEVER = float("inf")
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
 
 
-class Move(NamedTuple):
+class NextState(NamedTuple):
     """The next state. recovery: this ends a recovery, so the backoff goes on or starts again."""
 
     state: State
@@ -25,7 +25,7 @@ class Move(NamedTuple):
     recovery: bool = False
 
 
-class Stay:
+class StateBehavior:
     """One stay in one state. This base is a state in which nothing happens by itself."""
 
     __slots__ = ()
@@ -37,7 +37,7 @@ class Stay:
     # The route of the last probe, where that failed.
     failed_route: Hashable | None = None
 
-    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
         """Why a call may not be made now; None: it may."""
         return None
 
@@ -48,26 +48,26 @@ class Stay:
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """A call was given permit `number`."""
 
-    def holds(self, permit: Permit) -> bool:
+    def is_outstanding(self, permit: Permit) -> bool:
         """Whether a permit of this stay is still out."""
         return True
 
-    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
+    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> NextState | None:
         """A call that holds a permit ended."""
         return None
 
-    def answer(self, permit: Permit, now: float, duration: float | None) -> Move | None:
+    def answer(self, permit: Permit, now: float, duration: float | None) -> NextState | None:
         """The dependency has answered a call that goes on."""
         return None
 
-    def take_back(self, number: int, now: float) -> None:
+    def release(self, number: int, now: float) -> None:
         """A call that holds a permit never began."""
 
-    def fail_again(self, number: int, now: float) -> Move | None:
+    def fail_again(self, number: int, now: float) -> NextState | None:
         """A call that was settled as a success broke later."""
         return None
 
-    def wake(self, now: float) -> Move | None:
+    def wake(self, now: float) -> NextState | None:
         """Time has passed."""
         return None
 
@@ -75,7 +75,7 @@ class Stay:
         """The policy is another one."""
 
 
-class Closed(Stay):
+class Closed(StateBehavior):
     """Counts. After a recovery, `ramp_from` is when admission began to grow.
 
     answered: probes that have answered, and whose ends count here.
@@ -126,7 +126,7 @@ class Closed(Stay):
         threshold = self._config.strategy.slow_threshold
         return NEVER if threshold is None else threshold
 
-    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
         """Only the ramp refuses."""
         if self._ramp is None or self._ramp.admit(now):
             return None
@@ -142,7 +142,7 @@ class Closed(Stay):
             self._running = self._running if self._running is not None else {}
             self._running[number] = now
 
-    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> Move | None:
+    def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> NextState | None:
         """Count it, and look whether that trips."""
         if self._running is not None:
             self._running.pop(number, None)
@@ -156,17 +156,17 @@ class Closed(Stay):
         """Count successes that were tallied: none of them trips."""
         self.counter.record(SUCCESS, since, count)
 
-    def take_back(self, number: int, now: float) -> None:
+    def release(self, number: int, now: float) -> None:
         """It is no longer watched."""
         if self._running is not None:
             self._running.pop(number, None)
 
-    def fail_again(self, number: int, now: float) -> Move | None:
+    def fail_again(self, number: int, now: float) -> NextState | None:
         """One failure more."""
         self.counter.record(Call(failed=True), now)
         return self._judge(now)
 
-    def wake(self, now: float) -> Move | None:
+    def wake(self, now: float) -> NextState | None:
         """The window moves, the ramp ends, calls under way become slow."""
         self.counter.advance(now)
         if self._ramp is not None and now >= self._ramp.end:
@@ -178,7 +178,7 @@ class Closed(Stay):
             del self._running[number]
             self._slow = self._slow if self._slow is not None else {}
             self._slow[number] = now - start
-            self.counter.running_slow(now, now - start)
+            self.counter.record_slow_in_flight(now, now - start)
             if move := self._judge(now):
                 return move
         return None
@@ -187,14 +187,14 @@ class Closed(Stay):
         """What was counted stays where the strategy still counts the same thing."""
         if config.strategy != self._config.strategy:
             older, self.counter = self.counter, config.strategy.counter()
-            self.counter.resume(older)
+            self.counter.inherit_from(older)
         self._config = config
 
-    def _judge(self, now: float) -> Move | None:
-        return Move(State.OPEN, self.counter.reason) if self.counter.tripped(now) else None
+    def _judge(self, now: float) -> NextState | None:
+        return NextState(State.OPEN, self.counter.reason) if self.counter.tripped(now) else None
 
 
-class Open(Stay):
+class Open(StateBehavior):
     """Rejects until the wait is over."""
 
     __slots__ = ("deadline", "failed_route")
@@ -203,7 +203,7 @@ class Open(Stay):
         self.deadline = until
         self.failed_route = failed_route
 
-    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
         """Reject every call, with the time left."""
         assert self.deadline is not None
         return Rejection(State.OPEN, RejectReason.OPEN, self.deadline - now)
@@ -212,18 +212,18 @@ class Open(Stay):
         """Never by itself: the state after the wait decides."""
         return NEVER
 
-    def wake(self, now: float) -> Move | None:
+    def wake(self, now: float) -> NextState | None:
         """The wait is over."""
         assert self.deadline is not None
-        return Move(State.HALF_OPEN, "attempting recovery") if now >= self.deadline else None
+        return NextState(State.HALF_OPEN, "attempting recovery") if now >= self.deadline else None
 
 
-class Forced(Stay):
+class Forced(StateBehavior):
     """Rejects every call until an operator's command."""
 
     __slots__ = ()
 
-    def refuse(self, now: float, own_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
         """Reject every call: only an operator's command ends this."""
         return Rejection(State.FORCED_OPEN, RejectReason.FORCED, RETRY_FORCED)
 
@@ -232,7 +232,7 @@ class Forced(Stay):
         return NEVER
 
 
-class Disabled(Stay):
+class Disabled(StateBehavior):
     """Admits everything and records nothing."""
 
     __slots__ = ()

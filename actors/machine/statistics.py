@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ..messages import Exemplar, Histogram, Outcome, RejectReason, State
+from ..messages import Exemplar, HistogramSnapshot, Outcome, RejectReason, State
 
 Labels: TypeAlias = Callable[[], Mapping[str, str] | None]
 """What identifies the call that is being observed, None where nothing does."""
@@ -19,7 +19,7 @@ RECOVERY_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 360
 """Upper bounds for the time from the first OPENED to CLOSED, seconds."""
 
 
-class Meter:
+class Histogram:
     """A histogram of plain integers: bounded, and cheap enough for every call.
 
     labels: asked at each observation, after it is counted, and never raises; each bucket keeps the last one
@@ -51,12 +51,12 @@ class Meter:
         if labels is not None:
             self._exemplars[bucket] = Exemplar(value, labels, time.time())
 
-    def histogram(self) -> Histogram:
+    def snapshot(self) -> HistogramSnapshot:
         """The histogram of all observations so far."""
-        return Histogram(self.bounds, tuple(self._counts), self._total, dict(self._exemplars))
+        return HistogramSnapshot(self.bounds, tuple(self._counts), self._total, dict(self._exemplars))
 
 
-class Ledger:
+class Statistics:
     """Calls by outcome, rejections by reason, transitions, and the last of each kind.
 
     It outlives a crash of the actor: counters of the outside world never go back.
@@ -87,7 +87,7 @@ class Ledger:
         # A breaker that never saw trouble keeps none of these.
         self.transitions: dict[tuple[State, State], int] | None = None
         self._rejections: dict[RejectReason, int] | None = None
-        self._recovery: Meter | None = None
+        self._recovery: Histogram | None = None
 
     @property
     def asked_for(self) -> int:
@@ -136,7 +136,7 @@ class Ledger:
 
     def recovered(self, seconds: float) -> None:
         """Count an outage that has ended."""
-        self._recovery = self._recovery or Meter(RECOVERY_BUCKETS)
+        self._recovery = self._recovery or Histogram(RECOVERY_BUCKETS)
         self._recovery.observe(seconds)
 
     def entries(self) -> dict[str, Any]:
@@ -158,5 +158,5 @@ class Ledger:
             "would_reject": self.would_reject,
             "transitions": dict(self.transitions or {}),
             "changed_at": self.changed_at,
-            "recovery": (self._recovery or Meter(RECOVERY_BUCKETS)).histogram(),
+            "recovery": (self._recovery or Histogram(RECOVERY_BUCKETS)).snapshot(),
         }

@@ -6,11 +6,11 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from .checks import number, positive_int, positive_number
-from .trip import Call, Counter, TripStrategy
+from .trip import Call, TripCounter, TripStrategy
 from .window import LastCalls, LastSeconds, Window, check_window
 
 
-class _Rate(Counter):
+class _Rate(TripCounter):
     """The share of bad calls in a window that holds at least `minimum`."""
 
     def __init__(self, rate: float, window: Window, minimum: int) -> None:
@@ -33,7 +33,7 @@ class _Rate(Counter):
     def advance(self, now: float) -> None:
         self._rolling.advance(now)
 
-    def quiet(self) -> bool:
+    def can_batch_successes(self) -> bool:
         rolling = self._rolling
         # An empty time window has no timer running, so the first call in it must speak up.
         if self._by_time and not rolling.calls:
@@ -44,7 +44,7 @@ class _Rate(Counter):
     def next_roll(self, now: float) -> float | None:
         return self._rolling.next_roll(now)
 
-    def resume(self, older: Counter) -> bool:
+    def inherit_from(self, older: TripCounter) -> bool:
         if type(older) is not type(self) or older._window != self._window:
             return False
         self._rolling = deepcopy(older._rolling)
@@ -62,7 +62,7 @@ class FailureRate(TripStrategy):
     def __post_init__(self) -> None:
         _check_rate("FailureRate", self.rate, self.window, self.minimum_calls)
 
-    def counter(self) -> Counter:
+    def counter(self) -> TripCounter:
         """A fresh counter."""
         return _Failing(self.rate, self.window, self.minimum_calls)
 
@@ -87,7 +87,7 @@ class SlowCallRate(TripStrategy):
         _check_rate("SlowCallRate", self.rate, self.window, self.minimum_calls)
         positive_number("SlowCallRate.threshold", self.threshold)
 
-    def counter(self) -> Counter:
+    def counter(self) -> TripCounter:
         """A fresh counter."""
         return _Slow(self)
 
@@ -106,8 +106,8 @@ class _Slow(_Rate):
         # For people alone: the failures among the calls, by which this strategy doesn't go.
         self._failed = strategy.window.rolling()
 
-    def resume(self, older: Counter) -> bool:
-        if not (isinstance(older, _Slow) and older._threshold == self._threshold and super().resume(older)):
+    def inherit_from(self, older: TripCounter) -> bool:
+        if not (isinstance(older, _Slow) and older._threshold == self._threshold and super().inherit_from(older)):
             return False
         self._failed = deepcopy(older._failed)
         return True
@@ -118,7 +118,7 @@ class _Slow(_Rate):
         if call.slow_from is None or call.slow_from < self._threshold:
             self._rolling.add(call.duration is not None and call.duration >= self._threshold, now, count)
 
-    def running_slow(self, now: float, duration: float) -> None:
+    def record_slow_in_flight(self, now: float, duration: float) -> None:
         if duration >= self._threshold:
             self._rolling.add(True, now)
 

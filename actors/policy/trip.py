@@ -30,7 +30,7 @@ class Call(NamedTuple):
 SUCCESS = Call(failed=False)
 
 
-class Counter(ABC):
+class TripCounter(ABC):
     """What one breaker counts while it is closed. Empty again after closing."""
 
     __slots__ = ()
@@ -57,10 +57,10 @@ class Counter(ABC):
     def advance(self, now: float) -> None:  # noqa: B027 - most don't age
         """Forget what has left the window by `now`."""
 
-    def running_slow(self, now: float, duration: float) -> None:  # noqa: B027 - most don't care
+    def record_slow_in_flight(self, now: float, duration: float) -> None:  # noqa: B027 - most don't care
         """A call still running has passed `duration` seconds."""
 
-    def quiet(self) -> bool:
+    def can_batch_successes(self) -> bool:
         """Whether successes may wait in the tally: none of them can trip, nor go stale there."""
         return True
 
@@ -69,14 +69,14 @@ class Counter(ABC):
         return None
 
     @property
-    def row(self) -> int:
+    def consecutive_failures(self) -> int:
         """The failures in a row, where they matter: all that outlives a crash."""
         return 0
 
-    def restore(self, row: int) -> None:  # noqa: B027 - windows start empty
+    def restore(self, consecutive_failures: int) -> None:  # noqa: B027 - windows start empty
         """Carry on after a crash."""
 
-    def resume(self, older: Counter) -> bool:
+    def inherit_from(self, older: TripCounter) -> bool:
         """Take over what `older` counted; False where it counted something else."""
         return False
 
@@ -85,7 +85,7 @@ class TripStrategy(ABC):
     """When a closed breaker opens."""
 
     @abstractmethod
-    def counter(self) -> Counter:
+    def counter(self) -> TripCounter:
         """A fresh counter of this strategy."""
 
     @property
@@ -108,7 +108,7 @@ class ConsecutiveFailures(TripStrategy):
     def __post_init__(self) -> None:
         positive_int("ConsecutiveFailures.n", self.n)
 
-    def counter(self) -> Counter:
+    def counter(self) -> TripCounter:
         """A fresh counter."""
         return _Consecutive(self.n)
 
@@ -118,35 +118,35 @@ class ConsecutiveFailures(TripStrategy):
         return True
 
 
-class _Consecutive(Counter):
-    __slots__ = ("_limit", "_row")
+class _Consecutive(TripCounter):
+    __slots__ = ("_limit", "_consecutive_failures")
     reason = "max failures reached"
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._row = 0
+        self._consecutive_failures = 0
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
-        self._row = self._row + count if call.failed else 0
+        self._consecutive_failures = self._consecutive_failures + count if call.failed else 0
 
     def tripped(self, now: float) -> bool:
-        return self._row >= self._limit
+        return self._consecutive_failures >= self._limit
 
     @property
     def failure_count(self) -> int:
-        return self._row
+        return self._consecutive_failures
 
     @property
-    def row(self) -> int:
-        return self._row
+    def consecutive_failures(self) -> int:
+        return self._consecutive_failures
 
-    def restore(self, row: int) -> None:
-        self._row = row
+    def restore(self, consecutive_failures: int) -> None:
+        self._consecutive_failures = consecutive_failures
 
-    def resume(self, older: Counter) -> bool:
+    def inherit_from(self, older: TripCounter) -> bool:
         if not isinstance(older, _Consecutive):
             return False
-        self._row = older._row
+        self._consecutive_failures = older._consecutive_failures
         return True
 
 
@@ -163,7 +163,7 @@ class FailureCount(TripStrategy):
         if isinstance(self.window, LastCalls) and self.window.n < self.n:
             raise ValueError(f"FailureCount.n must fit its window of {self.window.n} calls, got {self.n}")
 
-    def counter(self) -> Counter:
+    def counter(self) -> TripCounter:
         """A fresh counter."""
         if isinstance(self.window, LastSeconds):
             return _FailureTimes(self.n, self.window.s)
@@ -175,7 +175,7 @@ class FailureCount(TripStrategy):
         return True
 
 
-class _FailureTimes(Counter):
+class _FailureTimes(TripCounter):
     """The last n failures' times are all it takes to be exact."""
 
     reason = "failure count reached"
@@ -200,14 +200,14 @@ class _FailureTimes(Counter):
     def failure_count(self) -> int:
         return len(self._times)
 
-    def resume(self, older: Counter) -> bool:
+    def inherit_from(self, older: TripCounter) -> bool:
         if not isinstance(older, _FailureTimes):
             return False
         self._times.extend(older._times)
         return True
 
 
-class _FailuresAmongCalls(Counter):
+class _FailuresAmongCalls(TripCounter):
     reason = "failure count reached"
 
     def __init__(self, limit: int, window: LastCalls) -> None:
@@ -225,7 +225,7 @@ class _FailuresAmongCalls(Counter):
     def failure_count(self) -> int:
         return self._rolling.bad
 
-    def resume(self, older: Counter) -> bool:
+    def inherit_from(self, older: TripCounter) -> bool:
         if not isinstance(older, _FailuresAmongCalls) or older._window != self._window:
             return False
         self._rolling = deepcopy(older._rolling)
@@ -247,7 +247,7 @@ class AnyOf(TripStrategy):
         inner = (one.strategies if isinstance(one, AnyOf) else (one,) for one in strategies)
         object.__setattr__(self, "strategies", tuple(chain.from_iterable(inner)))
 
-    def counter(self) -> Counter:
+    def counter(self) -> TripCounter:
         """A fresh counter."""
         return _Any([strategy.counter() for strategy in self.strategies])
 
@@ -257,8 +257,8 @@ class AnyOf(TripStrategy):
         return min((s.slow_threshold for s in self.strategies if s.slow_threshold is not None), default=None)
 
 
-class _Any(Counter):
-    def __init__(self, counters: list[Counter]) -> None:
+class _Any(TripCounter):
+    def __init__(self, counters: list[TripCounter]) -> None:
         self._counters = counters
         self.reason = counters[0].reason
 
@@ -285,26 +285,26 @@ class _Any(Counter):
         for counter in self._counters:
             counter.advance(now)
 
-    def running_slow(self, now: float, duration: float) -> None:
+    def record_slow_in_flight(self, now: float, duration: float) -> None:
         for counter in self._counters:
-            counter.running_slow(now, duration)
+            counter.record_slow_in_flight(now, duration)
 
-    def quiet(self) -> bool:
-        return all(counter.quiet() for counter in self._counters)
+    def can_batch_successes(self) -> bool:
+        return all(counter.can_batch_successes() for counter in self._counters)
 
     def next_roll(self, now: float) -> float | None:
         rolls = [roll for counter in self._counters if (roll := counter.next_roll(now)) is not None]
         return min(rolls, default=None)
 
     @property
-    def row(self) -> int:
-        return max(counter.row for counter in self._counters)
+    def consecutive_failures(self) -> int:
+        return max(counter.consecutive_failures for counter in self._counters)
 
-    def restore(self, row: int) -> None:
+    def restore(self, consecutive_failures: int) -> None:
         for counter in self._counters:
-            counter.restore(row)
+            counter.restore(consecutive_failures)
 
-    def resume(self, older: Counter) -> bool:
+    def inherit_from(self, older: TripCounter) -> bool:
         kept = older._counters if isinstance(older, _Any) else [older]
-        resumed = [any(counter.resume(one) for one in kept) for counter in self._counters]
+        resumed = [any(counter.inherit_from(one) for one in kept) for counter in self._counters]
         return any(resumed)

@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from gateway.upstream.pool import CONNECT_SECONDS, ConnectionPoolTransport, UpstreamTransport
-from runtime.tls import client_context
+from runtime.serving.tls import client_context
 
 AVOID_SECONDS = 5.0
 """How long a server that couldn't be reached is tried last."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import httpx
 
 from actors import CircuitBreaker
-from gateway.charging import HandlerFailures
-from gateway.overloads import Overloads
+from gateway.proxy.charging import HandlerFailures
+from gateway.upstream.overloads import Overloads
 from gateway.routes import Service
-from runtime.loop_time import LoopTime
-from runtime.route_pattern import RoutePattern
+from runtime.serving.loop_time import LoopTime
+from runtime.config.route_pattern import RoutePattern
 
 
 @dataclass(frozen=True, slots=True)

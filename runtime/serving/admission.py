@@ -12,7 +12,7 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper
 
-from runtime.http_fields import encode_fields
+from runtime.web.header_fields import encode_fields
 from runtime.serving.connection import LINGER_SECONDS, ClientConnection
 from runtime.serving.error_response import error_response
 from runtime.serving.limits import Limits, client_network

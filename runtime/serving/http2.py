@@ -26,7 +26,7 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerContext
 from hyperframe.frame import GoAwayFrame
 
-from runtime.http_fields import encode_fields
+from runtime.web.header_fields import encode_fields
 from runtime.serving.http1 import Phase
 from runtime.serving.http2_request import read_request
 from runtime.serving.limits import Limits

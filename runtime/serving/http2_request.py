@@ -7,7 +7,7 @@ import re
 import h2.events
 from hypercorn.utils import filter_pseudo_headers
 
-from runtime.http_fields import TOKEN, InvalidField, encode_fields
+from runtime.web.header_fields import TOKEN, InvalidField, encode_fields
 from runtime.serving.request_reader import BadRequest, IncomingRequest, take_fields
 
 _METHOD = re.compile(TOKEN)

@@ -7,7 +7,7 @@ from collections import deque
 
 import httptools
 
-from runtime.http_fields import HOST, TOKEN, Fields
+from runtime.web.header_fields import HOST, TOKEN, Fields
 from runtime.serving.request_body import RequestBody
 
 READ_SIZE = 64 * 1024

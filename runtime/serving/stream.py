@@ -19,7 +19,7 @@ from hypercorn.protocol.events import (
 )
 from hypercorn.protocol.http_stream import HTTPStream
 
-from runtime.http_fields import Fields, http_date
+from runtime.web.header_fields import Fields, http_date
 from runtime.serving import extensions
 from runtime.serving.error_response import error_response
 from runtime.serving.limits import Limits

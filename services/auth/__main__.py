@@ -8,17 +8,17 @@ from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
-from runtime.breakers import Configuration
-from runtime.keys import KeySet
+from runtime.config.breakers import Configuration
+from runtime.auth import KeySet
 from runtime.serving import serve, stop_signal
-from runtime.settings import Port, ProcessSettings
-from runtime.telemetry import exemplar_labels
+from runtime.config.settings import Port, ProcessSettings
+from runtime.observability.tracing import exemplar_labels
 from services.auth.accounts import Accounts
 from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.auth.store import MongoStore
-from services.database import open_database
-from services.guard import guard_database
+from services.auth.repository import MongoStore
+from services.mongo.client import open_database
+from services.dependency import guard_database
 from services.probes import ping
 from services.process import start, start_loop_time, start_operations
 

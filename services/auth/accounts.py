@@ -9,13 +9,13 @@ from typing import Any
 from protocols.http import Code
 from protocols.identity import REFRESH_SECONDS, Identity
 from protocols.records import User
-from runtime.keys import KeySet, TokenError, bearer
-from runtime.web import ApiError
+from runtime.auth import KeySet, TokenError, bearer
+from runtime.web.app import ApiError
 from services.auth.passwords import Passwords
-from services.auth.rules import ADMIN, Login, Signup, granted_role
-from services.auth.store import NewUser, Store
+from services.auth.schemas import ADMIN, Login, Signup, granted_role
+from services.auth.repository import NewUser, Store
 from services.auth.tokens import RefreshSecret, Signer, SigningKey, new_refresh_token
-from services.guard import Guard
+from services.dependency import Guard
 
 
 class Accounts:

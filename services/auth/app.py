@@ -11,10 +11,10 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import REQUEST_TIMEOUT_MS, Code
-from runtime.web import ApiError, read_json, reply, service_app
-from services.auth import answers
+from runtime.web.app import ApiError, read_json, reply, service_app
+from services.auth import responses
 from services.auth.accounts import Accounts
-from services.auth.rules import Login, Refresh, Signup
+from services.auth.schemas import Login, Refresh, Signup
 
 BREAKER = "auth-database"
 OPEN_MESSAGE = "authentication service temporarily unavailable"
@@ -33,9 +33,9 @@ def create_app(accounts: Accounts, panel: Panel) -> QuartTrio:
 def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
     @app.post("/signup")
     @document_request(Signup)
-    @document_response(answers.UserAnswer, 201)
-    @document_response(answers.Failure, 400)
-    @document_response(answers.Failure, 409)
+    @document_response(responses.UserAnswer, 201)
+    @document_response(responses.Failure, 400)
+    @document_response(responses.Failure, 409)
     async def signup() -> Any:
         """Create an account."""
         user = await accounts.signup(await read_json(Signup), request.headers.get("Authorization"))
@@ -43,8 +43,8 @@ def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
 
     @app.post("/login")
     @document_request(Login)
-    @document_response(answers.SessionAnswer)
-    @document_response(answers.Failure, 401)
+    @document_response(responses.SessionAnswer)
+    @document_response(responses.Failure, 401)
     async def login() -> Any:
         """Log in with e-mail address and password."""
         user, access, refresh = await accounts.login(await read_json(Login))
@@ -53,8 +53,8 @@ def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
     @app.post("/logout")
     @security_scheme(_BEARER)
     @document_request(Refresh)
-    @document_response(answers.PlainAnswer)
-    @document_response(answers.Failure, 401)
+    @document_response(responses.PlainAnswer)
+    @document_response(responses.Failure, 401)
     async def logout() -> Any:
         """End the login that a refresh token belongs to."""
         identity = await accounts.identify(request.headers.get("Authorization"))
@@ -65,8 +65,8 @@ def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
 def _add_tokens(app: QuartTrio, accounts: Accounts) -> None:
     @app.post("/refresh")
     @document_request(Refresh)
-    @document_response(answers.TokensAnswer)
-    @document_response(answers.Failure, 401)
+    @document_response(responses.TokensAnswer)
+    @document_response(responses.Failure, 401)
     async def refresh() -> Any:
         """Exchange a refresh token for new tokens; it works once."""
         access, replacement = await accounts.refresh((await read_json(Refresh)).refresh_token)
@@ -74,15 +74,15 @@ def _add_tokens(app: QuartTrio, accounts: Accounts) -> None:
 
     @app.post("/validate")
     @security_scheme(_BEARER)
-    @document_response(answers.WhoAnswer)
-    @document_response(answers.Failure, 401)
+    @document_response(responses.WhoAnswer)
+    @document_response(responses.Failure, 401)
     async def validate() -> Any:
         """Say whose access token it is."""
         identity = await accounts.identify(request.headers.get("Authorization"))
         return reply("Token is valid", {"user_id": identity.user_id, "email": identity.email})
 
     @app.get("/.well-known/jwks.json")
-    @document_response(answers.KeySetAnswer)
+    @document_response(responses.KeySetAnswer)
     async def jwks() -> Any:
         """The public keys that verify access tokens."""
         if REQUEST_TIMEOUT_MS in request.headers:

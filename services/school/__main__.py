@@ -9,18 +9,18 @@ import trio_asyncio
 from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
-from runtime.breakers import Configuration
+from runtime.config.breakers import Configuration
 from runtime.serving import serve, stop_signal
-from runtime.settings import Port, ProcessSettings
-from runtime.telemetry import exemplar_labels
-from services.database import open_database
-from services.guard import guard_database
+from runtime.config.settings import Port, ProcessSettings
+from runtime.observability.tracing import exemplar_labels
+from services.mongo.client import open_database
+from services.dependency import guard_database
 from services.probes import ping
 from services.process import serve_all, start, start_companions, start_loop_time, start_operations
-from services.rpc_server import serve_rpc
+from services.grpc.server import serve_rpc
 from services.school.app import OPEN_MESSAGE, create_app
-from services.school.rpc import rpc_services
-from services.school.store import mongo_store
+from services.school.grpc_service import rpc_services
+from services.school.repository import mongo_store
 
 NAME = "school-service"
 BREAKER = "school-database"

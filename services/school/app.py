@@ -12,13 +12,13 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import Code
-from runtime.keys import KeySet
-from runtime.web import ApiError, read_json, reply, service_app
-from services.access import require_token
-from services.guard import Guard
-from services.inputs import parse_id
-from services.pages import PageQuery, read_page, stored
-from services.school.rules import (
+from runtime.auth import KeySet
+from runtime.web.app import ApiError, read_json, reply, service_app
+from services.http.authentication import require_token
+from services.dependency import Guard
+from services.http.validation import parse_id
+from services.http.pagination import PageQuery, read_page, stored
+from services.school.schemas import (
     CONFLICTS,
     NewSchool,
     SchoolAnswer,
@@ -27,7 +27,7 @@ from services.school.rules import (
     changed_fields,
     new_record,
 )
-from services.school.store import Store
+from services.school.repository import Store
 
 OPEN_MESSAGE = "school service temporarily unavailable"
 

@@ -13,14 +13,14 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import Code
-from runtime.keys import KeySet
-from runtime.web import ApiError, read_json, reply, service_app
-from services.access import require_token
-from services.guard import Guard
-from services.inputs import parse_id
-from services.pages import PageQuery, read_page, stored
-from services.records import Record
-from services.student.rules import (
+from runtime.auth import KeySet
+from runtime.web.app import ApiError, read_json, reply, service_app
+from services.http.authentication import require_token
+from services.dependency import Guard
+from services.http.validation import parse_id
+from services.http.pagination import PageQuery, read_page, stored
+from services.mongo.repository import Record
+from services.student.schemas import (
     CONFLICTS,
     NewStudent,
     StudentAnswer,
@@ -32,7 +32,7 @@ from services.student.rules import (
     school_of,
 )
 from services.student.school_client import Known, SchoolCheck
-from services.student.store import Store
+from services.student.repository import Store
 
 OPEN_MESSAGE = "student service temporarily unavailable"
 

@@ -18,12 +18,12 @@ from actors import CircuitBreakerConfig, Panel
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, Code
 from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
-from runtime.loop_time import LoopTime
-from runtime.web import ApiError
+from runtime.serving.loop_time import LoopTime
+from runtime.web.app import ApiError
 from services.deadlines import seconds_for_call
 from services.failures import judge_grpc
-from services.guard import Guard
-from services.rpc_spans import trace_calls
+from services.dependency import Guard
+from services.grpc.tracing import trace_calls
 
 CALL_SECONDS = 2.0
 FAILED_MESSAGE = "failed to validate school"

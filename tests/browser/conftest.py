@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from deploy.layout import StackError
+from deploy.config import StackError
 from deploy.mongodb import find_mongod
-from deploy.private import PrivateStack
+from deploy.demo.ephemeral_stack import PrivateStack
 from tests.browser.fed import Fed
 
 CHROMIUM = Path("/usr/bin/chromium")

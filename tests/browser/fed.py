@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.private import PrivateStack
+from deploy.demo.ephemeral_stack import PrivateStack
 
 NOON = 1_800_014_400.0
 """A Unix time, 12:00 UTC, and a multiple of 5 s."""

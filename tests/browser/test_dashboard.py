@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.private import PrivateStack, wait_for
+from deploy.demo.ephemeral_stack import PrivateStack, wait_for
 from tests.browser.conftest import PHONE, SIZES, TOKEN, Screen
 from tests.browser.contrast import hard_to_read
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.private import PrivateStack
+from deploy.demo.ephemeral_stack import PrivateStack
 
 
 def test_every_call_is_shown_and_nothing_comes_from_elsewhere(browser: Any, stack: PrivateStack) -> None:

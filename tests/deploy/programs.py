@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from deploy.private import free_ports, wait_for
+from deploy.demo.ephemeral_stack import free_ports, wait_for
 
 Span = dict[str, Any]
 

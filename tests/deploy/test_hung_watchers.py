@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.private import wait_for
+from deploy.demo.ephemeral_stack import wait_for
 from tests.deploy.programs import gateway, receiver, seconds_to_end, upstream
 
 pytestmark = pytest.mark.resilience

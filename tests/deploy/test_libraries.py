@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy import control, libraries
-from deploy.layout import StackError, layout
-from deploy.logs import show
+from deploy import libraries
+from deploy import supervisor
+from deploy.config import StackError, layout
+from deploy.terminal.logs import show
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the loader is that of Linux")
 
@@ -98,15 +99,15 @@ def test_up_says_so_before_it_starts_anything(
     found = layout({"STACK_DIR": str(tmp_path / "stack")})
     try:
         with pytest.raises(StackError, match=f"^mongod needs {ABSENT}: install "):
-            control.Supervisor(found).launch()
+            supervisor.Supervisor(found).launch()
         assert not found.configuration.exists()
     finally:
-        assert control.sweep(found) == []
+        assert supervisor.sweep(found) == []
 
 
 def test_only_mongod_gets_the_linked_libraries(tmp_path: Path) -> None:
     found = layout({"STACK_DIR": str(tmp_path)})
-    parts = control.render(found, {"LD_LIBRARY_PATH": "/100%/links"}).split("[program:")
+    parts = supervisor.render(found, {"LD_LIBRARY_PATH": "/100%/links"}).split("[program:")
     told = {part.partition("]")[0]: "LD_LIBRARY_PATH" in part for part in parts[1:]}
     assert [name for name, has in told.items() if has] == ["mongodb"]
     assert 'environment=LD_LIBRARY_PATH="/100%%/links"\n' in parts[1]

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.layout import StackError
+from deploy.config import StackError
 from deploy.mongodb import find_mongod
-from deploy.private import PrivateStack, free_ports, wait_for
+from deploy.demo.ephemeral_stack import PrivateStack, free_ports, wait_for
 from tests.deploy.programs import Receiver, is_up, program, receiver
 from tests.deploy.test_grafana import expressions, filled_in
 from tests.deploy.tools import DEPLOY, RULES, promtool, tool

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.telemetry import BadTelemetry, tracing, wanted
+from runtime.observability.tracing import BadTelemetry, tracing, wanted
 from tests.deploy.programs import Receiver, gateway, receiver, seconds_to_end
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from deploy import logs
-from deploy.layout import layout
-from deploy.logs import readable
+from deploy.terminal import logs
+from deploy.config import layout
+from deploy.terminal.logs import readable
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"
 SHOWN = r"\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from deploy import health, settings
+from deploy import settings
+from deploy.terminal import health
 from deploy import watch as watching
-from deploy.layout import StackError, layout
-from deploy.watch import Board
-from deploy.words import duration, pips, when
+from deploy.config import StackError, layout
+from deploy.terminal.watch import Board
+from deploy.terminal.formatting import duration, pips, when
 
 HELLO = {
     "gateway": "api-gateway",

@@ -14,12 +14,12 @@ from quart_trio import QuartTrio
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, Panel, open_panel
 from gateway.app import create_app
-from gateway.breakers import open_breakers
+from gateway.upstream.breakers import open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from actors.messages import Snapshot
-from runtime.policy_file import Routes
+from runtime.config.policy_file import Routes
 from runtime.serving import Limits, ServerCertificate, serve
 from tests.gateway.wire import TLS
 from tests.tokens import Issuer

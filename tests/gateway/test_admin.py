@@ -17,9 +17,9 @@ from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, FailureRate, Panel, State, open_panel
 from gateway.routes import SERVICES
-from runtime.admin import operate
-from runtime.settings import ProcessSettings
-from runtime.web import service_app
+from runtime.admin.api import operate
+from runtime.config.settings import ProcessSettings
+from runtime.web.app import service_app
 from tests.gateway.house import House, house
 
 TOKEN = "a-long-admin-token"

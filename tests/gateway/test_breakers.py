@@ -4,11 +4,11 @@ import httpx
 import pytest
 import trio
 
-from gateway.breakers import http_probe, with_http_probes
+from gateway.upstream.breakers import http_probe, with_http_probes
 from gateway.upstream.pool import ConnectionPoolTransport
 from actors.messages import State
-from runtime.breakers import load_configuration
-from runtime.route_pattern import RoutePattern
+from runtime.config.breakers import load_configuration
+from runtime.config.route_pattern import RoutePattern
 from tests.gateway.house import house, served
 from tests.gateway.test_exchange import GET, ask
 from tests.gateway.wire import Peer, answering, ok, upstream
@@ -49,7 +49,7 @@ async def test_health_shows_the_breakers_of_routes():
     transports = dict.fromkeys(("auth", "school", "student"), nowhere)
     async with house(transports, routes=REPORT) as gateway:
         await gateway.panel["auth-service-http:report"].trip()
-        answer = await gateway.client().get("/health")
+        answer = await gateway.proxy.request_body().get("/health")
         part = answer.json()["data"]["auth"]
         assert answer.status_code == 503
         assert part["status"] == "healthy"

@@ -7,7 +7,7 @@ import time
 import pytest
 import trio
 
-from gateway.charging import HANDLER_SECONDS, HandlerFailures
+from gateway.proxy.charging import HANDLER_SECONDS, HandlerFailures
 from actors.messages import State
 from tests.gateway.house import served
 from tests.gateway.test_exchange import GET, ask, post, settled

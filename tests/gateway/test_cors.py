@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.cors import CorsPolicy, parse_origins
-from gateway.rewriting import below_prefix
+from gateway.proxy.cors import CorsPolicy, parse_origins
+from gateway.proxy.rewriting import below_prefix
 from tests.gateway.house import served
 from tests.gateway.test_wire import fields, talk
 from tests.gateway.wire import answering, ok, upstream

@@ -13,8 +13,8 @@ import pytest
 from limits import RateLimitItemPerMinute
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from gateway import counters
-from gateway.counters import Counters, SharedCounters
+from gateway.proxy import rate_limit
+from gateway.proxy.rate_limit import Counters, SharedCounters
 
 SPAWN = multiprocessing.get_context("spawn")
 LIMIT, HITS, PROCESSES = 1000, 700, 3

@@ -9,9 +9,9 @@ from pathlib import Path
 import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
-from gateway.crew import Crew
-from gateway.seats import Seat
-from gateway.together import together
+from gateway.workers.crew import Crew
+from gateway.workers.seats import Seat
+from gateway.workers.merge import together
 from actors.messages import Histogram, Snapshot, State
 
 SERVICE = "auth-service-http"

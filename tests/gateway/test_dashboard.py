@@ -19,13 +19,13 @@ import pytest
 import trio
 
 from actors import open_panel
-from deploy.watch import Board
+from deploy.terminal.watch import Board
 from gateway.dashboard import live as live_module
-from gateway.dashboard.live import BEHIND, VIEWERS, Live, Viewer
-from gateway.dashboard.presence import GAPS, SPAN_SECONDS, STARTS, Presence
-from gateway.dashboard.stream import PATH, SEND_SECONDS, EventStream
+from gateway.dashboard.feed import BEHIND, VIEWERS, Live, Viewer
+from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, Presence
+from gateway.dashboard.sse import PATH, SEND_SECONDS, EventStream
 from gateway.routes import SERVICES
-from runtime.history import Recorder
+from runtime.admin.history import Recorder
 from tests.gateway.house import House, house, served
 from tests.mongo import free_port
 
@@ -336,7 +336,7 @@ async def test_a_viewer_that_hangs_is_dropped_alone(autojump_clock: trio.testing
 
 async def test_a_viewer_that_stops_reading_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a real socket, when its buffers are full; its connection is closed, and another goes on."""
-    monkeypatch.setattr("gateway.dashboard.stream.SEND_SECONDS", 0.3)
+    monkeypatch.setattr("gateway.dashboard.sse.SEND_SECONDS", 0.3)
     async with shown() as built, looking(built.port) as other:
         live: Live = built.app.extensions["live"]
         await other.next("hello")

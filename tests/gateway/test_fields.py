@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.fields import (
+from gateway.proxy.headers import (
     MOST_FORWARDS,
     Framing,
     Sender,

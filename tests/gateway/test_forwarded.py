@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.forwarded import MOST_HOPS, Origin, Trust, read_networks
+from gateway.proxy.trusted_proxies import MOST_HOPS, Origin, Trust, read_networks
 
 TRUST = Trust(read_networks("10.0.0.0/8, 192.0.2.1,, fd00::/8"))
 

@@ -12,17 +12,17 @@ import pytest
 import structlog
 import trio
 
-import gateway.crew
+import gateway.workers.crew
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
-from gateway.crew import Crew
-from gateway.crew_desk import CrewDesk
-from gateway.orders import AGAIN, Orders, standing
-from gateway.policies import keep_policies
-from gateway.seats import FOLLOW, Seat, tell
+from gateway.workers.crew import Crew
+from gateway.workers.admin import CrewDesk
+from gateway.workers.orders import AGAIN, Orders, standing
+from gateway.workers.policies import keep_policies
+from gateway.workers.seats import FOLLOW, Seat, tell
 from gateway.settings import GatewaySettings
-from runtime.admin import Order, own_desk
-from runtime.history import Recorder
-from runtime.web import ApiError
+from runtime.admin.api import Order, own_desk
+from runtime.admin.history import Recorder
+from runtime.web.app import ApiError
 
 SERVICE = "auth-service-http"
 
@@ -168,7 +168,7 @@ def hanging(folder: Path, number: int) -> Iterator[None]:
 
 async def test_who_is_slow_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever told of the orders has long gone; they stand in the list, and each is carried out."""
-    monkeypatch.setattr(gateway.crew, "ASK_SECONDS", 0.002)
+    monkeypatch.setattr(gateway.workers.crew, "ASK_SECONDS", 0.002)
 
     async def slow(self: Crew, told: Mapping[str, object]) -> object:
         await trio.sleep(0.02)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from actors import BulkheadFullError, CircuitOpenError
-from gateway.replies import (
+from gateway.proxy.responses import (
     Refused,
     bad_gateway,
     gateway_timeout,

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.routes import AUTH, SCHOOL, STUDENT
-from gateway.target import NoRouteError, Own, Proxied, TargetError, resolve, split
+from gateway.proxy.target import NoRouteError, Own, Proxied, TargetError, resolve, split
 
 PROXIED = [
     (b"/auth/login", b"", AUTH, b"/login"),

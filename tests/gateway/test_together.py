@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from actors.adapters.health import PLAIN
 from actors.adapters.metrics import SnapshotCollector
-from gateway.together import together
+from gateway.workers.merge import together
 from actors.messages import Exemplar, Histogram, RejectReason, Snapshot, State
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, DISABLED, _ = State

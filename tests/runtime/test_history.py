@@ -9,7 +9,7 @@ import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, LastCalls, SlowCallRate, open_panel
 from actors.adapters.health import breaker_health
-from runtime.history import BUCKET_SECONDS, BUCKETS, FAILURES, TRANSITIONS, Recorder, merged
+from runtime.admin.history import BUCKET_SECONDS, BUCKETS, FAILURES, TRANSITIONS, Recorder, merged
 
 
 class Clock:

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from protocols.records import User
-from runtime.keys import (
+from runtime.auth import (
     FETCH_SECONDS,
     BadToken,
     KeySet,

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 import structlog
 
-from runtime.logs import configure_logs, masked, told_path
+from runtime.observability.logging import configure_logs, masked, told_path
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +167,7 @@ def test_a_path_is_told_as_it_was_meant(raw: str, shown: str) -> None:
 
 def test_the_error_that_ends_a_process_is_a_line_without_secrets() -> None:
     code = (
-        "from runtime.logs import configure_logs; configure_logs('x', 'json')\n"
+        "from runtime.observability.logging import configure_logs; configure_logs('x', 'json')\n"
         "raise ExceptionGroup('all', [ValueError('mongodb://root:hunter2@db/')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -188,7 +188,7 @@ def test_the_error_that_ends_a_process_is_a_line_without_secrets() -> None:
 def test_what_nobody_can_catch_is_a_line_without_secrets(code: str, event: str) -> None:
     """Errors of threads and of finalisers, which Python would print as they are."""
     before = (
-        "from runtime.logs import configure_logs; configure_logs('x', 'json')\n"
+        "from runtime.observability.logging import configure_logs; configure_logs('x', 'json')\n"
         "def fail(*_): raise ValueError('mongodb://root:hunter2@db/')\n"
     )
     done = subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=True)
@@ -200,7 +200,7 @@ def test_what_nobody_can_catch_is_a_line_without_secrets(code: str, event: str) 
 
 def test_a_warning_is_a_line_without_secrets() -> None:
     code = (
-        "from runtime.logs import configure_logs; configure_logs('x', 'json')\n"
+        "from runtime.observability.logging import configure_logs; configure_logs('x', 'json')\n"
         "import warnings; warnings.warn('mongodb://root:hunter2@db/ is old')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

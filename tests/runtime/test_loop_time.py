@@ -5,7 +5,7 @@ import time
 import pytest
 import trio
 
-from runtime.loop_time import STALL, LoopTime
+from runtime.serving.loop_time import STALL, LoopTime
 
 
 @pytest.fixture

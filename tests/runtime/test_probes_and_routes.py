@@ -9,9 +9,9 @@ import pytest
 import structlog
 
 from actors import CircuitBreakerConfig
-from runtime.breakers import BadConfiguration, changed_policy, load_breakers, load_configuration
-from runtime.probe_spec import ProbeSpec
-from runtime.route_pattern import RoutePattern, route_of
+from runtime.config.breakers import BadConfiguration, changed_policy, load_breakers, load_configuration
+from runtime.config.probe_spec import ProbeSpec
+from runtime.config.route_pattern import RoutePattern, route_of
 
 AUTH, DATABASE, GRPC = "auth-service-http", "auth-database", "student-service-grpc"
 HTTP_PROBE = 'probe = { kind = "http", path = "/" }'

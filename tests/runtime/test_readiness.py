@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from runtime.readiness import Readiness
+from runtime.web.readiness import Readiness
 
 
 @pytest.mark.parametrize("delay", [0.0, 30.0])

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from runtime.reasons import reason_of
+from runtime.observability.reasons import reason_of
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

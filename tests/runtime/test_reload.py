@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from actors import CircuitBreakerConfig, open_panel
 from actors.messages import State
-from runtime import reload
-from runtime.reload import hold_hangups, reload_on_hangup
+from runtime.config import reload
+from runtime.config.reload import hold_hangups, reload_on_hangup
 
 REFUSED = "the policies can't be used; nothing has changed"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.settings import Port, ProcessSettings, load, split_urls
+from runtime.config.settings import Port, ProcessSettings, load, split_urls
 
 
 class Some(ProcessSettings):

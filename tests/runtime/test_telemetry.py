@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.telemetry import BadTelemetry, wanted
+from runtime.observability.tracing import BadTelemetry, wanted
 
 GENERAL, OF_TRACES = "OTEL_EXPORTER_OTLP", "OTEL_EXPORTER_OTLP_TRACES"
 ON = {"OTEL_TRACES_EXPORTER": "otlp"}

@@ -18,10 +18,10 @@ from werkzeug import exceptions
 
 from actors import CircuitBreakerConfig, Panel, open_panel
 from protocols.http import STATUS, Code
-from runtime.followed import request_id
-from runtime.keys import BadToken, KeysUnavailable, MissingToken
+from runtime.web.request_log import request_id
+from runtime.auth import BadToken, KeysUnavailable, MissingToken
 from runtime.serving import serve
-from runtime.web import (
+from runtime.web.app import (
     ApiError,
     parse_json,
     read_json,
@@ -262,7 +262,7 @@ RAW = {
 @pytest.mark.parametrize("sent", RAW, ids=range(len(RAW)))
 async def test_hostile_bytes(app: QuartTrio, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever bytes come, the answer is a 4xx at most."""
-    monkeypatch.setattr("runtime.connection.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("runtime.web.connection.DRAIN_SECONDS", 0.05)
     with trio.fail_after(5):
         async with on_a_socket(app) as port:
             stream = await trio.open_tcp_stream("127.0.0.1", port)

@@ -19,8 +19,8 @@ import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
 from runtime import webhook as module
-from runtime.settings import ProcessSettings
-from runtime.webhook import Webhook, sign, start_webhook
+from runtime.config.settings import ProcessSettings
+from runtime.admin.webhook import Webhook, sign, start_webhook
 
 Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 

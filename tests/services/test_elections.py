@@ -11,10 +11,10 @@ import trio_asyncio
 from pymongo.errors import AutoReconnect, PyMongoError
 
 from actors import CircuitBreakerConfig, Panel
-from services.database import Database, MongoDatabase, open_database
+from services.mongo.client import Database, MongoDatabase, open_database
 from services.failures import reason
-from services.guard import Guard, guard_database
-from services.records import MongoRecords, Record, Unique
+from services.dependency import Guard, guard_database
+from services.mongo.repository import MongoRecords, Record, Unique
 from tests.mongo import Mongod, ReplicaSet
 
 NAME = "some-database"
@@ -124,7 +124,7 @@ async def test_a_member_without_a_majority_is_not_waited_for_for_ever(
     replicas: ReplicaSet, elected: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers, and says that it is a secondary."""
-    monkeypatch.setattr("services.database.ELECTION_SECONDS", 2.0)
+    monkeypatch.setattr("services.mongo.client.ELECTION_SECONDS", 2.0)
     await elected.run(_find)
     primary = replicas.primary()
     primary.kill()

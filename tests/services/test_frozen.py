@@ -11,10 +11,10 @@ import trio_asyncio
 
 from actors import CircuitBreakerConfig, Panel, State
 from protocols.http import Code
-from runtime.loop_time import LoopTime
-from runtime.web import ApiError
-from services.database import MongoDatabase, open_database
-from services.guard import guard_database
+from runtime.serving.loop_time import LoopTime
+from runtime.web.app import ApiError
+from services.mongo.client import MongoDatabase, open_database
+from services.dependency import guard_database
 from tests.mongo import Mongod
 
 FROZEN = 2.5

@@ -23,8 +23,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors import CircuitBreakerConfig, CircuitOpenError, Panel
 from actors.messages import State
 from protocols.http import Code
-from runtime.web import ApiError
-from services.guard import Guard, guard_database
+from runtime.web.app import ApiError
+from services.dependency import Guard, guard_database
 
 CONFIG = CircuitBreakerConfig(name="some-database", max_failures=3, reset_timeout=60)
 

@@ -13,12 +13,12 @@ import trio_asyncio
 
 from actors import CircuitBreakerConfig, Panel
 from runtime.serving import serve
-from services.guard import guard_database
-from services.rpc_server import serve_rpc
-from services.school.rpc import rpc_services
-from services.school.rules import UNIQUE as SCHOOL_RULES
+from services.dependency import guard_database
+from services.grpc.server import serve_rpc
+from services.school.grpc_service import rpc_services
+from services.school.schemas import UNIQUE as SCHOOL_RULES
 from services.student.app import OPEN_MESSAGE, Students, create_app
-from services.student.rules import UNIQUE as STUDENT_RULES
+from services.student.schemas import UNIQUE as STUDENT_RULES
 from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 from tests.tokens import Issuer
 from tests.world.stores import MemoryRecords

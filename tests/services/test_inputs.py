@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from protocols.http import Code
-from runtime.web import ApiError
-from services.inputs import Address, Date, Email, Input, Key, OptionalDate, parse_id, parse_page, stamp
+from runtime.web.app import ApiError
+from services.http.validation import Address, Date, Email, Input, Key, OptionalDate, parse_id, parse_page, stamp
 
 
 class Body(Input):

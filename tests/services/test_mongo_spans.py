@@ -10,8 +10,8 @@ from opentelemetry.trace import StatusCode
 from pymongo.errors import DuplicateKeyError
 
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel
-from runtime import telemetry
-from services.database import Database, MongoDatabase
+from runtime.observability import tracing
+from services.mongo.client import Database, MongoDatabase
 from tests.spans import Seen, recorded
 
 
@@ -23,7 +23,7 @@ def seen() -> Iterator[Seen]:
 
 @pytest.fixture
 def breaker(seen: Seen, panel: Panel) -> CircuitBreaker:
-    return telemetry.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it-database")))
+    return tracing.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it-database")))
 
 
 async def test_commands_are_spans_below_the_call(

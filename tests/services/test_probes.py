@@ -13,7 +13,7 @@ from grpclib.testing import ChannelFor
 from pymongo.errors import PyMongoError
 from trio_asyncio import aio_as_trio
 
-from services.database import Database, open_database
+from services.mongo.client import Database, open_database
 from services.probes import NotServing, grpc_health, ping
 from services.student.school_client import open_channel
 from tests.mongo import Mongod, free_port

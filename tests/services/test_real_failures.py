@@ -14,10 +14,10 @@ import trio_asyncio
 from pymongo.errors import OperationFailure, PyMongoError, WaitQueueTimeoutError
 
 from actors import CircuitBreakerConfig, Panel, State
-from runtime.web import ApiError
-from services.database import Database, MongoDatabase, open_database
+from runtime.web.app import ApiError
+from services.mongo.client import Database, MongoDatabase, open_database
 from services.failures import Verdict, judge_mongo
-from services.guard import Guard, guard_database
+from services.dependency import Guard, guard_database
 from tests.mongo import Mongod
 
 NAME = "some-database"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import trio
 
-from services.database import Database
-from services.records import MongoRecords, Record, Records, Taken, Unique
+from services.mongo.client import Database
+from services.mongo.repository import MongoRecords, Record, Records, Taken, Unique
 from tests.world.stores import MemoryRecords
 
 UNIQUE = (Unique("roll", ("school", "roll")), Unique("email", ("email",), optional=True))

@@ -6,8 +6,8 @@ import trio
 import trio_asyncio
 from pymongo.errors import PyMongoError
 
-from services.database import open_database
-from services.records import MongoRecords, Taken, Unique
+from services.mongo.client import open_database
+from services.mongo.repository import MongoRecords, Taken, Unique
 from tests.mongo import Mongod
 
 UNIQUE = (Unique("word", ("word",)),)

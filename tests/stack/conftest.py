@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.layout import StackError
+from deploy.config import StackError
 from deploy.mongodb import find_mongod
-from deploy.private import PrivateStack
+from deploy.demo.ephemeral_stack import PrivateStack
 from tests.stack.running import Running
 
 RESET_TIMEOUT = 2.0

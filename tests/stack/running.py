@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.private import PrivateStack, wait_for
+from deploy.demo.ephemeral_stack import PrivateStack, wait_for
 
 
 @dataclass

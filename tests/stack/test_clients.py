@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deploy.private import wait_for
+from deploy.demo.ephemeral_stack import wait_for
 from tests.stack.running import Running
 
 LEAVES = {"school-service-http": "school-database"}

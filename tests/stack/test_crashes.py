@@ -9,7 +9,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from deploy.private import wait_for
+from deploy.demo.ephemeral_stack import wait_for
 from tests.stack.running import Running, registration_numbers
 
 pytestmark = pytest.mark.resilience

@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from deploy.demo import Act, Story, acts
-from deploy.private import wait_for
+from deploy.demo.scenarios import Act, Story, acts
+from deploy.demo.ephemeral_stack import wait_for
 from tests.stack.running import Running
 
 ACTS = {"auth-service": 0, "mongodb": 1, "school-service": 2}
@@ -19,7 +19,7 @@ ACTS = {"auth-service": 0, "mongodb": 1, "school-service": 2}
 @pytest.mark.parametrize("process", ACTS)
 def test_an_outage_goes_as_the_demo_tells_it(running: Running, process: str, monkeypatch) -> None:
     """Stopped, counted, rejected with Retry-After, half-open without traffic, recovered; three log lines."""
-    monkeypatch.setattr("deploy.demo.RESET_TIMEOUT", 2.0)
+    monkeypatch.setattr("deploy.demo.scenarios.RESET_TIMEOUT", 2.0)
     before = {one["id"] for one in running.call("GET", "/students").json()["data"]}
     act: Act = acts(running.stack, running.bearer, pupil(running, f"act-{process}"))[ACTS[process]]
     assert act.process == process

@@ -10,8 +10,8 @@ import httpx
 import pytest
 import trio
 
-from deploy.layout import HOST
-from deploy.private import PrivateStack
+from deploy.config import HOST
+from deploy.demo.ephemeral_stack import PrivateStack
 from tests.world.wire_clients import (
     STALL_SECONDS,
     WIRE_CLIENTS,

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from deploy import mongodb
-from deploy.private import free_ports, wait_for
+from deploy.demo.ephemeral_stack import free_ports, wait_for
 from tests.deploy.programs import is_up, program
 from tests.stack.running import Running
 

@@ -21,7 +21,7 @@ import httpx
 import pytest
 import trio
 
-from deploy.private import free_ports
+from deploy.demo.ephemeral_stack import free_ports
 from tests.gateway.wire import Peer, connect
 from tests.stack.census import Census
 

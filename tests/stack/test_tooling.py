@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy import logs, processes
-from deploy.control import render
-from deploy.layout import LONGEST_SOCKET_PATH, PORTS, StackError, layout
+from deploy.terminal import logs
+from deploy import procfs
+from deploy.supervisor import render
+from deploy.config import LONGEST_SOCKET_PATH, PORTS, StackError, layout
 from deploy.mongodb import find_mongod
-from deploy.private import free_ports
+from deploy.demo.ephemeral_stack import free_ports
 
 
 def test_the_defaults_are_the_contracts() -> None:
@@ -96,10 +97,10 @@ def test_the_holder_of_a_port_is_found() -> None:
     """This process, while it listens; nobody afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert not processes.is_free(port)
-        assert processes.holder(port) == processes.Holder(os.getpid(), processes.command_of(os.getpid()))
-    assert processes.is_free(port)
-    assert processes.holder(port).pid is None
+        assert not procfs.is_free(port)
+        assert procfs.holder(port) == procfs.Holder(os.getpid(), procfs.command_of(os.getpid()))
+    assert procfs.is_free(port)
+    assert procfs.holder(port).pid is None
 
 
 def test_a_followed_log_goes_on_after_rotation(tmp_path: Path) -> None:
@@ -133,4 +134,4 @@ def test_free_ports_differ_and_are_free() -> None:
     """As many as a stack needs."""
     found = free_ports(len(PORTS))
     assert len(set(found)) == len(PORTS)
-    assert all(map(processes.is_free, found))
+    assert all(map(procfs.is_free, found))

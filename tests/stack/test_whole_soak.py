@@ -20,7 +20,7 @@ import httpx
 import pytest
 import trio
 
-from deploy.private import PrivateStack
+from deploy.demo.ephemeral_stack import PrivateStack
 from tests.stack.census import Census
 from tests.stack.running import Running, registration_numbers
 

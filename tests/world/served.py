@@ -14,24 +14,24 @@ from argon2 import PasswordHasher
 
 from actors import Panel, open_panel
 from actors.messages import Snapshot
-from runtime.breakers import load_breakers
-from runtime.keys import KeySet
+from runtime.config.breakers import load_breakers
+from runtime.auth import KeySet
 from runtime.serving import Limits, serve
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth
 from services.auth.passwords import Passwords
-from services.guard import guard_database
-from services.rpc_server import serve_rpc
+from services.dependency import guard_database
+from services.grpc.server import serve_rpc
 from services.school.app import OPEN_MESSAGE as SCHOOL_OPEN
 from services.school.app import create_app as create_school
-from services.school.rpc import rpc_services
-from services.school.store import UNIQUE as SCHOOL_UNIQUE
+from services.school.grpc_service import rpc_services
+from services.school.repository import UNIQUE as SCHOOL_UNIQUE
 from services.student.app import OPEN_MESSAGE as STUDENT_OPEN
 from services.student.app import Students
 from services.student.app import create_app as create_student
 from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
-from services.student.store import UNIQUE as STUDENT_UNIQUE
+from services.student.repository import UNIQUE as STUDENT_UNIQUE
 from tests.gateway.house import House, served
 from tests.services.auth.memory import MemoryStore
 from tests.world.stores import MemoryRecords

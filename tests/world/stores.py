@@ -9,7 +9,7 @@ from typing import Any
 import trio
 from pymongo.errors import AutoReconnect
 
-from services.records import Record, Taken, Unique
+from services.mongo.repository import Record, Taken, Unique
 
 
 class Faults:
@@ -48,7 +48,7 @@ class Faults:
 
 
 class MemoryRecords:
-    """`services.records.Records` in memory.
+    """`services.mongo.repository.Records` in memory.
 
     refusals: what a record that has a field of this value is refused with, as MongoDB or its driver would.
     """

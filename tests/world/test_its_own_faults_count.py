@@ -26,7 +26,7 @@ from trio.testing import MockClock
 from trio_asyncio import aio_as_trio
 
 from protocols.school_grpc import SchoolServiceBase
-from services.database import OPERATION_SECONDS
+from services.mongo.client import OPERATION_SECONDS
 from services.deadlines import seconds_for_call
 from services.student.school_client import CALL_SECONDS, GrpcSchools, open_channel
 from tests.world.test_only_its_own_faults import InlinePasswords
@@ -146,7 +146,7 @@ async def test_a_database_that_hangs(world: World, breaker: str, mock_clock: Moc
     mock_clock.autojump_threshold = 0
 
     async def hang() -> None:
-        # As services.database limits it; pymongo raises this at the end.
+        # As services.mongo.client limits it; pymongo raises this at the end.
         await trio.sleep(seconds_for_call(OPERATION_SECONDS))
         raise NetworkTimeout("scripted")
 

@@ -21,7 +21,7 @@ from argon2 import PasswordHasher
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreakerConfig, LastCalls, SlowCallRate, State
-from runtime.breakers import load_breakers
+from runtime.config.breakers import load_breakers
 from services.auth.passwords import Passwords
 from tests.world.clients import CLIENTS, REFUSALS, Client, Session, choose, sends_what_stores_refuse
 from tests.world.world import World, open_world
@@ -64,7 +64,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("tests.world.world.Passwords", InlinePasswords)
     monkeypatch.setattr("tests.world.world.load_breakers", strict)
     # The gateway looks at its limits less often: the clock jumps from one look to the next.
-    monkeypatch.setattr("runtime.loop_time.TICK", 0.5)
+    monkeypatch.setattr("runtime.serving.loop_time.TICK", 0.5)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     yield
     structlog.reset_defaults()

@@ -32,9 +32,9 @@ MORE_SEEDS = int(os.environ.get("FAULT_SEEDS", "4000")) // 20
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Limits that slow clients exceed within seconds, and no lines in the log."""
     # What a service answers isn't held back until the body's time is over.
-    monkeypatch.setattr("runtime.connection.DRAIN_SECONDS", 0.05)
-    monkeypatch.setattr("runtime.connection.SEND_SECONDS", 1.2)
-    monkeypatch.setattr("gateway.exchange.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("runtime.web.connection.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("runtime.web.connection.SEND_SECONDS", 1.2)
+    monkeypatch.setattr("gateway.proxy.forward.STALL_SECONDS", 0.3)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     yield
     structlog.reset_defaults()

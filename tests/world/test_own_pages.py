@@ -7,15 +7,15 @@ from structlog.testing import capture_logs
 
 from actors import open_panel
 from gateway.routes import AUTH
-from gateway.target import NoRouteError, Proxied, resolve
-from runtime.admin import operate
-from runtime.breakers import load_breakers
-from runtime.keys import KeySet
-from runtime.settings import ProcessSettings
+from gateway.proxy.target import NoRouteError, Proxied, resolve
+from runtime.admin.api import operate
+from runtime.config.breakers import load_breakers
+from runtime.auth import KeySet
+from runtime.config.settings import ProcessSettings
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.guard import guard_database
+from services.dependency import guard_database
 from tests.services.auth.memory import MemoryStore
 from tests.world.world import POLICIES
 

@@ -13,7 +13,7 @@ from runtime.serving import Limits, serve
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.guard import guard_database
+from services.dependency import guard_database
 from tests.gateway.house import served
 from tests.services.auth.memory import MemoryStore
 
@@ -30,7 +30,7 @@ async def test_bodies_that_stall_are_408_and_no_failure_of_the_service(
 ) -> None:
     """Their time out is longer than the deadline that the gateway gives the service."""
     # What the service answers isn't held back until the body's time is over.
-    monkeypatch.setattr("runtime.connection.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("runtime.web.connection.DRAIN_SECONDS", 0.05)
     statuses: list[bytes] = []
 
     async def stall(port: int) -> None:

@@ -29,8 +29,8 @@ from actors import (
     State,
     open_panel,
 )
-from runtime import telemetry
-from services.rpc_spans import traced_service
+from runtime.observability import tracing
+from services.grpc.tracing import traced_service
 from tests.spans import Seen, recorded
 from tests.world.world import open_world
 
@@ -169,7 +169,7 @@ async def test_a_client_that_leaves_is_known_by_its_request(seen: Seen, mock_clo
 
 async def test_a_client_that_leaves_is_told_as_a_cancellation(seen: Seen, mock_clock: MockClock) -> None:
     async with open_panel() as panel:
-        breaker = telemetry.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it", max_concurrent=1)))
+        breaker = tracing.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it", max_concurrent=1)))
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(breaker.execute, trio.sleep_forever)
@@ -192,7 +192,7 @@ async def test_a_result_is_judged_as_without_tracing(seen: Seen) -> None:
         policy = CircuitBreakerConfig(
             name="it", max_failures=2, failure_result=lambda n: n == 3, call_timeout=0.01
         )
-        breaker = telemetry.traced_breaker(panel.breaker(policy))
+        breaker = tracing.traced_breaker(panel.breaker(policy))
 
         async def number(n: int) -> int:
             return n
@@ -213,7 +213,7 @@ async def test_a_result_is_judged_as_without_tracing(seen: Seen) -> None:
 
 async def test_what_others_did_meanwhile_is_not_told_of_a_call(seen: Seen) -> None:
     async with open_panel() as panel:
-        breaker = telemetry.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it")))
+        breaker = tracing.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it")))
         async with breaker.guard():
             await breaker.trip()
     assert [events(span) for span in seen.spans] == [["admitted"]]
@@ -227,9 +227,9 @@ async def test_a_clients_own_fields_do_not_pass_beside_ours(seen: Seen) -> None:
         arrived.append(request.headers)
         return httpx.Response(200)
 
-    transport = telemetry.traced_transport(httpx.MockTransport(answer))
+    transport = tracing.traced_transport(httpx.MockTransport(answer))
     fields = [("traceparent", "garbage"), ("traceparent", PARENT), ("tracestate", "them=1")]
-    with telemetry.tracer().start_as_current_span("it") as span:
+    with tracing.tracer().start_as_current_span("it") as span:
         await transport.handle_async_request(httpx.Request("GET", "http://it", headers=fields))
     await transport.handle_async_request(httpx.Request("GET", "http://it", headers=fields))
     inside, outside = arrived
@@ -252,9 +252,9 @@ async def test_a_call_that_fails_says_whom_it_was_for(seen: Seen, url: str, port
     async def refuse(_: httpx.Request) -> httpx.Response:
         raise _Private(f"hush: {url}")
 
-    transport = telemetry.traced_transport(httpx.MockTransport(refuse))
+    transport = tracing.traced_transport(httpx.MockTransport(refuse))
     async with open_panel() as panel:
-        breaker = telemetry.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it-http")))
+        breaker = tracing.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it-http")))
         with pytest.raises(httpx.ConnectError):
             await breaker.execute(transport.handle_async_request, httpx.Request("GET", url))
     (span,) = seen.spans
@@ -279,7 +279,7 @@ async def test_an_app_that_fails_is_told_by_the_kind_of_its_error(seen: Seen) ->
     scope = {"type": "http", "method": "GET", "path": "/x", "scheme": "http", "http_version": "1.1"}
     nothing: Any = None
     with pytest.raises(ValueError, match="hush"):
-        await telemetry.traced_app(app)({**scope, "headers": []}, nothing, nothing)  # type: ignore[call-arg]
+        await tracing.traced_app(app)({**scope, "headers": []}, nothing, nothing)  # type: ignore[call-arg]
     (span,) = seen.spans
     assert (span.attributes or {})["error.type"] == "ValueError"
     assert span.status.status_code is StatusCode.ERROR
@@ -335,10 +335,10 @@ async def test_off_means_nothing_is_wrapped(mock_clock: MockClock) -> None:
     """The very objects come back: whoever doesn't trace doesn't pay."""
     async with open_panel() as panel, open_world() as world:
         breaker = panel.breaker(CircuitBreakerConfig(name="it"))
-        assert telemetry.traced_breaker(breaker) is breaker
+        assert tracing.traced_breaker(breaker) is breaker
         line = world.lines["auth"]
-        assert telemetry.traced_transport(line) is line
-        assert telemetry.traced_app(line) is line
-        assert telemetry.exemplar_labels() is None
+        assert tracing.traced_transport(line) is line
+        assert tracing.traced_app(line) is line
+        assert tracing.exemplar_labels() is None
         world.client.headers["traceparent"] = PARENT
         assert (await world.login()).status_code == 401

@@ -21,24 +21,24 @@ from trio_asyncio import aio_as_trio
 from actors import CircuitBreakerConfig, Panel, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app as create_gateway
-from gateway.breakers import open_breakers
+from gateway.upstream.breakers import open_breakers
 from gateway.settings import GatewaySettings
-from runtime.breakers import load_breakers
-from runtime.keys import KeySet, jwks_over_http
+from runtime.config.breakers import load_breakers
+from runtime.auth import KeySet, jwks_over_http
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth
 from services.auth.passwords import Passwords
-from services.guard import guard_database
+from services.dependency import guard_database
 from services.school.app import OPEN_MESSAGE as SCHOOL_OPEN
 from services.school.app import create_app as create_school
-from services.school.rpc import rpc_services
-from services.school.store import UNIQUE as SCHOOL_UNIQUE
+from services.school.grpc_service import rpc_services
+from services.school.repository import UNIQUE as SCHOOL_UNIQUE
 from services.student.app import OPEN_MESSAGE as STUDENT_OPEN
 from services.student.app import Students
 from services.student.app import create_app as create_student
 from services.student.school_client import GrpcSchools, Known, SchoolCheck
-from services.student.store import UNIQUE as STUDENT_UNIQUE
+from services.student.repository import UNIQUE as STUDENT_UNIQUE
 from tests.services.auth.memory import MemoryStore
 from tests.world.stores import MemoryRecords
 

@@ -180,7 +180,7 @@ async def test_one_breaker_for_all():
             )
             assert (await peer.rest()).startswith(b"HTTP/1.1 200 ")
         assert await gateway.counts() == {"success": 4}
-        async with gateway.client() as client:
+        async with gateway.proxy.request_body() as client:
             auth = (await client.get("/health")).json()["data"]["auth"]
         assert auth["dependencies"]["auth-database"]["status"] == "healthy"
     async with served(auth=f"{nobody()},{nobody()}") as gateway:

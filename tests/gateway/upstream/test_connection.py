@@ -8,7 +8,7 @@ import trio.testing
 from gateway.upstream.addresses import Resolver
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.pool import ConnectionPoolTransport
-from runtime.tls import client_context
+from runtime.serving.tls import client_context
 from tests.gateway.upstream.requests import fetch, request
 from tests.gateway.wire import Peer, answering, ok, upstream
 

@@ -13,7 +13,7 @@ import trio.testing
 import gateway.upstream.balancer
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.fetch import fetch_json
-from runtime.keys import jwks_over_http
+from runtime.auth import jwks_over_http
 from tests.gateway.house import served
 from tests.gateway.upstream.certificates import Authority
 from tests.gateway.upstream.requests import fetch, request

@@ -17,7 +17,7 @@ from quart import request
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from runtime.connection import Connection
+from runtime.web.connection import Connection
 from runtime.serving import CannotListen, listen, serve
 from runtime.serving.connection import ClientConnection
 from tests.gateway.wire import Watch
@@ -273,7 +273,7 @@ def test_a_host_that_is_none(host: str) -> None:
 PROCESS = """
 import sys, trio
 from quart_trio import QuartTrio
-from runtime.connection import Connection
+from runtime.web.connection import Connection
 from runtime.serving import run_process, serve
 app = QuartTrio("test")
 app.asgi_http_class = Connection

@@ -12,11 +12,11 @@ from pymongo.errors import AutoReconnect
 
 from actors import CircuitBreakerConfig, Panel
 from protocols.identity import ACCESS_SECONDS, REFRESH_SECONDS
-from runtime.keys import KeySet
+from runtime.auth import KeySet
 from services.auth.accounts import Accounts
 from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.guard import guard_database
+from services.dependency import guard_database
 from tests.services.auth.memory import MemoryStore
 from tests.services.client import Answer, Caller
 

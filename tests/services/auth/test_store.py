@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import trio
 
-from services.auth.store import MongoStore, NewUser
+from services.auth.repository import MongoStore, NewUser
 from services.auth.tokens import RefreshSecret, new_refresh_token
-from services.database import Database
+from services.mongo.client import Database
 
 NOW = time.time()
 

@@ -11,10 +11,10 @@ import trio
 from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, Panel
-from runtime.keys import KeySet
-from services.guard import guard_database
+from runtime.auth import KeySet
+from services.dependency import guard_database
 from services.school.app import OPEN_MESSAGE, create_app
-from services.school.rules import UNIQUE
+from services.school.schemas import UNIQUE
 from tests.services.client import Caller
 from tests.tokens import Issuer
 from tests.world.stores import MemoryRecords

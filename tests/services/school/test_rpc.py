@@ -24,10 +24,10 @@ from trio_asyncio import aio_as_trio
 from actors import CircuitBreakerConfig, Panel
 from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import GetSchoolRequest, School, ValidateSchoolRequest
-from services.guard import guard_database
-from services.rpc_server import serve_rpc
-from services.school.rpc import SchoolRpc, rpc_services
-from services.school.rules import UNIQUE
+from services.dependency import guard_database
+from services.grpc.server import serve_rpc
+from services.school.grpc_service import SchoolRpc, rpc_services
+from services.school.schemas import UNIQUE
 from services.student.school_client import open_channel
 from tests.world.stores import MemoryRecords
 

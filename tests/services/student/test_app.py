@@ -14,9 +14,9 @@ from grpclib.exceptions import GRPCError
 from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, Panel
-from services.guard import guard_database
+from services.dependency import guard_database
 from services.student.app import OPEN_MESSAGE, Students, create_app
-from services.student.rules import UNIQUE
+from services.student.schemas import UNIQUE
 from services.student.school_client import Known, SchoolCheck
 from tests.services.client import Answer, Caller
 from tests.tokens import Issuer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from services.student.rules import StudentChanges, changed_fields
+from services.student.schemas import StudentChanges, changed_fields
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 STAMP = {"updated_at": "2024-05-06T12:00:00.000Z"}

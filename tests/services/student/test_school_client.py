@@ -19,9 +19,9 @@ from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreakerConfig, Panel
 from protocols.school_grpc import SchoolServiceBase
-from services.guard import guard_database
-from services.school.rpc import rpc_services
-from services.school.rules import UNIQUE
+from services.dependency import guard_database
+from services.school.grpc_service import rpc_services
+from services.school.schemas import UNIQUE
 from services.student.school_client import FailedBehind, GrpcSchools, Known, open_channel
 from tests.mongo import free_port
 from tests.world.stores import MemoryRecords

@@ -1,0 +1,1 @@
+"""The walk-through: a stack of its own, broken and mended."""

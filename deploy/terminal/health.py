@@ -1,0 +1,105 @@
+"""What the gateway says of everybody."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
+from typing import Any
+
+import httpx
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from deploy.config import LOOPBACK, Layout, StackError
+from deploy.terminal.formatting import STYLES, duration, fitting
+from runtime.config.breakers import BREAKERS
+from runtime.observability.printable import printable
+
+COLUMNS = (
+    ("breaker", max(map(len, BREAKERS)), 0),
+    ("guarded by", 15, 119),
+    ("state", 11, 0),
+    ("for", 11, 58),
+    ("failures", 8, 100),
+    ("next probe", 10, 45),
+    ("why", 10, 73),
+)
+_OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
+
+
+def ask(layout: Layout, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
+    """Status and body of the gateway's /health. Raises StackError where nobody answers."""
+    try:
+        answer = httpx.get(f"{layout.gateway}/health", timeout=timeout, **LOOPBACK)
+        body: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise StackError(
+            f"the gateway at {layout.gateway} doesn't answer ({error!r}); see `uv run just status`"
+        ) from error
+    return answer.status_code, body
+
+
+def breakers(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(breaker, whose it is, circuit_breaker) of each breaker in the `data` of /health."""
+    for part, name in _OWNERS.items():
+        entry = data.get(part, {})
+        yield name, "api-gateway", entry.get("circuit_breaker", {})
+        for dependency, found in entry.get("dependencies", {}).items():
+            yield dependency, f"{part}-service", found.get("circuit_breaker", {})
+
+
+def show(layout: Layout) -> bool:
+    """Print /health: a table on a terminal, JSON otherwise. Whether all answer, and nothing is unhealthy."""
+    status, body = ask(layout)
+    data = body.get("data", {})
+    silent = sorted({owner for _, owner, breaker in breakers(data) if not breaker})
+    if sys.stdout.isatty():
+        console = Console(highlight=False)
+        console.print(table(data, console.width))
+        console.print(*_verdict(status, body, silent))
+    else:
+        print(json.dumps(body, indent=2))
+    return status == 200 and not silent
+
+
+def _verdict(status: int, body: Mapping[str, Any], silent: Sequence[str]) -> list[Text]:
+    """What the gateway says of it; nobody is called healthy who doesn't answer."""
+    message = str(body.get("message", ""))
+    missing = Text(f"No answer: {', '.join(silent)}; see `uv run just status`.", style="bold red")
+    if status != 200:
+        return [Text(message, style="bold red"), *([missing] if silent else [])]
+    return [missing] if silent else [Text(message, style="green")]
+
+
+def table(data: Mapping[str, Any], width: int) -> Table:
+    """One row for each breaker; on a narrow terminal what matters least is left out."""
+    found, fits = fitting(COLUMNS, width)
+    now = time.time()
+    for name, owner, breaker in breakers(data):
+        # The mode tells apart what monitoring sees as one state: open, and forced to be.
+        state = str(breaker.get("mode") or breaker.get("state", "UNKNOWN"))
+        wait, since = breaker.get("retry_after"), breaker.get("outage_since") or breaker.get("since")
+        cells: tuple[RenderableType, ...] = (
+            name,
+            owner,
+            f"[{STYLES.get(state, 'dim')}]{state}[/]",
+            duration(now - since) if isinstance(since, int | float) else "–",
+            str(breaker.get("failure_count", "–")),
+            f"in {wait:.0f} s" if isinstance(wait, int | float) else "–",
+            Text(printable(_why(state, owner, breaker))),
+        )
+        found.add_row(*compress(cells, fits))
+    return found
+
+
+def _why(state: str, owner: str, breaker: Mapping[str, Any]) -> str:
+    if state == "UNKNOWN":
+        return f"{owner} doesn't answer"
+    if state == "CLOSED":
+        return ""
+    last = breaker.get("last_failure") if state == "OPEN" else None
+    return f"{breaker.get('reason') or ''}{f': {last}' if last else ''}"

@@ -1,0 +1,115 @@
+"""The gateway's own pages: health, metrics, documentation, the dashboard and the admin API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+from prometheus_client.metrics_core import Metric
+from quart import Response, redirect
+from quart_trio import QuartTrio
+
+from actors import Panel
+from gateway.pages.admin import WholeDesk
+from gateway.workers.crew import Crew
+from gateway.workers.admin import CrewDesk
+from gateway.dashboard.feed import Live
+from gateway.dashboard.page import add_dashboard
+from gateway.dashboard.sse import App, EventStream
+from gateway.pages.openapi import Documents
+from gateway.pages.health import is_outage, whole_health
+from gateway.upstream.overloads import Overloads, overload_metric
+from gateway.settings import GatewaySettings
+from gateway.upstream.upstream import Upstream
+from protocols.http import STATUS, Code, failure, success
+from runtime.admin.api import Admins, add_admin, own_desk
+from runtime.admin.source import Board
+from runtime.admin.history import Recorder
+from runtime.auth import KeySet
+from runtime.web.app import ApiError, service_app
+
+PROCESS = "api-gateway"
+"""What the gateway is called among the stack's processes."""
+
+_ASSETS = Path(__file__).parent / "assets"
+_SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+_BUNDLED = {
+    "swagger-ui.css": "text/css",
+    "index.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+# None of the pages takes a body worth speaking of.
+_MAX_BODY = 64 * 1024
+
+
+def own_pages(
+    panel: Board, upstreams: Mapping[str, Upstream], documents: Documents, overloads: Overloads | Crew
+) -> QuartTrio:
+    """An app that serves what `routes.OWN_PATHS` names. overloads: of this process, or of all workers."""
+
+    def more_metrics() -> list[Metric]:
+        counts = overloads.counts if isinstance(overloads, Overloads) else overloads.overload_counts()
+        return [overload_metric(counts)]
+
+    app = service_app(PROCESS, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
+
+    async def health() -> Any:
+        data = await whole_health(panel, upstreams)
+        if is_outage(data):
+            body = failure(Code.PARTIAL_OUTAGE, "Some services are unhealthy", data=data)
+            return body, STATUS[Code.PARTIAL_OUTAGE]
+        return success("All services are healthy", data)
+
+    # In place of a single process's health, which knows nothing of dependencies.
+    app.view_functions["health"] = health
+    _add_documentation(app, documents)
+    return app
+
+
+def add_operations(
+    app: QuartTrio,
+    settings: GatewaySettings,
+    panel: Panel,
+    keys: KeySet,
+    upstreams: Mapping[str, Upstream],
+    crew: Crew | None,
+) -> Live:
+    """Add the dashboard and the admin API; what is returned feeds the dashboard once it runs."""
+    recorder = Recorder(PROCESS, crew or panel)
+    own = own_desk(panel, recorder, settings, None if crew is None else crew.seat.policies)
+    desk = own if crew is None else CrewDesk(own, crew, settings)
+    add_admin(app, WholeDesk(desk, upstreams), Admins(keys, settings.admin_token))
+    add_dashboard(app)
+    live = Live(recorder, upstreams)
+    app.asgi_app = EventStream(cast(App, app.asgi_app), live)  # type: ignore[method-assign, assignment]
+    return live
+
+
+def _add_documentation(app: QuartTrio, documents: Documents) -> None:
+    swagger = files("flask_swagger_ui") / "dist"
+    bundle = {name: ((swagger / name).read_bytes(), kind) for name, kind in _BUNDLED.items()}
+    bundle["docs.js"] = ((_ASSETS / "docs.js").read_bytes(), "text/javascript")
+    page = (_ASSETS / "docs.html").read_text(encoding="utf-8")
+
+    @app.get("/")
+    async def start() -> Any:
+        return redirect("/docs")
+
+    @app.get("/docs")
+    async def docs() -> Response:
+        fields = {"Content-Security-Policy": _SECURITY_POLICY}
+        return Response(page, content_type="text/html; charset=utf-8", headers=fields)
+
+    @app.get("/docs/openapi.json")
+    async def merged_document() -> Any:
+        return await documents.merged()
+
+    @app.get("/docs/assets/<name>")
+    async def asset(name: str) -> Response:
+        if name not in bundle:
+            raise ApiError(Code.NOT_FOUND, "Nothing is found at this path")
+        content, kind = bundle[name]
+        return Response(content, content_type=kind, headers={"Cache-Control": "max-age=3600"})

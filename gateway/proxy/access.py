@@ -1,0 +1,63 @@
+"""Who may pass: access tokens, and limits by address and by user."""
+
+from __future__ import annotations
+
+import time
+
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from gateway.proxy.rate_limit import Counters
+from gateway.proxy.headers import Fields, find
+from gateway.proxy.responses import Refused, whole_seconds
+from protocols.http import Code
+from protocols.identity import Identity
+from runtime.auth import BadToken, KeySet, KeysUnavailable, MissingToken, require
+from runtime.serving import client_network
+
+
+class Limits:
+    """How often an address and a user may ask. O(1) of memory for each of them."""
+
+    def __init__(self, per_minute: int, per_hour: int, counters: Counters) -> None:
+        self._limiter = SlidingWindowCounterRateLimiter(counters)
+        self._by_address = RateLimitItemPerMinute(per_minute)
+        self._by_user = RateLimitItemPerHour(per_hour)
+
+    def address(self, address: str) -> None:
+        """Count a request from `address`, or its /64. Raises Refused (RATE_LIMITED)."""
+        self._hit(self._by_address, client_network(address))
+
+    def user(self, user_id: str) -> None:
+        """Count a request of a user. Raises Refused (RATE_LIMITED)."""
+        self._hit(self._by_user, user_id)
+
+    def _hit(self, item: RateLimitItem, who: str) -> None:
+        if self._limiter.hit(item, who):
+            return
+        wait = self._limiter.get_window_stats(item, who).reset_time - time.time()
+        fields = {
+            "RateLimit-Limit": str(item.amount),
+            "RateLimit-Remaining": "0",
+            "RateLimit-Reset": str(whole_seconds(wait)),
+            "RateLimit-Policy": f"{item.amount};w={item.get_expiry()}",
+        }
+        raise Refused(Code.RATE_LIMITED, "Too many requests", retry_after=wait, fields=fields)
+
+
+def authenticate(keys: KeySet, fields: Fields) -> Identity:
+    """Whose request this is. Raises Refused (MISSING_TOKEN, INVALID_TOKEN, SERVICE_UNAVAILABLE)."""
+    given = find(fields, b"authorization")
+    try:
+        if len(given) > 1:
+            raise BadToken("several Authorization fields")
+        return require(keys, given[0].decode("latin-1") if given else None)
+    except MissingToken:
+        challenge = {"WWW-Authenticate": "Bearer"}
+        raise Refused(Code.MISSING_TOKEN, "A bearer token is needed", fields=challenge) from None
+    except BadToken:
+        challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise Refused(Code.INVALID_TOKEN, "The token is invalid or expired", fields=challenge) from None
+    except KeysUnavailable:
+        message = "Tokens can't be checked before the auth service was first reached"
+        raise Refused(Code.SERVICE_UNAVAILABLE, message, retry_after=1.0) from None

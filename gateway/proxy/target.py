@@ -1,0 +1,107 @@
+"""Which route a request's target belongs to, and the bytes that the service gets. Pure.
+
+Nothing is decoded, normalised or added: a target either reaches its service byte for byte, or it is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from gateway.routes import OWN_FOLDERS, OWN_PATHS, ROUTES, Route
+from runtime.web.header_fields import HOST
+
+_AUTHORITY = re.compile(rb"(?!:|\Z)" + HOST)
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/]*)(.*)", re.DOTALL)
+_SEPARATORS = re.compile(rb"[/\\]")
+_ENDS_A_NAME = re.compile(rb"[;?#]")
+_BLANK = b"\0\t\n\v\f\r "
+_SERVICE_PAGES = frozenset((b"health", b"livez", b"readyz", b"metrics", b"openapi.json"))
+_SERVICE_FOLDERS = (b"admin", b"breakers", b"docs")
+"""Every path that begins so."""
+_DECODINGS = 3
+
+
+class TargetError(ValueError):
+    """The target isn't one that HTTP allows."""
+
+
+class NoRouteError(LookupError):
+    """Nothing is found at this path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """One of the gateway's own pages."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Proxied:
+    """target: what follows the method on the upstream's request line."""
+
+    route: Route
+    target: bytes
+
+
+def split(target: bytes) -> tuple[bytes | None, bytes, bytes]:
+    """The authority of a target in absolute form (else None), its path, and its query with the `?` before it.
+
+    Raises TargetError.
+    """
+    if b"#" in target:
+        raise TargetError("the target has a fragment")
+    raw_path, mark, query = target.partition(b"?")
+    if raw_path.startswith(b"/"):
+        return None, raw_path, mark + query
+    absolute = _ABSOLUTE.fullmatch(raw_path)
+    if absolute is None or not _AUTHORITY.fullmatch(absolute[1]):
+        raise TargetError("the target is neither a path nor a URL")
+    return absolute[1], absolute[2] or b"/", mark + query
+
+
+def resolve(path: bytes, query: bytes) -> Own | Proxied:
+    """Whose `path` is; `query` begins with its `?`.
+
+    Raises NoRouteError, also for a service's own pages and for every path that a decoder could make climb.
+    """
+    if _climbs(path):
+        raise NoRouteError(path)
+    if path in OWN_PATHS or path.startswith(OWN_FOLDERS):
+        return Own(path)
+    for route in ROUTES:
+        if path.startswith(route.prefix + b"/") or (route.itself and path == route.prefix):
+            below = path[len(route.prefix) :] if route.strip else path
+            if route.strip and _is_service_page(below):
+                raise NoRouteError(path)
+            return Proxied(route, below + query)
+    raise NoRouteError(path)
+
+
+def _is_service_page(path: bytes) -> bool:
+    """Whether a service could take the path for one of its own pages, which are not for clients.
+
+    Decoded more often than any service does it, and cut at whatever may end a name.
+    """
+    for _ in range(_DECODINGS):
+        path = unquote_to_bytes(path)
+    if unquote_to_bytes(path) != path:
+        return True
+    for segment in _SEPARATORS.split(path.lower()):
+        name = _ENDS_A_NAME.split(segment, maxsplit=1)[0].strip(_BLANK)
+        if name.strip(b"."):
+            return name in _SERVICE_PAGES or name.startswith(_SERVICE_FOLDERS)
+    return False
+
+
+def _climbs(path: bytes) -> bool:
+    """Whether any segment is a dot or two, however written.
+
+    An encoded slash ends a segment too; and some servers cut a segment at its first semicolon.
+    """
+    if b"." not in path and b"%" not in path:
+        return False
+    segments = _SEPARATORS.split(unquote_to_bytes(path))
+    return any(segment.partition(b";")[0] in (b".", b"..") for segment in segments)

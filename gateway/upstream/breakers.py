@@ -1,0 +1,68 @@
+"""The gateway's breakers: one for each service, and one for each route that breakers.toml sets apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import httpx
+
+from actors import CircuitBreaker, CircuitBreakerConfig, Panel
+from actors.adapters.httpx import is_failure
+from gateway.routes import SERVICES
+from gateway.upstream.pool import StaleConnection
+from runtime.config.policy_file import Configuration, Probe, Routes
+from runtime.config.probe_spec import ProbeSpec
+
+# What goes wrong on our side, or by chance, says nothing of the upstream's health.
+_NOT_ITS_FAULT = (StaleConnection, httpx.PoolTimeout, httpx.LocalProtocolError)
+
+
+def route_breaker(breaker: str, route: str) -> str:
+    """The name of the breaker of a route."""
+    return f"{breaker}:{route}"
+
+
+def open_breakers(
+    panel: Panel, policies: Mapping[str, CircuitBreakerConfig], routes: Mapping[str, Routes] | None = None
+) -> dict[str, CircuitBreaker]:
+    """The gateway's breakers by name, with the failures of HTTP in the place of all exceptions.
+
+    routes: of the breakers that have any, by the breaker's name. A route's breaker has its service's policy.
+    """
+    found = {}
+    for service in SERVICES:
+        policy = dataclasses.replace(policies[service.breaker], failure=is_failure, ignore=_NOT_ITS_FAULT)
+        names = [service.breaker]
+        names += [route_breaker(service.breaker, route) for route in (routes or {}).get(service.breaker, {})]
+        for name in names:
+            found[name] = panel.breaker(dataclasses.replace(policy, name=name))
+    return found
+
+
+def with_http_probes(
+    configuration: Configuration, transports: Mapping[str, httpx.AsyncBaseTransport]
+) -> dict[str, CircuitBreakerConfig]:
+    """The policies with the probes of the gateway's own breakers. transports: by service."""
+
+    def maker(transport: httpx.AsyncBaseTransport) -> Callable[[ProbeSpec], Probe]:
+        return lambda spec: http_probe(transport, spec.path or "/")
+
+    return configuration.with_probes(
+        {service.breaker: maker(transports[service.name]) for service in SERVICES}
+    )
+
+
+def http_probe(transport: httpx.AsyncBaseTransport, path: str) -> Probe:
+    """A probe past every breaker: it passes when GET `path` is answered below 500. Raises httpx.HTTPError."""
+
+    async def probe() -> None:
+        request = httpx.Request("GET", f"http://probe{path}", extensions={"target": path.encode()})
+        response = await transport.handle_async_request(request)
+        try:
+            if response.status_code >= 500:
+                raise httpx.RemoteProtocolError(f"status {response.status_code}")
+        finally:
+            await response.aclose()
+
+    return probe

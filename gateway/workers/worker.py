@@ -1,0 +1,36 @@
+"""`python -m gateway.workers.worker`: one of several processes on one port. Started by gateway.workers.supervisor alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from socket import socket
+
+import structlog
+
+from gateway.__main__ import main
+from gateway.pages.app import PROCESS
+from gateway.workers.seats import Place, Seat
+from gateway.settings import GatewaySettings
+from runtime.config.breakers import load_configuration
+from runtime.observability.logging import configure_logs
+from runtime.serving import run_process
+from runtime.config.settings import load
+from runtime.observability.tracing import tracing
+
+
+def run(number: str, folder: str, listener: str, lifeline: str) -> None:
+    """Serve from the listening socket with that descriptor until SIGTERM, or until the parent has gone."""
+    settings = load(GatewaySettings)
+    configure_logs(PROCESS, settings.log_format, settings.secrets())
+    structlog.contextvars.bind_contextvars(worker=int(number))
+    seat = Seat(int(number), Path(folder))
+    # The parent has looked at them, and warned where they are unusual.
+    policies = load_configuration(seat.policies, settings.circuit_breaker_profile)
+    with socket(fileno=int(listener)) as inherited, tracing(PROCESS):
+        inherited.setblocking(False)
+        run_process(main, settings, policies, Place(seat, inherited, int(lifeline)))
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""How operators see and steer the breakers of a process."""

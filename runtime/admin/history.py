@@ -1,0 +1,225 @@
+"""What the breakers of one process did lately, kept small: for the dashboard, the admin API and `just watch`.
+
+Nothing here is on the way of a call: counters are read once a second, and transitions are heard as events.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from actors import CircuitBreakerConfig, PanelClosedError
+from actors.policy.trip import AnyOf
+from actors.policy.window import LastCalls, LastSeconds
+from actors.messages import Snapshot, Transition
+from runtime.admin.source import Board
+from runtime.config.breakers import CODE
+
+SAMPLE_SECONDS = 1.0
+BUCKET_SECONDS = 5
+BUCKETS = 180
+"""A quarter of an hour of calls."""
+TRANSITIONS = 200
+FAILURES = 50
+
+OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
+"""The order of the counts in a bucket, behind its time."""
+
+Report = dict[str, Any]
+PAST = ("transitions", "failures", "calls_by_time")
+"""The keys of a breaker's recent past in a report."""
+
+
+class _Breaker:
+    """One breaker's recent past."""
+
+    def __init__(self) -> None:
+        self.transitions: deque[Report] = deque(maxlen=TRANSITIONS)
+        self.failures: deque[Report] = deque(maxlen=FAILURES)
+        self.buckets: deque[list[int]] = deque(maxlen=BUCKETS)
+        self._counts: Mapping[str, int] | None = None
+
+    def sample(self, snapshot: Snapshot, now: float) -> None:
+        """Charge what was counted since the last sample to the present bucket."""
+        before, self._counts = self._counts, dict(snapshot.counts)
+        if before is None:
+            return
+        grown = [max(0, snapshot.counts.get(one, 0) - before.get(one, 0)) for one in OUTCOMES]
+        if any(grown):
+            self._add(int(now) // BUCKET_SECONDS * BUCKET_SECONDS, grown)
+        if grown[1]:
+            self.failures.append({"time": now, "count": grown[1], "error": snapshot.last_failure})
+
+    def _add(self, start: int, grown: Sequence[int]) -> None:
+        if not self.buckets or self.buckets[-1][0] != start:
+            self.buckets.append([start, 0, 0, 0, 0, 0])
+        bucket = self.buckets[-1]
+        for place, count in enumerate(grown, 1):
+            bucket[place] += count
+
+    def recent(self, since: float) -> Report:
+        """What is not older than `since`."""
+        return {
+            "transitions": [one for one in self.transitions if one["time"] >= since],
+            "failures": [one for one in self.failures if one["time"] >= since],
+            "calls_by_time": [bucket for bucket in self.buckets if bucket[0] > since - BUCKET_SECONDS],
+        }
+
+
+class Recorder:
+    """Keeps the recent past of a panel's breakers, in bounded memory, while `run` runs."""
+
+    def __init__(self, process: str, panel: Board, clock: Callable[[], float] = time.time) -> None:
+        self.process = process
+        self._panel = panel
+        self._clock = clock
+        self._past: dict[str, _Breaker] = {}
+        self._started = clock()
+        self.stirred = trio.Event()
+        """Set, and replaced, at each transition."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Record until the panel closes. Cancelling is safe at any point."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._listen, nursery.cancel_scope)
+            task_status.started()
+            try:
+                while True:
+                    await self.sample()
+                    await trio.sleep(SAMPLE_SECONDS)
+            except PanelClosedError:
+                nursery.cancel_scope.cancel()
+
+    async def _listen(
+        self, whole: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        async with self._panel.events() as events:
+            task_status.started()
+            async for event in events:
+                if isinstance(event, Transition):
+                    self._of(event.name).transitions.append(transition_view(event))
+                    self.stirred.set()
+                    self.stirred = trio.Event()
+        whole.cancel()
+
+    def _of(self, name: str) -> _Breaker:
+        return self._past.setdefault(name, _Breaker())
+
+    async def sample(self) -> dict[str, Snapshot]:
+        """Read every breaker now. Raises PanelClosedError."""
+        snapshots = await self._panel.snapshots()
+        now = self._clock()
+        for name, snapshot in snapshots.items():
+            self._of(name).sample(snapshot, now)
+        return snapshots
+
+    async def recent(self, since: float = 0.0, only: str | None = None) -> Report:
+        """Every breaker as it is, with what is not older than `since` (Unix seconds) of its past.
+
+        only: one breaker's name. Raises PanelClosedError.
+        """
+        snapshots = await self.sample()
+        now = self._clock()
+        return {
+            "process": self.process,
+            "started": self._started,
+            "now": now,
+            "since": since,
+            "breakers": [
+                {**breaker_view(self._panel[name].config, snapshot, now), **self._of(name).recent(since)}
+                for name, snapshot in snapshots.items()
+                if only in (None, name)
+            ],
+        }
+
+
+def breaker_view(config: CircuitBreakerConfig, snapshot: Snapshot, now: float) -> Report:
+    """One breaker as JSON: what it is and why, what it counted, and its policy. Times are Unix seconds."""
+    wait = snapshot.retry_after
+    return {
+        "name": snapshot.name,
+        "state": snapshot.state.name,
+        "since": snapshot.unix_changed_at,
+        "outage_since": snapshot.unix_opened_at or None,
+        "reason": snapshot.last_reason,
+        # A moment, not a wait: it stays the same while nothing changes. Tenths are finer than its reading.
+        "probe_at": None if wait is None else round(now + wait, 1),
+        "failure_count": snapshot.failure_count,
+        "slow_count": snapshot.slow_count,
+        "last_failure": snapshot.last_failure,
+        "in_flight": snapshot.in_flight,
+        "generation": snapshot.generation,
+        "calls": dict(snapshot.counts),
+        "rejections": dict(snapshot.rejections),
+        "would_reject": snapshot.would_reject,
+        "policy": policy_view(config),
+    }
+
+
+def transition_view(event: Transition) -> Report:
+    """One transition as JSON."""
+    return {
+        "breaker": event.name,
+        "old": event.old.name,
+        "new": event.new.name,
+        "reason": event.reason,
+        "time": event.unix_time,
+        "generation": event.generation,
+        "retry_after": event.retry_after,
+        "observed": event.observed,
+    }
+
+
+def policy_view(config: CircuitBreakerConfig) -> Report:
+    """A policy as breakers.toml would have it, without what is code."""
+    return {
+        field.name: _plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if field.name not in CODE and field.name != "name"
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, LastCalls):
+        return {"last_calls": value.n}
+    if isinstance(value, LastSeconds):
+        return {"last_seconds": value.s}
+    if isinstance(value, AnyOf):
+        return {"kind": "AnyOf", "strategies": [_plain(one) for one in value.strategies]}
+    if not dataclasses.is_dataclass(value):
+        return value
+    told = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return told if type(value).__name__ == "Backoff" else {"kind": type(value).__name__, **told}
+
+
+def merged(known: Report | None, news: Report) -> Report:
+    """What is known of a process after its `news`: of each breaker's past, what is older stays. Pure."""
+    if known is None:
+        return news
+    old = {breaker["name"]: breaker for breaker in known["breakers"]}
+    since = news["since"]
+    breakers = [
+        {**breaker, **_joined(old.get(breaker["name"], {}), breaker, since)} for breaker in news["breakers"]
+    ]
+    return {**news, "since": known["since"], "started": known["started"], "breakers": breakers}
+
+
+def _joined(old: Report, new: Report, since: float) -> Report:
+    limits = dict(zip(PAST, (TRANSITIONS, FAILURES, BUCKETS), strict=True))
+    starts = {"calls_by_time": since - BUCKET_SECONDS}
+    return {
+        part: [
+            *(one for one in old.get(part, ()) if _before(one, starts.get(part, since))),
+            *new.get(part, ()),
+        ][-limit:]
+        for part, limit in limits.items()
+    }
+
+
+def _before(one: Any, since: float) -> bool:
+    return bool(one[0] <= since) if isinstance(one, list) else bool(one["time"] < since)

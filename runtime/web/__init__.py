@@ -1,0 +1,1 @@
+"""What the HTTP applications of all processes share."""

@@ -1,0 +1,1 @@
+"""gRPC: its server, its log and its traces."""

@@ -1,0 +1,96 @@
+"""gRPC calls as spans, on either side. Does nothing, and costs nothing, where tracing is off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.events import RecvTrailingMetadata, SendRequest, listen
+from grpclib.server import Stream
+
+from runtime.observability import tracing
+from services.grpc.call_log import Around, Call, ended
+
+# OpenTelemetry's semantic conventions: the statuses that a server's span shows as errors. A caller that
+# left, or may not do what it asks for, is none.
+_ERRORS = frozenset(
+    {
+        Status.UNKNOWN,
+        Status.DEADLINE_EXCEEDED,
+        Status.UNIMPLEMENTED,
+        Status.INTERNAL,
+        Status.UNAVAILABLE,
+        Status.DATA_LOSS,
+    }
+)
+
+
+def trace_calls(channel: Channel, address: str) -> None:
+    """Tell the other side of the channel which span a call belongs to, and the span how it went there.
+
+    address: HOST:PORT, or empty.
+    """
+    if not tracing.is_on():
+        return
+    host, _, port = address.rpartition(":")
+    server: dict[str, str | int] = {}
+    if address:
+        server = {"server.address": host.strip("[]"), "server.port": int(port)}
+    from opentelemetry import trace
+
+    from runtime.observability.spans import carry
+
+    async def tell(event: SendRequest) -> None:
+        event.metadata.update(carry())
+        # Before the call: it may fail, and then it matters most whom it was for.
+        trace.get_current_span().set_attributes({**_rpc(event.method_name), **server})
+
+    async def note_status(event: RecvTrailingMetadata) -> None:
+        trace.get_current_span().set_attribute("rpc.grpc.status_code", event.status.value)
+
+    listen(channel, SendRequest, tell)
+    listen(channel, RecvTrailingMetadata, note_status)
+
+
+def traced_service(service: Any) -> Any:
+    """The service, with each call to it as a span."""
+    return Around(service, _traced) if tracing.is_on() else service
+
+
+def _rpc(path: str) -> dict[str, str]:
+    service, _, method = path.strip("/").partition("/")
+    return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+
+
+def _traced(path: str, func: Call) -> Call:
+    from opentelemetry.trace import SpanKind, StatusCode
+
+    from runtime.observability.spans import bound_trace, carried
+
+    async def traced(stream: Stream[Any, Any]) -> None:
+        fields = [(str(key), str(value)) for key, value in (stream.metadata or {}).items()]
+        with (
+            tracing.tracer().start_as_current_span(
+                path.strip("/"),
+                context=carried(fields),
+                kind=SpanKind.SERVER,
+                attributes=_rpc(path),
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as span,
+            bound_trace(span),
+        ):
+            error = None
+            try:
+                await func(stream)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                status = ended(error)
+                span.set_attribute("rpc.grpc.status_code", status.value)
+                if status in _ERRORS:
+                    span.set_status(StatusCode.ERROR, status.name)
+
+    return traced

@@ -1,0 +1,1 @@
+"""MongoDB: its client, its collections and its traces."""
