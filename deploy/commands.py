@@ -16,8 +16,8 @@ from rich.table import Table
 
 from deploy import mongodb
 from deploy import procfs
-from deploy.supervisor import Process, Supervisor, alone, sweep
-from deploy.config import HOST, PORTS, PROCESSES, ROOT, Layout, StackError
+from deploy.supervisor import Process, Supervisor, stack_lock, kill_orphans
+from deploy.config import HOST, PORTS, PROCESSES, ROOT, StackConfig, StackError
 
 PATIENCE = 60.0
 """Seconds a process may take until it is ready."""
@@ -25,14 +25,14 @@ PATIENCE = 60.0
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
-def up(layout: Layout) -> None:
+def up(layout: StackConfig) -> None:
     """Start what doesn't run yet and wait until all of it is ready."""
-    with alone(layout):
+    with stack_lock(layout):
         supervisor = Supervisor(layout)
         if supervisor.is_alive():
             layout = layout.saved()
         else:
-            for line in sweep(layout):
+            for line in kill_orphans(layout):
                 console.print(f"Ended what an earlier run had left ({line})")
             check_breakers()
             check_ports(layout)
@@ -42,9 +42,9 @@ def up(layout: Layout) -> None:
     show_where(layout)
 
 
-def down(layout: Layout) -> None:
+def down(layout: StackConfig) -> None:
     """End everything. Clients first, so that nobody sees a half of the stack; then whoever is left."""
-    with alone(layout):
+    with stack_lock(layout):
         layout = layout.saved()
         supervisor = Supervisor(layout)
         was_up = supervisor.is_alive()
@@ -54,15 +54,15 @@ def down(layout: Layout) -> None:
                 if layout.own_mongod:
                     supervisor.stop("mongodb")
                 supervisor.shut_down()
-        left = sweep(layout)
+        left = kill_orphans(layout)
     for line in left if not was_up else []:
         console.print(f"Ended what had been left ({line})")
     console.print("The stack is down." if was_up or left else "The stack was not up.")
 
 
-def start(layout: Layout, name: str) -> None:
+def start(layout: StackConfig, name: str) -> None:
     """Start one process and wait until it is ready."""
-    with alone(layout):
+    with stack_lock(layout):
         layout = _running(layout, name)
         supervisor = Supervisor(layout)
         if supervisor.processes()[name].is_stopped:
@@ -70,21 +70,21 @@ def start(layout: Layout, name: str) -> None:
         _start(layout, supervisor, (name,))
 
 
-def stop(layout: Layout, name: str) -> None:
+def stop(layout: StackConfig, name: str) -> None:
     """Stop one process. It stays down until it is started; its ports refuse connections."""
     ports = _stop(layout, name)
     console.print(f"{name} is stopped: {ports} refused. `uv run just start {name}` brings it back.")
 
 
-def restart(layout: Layout, name: str) -> None:
+def restart(layout: StackConfig, name: str) -> None:
     """Stop one process, and start it again."""
     _stop(layout, name)
     start(layout, name)
 
 
-def _stop(layout: Layout, name: str) -> str:
+def _stop(layout: StackConfig, name: str) -> str:
     """Stop one process, make sure of it, and tell what refuses connections now."""
-    with alone(layout):
+    with stack_lock(layout):
         layout = _running(layout, name)
         with console.status(f"Stopping {name}"):
             Supervisor(layout).stop(name)
@@ -94,7 +94,7 @@ def _stop(layout: Layout, name: str) -> str:
     return "connections to " + " and ".join(f"{HOST}:{port}" for port in layout.ports_of(name)) + " are"
 
 
-def status(layout: Layout) -> bool:
+def status(layout: StackConfig) -> bool:
     """Show each process; whether all of them run."""
     layout = layout.saved()
     supervisor = Supervisor(layout)
@@ -116,16 +116,16 @@ def status(layout: Layout) -> bool:
     return all(is_running(layout, process) for process in found.values())
 
 
-def clean_db(layout: Layout, *, yes: bool) -> None:
+def clean_db(layout: StackConfig, *, yes: bool) -> None:
     """Delete all users, schools and students, after asking."""
     layout = layout.saved()
     where = f"in {layout.data}" if layout.own_mongod else "at MONGODB_URI"
     if not yes and not _agreed(f"Delete all data {where}? Type yes: "):
         raise StackError("nothing was deleted; --yes doesn't ask")
-    with alone(layout):
+    with stack_lock(layout):
         supervisor = Supervisor(layout)
         if not supervisor.is_alive():
-            sweep(layout)  # a mongod that was left behind must not go on writing what is deleted
+            kill_orphans(layout)  # a mongod that was left behind must not go on writing what is deleted
         found = supervisor.processes() if supervisor.is_alive() else {}
         running = [name for name, process in found.items() if not process.is_stopped]
         if layout.own_mongod and "mongodb" not in running:
@@ -161,7 +161,7 @@ def check_breakers() -> None:
         console.print(f"[yellow]{warning}[/]")
 
 
-def check_ports(layout: Layout, *names: str) -> None:
+def check_ports(layout: StackConfig, *names: str) -> None:
     """Raise StackError naming each port that is taken, its setting, and by whom it is."""
     taken = [
         f"port {port} ({setting}, for {owner}) is taken by {procfs.holder(port)}"
@@ -172,7 +172,7 @@ def check_ports(layout: Layout, *names: str) -> None:
         raise StackError("\n".join([*taken, "End it, or choose another port by the setting named."]))
 
 
-def show_where(layout: Layout) -> None:
+def show_where(layout: StackConfig) -> None:
     """Where things are, and what to try next."""
     gateway = layout.gateway
     console.print(
@@ -189,7 +189,7 @@ def show_where(layout: Layout) -> None:
     )
 
 
-def ready(layout: Layout, name: str) -> bool:
+def ready(layout: StackConfig, name: str) -> bool:
     """Whether a process does its work now."""
     if name == "mongodb":
         return mongodb.is_ready(layout)
@@ -212,12 +212,12 @@ def ready(layout: Layout, name: str) -> bool:
     return status == 200 and all(map(procfs.answers, others))
 
 
-def is_running(layout: Layout, process: Process) -> bool:
+def is_running(layout: StackConfig, process: Process) -> bool:
     """Whether it runs; supervisor itself waits a while before it says so of a new one."""
     return process.state == "RUNNING" or (process.state == "STARTING" and ready(layout, process.name))
 
 
-def require_process(layout: Layout, name: str) -> None:
+def require_process(layout: StackConfig, name: str) -> None:
     """Raise StackError for a name that isn't one of this stack's processes."""
     if name not in PROCESSES:
         raise StackError(f"there is no process {name!r}; one of: {', '.join(PROCESSES)}")
@@ -225,7 +225,7 @@ def require_process(layout: Layout, name: str) -> None:
         raise StackError(f"{name} isn't run by this stack: MONGODB_URI says it is elsewhere")
 
 
-def _running(layout: Layout, name: str) -> Layout:
+def _running(layout: StackConfig, name: str) -> StackConfig:
     layout = layout.saved()
     require_process(layout, name)
     if not Supervisor(layout).is_alive():
@@ -233,7 +233,7 @@ def _running(layout: Layout, name: str) -> Layout:
     return layout
 
 
-def _start(layout: Layout, supervisor: Supervisor, names: Sequence[str]) -> None:
+def _start(layout: StackConfig, supervisor: Supervisor, names: Sequence[str]) -> None:
     """Start processes, the database before the others, and show until each is ready."""
     columns = (
         SpinnerColumn(finished_text="[green]✓[/]"),
@@ -248,7 +248,7 @@ def _start(layout: Layout, supervisor: Supervisor, names: Sequence[str]) -> None
             _wait(layout, supervisor, progress, tasks)
 
 
-def _wait(layout: Layout, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]) -> None:
+def _wait(layout: StackConfig, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]) -> None:
     waiting = list(tasks)
     tries: dict[str, set[int]] = {name: set() for name in tasks}
     deadline = time.monotonic() + PATIENCE
@@ -265,7 +265,7 @@ def _wait(layout: Layout, supervisor: Supervisor, progress: Progress, tasks: Map
         time.sleep(0.1)
 
 
-def tail(layout: Layout, name: str, lines: int = 15) -> str:
+def tail(layout: StackConfig, name: str, lines: int = 15) -> str:
     """The last lines of a process's log, the long ones cut: a traceback may be one line of JSON."""
     try:
         found = layout.log(name).read_text(errors="replace").splitlines()[-lines:]

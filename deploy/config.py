@@ -51,7 +51,7 @@ class StackError(Exception):
 
 
 @dataclass(frozen=True)
-class Layout:
+class StackConfig:
     """One stack.
 
     own_mongod: False where MONGODB_URI says that the database runs elsewhere. tls: the gateway speaks TLS.
@@ -128,12 +128,12 @@ class Layout:
         with open(self._saved, "w", opener=_private) as file:
             json.dump(values, file, indent=2)
 
-    def saved(self) -> Layout:
+    def saved(self) -> StackConfig:
         """The layout this folder's stack was started with; this one, where none was."""
         try:
             values = json.loads(self._saved.read_text())
             kept = values["ports"], values["mongodb_uri"], values["own_mongod"], values.get("tls", False)
-            return Layout(self.folder, *kept)
+            return StackConfig(self.folder, *kept)
         except FileNotFoundError:
             return self
         except (ValueError, KeyError) as error:
@@ -144,7 +144,7 @@ class Layout:
         return self.folder / "stack.json"
 
 
-def layout(environment: Mapping[str, str] = os.environ) -> Layout:
+def layout(environment: Mapping[str, str] = os.environ) -> StackConfig:
     """The stack that the environment describes. Raises StackError naming a bad setting."""
     ports = {setting: _port(environment, setting, default) for setting, (_, default) in PORTS.items()}
     for setting, port in ports.items():
@@ -154,7 +154,7 @@ def layout(environment: Mapping[str, str] = os.environ) -> Layout:
     folder = Path(environment.get("STACK_DIR") or ROOT / ".stack").absolute()
     uri = environment.get("MONGODB_URI")
     own = f"mongodb://{HOST}:{ports['MONGODB_PORT']}/?replicaSet={REPLICA_SET}"
-    return Layout(folder, ports, uri or own, own_mongod=not uri, tls=bool(environment.get("TLS_CERT_FILE")))
+    return StackConfig(folder, ports, uri or own, own_mongod=not uri, tls=bool(environment.get("TLS_CERT_FILE")))
 
 
 def command(name: str) -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.config import HOST, REPLICA_SET, Layout, StackError
+from deploy.config import HOST, REPLICA_SET, StackConfig, StackError
 
 # pymongo takes a third of a second to import, and most recipes don't need it.
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def find_mongod() -> Path:
     )
 
 
-def command(layout: Layout) -> list[str]:
+def command(layout: StackConfig) -> list[str]:
     """mongod's command line: only this host can reach it, and it ends promptly when told to."""
     options = {
         "--bind_ip": HOST,
@@ -56,12 +56,12 @@ def connect(uri: str) -> MongoClient[dict[str, Any]]:
     return MongoClient(uri, serverSelectionTimeoutMS=1000, connectTimeoutMS=1000, socketTimeoutMS=5000)
 
 
-def own_uri(layout: Layout) -> str:
+def own_uri(layout: StackConfig) -> str:
     """Straight to the stack's own mongod, whatever its replica set thinks."""
     return f"mongodb://{HOST}:{layout.ports['MONGODB_PORT']}/?directConnection=true"
 
 
-def is_ready(layout: Layout) -> bool:
+def is_ready(layout: StackConfig) -> bool:
     """Whether the stack's own mongod takes writes; makes its replica set where there is none yet.
 
     May be called as often as one likes, also after mongod was killed or has moved to another port.

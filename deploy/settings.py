@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.config import PORTS
-from runtime.observability.logging import masked
+from runtime.observability.logging import redact
 from runtime.config.settings import ProcessSettings, is_secret
 
 # Where each process declares its settings; loaded by name, for operator tooling stands outside the packages.
@@ -30,7 +30,7 @@ def main() -> None:
     for name, (default, secret, owners) in sorted(found().items()):
         now = os.environ.get(name, "")
         used_by = "every process" if len(owners) == len(_MODULES) else ", ".join(owners)
-        table.add_row(name, default, "(set)" if secret and now else masked(now), used_by)
+        table.add_row(name, default, "(set)" if secret and now else redact(now), used_by)
     Console(highlight=False, soft_wrap=True).print(table)
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from deploy.terminal import logs
 from deploy import commands
-from deploy.config import PROCESSES, Layout, StackError, layout
+from deploy.config import PROCESSES, StackConfig, StackError, layout
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> int:
@@ -42,7 +42,7 @@ def _forget_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(options: argparse.Namespace, found: Layout) -> bool | None:
+def _run(options: argparse.Namespace, found: StackConfig) -> bool | None:
     commands: dict[str, Callable[[], bool | None]] = {
         "up": lambda: commands.up(found),
         "down": lambda: commands.down(found),
@@ -78,7 +78,7 @@ def _demo() -> bool:
     return scenarios.main()
 
 
-def _logs(options: argparse.Namespace, found: Layout) -> None:
+def _logs(options: argparse.Namespace, found: StackConfig) -> None:
     if options.name:
         commands.require_process(found, options.name)
     names = [options.name] if options.name else list(found.processes)

@@ -19,7 +19,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from deploy import libraries, mongodb
 from deploy import procfs
-from deploy.config import ROOT, Layout, StackError, command
+from deploy.config import ROOT, StackConfig, StackError, command
 
 _NOT_RUNNING = 70
 _ALREADY_STARTED = 60
@@ -81,7 +81,7 @@ class Process:
         return self.state in STOPPED_STATES
 
 
-def render(layout: Layout, for_mongod: Mapping[str, str] | None = None) -> str:
+def render(layout: StackConfig, for_mongod: Mapping[str, str] | None = None) -> str:
     """supervisord's configuration. Nothing starts by itself: `up` sees to the order.
 
     for_mongod: variables that mongod gets, and no other process.
@@ -126,7 +126,7 @@ def _escaped(values: dict[str, Any]) -> dict[str, str]:
 class Supervisor:
     """The running supervisord of a stack. Its methods raise StackError where there is none."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: StackConfig) -> None:
         self._layout = layout
 
     @property
@@ -202,7 +202,7 @@ class Supervisor:
 
 
 @contextmanager
-def alone(layout: Layout) -> Iterator[None]:
+def stack_lock(layout: StackConfig) -> Iterator[None]:
     """One command at a time may change a stack; others wait."""
     layout.folder.mkdir(parents=True, exist_ok=True)
     with (layout.folder / "lock").open("w") as file:
@@ -210,14 +210,14 @@ def alone(layout: Layout) -> Iterator[None]:
         yield
 
 
-def sweep(layout: Layout) -> list[str]:
+def kill_orphans(layout: StackConfig) -> list[str]:
     """End what an earlier run of this stack left without a supervisor; says what that was."""
     names = {pid: procfs.command_of(pid) for pid in procfs.left_over(layout.folder)}
     ended = procfs.end(layout.folder) if names else []
     return [f"pid {pid}: {names.get(pid, 'its child')}" for pid in ended]
 
 
-def _own(layout: Layout) -> None:
+def _own(layout: StackConfig) -> None:
     """Make the socket's folder, and refuse one that somebody else has put there."""
     folder = layout.socket.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -17,15 +17,15 @@ from gateway.upstream.breakers import open_breakers, with_http_probes
 from gateway.workers.crew import Crew
 from gateway.upstream.overloads import warn_of_file_limit
 from gateway.pages.app import PROCESS
-from gateway.workers.seats import Place
+from gateway.workers.seats import WorkerContext
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.pool import UpstreamTransport
 from gateway.workers.supervisor import run_workers
 from runtime.config.breakers import BadConfiguration, Configuration, load_policies
-from runtime.auth import KeySet, jwks_over_http
+from runtime.auth import TokenVerifier, jwks_over_http
 from runtime.observability.logging import configure_logs
-from runtime.config.reload import hold_hangups, reload_on_hangup
+from runtime.config.reload import defer_sighup, reload_on_hangup
 from runtime.serving import ServerCertificate, UnusableCertificate, run_process, serve, stop_signal
 from runtime.config.settings import load
 from runtime.observability.tracing import exemplar_labels, tracing
@@ -35,7 +35,7 @@ TIDY_SECONDS = 5.0
 
 
 async def main(
-    settings: GatewaySettings, configuration: Configuration, place: Place | None = None
+    settings: GatewaySettings, configuration: Configuration, place: WorkerContext | None = None
 ) -> None:
     """Run the gateway until it is told to stop. place: where it is one of several workers."""
     transports = {
@@ -45,7 +45,7 @@ async def main(
         for name, urls in settings.service_urls().items()
     }
     fetch_keys = jwks_over_http(settings.auth_service_url, transport=transports["auth"])
-    keys = KeySet(fetch_keys, cache=settings.jwks_cache)
+    keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
     # Each client may have a request at a service.
     warn_of_file_limit(settings.max_connections, settings.max_connections)
     async with (
@@ -85,7 +85,7 @@ def _nothing() -> None:
 
 
 async def listen(
-    app: QuartTrio, settings: GatewaySettings, place: Place | None, certificate: ServerCertificate | None
+    app: QuartTrio, settings: GatewaySettings, place: WorkerContext | None, certificate: ServerCertificate | None
 ) -> None:
     """Serve the app until this process, or this worker, is told to stop."""
 
@@ -118,7 +118,7 @@ async def tidy(transports: Mapping[str, UpstreamTransport]) -> None:
 
 def run() -> None:
     """Start, or say on standard error what can't be used and exit with 2."""
-    hold_hangups()
+    defer_sighup()
     settings = load(GatewaySettings)
     configure_logs(PROCESS, settings.log_format, settings.secrets())
     try:

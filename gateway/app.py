@@ -14,8 +14,8 @@ from gateway.upstream.breakers import route_breaker
 from gateway.proxy.cors import CorsPolicy, parse_origins
 from gateway.proxy.rate_limit import Counters, SharedCounters
 from gateway.workers.crew import Crew
-from gateway.pages.openapi import Documents
-from gateway.proxy.trusted_proxies import Trust, read_networks
+from gateway.pages.openapi import OpenApiAggregator
+from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
 from gateway.upstream.overloads import Overloads
 from gateway.pages.app import add_operations, own_pages
 from gateway.proxy.middleware import App, Proxy
@@ -23,7 +23,7 @@ from gateway.routes import ROUTES, SERVICES
 from gateway.settings import GatewaySettings
 from gateway.upstream.upstream import RouteBreaker, Upstream
 from runtime.observability import tracing
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from runtime.serving.loop_time import LoopTime
 from runtime.config.policy_file import Routes
 
@@ -33,7 +33,7 @@ def create_app(
     settings: GatewaySettings,
     panel: Panel,
     breakers: Mapping[str, CircuitBreaker],
-    keys: KeySet,
+    keys: TokenVerifier,
     transports: Mapping[str, httpx.AsyncBaseTransport],
     crew: Crew | None = None,
     routes: Mapping[str, Routes] | None = None,
@@ -66,7 +66,7 @@ def create_app(
         )
         for service in SERVICES
     }
-    documents = Documents(upstreams)
+    documents = OpenApiAggregator(upstreams)
     if crew is not None:
         crew.overloads = overloads
     app = own_pages(crew or panel, upstreams, documents, overloads if crew is None else crew)
@@ -75,7 +75,7 @@ def create_app(
     app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams, crew)
     counters = Counters() if crew is None else SharedCounters(crew.seat.counters)
     limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
-    trust = Trust(read_networks(settings.trusted_proxies))
+    trust = TrustedProxies(read_networks(settings.trusted_proxies))
     cors = CorsPolicy(parse_origins(settings.cors_origins))
     proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes, trust, cors)
     app.asgi_app = tracing.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it

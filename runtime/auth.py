@@ -52,7 +52,7 @@ class KeysUnavailable(TokenError):
     """No key was ever had, so nothing can be verified; the auth service could not be asked yet."""
 
 
-class KeySet:
+class TokenVerifier:
     """The public keys of the auth service, by their id.
 
     fetch: gives the JWKS document; None for a set that is only filled by `replace`.
@@ -80,7 +80,7 @@ class KeySet:
         return len(self._keys)
 
     def __repr__(self) -> str:
-        return f"<KeySet {sorted(self._keys)}>"
+        return f"<TokenVerifier {sorted(self._keys)}>"
 
     def replace(self, document: Mapping[str, Any]) -> None:
         """Take the keys of a JWKS document in place of all others. Raises ValueError where it has none."""
@@ -157,7 +157,7 @@ class KeySet:
             log.warning("the stored key set can't be used", path=str(cache), reason=repr(error))
 
 
-def require(keys: KeySet, authorization: str | None) -> Identity:
+def require(keys: TokenVerifier, authorization: str | None) -> Identity:
     """Whose request this is, from its Authorization field. Raises MissingToken, BadToken, KeysUnavailable."""
     return keys.verify(bearer(authorization))
 
@@ -173,7 +173,7 @@ def bearer(authorization: str | None) -> str:
 def jwks_over_http(
     base_urls: str, *, transport: httpx.AsyncBaseTransport | None = None, ca_file: Path | None = None
 ) -> Fetch:
-    """A `fetch` for KeySet that asks the auth service at `base_urls`, one URL or several separated by commas.
+    """A `fetch` for TokenVerifier that asks the auth service at `base_urls`, one URL or several separated by commas.
 
     It asks one after the other until one answers, and raises the last error if none does. Each has an equal
     share of FETCH_SECONDS. transport: never closed; by default each fetch opens its own, which verifies

@@ -35,7 +35,7 @@ class StoodStill(Exception):
     """A call failed while this process stood still: its answer may have been waiting."""
 
 
-class Guard:
+class Dependency:
     """Runs operations on one dependency through one breaker, under the policy `config`.
 
     judge: the verdict on an exception. It alone decides what is counted and what is answered: an answer that
@@ -126,9 +126,9 @@ class Guard:
 
 def guard_database(
     panel: Panel, config: CircuitBreakerConfig, open_message: str, loop_time: LoopTime | None = None
-) -> Guard:
+) -> Dependency:
     """The guard for MongoDB under the policy `config`. DuplicateKeyError comes out as itself: an answer."""
-    return Guard(
+    return Dependency(
         panel,
         config,
         judge=judge_mongo,

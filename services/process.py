@@ -13,10 +13,10 @@ from actors import Panel
 from actors.adapters.logs import log_transitions
 from runtime.admin.api import operate
 from runtime.config.breakers import BadConfiguration, Configuration, load_policies
-from runtime.auth import KeySet, jwks_over_http
+from runtime.auth import TokenVerifier, jwks_over_http
 from runtime.observability.logging import configure_logs
 from runtime.serving.loop_time import LoopTime
-from runtime.config.reload import hold_hangups, reload_on_hangup
+from runtime.config.reload import defer_sighup, reload_on_hangup
 from runtime.serving import run_process
 from runtime.config.settings import ProcessSettings, load
 from runtime.observability.tracing import tracing
@@ -28,7 +28,7 @@ Serve = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 def start(name: str, kind: type[Settings], run: Callable[[Settings, Configuration], Awaitable[None]]) -> None:
     """Run the process `name` until it is stopped; a bad setting ends it with 2 and says which."""
-    hold_hangups()
+    defer_sighup()
     settings = load(kind)
     configure_logs(name, settings.log_format, settings.secrets())
     try:
@@ -40,10 +40,10 @@ def start(name: str, kind: type[Settings], run: Callable[[Settings, Configuratio
         run_process(run, settings, configuration)
 
 
-async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, panel: Panel) -> KeySet:
+async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, panel: Panel) -> TokenVerifier:
     """Start the log of transitions and the refresh of the keys in `nursery`, and return those keys."""
     fetch_keys = jwks_over_http(settings.auth_service_url, ca_file=settings.upstream_ca_file)
-    keys = KeySet(fetch_keys, cache=settings.jwks_cache)
+    keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
     await nursery.start(log_transitions, panel)
     await nursery.start(keys.run)
     return keys
@@ -57,7 +57,7 @@ async def start_loop_time(nursery: trio.Nursery) -> LoopTime:
 
 
 async def start_operations(
-    nursery: trio.Nursery, name: str, app: QuartTrio, panel: Panel, keys: KeySet, settings: ProcessSettings
+    nursery: trio.Nursery, name: str, app: QuartTrio, panel: Panel, keys: TokenVerifier, settings: ProcessSettings
 ) -> None:
     """Let the process's breakers be seen and steered through `app`, and told of where a webhook is set.
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
 from protocols.identity import ACCESS_SECONDS, ALGORITHM, ISSUER
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 
 
 class Issuer:
@@ -20,7 +20,7 @@ class Issuer:
         self._key = Ed25519PrivateKey.generate()
         public = json.loads(OKPAlgorithm.to_jwk(self._key.public_key()))
         self.document = {"keys": [{**public, "kid": "test", "alg": ALGORITHM, "use": "sig"}]}
-        self.keys = KeySet()
+        self.keys = TokenVerifier()
         self.keys.replace(self.document)
 
     def token(self, role: str = "user", lifetime: float = ACCESS_SECONDS) -> str:

@@ -22,7 +22,7 @@ import httpx
 from deploy import procfs
 from deploy.supervisor import Supervisor
 from deploy.terminal.health import breakers
-from deploy.config import LOOPBACK, PORTS, ROOT, Layout, layout
+from deploy.config import LOOPBACK, PORTS, ROOT, StackConfig, layout
 from deploy.stack import main
 
 _ADMIN = {
@@ -34,7 +34,7 @@ _ADMIN = {
 }
 
 
-class PrivateStack:
+class EphemeralStack:
     """A real stack beside any other; `with` brings it up and takes it down, also after a failure.
 
     reset_timeout: seconds every breaker stays open before it probes.
@@ -50,7 +50,7 @@ class PrivateStack:
     def move(self) -> None:
         """Take other ports, from the next `up` on."""
         self._settings.update(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
-        self.layout: Layout = layout(self._environment)
+        self.layout: StackConfig = layout(self._environment)
         self.client.base_url = httpx.URL(self.layout.gateway)
 
     def _base(self, reset_timeout: float) -> dict[str, str]:
@@ -71,7 +71,7 @@ class PrivateStack:
         kept = {k: v for k, v in os.environ.items() if k not in elsewhere and not k.endswith("_SERVICE_URL")}
         return {**kept, **self._settings}
 
-    def __enter__(self) -> PrivateStack:
+    def __enter__(self) -> EphemeralStack:
         try:
             self.run("up")
         except BaseException:

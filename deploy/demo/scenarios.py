@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.panel import Panel as Frame
 
 from deploy.terminal import health
-from deploy.demo.ephemeral_stack import PrivateStack, wait_for
+from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
 
 RESET_TIMEOUT = 4.0
 """Seconds the demo's breakers stay open; sixty by default."""
@@ -19,12 +19,12 @@ RESET_TIMEOUT = 4.0
 console = Console(highlight=False, soft_wrap=True)
 
 
-class NotAsTold(Exception):
+class DemoFailed(Exception):
     """The stack did something else than the story says."""
 
 
 @dataclass(frozen=True)
-class Act:
+class OutageScenario:
     """One outage. `answers`: (status, code) of each call while it lasts; `then`: the status after it.
 
     guard: the process that owns the breaker. innocent: a breaker that must stay closed throughout.
@@ -42,13 +42,13 @@ class Act:
     still_works: Sequence[tuple[str, Callable[[], httpx.Response]]] = ()
 
 
-class Story:
-    """Tells the acts on a stack; raises NotAsTold at the first thing that goes otherwise."""
+class ScenarioRunner:
+    """Tells the acts on a stack; raises DemoFailed at the first thing that goes otherwise."""
 
-    def __init__(self, stack: PrivateStack) -> None:
+    def __init__(self, stack: EphemeralStack) -> None:
         self._stack = stack
 
-    def play(self, act: Act) -> None:
+    def play(self, act: OutageScenario) -> None:
         """Break it, see it rejected, see it recover."""
         console.rule(f"[bold]{act.title}")
         self._innocent(act)
@@ -57,7 +57,7 @@ class Story:
         self._show(act)
         self._mend(act)
 
-    def _reject(self, act: Act) -> None:
+    def _reject(self, act: OutageScenario) -> None:
         for number, (status, code) in enumerate(act.answers, 1):
             began = time.monotonic()
             answer = act.call()
@@ -76,7 +76,7 @@ class Story:
             expect(what, 200, call().status_code)
             console.print(f"  {what}: [bold green]200[/], as ever")
 
-    def _show(self, act: Act) -> None:
+    def _show(self, act: OutageScenario) -> None:
         status, data = self._stack.health()
         console.print(health.table(data, console.width))
         states = self._stack.states()
@@ -89,7 +89,7 @@ class Story:
         expect(f"{act.breaker} HALF_OPEN without any traffic", True, wait_for(half_open, RESET_TIMEOUT + 2))
         console.print(f"  {act.breaker} is [yellow]HALF_OPEN[/]: the next call is the probe.")
 
-    def _mend(self, act: Act) -> None:
+    def _mend(self, act: OutageScenario) -> None:
         self._just("start", act.process)
         answer = act.call()
         expect(f"{act.what} after the start ({answer.text[:200]})", act.then, answer.status_code)
@@ -106,7 +106,7 @@ class Story:
             expect(f"{line!r} in the log of {act.guard}", True, logged)
             console.print(f"  {act.guard}: {line}", style="dim", markup=False)
 
-    def _innocent(self, act: Act) -> None:
+    def _innocent(self, act: OutageScenario) -> None:
         expect(f"state of {act.innocent}", "CLOSED", self._stack.states().get(act.innocent))
 
     def _just(self, *words: str) -> None:
@@ -124,11 +124,11 @@ def main() -> bool:
         soft_wrap=False,
     )
     with console.status("Starting the stack"):
-        stack = PrivateStack(RESET_TIMEOUT).__enter__()
+        stack = EphemeralStack(RESET_TIMEOUT).__enter__()
     with stack:
         try:
             tell(stack)
-        except (NotAsTold, RuntimeError, LookupError, httpx.HTTPError) as error:
+        except (DemoFailed, RuntimeError, LookupError, httpx.HTTPError) as error:
             stack.keep = True
             console.print(f"\n[bold red]Not as told.[/] {error or repr(error)}", soft_wrap=True)
             console.print(f"The logs are kept in {stack.layout.logs}", soft_wrap=True)
@@ -139,8 +139,8 @@ def main() -> bool:
     return True
 
 
-def tell(stack: PrivateStack) -> None:
-    """All acts on a running stack. Raises NotAsTold."""
+def tell(stack: EphemeralStack) -> None:
+    """All acts on a running stack. Raises DemoFailed."""
     bearer = stack.sign_up()
     client = stack.client
     school = client.post(
@@ -155,7 +155,7 @@ def tell(stack: PrivateStack) -> None:
     }
     first = client.post("/students", headers=bearer, json=pupil)
     expect(f"creating a student ({first.text[:200]})", 201, first.status_code)
-    story = Story(stack)
+    story = ScenarioRunner(stack)
     for act in acts(stack, bearer, {**pupil, "roll_number": "2"}):
         story.play(act)
     found = client.get("/students", headers=bearer).json()["data"]
@@ -164,14 +164,14 @@ def tell(stack: PrivateStack) -> None:
     )
 
 
-def acts(stack: PrivateStack, bearer: dict[str, str], pupil: dict[str, object]) -> list[Act]:
+def acts(stack: EphemeralStack, bearer: dict[str, str], pupil: dict[str, object]) -> list[OutageScenario]:
     """The three outages of the story."""
     client = stack.client
     read_schools = ("GET /schools", lambda: client.get("/schools", headers=bearer))
     read_students = ("GET /students", lambda: client.get("/students", headers=bearer))
     unavailable = (503, "SERVICE_UNAVAILABLE")
     return [
-        Act(
+        OutageScenario(
             title="The auth service stops",
             process="auth-service",
             breaker="auth-service-http",
@@ -183,7 +183,7 @@ def acts(stack: PrivateStack, bearer: dict[str, str], pupil: dict[str, object]) 
             then=200,
             still_works=[read_schools, read_students],
         ),
-        Act(
+        OutageScenario(
             title="MongoDB stops",
             process="mongodb",
             breaker="auth-database",
@@ -194,7 +194,7 @@ def acts(stack: PrivateStack, bearer: dict[str, str], pupil: dict[str, object]) 
             answers=[(503, "DATABASE_ERROR")] * 5 + [unavailable],
             then=200,
         ),
-        Act(
+        OutageScenario(
             title="The school service stops: gRPC from the student service",
             process="school-service",
             breaker="student-service-grpc",
@@ -210,6 +210,6 @@ def acts(stack: PrivateStack, bearer: dict[str, str], pupil: dict[str, object]) 
 
 
 def expect(what: str, wanted: object, came: object) -> None:
-    """Raise NotAsTold where `came` isn't what was wanted."""
+    """Raise DemoFailed where `came` isn't what was wanted."""
     if wanted != came:
-        raise NotAsTold(f"{what}: expected {wanted!r}, came {came!r}")
+        raise DemoFailed(f"{what}: expected {wanted!r}, came {came!r}")

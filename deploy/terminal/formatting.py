@@ -40,7 +40,7 @@ def when(unix: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(unix))
 
 
-def pips(breaker: Mapping[str, Any]) -> Text:
+def failure_meter(breaker: Mapping[str, Any]) -> Text:
     """How near it is to tripping: ●●○○○, or what is counted if failures in a row don't decide."""
     count, policy = breaker["failure_count"], breaker["policy"]
     most, trip = policy["max_failures"], policy.get("trip")
@@ -60,7 +60,7 @@ def _counted(failures: int, slow: int, trip: Mapping[str, Any]) -> str:
     return f"{failures}+{slow} slow" if goes_by_slow else f"{failures}"
 
 
-def fitting(columns: Columns, width: int, *numbers: str) -> tuple[Table, list[bool]]:
+def columns_for_width(columns: Columns, width: int, *numbers: str) -> tuple[Table, list[bool]]:
     """A table of what fits into `width`, and which columns these are; the last takes what is left.
 
     What is longer than its column ends in an ellipsis. numbers: headings of columns that are aligned right.

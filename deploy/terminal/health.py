@@ -14,8 +14,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deploy.config import LOOPBACK, Layout, StackError
-from deploy.terminal.formatting import STYLES, duration, fitting
+from deploy.config import LOOPBACK, StackConfig, StackError
+from deploy.terminal.formatting import STYLES, duration, columns_for_width
 from runtime.config.breakers import BREAKERS
 from runtime.observability.printable import printable
 
@@ -31,7 +31,7 @@ COLUMNS = (
 _OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
 
 
-def ask(layout: Layout, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
+def ask(layout: StackConfig, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
     """Status and body of the gateway's /health. Raises StackError where nobody answers."""
     try:
         answer = httpx.get(f"{layout.gateway}/health", timeout=timeout, **LOOPBACK)
@@ -52,7 +52,7 @@ def breakers(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, A
             yield dependency, f"{part}-service", found.get("circuit_breaker", {})
 
 
-def show(layout: Layout) -> bool:
+def show(layout: StackConfig) -> bool:
     """Print /health: a table on a terminal, JSON otherwise. Whether all answer, and nothing is unhealthy."""
     status, body = ask(layout)
     data = body.get("data", {})
@@ -77,7 +77,7 @@ def _verdict(status: int, body: Mapping[str, Any], silent: Sequence[str]) -> lis
 
 def table(data: Mapping[str, Any], width: int) -> Table:
     """One row for each breaker; on a narrow terminal what matters least is left out."""
-    found, fits = fitting(COLUMNS, width)
+    found, fits = columns_for_width(COLUMNS, width)
     now = time.time()
     for name, owner, breaker in breakers(data):
         # The mode tells apart what monitoring sees as one state: open, and forced to be.

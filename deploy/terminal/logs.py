@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from deploy.config import Layout, StackError
+from deploy.config import StackConfig, StackError
 from runtime.observability.printable import printable
 
 # Only where a line's own time stands: a path or a document may hold another.
@@ -78,7 +78,7 @@ class Tail:
         return (now.st_ino, now.st_dev) != (held.st_ino, held.st_dev) or now.st_size < file.tell()
 
 
-def show(layout: Layout, names: Sequence[str], *, follow: bool, last: int | None) -> None:
+def show(layout: StackConfig, names: Sequence[str], *, follow: bool, last: int | None) -> None:
     """Print the logs of `names`: all of the current file or its `last` lines; then, following, what comes.
 
     Raises StackError where there is none, and none is waited for.
@@ -88,14 +88,14 @@ def show(layout: Layout, names: Sequence[str], *, follow: bool, last: int | None
     console = Console(highlight=False, soft_wrap=True)
     # The same reader for what is there and for what comes: no line is told twice, none is missed.
     tails = {name: Tail(layout.log(name), from_end=False) for name in names}
-    alone = len(names) == 1
+    stack_lock = len(names) == 1
     stamped = [_stamped(tail, name, last) for name, tail in tails.items()]
     for _, name, line in heapq.merge(*stamped, key=lambda entry: entry[0]):
-        print_line(console, name, line, alone=alone)
+        print_line(console, name, line, stack_lock=stack_lock)
     while follow:
         for name, tail in tails.items():
             for line in tail.lines():
-                print_line(console, name, line, alone=alone)
+                print_line(console, name, line, stack_lock=stack_lock)
         time.sleep(0.2)
 
 
@@ -109,13 +109,13 @@ def _stamped(tail: Tail, name: str, last: int | None) -> Iterator[tuple[str, str
         yield stamp, name, line
 
 
-def print_line(console: Console, name: str, line: str, *, alone: bool) -> None:
+def print_line(console: Console, name: str, line: str, *, stack_lock: bool) -> None:
     """For a person in colours; into a pipe as it is, behind its process where there are several."""
     if console.is_terminal:
         console.print(Text.assemble((f"{name:<15} │ ", _COLOURS[name]), readable(line)))
     else:
         # Not by the console: it ends the program with 1 where the reader of a pipe has seen enough.
-        sys.stdout.write(f"{line}\n" if alone else f"{name:<15} │ {line}\n")
+        sys.stdout.write(f"{line}\n" if stack_lock else f"{name:<15} │ {line}\n")
         sys.stdout.flush()
 
 

@@ -14,9 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy.config import LOOPBACK, Layout, StackError
-from deploy.terminal.formatting import STYLES, duration, fitting, pips, when
-from runtime.admin.history import BUCKET_SECONDS, Report, merged
+from deploy.config import LOOPBACK, StackConfig, StackError
+from deploy.terminal.formatting import STYLES, duration, columns_for_width, failure_meter, when
+from runtime.admin.history import BUCKET_SECONDS, Report, merge_reports
 from runtime.observability.printable import printable
 
 SILENCE = 4.0
@@ -41,7 +41,7 @@ COLUMNS = (
 NUMBERS = ("/min", "failed", "rejected")
 
 
-class Board:
+class LiveView:
     """What the stream has told, and how it looks."""
 
     def __init__(self, gateway: str) -> None:
@@ -73,7 +73,7 @@ class Board:
             return
         self._silent.discard(process)
         known = self._known.get(process)
-        joined = merged(known, {**news})
+        joined = merge_reports(known, {**news})
         # Only what has changed is told.
         breakers = {one["name"]: one for report in (known, joined) if report for one in report["breakers"]}
         self._known[process] = {**joined, "breakers": list(breakers.values())}
@@ -102,7 +102,7 @@ class Board:
 
     def table(self, now: float, width: int) -> Table:
         """A row for each breaker, with what fits into that width."""
-        table, fits = fitting(COLUMNS, width, *NUMBERS)
+        table, fits = columns_for_width(COLUMNS, width, *NUMBERS)
         for name, owner, breaker in self.breakers():
             table.add_row(*compress(_unknown(name, owner) if breaker is None else _cells(breaker, now), fits))
         return table
@@ -137,7 +137,7 @@ def _cells(breaker: Report, now: float) -> list[RenderableType]:
         breaker["name"],
         Text(state, style),
         duration(now - (breaker["outage_since"] or breaker["since"])),
-        pips(breaker),
+        failure_meter(breaker),
         wait,
         _spark(breaker, now),
         str(sum(_counts(breaker, now - 60))),
@@ -176,7 +176,7 @@ def _spark(breaker: Report, now: float) -> Text:
     return text
 
 
-def watch(layout: Layout) -> None:
+def watch(layout: StackConfig) -> None:
     """Show the breakers until interrupted, and leave the last of it; goes on while the gateway is away.
 
     Raises StackError where nobody could see them change.
@@ -184,7 +184,7 @@ def watch(layout: Layout) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         raise StackError("`just watch` needs a terminal; `uv run just health` tells the same once, as JSON")
-    board = Board(layout.gateway)
+    board = LiveView(layout.gateway)
     try:
         # A screen of its own: of what scrolls, a resized terminal would keep every size it had.
         with Live(console=console, auto_refresh=False, screen=True) as live:
@@ -193,7 +193,7 @@ def watch(layout: Layout) -> None:
         console.print(board.shown(time.time(), console.width))
 
 
-def _follow(layout: Layout, board: Board, live: Live) -> None:
+def _follow(layout: StackConfig, board: LiveView, live: Live) -> None:
     def show() -> None:
         size = live.console.size
         live.update(board.shown(time.time(), size.width, size.height), refresh=True)
@@ -210,7 +210,7 @@ def _follow(layout: Layout, board: Board, live: Live) -> None:
         time.sleep(PAUSE)
 
 
-def _stream(layout: Layout) -> Iterator[tuple[str, Any]]:
+def _stream(layout: StackConfig) -> Iterator[tuple[str, Any]]:
     """The events of the gateway's stream. Raises httpx.HTTPError where it breaks off or falls silent."""
     with httpx.stream(
         "GET", f"{layout.gateway}/dashboard/events", timeout=SILENCE, **LOOPBACK

@@ -16,10 +16,10 @@ import trio
 from pydantic import BaseModel, Field, ValidationError
 
 from actors import PanelClosedError
-from gateway.dashboard.uptime import Presence
+from gateway.dashboard.uptime import ProcessUptime
 from gateway.upstream.fetch import fetch_json
 from gateway.upstream.upstream import Upstream
-from runtime.admin.history import Recorder, Report, merged
+from runtime.admin.history import Recorder, Report, merge_reports
 
 TICK_SECONDS = 1.0
 ASK_SECONDS = 0.9
@@ -62,7 +62,7 @@ def readable(answer: Any) -> Report | None:
     return {**report}
 
 
-class Viewer:
+class Subscriber:
     """One open page. scope: around whatever is done for it; cancelled when it falls behind."""
 
     def __init__(self) -> None:
@@ -85,16 +85,16 @@ class Viewer:
         self._send.close()
 
 
-class Live:
+class DashboardFeed:
     """The present state of every breaker, for any number of viewers. Nothing happens before `run`."""
 
     def __init__(self, recorder: Recorder, upstreams: Mapping[str, Upstream]) -> None:
         self._recorder = recorder
         self._upstreams = upstreams
         self._known: dict[str, Report] = {}
-        self._presence: defaultdict[str, Presence] = defaultdict(Presence)
+        self._presence: defaultdict[str, ProcessUptime] = defaultdict(ProcessUptime)
         self._shown: dict[str, dict[str, str]] = {}
-        self._viewers: set[Viewer] = set()
+        self._viewers: set[Subscriber] = set()
         self._joined = trio.Event()
         self._ended = False
 
@@ -117,9 +117,9 @@ class Live:
         return not self._ended and len(self._viewers) < VIEWERS
 
     @contextmanager
-    def viewer(self) -> Iterator[Viewer]:
+    def viewer(self) -> Iterator[Subscriber]:
         """A viewer for as long as the block lasts; it is told everything soon, then what changes."""
-        viewer = Viewer()
+        viewer = Subscriber()
         self._viewers.add(viewer)
         viewer.give(_event("hello", self._cast()))
         self._joined.set()
@@ -148,13 +148,13 @@ class Live:
                     await self._joined.wait()
                 began = trio.current_time()
                 self._joined = trio.Event()
-                stirred = self._recorder.stirred
+                has_changed = self._recorder.has_changed
                 await self.refresh()
-                await self._pause(began, stirred)
+                await self._pause(began, has_changed)
         except PanelClosedError:
             whole.cancel()
 
-    async def _pause(self, began: float, stirred: trio.Event) -> None:
+    async def _pause(self, began: float, has_changed: trio.Event) -> None:
         await trio.sleep_until(began + SHORTEST_TICK)
 
         async def until(event: trio.Event) -> None:
@@ -163,7 +163,7 @@ class Live:
 
         with trio.move_on_at(began + TICK_SECONDS):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(until, stirred)
+                nursery.start_soon(until, has_changed)
                 nursery.start_soon(until, self._joined)
 
     async def refresh(self) -> None:
@@ -193,7 +193,7 @@ class Live:
             # One that was started again doesn't know what was before its start; what is known of it stays.
             news["since"] = max(news["since"], news["started"])
             self._presence[process].answers(news["started"], news["now"])
-            self._known[process] = merged(self._known.get(process), news)
+            self._known[process] = merge_reports(self._known.get(process), news)
         whole: bytes | None = None
         changed = _event("report", self._message(process, news, self._changed(process, news)))
         for viewer in list(self._viewers):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from gateway.proxy.request_body import Message, Receive
-from gateway.dashboard.feed import Live, Viewer
+from gateway.dashboard.feed import DashboardFeed, Subscriber
 from gateway.proxy.request import Scope
 from gateway.proxy.responses import Send
 from protocols.http import Code, failure
@@ -33,7 +33,7 @@ _HEAD: Message = {
 class EventStream:
     """Serves GET /dashboard/events from `live`, and leaves everything else to `app`."""
 
-    def __init__(self, app: App, live: Live) -> None:
+    def __init__(self, app: App, live: DashboardFeed) -> None:
         self._app = app
         self._live = live
 
@@ -60,7 +60,7 @@ class EventStream:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _write(viewer: Viewer, send: Send) -> bool:
+async def _write(viewer: Subscriber, send: Send) -> bool:
     """Send what comes; True when no more will come, False where the viewer is too slow."""
     try:
         with trio.fail_after(SEND_SECONDS):
@@ -73,7 +73,7 @@ async def _write(viewer: Viewer, send: Send) -> bool:
     return True
 
 
-async def _until_gone(receive: Receive, viewer: Viewer) -> None:
+async def _until_gone(receive: Receive, viewer: Subscriber) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     viewer.scope.cancel()

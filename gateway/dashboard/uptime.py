@@ -9,7 +9,7 @@ STARTS = 20
 GAPS = 100
 
 
-class Presence:
+class ProcessUptime:
     """The starts of one process, and the gaps of the span on show in which nothing was heard of it."""
 
     def __init__(self) -> None:

@@ -14,21 +14,21 @@ import trio
 
 from gateway.upstream.upstream import Upstream
 from protocols.http import REQUEST_ID, Code
-from runtime.admin.api import Desk, Order, known_action
+from runtime.admin.api import BreakerAdmin, AdminCommand, known_action
 from runtime.admin.history import Report
 from runtime.web.app import ApiError
 
 ASK_SECONDS = 5.0
 
 
-class WholeDesk:
+class FederatedBreakerAdmin:
     """The desk for every breaker of the stack."""
 
-    def __init__(self, own: Desk, upstreams: Mapping[str, Upstream]) -> None:
+    def __init__(self, own: BreakerAdmin, upstreams: Mapping[str, Upstream]) -> None:
         self._own = own
         self._upstreams = list(upstreams.values())
 
-    async def show(self, order: Order) -> list[Report]:
+    async def show(self, order: AdminCommand) -> list[Report]:
         """Every breaker; one whose service doesn't answer has the state None, and `error` says why."""
         told: dict[str, list[Report]] = {}
 
@@ -47,14 +47,14 @@ class WholeDesk:
         found = await self._own.show(order)
         return found + [one for upstream in self._upstreams for one in told[upstream.service.name]]
 
-    async def show_one(self, name: str, order: Order) -> Report:
+    async def show_one(self, name: str, order: AdminCommand) -> Report:
         """One breaker, with its recent past."""
         if (upstream := self._owner(name)) is None:
             return await self._own.show_one(name, order)
         seen: Report = await _tell(upstream, order, "GET", f"/{name}")
         return seen
 
-    async def steer(self, name: str, action: str, order: Order) -> Report:
+    async def steer(self, name: str, action: str, order: AdminCommand) -> Report:
         """Do one of ACTIONS where the breaker is."""
         if (upstream := self._owner(name)) is None:
             return await self._own.steer(name, action, order)
@@ -62,7 +62,7 @@ class WholeDesk:
         seen: Report = await _tell(upstream, order, "POST", f"/{name}/{action}", {"reason": order.reason})
         return seen
 
-    async def change(self, name: str, table: Mapping[str, Any], order: Order) -> Report:
+    async def change(self, name: str, table: Mapping[str, Any], order: AdminCommand) -> Report:
         """Change keys of a policy where the breaker is."""
         if (upstream := self._owner(name)) is None:
             return await self._own.change(name, table, order)
@@ -70,7 +70,7 @@ class WholeDesk:
         seen: Report = await _tell(upstream, order, "PUT", f"/{name}/policy", body)
         return seen
 
-    async def reload(self, order: Order) -> dict[str, Any]:
+    async def reload(self, order: AdminCommand) -> dict[str, Any]:
         """Every process reads breakers.toml again, the gateway first; what each said, by process.
 
         A file that the gateway can't use raises ApiError and has changed nothing anywhere. A service that
@@ -95,7 +95,7 @@ class WholeDesk:
 
 
 async def _tell(
-    upstream: Upstream, order: Order, method: str, path: str, body: Mapping[str, Any] | None = None
+    upstream: Upstream, order: AdminCommand, method: str, path: str, body: Mapping[str, Any] | None = None
 ) -> Any:
     """The `data` of a service's answer. Raises ApiError: its own, or 502 where it doesn't answer."""
     request = httpx.Request(

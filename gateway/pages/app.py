@@ -12,22 +12,22 @@ from quart import Response, redirect
 from quart_trio import QuartTrio
 
 from actors import Panel
-from gateway.pages.admin import WholeDesk
+from gateway.pages.admin import FederatedBreakerAdmin
 from gateway.workers.crew import Crew
-from gateway.workers.admin import CrewDesk
-from gateway.dashboard.feed import Live
+from gateway.workers.admin import ClusterBreakerAdmin
+from gateway.dashboard.feed import DashboardFeed
 from gateway.dashboard.page import add_dashboard
 from gateway.dashboard.sse import App, EventStream
-from gateway.pages.openapi import Documents
+from gateway.pages.openapi import OpenApiAggregator
 from gateway.pages.health import is_outage, whole_health
 from gateway.upstream.overloads import Overloads, overload_metric
 from gateway.settings import GatewaySettings
 from gateway.upstream.upstream import Upstream
 from protocols.http import STATUS, Code, failure, success
-from runtime.admin.api import Admins, add_admin, own_desk
-from runtime.admin.source import Board
+from runtime.admin.api import AdminAuthenticator, add_admin, own_desk
+from runtime.admin.source import BreakerSource
 from runtime.admin.history import Recorder
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, service_app
 
 PROCESS = "api-gateway"
@@ -46,7 +46,7 @@ _MAX_BODY = 64 * 1024
 
 
 def own_pages(
-    panel: Board, upstreams: Mapping[str, Upstream], documents: Documents, overloads: Overloads | Crew
+    panel: BreakerSource, upstreams: Mapping[str, Upstream], documents: OpenApiAggregator, overloads: Overloads | Crew
 ) -> QuartTrio:
     """An app that serves what `routes.OWN_PATHS` names. overloads: of this process, or of all workers."""
 
@@ -73,22 +73,22 @@ def add_operations(
     app: QuartTrio,
     settings: GatewaySettings,
     panel: Panel,
-    keys: KeySet,
+    keys: TokenVerifier,
     upstreams: Mapping[str, Upstream],
     crew: Crew | None,
-) -> Live:
+) -> DashboardFeed:
     """Add the dashboard and the admin API; what is returned feeds the dashboard once it runs."""
     recorder = Recorder(PROCESS, crew or panel)
     own = own_desk(panel, recorder, settings, None if crew is None else crew.seat.policies)
-    desk = own if crew is None else CrewDesk(own, crew, settings)
-    add_admin(app, WholeDesk(desk, upstreams), Admins(keys, settings.admin_token))
+    desk = own if crew is None else ClusterBreakerAdmin(own, crew, settings)
+    add_admin(app, FederatedBreakerAdmin(desk, upstreams), AdminAuthenticator(keys, settings.admin_token))
     add_dashboard(app)
-    live = Live(recorder, upstreams)
+    live = DashboardFeed(recorder, upstreams)
     app.asgi_app = EventStream(cast(App, app.asgi_app), live)  # type: ignore[method-assign, assignment]
     return live
 
 
-def _add_documentation(app: QuartTrio, documents: Documents) -> None:
+def _add_documentation(app: QuartTrio, documents: OpenApiAggregator) -> None:
     swagger = files("flask_swagger_ui") / "dist"
     bundle = {name: ((swagger / name).read_bytes(), kind) for name, kind in _BUNDLED.items()}
     bundle["docs.js"] = ((_ASSETS / "docs.js").read_bytes(), "text/javascript")
@@ -105,7 +105,7 @@ def _add_documentation(app: QuartTrio, documents: Documents) -> None:
 
     @app.get("/docs/openapi.json")
     async def merged_document() -> Any:
-        return await documents.merged()
+        return await documents.merge_reports()
 
     @app.get("/docs/assets/<name>")
     async def asset(name: str) -> Response:

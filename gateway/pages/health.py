@@ -11,13 +11,13 @@ from actors.adapters.health import breaker_health
 from gateway.routes import Service
 from gateway.upstream.fetch import fetch_json
 from gateway.upstream.upstream import Upstream
-from runtime.admin.source import Board
+from runtime.admin.source import BreakerSource
 
 ASK_SECONDS = 1.0
 _STATUSES = ("healthy", "recovering", "unhealthy")
 
 
-async def whole_health(panel: Board, upstreams: Mapping[str, Upstream]) -> dict[str, Any]:
+async def whole_health(panel: BreakerSource, upstreams: Mapping[str, Upstream]) -> dict[str, Any]:
     """The `data` of the answer. Never passes through a breaker, nor counts on one.
 
     The services are asked side by side, and each gets ASK_SECONDS to answer.

@@ -20,7 +20,7 @@ Document = dict[str, Any]
 _METHODS = frozenset(("get", "put", "post", "delete", "options", "head", "patch", "trace"))
 
 
-class Documents:
+class OpenApiAggregator:
     """Fetches the documents, and keeps the last of each: they survive their service being down."""
 
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
@@ -28,7 +28,7 @@ class Documents:
         self._known: dict[str, Document] = {}
         self._fetched = float("-inf")
 
-    async def merged(self) -> Document:
+    async def merge_reports(self) -> Document:
         """One document for all services that ever answered."""
         if trio.current_time() - self._fetched > FRESH_SECONDS or len(self._known) < len(self._upstreams):
             await self.refresh()

@@ -9,10 +9,10 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from gateway.proxy.rate_limit import Counters
 from gateway.proxy.headers import Fields, find
-from gateway.proxy.responses import Refused, whole_seconds
+from gateway.proxy.responses import LocalResponse, whole_seconds
 from protocols.http import Code
 from protocols.identity import Identity
-from runtime.auth import BadToken, KeySet, KeysUnavailable, MissingToken, require
+from runtime.auth import BadToken, TokenVerifier, KeysUnavailable, MissingToken, require
 from runtime.serving import client_network
 
 
@@ -25,11 +25,11 @@ class Limits:
         self._by_user = RateLimitItemPerHour(per_hour)
 
     def address(self, address: str) -> None:
-        """Count a request from `address`, or its /64. Raises Refused (RATE_LIMITED)."""
+        """Count a request from `address`, or its /64. Raises LocalResponse (RATE_LIMITED)."""
         self._hit(self._by_address, client_network(address))
 
     def user(self, user_id: str) -> None:
-        """Count a request of a user. Raises Refused (RATE_LIMITED)."""
+        """Count a request of a user. Raises LocalResponse (RATE_LIMITED)."""
         self._hit(self._by_user, user_id)
 
     def _hit(self, item: RateLimitItem, who: str) -> None:
@@ -42,11 +42,11 @@ class Limits:
             "RateLimit-Reset": str(whole_seconds(wait)),
             "RateLimit-Policy": f"{item.amount};w={item.get_expiry()}",
         }
-        raise Refused(Code.RATE_LIMITED, "Too many requests", retry_after=wait, fields=fields)
+        raise LocalResponse(Code.RATE_LIMITED, "Too many requests", retry_after=wait, fields=fields)
 
 
-def authenticate(keys: KeySet, fields: Fields) -> Identity:
-    """Whose request this is. Raises Refused (MISSING_TOKEN, INVALID_TOKEN, SERVICE_UNAVAILABLE)."""
+def authenticate(keys: TokenVerifier, fields: Fields) -> Identity:
+    """Whose request this is. Raises LocalResponse (MISSING_TOKEN, INVALID_TOKEN, SERVICE_UNAVAILABLE)."""
     given = find(fields, b"authorization")
     try:
         if len(given) > 1:
@@ -54,10 +54,10 @@ def authenticate(keys: KeySet, fields: Fields) -> Identity:
         return require(keys, given[0].decode("latin-1") if given else None)
     except MissingToken:
         challenge = {"WWW-Authenticate": "Bearer"}
-        raise Refused(Code.MISSING_TOKEN, "A bearer token is needed", fields=challenge) from None
+        raise LocalResponse(Code.MISSING_TOKEN, "A bearer token is needed", fields=challenge) from None
     except BadToken:
         challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-        raise Refused(Code.INVALID_TOKEN, "The token is invalid or expired", fields=challenge) from None
+        raise LocalResponse(Code.INVALID_TOKEN, "The token is invalid or expired", fields=challenge) from None
     except KeysUnavailable:
         message = "Tokens can't be checked before the auth service was first reached"
-        raise Refused(Code.SERVICE_UNAVAILABLE, message, retry_after=1.0) from None
+        raise LocalResponse(Code.SERVICE_UNAVAILABLE, message, retry_after=1.0) from None

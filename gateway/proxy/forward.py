@@ -27,7 +27,7 @@ from gateway.proxy.headers import (
     trailer_fields,
 )
 from gateway.proxy.request import Inbound
-from gateway.proxy.responses import Answer, Refused, refusal, rejected
+from gateway.proxy.responses import ResponseWriter, LocalResponse, refusal, breaker_rejection
 from gateway.proxy.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
@@ -70,7 +70,7 @@ class UpstreamCall:
         breaker: CircuitBreaker,
         inbound: Inbound,
         client: DownstreamRequest,
-        answer: Answer,
+        answer: ResponseWriter,
         nursery: trio.Nursery | None,
     ) -> None:
         self._upstream = upstream
@@ -91,7 +91,7 @@ class UpstreamCall:
         """Answer the client, but for the last piece of the body and the trailers, which are returned.
 
         The breaker has counted the call by then: who sees the end of a response sees its consequences too.
-        Raises Refused where nothing was sent yet, else UpstreamAborted. Cancelling closes the upstream
+        Raises LocalResponse where nothing was sent yet, else UpstreamAborted. Cancelling closes the upstream
         connection, and the breaker counts neither success nor failure.
         """
         try:
@@ -138,7 +138,7 @@ class UpstreamCall:
         raise httpx.ReadTimeout(f"no response within {self._head_seconds():g} s")
 
     async def _may_probe(self) -> bool:
-        """Whether this request may be a probe. Raises Refused where it could be one, but its client is slow.
+        """Whether this request may be a probe. Raises LocalResponse where it could be one, but its client is slow.
 
         A probe's time is bounded: a client that trickles would hold it, and be taken for an outage.
         """
@@ -158,9 +158,9 @@ class UpstreamCall:
             return math.inf
         return PROBE_CLIENT_SHARE * most
 
-    def _no_probe(self) -> Refused:
+    def _no_probe(self) -> LocalResponse:
         breaker = self._breaker
-        return rejected(CircuitOpenError(breaker.name, breaker.state, RETRY_SOON, RejectReason.PROBING))
+        return breaker_rejection(CircuitOpenError(breaker.name, breaker.state, RETRY_SOON, RejectReason.PROBING))
 
     async def _head(self, call: Guard) -> httpx.Response:
         """Send the request and wait for the response's head."""
@@ -180,7 +180,7 @@ class UpstreamCall:
             request_id=self._answer.request_id,
             # Less than our own, so that the service can give its reason before we give up.
             timeout_ms=int(seconds * 950),
-            held_back=inbound.held_back,
+            awaits_continue=inbound.awaits_continue,
             prefix=inbound.prefix,
         )
         extensions = {"target": target, "interim": self._interim}
@@ -200,7 +200,7 @@ class UpstreamCall:
         """RFC 9110, 15.2: a proxy passes 1xx responses on."""
         if status == 100:
             self._client.let_send()
-            if not self._inbound.held_back:
+            if not self._inbound.awaits_continue:
                 return
         await self._answer.interim(status, interim_fields(fields))
 
@@ -241,7 +241,7 @@ class UpstreamCall:
         if self._inbound.prefix:
             kept = below_prefix(kept, self._inbound.prefix, self._upstream.own_origins)
         await self._answer.head(status, kept, trailers=trailers)
-        piece = body.at_hand() if isinstance(body, ResponseBody) else b""
+        piece = body.buffered() if isinstance(body, ResponseBody) else b""
         if left is not None and left == len(piece):
             await anext(aiter(body), None)  # it has ended, so that its connection serves the next request
             return Ending(piece, [])

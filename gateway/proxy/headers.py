@@ -128,7 +128,7 @@ def request_fields(
     *,
     request_id: bytes,
     timeout_ms: int,
-    held_back: bool = False,
+    awaits_continue: bool = False,
     prefix: bytes = b"",
 ) -> Fields:
     """What the service gets of a client's fields, and what the gateway adds.
@@ -157,7 +157,7 @@ def request_fields(
         kept.append((b"x-forwarded-prefix", prefix))
     if framing.length is None:
         kept.append((b"transfer-encoding", b"chunked"))
-    if held_back:
+    if awaits_continue:
         kept.append((b"expect", b"100-continue"))
     if takes_trailers(fields, sender.version):
         kept += [(b"te", b"trailers"), (b"connection", b"te")]

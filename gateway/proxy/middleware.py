@@ -14,22 +14,22 @@ from gateway.proxy.request_body import DownstreamRequest, Receive
 from gateway.proxy.cors import CorsPolicy
 from gateway.proxy.forward import Ending, UpstreamAborted, UpstreamCall
 from gateway.proxy.headers import Fields, find, forwards_left
-from gateway.proxy.trusted_proxies import Trust
-from gateway.proxy.request import Found, Inbound, Scope, client_address, identify, locate, read
-from gateway.proxy.responses import Addressed, Answer, Refused, Send, here, too_large
-from gateway.proxy.target import Own, Proxied
+from gateway.proxy.trusted_proxies import TrustedProxies
+from gateway.proxy.request import ResolvedTarget, Inbound, Scope, client_address, identify, locate, read
+from gateway.proxy.responses import Addressed, ResponseWriter, LocalResponse, Send, max_forwards_response, too_large
+from gateway.proxy.target import LocalTarget, UpstreamTarget
 from gateway.upstream.upstream import Upstream
 from actors.messages import State
 from protocols.http import Code
 from runtime.observability import tracing
 from runtime.web.header_fields import is_websocket_handshake
-from runtime.auth import KeySet
-from runtime.observability.logging import told_path
+from runtime.auth import TokenVerifier
+from runtime.observability.logging import loggable_path
 from runtime.serving import extensions as asgi
 
 log = structlog.get_logger("gateway")
 
-LocalResponse = Refused | Addressed
+GatewayReply = LocalResponse | Addressed
 """What the gateway answers in the place of a service."""
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -46,10 +46,10 @@ class Proxy:
         self,
         pages: App,
         upstreams: Mapping[str, Upstream],
-        keys: KeySet,
+        keys: TokenVerifier,
         limits: Limits,
         max_body_bytes: int,
-        trust: Trust,
+        trust: TrustedProxies,
         cors: CorsPolicy,
     ) -> None:
         self._pages = pages
@@ -66,14 +66,14 @@ class Proxy:
             await self._pages(scope, receive, send)
             return
         found = locate(scope)
-        if isinstance(found, Found) and isinstance(found.place, Own):
+        if isinstance(found, ResolvedTarget) and isinstance(found.place, LocalTarget):
             await self._pages(scope, receive, send)
             return
         started = time.monotonic()
         request_id = identify(scope)
         tracing.note_request(request_id.decode())
         extensions = scope.get("extensions", {})
-        answer = Answer(
+        answer = ResponseWriter(
             send,
             request_id,
             informs=asgi.INFORMATIONAL in extensions,
@@ -85,10 +85,10 @@ class Proxy:
             _report(scope, found, client, answer, time.monotonic() - started)
 
     async def _answer(
-        self, scope: Scope, found: Found | LocalResponse, client: DownstreamRequest, answer: Answer
+        self, scope: Scope, found: ResolvedTarget | GatewayReply, client: DownstreamRequest, answer: ResponseWriter
     ) -> None:
         """Answer the client, unless it leaves."""
-        outcome: Ending | LocalResponse | None = None
+        outcome: Ending | GatewayReply | None = None
         with client.scope:
             outcome = await self._outcome(scope, found, client, answer)
         if client.gone:
@@ -97,7 +97,7 @@ class Proxy:
             outcome = too_large(self._max_body_bytes)
         # Outside the scope: some servers report the client gone from within the final send, and that must not
         # cancel the send itself.
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, LocalResponse):
             await answer.refuse(outcome)
         elif isinstance(outcome, Addressed):
             await answer.allow(outcome)
@@ -105,43 +105,43 @@ class Proxy:
             await answer.end(outcome.last, outcome.trailers)
 
     async def _outcome(
-        self, scope: Scope, found: Found | LocalResponse, client: DownstreamRequest, answer: Answer
-    ) -> Ending | LocalResponse | None:
+        self, scope: Scope, found: ResolvedTarget | GatewayReply, client: DownstreamRequest, answer: ResponseWriter
+    ) -> Ending | GatewayReply | None:
         """The end of a response passed on, or what to answer instead; None: it was broken off."""
-        if not isinstance(found, Found):
+        if not isinstance(found, ResolvedTarget):
             return found
-        assert isinstance(found.place, Proxied)
+        assert isinstance(found.place, UpstreamTarget)
         try:
             inbound = self._admit(scope, found.authority, found.place)
             upstream = self._upstreams[found.place.route.service.name]
             return await _carry(upstream, inbound, client, answer)
-        except (Refused, Addressed) as instead:
+        except (LocalResponse, Addressed) as instead:
             return instead
         except UpstreamAborted as error:
             breaker = found.place.route.service.breaker
             log.warning(
-                "the answer was broken off", path=told_path(scope), breaker=breaker, reason=str(error)
+                "the answer was broken off", path=loggable_path(scope), breaker=breaker, reason=str(error)
             )
         except Exception:
-            log.exception("a request failed", path=told_path(scope))
+            log.exception("a request failed", path=loggable_path(scope))
             if answer.status is None:
-                return Refused(Code.INTERNAL_ERROR, "internal error")
+                return LocalResponse(Code.INTERNAL_ERROR, "internal error")
         return None
 
     def _cors_fields(self, scope: Scope) -> Callable[[Fields], Fields]:
         return partial(self._cors.response_fields, find(scope["headers"], b"origin"))
 
-    def _admit(self, scope: Scope, authority: bytes | None, place: Proxied) -> Inbound:
-        """The request, if it may pass. Raises Refused."""
+    def _admit(self, scope: Scope, authority: bytes | None, place: UpstreamTarget) -> Inbound:
+        """The request, if it may pass. Raises LocalResponse."""
         origin = self._trust.origin(client_address(scope), scope["headers"])
         self._limits.address(origin.address)
         if self._cors.is_preflight(scope["method"], scope["headers"]):
             raise Addressed(self._cors.preflight_fields(scope["headers"]))
         if is_websocket_handshake(scope["headers"]):
             fields = {"Upgrade": "HTTP/1.1"}
-            raise Refused(Code.INVALID_REQUEST, "WebSockets aren't served here", status=426, fields=fields)
+            raise LocalResponse(Code.INVALID_REQUEST, "WebSockets aren't served here", status=426, fields=fields)
         if forwards_left(scope["method"], scope["headers"]) == 0:
-            raise here(scope["method"])
+            raise max_forwards_response(scope["method"])
         inbound = read(scope, place, authority, origin)
         if place.route.bearer:
             self._limits.user(authenticate(self._keys, inbound.fields).user_id)
@@ -151,20 +151,20 @@ class Proxy:
 
 
 async def _carry(
-    upstream: Upstream, inbound: Inbound, client: DownstreamRequest, answer: Answer
-) -> Ending | LocalResponse:
+    upstream: Upstream, inbound: Inbound, client: DownstreamRequest, answer: ResponseWriter
+) -> Ending | GatewayReply:
     """Carry a request. A nursery is opened only where something goes on beside the call: it costs."""
-    client.expect(inbound.framing, held_back=inbound.held_back)
+    client.expect(inbound.framing, awaits_continue=inbound.awaits_continue)
     breaker = upstream.breaker_for(inbound.method, inbound.path)
     if client.is_watched and inbound.framing.empty and breaker.state is State.CLOSED:
         return await UpstreamCall(upstream, breaker, inbound, client, answer, None).run()
     async with trio.open_nursery() as nursery:
         if not client.is_watched and inbound.framing.empty:
             nursery.start_soon(client.watch)
-        outcome: Ending | LocalResponse | Exception
+        outcome: Ending | GatewayReply | Exception
         try:
             outcome = await UpstreamCall(upstream, breaker, inbound, client, answer, nursery).run()
-        except (Refused, UpstreamAborted) as error:
+        except (LocalResponse, UpstreamAborted) as error:
             outcome = error  # bare, not in a group of the nursery's
         nursery.cancel_scope.cancel()
     if isinstance(outcome, UpstreamAborted):
@@ -173,7 +173,7 @@ async def _carry(
 
 
 def _report(
-    scope: Scope, found: Found | LocalResponse, client: DownstreamRequest, answer: Answer, seconds: float
+    scope: Scope, found: ResolvedTarget | GatewayReply, client: DownstreamRequest, answer: ResponseWriter, seconds: float
 ) -> None:
     """The request's line in the log; the query isn't in it, nor is any field."""
     more = {} if answer.failure_origin is None else {"breaker": answer.failure_origin}
@@ -181,12 +181,12 @@ def _report(
         more = {"error": answer.refused.code.value}
         if answer.refused.__cause__ is not None:
             more["reason"] = str(answer.refused.__cause__)
-            if isinstance(found, Found) and isinstance(found.place, Proxied):
+            if isinstance(found, ResolvedTarget) and isinstance(found.place, UpstreamTarget):
                 more["breaker"] = found.place.route.service.breaker
     log.info(
         "request",
         method=scope["method"],
-        path=told_path(scope),
+        path=loggable_path(scope),
         status=answer.status,
         client_left=client.gone and not answer.ended,
         duration_ms=round(seconds * 1000, 1),

@@ -16,8 +16,8 @@ from gateway.proxy.headers import (
     with_forwards,
 )
 from gateway.proxy.trusted_proxies import Origin
-from gateway.proxy.responses import Addressed, Refused
-from gateway.proxy.target import NoRouteError, Own, Proxied, TargetError, resolve, split
+from gateway.proxy.responses import Addressed, LocalResponse
+from gateway.proxy.target import NoRouteError, LocalTarget, UpstreamTarget, TargetError, resolve, split
 from protocols.http import REQUEST_ID, Code
 from runtime.web.request_log import request_id
 from runtime.serving import client_network
@@ -30,11 +30,11 @@ _ID = re.compile(rb"/(?:[0-9]+|[0-9A-Fa-f-]{16,})(?=/|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedTarget:
     """Whose a request is. authority: what the target says in place of the Host field, mostly None."""
 
     authority: bytes | None
-    place: Own | Proxied
+    place: LocalTarget | UpstreamTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Inbound:
     fields: Fields
     framing: Framing
     sender: Sender
-    held_back: bool
+    awaits_continue: bool
     client: str
     path: bytes
     prefix: bytes = b""
@@ -67,19 +67,19 @@ def identify(scope: Scope) -> bytes:
     return request_id(given[0].decode("latin-1") if len(given) == 1 else None).encode()
 
 
-def locate(scope: Scope) -> Found | Refused | Addressed:
+def locate(scope: Scope) -> ResolvedTarget | LocalResponse | Addressed:
     """Whose the request is, or why it is nobody's (400, 404)."""
     if scope["method"] == "OPTIONS" and scope["raw_path"] == b"*":
         return Addressed()
     if _misleads(scope["method"]):
-        return Refused(Code.INVALID_REQUEST, "Bad request: the method")
+        return LocalResponse(Code.INVALID_REQUEST, "Bad request: the method")
     try:
         authority, path, query = split(_target(scope))
-        return Found(authority, resolve(path, query))
+        return ResolvedTarget(authority, resolve(path, query))
     except TargetError as error:
-        return Refused(Code.INVALID_REQUEST, f"Bad request: {error}")
+        return LocalResponse(Code.INVALID_REQUEST, f"Bad request: {error}")
     except NoRouteError:
-        return Refused(Code.NOT_FOUND, "Nothing is found at this path")
+        return LocalResponse(Code.NOT_FOUND, "Nothing is found at this path")
 
 
 def _misleads(method: str) -> bool:
@@ -105,18 +105,18 @@ def _extensions(scope: Scope) -> dict[str, Any]:
     return extensions
 
 
-def read(scope: Scope, place: Proxied, authority: bytes | None, origin: Origin) -> Inbound:
-    """The request as it is passed on. Raises Refused (400) where that would not be safe."""
+def read(scope: Scope, place: UpstreamTarget, authority: bytes | None, origin: Origin) -> Inbound:
+    """The request as it is passed on. Raises LocalResponse (400) where that would not be safe."""
     fields = scope["headers"]
     framing = request_framing(fields, scope["http_version"], bodiless=BODILESS in _extensions(scope))
     if (left := forwards_left(scope["method"], fields)) is not None:
         fields = with_forwards(fields, left - 1)
-    held_back = not framing.empty and scope["http_version"] == "1.1" and bool(find(fields, b"expect"))
+    awaits_continue = not framing.empty and scope["http_version"] == "1.1" and bool(find(fields, b"expect"))
     sender = _sender(scope, authority, origin)
     client = client_network(origin.address)
     prefix = place.route.prefix if place.route.strip else b""
     path = scope["raw_path"]
-    return Inbound(scope["method"], place.target, fields, framing, sender, held_back, client, path, prefix)
+    return Inbound(scope["method"], place.target, fields, framing, sender, awaits_continue, client, path, prefix)
 
 
 def client_address(scope: Scope) -> str:
@@ -131,7 +131,7 @@ def _sender(scope: Scope, authority: bytes | None, origin: Origin) -> Sender:
         authority = hosts[0] if hosts else _own_host(scope)
     elif scheme != "https" and _target(scope)[:6].lower() == b"https:":
         # RFC 9110, 7.4: what is only there for TLS isn't given without it.
-        raise Refused(Code.INVALID_REQUEST, "An https URL was asked for without TLS", status=421)
+        raise LocalResponse(Code.INVALID_REQUEST, "An https URL was asked for without TLS", status=421)
     return Sender(origin.address, scheme, authority, scope["http_version"], origin.hops, origin.host)
 
 

@@ -52,10 +52,10 @@ class DownstreamRequest:
         """Whether the client has left."""
         return self._left or (self.is_watched and self.scope.cancel_called and not self.too_large)
 
-    def expect(self, framing: Framing, *, held_back: bool = False) -> None:
+    def expect(self, framing: Framing, *, awaits_continue: bool = False) -> None:
         """Say what body there is, before the first wait. held_back: the client waits for 100 (Continue)."""
         self._ended = framing.empty
-        if held_back:
+        if awaits_continue:
             self._may_send = trio.Event()
 
     def let_send(self) -> None:

@@ -30,7 +30,7 @@ class Addressed(Exception):
         self.fields = [(b"allow", ALLOWED)] if fields is None else fields
 
 
-class Refused(Exception):
+class LocalResponse(Exception):
     """The gateway answers by itself, with the envelope of a failure.
 
     retry_after: seconds; sent as whole ones, rounded up, at least 1.
@@ -59,13 +59,13 @@ class Refused(Exception):
         return fixed + [(name.lower().encode(), value.encode()) for name, value in self._fields.items()]
 
 
-def here(method: str) -> Addressed | Refused:
+def max_forwards_response(method: str) -> Addressed | LocalResponse:
     """The answer to a request that came as far as its Max-Forwards lets it (RFC 9110, 7.6.2)."""
     if method == "OPTIONS":
         return Addressed()
     # TRACE tells a page's scripts what they may not see, and isn't answered.
     fields = {"Allow": ALLOWED.decode()}
-    return Refused(Code.METHOD_NOT_ALLOWED, "TRACE isn't answered here", fields=fields)
+    return LocalResponse(Code.METHOD_NOT_ALLOWED, "TRACE isn't answered here", fields=fields)
 
 
 def whole_seconds(seconds: float) -> int:
@@ -73,36 +73,36 @@ def whole_seconds(seconds: float) -> int:
     return max(1, math.ceil(seconds))
 
 
-def rejected(error: CallRejected) -> Refused:
+def breaker_rejection(error: CallRejected) -> LocalResponse:
     """The answer to a call that the breaker or its bulkhead did not admit."""
     wait = error.retry_after
     if isinstance(error, BulkheadFullError):
-        return Refused(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=wait)
+        return LocalResponse(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=wait)
     message = "Service is temporarily unavailable due to circuit breaker"
-    return Refused(Code.CIRCUIT_BREAKER_OPEN, message, retry_after=wait)
+    return LocalResponse(Code.CIRCUIT_BREAKER_OPEN, message, retry_after=wait)
 
 
-def bad_gateway() -> Refused:
+def bad_gateway() -> LocalResponse:
     """The upstream can't be reached, broke off or answered garbage."""
-    return Refused(Code.SERVICE_UNAVAILABLE, "Target service is unavailable", status=502)
+    return LocalResponse(Code.SERVICE_UNAVAILABLE, "Target service is unavailable", status=502)
 
 
-def gateway_timeout() -> Refused:
+def gateway_timeout() -> LocalResponse:
     """The upstream did not answer in time."""
-    return Refused(Code.GATEWAY_TIMEOUT, "Target service did not answer in time")
+    return LocalResponse(Code.GATEWAY_TIMEOUT, "Target service did not answer in time")
 
 
-def overloaded() -> Refused:
+def overloaded() -> LocalResponse:
     """The gateway itself lacks files, memory or ports."""
-    return Refused(Code.GATEWAY_OVERLOADED, "The gateway has no room for the request", retry_after=1.0)
+    return LocalResponse(Code.GATEWAY_OVERLOADED, "The gateway has no room for the request", retry_after=1.0)
 
 
-def too_large(limit: int) -> Refused:
+def too_large(limit: int) -> LocalResponse:
     """The body is over the limit."""
-    return Refused(Code.PAYLOAD_TOO_LARGE, f"The body is larger than {limit} bytes")
+    return LocalResponse(Code.PAYLOAD_TOO_LARGE, f"The body is larger than {limit} bytes")
 
 
-class Answer:
+class ResponseWriter:
     """The one answer to a request. status: None until its head was given; ended: all of it was sent.
 
     refused: what the gateway said in the place of a service. failure_origin: the breaker that a service's
@@ -125,7 +125,7 @@ class Answer:
         self.request_id = request_id
         self.status: int | None = None
         self.ended = False
-        self.refused: Refused | None = None
+        self.refused: LocalResponse | None = None
         self.failure_origin: str | None = None
 
     async def interim(self, status: int, fields: Fields) -> None:
@@ -162,7 +162,7 @@ class Answer:
             await self._send({"type": "http.response.trailers", "headers": trailers or []})
         self.ended = True
 
-    async def refuse(self, refused: Refused) -> None:
+    async def refuse(self, refused: LocalResponse) -> None:
         """Answer with an envelope."""
         self.refused = refused
         await self._whole(refused.status, refused.fields(), refused.body)
@@ -176,18 +176,18 @@ class Answer:
         await self.end(body)
 
 
-def refusal(error: Exception) -> Refused:
+def refusal(error: Exception) -> LocalResponse:
     """What a client is told where an upstream call ended in this error before anything was sent."""
     if isinstance(error, CallRejected):
-        return rejected(error)
+        return breaker_rejection(error)
     if isinstance(error, LocalShortage):
         return overloaded()
     if isinstance(error, httpx.PoolTimeout):
-        return Refused(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
+        return LocalResponse(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
     if isinstance(error, httpx.ConnectTimeout):
         return bad_gateway()
     if isinstance(error, httpx.TimeoutException | CallTimeout):
         return gateway_timeout()
     if isinstance(error, httpx.LocalProtocolError):
-        return Refused(Code.INVALID_REQUEST, "The request can't be passed on")
+        return LocalResponse(Code.INVALID_REQUEST, "The request can't be passed on")
     return bad_gateway()

@@ -32,14 +32,14 @@ class NoRouteError(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class LocalTarget:
     """One of the gateway's own pages."""
 
     path: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Proxied:
+class UpstreamTarget:
     """target: what follows the method on the upstream's request line."""
 
     route: Route
@@ -62,7 +62,7 @@ def split(target: bytes) -> tuple[bytes | None, bytes, bytes]:
     return absolute[1], absolute[2] or b"/", mark + query
 
 
-def resolve(path: bytes, query: bytes) -> Own | Proxied:
+def resolve(path: bytes, query: bytes) -> LocalTarget | UpstreamTarget:
     """Whose `path` is; `query` begins with its `?`.
 
     Raises NoRouteError, also for a service's own pages and for every path that a decoder could make climb.
@@ -70,13 +70,13 @@ def resolve(path: bytes, query: bytes) -> Own | Proxied:
     if _climbs(path):
         raise NoRouteError(path)
     if path in OWN_PATHS or path.startswith(OWN_FOLDERS):
-        return Own(path)
+        return LocalTarget(path)
     for route in ROUTES:
         if path.startswith(route.prefix + b"/") or (route.itself and path == route.prefix):
             below = path[len(route.prefix) :] if route.strip else path
             if route.strip and _is_service_page(below):
                 raise NoRouteError(path)
-            return Proxied(route, below + query)
+            return UpstreamTarget(route, below + query)
     raise NoRouteError(path)
 
 

@@ -31,7 +31,7 @@ class Origin:
     host: bytes | None = None
 
 
-class Trust:
+class TrustedProxies:
     """Which peers are believed when they say who asked them."""
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:

@@ -163,7 +163,7 @@ class UpstreamConnection:
             raise httpx.RemoteProtocolError(str(error)) from error
         return None
 
-    def at_hand(self) -> bytes:
+    def buffered(self) -> bytes:
         """The part of the body that has been received already. Never waits."""
         try:
             return self._reader.next_piece()

@@ -182,9 +182,9 @@ class ResponseBody(httpx.AsyncByteStream):
     def __aiter__(self) -> ResponseBody:
         return self
 
-    def at_hand(self) -> bytes:
+    def buffered(self) -> bytes:
         """A piece that is there without waiting; empty where none is. Raises httpx.TransportError."""
-        return self._connection.at_hand()
+        return self._connection.buffered()
 
     async def __anext__(self) -> bytes:
         piece = await self._connection.piece()

@@ -24,17 +24,17 @@ import trio
 from actors import CircuitBreaker, Panel
 from actors.adapters.health import PLAIN
 from actors.events import EventBroadcaster, Subscription
-from gateway.workers.orders import AGAIN, Orders, Told, standing
+from gateway.workers.orders import AGAIN, Orders, CommandRecord, standing
 from gateway.upstream.overloads import RESOURCES, Overloads
-from gateway.workers.seats import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, Seat, read_line, tell
-from gateway.workers.merge import counted_on, together
+from gateway.workers.seats import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, WorkerSlot, read_line, tell
+from gateway.workers.merge import add_counts, merge_snapshots
 from actors.messages import Snapshot, State, Transition
-from runtime.admin.api import reread
+from runtime.admin.api import reload_policies
 
 log = structlog.get_logger("workers")
 
 Snapshots = dict[str, Snapshot]
-Obey = Callable[[Told], Awaitable[Any]]
+Obey = Callable[[CommandRecord], Awaitable[Any]]
 
 
 class Crew:
@@ -43,7 +43,7 @@ class Crew:
     Policies are this worker's own: all have the same.
     """
 
-    def __init__(self, panel: Panel, seat: Seat, profile: str | None) -> None:
+    def __init__(self, panel: Panel, seat: WorkerSlot, profile: str | None) -> None:
         self._panel = panel
         self._profile = profile
         self.seat = seat
@@ -80,9 +80,9 @@ class Crew:
             task_status.started()
 
     async def _read_policies(self) -> None:
-        await reread(self._panel, self.seat.policies, self._profile)
+        await reload_policies(self._panel, self.seat.policies, self._profile)
 
-    async def order(self, told: Told) -> tuple[Any, list[int]]:
+    async def order(self, told: CommandRecord) -> tuple[Any, list[int]]:
         """Have all workers carry out an order; what it gave here, and the seats that have not followed yet.
 
         Raises what carrying it out here has raised. Not cancelled: an order that is told stands.
@@ -109,7 +109,7 @@ class Crew:
             async with self._following:
                 await self._follow(self._orders.new())
 
-    async def _follow(self, orders: Sequence[Told]) -> None:
+    async def _follow(self, orders: Sequence[CommandRecord]) -> None:
         """One order that can't be carried out is no reason to leave out others."""
         for told in orders:
             number = told.get("order")
@@ -122,7 +122,7 @@ class Crew:
             if number in self._awaited:
                 self._awaited[number] = found
 
-    async def _carry_out(self, told: Told) -> Any:
+    async def _carry_out(self, told: CommandRecord) -> Any:
         if told["do"] == AGAIN["do"]:
             return await self._read_policies()
         return None if self.obey is None else await self.obey(told)
@@ -130,11 +130,11 @@ class Crew:
     async def _answer(self, stream: trio.SocketStream) -> None:
         try:
             with trio.fail_after(10 * ASK_SECONDS):
-                wish = json.loads(await read_line(stream))
-            if wish == CERTIFICATE:
+                notification = json.loads(await read_line(stream))
+            if notification == CERTIFICATE:
                 self.reload_certificate()
             else:
-                await (self._catch_up() if wish == FOLLOW else self.save())
+                await (self._catch_up() if notification == FOLLOW else self.save())
             with trio.fail_after(10 * ASK_SECONDS):
                 await stream.send_all(b"done\n")
         except (trio.BrokenResourceError, trio.TooSlowError):
@@ -148,7 +148,7 @@ class Crew:
         """Write this worker's file. Raises PanelClosedError."""
         async with self._saving:
             own = await self._panel.snapshots()
-            text = pickle.dumps({name: counted_on(one, self._before.get(name)) for name, one in own.items()})
+            text = pickle.dumps({name: add_counts(one, self._before.get(name)) for name, one in own.items()})
             draft = self.seat.counts.with_suffix(".draft")
             draft.write_bytes(text)
             draft.replace(self.seat.counts)
@@ -163,7 +163,7 @@ class Crew:
         shares = {seat.number: _read(seat) for seat in self.seat.all()}
         alive = [shares[number] for number in living]
         whole = {
-            name: together(
+            name: merge_snapshots(
                 [share[name] for share in alive if name in share],
                 [share[name] for share in shares.values() if name in share],
             )
@@ -210,9 +210,9 @@ class Crew:
                 if isinstance(event, Transition) and event.observed:
                     self._hub.emit(event)
 
-    async def tell_others(self, wish: Mapping[str, Any]) -> dict[int, bool]:
+    async def tell_others(self, notification: Mapping[str, Any]) -> dict[int, bool]:
         """Tell every other worker that lives; whether it has answered in time, by seat. Never raises."""
-        return await tell([seat for seat in self.seat.all() if seat != self.seat], wish)
+        return await tell([seat for seat in self.seat.all() if seat != self.seat], notification)
 
     @asynccontextmanager
     async def events(self, buffer: int = 1000) -> AsyncIterator[Subscription]:
@@ -225,7 +225,7 @@ class Crew:
         return self._panel[name]
 
 
-def _read_overloads(seat: Seat) -> dict[str, int]:
+def _read_overloads(seat: WorkerSlot) -> dict[str, int]:
     try:
         found: dict[str, int] = json.loads(seat.overloads.read_text())
     except (FileNotFoundError, ValueError):  # not there yet, or being written
@@ -233,7 +233,7 @@ def _read_overloads(seat: Seat) -> dict[str, int]:
     return found
 
 
-def _read(seat: Seat) -> Snapshots:
+def _read(seat: WorkerSlot) -> Snapshots:
     try:
         # Written by this program, in a folder that nobody else can enter.
         found: Snapshots = pickle.loads(seat.counts.read_bytes())  # noqa: S301

@@ -10,13 +10,13 @@ from actors.adapters.health import PLAIN
 from actors.messages import HistogramSnapshot, Snapshot, State
 
 
-def together(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snapshot:
+def merge_snapshots(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snapshot:
     """The worst of `living`, whole, with everybody's counts, and since when they are so together."""
     worst = max(living, key=_badness)
     whole = worst
     for one in all_of_it:
         if one is not worst:
-            whole = counted_on(whole, one)
+            whole = add_counts(whole, one)
     return replace(
         whole,
         in_flight=sum(one.in_flight for one in living),
@@ -36,7 +36,7 @@ def _badness(one: Snapshot) -> tuple[int, int, float]:
     return PLAIN[one.state], max(one.failure_count, one.slow_count), -one.unix_changed_at
 
 
-def counted_on(one: Snapshot, other: Snapshot | None) -> Snapshot:
+def add_counts(one: Snapshot, other: Snapshot | None) -> Snapshot:
     """One breaker's snapshot with the counts of another's added."""
     if other is None:
         return one

@@ -16,8 +16,8 @@ import structlog
 HOLDS = frozenset({"force_open", "disable", "observe"})
 """Actions that hold until another ends them."""
 
-Told = Mapping[str, Any]
-AGAIN: Told = {"do": "policies"}
+CommandRecord = Mapping[str, Any]
+AGAIN: CommandRecord = {"do": "policies"}
 """An order: the seats' own copy of breakers.toml is a new one."""
 
 log = structlog.get_logger("workers")
@@ -30,7 +30,7 @@ class Orders:
         self._path = path
         self._read = 0
 
-    def add(self, told: Told) -> None:
+    def add(self, told: CommandRecord) -> None:
         """Append one order. Raises OSError."""
         # One write to the end of a file is before or after another's, never within it. It begins a new line,
         # so that one which a full disk has cut off spoils no other.
@@ -39,7 +39,7 @@ class Orders:
             if file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, "an order could not be written", str(self._path))
 
-    def new(self) -> list[Told]:
+    def new(self) -> list[CommandRecord]:
         """What was added since this was last asked, oldest first."""
         try:
             with self._path.open("rb") as file:
@@ -52,19 +52,19 @@ class Orders:
         return [told for line in lines.splitlines() if line and (told := _read(line)) is not None]
 
 
-def _read(line: bytes) -> Told | None:
+def _read(line: bytes) -> CommandRecord | None:
     try:
-        told: Told = json.loads(line)
+        told: CommandRecord = json.loads(line)
     except ValueError:
         log.warning("an order was written by half; whoever gave it was told so")
         return None
     return told
 
 
-def standing(orders: Iterable[Told]) -> list[Told]:
+def standing(orders: Iterable[CommandRecord]) -> list[CommandRecord]:
     """Which of the orders still hold: policies changed since the file was read, and held states. Pure."""
-    changes: list[Told] = []
-    holds: dict[str, Told] = {}
+    changes: list[CommandRecord] = []
+    holds: dict[str, CommandRecord] = {}
     for told in orders:
         match told:
             case {"do": "steer", "name": name, "action": action}:

@@ -11,7 +11,7 @@ from runtime.config.breakers import BadConfiguration, load_breakers
 POLICIES = "breakers.toml"
 
 
-def keep_policies(settings: GatewaySettings, folder: Path) -> None:
+def stage_policy_file(settings: GatewaySettings, folder: Path) -> None:
     """Copy breakers.toml to `folder`, if it can be used. Raises BadConfiguration."""
     given = settings.circuit_breakers
     draft = folder / f"breakers.{os.getpid()}"

@@ -25,7 +25,7 @@ CERTIFICATE: Mapping[str, Any] = {"do": "certificate"}
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class WorkerSlot:
     """A worker's place: successors take the same. folder: what all workers of one gateway share."""
 
     number: int
@@ -61,16 +61,16 @@ class Seat:
         """The file in which all workers count for the rate limits."""
         return self.folder / "rates"
 
-    def all(self) -> list[Seat]:
+    def all(self) -> list[WorkerSlot]:
         """Every seat that was ever taken."""
-        return [Seat(int(path.stem), self.folder) for path in self.folder.glob("*.counts")]
+        return [WorkerSlot(int(path.stem), self.folder) for path in self.folder.glob("*.counts")]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerContext:
     """What a worker gets of its parent. lifeline: readable when the parent has gone."""
 
-    seat: Seat
+    seat: WorkerSlot
     listener: socket
     lifeline: int
 
@@ -88,7 +88,7 @@ class Place:
         await trio.lowlevel.wait_readable(self.lifeline)
 
 
-async def tell(seats: Sequence[Seat], wish: Mapping[str, Any]) -> dict[int, bool]:
+async def tell(seats: Sequence[WorkerSlot], notification: Mapping[str, Any]) -> dict[int, bool]:
     """Tell the workers in these seats, side by side.
 
     Of each that lives, by seat, whether it has answered in time. Never raises.
@@ -96,11 +96,11 @@ async def tell(seats: Sequence[Seat], wish: Mapping[str, Any]) -> dict[int, bool
     answered: dict[int, bool] = {}
     async with trio.open_nursery() as nursery:
         for seat in seats:
-            nursery.start_soon(_tell, seat, wish, answered)
+            nursery.start_soon(_tell, seat, notification, answered)
     return answered
 
 
-async def _tell(seat: Seat, wish: Mapping[str, Any], answered: dict[int, bool]) -> None:
+async def _tell(seat: WorkerSlot, notification: Mapping[str, Any], answered: dict[int, bool]) -> None:
     with trio.move_on_after(ASK_SECONDS):
         try:
             stream = await trio.open_unix_socket(str(seat.socket))
@@ -108,7 +108,7 @@ async def _tell(seat: Seat, wish: Mapping[str, Any], answered: dict[int, bool]) 
             return  # it has died, and has no successor yet
         answered[seat.number] = False
         try:
-            await stream.send_all(json.dumps(wish).encode() + b"\n")
+            await stream.send_all(json.dumps(notification).encode() + b"\n")
             await read_line(stream)
             answered[seat.number] = True
         except (trio.BrokenResourceError, ValueError):

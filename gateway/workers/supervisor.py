@@ -19,11 +19,11 @@ import structlog
 import trio
 
 from gateway.workers.orders import AGAIN, Orders
-from gateway.workers.policies import keep_policies
-from gateway.workers.seats import CERTIFICATE, FOLLOW, Seat, tell
+from gateway.workers.policies import stage_policy_file
+from gateway.workers.seats import CERTIFICATE, FOLLOW, WorkerSlot, tell
 from gateway.settings import GatewaySettings
 from runtime.config.breakers import BadConfiguration
-from runtime.config.reload import hangups, refuse
+from runtime.config.reload import sighup_events, refuse
 from runtime.serving import listen, stop_signal
 
 STEADY_SECONDS = 10.0
@@ -44,13 +44,13 @@ async def run_workers(settings: GatewaySettings) -> None:
     listener = listen(settings.host, settings.gateway_port)
     folder = Path(tempfile.mkdtemp(prefix="gateway-"))  # nobody else may enter it
     try:
-        await Parent(settings, listener, folder).run()
+        await WorkerSupervisor(settings, listener, folder).run()
     finally:
         listener.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Parent:
+class WorkerSupervisor:
     """Keeps one worker in each seat."""
 
     def __init__(self, settings: GatewaySettings, listener: socket, folder: Path) -> None:
@@ -64,18 +64,18 @@ class Parent:
 
     async def run(self) -> None:
         """Until told to stop. Cancelling kills the workers."""
-        keep_policies(self._settings, self._folder)
+        stage_policy_file(self._settings, self._folder)
         host, port = self._listener.getsockname()[:2]
         async with trio.open_nursery() as nursery:
             await nursery.start(self._reload)
             for number in range(self._settings.gateway_workers):
-                nursery.start_soon(self._keep, Seat(number, self._folder))
+                nursery.start_soon(self._keep, WorkerSlot(number, self._folder))
             log.info("listening", host=host, port=port, workers=self._settings.gateway_workers)
             await stop_signal()
             await self._stop()
             nursery.cancel_scope.cancel()
 
-    async def _keep(self, seat: Seat) -> None:
+    async def _keep(self, seat: WorkerSlot) -> None:
         wait = 0.0
         while True:
             started = trio.current_time()
@@ -93,7 +93,7 @@ class Parent:
             log.warning("a worker has ended", worker=seat.number, pid=process.pid, status=status, wait=wait)
             await trio.sleep(wait)
 
-    async def _start(self, seat: Seat) -> trio.Process:
+    async def _start(self, seat: WorkerSlot) -> trio.Process:
         descriptors = self._listener.fileno(), self._lifeline
         words = [sys.executable, "-m", "gateway.workers.worker", str(seat.number), str(seat.folder)]
         # What is blocked stays so in the child: a SIGHUP is for the parent, also while the child starts.
@@ -122,16 +122,16 @@ class Parent:
                 await process.wait()
 
     async def _reload(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with hangups() as signals:
+        with sighup_events() as signals:
             task_status.started()
             async for _ in signals:
-                seats = [Seat(number, self._folder) for number in self._workers]
+                seats = [WorkerSlot(number, self._folder) for number in self._workers]
                 await tell(seats, CERTIFICATE)
                 try:
-                    keep_policies(self._settings, self._folder)
+                    stage_policy_file(self._settings, self._folder)
                 except BadConfiguration as error:
                     refuse(error)
                 else:
                     # In the list as well: who starts later mustn't take up what was changed before.
-                    Orders(Seat(0, self._folder).orders).add(AGAIN)
+                    Orders(WorkerSlot(0, self._folder).orders).add(AGAIN)
                     await tell(seats, FOLLOW)

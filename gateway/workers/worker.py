@@ -10,7 +10,7 @@ import structlog
 
 from gateway.__main__ import main
 from gateway.pages.app import PROCESS
-from gateway.workers.seats import Place, Seat
+from gateway.workers.seats import WorkerContext, WorkerSlot
 from gateway.settings import GatewaySettings
 from runtime.config.breakers import load_configuration
 from runtime.observability.logging import configure_logs
@@ -24,12 +24,12 @@ def run(number: str, folder: str, listener: str, lifeline: str) -> None:
     settings = load(GatewaySettings)
     configure_logs(PROCESS, settings.log_format, settings.secrets())
     structlog.contextvars.bind_contextvars(worker=int(number))
-    seat = Seat(int(number), Path(folder))
+    seat = WorkerSlot(int(number), Path(folder))
     # The parent has looked at them, and warned where they are unusual.
     policies = load_configuration(seat.policies, settings.circuit_breaker_profile)
     with socket(fileno=int(listener)) as inherited, tracing(PROCESS):
         inherited.setblocking(False)
-        run_process(main, settings, policies, Place(seat, inherited, int(lifeline)))
+        run_process(main, settings, policies, WorkerContext(seat, inherited, int(lifeline)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Steering breakers over HTTP: who may, what they may say, and the routes, the same in every process.
 
-A `Desk` carries out the orders: each process has one for its own breakers, and the gateway one for all.
+A `BreakerAdmin` carries out the orders: each process has one for its own breakers, and the gateway one for all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from actors import CircuitBreaker, CircuitBreakerConfig, Panel
 from protocols.http import Code
 from runtime.config.breakers import CODE, BadConfiguration, changed_policy, load_breakers
 from runtime.admin.history import PAST, Recorder, Report
-from runtime.auth import KeySet, bearer
+from runtime.auth import TokenVerifier, bearer
 from runtime.config.settings import ProcessSettings
 from runtime.web.app import ApiError, read_json, reply
 
@@ -41,20 +41,20 @@ def _one_line(value: str) -> str:
     return value.strip()
 
 
-class Why(BaseModel):
+class CommandBody(BaseModel):
     """The body of an order. reason: for the log and for whoever looks at the breaker later."""
 
     reason: Annotated[str, AfterValidator(_one_line)] = ""
 
 
-class Change(Why):
+class Change(CommandBody):
     """The body of a change of policy: its keys are those of a breaker's table in breakers.toml."""
 
     model_config = ConfigDict(extra="allow")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class AdminCommand:
     """Who wants something and why. authorization: with which they were let in."""
 
     who: str
@@ -63,29 +63,29 @@ class Order:
     request_id: str
 
 
-class Desk(Protocol):
+class BreakerAdmin(Protocol):
     """Carries out what an admin orders. Unknown names raise ApiError NOT_FOUND."""
 
-    async def show(self, order: Order) -> list[Report]:
+    async def show(self, order: AdminCommand) -> list[Report]:
         """Every breaker."""
 
-    async def show_one(self, name: str, order: Order) -> Report:
+    async def show_one(self, name: str, order: AdminCommand) -> Report:
         """One breaker, with its recent past."""
 
-    async def steer(self, name: str, action: str, order: Order) -> Report:
+    async def steer(self, name: str, action: str, order: AdminCommand) -> Report:
         """Do one of ACTIONS; the breaker as it is then."""
 
-    async def change(self, name: str, table: Mapping[str, Any], order: Order) -> Report:
+    async def change(self, name: str, table: Mapping[str, Any], order: AdminCommand) -> Report:
         """Change keys of its policy in place; the breaker as it is then. ApiError VALIDATION_ERROR."""
 
-    async def reload(self, order: Order) -> Any:
+    async def reload(self, order: AdminCommand) -> Any:
         """Read breakers.toml again. ApiError VALIDATION_ERROR where it can't be used: nothing has changed."""
 
 
-class Admins:
+class AdminAuthenticator:
     """Who may steer: bearers of an admin's access token, or of ADMIN_TOKEN."""
 
-    def __init__(self, keys: KeySet, admin_token: str | None) -> None:
+    def __init__(self, keys: TokenVerifier, admin_token: str | None) -> None:
         self._keys = keys
         self._admin_token = admin_token
 
@@ -111,7 +111,7 @@ ACTIONS: Mapping[str, Action] = {
 """What each action calls, and what the log says of it."""
 
 
-class OwnDesk:
+class LocalBreakerAdmin:
     """The desk of one process, for the breakers of its panel."""
 
     def __init__(self, panel: Panel, recorder: Recorder, reload: Reload) -> None:
@@ -122,38 +122,38 @@ class OwnDesk:
     def __contains__(self, name: str) -> bool:
         return name in self._panel
 
-    async def show(self, order: Order) -> list[Report]:
+    async def show(self, order: AdminCommand) -> list[Report]:
         """Every breaker of this process."""
         report = await self._recorder.recent()
         return [_owned(report, without_past(one)) for one in report["breakers"]]
 
-    async def show_one(self, name: str, order: Order) -> Report:
+    async def show_one(self, name: str, order: AdminCommand) -> Report:
         """One breaker, with its recent past."""
         return await self._view(self._find(name))
 
-    async def steer(self, name: str, action: str, order: Order) -> Report:
+    async def steer(self, name: str, action: str, order: AdminCommand) -> Report:
         """Do one of ACTIONS, and log who and why; the breaker as it is then."""
         await self.act(name, action, order)
         return await self._view(self._find(name))
 
-    async def act(self, name: str, action: str, order: Order) -> None:
+    async def act(self, name: str, action: str, order: AdminCommand) -> None:
         """As `steer`, for whoever doesn't want to see it."""
         breaker, (act, default) = self._find(name), self.action(name, action)
         _log(f"{action} by an operator", order, breaker=name, action=action)
         await act(breaker, f"{default}: {order.reason}" if order.reason else default)
 
-    async def change(self, name: str, table: Mapping[str, Any], order: Order) -> Report:
+    async def change(self, name: str, table: Mapping[str, Any], order: AdminCommand) -> Report:
         """Change keys of its policy in place, and log who and why; the breaker as it is then."""
         await self.configure(name, table, order)
         return await self._view(self._find(name))
 
-    async def configure(self, name: str, table: Mapping[str, Any], order: Order) -> None:
+    async def configure(self, name: str, table: Mapping[str, Any], order: AdminCommand) -> None:
         """As `change`, for whoever doesn't want to see it."""
         breaker, config = self._find(name), self.changed(name, table)
         _log("policy changed by an operator", order, breaker=name, action="configure", changes=dict(table))
         await breaker.configure(config)
 
-    async def reload(self, order: Order) -> Any:
+    async def reload(self, order: AdminCommand) -> Any:
         """Read breakers.toml again, and log who and why."""
         try:
             told = await self._reload()
@@ -200,13 +200,13 @@ def _owned(report: Report, breaker: Report) -> Report:
     return {**breaker, "owner": report["process"]}
 
 
-def _log(event: str, order: Order, **more: Any) -> None:
+def _log(event: str, order: AdminCommand, **more: Any) -> None:
     # Its id is told, not left to the context: another worker may have been asked.
     more["request_id"] = order.request_id
     log.warning(event, who=order.who, reason=order.reason or "none given", **more)
 
 
-async def reread(panel: Panel, path: Path, profile: str | None) -> list[str]:
+async def reload_policies(panel: Panel, path: Path, profile: str | None) -> list[str]:
     """Give the panel's breakers the policies that the file has now; returns the names of those that changed.
 
     What is code in a policy stays. Raises BadConfiguration, and has changed nothing then.
@@ -224,12 +224,12 @@ async def reread(panel: Panel, path: Path, profile: str | None) -> list[str]:
     return changed
 
 
-def add_admin(app: QuartTrio, desk: Desk, admins: Admins) -> None:
+def add_admin(app: QuartTrio, desk: BreakerAdmin, admins: AdminAuthenticator) -> None:
     """Add /admin/breakers and what is below it. Each answer is for admins alone."""
 
-    def order(reason: str = "") -> Order:
+    def order(reason: str = "") -> AdminCommand:
         given = request.headers.get("Authorization")
-        return Order(admins.admit(given), reason, given or "", g.request_id)
+        return AdminCommand(admins.admit(given), reason, given or "", g.request_id)
 
     @app.get("/admin/breakers")
     @hide
@@ -266,25 +266,25 @@ def add_admin(app: QuartTrio, desk: Desk, admins: Admins) -> None:
         return reply(f"The policies are read again{but}", told)
 
 
-async def _why() -> Why:
+async def _why() -> CommandBody:
     """The order's body, which may be missing."""
-    return await read_json(Why, missing=b"{}")
+    return await read_json(CommandBody, missing=b"{}")
 
 
-def operate(app: QuartTrio, process: str, panel: Panel, keys: KeySet, settings: ProcessSettings) -> Recorder:
+def operate(app: QuartTrio, process: str, panel: Panel, keys: TokenVerifier, settings: ProcessSettings) -> Recorder:
     """Let a service's breakers be seen and steered. The recorder's `run` is the caller's to start."""
     recorder = Recorder(process, panel)
     add_recent(app, recorder)
-    add_admin(app, own_desk(panel, recorder, settings), Admins(keys, settings.admin_token))
+    add_admin(app, own_desk(panel, recorder, settings), AdminAuthenticator(keys, settings.admin_token))
     return recorder
 
 
 def own_desk(
     panel: Panel, recorder: Recorder, settings: ProcessSettings, policies: Path | None = None
-) -> OwnDesk:
+) -> LocalBreakerAdmin:
     """The desk for the breakers of a panel whose policies the settings name, or are kept in `policies`."""
-    again = partial(reread, panel, policies or settings.circuit_breakers, settings.circuit_breaker_profile)
-    return OwnDesk(panel, recorder, again)
+    again = partial(reload_policies, panel, policies or settings.circuit_breakers, settings.circuit_breaker_profile)
+    return LocalBreakerAdmin(panel, recorder, again)
 
 
 def add_recent(app: QuartTrio, recorder: Recorder) -> None:

@@ -17,7 +17,7 @@ from actors import CircuitBreakerConfig, PanelClosedError
 from actors.policy.trip import AnyOf
 from actors.policy.window import LastCalls, LastSeconds
 from actors.messages import Snapshot, Transition
-from runtime.admin.source import Board
+from runtime.admin.source import BreakerSource
 from runtime.config.breakers import CODE
 
 SAMPLE_SECONDS = 1.0
@@ -74,13 +74,13 @@ class _Breaker:
 class Recorder:
     """Keeps the recent past of a panel's breakers, in bounded memory, while `run` runs."""
 
-    def __init__(self, process: str, panel: Board, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, process: str, panel: BreakerSource, clock: Callable[[], float] = time.time) -> None:
         self.process = process
         self._panel = panel
         self._clock = clock
         self._past: dict[str, _Breaker] = {}
         self._started = clock()
-        self.stirred = trio.Event()
+        self.has_changed = trio.Event()
         """Set, and replaced, at each transition."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -103,8 +103,8 @@ class Recorder:
             async for event in events:
                 if isinstance(event, Transition):
                     self._of(event.name).transitions.append(transition_view(event))
-                    self.stirred.set()
-                    self.stirred = trio.Event()
+                    self.has_changed.set()
+                    self.has_changed = trio.Event()
         whole.cancel()
 
     def _of(self, name: str) -> _Breaker:
@@ -197,7 +197,7 @@ def _plain(value: Any) -> Any:
     return told if type(value).__name__ == "Backoff" else {"kind": type(value).__name__, **told}
 
 
-def merged(known: Report | None, news: Report) -> Report:
+def merge_reports(known: Report | None, news: Report) -> Report:
     """What is known of a process after its `news`: of each breaker's past, what is older stays. Pure."""
     if known is None:
         return news

@@ -10,7 +10,7 @@ from actors.events import Subscription
 from actors.messages import Snapshot
 
 
-class Board(Protocol):
+class BreakerSource(Protocol):
     """What pages, metrics and recorders need of a panel."""
 
     async def snapshots(self) -> dict[str, Snapshot]:

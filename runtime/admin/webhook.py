@@ -21,7 +21,7 @@ from actors.adapters.httpx import is_failure
 from actors.adapters.logs import log_transitions
 from actors.messages import EventsLost, Transition
 from runtime.admin.history import transition_view
-from runtime.observability.logging import masked
+from runtime.observability.logging import redact
 from runtime.config.settings import ProcessSettings
 
 BREAKER = "webhook"
@@ -41,7 +41,7 @@ POLICY = CircuitBreakerConfig(
 log = structlog.get_logger("webhook")
 
 
-class Refused(Exception):
+class WebhookRefused(Exception):
     """The receiver answered that it doesn't want this event: no use in trying again."""
 
 
@@ -110,7 +110,7 @@ class Webhook:
                     await breaker.execute(self._post, client, delivery, body)
                 except CircuitOpenError as error:
                     wait = max(0.1, error.retry_after)
-                except Refused as error:
+                except WebhookRefused as error:
                     log.warning("webhook refused", breaker=event.name, reason=str(error))
                     return
                 except Exception as error:  # noqa: BLE001 - whatever a receiver does, it is tried again
@@ -126,7 +126,7 @@ class Webhook:
     def _body(self, delivery: str, event: Transition) -> bytes:
         """What is told. The id is in it, too: the field is not signed, and a replay could bear another."""
         view = transition_view(event)
-        view["reason"] = masked(view["reason"])  # an operator's own words leave the house
+        view["reason"] = redact(view["reason"])  # an operator's own words leave the house
         return json.dumps({"id": delivery, **self._sender, "transition": view, "lost": self._lost}).encode()
 
     async def _post(self, client: httpx.AsyncClient, delivery: str, body: bytes) -> None:
@@ -141,7 +141,7 @@ class Webhook:
         if status >= 500 or status in (408, 429):
             raise httpx.HTTPStatusError(f"status {status}", request=request, response=response)
         if status >= 300:
-            raise Refused(f"status {status}")
+            raise WebhookRefused(f"status {status}")
 
 
 def _reason(error: Exception) -> str:

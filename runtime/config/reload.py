@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from actors import Panel
-from runtime.admin.api import reread
+from runtime.admin.api import reload_policies
 from runtime.config.breakers import BadConfiguration
 
 _held: list[int] = []
@@ -20,13 +20,13 @@ _held: list[int] = []
 log = structlog.get_logger("runtime")
 
 
-def hold_hangups() -> None:
-    """From now on no SIGHUP ends this process, which is about to start: it waits until `hangups` takes it."""
+def defer_sighup() -> None:
+    """From now on no SIGHUP ends this process, which is about to start: it waits until `sighup_events` takes it."""
     signal.signal(signal.SIGHUP, lambda number, _: _held.append(number))
 
 
 @contextmanager
-def hangups() -> Iterator[AsyncIterator[int]]:
+def sighup_events() -> Iterator[AsyncIterator[int]]:
     """Each SIGHUP from now on, with one that was held. Only in the main thread."""
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         if _held:
@@ -48,12 +48,12 @@ async def reload_on_hangup(
     also: called at each SIGHUP, too. State, windows and calls in flight stay. A file that can't be used is
     reported, and changes nothing.
     """
-    with hangups() as signals:
+    with sighup_events() as signals:
         task_status.started()
         async for _ in signals:
             also()
             try:
-                changed = await reread(panel, path, profile)
+                changed = await reload_policies(panel, path, profile)
             except BadConfiguration as error:
                 refuse(error)
             else:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from runtime.observability.logging import masked
+from runtime.observability.logging import redact
 from runtime.observability.reasons import reason_of
 
 
@@ -207,5 +207,5 @@ def _complaint(cls: type[ProcessSettings], problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "?"
     secret = name not in cls.model_fields or is_secret(cls, name)
     reason = problem["msg"].removeprefix("Value error, ")
-    got = "a secret" if secret else masked(repr(problem["input"]))
+    got = "a secret" if secret else redact(repr(problem["input"]))
     return f"setting {name.upper()}: {reason} (got {got})"

@@ -164,11 +164,11 @@ def _hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
         if _is_secret(key):
             event[key] = "***"
         elif isinstance(value, str):
-            event[key] = masked(value)
+            event[key] = redact(value)
     return event
 
 
-def masked(text: str) -> str:
+def redact(text: str) -> str:
     """The text without our secrets, and what looks like a token, an address or a URI's credentials."""
     for secret in _Known.secrets:
         if secret in text:
@@ -182,7 +182,7 @@ def _without_token(found: re.Match[str]) -> str:
     return "***" if "." in found[0] else found[0]
 
 
-def told_path(scope: Mapping[str, Any]) -> str:
+def loggable_path(scope: Mapping[str, Any]) -> str:
     """A request's path for a log or a span: no query, and 200 characters at most.
 
     An escaped slash stays one: what stands before it belongs to the same name, and is masked with it.
@@ -191,7 +191,7 @@ def told_path(scope: Mapping[str, Any]) -> str:
     if "/" in path[1:] and b"%2" in (raw := scope.get("raw_path") or b""):
         path = unquote(_SLASH.sub("%252F", raw.decode("latin-1")))
     # A secret that is cut is no longer known by its shape.
-    return path if len(path) <= _PATH_LENGTH else masked(path)[:_PATH_LENGTH]
+    return path if len(path) <= _PATH_LENGTH else redact(path)[:_PATH_LENGTH]
 
 
 @lru_cache(maxsize=1024)

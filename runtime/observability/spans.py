@@ -19,8 +19,8 @@ from quart import g, request
 
 from actors.call.classifier import kind_of
 from protocols.http import FAILURE_ORIGIN
-from runtime.web.request_log import QUIET
-from runtime.observability.logging import masked, told_path
+from runtime.web.request_log import UNLOGGED_PATHS
+from runtime.observability.logging import redact, loggable_path
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -45,7 +45,7 @@ def current_ids() -> Mapping[str, str] | None:
     }
 
 
-def carried(fields: Iterable[tuple[str, str]]) -> Context:
+def extract_context(fields: Iterable[tuple[str, str]]) -> Context:
     """The caller's span, as its fields or metadata tell; a new trace where they don't."""
     found: dict[str, list[str]] = {}
     for name, value in fields:
@@ -54,7 +54,7 @@ def carried(fields: Iterable[tuple[str, str]]) -> Context:
     return PROPAGATOR.extract({name: ",".join(values) for name, values in found.items()})
 
 
-def carry() -> dict[str, str]:
+def inject_context() -> dict[str, str]:
     """What tells the other side of the current span; empty where there is none."""
     carrier: dict[str, str] = {}
     PROPAGATOR.inject(carrier)
@@ -84,7 +84,7 @@ class TracedApp:
         with (
             self._tracer.start_as_current_span(
                 self._name(scope),
-                context=carried(_fields(scope)),
+                context=extract_context(_fields(scope)),
                 kind=SpanKind.SERVER,
                 attributes=_request_attributes(scope),
                 record_exception=False,
@@ -108,7 +108,7 @@ class TracedApp:
 
 
 def _is_quiet(path: str) -> bool:
-    return path in QUIET or path == _DASHBOARD or path.startswith(f"{_DASHBOARD}/")
+    return path in UNLOGGED_PATHS or path == _DASHBOARD or path.startswith(f"{_DASHBOARD}/")
 
 
 def _fields(scope: Scope) -> Iterable[tuple[str, str]]:
@@ -119,7 +119,7 @@ def _request_attributes(scope: Scope) -> dict[str, str]:
     attributes = {
         "http.request.method": scope["method"],
         "url.scheme": scope["scheme"],
-        "url.path": masked(told_path(scope)),
+        "url.path": redact(loggable_path(scope)),
         "network.protocol.version": scope["http_version"],
     }
     if scope.get("client"):
@@ -146,7 +146,7 @@ def _note_status(span: Span, status: int) -> None:
 
 def note_request_id(request_id: str) -> None:
     """On the current span, as the field that every answer has; the client may have chosen it."""
-    trace.get_current_span().set_attribute("http.response.header.x-request-id", [masked(request_id)])
+    trace.get_current_span().set_attribute("http.response.header.x-request-id", [redact(request_id)])
 
 
 async def name_by_route() -> None:
@@ -182,7 +182,7 @@ class CarryingTransport(httpx.AsyncBaseTransport):
             return await self._inner.handle_async_request(request)
         for name in FIELDS:
             request.headers.pop(name, None)
-        request.headers.update(carry())
+        request.headers.update(inject_context())
         called = span if getattr(span, "kind", None) is SpanKind.CLIENT else None
         if called is not None:  # before the call: it may fail, and then it matters most whom it was for
             called.set_attributes(_call_attributes(request))
@@ -190,7 +190,7 @@ class CarryingTransport(httpx.AsyncBaseTransport):
         if called is not None:
             _note_status(called, response.status_code)
             if response.status_code >= 500 and (origin := response.headers.get(FAILURE_ORIGIN)):
-                called.set_attribute("circuit_breaker.failure_origin", masked(origin))
+                called.set_attribute("circuit_breaker.failure_origin", redact(origin))
         return response
 
     async def aclose(self) -> None:

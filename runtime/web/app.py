@@ -23,8 +23,8 @@ from protocols.http import FAILURE_ORIGIN, HANDLER_FAILURE, RETRY_AFTER, STATUS,
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
 from runtime.observability import tracing
-from runtime.admin.source import Board
-from runtime.web.request_log import FollowedApp, OutOfTime, received_body
+from runtime.admin.source import BreakerSource
+from runtime.web.request_log import InstrumentedApp, DeadlineExceeded, received_body
 from runtime.web.header_fields import is_websocket_handshake
 from runtime.auth import KeysUnavailable, MissingToken, TokenError
 from runtime.web.readiness import Readiness
@@ -153,7 +153,7 @@ def _explain(error: ValidationError | RecursionError) -> str:
 
 def service_app(
     name: str,
-    panel: Board,
+    panel: BreakerSource,
     *,
     version: str = "1",
     wrong_method: Code = Code.METHOD_NOT_ALLOWED,
@@ -164,7 +164,7 @@ def service_app(
 
     wrong_method: the code for a method that the path doesn't take. more_metrics: besides those of breakers.
     """
-    app = FollowedApp(name)
+    app = InstrumentedApp(name)
     app.config.update(MAX_CONTENT_LENGTH=max_body, PROVIDE_AUTOMATIC_OPTIONS=False)
     app.url_map.merge_slashes = False
     QuartSchema(
@@ -198,7 +198,7 @@ def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
         g.told = error.told()
         return failure_body(error.code, error.message), error.status, error.headers()
 
-    async def out_of_time(_: OutOfTime) -> Any:
+    async def out_of_time(_: DeadlineExceeded) -> Any:
         return await api_error(ApiError(Code.GATEWAY_TIMEOUT, "the request ran out of its caller's time"))
 
     async def token_error(error: TokenError) -> Any:
@@ -227,13 +227,13 @@ def _answer_errors(app: QuartTrio, wrong_method: Code) -> None:
         return failure_body(Code.INTERNAL_ERROR, "internal error"), 500, dict(_OWN_FAILURE)
 
     app.register_error_handler(ApiError, api_error)
-    app.register_error_handler(OutOfTime, out_of_time)
+    app.register_error_handler(DeadlineExceeded, out_of_time)
     app.register_error_handler(TokenError, token_error)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, unexpected)
 
 
-def _add_health(app: QuartTrio, panel: Board, readiness: Readiness) -> None:
+def _add_health(app: QuartTrio, panel: BreakerSource, readiness: Readiness) -> None:
     @app.get("/health")
     @hide
     async def health() -> Any:
@@ -259,7 +259,7 @@ def _add_health(app: QuartTrio, panel: Board, readiness: Readiness) -> None:
         raise ApiError(Code.SERVICE_UNAVAILABLE, "the breakers don't answer", retry_after=1)
 
 
-def _add_metrics(app: QuartTrio, panel: Board, more: Callable[[], Iterable[Metric]]) -> None:
+def _add_metrics(app: QuartTrio, panel: BreakerSource, more: Callable[[], Iterable[Metric]]) -> None:
     @app.get("/metrics")
     @hide
     async def metrics() -> Response:

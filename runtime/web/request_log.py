@@ -15,13 +15,13 @@ from quart_trio import QuartTrio
 
 from protocols.http import REQUEST_ID, REQUEST_TIMEOUT_MS
 from runtime.web.connection import LEFT, Connection
-from runtime.observability.logging import told_path
+from runtime.observability.logging import loggable_path
 
 if TYPE_CHECKING:
     from quart.ctx import RequestContext
     from quart.typing import ResponseReturnValue
 
-QUIET = ("/health", "/livez", "/readyz", "/metrics", "/breakers")
+UNLOGGED_PATHS = ("/health", "/livez", "/readyz", "/metrics", "/breakers")
 """Asked all the time by machines: neither a line nor a span for each."""
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -29,15 +29,15 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 log = structlog.get_logger("http")
 
 
-class OutOfTime(Exception):
+class DeadlineExceeded(Exception):
     """The caller waits no longer."""
 
 
-class FollowedApp(QuartTrio):
+class InstrumentedApp(QuartTrio):
     """An app whose requests each leave one line, also where the handler is cancelled.
 
     A caller's X-Request-Timeout-Ms is the handler's deadline, which `received_body` moves on; what is
-    answered then is said by the handler of OutOfTime. A client that leaves cancels it, too; then there is no
+    answered then is said by the handler of DeadlineExceeded. A client that leaves cancels it, too; then there is no
     answer, and the line says so.
     """
 
@@ -49,7 +49,7 @@ class FollowedApp(QuartTrio):
         self.after_request(_end)
 
     async def dispatch_request(self, request_context: RequestContext | None = None) -> ResponseReturnValue:
-        """As Quart's. Raises OutOfTime."""
+        """As Quart's. Raises DeadlineExceeded."""
         seconds = seconds_left(request.headers.get(REQUEST_TIMEOUT_MS, ""))
         try:
             with trio.move_on_after(seconds) as g.callers_time:
@@ -58,7 +58,7 @@ class FollowedApp(QuartTrio):
             if not isinstance(error, Exception):
                 _tell(None, client_left=LEFT in request.scope)
             raise
-        raise OutOfTime
+        raise DeadlineExceeded
 
 
 async def received_body() -> bytes:
@@ -101,11 +101,11 @@ async def _end(response: Response) -> Response:
 
 
 def _tell(status: int | None, **more: Any) -> None:
-    write = log.debug if request.path in QUIET else log.info
+    write = log.debug if request.path in UNLOGGED_PATHS else log.info
     write(
         "request",
         method=request.method,
-        path=told_path(request.scope),
+        path=loggable_path(request.scope),
         status=status,
         duration_ms=round((time.monotonic() - g.started) * 1000, 1),
         **more,

@@ -9,7 +9,7 @@ from structlog.contextvars import get_contextvars
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from runtime.config.breakers import Configuration
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from runtime.serving import serve, stop_signal
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
@@ -48,7 +48,7 @@ async def run(settings: AuthSettings, configuration: Configuration) -> None:
         accounts = Accounts(MongoStore(database), guard, Passwords())
         app = create_app(accounts, panel)
         # Kept on disk: an admin can steer this breaker while the database that has the keys is down.
-        keys = KeySet(accounts.poll_jwks, cache=settings.jwks_cache)
+        keys = TokenVerifier(accounts.poll_jwks, cache=settings.jwks_cache)
         await nursery.start(keys.run)
         await start_operations(nursery, NAME, app, panel, keys, settings)
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)

@@ -9,13 +9,13 @@ from typing import Any
 from protocols.http import Code
 from protocols.identity import REFRESH_SECONDS, Identity
 from protocols.records import User
-from runtime.auth import KeySet, TokenError, bearer
+from runtime.auth import TokenVerifier, TokenError, bearer
 from runtime.web.app import ApiError
 from services.auth.passwords import Passwords
 from services.auth.schemas import ADMIN, Login, Signup, granted_role
 from services.auth.repository import NewUser, Store
 from services.auth.tokens import RefreshSecret, Signer, SigningKey, new_refresh_token
-from services.dependency import Guard
+from services.dependency import Dependency
 
 
 class Accounts:
@@ -26,14 +26,14 @@ class Accounts:
     """
 
     def __init__(
-        self, store: Store, guard: Guard, passwords: Passwords, now: Callable[[], float] = time.time
+        self, store: Store, guard: Dependency, passwords: Passwords, now: Callable[[], float] = time.time
     ) -> None:
         self._store = store
         self._guard = guard
         self._passwords = passwords
         self._now = now
         self._signer: Signer | None = None
-        self._keys = KeySet(clock=now)
+        self._keys = TokenVerifier(clock=now)
 
     async def signup(self, body: Signup, authorization: str | None) -> User:
         """Make an account. Raises ApiError USER_EXISTS."""

@@ -39,10 +39,10 @@ def trace_calls(channel: Channel, address: str) -> None:
         server = {"server.address": host.strip("[]"), "server.port": int(port)}
     from opentelemetry import trace
 
-    from runtime.observability.spans import carry
+    from runtime.observability.spans import inject_context
 
     async def tell(event: SendRequest) -> None:
-        event.metadata.update(carry())
+        event.metadata.update(inject_context())
         # Before the call: it may fail, and then it matters most whom it was for.
         trace.get_current_span().set_attributes({**_rpc(event.method_name), **server})
 
@@ -66,14 +66,14 @@ def _rpc(path: str) -> dict[str, str]:
 def _traced(path: str, func: Call) -> Call:
     from opentelemetry.trace import SpanKind, StatusCode
 
-    from runtime.observability.spans import bound_trace, carried
+    from runtime.observability.spans import bound_trace, extract_context
 
     async def traced(stream: Stream[Any, Any]) -> None:
         fields = [(str(key), str(value)) for key, value in (stream.metadata or {}).items()]
         with (
             tracing.tracer().start_as_current_span(
                 path.strip("/"),
-                context=carried(fields),
+                context=extract_context(fields),
                 kind=SpanKind.SERVER,
                 attributes=_rpc(path),
                 record_exception=False,

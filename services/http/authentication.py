@@ -6,14 +6,14 @@ from quart import g, request
 from quart_trio import QuartTrio
 
 from protocols.http import Code
-from runtime.auth import BadToken, KeySet, KeysUnavailable, MissingToken, bearer
+from runtime.auth import BadToken, TokenVerifier, KeysUnavailable, MissingToken, bearer
 from runtime.web.app import ApiError
 
 FIRST_KEYS_SECONDS = 1.0
 """How long a request waits for the first key; while there is none, one is asked for more often than that."""
 
 
-def require_token(app: QuartTrio, keys: KeySet, prefix: str) -> None:
+def require_token(app: QuartTrio, keys: TokenVerifier, prefix: str) -> None:
     """Ask for a bearer token on `prefix` and all paths below it; `g.identity` is whose it is.
 
     Answers 401, or 503 as long as there was never a key to verify with. That answer names no failure origin,

@@ -11,9 +11,9 @@ from quart import request
 
 from protocols.http import Code
 from runtime.web.app import ApiError
-from services.dependency import Guard
+from services.dependency import Dependency
 from services.http.validation import parse_page
-from services.mongo.repository import Record, Records, Taken
+from services.mongo.repository import Record, Repository, UniqueViolation
 
 
 class PageQuery(BaseModel):
@@ -24,7 +24,7 @@ class PageQuery(BaseModel):
 
 
 async def read_page(
-    store: Records, guard: Guard, where: Mapping[str, Any] | None = None
+    store: Repository, guard: Dependency, where: Mapping[str, Any] | None = None
 ) -> tuple[list[Record], dict[str, Any]]:
     """The page that the request asks for, and `next`, its successor's path, where there is more."""
     limit, after = parse_page(request.args.get("limit"), request.args.get("after"))
@@ -36,13 +36,13 @@ async def read_page(
 
 
 def stored(
-    result: Record | Taken | None,
+    result: Record | UniqueViolation | None,
     conflicts: Mapping[str, tuple[Code, str]],
     missing: ApiError,
 ) -> Record:
-    """The record that a store returned. Raises `missing` for None, a conflict's ApiError for Taken."""
+    """The record that a store returned. Raises `missing` for None, a conflict's ApiError for UniqueViolation."""
     if result is None:
         raise missing
-    if isinstance(result, Taken):
+    if isinstance(result, UniqueViolation):
         raise ApiError(*conflicts[result.field])
     return result

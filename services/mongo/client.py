@@ -208,7 +208,7 @@ def _listeners() -> list[Any]:
     return [MongoCommands(tracing.tracer())]
 
 
-class Numbering:
+class IdSequence:
     """Integer ids for one collection from an atomic counter, and the promise that its indexes stand.
 
     The counter's document is written after the collection's indexes. Whoever is given a number from it

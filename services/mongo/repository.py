@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from services.mongo.client import Database, Document, MongoDatabase, Numbering
+from services.mongo.client import Database, Document, MongoDatabase, IdSequence
 
 Record = dict[str, Any]
 
@@ -27,26 +27,26 @@ class Unique:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class UniqueViolation:
     """Another record has this value already; nothing was written."""
 
     field: str
 
 
-class Records(Protocol):
-    """Where records are kept. Answers, `Taken` among them, are returned; raising means the store failed.
+class Repository(Protocol):
+    """Where records are kept. Answers, `UniqueViolation` among them, are returned; raising means the store failed.
 
     Every method may be cancelled at any point. A write that was cancelled, or failed, happened once or
     not at all.
     """
 
-    async def create(self, record: Record) -> Record | Taken:
+    async def create(self, record: Record) -> Record | UniqueViolation:
         """Store a record that has no id yet, under a number never used before."""
 
     async def get(self, number: int) -> Record | None:
         """The record of that number."""
 
-    async def update(self, number: int, changes: Mapping[str, Any]) -> Record | Taken | None:
+    async def update(self, number: int, changes: Mapping[str, Any]) -> Record | UniqueViolation | None:
         """Set the given fields; the record as it is then, None where there is none."""
 
     async def delete(self, number: int) -> bool:
@@ -60,7 +60,7 @@ class Records(Protocol):
 
 
 class MongoRecords:
-    """Records in a collection of MongoDB, whose unique indexes alone decide what is taken."""
+    """Repository in a collection of MongoDB, whose unique indexes alone decide what is taken."""
 
     def __init__(
         self, database: Database, collection: str, unique: Sequence[Unique], sorted_by: Sequence[str] = ()
@@ -70,12 +70,12 @@ class MongoRecords:
         self._unique = {tuple(rule.fields): rule.name for rule in unique}
         indexes = [_unique_index(rule) for rule in unique]
         indexes += [IndexModel([(field, ASCENDING), ("_id", ASCENDING)]) for field in sorted_by]
-        self._numbering = Numbering(collection, indexes)
+        self._numbering = IdSequence(collection, indexes)
 
-    async def create(self, record: Record) -> Record | Taken:
-        """See Records. Returns when a majority has it on disk."""
+    async def create(self, record: Record) -> Record | UniqueViolation:
+        """See Repository. Returns when a majority has it on disk."""
 
-        async def write(db: MongoDatabase) -> Record | Taken:
+        async def write(db: MongoDatabase) -> Record | UniqueViolation:
             number = await self._numbering.next(db)
             try:
                 await db[self._collection].insert_one({"_id": number, **record})
@@ -86,13 +86,13 @@ class MongoRecords:
         return await self._database.run(write)
 
     async def get(self, number: int) -> Record | None:
-        """See Records."""
+        """See Repository."""
         return _record(await self._database.run(lambda db: db[self._collection].find_one({"_id": number})))
 
-    async def update(self, number: int, changes: Mapping[str, Any]) -> Record | Taken | None:
-        """See Records."""
+    async def update(self, number: int, changes: Mapping[str, Any]) -> Record | UniqueViolation | None:
+        """See Repository."""
 
-        async def write(db: MongoDatabase) -> Record | Taken | None:
+        async def write(db: MongoDatabase) -> Record | UniqueViolation | None:
             try:
                 return _record(
                     await db[self._collection].find_one_and_update(
@@ -105,12 +105,12 @@ class MongoRecords:
         return await self._database.run(write)
 
     async def delete(self, number: int) -> bool:
-        """See Records."""
+        """See Repository."""
         result = await self._database.run(lambda db: db[self._collection].delete_one({"_id": number}))
         return result.deleted_count == 1
 
     async def page(self, limit: int, after: int, where: Mapping[str, Any] | None = None) -> list[Record]:
-        """See Records."""
+        """See Repository."""
 
         async def read(db: MongoDatabase) -> list[Record]:
             found = db[self._collection].find({**(where or {}), "_id": {"$gt": after}})
@@ -120,17 +120,17 @@ class MongoRecords:
         return await self._database.run(read, repeatable=True)
 
     async def update_all(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """See Records."""
+        """See Repository."""
         await self._database.run(
             lambda db: db[self._collection].update_many(dict(where), {"$set": dict(changes)}),
             repeatable=True,
         )
 
-    def _taken(self, error: DuplicateKeyError) -> Taken:
+    def _taken(self, error: DuplicateKeyError) -> UniqueViolation:
         name = self._unique.get(tuple((error.details or {}).get("keyPattern", ())))
         if name is None:
             raise error
-        return Taken(name)
+        return UniqueViolation(name)
 
 
 def _unique_index(rule: Unique) -> IndexModel:

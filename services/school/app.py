@@ -12,10 +12,10 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import Code
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, read_json, reply, service_app
 from services.http.authentication import require_token
-from services.dependency import Guard
+from services.dependency import Dependency
 from services.http.validation import parse_id
 from services.http.pagination import PageQuery, read_page, stored
 from services.school.schemas import (
@@ -40,7 +40,7 @@ def missing() -> ApiError:
 
 
 def create_app(
-    *, store: Store, guard: Guard, panel: Panel, keys: KeySet, now: Callable[[], datetime] = utc_now
+    *, store: Store, guard: Dependency, panel: Panel, keys: TokenVerifier, now: Callable[[], datetime] = utc_now
 ) -> QuartTrio:
     """The app. guard: goes around every operation on `store`; now: the time of day, for stamps."""
     app = service_app("school-service", panel)
@@ -50,7 +50,7 @@ def create_app(
     return app
 
 
-def _add_collection(app: QuartTrio, store: Store, guard: Guard, now: Callable[[], datetime]) -> None:
+def _add_collection(app: QuartTrio, store: Store, guard: Dependency, now: Callable[[], datetime]) -> None:
     @app.get("/schools")
     @document_querystring(PageQuery)
     @document_response(SchoolsAnswer)
@@ -69,7 +69,7 @@ def _add_collection(app: QuartTrio, store: Store, guard: Guard, now: Callable[[]
         return reply("School created successfully", record, 201)
 
 
-def _add_item(app: QuartTrio, store: Store, guard: Guard, now: Callable[[], datetime]) -> None:
+def _add_item(app: QuartTrio, store: Store, guard: Dependency, now: Callable[[], datetime]) -> None:
     @app.get("/schools/<number>")
     @document_response(SchoolAnswer)
     async def get_school(number: str) -> Any:

@@ -24,7 +24,7 @@ from protocols.school_pb2 import (
     ValidateSchoolResponse,
 )
 from runtime.web.app import ApiError
-from services.dependency import Guard
+from services.dependency import Dependency
 from services.http.validation import parse_id
 from services.mongo.repository import Record
 from services.grpc.call_log import logged_service
@@ -41,7 +41,7 @@ class _Request(Protocol):
 class SchoolRpc(SchoolServiceBase):
     """Answers from the store, through the guard. A caller's deadline and cancellation reach the database."""
 
-    def __init__(self, store: Store, guard: Guard) -> None:
+    def __init__(self, store: Store, guard: Dependency) -> None:
         self._store = store
         self._guard = guard
 
@@ -96,7 +96,7 @@ def to_message(record: Record) -> School:
     return School(**{field: "" if record[field] is None else str(record[field]) for field in FIELDS})
 
 
-def rpc_services(store: Store, guard: Guard) -> list[Any]:
+def rpc_services(store: Store, guard: Dependency) -> list[Any]:
     """What a server (or a ChannelFor) serves: schools, health and reflection."""
     schools = SchoolRpc(store, guard)
     # Health speaks of this process; a database that is down is told call by call.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from services.mongo.client import Database
-from services.mongo.repository import MongoRecords, Records
+from services.mongo.repository import MongoRecords, Repository
 from services.school.schemas import UNIQUE
 
-Store = Records
+Store = Repository
 
 
 def mongo_store(database: Database) -> Store:

@@ -13,10 +13,10 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import Code
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, read_json, reply, service_app
 from services.http.authentication import require_token
-from services.dependency import Guard
+from services.dependency import Dependency
 from services.http.validation import parse_id
 from services.http.pagination import PageQuery, read_page, stored
 from services.mongo.repository import Record
@@ -31,7 +31,7 @@ from services.student.schemas import (
     new_school_of,
     school_of,
 )
-from services.student.school_client import Known, SchoolCheck
+from services.student.school_client import SchoolRef, SchoolCheck
 from services.student.repository import Store
 
 OPEN_MESSAGE = "student service temporarily unavailable"
@@ -44,7 +44,7 @@ class Students:
     """What the handlers do, between the request and the answer."""
 
     def __init__(
-        self, store: Store, guard: Guard, schools: SchoolCheck, now: Callable[[], datetime] = utc_now
+        self, store: Store, guard: Dependency, schools: SchoolCheck, now: Callable[[], datetime] = utc_now
     ) -> None:
         self.store = store
         self.guard = guard
@@ -91,7 +91,7 @@ class Students:
             # The list is good without it, and the next one tries again.
             log.warning("a school's new name was not stored", reason=error.code.value)
 
-    async def _existing(self, school_id: int) -> Known:
+    async def _existing(self, school_id: int) -> SchoolRef:
         school = await self._schools.find(school_id)
         if school is None:
             raise ApiError(Code.INVALID_SCHOOL, "school does not exist")
@@ -103,7 +103,7 @@ def missing() -> ApiError:
     return ApiError(Code.STUDENT_NOT_FOUND, "student not found")
 
 
-def create_app(students: Students, *, panel: Panel, keys: KeySet) -> QuartTrio:
+def create_app(students: Students, *, panel: Panel, keys: TokenVerifier) -> QuartTrio:
     """The app around `students`. panel: whose breakers /health and /metrics speak of."""
     app = service_app("student-service", panel)
     require_token(app, keys, "/students")

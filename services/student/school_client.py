@@ -22,7 +22,7 @@ from runtime.serving.loop_time import LoopTime
 from runtime.web.app import ApiError
 from services.deadlines import seconds_for_call
 from services.failures import judge_grpc
-from services.dependency import Guard
+from services.dependency import Dependency
 from services.grpc.tracing import trace_calls
 
 CALL_SECONDS = 2.0
@@ -35,13 +35,13 @@ KEEPALIVE = Configuration(_keepalive_time=10.0, _keepalive_timeout=5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SchoolRef:
     """The school service knows this school."""
 
     name: str
 
 
-class FailedBehind(Exception):
+class UpstreamDependencyFailed(Exception):
     """The school service answered that something behind it failed. origin: the breaker that counted it."""
 
     def __init__(self, origin: str) -> None:
@@ -52,8 +52,8 @@ class FailedBehind(Exception):
 class Schools(Protocol):
     """Who can be asked about schools."""
 
-    async def find(self, school_id: int) -> Known | None:
-        """The school, None where there is none. Raises what grpclib raises, and FailedBehind.
+    async def find(self, school_id: int) -> SchoolRef | None:
+        """The school, None where there is none. Raises what grpclib raises, and UpstreamDependencyFailed.
 
         Cancelling cancels the call.
         """
@@ -70,13 +70,13 @@ class GrpcSchools:
         self._validate = SchoolServiceStub(channel).ValidateSchool
         self._seconds = seconds
 
-    async def find(self, school_id: int) -> Known | None:
+    async def find(self, school_id: int) -> SchoolRef | None:
         """See Schools. A call out of time raises TimeoutError."""
         context = structlog.contextvars.get_contextvars()
         metadata = {REQUEST_ID.lower(): context["request_id"]} if "request_id" in context else {}
         request = ValidateSchoolRequest(id=str(school_id))
         reply = await aio_as_trio(self._ask)(request, seconds_for_call(self._seconds), metadata)
-        return Known(reply.name) if reply.exists else None
+        return SchoolRef(reply.name) if reply.exists else None
 
     async def _ask(
         self, request: ValidateSchoolRequest, seconds: float, metadata: Mapping[str, str]
@@ -91,7 +91,7 @@ class GrpcSchools:
             trailers = stream.trailing_metadata
             origin = None if trailers is None else trailers.get(FAILURE_ORIGIN.lower())
             if origin in ORIGINS:
-                raise FailedBehind(str(origin)) from error
+                raise UpstreamDependencyFailed(str(origin)) from error
             raise
         if reply is None:
             raise ProtocolError("an answer without a message")
@@ -129,7 +129,7 @@ class SchoolCheck:
         loop_time: LoopTime | None = None,
     ) -> None:
         self._schools = schools
-        self._guard = Guard(
+        self._guard = Dependency(
             panel,
             config,
             judge=judge_grpc,
@@ -139,12 +139,12 @@ class SchoolCheck:
             loop_time=loop_time,
         )
 
-    async def find(self, school_id: int) -> Known | None:
+    async def find(self, school_id: int) -> SchoolRef | None:
         """The school, None where there is none. Raises ApiError where the school service can't be asked."""
         try:
             return await self._guard.run(self._schools.find, school_id)
         except GRPCError:
             # An answer (NOT_FOUND, INVALID_ARGUMENT and their like): there is no school of this id.
             return None
-        except FailedBehind as error:
+        except UpstreamDependencyFailed as error:
             raise ApiError(Code.SCHOOL_SERVICE_ERROR, FAILED_MESSAGE, failure_origin=error.origin) from error

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.config import StackError
 from deploy.mongodb import find_mongod
-from deploy.demo.ephemeral_stack import PrivateStack
+from deploy.demo.ephemeral_stack import EphemeralStack
 from tests.browser.fed import Fed
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -37,7 +37,7 @@ class Screen:
     """One open dashboard, and what went wrong in it."""
 
     page: Any
-    stack: PrivateStack
+    stack: EphemeralStack
     problems: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
 
@@ -74,19 +74,19 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[PrivateStack]:
+def stack() -> Iterator[EphemeralStack]:
     try:
         find_mongod()
     except StackError as error:
         pytest.skip(str(error))
     reset_timeout = float(os.environ.get("SCREENSHOTS_RESET_TIMEOUT", "3"))
-    with PrivateStack(reset_timeout, ADMIN_TOKEN=TOKEN) as running:
+    with EphemeralStack(reset_timeout, ADMIN_TOKEN=TOKEN) as running:
         running.sign_up()
         yield running
 
 
 @pytest.fixture
-def open_screen(browser: Any, stack: PrivateStack) -> Iterator[Any]:
+def open_screen(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
     """Opens dashboards; at the end nothing may have gone wrong in them, nor have come from elsewhere."""
     screens: list[Screen] = []
 
@@ -110,7 +110,7 @@ def open_screen(browser: Any, stack: PrivateStack) -> Iterator[Any]:
 
 
 @pytest.fixture
-def feed(browser: Any, stack: PrivateStack) -> Iterator[Any]:
+def feed(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
     """Opens dashboards that the test feeds itself; at the end nothing may have gone wrong in them."""
     opened: list[Fed] = []
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.demo.ephemeral_stack import PrivateStack
+from deploy.demo.ephemeral_stack import EphemeralStack
 
 NOON = 1_800_014_400.0
 """A Unix time, 12:00 UTC, and a multiple of 5 s."""
@@ -70,7 +70,7 @@ class Fed:
     """One open page whose stream and clock are the test's."""
 
     page: Any
-    stack: PrivateStack
+    stack: EphemeralStack
     now: float = NOON
     problems: list[str] = field(default_factory=list)
 

@@ -131,13 +131,13 @@ SLOW = {**RATE, **FAILURES, "kind": "SlowCallRate", "threshold": 2.0}
         ({"kind": "AnyOf", "strategies": [RATE, RATE]}, "3 counted; any of 2 rules opens it", 0),
     ],
 )
-def test_how_near_it_is_to_tripping(feed: Feed, trip: Any, said: str, pips: int) -> None:
+def test_how_near_it_is_to_tripping(feed: Feed, trip: Any, said: str, failure_meter: int) -> None:
     """In plain words for each strategy; the whole of it stands in the sheet, and fits."""
     fed = feed()
     fed.all_closed()
     fed.report("auth-service", breaker(NAME, failure_count=3, slow_count=2, policy={**POLICY, "trip": trip}))
     assert fed.row(NAME).locator(".fuse-text").inner_text().replace("\n", " ") == said
-    assert fed.row(NAME).locator(".fuse i").count() == pips
+    assert fed.row(NAME).locator(".fuse i").count() == failure_meter
     if trip is not None:
         told = fed.sheet(NAME).locator(".policy .long dd")
         assert trip["kind"] in told.inner_text()

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.demo.ephemeral_stack import PrivateStack, wait_for
+from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
 from tests.browser.conftest import PHONE, SIZES, TOKEN, Screen
 from tests.browser.contrast import hard_to_read
 
@@ -18,13 +18,13 @@ OpenScreen = Any
 
 
 @pytest.fixture(autouse=True)
-def _mended(stack: PrivateStack) -> None:
+def _mended(stack: EphemeralStack) -> None:
     stack.run("up")
     stack.client.post("/admin/breakers/auth-service-http/reset", headers={"Authorization": f"Bearer {TOKEN}"})
     assert wait_for(lambda: stack.login().status_code == 200, 10)
 
 
-def test_an_outage_is_seen_from_beginning_to_end(open_screen: OpenScreen, stack: PrivateStack) -> None:
+def test_an_outage_is_seen_from_beginning_to_end(open_screen: OpenScreen, stack: EphemeralStack) -> None:
     """Open, counting down, half-open, closed: in a page that is never loaded again."""
     screen: Screen = open_screen()
     page = screen.page
@@ -68,7 +68,7 @@ def test_an_outage_is_seen_from_beginning_to_end(open_screen: OpenScreen, stack:
     screen.picture("recovered")
 
 
-def test_it_says_when_it_is_disconnected_and_comes_back(open_screen: OpenScreen, stack: PrivateStack) -> None:
+def test_it_says_when_it_is_disconnected_and_comes_back(open_screen: OpenScreen, stack: EphemeralStack) -> None:
     """The gateway goes and comes; nobody touches the page."""
     screen: Screen = open_screen()
     screen.says("#link-text", "Live")
@@ -83,7 +83,7 @@ def test_it_says_when_it_is_disconnected_and_comes_back(open_screen: OpenScreen,
     assert screen.page.evaluate("window.mark") == 1
 
 
-def test_a_gateway_that_hangs_is_noticed(open_screen: OpenScreen, stack: PrivateStack) -> None:
+def test_a_gateway_that_hangs_is_noticed(open_screen: OpenScreen, stack: EphemeralStack) -> None:
     """A connection that is open but says nothing counts as lost."""
     screen: Screen = open_screen()
     pid = stack.pid("api-gateway")
@@ -95,7 +95,7 @@ def test_a_gateway_that_hangs_is_noticed(open_screen: OpenScreen, stack: Private
     screen.says("#link-text", "Live", 15)
 
 
-def test_a_restart_is_seen_by_old_pages_and_fresh_ones(open_screen: OpenScreen, stack: PrivateStack) -> None:
+def test_a_restart_is_seen_by_old_pages_and_fresh_ones(open_screen: OpenScreen, stack: EphemeralStack) -> None:
     """The time a process was away stays unknown, what was before it stays, and its new start is told."""
     old: Screen = open_screen()
     name = "student-database"
@@ -114,7 +114,7 @@ def test_a_restart_is_seen_by_old_pages_and_fresh_ones(open_screen: OpenScreen, 
         assert [line.split("\n")[2] for line in told if "grpc" not in line] == ["started again"]
 
 
-def test_an_admin_acts_after_confirming(open_screen: OpenScreen, stack: PrivateStack) -> None:
+def test_an_admin_acts_after_confirming(open_screen: OpenScreen, stack: EphemeralStack) -> None:
     """A bad token is told so; an action asks and wants a reason; the log says who and why."""
     screen: Screen = open_screen()
     page = screen.page
@@ -144,7 +144,7 @@ def test_an_admin_acts_after_confirming(open_screen: OpenScreen, stack: PrivateS
     screen.state("student-service-grpc", "CLOSED", 3)
 
 
-def test_a_policy_is_changed_from_the_page(open_screen: OpenScreen, stack: PrivateStack) -> None:
+def test_a_policy_is_changed_from_the_page(open_screen: OpenScreen, stack: EphemeralStack) -> None:
     """A bad value is refused with the field's name; a good one holds."""
     screen: Screen = open_screen()
     page = screen.page
@@ -192,7 +192,7 @@ def test_it_fits_every_screen(open_screen: OpenScreen, size: tuple[int, int], sc
 
 def test_several_workers_are_one_gateway(browser: Any) -> None:
     """Whichever of them draws a page, it shows the outage, how it began and how it ended."""
-    with PrivateStack(2, GATEWAY_WORKERS="2", ADMIN_TOKEN=TOKEN) as stack:
+    with EphemeralStack(2, GATEWAY_WORKERS="2", ADMIN_TOKEN=TOKEN) as stack:
         stack.sign_up()
         pages = [browser.new_page() for _ in range(4)]
         for page in pages:
@@ -212,7 +212,7 @@ def test_several_workers_are_one_gateway(browser: Any) -> None:
             page.close()
 
 
-def fresh_login(stack: PrivateStack) -> int:
+def fresh_login(stack: EphemeralStack) -> int:
     """The status of a login over a connection of its own, which any worker may take."""
     stack.client.close()
     stack.client = httpx.Client(base_url=stack.layout.gateway, timeout=15, trust_env=False)
@@ -237,7 +237,7 @@ def test_a_breaker_is_shown_in_full_on_a_phone(open_screen: OpenScreen, scheme: 
     assert not {"backoff", "max queue"} & set(policy)
 
 
-def test_without_scripts_it_says_what_it_needs(browser: Any, stack: PrivateStack) -> None:
+def test_without_scripts_it_says_what_it_needs(browser: Any, stack: EphemeralStack) -> None:
     """At the beginning of the page, and nothing that would need them."""
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

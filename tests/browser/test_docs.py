@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.demo.ephemeral_stack import PrivateStack
+from deploy.demo.ephemeral_stack import EphemeralStack
 
 
-def test_every_call_is_shown_and_nothing_comes_from_elsewhere(browser: Any, stack: PrivateStack) -> None:
+def test_every_call_is_shown_and_nothing_comes_from_elsewhere(browser: Any, stack: EphemeralStack) -> None:
     """The page draws what the services document; its assets are the gateway's own."""
     page = browser.new_page(viewport={"width": 1280, "height": 1400})
     elsewhere: list[str] = []

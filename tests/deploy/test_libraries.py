@@ -102,7 +102,7 @@ def test_up_says_so_before_it_starts_anything(
             supervisor.Supervisor(found).launch()
         assert not found.configuration.exists()
     finally:
-        assert supervisor.sweep(found) == []
+        assert supervisor.kill_orphans(found) == []
 
 
 def test_only_mongod_gets_the_linked_libraries(tmp_path: Path) -> None:

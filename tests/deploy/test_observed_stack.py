@@ -17,7 +17,7 @@ import pytest
 
 from deploy.config import StackError
 from deploy.mongodb import find_mongod
-from deploy.demo.ephemeral_stack import PrivateStack, free_ports, wait_for
+from deploy.demo.ephemeral_stack import EphemeralStack, free_ports, wait_for
 from tests.deploy.programs import Receiver, is_up, program, receiver
 from tests.deploy.test_grafana import expressions, filled_in
 from tests.deploy.tools import DEPLOY, RULES, promtool, tool
@@ -32,7 +32,7 @@ TOKEN = "an-admin-token-for-the-test"
 class Watched:
     """The stack, what watches it, and a token of its first account."""
 
-    stack: PrivateStack
+    stack: EphemeralStack
     prometheus: httpx.Client
     collector: Receiver
     bearer: dict[str, str]
@@ -51,7 +51,7 @@ class Watched:
         return wait_for(lambda: set(alerts) <= self.firing(), seconds)
 
 
-def shortened(stack: PrivateStack, folder: Path) -> Path:
+def shortened(stack: EphemeralStack, folder: Path) -> Path:
     """The shipped configuration and rules for this stack's ports, with seconds for minutes."""
     rules = RULES.read_text().replace("> 300", "> 4")
     rules = re.sub(r"for: \d+m", "for: 1s", rules)
@@ -82,7 +82,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     (port,) = free_ports(1)
     with receiver(folder) as collector:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-        with PrivateStack(RESET_TIMEOUT, ADMIN_TOKEN=TOKEN, **settings) as stack:
+        with EphemeralStack(RESET_TIMEOUT, ADMIN_TOKEN=TOKEN, **settings) as stack:
             command = [
                 binary,
                 f"--config.file={shortened(stack, folder)}",
@@ -174,8 +174,8 @@ def test_one_trace_runs_through_all_processes(watched: Watched) -> None:
         "/schools", headers=watched.bearer, json={"registration_number": "T-1", "name": "Trace School"}
     ).json()["data"]
     body = {"roll_number": "T-1", "first_name": "Al", "last_name": "Go", "school_id": school["id"]}
-    carried = {**watched.bearer, "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
-    answer = client.post("/students", headers=carried, json=body)
+    extract_context = {**watched.bearer, "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    answer = client.post("/students", headers=extract_context, json=body)
     assert answer.status_code == 201, answer.text
     spans = watched.collector.has("POST /students", "find schools", "insert students", trace=trace)
     known = {span["id"]: span for span in spans}

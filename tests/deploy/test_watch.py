@@ -16,8 +16,8 @@ from deploy import settings
 from deploy.terminal import health
 from deploy import watch as watching
 from deploy.config import StackError, layout
-from deploy.terminal.watch import Board
-from deploy.terminal.formatting import duration, pips, when
+from deploy.terminal.watch import LiveView
+from deploy.terminal.formatting import duration, failure_meter, when
 
 HELLO = {
     "gateway": "api-gateway",
@@ -52,7 +52,7 @@ def report(process: str, since: float, *breakers: dict[str, Any], answers: bool 
     return {"process": process, "answers": answers, "breakers": list(breakers), **more}
 
 
-def shown(board: Board) -> str:
+def shown(board: LiveView) -> str:
     console = Console(width=170, record=True, force_terminal=False)
     with console.capture() as captured:
         console.print(board.shown(NOW))
@@ -61,7 +61,7 @@ def shown(board: Board) -> str:
 
 def test_an_outage_is_told_in_a_row() -> None:
     """State, since when, how near, the next probe, what failed and was rejected, and why."""
-    board = Board("http://127.0.0.1:8080")
+    board = LiveView("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     change = {"breaker": "auth-service-http", "new": "OPEN", "reason": "max failures reached", "time": NOW}
     open_one = breaker(
@@ -145,7 +145,7 @@ def test_how_near_it_is_to_tripping_counts_what_the_strategy_counts(
 ) -> None:
     """Slow calls where these decide, and not the failures among them."""
     policy = {"max_failures": max_failures, "trip": trip}
-    assert pips(breaker("a", failure_count=3, slow_count=2, policy=policy)).plain == said
+    assert failure_meter(breaker("a", failure_count=3, slow_count=2, policy=policy)).plain == said
 
 
 def cells(line: str) -> list[str]:
@@ -165,7 +165,7 @@ def test_what_matters_most_is_there_on_every_terminal(width: int) -> None:
         policy={"max_failures": 10, "trip": None},
     )
     waits = breaker("auth-database", state="OPEN", probe_at=NOW + 3600)
-    board = Board("http://127.0.0.1:8080")
+    board = LiveView("http://127.0.0.1:8080")
     one = {"process": "auth-service", "breaker": "student-service-http", "dependencies": ["auth-database"]}
     board.take("hello", {"gateway": "api-gateway", "services": [one]})
     board.take("report", report("api-gateway", 0, told))
@@ -184,7 +184,7 @@ def test_what_matters_most_is_there_on_every_terminal(width: int) -> None:
 def test_what_happened_is_told_on_every_terminal(width: int) -> None:
     """One line each, cut off with an ellipsis where it must be."""
     change = {"breaker": "auth-service-http", "new": "HALF_OPEN", "reason": "attempting recovery " * 9}
-    board = Board("http://127.0.0.1:8080")
+    board = LiveView("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     past = [{**change, "time": NOW + n} for n in range(9)]
     board.take("report", report("api-gateway", 0, breaker("auth-service-http", transitions=past)))
@@ -203,7 +203,7 @@ def test_the_breakers_are_whole_on_a_low_terminal(height: int, lost: bool) -> No
     """What happened gives way first, and the heading before a breaker."""
     change = {"new": "HALF_OPEN", "reason": "attempting recovery", "time": NOW}
     names = [f"breaker-{n}" for n in range(6)]
-    board = Board("http://127.0.0.1:8080")
+    board = LiveView("http://127.0.0.1:8080")
     one = {"process": "auth-service", "breaker": names[0], "dependencies": names[1:]}
     board.take("hello", {"gateway": "api-gateway", "services": [one]})
     told = [breaker(name, transitions=[{**change, "breaker": name}]) for name in names]
@@ -288,7 +288,7 @@ def test_the_terminal_is_left_as_it_was_with_the_last_of_it(
 
 
 def test_who_waits_for_the_gateway_is_told_where_it_should_be() -> None:
-    assert "http://127.0.0.1:8080: `uv run just status`" in shown(Board("http://127.0.0.1:8080"))
+    assert "http://127.0.0.1:8080: `uv run just status`" in shown(LiveView("http://127.0.0.1:8080"))
 
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"
@@ -299,7 +299,7 @@ def test_what_others_wrote_does_not_steer_the_terminal() -> None:
     """A reason, the kind of an error: each in one line, as escapes."""
     bad = {"state": "OPEN", "reason": HOSTILE, "last_failure": HOSTILE}
     change = {"breaker": "auth-service-http", "new": "OPEN", "reason": HOSTILE, "time": NOW}
-    board = Board("http://127.0.0.1:8080")
+    board = LiveView("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     board.take("report", report("api-gateway", 0, breaker("auth-service-http", **bad, transitions=[change])))
     assert shown(board).count("FAKE") == 2
@@ -310,7 +310,7 @@ def test_what_others_wrote_does_not_steer_the_terminal() -> None:
 
 def test_what_does_not_change_stays() -> None:
     """A report tells only of breakers that differ, and of their latest past."""
-    board = Board("http://127.0.0.1:8080")
+    board = LiveView("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     board.take(
         "report",
@@ -328,7 +328,7 @@ def test_what_does_not_change_stays() -> None:
 
 def test_a_silent_process_is_unknown_and_comes_back() -> None:
     """What it told last isn't shown as if it were now."""
-    board = Board("http://127.0.0.1:8080")
+    board = LiveView("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     board.take("report", report("auth-service", 0, breaker("auth-database")))
     board.take("report", report("auth-service", 0, answers=False))
@@ -339,7 +339,7 @@ def test_a_silent_process_is_unknown_and_comes_back() -> None:
 
 def test_a_lost_gateway_is_said() -> None:
     """With the last that was known."""
-    board = Board("http://127.0.0.1:8080")
+    board = LiveView("http://127.0.0.1:8080")
     board.take("hello", HELLO)
     board.lost_at = NOW
     assert "Disconnected since" in shown(board)

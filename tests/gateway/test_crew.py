@@ -10,8 +10,8 @@ import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
 from gateway.workers.crew import Crew
-from gateway.workers.seats import Seat
-from gateway.workers.merge import together
+from gateway.workers.seats import WorkerSlot
+from gateway.workers.merge import merge_snapshots
 from actors.messages import Histogram, Snapshot, State
 
 SERVICE = "auth-service-http"
@@ -23,7 +23,7 @@ async def worker(folder: Path, number: int) -> AsyncIterator[tuple[Crew, Circuit
     with trio.fail_after(10):
         async with open_panel() as panel, trio.open_nursery() as nursery:
             breaker = panel.breaker(CircuitBreakerConfig(name=SERVICE, max_failures=1))
-            crew = Crew(panel, Seat(number, folder), None)
+            crew = Crew(panel, WorkerSlot(number, folder), None)
             (folder / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 1\n")
             await nursery.start(crew.run)
             yield crew, breaker
@@ -110,7 +110,7 @@ def test_the_worst_speaks_with_the_counts_of_all() -> None:
         snapshot(State.OPEN, 0, unix_changed_at=7.0, retry_after=3.0, durations=histogram),
         snapshot(State.FORCED_OPEN, 9, unix_changed_at=9.0, durations=histogram),
     )
-    seen = together([closed, opened], [closed, opened, dead])
+    seen = merge_snapshots([closed, opened], [closed, opened, dead])
     assert (seen.state, seen.retry_after, seen.unix_changed_at) == (State.OPEN, 3.0, 7.0)
     assert seen.failure_count == 0
     assert seen.counts == {"success": 30, "failure": 13}

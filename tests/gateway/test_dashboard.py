@@ -19,10 +19,10 @@ import pytest
 import trio
 
 from actors import open_panel
-from deploy.terminal.watch import Board
+from deploy.terminal.watch import BreakerSource
 from gateway.dashboard import live as live_module
-from gateway.dashboard.feed import BEHIND, VIEWERS, Live, Viewer
-from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, Presence
+from gateway.dashboard.feed import BEHIND, VIEWERS, DashboardFeed, Subscriber
+from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, ProcessUptime
 from gateway.dashboard.sse import PATH, SEND_SECONDS, EventStream
 from gateway.routes import SERVICES
 from runtime.admin.history import Recorder
@@ -146,7 +146,7 @@ async def test_a_viewer_is_told_everything_then_what_changes() -> None:
 async def test_the_terminal_reads_the_same_stream() -> None:
     """`just watch` goes by `since` and `started`."""
     async with shown() as built, looking(built.port) as reader:
-        board = Board("")
+        board = BreakerSource("")
         board.take("hello", await reader.next("hello"))
         for _ in range(2):
             board.take("report", await reader.next("report", "api-gateway"))
@@ -159,7 +159,7 @@ async def test_what_a_process_learns_late_is_told_all_the_same() -> None:
     async with shown() as built, looking(built.port) as reader:
         await reader.next("report", "api-gateway")
         await reader.next("tick")
-        live: Live = built.app.extensions["live"]
+        live: DashboardFeed = built.app.extensions["live"]
         late = {"breaker": "auth-service-http", "old": "CLOSED", "new": "OPEN", "time": time.time() - 2.5}
         live._recorder._of("auth-service-http").transitions.append(late)
         with trio.fail_after(5):
@@ -191,7 +191,7 @@ async def test_a_service_that_answers_nonsense_is_silent_too(body: bytes) -> Non
     """It harms neither the feed nor the gateway."""
     lines = {one.name: Silent(lambda: httpx.Response(200, content=body)) for one in SERVICES}
     async with house(lines) as built, trio.open_nursery() as nursery:
-        live: Live = built.app.extensions["live"]
+        live: DashboardFeed = built.app.extensions["live"]
         await nursery.start(live.run)
         with live.viewer() as viewer:
             reader = Reader(viewer.messages)
@@ -205,7 +205,7 @@ async def test_a_service_that_answers_nonsense_is_silent_too(body: bytes) -> Non
 
 def test_a_silence_is_a_gap() -> None:
     """From when the process was last heard of until it answers again."""
-    presence = Presence()
+    presence = ProcessUptime()
     presence.answers(90, 100)
     presence.is_silent(101)
     presence.is_silent(105)
@@ -217,7 +217,7 @@ def test_a_silence_is_a_gap() -> None:
 
 def test_a_gap_ends_with_a_new_start() -> None:
     """What was since then the process knows; also where nobody has seen it silent."""
-    presence = Presence()
+    presence = ProcessUptime()
     presence.answers(90, 100)
     presence.answers(100.5, 101)
     presence.is_silent(102)
@@ -229,7 +229,7 @@ def test_a_gap_ends_with_a_new_start() -> None:
 def test_a_process_never_heard_of_is_silent_since_it_was_asked() -> None:
     """Until its start, or its answer, when it was there all the time."""
     for started, end in ((103, 103), (50, 105)):
-        presence = Presence()
+        presence = ProcessUptime()
         presence.is_silent(100)
         presence.answers(started, 105)
         assert (presence.starts, presence.gaps) == ([started], [(100, end)])
@@ -237,7 +237,7 @@ def test_a_process_never_heard_of_is_silent_since_it_was_asked() -> None:
 
 def test_what_is_kept_of_presence_is_bounded() -> None:
     """By the span on show, and by a number."""
-    presence = Presence()
+    presence = ProcessUptime()
     presence.answers(0, 0)
     for n in range(1, 1000):
         presence.answers(n - 0.5, n)
@@ -264,7 +264,7 @@ async def test_a_fresh_page_knows_of_a_restart() -> None:
     lines = {one.name: Silent() for one in SERVICES}
     lines["auth"] = Silent(lambda: answers.pop(0))
     async with house(lines) as built:
-        live: Live = built.app.extensions["live"]
+        live: DashboardFeed = built.app.extensions["live"]
         auth = live._upstreams["auth"]
         await live._ask(auth)
         await live._ask(auth)
@@ -281,7 +281,7 @@ async def test_nobody_is_asked_while_nobody_looks(autojump_clock: trio.testing.M
     """An hour without a viewer, then a second with fifty: each service is asked once or twice."""
     lines = {one.name: Silent() for one in SERVICES}
     async with house(lines) as built, trio.open_nursery() as nursery:
-        live: Live = built.app.extensions["live"]
+        live: DashboardFeed = built.app.extensions["live"]
         await nursery.start(live.run)
         await trio.sleep(3600)
         assert {line.asked for line in lines.values()} == {0}
@@ -317,7 +317,7 @@ async def stays() -> dict[str, Any]:
 async def test_a_viewer_that_hangs_is_dropped_alone(autojump_clock: trio.testing.MockClock) -> None:
     """After a few seconds; another one misses nothing meanwhile."""
     async with house({one.name: Silent() for one in SERVICES}) as built, trio.open_nursery() as nursery:
-        live: Live = built.app.extensions["live"]
+        live: DashboardFeed = built.app.extensions["live"]
         await nursery.start(live.run)
         began = trio.current_time()
 
@@ -338,7 +338,7 @@ async def test_a_viewer_that_stops_reading_is_dropped(monkeypatch: pytest.Monkey
     """On a real socket, when its buffers are full; its connection is closed, and another goes on."""
     monkeypatch.setattr("gateway.dashboard.sse.SEND_SECONDS", 0.3)
     async with shown() as built, looking(built.port) as other:
-        live: Live = built.app.extensions["live"]
+        live: DashboardFeed = built.app.extensions["live"]
         await other.next("hello")
         before = set(live._viewers)
         stalled = await trio.open_tcp_stream("127.0.0.1", built.port)
@@ -357,7 +357,7 @@ async def test_a_viewer_that_stops_reading_is_dropped(monkeypatch: pytest.Monkey
 
 async def test_a_viewer_that_falls_behind_is_dropped() -> None:
     """What waits for it is bounded."""
-    viewer = Viewer()
+    viewer = Subscriber()
     for _ in range(BEHIND):
         viewer.give(b"x")
     assert not viewer.scope.cancel_called
@@ -368,7 +368,7 @@ async def test_a_viewer_that_falls_behind_is_dropped() -> None:
 async def test_a_viewer_that_leaves_is_forgotten() -> None:
     """At once, and nothing is sent to it any more."""
     async with shown() as built:
-        live: Live = built.app.extensions["live"]
+        live: DashboardFeed = built.app.extensions["live"]
         async with looking(built.port) as reader:
             await reader.next("hello")
             assert len(live._viewers) == 1
@@ -407,7 +407,7 @@ async def test_streams_end_when_the_gateway_is_about_to() -> None:
 async def test_the_feed_ends_with_the_panel() -> None:
     """Recorder and feed return; nothing hangs."""
     async with open_panel() as panel:
-        live = Live(Recorder("x", panel), {})
+        live = DashboardFeed(Recorder("x", panel), {})
         nursery_ended = trio.Event()
 
         async def feed(*, task_status: trio.TaskStatus[None]) -> None:

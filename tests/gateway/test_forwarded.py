@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway.proxy.trusted_proxies import MOST_HOPS, Origin, Trust, read_networks
+from gateway.proxy.trusted_proxies import MOST_HOPS, Origin, TrustedProxies, read_networks
 
-TRUST = Trust(read_networks("10.0.0.0/8, 192.0.2.1,, fd00::/8"))
+TRUST = TrustedProxies(read_networks("10.0.0.0/8, 192.0.2.1,, fd00::/8"))
 
 
 def said(**fields):
@@ -92,7 +92,7 @@ def test_a_chain_is_bounded():
 
 def test_nobody_is_trusted_by_default():
     """Without the setting every peer is the client."""
-    assert Trust().origin("127.0.0.1", said(x_forwarded_for="203.0.113.5")) == Origin("127.0.0.1")
+    assert TrustedProxies().origin("127.0.0.1", said(x_forwarded_for="203.0.113.5")) == Origin("127.0.0.1")
 
 
 @pytest.mark.parametrize("text", ["x", "10.0.0.0/33", "10.0.0.1/8", "localhost"])

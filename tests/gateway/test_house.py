@@ -10,7 +10,7 @@ from gateway.pages.health import dependencies, is_outage
 from gateway.routes import STUDENT
 from gateway.settings import GatewaySettings
 from actors.messages import State
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from runtime.config.settings import complaints
 from tests.gateway.house import House, house
 
@@ -181,7 +181,7 @@ async def test_tokens_are_needed(gateway, services, path, autojump_clock):
 
 async def test_no_keys_yet(gateway, autojump_clock):
     """Before the auth service was ever reached no token can be checked: 503, not 401."""
-    gateway.issuer.keys._keys = KeySet()._keys
+    gateway.issuer.keys._keys = TokenVerifier()._keys
     answer = await gateway.proxy.request_body().get("/schools", headers=gateway.issuer.headers())
     assert code(answer) == (503, "SERVICE_UNAVAILABLE")
     assert answer.headers["retry-after"] == "1"
@@ -346,13 +346,13 @@ async def test_docs(gateway, services, autojump_clock):
     """Every path is there as it is outside, and each reference leads to its own service's schema."""
     for name, path in (("auth", "/login"), ("school", "/schools/{id}"), ("student", "/students")):
         services[name].documents["/openapi.json"] = httpx.Response(200, json=document(path, name))
-    merged = (await gateway.proxy.request_body().get("/docs/openapi.json")).json()
-    assert sorted(merged["paths"]) == ["/auth/livez", "/auth/login", "/schools/{id}", "/students"]
+    merge_reports = (await gateway.proxy.request_body().get("/docs/openapi.json")).json()
+    assert sorted(merge_reports["paths"]) == ["/auth/livez", "/auth/login", "/schools/{id}", "/students"]
     for path, name, needs_token in (("/auth/login", "auth", False), ("/students", "student", True)):
-        operation = merged["paths"][path]["get"]
+        operation = merge_reports["paths"][path]["get"]
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
         assert schema == {"$ref": f"#/components/schemas/{name}.Item"}
-        assert merged["components"]["schemas"][f"{name}.Item"] == {"title": name}
+        assert merge_reports["components"]["schemas"][f"{name}.Item"] == {"title": name}
         assert ("security" in operation) is needs_token
 
 

@@ -15,12 +15,12 @@ import trio
 import gateway.workers.crew
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
 from gateway.workers.crew import Crew
-from gateway.workers.admin import CrewDesk
+from gateway.workers.admin import ClusterBreakerAdmin
 from gateway.workers.orders import AGAIN, Orders, standing
-from gateway.workers.policies import keep_policies
-from gateway.workers.seats import FOLLOW, Seat, tell
+from gateway.workers.policies import stage_policy_file
+from gateway.workers.seats import FOLLOW, WorkerSlot, tell
 from gateway.settings import GatewaySettings
-from runtime.admin.api import Order, own_desk
+from runtime.admin.api import AdminCommand, own_desk
 from runtime.admin.history import Recorder
 from runtime.web.app import ApiError
 
@@ -32,23 +32,23 @@ def seats(folder: Path) -> Path:
     return folder / "seats"
 
 
-def order(reason: str = "", number: str = "abc") -> Order:
-    return Order("somebody", reason, "", number)
+def order(reason: str = "", number: str = "abc") -> AdminCommand:
+    return AdminCommand("somebody", reason, "", number)
 
 
 @asynccontextmanager
-async def worker(folder: Path, number: int) -> AsyncIterator[tuple[CrewDesk, CircuitBreaker]]:
+async def worker(folder: Path, number: int) -> AsyncIterator[tuple[ClusterBreakerAdmin, CircuitBreaker]]:
     """A worker's desk, and its own breaker."""
     settings = GatewaySettings(circuit_breakers=folder / "breakers.toml")
     if not settings.circuit_breakers.exists():
         settings.circuit_breakers.touch()
         seats(folder).mkdir()
-        keep_policies(settings, seats(folder))
+        stage_policy_file(settings, seats(folder))
     async with open_panel() as panel, trio.open_nursery() as nursery:
         breaker = panel.breaker(CircuitBreakerConfig(name=SERVICE))
-        crew = Crew(panel, Seat(number, seats(folder)), None)
+        crew = Crew(panel, WorkerSlot(number, seats(folder)), None)
         own = own_desk(panel, Recorder("api-gateway", crew), settings, crew.seat.policies)
-        desk = CrewDesk(own, crew, settings)
+        desk = ClusterBreakerAdmin(own, crew, settings)
         await nursery.start(crew.run)
         yield desk, breaker
         nursery.cancel_scope.cancel()
@@ -56,13 +56,13 @@ async def worker(folder: Path, number: int) -> AsyncIterator[tuple[CrewDesk, Cir
 
 async def test_orders_at_the_same_time_leave_all_workers_alike(tmp_path: Path) -> None:
     """Whoever is asked, and however the orders cross."""
-    async with worker(tmp_path, 0) as (one, here), worker(tmp_path, 1) as (other, there):
+    async with worker(tmp_path, 0) as (one, max_forwards_response), worker(tmp_path, 1) as (other, there):
         for _ in range(20):
             async with trio.open_nursery() as nursery:
                 crossing = ((one, "force_open"), (other, "reset"), (one, "disable"), (other, "observe"))
                 for desk, action in crossing:
                     nursery.start_soon(desk.steer, SERVICE, action, order())
-            assert here.state is there.state
+            assert max_forwards_response.state is there.state
 
 
 async def test_who_starts_later_takes_up_what_still_holds(tmp_path: Path) -> None:
@@ -84,12 +84,12 @@ async def test_who_starts_later_takes_up_what_still_holds(tmp_path: Path) -> Non
 
 async def test_an_order_that_one_worker_cannot_follow_harms_nobody(tmp_path: Path) -> None:
     """It goes on, says so, and follows the next one; the others have followed."""
-    async with worker(tmp_path, 0) as (one, here), worker(tmp_path, 1) as (_, there):
-        await here.configure(CircuitBreakerConfig(name=SERVICE, max_concurrent=3))
+    async with worker(tmp_path, 0) as (one, max_forwards_response), worker(tmp_path, 1) as (_, there):
+        await max_forwards_response.configure(CircuitBreakerConfig(name=SERVICE, max_concurrent=3))
         with structlog.testing.capture_logs() as lines:
             await one.change(SERVICE, {"max_queue": 5}, order())
         assert "an order could not be carried out" in [line["event"] for line in lines]
-        assert (here.config.max_queue, there.config.max_queue) == (5, 0)
+        assert (max_forwards_response.config.max_queue, there.config.max_queue) == (5, 0)
         await one.steer(SERVICE, "force_open", order())
         assert there.state is State.FORCED_OPEN
 
@@ -97,10 +97,10 @@ async def test_an_order_that_one_worker_cannot_follow_harms_nobody(tmp_path: Pat
 @pytest.mark.parametrize(
     "wrong",
     [
-        partial(CrewDesk.steer, name="nobody", action="trip"),
-        partial(CrewDesk.steer, name=SERVICE, action="nonsense"),
-        partial(CrewDesk.change, name=SERVICE, table={"max_failures": 0}),
-        partial(CrewDesk.change, name="nobody", table={"max_failures": 3}),
+        partial(ClusterBreakerAdmin.steer, name="nobody", action="trip"),
+        partial(ClusterBreakerAdmin.steer, name=SERVICE, action="nonsense"),
+        partial(ClusterBreakerAdmin.change, name=SERVICE, table={"max_failures": 0}),
+        partial(ClusterBreakerAdmin.change, name="nobody", table={"max_failures": 3}),
     ],
 )
 async def test_what_nobody_could_carry_out_is_no_order(tmp_path: Path, wrong: partial) -> None:
@@ -108,7 +108,7 @@ async def test_what_nobody_could_carry_out_is_no_order(tmp_path: Path, wrong: pa
     async with worker(tmp_path, 0) as (desk, _):
         with pytest.raises(ApiError):
             await wrong(desk, order=order())
-        assert Orders(Seat(0, seats(tmp_path)).orders).new() == []
+        assert Orders(WorkerSlot(0, seats(tmp_path)).orders).new() == []
 
 
 async def test_a_bad_file_is_refused_and_no_order(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ async def test_a_bad_file_is_refused_and_no_order(tmp_path: Path) -> None:
         (tmp_path / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 0\n")
         with pytest.raises(ApiError, match="max_failures"):
             await desk.reload(order())
-        assert Orders(Seat(0, seats(tmp_path)).orders).new() == []
+        assert Orders(WorkerSlot(0, seats(tmp_path)).orders).new() == []
         assert breaker.config.max_failures == 5
         async with worker(tmp_path, 1) as (_, late):
             assert late.config.max_failures == 5
@@ -157,8 +157,8 @@ async def test_of_three_only_the_one_that_hangs_is_behind(tmp_path: Path) -> Non
 @contextmanager
 def hanging(folder: Path, number: int) -> Iterator[None]:
     """A worker that lives and says nothing."""
-    seat = Seat(number, seats(folder))
-    seat.counts.write_bytes(Seat(0, seats(folder)).counts.read_bytes())
+    seat = WorkerSlot(number, seats(folder))
+    seat.counts.write_bytes(WorkerSlot(0, seats(folder)).counts.read_bytes())
     with socket(AF_UNIX) as listener:
         listener.bind(str(seat.socket))
         listener.listen(100)
@@ -175,13 +175,13 @@ async def test_who_is_slow_leaves_nothing_out(tmp_path: Path, monkeypatch: pytes
         return await carry_out(self, told)
 
     carry_out = Crew._carry_out
-    async with worker(tmp_path, 0) as (desk, here), worker(tmp_path, 1) as (_, there):
+    async with worker(tmp_path, 0) as (desk, max_forwards_response), worker(tmp_path, 1) as (_, there):
         monkeypatch.setattr(Crew, "_carry_out", slow)
         async with trio.open_nursery() as nursery:
             for failures in range(1, 9):
                 nursery.start_soon(desk.change, SERVICE, {"max_failures": failures}, order())
         with trio.fail_after(5):
-            while there.config != here.config:  # noqa: ASYNC110
+            while there.config != max_forwards_response.config:  # noqa: ASYNC110
                 await trio.sleep(0.01)
 
 
@@ -199,7 +199,7 @@ async def test_who_starts_follows_old_orders_before_new_ones(
         return await original(self, *what)
 
     came = trio.Event()
-    async with worker(tmp_path, 0) as (desk, here):
+    async with worker(tmp_path, 0) as (desk, max_forwards_response):
         for action in ("trip", "reset", "force_open"):
             await desk.steer(SERVICE, action, order("old"))
         monkeypatch.setattr(Crew, moment, interrupted)
@@ -212,7 +212,7 @@ async def test_who_starts_follows_old_orders_before_new_ones(
             nursery.start_soon(later)
             async with worker(tmp_path, 1) as (_, late):
                 await trio.sleep(0.2)
-                assert late.state is here.state is State.CLOSED
+                assert late.state is max_forwards_response.state is State.CLOSED
                 transitions = (await late.snapshot()).transitions
                 assert (State.CLOSED, State.OPEN) not in transitions
 
@@ -228,26 +228,26 @@ async def test_a_file_that_changes_while_a_worker_starts_is_read(
         if not came:
             came.append(self)
             (tmp_path / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 4\n")
-            keep_policies(GatewaySettings(circuit_breakers=tmp_path / "breakers.toml"), seats(tmp_path))
+            stage_policy_file(GatewaySettings(circuit_breakers=tmp_path / "breakers.toml"), seats(tmp_path))
             Orders(self.seat.orders).add(AGAIN)
 
     came: list[Crew] = []
-    async with worker(tmp_path, 0) as (_, here):
+    async with worker(tmp_path, 0) as (_, max_forwards_response):
         monkeypatch.setattr(Crew, "_read_policies", overtaken)
         async with worker(tmp_path, 1) as (_, late):
-            await tell([Seat(number, seats(tmp_path)) for number in (0, 1)], FOLLOW)
-            assert late.config.max_failures == here.config.max_failures == 4
+            await tell([WorkerSlot(number, seats(tmp_path)) for number in (0, 1)], FOLLOW)
+            assert late.config.max_failures == max_forwards_response.config.max_failures == 4
 
 
 async def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     """Whoever wrote it was told; those before and after it hold."""
-    async with worker(tmp_path, 0) as (desk, here):
+    async with worker(tmp_path, 0) as (desk, max_forwards_response):
         await desk.steer(SERVICE, "force_open", order())
-        with Seat(0, seats(tmp_path)).orders.open("ab") as file:
+        with WorkerSlot(0, seats(tmp_path)).orders.open("ab") as file:
             file.write(b'\n{"do": "st')
         await desk.change(SERVICE, {"max_failures": 8}, order())
         async with worker(tmp_path, 1) as (_, late):
-            for breaker in (here, late):
+            for breaker in (max_forwards_response, late):
                 assert (breaker.state, breaker.config.max_failures) == (State.FORCED_OPEN, 8)
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from actors import BulkheadFullError, CircuitOpenError
 from gateway.proxy.responses import (
-    Refused,
+    LocalResponse,
     bad_gateway,
     gateway_timeout,
     overloaded,
-    rejected,
+    breaker_rejection,
     too_large,
     whole_seconds,
 )
@@ -33,15 +33,15 @@ def opened(retry_after, reason=RejectReason.OPEN):
 @pytest.mark.parametrize(
     ("refused", "status", "error", "retry_after"),
     [
-        (rejected(opened(12.3)), 503, "CIRCUIT_BREAKER_OPEN", "13"),
-        (rejected(opened(None, RejectReason.PROBING)), 503, "CIRCUIT_BREAKER_OPEN", "1"),
-        (rejected(opened(None, RejectReason.FORCED)), 503, "CIRCUIT_BREAKER_OPEN", "30"),
-        (rejected(BulkheadFullError("auth-service-http", 3)), 503, "BULKHEAD_FULL", "1"),
+        (breaker_rejection(opened(12.3)), 503, "CIRCUIT_BREAKER_OPEN", "13"),
+        (breaker_rejection(opened(None, RejectReason.PROBING)), 503, "CIRCUIT_BREAKER_OPEN", "1"),
+        (breaker_rejection(opened(None, RejectReason.FORCED)), 503, "CIRCUIT_BREAKER_OPEN", "30"),
+        (breaker_rejection(BulkheadFullError("auth-service-http", 3)), 503, "BULKHEAD_FULL", "1"),
         (bad_gateway(), 502, "SERVICE_UNAVAILABLE", None),
         (gateway_timeout(), 504, "GATEWAY_TIMEOUT", None),
         (overloaded(), 503, "GATEWAY_OVERLOADED", "1"),
         (too_large(10), 413, "PAYLOAD_TOO_LARGE", None),
-        (Refused(Code.RATE_LIMITED, "m", retry_after=2.5), 429, "RATE_LIMITED", "3"),
+        (LocalResponse(Code.RATE_LIMITED, "m", retry_after=2.5), 429, "RATE_LIMITED", "3"),
     ],
 )
 def test_refusals(refused, status, error, retry_after):

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.routes import AUTH, SCHOOL, STUDENT
-from gateway.proxy.target import NoRouteError, Own, Proxied, TargetError, resolve, split
+from gateway.proxy.target import NoRouteError, LocalTarget, UpstreamTarget, TargetError, resolve, split
 
 PROXIED = [
     (b"/auth/login", b"", AUTH, b"/login"),
@@ -30,7 +30,7 @@ PROXIED = [
 def test_proxied(path, query, service, target):
     """The service gets the path, without the prefix where it is cut off, and the query as they were."""
     place = resolve(path, query)
-    assert isinstance(place, Proxied)
+    assert isinstance(place, UpstreamTarget)
     assert (place.route.service, place.target) == (service, target)
 
 
@@ -131,7 +131,7 @@ def test_a_services_own_pages_are_not_found(page, spelt):
     "path", [b"/auth/healthy", b"/auth/login/health", b"/auth/readyzx", b"/schools/health"]
 )
 def test_what_only_looks_like_a_page_is_passed_on(path):
-    assert isinstance(resolve(path, b""), Proxied)
+    assert isinstance(resolve(path, b""), UpstreamTarget)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_only_looks_like_a_page_is_passed_on(path):
 )
 def test_own(path):
     """The gateway's own pages."""
-    assert resolve(path, b"?a=b") == Own(path)
+    assert resolve(path, b"?a=b") == LocalTarget(path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from actors.adapters.health import PLAIN
 from actors.adapters.metrics import SnapshotCollector
-from gateway.workers.merge import together
+from gateway.workers.merge import merge_snapshots
 from actors.messages import Exemplar, Histogram, RejectReason, Snapshot, State
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, DISABLED, _ = State
@@ -66,7 +66,7 @@ def test_one_outage_has_one_start_and_each_state_its_time(moment: str) -> None:
     *workers, told = STORY[moment]
     for order in (workers, workers[::-1]):
         snapshots = [one.snapshot() for one in order]
-        whole = together(snapshots, snapshots)
+        whole = merge_snapshots(snapshots, snapshots)
         assert (PLAIN[whole.state], whole.unix_changed_at, whole.unix_opened_at) == told
 
 
@@ -74,7 +74,7 @@ def shown(workers: list[Worker]) -> dict[str, dict[str, float]]:
     """The samples of the gauges of the state, by the label `state` where there is one."""
     snapshots = [one.snapshot() for one in workers]
     registry = CollectorRegistry()
-    registry.register(SnapshotCollector([together(snapshots, snapshots)]))
+    registry.register(SnapshotCollector([merge_snapshots(snapshots, snapshots)]))
     families = {family.name: family.samples for family in registry.collect()}
     names = ("circuit_breaker_state", "circuit_breaker_state_info")
     return {name: {s.labels.get("state", ""): s.value for s in families[name]} for name in names}
@@ -102,7 +102,7 @@ def test_workers_in_the_same_state_are_in_it_together(state: State) -> None:
 def test_among_equal_states_the_one_with_more_failures_or_slow_calls_speaks() -> None:
     few, slow = Worker(CLOSED, 1, 0, 2).snapshot(), replace(Worker(CLOSED, 2, 0).snapshot(), slow_count=3)
     for order in ([few, slow], [slow, few]):
-        seen = together(order, order)
+        seen = merge_snapshots(order, order)
         assert (seen.failure_count, seen.slow_count) == (0, 3)
 
 
@@ -114,6 +114,6 @@ def test_of_each_bucket_the_last_exemplar_is_shown() -> None:
         for since, exemplars in ((1, {0: old, 1: other}), (2, {0: new}))
     ]
     for order in (shares, shares[::-1]):
-        durations = together(order, order).durations
+        durations = merge_snapshots(order, order).durations
         assert durations is not None
         assert durations.exemplars == {0: new, 1: other}

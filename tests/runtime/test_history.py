@@ -9,7 +9,7 @@ import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, LastCalls, SlowCallRate, open_panel
 from actors.adapters.health import breaker_health
-from runtime.admin.history import BUCKET_SECONDS, BUCKETS, FAILURES, TRANSITIONS, Recorder, merged
+from runtime.admin.history import BUCKET_SECONDS, BUCKETS, FAILURES, TRANSITIONS, Recorder, merge_reports
 
 
 class Clock:
@@ -116,6 +116,6 @@ def report(now: float, since: float, *times: float, buckets: tuple[int, ...] = (
 )
 def test_reports_are_joined(old: Any, new: Any, times: list[float], starts: list[int]) -> None:
     """What is older than the news stays; what the news covers is the news'."""
-    [seen] = merged(old, new)["breakers"]
+    [seen] = merge_reports(old, new)["breakers"]
     assert [one["time"] for one in seen["transitions"]] == times
     assert [bucket[0] for bucket in seen["calls_by_time"]] == starts

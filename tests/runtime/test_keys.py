@@ -18,7 +18,7 @@ from protocols.records import User
 from runtime.auth import (
     FETCH_SECONDS,
     BadToken,
-    KeySet,
+    TokenVerifier,
     KeysUnavailable,
     MissingToken,
     bearer,
@@ -60,8 +60,8 @@ def signer() -> Signer:
     return Signer(SigningKey.new())
 
 
-def known(signer: Signer, clock: Clock | None = None) -> KeySet:
-    keys = KeySet(clock=clock or Clock())
+def known(signer: Signer, clock: Clock | None = None) -> TokenVerifier:
+    keys = TokenVerifier(clock=clock or Clock())
     keys.replace(signer.jwks())
     return keys
 
@@ -140,13 +140,13 @@ def test_scheme_in_any_case() -> None:
 async def test_no_key_yet(signer: Signer) -> None:
     """Without any key nothing can be said of a token."""
     with pytest.raises(KeysUnavailable):
-        KeySet().verify(signer.issue(USER, NOW))
+        TokenVerifier().verify(signer.issue(USER, NOW))
 
 
 async def test_retries_until_the_first_answer(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
     """At the start it asks again quickly, then every five minutes."""
     source = Source(None, None, None, signer.jwks())
-    keys = KeySet(source, clock=Clock())
+    keys = TokenVerifier(source, clock=Clock())
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.run)
         await trio.sleep(1)
@@ -161,7 +161,7 @@ async def test_retries_until_the_first_answer(signer: Signer, autojump_clock: tr
 async def test_failure_keeps_the_keys(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
     """While the auth service is down, the keys there are stay good; garbage counts as down."""
     source = Source(signer.jwks(), {"keys": "no"}, {"keys": [{"kty": "RSA"}, 5]}, None)
-    keys = KeySet(source, clock=Clock())
+    keys = TokenVerifier(source, clock=Clock())
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.run)
         await trio.sleep(3600)
@@ -174,7 +174,7 @@ async def test_unknown_key_is_fetched_soon(signer: Signer, autojump_clock: trio.
     """A token of a new key makes it ask within seconds, however many such tokens come."""
     newer = Signer(SigningKey.new())
     source = Source(signer.jwks(), newer.jwks())
-    keys = KeySet(source, clock=Clock())
+    keys = TokenVerifier(source, clock=Clock())
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.run)
         await trio.sleep(1)
@@ -192,7 +192,7 @@ async def test_unknown_key_is_fetched_soon(signer: Signer, autojump_clock: trio.
 async def test_unknown_key_is_fetched_at_once(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
     """Where it hasn't asked for a while, one refused request is all that a new key costs."""
     newer = Signer(SigningKey.new())
-    keys = KeySet(Source(signer.jwks(), newer.jwks()), clock=Clock())
+    keys = TokenVerifier(Source(signer.jwks(), newer.jwks()), clock=Clock())
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.run)
         await trio.sleep(60)
@@ -214,7 +214,7 @@ async def test_a_fetch_that_hangs_is_given_up(signer: Signer, autojump_clock: tr
             await trio.sleep_forever()
         return signer.jwks()
 
-    keys = KeySet(fetch)
+    keys = TokenVerifier(fetch)
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.run)
         await trio.sleep(6)
@@ -225,10 +225,10 @@ async def test_a_fetch_that_hangs_is_given_up(signer: Signer, autojump_clock: tr
 async def test_cache_survives_a_restart(signer: Signer, tmp_path: Path) -> None:
     """The keys are on disk after a fetch, and there again without one."""
     cache = tmp_path / "deep" / "jwks.json"
-    keys = KeySet(Source(signer.jwks()), cache=cache, clock=Clock())
+    keys = TokenVerifier(Source(signer.jwks()), cache=cache, clock=Clock())
     with trio.move_on_after(0.2):
         await keys.run()
-    again = KeySet(Source(None), cache=cache, clock=Clock())
+    again = TokenVerifier(Source(None), cache=cache, clock=Clock())
     assert again.verify(signer.issue(USER, NOW))
     assert [path.name for path in cache.parent.iterdir()] == ["jwks.json"]
 
@@ -238,7 +238,7 @@ async def test_a_broken_cache_is_passed_over(tmp_path: Path, content: bytes) -> 
     """A file that can't be used is as good as none."""
     cache = tmp_path / "jwks.json"
     cache.write_bytes(content)
-    assert len(KeySet(cache=cache)) == 0
+    assert len(TokenVerifier(cache=cache)) == 0
 
 
 async def test_fetch_over_http(signer: Signer) -> None:

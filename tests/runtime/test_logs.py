@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 import structlog
 
-from runtime.observability.logging import configure_logs, masked, told_path
+from runtime.observability.logging import configure_logs, redact, loggable_path
 
 
 @pytest.fixture(autouse=True)
@@ -132,9 +132,9 @@ def test_what_looks_like_a_secret_ismasked_anywhere(
 def test_a_mask_costs_no_more_for_a_hostile_text() -> None:
     """A quadratic search would take minutes here."""
     for text in ("a" * 1_000_000 + "@", "a@" * 500_000, "0a" * 500_000):
-        masked(text)
+        redact(text)
     for text in ("eyJaaaaaaaa-" * 80_000, "eyJ" * 300_000):
-        masked(text)
+        redact(text)
 
 
 def test_what_the_process_knows_as_its_own_is_masked_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +162,7 @@ def test_what_the_process_knows_as_its_own_is_masked_anywhere(capsys: pytest.Cap
 def test_a_path_is_told_as_it_was_meant(raw: str, shown: str) -> None:
     """What is escaped as one name is masked as one; what is cut can't be known by its shape any more."""
     scope = {"path": unquote(raw), "raw_path": raw.encode()}
-    assert masked(told_path(scope)) == shown
+    assert redact(loggable_path(scope)) == shown
 
 
 def test_the_error_that_ends_a_process_is_a_line_without_secrets() -> None:

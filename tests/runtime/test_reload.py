@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from actors import CircuitBreakerConfig, open_panel
 from actors.messages import State
 from runtime.config import reload
-from runtime.config.reload import hold_hangups, reload_on_hangup
+from runtime.config.reload import defer_sighup, reload_on_hangup
 
 REFUSED = "the policies can't be used; nothing has changed"
 
@@ -47,7 +47,7 @@ async def test_a_hangup_changes_policies_and_nothing_else(
         with capture_logs() as logs:
             if early:
                 monkeypatch.setattr(reload, "_held", [])
-                hold_hangups()
+                defer_sighup()
                 os.kill(os.getpid(), signal.SIGHUP)
             await nursery.start(reload_on_hangup, panel, path, None)
             if not early:

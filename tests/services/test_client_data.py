@@ -19,7 +19,7 @@ from services.school.app import create_app as create_school
 from services.school.repository import mongo_store as school_store
 from services.student.app import Students
 from services.student.app import create_app as create_student
-from services.student.school_client import Known, SchoolCheck
+from services.student.school_client import SchoolRef, SchoolCheck
 from services.student.repository import mongo_store as student_store
 from tests.services.client import Caller
 from tests.tokens import Issuer
@@ -72,8 +72,8 @@ class Asked:
 
 
 class OneSchool:
-    async def find(self, school_id: int) -> Known | None:
-        return Known("North") if school_id == 1 else None
+    async def find(self, school_id: int) -> SchoolRef | None:
+        return SchoolRef("North") if school_id == 1 else None
 
 
 def policy(name: str) -> CircuitBreakerConfig:

@@ -8,7 +8,7 @@ import trio_asyncio
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from services.mongo.client import Database, MongoDatabase, Numbering, open_database
+from services.mongo.client import Database, MongoDatabase, IdSequence, open_database
 from tests.mongo import Mongod, free_port
 
 
@@ -18,11 +18,11 @@ async def _sleep_in_the_server(db: MongoDatabase) -> None:
 
 
 @pytest.fixture
-def numbering() -> Numbering:
-    return Numbering("things", [IndexModel("word", unique=True)])
+def numbering() -> IdSequence:
+    return IdSequence("things", [IndexModel("word", unique=True)])
 
 
-async def _add(numbering: Numbering, db: MongoDatabase, word: str) -> int:
+async def _add(numbering: IdSequence, db: MongoDatabase, word: str) -> int:
     number = await numbering.next(db)
     await db.things.insert_one({"_id": number, "word": word})
     return number
@@ -94,7 +94,7 @@ async def test_without_a_server_an_operation_fails_within_two_seconds(
 
 
 async def test_numbers_are_given_once_each_to_racing_callers(
-    database: Database, numbering: Numbering
+    database: Database, numbering: IdSequence
 ) -> None:
     numbers: list[int] = []
 
@@ -107,7 +107,7 @@ async def test_numbers_are_given_once_each_to_racing_callers(
     assert sorted(numbers) == list(range(1, 21))
 
 
-async def test_the_indexes_stand_before_the_first_number(database: Database, numbering: Numbering) -> None:
+async def test_the_indexes_stand_before_the_first_number(database: Database, numbering: IdSequence) -> None:
     await database.run(lambda db: _add(numbering, db, "same"))
     with pytest.raises(DuplicateKeyError):
         await database.run(lambda db: _add(numbering, db, "same"))
@@ -116,15 +116,15 @@ async def test_the_indexes_stand_before_the_first_number(database: Database, num
 async def test_an_index_that_is_new_in_this_release_stands_before_its_first_number(
     database: Database,
 ) -> None:
-    older = Numbering("things", [IndexModel("other")])
+    older = IdSequence("things", [IndexModel("other")])
     await database.run(older.next)
-    newer = Numbering("things", [IndexModel("word", unique=True)])
+    newer = IdSequence("things", [IndexModel("word", unique=True)])
     await database.run(newer.next)
     assert "word_1" in await database.run(lambda db: db.things.index_information())
 
 
 async def test_the_indexes_come_back_after_the_database_was_dropped(
-    database: Database, numbering: Numbering
+    database: Database, numbering: IdSequence
 ) -> None:
     await database.run(lambda db: _add(numbering, db, "same"))
     await database.run(lambda db: db.client.drop_database(db.name))
@@ -134,7 +134,7 @@ async def test_the_indexes_come_back_after_the_database_was_dropped(
 
 
 async def test_numbering_goes_on_after_the_highest_where_only_the_counter_was_lost(
-    database: Database, numbering: Numbering
+    database: Database, numbering: IdSequence
 ) -> None:
     await database.run(lambda db: _add(numbering, db, "one"))
     await database.run(lambda db: db.counters.delete_many({}))
@@ -142,7 +142,7 @@ async def test_numbering_goes_on_after_the_highest_where_only_the_counter_was_lo
 
 
 async def test_a_killed_server_is_found_again_when_it_is_back(
-    own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop, numbering: Numbering
+    own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop, numbering: IdSequence
 ) -> None:
     async with open_database(own_mongod.uri, "x", seconds=1) as database:
         await database.run(lambda db: _add(numbering, db, "one"))

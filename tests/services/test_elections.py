@@ -13,7 +13,7 @@ from pymongo.errors import AutoReconnect, PyMongoError
 from actors import CircuitBreakerConfig, Panel
 from services.mongo.client import Database, MongoDatabase, open_database
 from services.failures import reason
-from services.dependency import Guard, guard_database
+from services.dependency import Dependency, guard_database
 from services.mongo.repository import MongoRecords, Record, Unique
 from tests.mongo import Mongod, ReplicaSet
 
@@ -38,14 +38,14 @@ async def elected(replicas: ReplicaSet, loop: trio_asyncio.TrioEventLoop) -> Asy
 
 
 @pytest.fixture
-def guard(panel: Panel) -> Guard:
+def guard(panel: Panel) -> Dependency:
     return guard_database(panel, CircuitBreakerConfig(name=NAME), "closed")
 
 
 class Load:
     """Creates, reads, lists and changes records all the time; nothing may fail."""
 
-    def __init__(self, database: Database, guard: Guard) -> None:
+    def __init__(self, database: Database, guard: Dependency) -> None:
         self.store = MongoRecords(database, "things", [Unique("word", ("word",))])
         self.created: list[str] = []
         self.slowest = 0.0
@@ -78,7 +78,7 @@ class Load:
 
 
 async def test_an_election_of_three_seconds_costs_waiting_and_no_failure(
-    replicas: ReplicaSet, elected: Database, guard: Guard, panel: Panel
+    replicas: ReplicaSet, elected: Database, guard: Dependency, panel: Panel
 ) -> None:
     load = Load(elected, guard)
     async with trio.open_nursery() as nursery:
@@ -91,7 +91,7 @@ async def test_an_election_of_three_seconds_costs_waiting_and_no_failure(
 
 
 async def test_a_killed_primary_costs_waiting_and_every_write_is_there_once(
-    replicas: ReplicaSet, elected: Database, guard: Guard, panel: Panel
+    replicas: ReplicaSet, elected: Database, guard: Dependency, panel: Panel
 ) -> None:
     load = Load(elected, guard)
     async with trio.open_nursery() as nursery:

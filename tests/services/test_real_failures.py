@@ -17,14 +17,14 @@ from actors import CircuitBreakerConfig, Panel, State
 from runtime.web.app import ApiError
 from services.mongo.client import Database, MongoDatabase, open_database
 from services.failures import Verdict, judge_mongo
-from services.dependency import Guard, guard_database
+from services.dependency import Dependency, guard_database
 from tests.mongo import Mongod
 
 NAME = "some-database"
 
 
 @pytest.fixture
-def guard(panel: Panel) -> Guard:
+def guard(panel: Panel) -> Dependency:
     return guard_database(panel, CircuitBreakerConfig(name=NAME, max_failures=5), "closed")
 
 
@@ -43,7 +43,7 @@ async def _find(db: MongoDatabase) -> object:
     return await db.things.find_one({})
 
 
-async def _told(guard: Guard, database: Database) -> ApiError:
+async def _told(guard: Dependency, database: Database) -> ApiError:
     with pytest.raises(ApiError) as raised:
         await guard.run(database.run, _find)
     return raised.value
@@ -51,7 +51,7 @@ async def _told(guard: Guard, database: Database) -> ApiError:
 
 @pytest.mark.parametrize("code", [1, 13, 264, 14031], ids=lambda code: f"code_{code}")
 async def test_a_mongod_that_refuses_everything_opens_the_breaker(
-    obliging: Mongod, loop: trio_asyncio.TrioEventLoop, guard: Guard, panel: Panel, code: int
+    obliging: Mongod, loop: trio_asyncio.TrioEventLoop, guard: Dependency, panel: Panel, code: int
 ) -> None:
     async with open_database(obliging.uri, "x") as database:
         await guard.run(database.run, _find)
@@ -66,7 +66,7 @@ async def test_a_mongod_that_refuses_everything_opens_the_breaker(
 
 
 async def test_a_mongod_that_refuses_one_requests_values_is_well(
-    database: Database, guard: Guard, panel: Panel
+    database: Database, guard: Dependency, panel: Panel
 ) -> None:
     async def bad(db: MongoDatabase) -> object:
         return await db.things.find_one({"$nor": 1})
@@ -95,7 +95,7 @@ def no_files_left() -> Iterator[None]:
 
 
 async def test_without_files_the_service_is_unwell_and_not_its_database(
-    mongod: Mongod, loop: trio_asyncio.TrioEventLoop, guard: Guard, panel: Panel
+    mongod: Mongod, loop: trio_asyncio.TrioEventLoop, guard: Dependency, panel: Panel
 ) -> None:
     async with open_database(mongod.uri, "x") as database:
         with no_files_left():

@@ -7,7 +7,7 @@ import trio_asyncio
 from pymongo.errors import PyMongoError
 
 from services.mongo.client import open_database
-from services.mongo.repository import MongoRecords, Taken, Unique
+from services.mongo.repository import MongoRecords, UniqueViolation, Unique
 from tests.mongo import Mongod
 
 UNIQUE = (Unique("word", ("word",)),)
@@ -29,7 +29,7 @@ class Writers:
             except PyMongoError:
                 self.failures += 1
                 continue
-            assert not isinstance(result, Taken), "a repeated write found itself"
+            assert not isinstance(result, UniqueViolation), "a repeated write found itself"
             self.acknowledged[word] = result["id"]
 
     async def more(self, count: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.config import StackError
 from deploy.mongodb import find_mongod
-from deploy.demo.ephemeral_stack import PrivateStack
+from deploy.demo.ephemeral_stack import EphemeralStack
 from tests.stack.running import Running
 
 RESET_TIMEOUT = 2.0
@@ -23,7 +23,7 @@ def _running() -> Iterator[Running]:
         find_mongod()
     except StackError as error:
         pytest.skip(str(error))
-    with PrivateStack(RESET_TIMEOUT) as stack:
+    with EphemeralStack(RESET_TIMEOUT) as stack:
         bearer = stack.sign_up()
         body = {"registration_number": "R-1", "name": "Hill School"}
         made = stack.client.post("/schools", headers=bearer, json=body)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.demo.ephemeral_stack import PrivateStack, wait_for
+from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
 
 
 @dataclass
 class Running:
     """A running stack, a token of its first account, and one school."""
 
-    stack: PrivateStack
+    stack: EphemeralStack
     bearer: dict[str, str]
     school: int
 

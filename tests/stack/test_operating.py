@@ -12,11 +12,11 @@ import pytest
 
 from deploy import procfs
 from deploy.config import PROCESSES
-from deploy.demo.ephemeral_stack import PrivateStack, wait_for
+from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
 from tests.stack.running import Running
 
 
-def pids(stack: PrivateStack) -> dict[str, int]:
+def pids(stack: EphemeralStack) -> dict[str, int]:
     """Who listens now."""
     return {name: stack.pid(name) for name in PROCESSES}
 
@@ -62,8 +62,8 @@ def test_logs_show_the_whole_file_or_its_end(running: Running) -> None:
     assert whole.splitlines()[-1].startswith("{")
     assert len(whole.splitlines()) > 50
     assert len(stack.run("logs", "mongodb", "-n", "3").stdout.splitlines()) == 3
-    merged = stack.run("logs", "-n", "2").stdout.splitlines()
-    assert {line.split("│")[0].strip() for line in merged} == set(PROCESSES)
+    merge_reports = stack.run("logs", "-n", "2").stdout.splitlines()
+    assert {line.split("│")[0].strip() for line in merge_reports} == set(PROCESSES)
 
 
 def test_health_is_json_when_piped_and_tells_by_its_status(running: Running) -> None:
@@ -81,7 +81,7 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
     code = (
         "import socket, sys; s = socket.create_server(('', int(sys.argv[1]))); print(1, flush=True); input()"
     )
-    stack = PrivateStack()
+    stack = EphemeralStack()
     port = stack.layout.ports["SCHOOL_GRPC_PORT"]
     command = [sys.executable, "-c", code, str(port)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -100,7 +100,7 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
 
 def test_policies_that_cannot_be_used_stop_up_before_anything_runs() -> None:
     """With file, key and reason."""
-    stack = PrivateStack(CIRCUIT_BREAKER_PROFILE="calm")
+    stack = EphemeralStack(CIRCUIT_BREAKER_PROFILE="calm")
     with pytest.raises(RuntimeError) as caught:
         stack.__enter__()
     said = "breakers.toml: CIRCUIT_BREAKER_PROFILE: must be one of default, dev, prod, got 'calm'"
@@ -111,7 +111,7 @@ def test_policies_that_cannot_be_used_stop_up_before_anything_runs() -> None:
 @pytest.mark.resilience
 def test_down_leaves_no_process_whatever_happened() -> None:
     """Frozen, or orphaned by a supervisor that was killed; and it may be said twice."""
-    with PrivateStack() as stack:
+    with EphemeralStack() as stack:
         folder = stack.layout.folder
         os.kill(stack.pid("auth-service"), signal.SIGSTOP)
         stack.run("down")
@@ -133,7 +133,7 @@ def test_down_leaves_no_process_whatever_happened() -> None:
 @pytest.mark.resilience
 def test_data_outlive_down_and_a_move_to_other_ports_but_not_clean_db() -> None:
     """The replica set follows mongod to its new port; clean-db empties it, running or not."""
-    with PrivateStack() as stack:
+    with EphemeralStack() as stack:
         stack.sign_up()
         stack.run("down")
         stack.move()

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from deploy.demo.scenarios import Act, Story, acts
+from deploy.demo.scenarios import OutageScenario, ScenarioRunner, acts
 from deploy.demo.ephemeral_stack import wait_for
 from tests.stack.running import Running
 
@@ -21,9 +21,9 @@ def test_an_outage_goes_as_the_demo_tells_it(running: Running, process: str, mon
     """Stopped, counted, rejected with Retry-After, half-open without traffic, recovered; three log lines."""
     monkeypatch.setattr("deploy.demo.scenarios.RESET_TIMEOUT", 2.0)
     before = {one["id"] for one in running.call("GET", "/students").json()["data"]}
-    act: Act = acts(running.stack, running.bearer, pupil(running, f"act-{process}"))[ACTS[process]]
+    act: OutageScenario = acts(running.stack, running.bearer, pupil(running, f"act-{process}"))[ACTS[process]]
     assert act.process == process
-    Story(running.stack).play(act)
+    ScenarioRunner(running.stack).play(act)
     after = {one["id"] for one in running.call("GET", "/students").json()["data"]}
     assert len(after - before) == (process == "school-service"), "only what was answered 201 is there"
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from deploy.config import HOST
-from deploy.demo.ephemeral_stack import PrivateStack
+from deploy.demo.ephemeral_stack import EphemeralStack
 from tests.world.wire_clients import (
     STALL_SECONDS,
     WIRE_CLIENTS,
@@ -32,7 +32,7 @@ AMONG = tuple(client for client in WIRE_CLIENTS if client is not sends_what_stor
 PORTS = ("GATEWAY_PORT", "AUTH_SERVICE_PORT", "SCHOOL_SERVICE_PORT", "STUDENT_SERVICE_PORT")
 
 
-def minded(stack: PrivateStack) -> dict[str, float]:
+def minded(stack: EphemeralStack) -> dict[str, float]:
     """By breaker, how many calls it has counted as failures or rejected, in all processes."""
     found: Counter[str] = Counter()
     for port in PORTS:
@@ -44,7 +44,7 @@ def minded(stack: PrivateStack) -> dict[str, float]:
 
 
 async def test_no_client_makes_a_breaker_of_the_real_stack_count() -> None:
-    with PrivateStack(CLIENT_BODY_TIMEOUT=str(STALL_SECONDS)) as stack:
+    with EphemeralStack(CLIENT_BODY_TIMEOUT=str(STALL_SECONDS)) as stack:
         bearer = stack.sign_up()
         for number in range(100):
             school = {"registration_number": f"N-{number}", "name": "x" * 100, "address": "\N{SNOWMAN}" * 150}

@@ -20,7 +20,7 @@ import httpx
 import pytest
 import trio
 
-from deploy.demo.ephemeral_stack import PrivateStack
+from deploy.demo.ephemeral_stack import EphemeralStack
 from tests.stack.census import Census
 from tests.stack.running import Running, registration_numbers
 
@@ -44,7 +44,7 @@ EXPECTED = {200, 201, 400, 401, 404, 409, 413, 502, 503, 504}
 def soaked(tmp_path: Path) -> Iterator[tuple[Running, Census]]:
     """A stack of this test's own, and what its processes tell of themselves."""
     census = Census(tmp_path)
-    with PrivateStack(1.0, ADMIN_TOKEN=ADMIN_TOKEN, UPSTREAM_TIMEOUT="3", **census.settings) as stack:
+    with EphemeralStack(1.0, ADMIN_TOKEN=ADMIN_TOKEN, UPSTREAM_TIMEOUT="3", **census.settings) as stack:
         yield Running(stack, stack.sign_up(), 0), census
 
 
@@ -149,7 +149,7 @@ class Visitors:
 class Chaos:
     """Breaks one thing after the other. The gateway itself lives through it all."""
 
-    def __init__(self, stack: PrivateStack, chance: random.Random) -> None:
+    def __init__(self, stack: EphemeralStack, chance: random.Random) -> None:
         self._stack = stack
         self._chance = chance
         self.done: Counter[str] = Counter()

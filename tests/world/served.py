@@ -15,7 +15,7 @@ from argon2 import PasswordHasher
 from actors import Panel, open_panel
 from actors.messages import Snapshot
 from runtime.config.breakers import load_breakers
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from runtime.serving import Limits, serve
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
@@ -63,7 +63,7 @@ class ServedWorld:
 async def open_served_world(limits: Limits, **settings: Any) -> AsyncIterator[ServedWorld]:
     """A stack in which all is well. limits: of the services' servers. settings: of the gateway."""
     policies = load_breakers(POLICIES, "default")
-    schools, students, keys = MemoryRecords(SCHOOL_UNIQUE), MemoryRecords(STUDENT_UNIQUE), KeySet()
+    schools, students, keys = MemoryRecords(SCHOOL_UNIQUE), MemoryRecords(STUDENT_UNIQUE), TokenVerifier()
     async with trio_asyncio.open_loop(), open_panel() as panel, trio.open_nursery() as nursery:
 
         async def start(app: Any) -> str:

@@ -10,7 +10,7 @@ from gateway.routes import AUTH
 from gateway.proxy.target import NoRouteError, Proxied, resolve
 from runtime.admin.api import operate
 from runtime.config.breakers import load_breakers
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from runtime.config.settings import ProcessSettings
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE, create_app
@@ -25,7 +25,7 @@ async def test_of_the_auth_service_only_the_api_is_outside() -> None:
         guard = guard_database(panel, load_breakers(POLICIES, "default")["auth-database"], OPEN_MESSAGE)
         app = create_app(Accounts(MemoryStore(), guard, Passwords()), panel)
         with capture_logs():
-            operate(app, "auth-service", panel, KeySet(), ProcessSettings())
+            operate(app, "auth-service", panel, TokenVerifier(), ProcessSettings())
         api = set((await (await app.test_client().get("/openapi.json")).get_json())["paths"])
     rules = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"}
     assert len(api) > 4

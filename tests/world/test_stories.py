@@ -79,7 +79,7 @@ async def test_of_twenty_at_half_open_one_reaches_the_service(world: World, mock
         await world.login()
     world.lines["auth"].mend()
     await advance(mock_clock, 60)
-    carried = world.lines["auth"].carried
+    extract_context = world.lines["auth"].extract_context
     statuses = []
 
     async def one() -> None:
@@ -89,7 +89,7 @@ async def test_of_twenty_at_half_open_one_reaches_the_service(world: World, mock
         for _ in range(20):
             nursery.start_soon(one)
     assert sorted(statuses) == [200] + [503] * 19
-    assert world.lines["auth"].carried == carried + 1
+    assert world.lines["auth"].extract_context == extract_context + 1
 
 
 async def test_a_database_outage_is_charged_to_its_own_breaker(world: World, mock_clock: MockClock) -> None:

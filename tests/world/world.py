@@ -24,7 +24,7 @@ from gateway.app import create_app as create_gateway
 from gateway.upstream.breakers import open_breakers
 from gateway.settings import GatewaySettings
 from runtime.config.breakers import load_breakers
-from runtime.auth import KeySet, jwks_over_http
+from runtime.auth import TokenVerifier, jwks_over_http
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth
@@ -51,7 +51,7 @@ class Line(httpx.AsyncBaseTransport):
     def __init__(self, app: Any) -> None:
         self._inner = httpx.ASGITransport(app)
         self._up = True
-        self.carried = 0
+        self.extract_context = 0
 
     def cut(self) -> None:
         self._up = False
@@ -63,7 +63,7 @@ class Line(httpx.AsyncBaseTransport):
         if not self._up:
             raise httpx.ConnectError("connection refused")
         if request.url.path not in ("/health", "/openapi.json", "/.well-known/jwks.json"):
-            self.carried += 1
+            self.extract_context += 1
         return await self._inner.handle_async_request(request)
 
 
@@ -73,12 +73,12 @@ class SchoolLine:
     def __init__(self, inner: GrpcSchools) -> None:
         self._inner = inner
         self.up = True
-        self.carried = 0
+        self.extract_context = 0
 
     async def find(self, school_id: int) -> Known | None:
         if not self.up:
             raise ConnectionRefusedError("connection refused")
-        self.carried += 1
+        self.extract_context += 1
         return await self._inner.find(school_id)
 
 
@@ -144,7 +144,7 @@ async def open_world() -> AsyncIterator[World]:
         )
         auth_guard = guard_database(auth, policies["auth-database"], AUTH_OPEN)
         auth_line = Line(create_auth(Accounts(accounts, auth_guard, Passwords()), auth))
-        keys = KeySet(jwks_over_http("http://auth", transport=auth_line))
+        keys = TokenVerifier(jwks_over_http("http://auth", transport=auth_line))
         nursery.start_soon(keys.run)
         school_guard = guard_database(school, policies["school-database"], SCHOOL_OPEN)
         school_app = create_school(store=schools, guard=school_guard, panel=school, keys=keys)

@@ -19,7 +19,7 @@ from runtime.serving.admission import ConnectionAdmission
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
-class Place:
+class WorkerContext:
     """An app that answers when it is let, and the port that it is found at."""
 
     def __init__(self) -> None:
@@ -50,9 +50,9 @@ class Place:
 
 
 @asynccontextmanager
-async def place(**limits: Any) -> AsyncIterator[Place]:
+async def place(**limits: Any) -> AsyncIterator[WorkerContext]:
     """Admission on a free port."""
-    one = Place()
+    one = WorkerContext()
     admission = ConnectionAdmission(wrap_app(one.app, 0, "asgi"), Config(), Limits(**limits))
     async with trio.open_nursery() as nursery:
         [listener] = await nursery.start(partial(trio.serve_tcp, admission.serve, 0, host="127.0.0.1"))

@@ -12,7 +12,7 @@ from pymongo.errors import AutoReconnect
 
 from actors import CircuitBreakerConfig, Panel
 from protocols.identity import ACCESS_SECONDS, REFRESH_SECONDS
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from services.auth.accounts import Accounts
 from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
@@ -104,7 +104,7 @@ async def test_login(service: Service) -> None:
     assert (answer.status, answer.body["message"]) == (200, "Login successful")
     assert answer.data["user"] == user
     jwks = await (await service.call._client.get("/.well-known/jwks.json")).get_json()
-    keys = KeySet(clock=lambda: service.now)
+    keys = TokenVerifier(clock=lambda: service.now)
     keys.replace(jwks)
     identity = keys.verify(answer.data["access_token"])
     assert (identity.user_id, identity.email, identity.role) == (user["id"], ADA["email"], "user")

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, Panel
-from runtime.auth import KeySet
+from runtime.auth import TokenVerifier
 from services.dependency import guard_database
 from services.school.app import OPEN_MESSAGE, create_app
 from services.school.schemas import UNIQUE
@@ -170,7 +170,7 @@ async def test_without_a_good_token_nothing_is_answered(call: Caller, issuer: Is
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/openapi.json"])
 async def test_what_operators_ask_for_is_open(panel: Panel, store: MemoryRecords, path: str) -> None:
     guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
-    app = create_app(store=store, guard=guard, panel=panel, keys=KeySet())
+    app = create_app(store=store, guard=guard, panel=panel, keys=TokenVerifier())
     assert (await app.test_client().get(path)).status_code == 200
 
 
@@ -179,7 +179,7 @@ async def test_without_any_key_the_service_names_no_breaker(
 ) -> None:
     """None has counted that the keys could not be fetched."""
     guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
-    app = create_app(store=store, guard=guard, panel=panel, keys=KeySet())
+    app = create_app(store=store, guard=guard, panel=panel, keys=TokenVerifier())
     started = trio.current_time()
     answer = await Caller(app, issuer.headers())("GET", "/schools")
     assert (answer.status, answer.error) == (503, "SERVICE_UNAVAILABLE")
@@ -202,7 +202,7 @@ async def test_a_request_waits_for_the_first_keys(
         return issuer.document
 
     up = trio.current_time() + 100
-    keys = KeySet(fetch)
+    keys = TokenVerifier(fetch)
     guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
     app = create_app(store=store, guard=guard, panel=panel, keys=keys)
     async with trio.open_nursery() as nursery:

@@ -17,7 +17,7 @@ from actors import CircuitBreakerConfig, Panel
 from services.dependency import guard_database
 from services.student.app import OPEN_MESSAGE, Students, create_app
 from services.student.schemas import UNIQUE
-from services.student.school_client import Known, SchoolCheck
+from services.student.school_client import SchoolRef, SchoolCheck
 from tests.services.client import Answer, Caller
 from tests.tokens import Issuer
 from tests.world.stores import Faults, MemoryRecords
@@ -38,9 +38,9 @@ class ScriptedSchools:
     def break_down(self, status: Status = Status.UNAVAILABLE) -> None:
         self.faults.fail(GRPCError(status, "scripted"))
 
-    async def find(self, school_id: int) -> Known | None:
+    async def find(self, school_id: int) -> SchoolRef | None:
         await self.faults.strike()
-        return Known(self.names[school_id]) if school_id in self.names else None
+        return SchoolRef(self.names[school_id]) if school_id in self.names else None
 
 
 @pytest.fixture

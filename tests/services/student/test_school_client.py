@@ -22,7 +22,7 @@ from protocols.school_grpc import SchoolServiceBase
 from services.dependency import guard_database
 from services.school.grpc_service import rpc_services
 from services.school.schemas import UNIQUE
-from services.student.school_client import FailedBehind, GrpcSchools, Known, open_channel
+from services.student.school_client import UpstreamDependencyFailed, GrpcSchools, SchoolRef, open_channel
 from tests.mongo import free_port
 from tests.world.stores import MemoryRecords
 
@@ -49,7 +49,7 @@ async def channel(link: ChannelFor, loop: trio_asyncio.TrioEventLoop) -> AsyncIt
 
 async def test_a_school_is_known_by_its_name_or_not_at_all(channel: Channel) -> None:
     schools = GrpcSchools(channel)
-    assert await schools.find(1) == Known("North")
+    assert await schools.find(1) == SchoolRef("North")
     assert await schools.find(2) is None
 
 
@@ -90,7 +90,7 @@ async def test_a_database_fault_there_names_the_breaker_that_counted_it(
     channel: Channel, store: MemoryRecords
 ) -> None:
     store.faults.fail()
-    with pytest.raises(FailedBehind) as raised:
+    with pytest.raises(UpstreamDependencyFailed) as raised:
         await GrpcSchools(channel).find(1)
     assert raised.value.origin == "school-database"
     assert isinstance(raised.value.__cause__, GRPCError)
