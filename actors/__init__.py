@@ -1,6 +1,7 @@
 """Circuit breakers for trio, each an actor: one task that owns its state, without a lock."""
 
-from .policy.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
+from .call.guard import Guard
+from .circuit_breaker import CircuitBreaker
 from .errors import (
     BulkheadFullError,
     CallRejected,
@@ -10,15 +11,8 @@ from .errors import (
     PanelClosedError,
     PanelFailedError,
 )
-from .call.guard import Guard
-from .circuit_breaker import CircuitBreaker
-from .machine.statistics import DURATION_BUCKETS
 from .machine.machine import Machine
-from .named import NamedBreaker, breaker_named
-from .panel import Panel, open_panel
-from .policy.rates import FailureRate, SlowCallRate
-from .policy.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy
-from .policy.window import LastCalls, LastSeconds
+from .machine.statistics import DURATION_BUCKETS
 from .messages import (
     CallSettled,
     EventsLost,
@@ -31,6 +25,12 @@ from .messages import (
     State,
     Transition,
 )
+from .named import NamedBreaker, breaker_named
+from .panel import Panel, open_panel
+from .policy.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
+from .policy.rates import FailureRate, SlowCallRate
+from .policy.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy
+from .policy.window import LastCalls, LastSeconds
 
 __all__ = [
     "DURATION_BUCKETS",

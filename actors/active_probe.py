@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from .call.classifier import kind_of
-from .policy.config import CircuitBreakerConfig
-from .machine.machine import Machine
 from .call.nesting import HeldCall
+from .machine.machine import Machine
 from .messages import Outcome, Permit, ProbePassed, Settle, State
+from .policy.config import CircuitBreakerConfig
 
 if TYPE_CHECKING:
     from .breaker_actor import BreakerActor

@@ -11,40 +11,40 @@ from typing import Any, Protocol, TypeAlias, assert_never
 
 import trio
 
-from .mailbox import Actor
-from .policy.config import CircuitBreakerConfig
-from .errors import CircuitOpenError
-from .events import EventBroadcaster
+from .active_probe import ActiveProbe
 from .call.gate import Gate
 from .call.guard import Guard
 from .circuit_breaker import ADMITTING, CircuitBreaker
-from .machine.statistics import Histogram
+from .errors import CircuitOpenError
+from .events import EventBroadcaster
 from .machine.machine import Machine, RecoveryState
-from .active_probe import ActiveProbe
+from .machine.statistics import Histogram
+from .mailbox import Actor
 from .messages import (
+    Acquire,
     Admission,
     Answered,
     CallSettled,
     Configure,
-    Acquire,
     FailSettled,
     FindAdmission,
-    ReleasePermit,
     ForceState,
-    Wake,
     Outcome,
     ProbePassed,
     RejectReason,
+    ReleasePermit,
     Remove,
     Reset,
+    SetSubscribers,
     Settle,
     Snapshot,
     State,
     TakeSnapshot,
     Transition,
     Trip,
-    SetSubscribers,
+    Wake,
 )
+from .policy.config import CircuitBreakerConfig
 
 Command: TypeAlias = (
     Acquire
@@ -89,11 +89,11 @@ class BreakerActor(Actor[Command]):
     """One breaker's task."""
 
     __slots__ = (
+        "_active_probe",
         "_admits_at",
         "_machine",
-        "_recovery_state",
-        "_active_probe",
         "_panel",
+        "_recovery_state",
         "_retired",
         "_unix_changed_at",
         "_unix_opened_at",
@@ -328,7 +328,13 @@ class BreakerActor(Actor[Command]):
             self._active_probe.follow(machine, now)
         batches_successes, admits = machine.batches_successes and not self._watchers, machine.admits_all
         until, gate = machine.until, handle._gate
-        if not gate.matches(machine.generation, until, admits, batches_successes, batches_successes and admits and handle._plain):
+        if not gate.matches(
+            machine.generation,
+            until,
+            admits,
+            batches_successes,
+            batches_successes and admits and handle._plain,
+        ):
             self._replace_gate(until, admits, batches_successes, now)
         if not admits:
             self._update_rejections(handle._gate)

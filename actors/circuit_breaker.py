@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import trio
 
-from .policy.config import CircuitBreakerConfig
-from .errors import BulkheadFullError, CallRejected, CircuitOpenError
-from .events import EventBroadcaster, Subscription
+from .call.accounting import CallAccounting
 from .call.gate import Gate
 from .call.guard import Guard
-from .machine.statistics import Histogram
 from .call.nesting import CALLS
-from .call.accounting import CallAccounting
 from .call.protect import wrap
+from .errors import BulkheadFullError, CallRejected, CircuitOpenError
+from .events import EventBroadcaster, Subscription
+from .machine.statistics import Histogram
 from .messages import (
     Admission,
     Configure,
@@ -25,13 +24,14 @@ from .messages import (
     ForceState,
     Outcome,
     Reset,
+    SetSubscribers,
     Snapshot,
     Source,
     State,
     TakeSnapshot,
     Trip,
-    SetSubscribers,
 )
+from .policy.config import CircuitBreakerConfig
 
 if TYPE_CHECKING:
     from .breaker_actor import BreakerActor
@@ -53,9 +53,11 @@ class CircuitBreaker(CallAccounting):
     No checkpoint is added: a hot loop of rejections must yield by itself.
     """
 
-    __slots__ = ("__weakref__", "_fast", "_broadcaster", "_waiters")
+    __slots__ = ("__weakref__", "_broadcaster", "_fast", "_waiters")
 
-    def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, histogram: Histogram | None) -> None:
+    def __init__(
+        self, config: CircuitBreakerConfig, actor: BreakerActor, histogram: Histogram | None
+    ) -> None:
         super().__init__(config, actor, histogram)
         self._fast: Gate | None = None
         self._broadcaster: EventBroadcaster | None = None

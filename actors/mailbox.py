@@ -155,7 +155,7 @@ class Mailbox(Generic[Message]):
 class Actor(ABC, Generic[Message]):
     """Handles its mailbox. A crash leaves the message in hand to the next round."""
 
-    __slots__ = ("_in_hand", "next_wakeup", "clock", "ended", "mailbox")
+    __slots__ = ("_in_hand", "clock", "ended", "mailbox", "next_wakeup")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.mailbox: Mailbox[Message] = Mailbox()

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
-from .policy.checks import breaker_name
-from .policy.config import CircuitBreakerConfig
+from .call.protect import check_async
 from .circuit_breaker import CircuitBreaker
 from .panel import OPEN_PANELS, Panel
-from .call.protect import check_async
+from .policy.checks import breaker_name
+from .policy.config import CircuitBreakerConfig
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .mailbox import OTHER_RUN
 from .breaker_actor import BreakerActor
-from .policy.checks import positive_int, positive_number, sync_function
-from .policy.config import CircuitBreakerConfig
+from .circuit_breaker import CircuitBreaker
 from .errors import PanelClosedError, PanelFailedError
 from .events import EventBroadcaster, Subscription
-from .circuit_breaker import CircuitBreaker
-from .machine.statistics import Labels, Histogram
-from .policy.same_policy import differing_fields
+from .machine.statistics import Histogram, Labels
+from .mailbox import OTHER_RUN
 from .messages import Remove, Snapshot
+from .policy.checks import positive_int, positive_number, sync_function
+from .policy.config import CircuitBreakerConfig
+from .policy.same_policy import differing_fields
 
 logger = logging.getLogger("actors")
 

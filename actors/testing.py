@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 import trio
 import trio.testing
 
-from .panel import Panel, open_panel
 from .messages import Snapshot
+from .panel import Panel, open_panel
 
 T = TypeVar("T")
 

@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy import mongodb
-from deploy import procfs
-from deploy.supervisor import Process, Supervisor, stack_lock, kill_orphans
+from deploy import mongodb, procfs
 from deploy.config import HOST, PORTS, PROCESSES, ROOT, StackConfig, StackError
+from deploy.supervisor import Process, Supervisor, kill_orphans, stack_lock
 
 PATIENCE = 60.0
 """Seconds a process may take until it is ready."""
@@ -248,7 +247,9 @@ def _start(layout: StackConfig, supervisor: Supervisor, names: Sequence[str]) ->
             _wait(layout, supervisor, progress, tasks)
 
 
-def _wait(layout: StackConfig, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]) -> None:
+def _wait(
+    layout: StackConfig, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]
+) -> None:
     waiting = list(tasks)
     tries: dict[str, set[int]] = {name: set() for name in tasks}
     deadline = time.monotonic() + PATIENCE

@@ -154,7 +154,9 @@ def layout(environment: Mapping[str, str] = os.environ) -> StackConfig:
     folder = Path(environment.get("STACK_DIR") or ROOT / ".stack").absolute()
     uri = environment.get("MONGODB_URI")
     own = f"mongodb://{HOST}:{ports['MONGODB_PORT']}/?replicaSet={REPLICA_SET}"
-    return StackConfig(folder, ports, uri or own, own_mongod=not uri, tls=bool(environment.get("TLS_CERT_FILE")))
+    return StackConfig(
+        folder, ports, uri or own, own_mongod=not uri, tls=bool(environment.get("TLS_CERT_FILE"))
+    )
 
 
 def command(name: str) -> list[str]:

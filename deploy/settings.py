@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.config import PORTS
-from runtime.observability.logging import redact
 from runtime.config.settings import ProcessSettings, is_secret
+from runtime.observability.logging import redact
 
 # Where each process declares its settings; loaded by name, for operator tooling stands outside the packages.
 _MODULES = {

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from deploy.terminal import logs
 from deploy import commands
 from deploy.config import PROCESSES, StackConfig, StackError, layout
+from deploy.terminal import logs
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> int:

@@ -17,8 +17,7 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy import libraries, mongodb
-from deploy import procfs
+from deploy import libraries, mongodb, procfs
 from deploy.config import ROOT, StackConfig, StackError, command
 
 _NOT_RUNNING = 70

@@ -13,23 +13,23 @@ from structlog.contextvars import get_contextvars
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app
-from gateway.upstream.breakers import open_breakers, with_http_probes
-from gateway.workers.crew import Crew
-from gateway.upstream.overloads import warn_of_file_limit
 from gateway.pages.app import PROCESS
-from gateway.workers.seats import WorkerContext
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
+from gateway.upstream.breakers import open_breakers, with_http_probes
+from gateway.upstream.overloads import warn_of_file_limit
 from gateway.upstream.pool import UpstreamTransport
+from gateway.workers.crew import Crew
+from gateway.workers.seats import WorkerContext
 from gateway.workers.supervisor import run_workers
-from runtime.config.breakers import BadConfiguration, Configuration, load_policies
-from runtime.auth import TokenVerifier, jwks_over_http
-from runtime.observability.logging import configure_logs
-from runtime.config.reload import defer_sighup, reload_on_hangup
-from runtime.serving import ServerCertificate, UnusableCertificate, run_process, serve, stop_signal
-from runtime.config.settings import load
-from runtime.observability.tracing import exemplar_labels, tracing
 from runtime.admin.webhook import start_webhook
+from runtime.auth import TokenVerifier, jwks_over_http
+from runtime.config.breakers import BadConfiguration, Configuration, load_policies
+from runtime.config.reload import defer_sighup, reload_on_hangup
+from runtime.config.settings import load
+from runtime.observability.logging import configure_logs
+from runtime.observability.tracing import exemplar_labels, tracing
+from runtime.serving import ServerCertificate, UnusableCertificate, run_process, serve, stop_signal
 
 TIDY_SECONDS = 5.0
 
@@ -49,9 +49,7 @@ async def main(
     # Each client may have a request at a service.
     warn_of_file_limit(settings.max_connections, settings.max_connections)
     async with (
-        open_panel(
-            durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars
-        ) as panel,
+        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)
@@ -85,7 +83,10 @@ def _nothing() -> None:
 
 
 async def listen(
-    app: QuartTrio, settings: GatewaySettings, place: WorkerContext | None, certificate: ServerCertificate | None
+    app: QuartTrio,
+    settings: GatewaySettings,
+    place: WorkerContext | None,
+    certificate: ServerCertificate | None,
 ) -> None:
     """Serve the app until this process, or this worker, is told to stop."""
 

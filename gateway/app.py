@@ -9,23 +9,23 @@ import httpx
 from quart_trio import QuartTrio
 
 from actors import CircuitBreaker, Panel
-from gateway.proxy.access import Limits
-from gateway.upstream.breakers import route_breaker
-from gateway.proxy.cors import CorsPolicy, parse_origins
-from gateway.proxy.rate_limit import Counters, SharedCounters
-from gateway.workers.crew import Crew
-from gateway.pages.openapi import OpenApiAggregator
-from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
-from gateway.upstream.overloads import Overloads
 from gateway.pages.app import add_operations, own_pages
+from gateway.pages.openapi import OpenApiAggregator
+from gateway.proxy.access import Limits
+from gateway.proxy.cors import CorsPolicy, parse_origins
 from gateway.proxy.middleware import App, Proxy
+from gateway.proxy.rate_limit import Counters, SharedCounters
+from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
 from gateway.routes import ROUTES, SERVICES
 from gateway.settings import GatewaySettings
+from gateway.upstream.breakers import route_breaker
+from gateway.upstream.overloads import Overloads
 from gateway.upstream.upstream import RouteBreaker, Upstream
-from runtime.observability import tracing
+from gateway.workers.crew import Crew
 from runtime.auth import TokenVerifier
-from runtime.serving.loop_time import LoopTime
 from runtime.config.policy_file import Routes
+from runtime.observability import tracing
+from runtime.serving.loop_time import LoopTime
 
 _PREFIXES = tuple(route.prefix.decode() for route in ROUTES)
 

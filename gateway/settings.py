@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from gateway.proxy.cors import parse_origins
 from gateway.proxy.trusted_proxies import read_networks
-from runtime.serving import Limits, ServerCertificate
 from runtime.config.settings import FilePath, Port, ProcessSettings, split_urls
+from runtime.serving import Limits, ServerCertificate
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 """A time-out; more than nothing, a day at most."""

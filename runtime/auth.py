@@ -19,8 +19,8 @@ import structlog
 import trio
 
 from protocols.identity import ALGORITHM, ISSUER, Identity
-from runtime.observability.reasons import reason_of
 from runtime.config.settings import split_urls
+from runtime.observability.reasons import reason_of
 from runtime.serving.tls import client_context
 
 REFRESH_SECONDS = 300.0
@@ -173,7 +173,7 @@ def bearer(authorization: str | None) -> str:
 def jwks_over_http(
     base_urls: str, *, transport: httpx.AsyncBaseTransport | None = None, ca_file: Path | None = None
 ) -> Fetch:
-    """A `fetch` for TokenVerifier that asks the auth service at `base_urls`, one URL or several separated by commas.
+    """A `fetch` for TokenVerifier from the auth service at `base_urls`: URLs separated by commas.
 
     It asks one after the other until one answers, and raises the last error if none does. Each has an equal
     share of FETCH_SECONDS. transport: never closed; by default each fetch opens its own, which verifies

@@ -12,15 +12,15 @@ from quart_trio import QuartTrio
 from actors import Panel
 from actors.adapters.logs import log_transitions
 from runtime.admin.api import operate
-from runtime.config.breakers import BadConfiguration, Configuration, load_policies
-from runtime.auth import TokenVerifier, jwks_over_http
-from runtime.observability.logging import configure_logs
-from runtime.serving.loop_time import LoopTime
-from runtime.config.reload import defer_sighup, reload_on_hangup
-from runtime.serving import run_process
-from runtime.config.settings import ProcessSettings, load
-from runtime.observability.tracing import tracing
 from runtime.admin.webhook import start_webhook
+from runtime.auth import TokenVerifier, jwks_over_http
+from runtime.config.breakers import BadConfiguration, Configuration, load_policies
+from runtime.config.reload import defer_sighup, reload_on_hangup
+from runtime.config.settings import ProcessSettings, load
+from runtime.observability.logging import configure_logs
+from runtime.observability.tracing import tracing
+from runtime.serving import run_process
+from runtime.serving.loop_time import LoopTime
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
 Serve = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
@@ -57,7 +57,12 @@ async def start_loop_time(nursery: trio.Nursery) -> LoopTime:
 
 
 async def start_operations(
-    nursery: trio.Nursery, name: str, app: QuartTrio, panel: Panel, keys: TokenVerifier, settings: ProcessSettings
+    nursery: trio.Nursery,
+    name: str,
+    app: QuartTrio,
+    panel: Panel,
+    keys: TokenVerifier,
+    settings: ProcessSettings,
 ) -> None:
     """Let the process's breakers be seen and steered through `app`, and told of where a webhook is set.
 

@@ -11,8 +11,8 @@ from grpclib.const import Status
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 from trio_asyncio import aio_as_trio
 
-from .shortage import is_shortage
 from ..circuit_breaker import CircuitBreaker
+from .shortage import is_shortage
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")

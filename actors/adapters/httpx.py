@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import trio
 
-from .shortage import is_shortage
-from ..policy.checks import credible_wait, positive_number
-from ..policy.config import CircuitBreakerConfig
 from ..call.guard import Guard
 from ..circuit_breaker import CircuitBreaker
 from ..panel import Panel
+from ..policy.checks import credible_wait, positive_number
+from ..policy.config import CircuitBreakerConfig
+from .shortage import is_shortage
 
 
 def is_failure(error: BaseException) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 import trio
 
-from ..panel import Panel
 from ..messages import EventsLost, State, Transition
+from ..panel import Panel
 
 VERBS = {State.OPEN: "OPENED", State.FORCED_OPEN: "OPENED"}
 

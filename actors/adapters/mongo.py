@@ -27,8 +27,8 @@ from pymongo.errors import (
 )
 from trio_asyncio import aio_as_trio
 
-from .shortage import causes, is_shortage, tells_of_shortage
 from ..circuit_breaker import CircuitBreaker
+from .shortage import causes, is_shortage, tells_of_shortage
 
 T = TypeVar("T")
 

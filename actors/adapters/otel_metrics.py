@@ -11,13 +11,13 @@ from weakref import WeakKeyDictionary
 import trio
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from .tracing import NAME, REASON, STATE
-from ..policy.checks import positive_number
+from ..circuit_breaker import CircuitBreaker
 from ..errors import CircuitBreakerError, PanelClosedError
 from ..events import Subscription
-from ..circuit_breaker import CircuitBreaker
-from ..panel import Panel
 from ..messages import Outcome, RejectReason, Snapshot, State
+from ..panel import Panel
+from ..policy.checks import positive_number
+from .tracing import NAME, REASON, STATE
 
 K = TypeVar("K", bound=Hashable)
 

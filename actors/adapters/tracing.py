@@ -14,9 +14,9 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
 from ..call.classifier import kind_of
-from ..errors import CallRejected, CircuitOpenError
 from ..call.guard import Guard
 from ..circuit_breaker import CircuitBreaker
+from ..errors import CallRejected, CircuitOpenError
 from ..messages import Outcome, Source, State
 
 P = ParamSpec("P")

@@ -1,1 +1,1 @@
-"""A call through a breaker: its admission, its place, its outcome, and what callers read to need no message."""
+"""A call through a breaker: admission, bulkhead, outcome, and the gate that spares callers a message."""

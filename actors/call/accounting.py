@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from ..errors import CircuitOpenError, PanelClosedError
+from ..machine.statistics import Histogram
 from ..mailbox import OTHER_RUN
+from ..messages import Acquire, Outcome, Permit, Rejection, Settle, Source
+from ..policy.config import CircuitBreakerConfig
 from .bulkhead import Bulkhead
 from .classifier import Classifier, kind_of
-from ..policy.config import CircuitBreakerConfig
-from ..errors import CircuitOpenError, PanelClosedError
-from .in_flight import InFlightCalls
 from .gate import Gate
-from ..machine.statistics import Histogram
+from .in_flight import InFlightCalls
 from .nesting import HeldCall, fast_calls, held_call, is_marked, mark_counted, was_counted, withdrawn
-from ..messages import Acquire, Outcome, Permit, Rejection, Settle, Source
 
 if TYPE_CHECKING:
     from ..breaker_actor import BreakerActor
@@ -35,9 +35,9 @@ class CallAccounting:
         "_classifier_made",
         "_clock",
         "_config",
-        "_in_flight_calls",
         "_gate",
         "_histogram",
+        "_in_flight_calls",
         "_plain",
         "_scoped",
         "_slow",
@@ -47,7 +47,9 @@ class CallAccounting:
         "name",
     )
 
-    def __init__(self, config: CircuitBreakerConfig, actor: BreakerActor, histogram: Histogram | None) -> None:
+    def __init__(
+        self, config: CircuitBreakerConfig, actor: BreakerActor, histogram: Histogram | None
+    ) -> None:
         self.name = config.name
         self._actor = actor
         self._clock = actor.clock

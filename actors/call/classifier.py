@@ -8,10 +8,10 @@ from typing import Any
 
 import trio
 
-from ..policy.checks import credible_wait
-from ..policy.config import CircuitBreakerConfig, ExceptionMatch
 from ..errors import CallTimeout, CircuitBreakerError
 from ..messages import Outcome
+from ..policy.checks import credible_wait
+from ..policy.config import CircuitBreakerConfig, ExceptionMatch
 
 logger = logging.getLogger("actors")
 SEVEREST_FIRST = (Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED)

@@ -31,6 +31,7 @@ class Gate(_Tally):
     __slots__ = (
         "admits",
         "asked",
+        "batches_successes",
         "cancelled",
         "fast",
         "full",
@@ -46,7 +47,6 @@ class Gate(_Tally):
         "rejects_until",
         "since",
         "state",
-        "batches_successes",
         "until",
     )
 
@@ -101,7 +101,9 @@ class Gate(_Tally):
         """Whether a call is counted: not one that a disabled breaker let through, here or by a permit."""
         return self.state is not State.DISABLED if permit is None else permit.number != UNRECORDED
 
-    def matches(self, generation: int, until: float, admits: bool, batches_successes: bool, fast: bool) -> bool:
+    def matches(
+        self, generation: int, until: float, admits: bool, batches_successes: bool, fast: bool
+    ) -> bool:
         """Whether the gate says this already, and needs no successor."""
         return (
             self.generation == generation

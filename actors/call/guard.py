@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import trio
 from trio.lowlevel import current_trio_token
 
-from ..mailbox import OTHER_RUN
-from .bulkhead import Bulkhead
-from .classifier import kind_of
 from ..errors import BulkheadFullError, CallRejected, CallTimeout
-from .gate import Gate
-from .nesting import HELD, HeldCall, running_held, running_task, withdrawn
+from ..mailbox import OTHER_RUN
 from ..messages import (
     Answered,
     FailSettled,
-    ReleasePermit,
-    Wake,
     Outcome,
     Permit,
+    ReleasePermit,
     Settle,
     Source,
     State,
+    Wake,
 )
+from .bulkhead import Bulkhead
+from .classifier import kind_of
+from .gate import Gate
+from .nesting import HELD, HeldCall, running_held, running_task, withdrawn
 
 if TYPE_CHECKING:
-    from ..errors import CircuitOpenError
     from ..circuit_breaker import CircuitBreaker
+    from ..errors import CircuitOpenError
 
 T = TypeVar("T")
 
@@ -388,7 +388,9 @@ class Guard(HeldCall):
                 self._gate, self._permit, outcome, self._duration(), self._retry_after, reason
             )
 
-    def _outcome(self, error: BaseException | None, cancelled_with: Exception | None) -> tuple[Outcome, str | None]:
+    def _outcome(
+        self, error: BaseException | None, cancelled_with: Exception | None
+    ) -> tuple[Outcome, str | None]:
         if self._settled is Outcome.IGNORED:
             return Outcome.IGNORED, None
         if self._verdict is not None and not isinstance(error, trio.Cancelled):

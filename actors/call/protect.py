@@ -12,8 +12,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ..policy.checks import promises_awaitable
 from ..errors import CircuitOpenError
+from ..policy.checks import promises_awaitable
 from .nesting import CALLS
 
 if TYPE_CHECKING:

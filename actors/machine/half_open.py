@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ..policy.config import CircuitBreakerConfig
-from .states import NEVER, NextState, StateBehavior
-from .probe_turns import ProbeTurns
 from ..messages import RETRY_SOON, Outcome, Permit, Rejection, RejectReason, Source, State
+from ..policy.config import CircuitBreakerConfig
+from .probe_turns import ProbeTurns
+from .states import NEVER, NextState, StateBehavior
 
 RECOVERED = NextState(State.CLOSED, "recovery successful", recovery=True)
 
@@ -40,7 +40,9 @@ class HalfOpen(StateBehavior):
         first = min(self._probes.values(), default=NEVER)
         return None if first == NEVER else first
 
-    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(
+        self, now: float, is_active_probe: bool, source: Source | None = None
+    ) -> Rejection | None:
         """Reject if enough probes run, if the next is kept for others, or if the policy has a `probe`."""
         not_theirs = self._config.probe is not None and not is_active_probe
         if self._is_full or not_theirs or self._turns.refuses(source, now):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
+from ..messages import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State, Transition
 from ..policy.config import CircuitBreakerConfig
 from .half_open import HalfOpen
-from .statistics import Statistics
 from .observing import Observing, shadow_policy
 from .states import NEVER, Closed, Disabled, Forced, NextState, Open, StateBehavior
-from ..messages import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State, Transition
+from .statistics import Statistics
 
 NOT_ADMITTING = (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN)
 
@@ -37,17 +37,17 @@ class Machine:
 
     __slots__ = (
         "_attempt",
+        "_behavior",
         "_chance",
         "_events",
         "_failures_at_opening",
         "_number",
         "_slow_at_opening",
-        "_behavior",
         "config",
         "generation",
-        "statistics",
         "opened_at",
         "state",
+        "statistics",
     )
 
     def __init__(self, config: CircuitBreakerConfig, *, now: float = 0.0) -> None:
@@ -64,7 +64,9 @@ class Machine:
         self._failures_at_opening = self._slow_at_opening = 0
 
     @classmethod
-    def restored(cls, config: CircuitBreakerConfig, recovery_state: RecoveryState, statistics: Statistics, now: float) -> Machine:
+    def restored(
+        cls, config: CircuitBreakerConfig, recovery_state: RecoveryState, statistics: Statistics, now: float
+    ) -> Machine:
         """The successor of a machine that broke: same state, next generation, permits forgotten."""
         machine = cls(config, now=now)
         machine.statistics = statistics
@@ -335,7 +337,9 @@ class Machine:
             Transition(self.config.name, old, move.state, move.reason, self.generation, now, retry_after=wait)
         )
 
-    def _new_behavior(self, state: State, now: float, until: float | None, *, recovery: bool = False) -> StateBehavior:
+    def _new_behavior(
+        self, state: State, now: float, until: float | None, *, recovery: bool = False
+    ) -> StateBehavior:
         """The stay after the present one. recovery: it is the end of one."""
         match state:
             case State.CLOSED if recovery:

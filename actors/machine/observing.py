@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..policy.config import CircuitBreakerConfig
-from .statistics import Statistics
-from .states import NextState, StateBehavior
 from ..messages import Outcome, Permit, Source, Transition
+from ..policy.config import CircuitBreakerConfig
+from .states import NextState, StateBehavior
+from .statistics import Statistics
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -23,9 +23,11 @@ def shadow_policy(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
 class Observing(StateBehavior):
     """Feeds a shadow, and hands on its transitions, marked as observed."""
 
-    __slots__ = ("_hand_on", "_statistics", "_newest", "_older", "_permits", "_probes", "_shadow")
+    __slots__ = ("_hand_on", "_newest", "_older", "_permits", "_probes", "_shadow", "_statistics")
 
-    def __init__(self, shadow: Machine, statistics: Statistics, hand_on: Callable[[Transition], None]) -> None:
+    def __init__(
+        self, shadow: Machine, statistics: Statistics, hand_on: Callable[[Transition], None]
+    ) -> None:
         self._shadow = shadow
         self._statistics = statistics
         self._hand_on = hand_on

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from ..policy.config import CircuitBreakerConfig
-from .ramp import Ramp
-from ..policy.trip import SUCCESS, Call
 from ..messages import RETRY_FORCED, Outcome, Permit, Rejection, RejectReason, Source, State
+from ..policy.config import CircuitBreakerConfig
+from ..policy.trip import SUCCESS, Call
+from .ramp import Ramp
 
 NEVER = float("inf")
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
@@ -37,7 +37,9 @@ class StateBehavior:
     # The route of the last probe, where that failed.
     failed_route: Hashable | None = None
 
-    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(
+        self, now: float, is_active_probe: bool, source: Source | None = None
+    ) -> Rejection | None:
         """Why a call may not be made now; None: it may."""
         return None
 
@@ -126,7 +128,9 @@ class Closed(StateBehavior):
         threshold = self._config.strategy.slow_threshold
         return NEVER if threshold is None else threshold
 
-    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(
+        self, now: float, is_active_probe: bool, source: Source | None = None
+    ) -> Rejection | None:
         """Only the ramp refuses."""
         if self._ramp is None or self._ramp.admit(now):
             return None
@@ -203,7 +207,9 @@ class Open(StateBehavior):
         self.deadline = until
         self.failed_route = failed_route
 
-    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(
+        self, now: float, is_active_probe: bool, source: Source | None = None
+    ) -> Rejection | None:
         """Reject every call, with the time left."""
         assert self.deadline is not None
         return Rejection(State.OPEN, RejectReason.OPEN, self.deadline - now)
@@ -223,7 +229,9 @@ class Forced(StateBehavior):
 
     __slots__ = ()
 
-    def check_admission(self, now: float, is_active_probe: bool, source: Source | None = None) -> Rejection | None:
+    def check_admission(
+        self, now: float, is_active_probe: bool, source: Source | None = None
+    ) -> Rejection | None:
         """Reject every call: only an operator's command ends this."""
         return Rejection(State.FORCED_OPEN, RejectReason.FORCED, RETRY_FORCED)
 

@@ -107,7 +107,9 @@ class _Slow(_Rate):
         self._failed = strategy.window.rolling()
 
     def inherit_from(self, older: TripCounter) -> bool:
-        if not (isinstance(older, _Slow) and older._threshold == self._threshold and super().inherit_from(older)):
+        if not (
+            isinstance(older, _Slow) and older._threshold == self._threshold and super().inherit_from(older)
+        ):
             return False
         self._failed = deepcopy(older._failed)
         return True

@@ -119,7 +119,7 @@ class ConsecutiveFailures(TripStrategy):
 
 
 class _Consecutive(TripCounter):
-    __slots__ = ("_limit", "_consecutive_failures")
+    __slots__ = ("_consecutive_failures", "_limit")
     reason = "max failures reached"
 
     def __init__(self, limit: int) -> None:

@@ -20,10 +20,10 @@ from typing import Any
 import httpx
 
 from deploy import procfs
-from deploy.supervisor import Supervisor
-from deploy.terminal.health import breakers
 from deploy.config import LOOPBACK, PORTS, ROOT, StackConfig, layout
 from deploy.stack import main
+from deploy.supervisor import Supervisor
+from deploy.terminal.health import breakers
 
 _ADMIN = {
     "email": "head@example.org",

@@ -10,8 +10,8 @@ import httpx
 from rich.console import Console
 from rich.panel import Panel as Frame
 
-from deploy.terminal import health
 from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
+from deploy.terminal import health
 
 RESET_TIMEOUT = 4.0
 """Seconds the demo's breakers stay open; sixty by default."""

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.config import LOOPBACK, StackConfig, StackError
-from deploy.terminal.formatting import STYLES, duration, columns_for_width
+from deploy.terminal.formatting import STYLES, columns_for_width, duration
 from runtime.config.breakers import BREAKERS
 from runtime.observability.printable import printable
 

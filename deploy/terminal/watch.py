@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.config import LOOPBACK, StackConfig, StackError
-from deploy.terminal.formatting import STYLES, duration, columns_for_width, failure_meter, when
+from deploy.terminal.formatting import STYLES, columns_for_width, duration, failure_meter, when
 from runtime.admin.history import BUCKET_SECONDS, Report, merge_reports
 from runtime.observability.printable import printable
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from gateway.proxy.request_body import Message, Receive
 from gateway.dashboard.feed import DashboardFeed, Subscriber
 from gateway.proxy.request import Scope
+from gateway.proxy.request_body import Message, Receive
 from gateway.proxy.responses import Send
 from protocols.http import Code, failure
 

@@ -14,7 +14,7 @@ import trio
 
 from gateway.upstream.upstream import Upstream
 from protocols.http import REQUEST_ID, Code
-from runtime.admin.api import BreakerAdmin, AdminCommand, known_action
+from runtime.admin.api import AdminCommand, BreakerAdmin, known_action
 from runtime.admin.history import Report
 from runtime.web.app import ApiError
 

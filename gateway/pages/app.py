@@ -12,21 +12,21 @@ from quart import Response, redirect
 from quart_trio import QuartTrio
 
 from actors import Panel
-from gateway.pages.admin import FederatedBreakerAdmin
-from gateway.workers.crew import Crew
-from gateway.workers.admin import ClusterBreakerAdmin
 from gateway.dashboard.feed import DashboardFeed
 from gateway.dashboard.page import add_dashboard
 from gateway.dashboard.sse import App, EventStream
-from gateway.pages.openapi import OpenApiAggregator
+from gateway.pages.admin import FederatedBreakerAdmin
 from gateway.pages.health import is_outage, whole_health
-from gateway.upstream.overloads import Overloads, overload_metric
+from gateway.pages.openapi import OpenApiAggregator
 from gateway.settings import GatewaySettings
+from gateway.upstream.overloads import Overloads, overload_metric
 from gateway.upstream.upstream import Upstream
+from gateway.workers.admin import ClusterBreakerAdmin
+from gateway.workers.crew import Crew
 from protocols.http import STATUS, Code, failure, success
 from runtime.admin.api import AdminAuthenticator, add_admin, own_desk
-from runtime.admin.source import BreakerSource
 from runtime.admin.history import Recorder
+from runtime.admin.source import BreakerSource
 from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, service_app
 
@@ -46,7 +46,10 @@ _MAX_BODY = 64 * 1024
 
 
 def own_pages(
-    panel: BreakerSource, upstreams: Mapping[str, Upstream], documents: OpenApiAggregator, overloads: Overloads | Crew
+    panel: BreakerSource,
+    upstreams: Mapping[str, Upstream],
+    documents: OpenApiAggregator,
+    overloads: Overloads | Crew,
 ) -> QuartTrio:
     """An app that serves what `routes.OWN_PATHS` names. overloads: of this process, or of all workers."""
 

@@ -7,12 +7,12 @@ import time
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from gateway.proxy.rate_limit import Counters
 from gateway.proxy.headers import Fields, find
+from gateway.proxy.rate_limit import Counters
 from gateway.proxy.responses import LocalResponse, whole_seconds
 from protocols.http import Code
 from protocols.identity import Identity
-from runtime.auth import BadToken, TokenVerifier, KeysUnavailable, MissingToken, require
+from runtime.auth import BadToken, KeysUnavailable, MissingToken, TokenVerifier, require
 from runtime.serving import client_network
 
 

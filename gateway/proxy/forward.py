@@ -15,8 +15,8 @@ import trio
 
 from actors import CallRejected, CallTimeout, CircuitBreaker, CircuitOpenError, Source
 from actors.call.guard import Guard
+from actors.messages import RETRY_SOON, RejectReason, State
 from gateway.proxy.charging import charge
-from gateway.proxy.request_body import DownstreamRequest, RequestBodyStream
 from gateway.proxy.headers import (
     Fields,
     content_length,
@@ -27,12 +27,12 @@ from gateway.proxy.headers import (
     trailer_fields,
 )
 from gateway.proxy.request import Inbound
-from gateway.proxy.responses import ResponseWriter, LocalResponse, refusal, breaker_rejection
+from gateway.proxy.request_body import DownstreamRequest, RequestBodyStream
+from gateway.proxy.responses import LocalResponse, ResponseWriter, breaker_rejection, refusal
 from gateway.proxy.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
-from actors.messages import RETRY_SOON, RejectReason, State
 from runtime.serving.loop_time import Stretch
 
 PROBE_BODY_SECONDS = 1.0
@@ -138,7 +138,7 @@ class UpstreamCall:
         raise httpx.ReadTimeout(f"no response within {self._head_seconds():g} s")
 
     async def _may_probe(self) -> bool:
-        """Whether this request may be a probe. Raises LocalResponse where it could be one, but its client is slow.
+        """Whether this request may be a probe. Raises LocalResponse if it may, but its client is slow.
 
         A probe's time is bounded: a client that trickles would hold it, and be taken for an outage.
         """
@@ -160,7 +160,9 @@ class UpstreamCall:
 
     def _no_probe(self) -> LocalResponse:
         breaker = self._breaker
-        return breaker_rejection(CircuitOpenError(breaker.name, breaker.state, RETRY_SOON, RejectReason.PROBING))
+        return breaker_rejection(
+            CircuitOpenError(breaker.name, breaker.state, RETRY_SOON, RejectReason.PROBING)
+        )
 
     async def _head(self, call: Guard) -> httpx.Response:
         """Send the request and wait for the response's head."""

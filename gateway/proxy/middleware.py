@@ -9,23 +9,30 @@ from functools import partial
 import structlog
 import trio
 
+from actors.messages import State
 from gateway.proxy.access import Limits, authenticate
-from gateway.proxy.request_body import DownstreamRequest, Receive
 from gateway.proxy.cors import CorsPolicy
 from gateway.proxy.forward import Ending, UpstreamAborted, UpstreamCall
 from gateway.proxy.headers import Fields, find, forwards_left
-from gateway.proxy.trusted_proxies import TrustedProxies
-from gateway.proxy.request import ResolvedTarget, Inbound, Scope, client_address, identify, locate, read
-from gateway.proxy.responses import Addressed, ResponseWriter, LocalResponse, Send, max_forwards_response, too_large
+from gateway.proxy.request import Inbound, ResolvedTarget, Scope, client_address, identify, locate, read
+from gateway.proxy.request_body import DownstreamRequest, Receive
+from gateway.proxy.responses import (
+    Addressed,
+    LocalResponse,
+    ResponseWriter,
+    Send,
+    max_forwards_response,
+    too_large,
+)
 from gateway.proxy.target import LocalTarget, UpstreamTarget
+from gateway.proxy.trusted_proxies import TrustedProxies
 from gateway.upstream.upstream import Upstream
-from actors.messages import State
 from protocols.http import Code
-from runtime.observability import tracing
-from runtime.web.header_fields import is_websocket_handshake
 from runtime.auth import TokenVerifier
+from runtime.observability import tracing
 from runtime.observability.logging import loggable_path
 from runtime.serving import extensions as asgi
+from runtime.web.header_fields import is_websocket_handshake
 
 log = structlog.get_logger("gateway")
 
@@ -85,7 +92,11 @@ class Proxy:
             _report(scope, found, client, answer, time.monotonic() - started)
 
     async def _answer(
-        self, scope: Scope, found: ResolvedTarget | GatewayReply, client: DownstreamRequest, answer: ResponseWriter
+        self,
+        scope: Scope,
+        found: ResolvedTarget | GatewayReply,
+        client: DownstreamRequest,
+        answer: ResponseWriter,
     ) -> None:
         """Answer the client, unless it leaves."""
         outcome: Ending | GatewayReply | None = None
@@ -105,7 +116,11 @@ class Proxy:
             await answer.end(outcome.last, outcome.trailers)
 
     async def _outcome(
-        self, scope: Scope, found: ResolvedTarget | GatewayReply, client: DownstreamRequest, answer: ResponseWriter
+        self,
+        scope: Scope,
+        found: ResolvedTarget | GatewayReply,
+        client: DownstreamRequest,
+        answer: ResponseWriter,
     ) -> Ending | GatewayReply | None:
         """The end of a response passed on, or what to answer instead; None: it was broken off."""
         if not isinstance(found, ResolvedTarget):
@@ -139,7 +154,9 @@ class Proxy:
             raise Addressed(self._cors.preflight_fields(scope["headers"]))
         if is_websocket_handshake(scope["headers"]):
             fields = {"Upgrade": "HTTP/1.1"}
-            raise LocalResponse(Code.INVALID_REQUEST, "WebSockets aren't served here", status=426, fields=fields)
+            raise LocalResponse(
+                Code.INVALID_REQUEST, "WebSockets aren't served here", status=426, fields=fields
+            )
         if forwards_left(scope["method"], scope["headers"]) == 0:
             raise max_forwards_response(scope["method"])
         inbound = read(scope, place, authority, origin)
@@ -173,7 +190,11 @@ async def _carry(
 
 
 def _report(
-    scope: Scope, found: ResolvedTarget | GatewayReply, client: DownstreamRequest, answer: ResponseWriter, seconds: float
+    scope: Scope,
+    found: ResolvedTarget | GatewayReply,
+    client: DownstreamRequest,
+    answer: ResponseWriter,
+    seconds: float,
 ) -> None:
     """The request's line in the log; the query isn't in it, nor is any field."""
     more = {} if answer.failure_origin is None else {"breaker": answer.failure_origin}

@@ -15,13 +15,13 @@ from gateway.proxy.headers import (
     request_framing,
     with_forwards,
 )
-from gateway.proxy.trusted_proxies import Origin
 from gateway.proxy.responses import Addressed, LocalResponse
-from gateway.proxy.target import NoRouteError, LocalTarget, UpstreamTarget, TargetError, resolve, split
+from gateway.proxy.target import LocalTarget, NoRouteError, TargetError, UpstreamTarget, resolve, split
+from gateway.proxy.trusted_proxies import Origin
 from protocols.http import REQUEST_ID, Code
-from runtime.web.request_log import request_id
 from runtime.serving import client_network
 from runtime.serving.extensions import BODILESS, TARGET
+from runtime.web.request_log import request_id
 
 Scope = dict[str, Any]
 
@@ -116,7 +116,9 @@ def read(scope: Scope, place: UpstreamTarget, authority: bytes | None, origin: O
     client = client_network(origin.address)
     prefix = place.route.prefix if place.route.strip else b""
     path = scope["raw_path"]
-    return Inbound(scope["method"], place.target, fields, framing, sender, awaits_continue, client, path, prefix)
+    return Inbound(
+        scope["method"], place.target, fields, framing, sender, awaits_continue, client, path, prefix
+    )
 
 
 def client_address(scope: Scope) -> str:

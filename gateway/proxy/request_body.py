@@ -11,8 +11,8 @@ import httpx
 import trio
 
 from gateway.proxy.headers import Framing
-from runtime.serving.loop_time import TimeLimit
 from runtime.serving import extensions as asgi
+from runtime.serving.loop_time import TimeLimit
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]

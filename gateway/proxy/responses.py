@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from actors import BulkheadFullError, CallRejected, CallTimeout
-from gateway.proxy.request_body import Message
 from gateway.proxy.headers import Fields
+from gateway.proxy.request_body import Message
 from gateway.upstream.connection import LocalShortage
 from protocols.http import REQUEST_ID, RETRY_AFTER, STATUS, Code, failure
 
@@ -77,7 +77,9 @@ def breaker_rejection(error: CallRejected) -> LocalResponse:
     """The answer to a call that the breaker or its bulkhead did not admit."""
     wait = error.retry_after
     if isinstance(error, BulkheadFullError):
-        return LocalResponse(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=wait)
+        return LocalResponse(
+            Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=wait
+        )
     message = "Service is temporarily unavailable due to circuit breaker"
     return LocalResponse(Code.CIRCUIT_BREAKER_OPEN, message, retry_after=wait)
 

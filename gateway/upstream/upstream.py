@@ -8,10 +8,10 @@ import httpx
 
 from actors import CircuitBreaker
 from gateway.proxy.charging import HandlerFailures
-from gateway.upstream.overloads import Overloads
 from gateway.routes import Service
-from runtime.serving.loop_time import LoopTime
+from gateway.upstream.overloads import Overloads
 from runtime.config.route_pattern import RoutePattern
+from runtime.serving.loop_time import LoopTime
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ from typing import Any
 
 import trio
 
+from gateway.settings import GatewaySettings
 from gateway.workers.crew import Crew
 from gateway.workers.orders import CommandRecord
 from gateway.workers.policies import stage_policy_file
-from gateway.settings import GatewaySettings
 from protocols.http import Code
 from runtime.admin.api import AdminCommand, LocalBreakerAdmin
-from runtime.config.breakers import BadConfiguration
 from runtime.admin.history import Report
+from runtime.config.breakers import BadConfiguration
 from runtime.web.app import ApiError
 
 

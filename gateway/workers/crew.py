@@ -24,11 +24,11 @@ import trio
 from actors import CircuitBreaker, Panel
 from actors.adapters.health import PLAIN
 from actors.events import EventBroadcaster, Subscription
-from gateway.workers.orders import AGAIN, Orders, CommandRecord, standing
-from gateway.upstream.overloads import RESOURCES, Overloads
-from gateway.workers.seats import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, WorkerSlot, read_line, tell
-from gateway.workers.merge import add_counts, merge_snapshots
 from actors.messages import Snapshot, State, Transition
+from gateway.upstream.overloads import RESOURCES, Overloads
+from gateway.workers.merge import add_counts, merge_snapshots
+from gateway.workers.orders import AGAIN, CommandRecord, Orders, standing
+from gateway.workers.seats import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, WorkerSlot, read_line, tell
 from runtime.admin.api import reload_policies
 
 log = structlog.get_logger("workers")

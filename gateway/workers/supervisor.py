@@ -18,12 +18,12 @@ from socket import socket
 import structlog
 import trio
 
+from gateway.settings import GatewaySettings
 from gateway.workers.orders import AGAIN, Orders
 from gateway.workers.policies import stage_policy_file
 from gateway.workers.seats import CERTIFICATE, FOLLOW, WorkerSlot, tell
-from gateway.settings import GatewaySettings
 from runtime.config.breakers import BadConfiguration
-from runtime.config.reload import sighup_events, refuse
+from runtime.config.reload import refuse, sighup_events
 from runtime.serving import listen, stop_signal
 
 STEADY_SECONDS = 10.0

@@ -1,4 +1,4 @@
-"""`python -m gateway.workers.worker`: one of several processes on one port. Started by gateway.workers.supervisor alone."""
+"""`python -m gateway.workers.worker`: one of several processes on one port, started by the supervisor."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import structlog
 
 from gateway.__main__ import main
 from gateway.pages.app import PROCESS
-from gateway.workers.seats import WorkerContext, WorkerSlot
 from gateway.settings import GatewaySettings
+from gateway.workers.seats import WorkerContext, WorkerSlot
 from runtime.config.breakers import load_configuration
-from runtime.observability.logging import configure_logs
-from runtime.serving import run_process
 from runtime.config.settings import load
+from runtime.observability.logging import configure_logs
 from runtime.observability.tracing import tracing
+from runtime.serving import run_process
 
 
 def run(number: str, folder: str, listener: str, lifeline: str) -> None:

@@ -1,6 +1,6 @@
 """Steering breakers over HTTP: who may, what they may say, and the routes, the same in every process.
 
-A `BreakerAdmin` carries out the orders: each process has one for its own breakers, and the gateway one for all.
+A `BreakerAdmin` carries out the commands: each process has one for its own breakers, the gateway one for all.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from quart_trio import QuartTrio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel
 from protocols.http import Code
-from runtime.config.breakers import CODE, BadConfiguration, changed_policy, load_breakers
 from runtime.admin.history import PAST, Recorder, Report
 from runtime.auth import TokenVerifier, bearer
+from runtime.config.breakers import CODE, BadConfiguration, changed_policy, load_breakers
 from runtime.config.settings import ProcessSettings
 from runtime.web.app import ApiError, read_json, reply
 
@@ -271,7 +271,9 @@ async def _why() -> CommandBody:
     return await read_json(CommandBody, missing=b"{}")
 
 
-def operate(app: QuartTrio, process: str, panel: Panel, keys: TokenVerifier, settings: ProcessSettings) -> Recorder:
+def operate(
+    app: QuartTrio, process: str, panel: Panel, keys: TokenVerifier, settings: ProcessSettings
+) -> Recorder:
     """Let a service's breakers be seen and steered. The recorder's `run` is the caller's to start."""
     recorder = Recorder(process, panel)
     add_recent(app, recorder)
@@ -283,7 +285,9 @@ def own_desk(
     panel: Panel, recorder: Recorder, settings: ProcessSettings, policies: Path | None = None
 ) -> LocalBreakerAdmin:
     """The desk for the breakers of a panel whose policies the settings name, or are kept in `policies`."""
-    again = partial(reload_policies, panel, policies or settings.circuit_breakers, settings.circuit_breaker_profile)
+    again = partial(
+        reload_policies, panel, policies or settings.circuit_breakers, settings.circuit_breaker_profile
+    )
     return LocalBreakerAdmin(panel, recorder, again)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import trio
 
 from actors import CircuitBreakerConfig, PanelClosedError
+from actors.messages import Snapshot, Transition
 from actors.policy.trip import AnyOf
 from actors.policy.window import LastCalls, LastSeconds
-from actors.messages import Snapshot, Transition
 from runtime.admin.source import BreakerSource
 from runtime.config.breakers import CODE
 

@@ -21,8 +21,8 @@ from actors.adapters.httpx import is_failure
 from actors.adapters.logs import log_transitions
 from actors.messages import EventsLost, Transition
 from runtime.admin.history import transition_view
-from runtime.observability.logging import redact
 from runtime.config.settings import ProcessSettings
+from runtime.observability.logging import redact
 
 BREAKER = "webhook"
 WAITING = 256

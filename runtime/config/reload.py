@@ -21,7 +21,7 @@ log = structlog.get_logger("runtime")
 
 
 def defer_sighup() -> None:
-    """From now on no SIGHUP ends this process, which is about to start: it waits until `sighup_events` takes it."""
+    """Keep each SIGHUP that arrives while the process starts, until `sighup_events` takes it."""
     signal.signal(signal.SIGHUP, lambda number, _: _held.append(number))
 
 

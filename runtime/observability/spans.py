@@ -19,8 +19,8 @@ from quart import g, request
 
 from actors.call.classifier import kind_of
 from protocols.http import FAILURE_ORIGIN
+from runtime.observability.logging import loggable_path, redact
 from runtime.web.request_log import UNLOGGED_PATHS
-from runtime.observability.logging import redact, loggable_path
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

@@ -22,12 +22,12 @@ from actors.adapters.metrics import negotiated
 from protocols.http import FAILURE_ORIGIN, HANDLER_FAILURE, RETRY_AFTER, STATUS, Code
 from protocols.http import failure as failure_body
 from protocols.http import success as success_body
-from runtime.observability import tracing
 from runtime.admin.source import BreakerSource
-from runtime.web.request_log import InstrumentedApp, DeadlineExceeded, received_body
-from runtime.web.header_fields import is_websocket_handshake
 from runtime.auth import KeysUnavailable, MissingToken, TokenError
+from runtime.observability import tracing
+from runtime.web.header_fields import is_websocket_handshake
 from runtime.web.readiness import Readiness
+from runtime.web.request_log import DeadlineExceeded, InstrumentedApp, received_body
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """A larger request is answered with PAYLOAD_TOO_LARGE."""

@@ -14,8 +14,8 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 
 from protocols.http import REQUEST_ID, REQUEST_TIMEOUT_MS
-from runtime.web.connection import LEFT, Connection
 from runtime.observability.logging import loggable_path
+from runtime.web.connection import LEFT, Connection
 
 if TYPE_CHECKING:
     from quart.ctx import RequestContext
@@ -37,8 +37,8 @@ class InstrumentedApp(QuartTrio):
     """An app whose requests each leave one line, also where the handler is cancelled.
 
     A caller's X-Request-Timeout-Ms is the handler's deadline, which `received_body` moves on; what is
-    answered then is said by the handler of DeadlineExceeded. A client that leaves cancels it, too; then there is no
-    answer, and the line says so.
+    answered then is said by the handler of DeadlineExceeded. A client that leaves cancels it, too; then
+    there is no answer, and the line says so.
     """
 
     asgi_http_class = Connection

@@ -8,17 +8,17 @@ from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
-from runtime.config.breakers import Configuration
 from runtime.auth import TokenVerifier
-from runtime.serving import serve, stop_signal
+from runtime.config.breakers import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
+from runtime.serving import serve, stop_signal
 from services.auth.accounts import Accounts
 from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.auth.repository import MongoStore
-from services.mongo.client import open_database
 from services.dependency import guard_database
+from services.mongo.client import open_database
 from services.probes import ping
 from services.process import start, start_loop_time, start_operations
 

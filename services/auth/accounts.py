@@ -9,11 +9,11 @@ from typing import Any
 from protocols.http import Code
 from protocols.identity import REFRESH_SECONDS, Identity
 from protocols.records import User
-from runtime.auth import TokenVerifier, TokenError, bearer
+from runtime.auth import TokenError, TokenVerifier, bearer
 from runtime.web.app import ApiError
 from services.auth.passwords import Passwords
-from services.auth.schemas import ADMIN, Login, Signup, granted_role
 from services.auth.repository import NewUser, Store
+from services.auth.schemas import ADMIN, Login, Signup, granted_role
 from services.auth.tokens import RefreshSecret, Signer, SigningKey, new_refresh_token
 from services.dependency import Dependency
 

@@ -14,8 +14,8 @@ from pymongo.errors import DuplicateKeyError
 from protocols.records import User
 from services.auth.schemas import email_key
 from services.auth.tokens import RefreshSecret, SigningKey
-from services.mongo.client import Database, Document, MongoDatabase, repeat_once
 from services.http.validation import stamp
+from services.mongo.client import Database, Document, MongoDatabase, repeat_once
 
 
 @dataclass(frozen=True, slots=True)

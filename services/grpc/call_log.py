@@ -13,8 +13,8 @@ from grpclib.server import Stream
 from h2.exceptions import StreamClosedError
 
 from protocols.http import REQUEST_ID
-from runtime.web.request_log import request_id
 from runtime.web.app import ApiError
+from runtime.web.request_log import request_id
 
 Call = Callable[[Stream[Any, Any]], Awaitable[None]]
 

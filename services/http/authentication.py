@@ -6,7 +6,7 @@ from quart import g, request
 from quart_trio import QuartTrio
 
 from protocols.http import Code
-from runtime.auth import BadToken, TokenVerifier, KeysUnavailable, MissingToken, bearer
+from runtime.auth import BadToken, KeysUnavailable, MissingToken, TokenVerifier, bearer
 from runtime.web.app import ApiError
 
 FIRST_KEYS_SECONDS = 1.0

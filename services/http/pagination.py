@@ -40,7 +40,7 @@ def stored(
     conflicts: Mapping[str, tuple[Code, str]],
     missing: ApiError,
 ) -> Record:
-    """The record that a store returned. Raises `missing` for None, a conflict's ApiError for UniqueViolation."""
+    """The record that a store returned. Raises `missing` for None, and a conflict for UniqueViolation."""
     if result is None:
         raise missing
     if isinstance(result, UniqueViolation):

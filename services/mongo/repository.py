@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from services.mongo.client import Database, Document, MongoDatabase, IdSequence
+from services.mongo.client import Database, Document, IdSequence, MongoDatabase
 
 Record = dict[str, Any]
 
@@ -34,7 +34,7 @@ class UniqueViolation:
 
 
 class Repository(Protocol):
-    """Where records are kept. Answers, `UniqueViolation` among them, are returned; raising means the store failed.
+    """Where records are kept. Answers, `UniqueViolation` among them, are returned; raising means a failure.
 
     Every method may be cancelled at any point. A write that was cancelled, or failed, happened once or
     not at all.

@@ -10,14 +10,14 @@ from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from runtime.config.breakers import Configuration
-from runtime.serving import serve, stop_signal
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
-from services.mongo.client import open_database
+from runtime.serving import serve, stop_signal
 from services.dependency import guard_database
+from services.grpc.server import serve_rpc
+from services.mongo.client import open_database
 from services.probes import ping
 from services.process import serve_all, start, start_companions, start_loop_time, start_operations
-from services.grpc.server import serve_rpc
 from services.school.app import OPEN_MESSAGE, create_app
 from services.school.grpc_service import rpc_services
 from services.school.repository import mongo_store

@@ -14,10 +14,11 @@ from actors import Panel
 from protocols.http import Code
 from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, read_json, reply, service_app
-from services.http.authentication import require_token
 from services.dependency import Dependency
-from services.http.validation import parse_id
+from services.http.authentication import require_token
 from services.http.pagination import PageQuery, read_page, stored
+from services.http.validation import parse_id
+from services.school.repository import Store
 from services.school.schemas import (
     CONFLICTS,
     NewSchool,
@@ -27,7 +28,6 @@ from services.school.schemas import (
     changed_fields,
     new_record,
 )
-from services.school.repository import Store
 
 OPEN_MESSAGE = "school service temporarily unavailable"
 
@@ -40,7 +40,12 @@ def missing() -> ApiError:
 
 
 def create_app(
-    *, store: Store, guard: Dependency, panel: Panel, keys: TokenVerifier, now: Callable[[], datetime] = utc_now
+    *,
+    store: Store,
+    guard: Dependency,
+    panel: Panel,
+    keys: TokenVerifier,
+    now: Callable[[], datetime] = utc_now,
 ) -> QuartTrio:
     """The app. guard: goes around every operation on `store`; now: the time of day, for stamps."""
     app = service_app("school-service", panel)

@@ -25,10 +25,10 @@ from protocols.school_pb2 import (
 )
 from runtime.web.app import ApiError
 from services.dependency import Dependency
-from services.http.validation import parse_id
-from services.mongo.repository import Record
 from services.grpc.call_log import logged_service
 from services.grpc.tracing import traced_service
+from services.http.validation import parse_id
+from services.mongo.repository import Record
 from services.school.repository import Store
 
 FIELDS = tuple(field.name for field in School.DESCRIPTOR.fields)

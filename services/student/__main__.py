@@ -8,16 +8,16 @@ from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from runtime.config.breakers import Configuration
-from runtime.serving import serve, stop_signal
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
-from services.mongo.client import open_database
+from runtime.serving import serve, stop_signal
 from services.dependency import guard_database
+from services.mongo.client import open_database
 from services.probes import grpc_health, ping
 from services.process import start, start_companions, start_loop_time, start_operations
 from services.student.app import OPEN_MESSAGE, Students, create_app
-from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 from services.student.repository import mongo_store
+from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 
 NAME = "student-service"
 DATABASE_BREAKER = "student-database"

@@ -15,11 +15,12 @@ from actors import Panel
 from protocols.http import Code
 from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, read_json, reply, service_app
-from services.http.authentication import require_token
 from services.dependency import Dependency
-from services.http.validation import parse_id
+from services.http.authentication import require_token
 from services.http.pagination import PageQuery, read_page, stored
+from services.http.validation import parse_id
 from services.mongo.repository import Record
+from services.student.repository import Store
 from services.student.schemas import (
     CONFLICTS,
     NewStudent,
@@ -31,8 +32,7 @@ from services.student.schemas import (
     new_school_of,
     school_of,
 )
-from services.student.school_client import SchoolRef, SchoolCheck
-from services.student.repository import Store
+from services.student.school_client import SchoolCheck, SchoolRef
 
 OPEN_MESSAGE = "student service temporarily unavailable"
 

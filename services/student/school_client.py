@@ -21,8 +21,8 @@ from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
 from runtime.serving.loop_time import LoopTime
 from runtime.web.app import ApiError
 from services.deadlines import seconds_for_call
-from services.failures import judge_grpc
 from services.dependency import Dependency
+from services.failures import judge_grpc
 from services.grpc.tracing import trace_calls
 
 CALL_SECONDS = 2.0

@@ -111,7 +111,7 @@ async def test_a_log_that_cannot_keep_up_says_what_it_lost(panel: Panel) -> None
         async with trio.open_nursery() as nursery:
             await nursery.start(log_transitions, panel)
             for _ in range(1003):
-                panel.hub.emit(event)
+                panel.broadcaster.emit(event)
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     assert (logs[0]["event"], logs[0]["count"]) == ("transitions were not logged", 3)

@@ -35,8 +35,8 @@ from actors import (
     Snapshot,
     open_panel,
 )
-from actors.mailbox import Mailbox
 from actors.adapters.otel_metrics import publish_metrics
+from actors.mailbox import Mailbox
 from actors.testing import DependencyDown, ScriptedDependency, advance
 
 GOLDEN = Path(__file__).parent / "golden" / "otel_metrics.json"

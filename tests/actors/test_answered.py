@@ -194,7 +194,7 @@ def test_an_answered_calls_end_is_late_after_another_transition(leave: str) -> N
         case "force_open":
             it.hold(F, 0, "told")
         case "crash":
-            it = Machine.restored(it.config, it.memory(), it.ledger, 0)
+            it = Machine.restored(it.config, it.recovery_state(), it.statistics, 0)
     state = it.state
     assert not it.settle(permit, FAILURE, 0)
     assert it.state is state
@@ -429,8 +429,8 @@ async def test_an_answer_after_the_end_comes_to_nothing(panel: Panel, mock_clock
     async with breaker.guard() as call:
         call.exclude(0.5)
     call.answered()
-    assert breaker._flights is not None
-    assert list(breaker._flights) == [], "a call that is over isn't under way"
+    assert breaker._in_flight_calls is not None
+    assert list(breaker._in_flight_calls) == [], "a call that is over isn't under way"
     assert (await breaker.snapshot()).state is H
 
 

@@ -25,8 +25,8 @@ from actors import (
     open_panel,
 )
 from actors.machine.states import Closed
+from actors.policy.trip import TripCounter
 from actors.testing import DependencyDown, ScriptedDependency, advance
-from actors.policy.trip import Counter
 
 
 def policy(**fields: object) -> CircuitBreakerConfig:
@@ -216,7 +216,7 @@ async def test_a_strategy_that_fails_to_make_a_counter_is_the_callers_error(pane
     """The breaker goes on with the policy that it has."""
 
     class Broken(TripStrategy):
-        def counter(self) -> Counter:
+        def counter(self) -> TripCounter:
             raise MemoryError
 
     breaker = panel.breaker(policy())

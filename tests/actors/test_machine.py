@@ -423,7 +423,7 @@ def test_a_restored_machine_carries_on_in_the_next_generation(state: State) -> N
     if state is C:
         for _ in range(4):
             call(it, FAILURE)
-    again = Machine.restored(it.config, it.memory(), it.ledger, 1)
+    again = Machine.restored(it.config, it.recovery_state(), it.statistics, 1)
     assert (again.state, again.generation, again.deadline) == (state, it.generation + 1, it.deadline)
     assert (again.failure_count, again.opened_at) == (it.failure_count, it.opened_at)
     if state is C:
@@ -480,7 +480,7 @@ def test_a_crash_keeps_the_step_of_the_backoff() -> None:
     """The wait after the next failed recovery goes on where it was."""
     it = machine(H, reset_timeout=10, backoff=Backoff(factor=2))
     call(it, FAILURE, 0)
-    again = Machine.restored(it.config, it.memory(), it.ledger, 1)
+    again = Machine.restored(it.config, it.recovery_state(), it.statistics, 1)
     assert again.deadline == 20
     call(again, FAILURE, 20)
     assert again.deadline == 20 + 40
@@ -490,7 +490,7 @@ def test_a_crash_keeps_the_row_among_other_strategies() -> None:
     """Windows start empty, a row goes on."""
     it = machine(trip=AnyOf(ConsecutiveFailures(2), FailureCount(2, LastSeconds(9))))
     call(it, FAILURE)
-    again = Machine.restored(it.config, it.memory(), it.ledger, 1)
+    again = Machine.restored(it.config, it.recovery_state(), it.statistics, 1)
     assert again.failure_count == 1
     call(again, FAILURE, 1)
     assert again.state is O
@@ -616,4 +616,4 @@ def test_callers_are_kept_out_where_the_breaker_probes_by_itself() -> None:
 
     it = machine(H, half_open_max_calls=2, probe=probe)
     assert it.admit(0) == Rejection(H, RejectReason.PROBING, 1.0)
-    assert it.admit(0, own_probe=True)
+    assert it.admit(0, is_active_probe=True)

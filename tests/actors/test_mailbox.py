@@ -8,8 +8,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CallTimeout, CircuitBreakerConfig, Panel, PanelClosedError, State
 from actors.mailbox import Mailbox
+from actors.messages import Wake
 from actors.testing import ScriptedDependency, advance
-from actors.messages import Look
 
 
 def policy(**fields: object) -> CircuitBreakerConfig:
@@ -21,20 +21,20 @@ async def some_turns(number: int) -> None:
         await trio.lowlevel.checkpoint()
 
 
-def fill(mailbox: Mailbox[Look]) -> None:
-    while mailbox.tell(Look()):
+def fill(mailbox: Mailbox[Wake]) -> None:
+    while mailbox.tell(Wake()):
         pass
 
 
 async def test_who_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
     """A message is never lost between its sender and the queue."""
-    mailbox: Mailbox[Look] = Mailbox()
+    mailbox: Mailbox[Wake] = Mailbox()
     fill(mailbox)
     answers = []
 
     async def ask(scope: trio.CancelScope) -> None:
         with scope:
-            answers.append(await mailbox.ask(Look()))
+            answers.append(await mailbox.ask(Wake()))
 
     scope = trio.CancelScope()
     async with trio.open_nursery() as nursery:
@@ -49,12 +49,12 @@ async def test_who_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
 
 async def test_who_waits_for_room_is_told_that_the_panel_closes() -> None:
     """So are those whose message is in the queue, and those who come later."""
-    mailbox: Mailbox[Look] = Mailbox()
+    mailbox: Mailbox[Wake] = Mailbox()
     told = []
 
     async def ask() -> None:
         with pytest.raises(PanelClosedError):
-            await mailbox.ask(Look())
+            await mailbox.ask(Wake())
         told.append(1)
 
     async with trio.open_nursery() as nursery:

@@ -29,8 +29,8 @@ from actors.adapters.metrics import (
     negotiated,
     openmetrics_exposition,
 )
-from actors.machine.statistics import Meter
 from actors.machine.machine import Machine
+from actors.machine.statistics import HistogramSnapshot
 from actors.messages import Outcome, Permit, State
 
 OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
@@ -161,9 +161,9 @@ def test_every_change_of_state_that_can_happen_has_its_child_from_the_start() ->
             *(lambda machine, to=to: machine.hold(to, 1.0, "to see") for to in list(State)[3:]),
         ):
             machine = in_state(state)
-            before = machine.ledger.entries()["transitions"]
+            before = machine.statistics.entries()["transitions"]
             what(machine)
-            after = machine.ledger.entries()["transitions"]
+            after = machine.statistics.entries()["transitions"]
             seen |= {move for move, count in after.items() if count > before.get(move, 0)}
     assert seen == set(MOVES)
 
@@ -322,10 +322,10 @@ async def test_a_bucket_shows_the_trace_of_its_last_call() -> None:
 
 
 def test_each_bucket_has_an_exemplar_of_its_own() -> None:
-    meter = Meter((1.0, 2.0), lambda: {"trace_id": "1"})
+    meter = HistogramSnapshot((1.0, 2.0), lambda: {"trace_id": "1"})
     for value in (0.5, 1.0, 1.5, 9.0):
         meter.observe(value)
-    kept = meter.histogram().exemplars
+    kept = meter.snapshot().exemplars
     assert {place: exemplar.value for place, exemplar in kept.items()} == {0: 1.0, 1: 1.5, 2: 9.0}
 
 

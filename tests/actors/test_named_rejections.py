@@ -13,8 +13,8 @@ from actors import (
     PanelClosedError,
 )
 from actors.call.classifier import Classifier
-from actors.policy.config import ExceptionMatch
 from actors.messages import Outcome
+from actors.policy.config import ExceptionMatch
 
 OPEN, FULL, CLOSED = CircuitOpenError("other"), BulkheadFullError("other", 1), PanelClosedError()
 

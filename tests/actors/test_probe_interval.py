@@ -18,8 +18,8 @@ from actors import (
     State,
     open_panel,
 )
-from actors.testing import ScriptedDependency, advance
 from actors.messages import ProbePassed
+from actors.testing import ScriptedDependency, advance
 from tests.actors.model.world import BrokenMachine
 from tests.actors.test_machine import machine
 
@@ -256,8 +256,8 @@ async def test_a_stale_success_is_ignored(panel: Panel, clock: MockClock, probe:
     breaker = await opened(panel, probe)
     await advance(clock, 1)
     await breaker.trip()
-    assert breaker._actor._own_probe is not None
-    number = breaker._actor._own_probe._number
+    assert breaker._actor._active_probe is not None
+    number = breaker._actor._active_probe._number
     await breaker._actor.mailbox.ask(ProbePassed(number - 1))
     assert breaker.state is O
     await breaker.reset()

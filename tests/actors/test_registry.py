@@ -33,8 +33,8 @@ from actors import (
     open_panel,
 )
 from actors.mailbox import Envelope, Mailbox
+from actors.messages import Acquire, Remove, TakeSnapshot
 from actors.testing import DependencyDown, ScriptedDependency, advance, run_with_panel
-from actors.messages import Execute, Remove, TakeSnapshot
 from tests.actors.styles import STYLES, Style, in_every_style, named
 
 holding_the_breaker = pytest.mark.parametrize(
@@ -571,7 +571,7 @@ async def test_a_call_that_is_admitted_while_its_breaker_ends_has_its_timeout(
     breaker = panel.breaker(policy(call_timeout=5))
     await breaker.trip()
     await trio.sleep(60)
-    put_the_end_behind(Execute, monkeypatch)
+    put_the_end_behind(Acquire, monkeypatch)
     with pytest.raises(CallTimeout):
         await breaker.execute(trio.sleep, 100)
     assert trio.current_time() == 65

@@ -234,7 +234,7 @@ def test_sources_take_no_memory_that_grows() -> None:
     for number in range(100):
         it.settle(probe(it, 0, Source(number, number)), (IGNORED, CANCELLED)[number % 2], 0)
     it.give_back(probe(it, 0, Source("x")), 0)
-    assert len(it._stay._turns._sources) == 0  # type: ignore[attr-defined]
+    assert len(it._behavior._turns._sources) == 0  # type: ignore[attr-defined]
 
 
 async def no_probe() -> None:
@@ -243,10 +243,10 @@ async def no_probe() -> None:
 
 def test_the_breakers_own_probe_is_never_kept_out() -> None:
     it = machine(H, probe=no_probe)
-    permit = it.admit(0, own_probe=True)
+    permit = it.admit(0, is_active_probe=True)
     assert isinstance(permit, Permit)
     it.settle(permit, CANCELLED, 0)
-    assert it.admit(0, own_probe=True)
+    assert it.admit(0, is_active_probe=True)
 
 
 def test_elsewhere_a_source_changes_nothing() -> None:

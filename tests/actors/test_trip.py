@@ -22,9 +22,9 @@ from actors import (
     TripStrategy,
     open_panel,
 )
-from actors.testing import DependencyDown, ScriptedDependency, advance
-from actors.policy.trip import Call, Counter
+from actors.policy.trip import Call, TripCounter
 from actors.policy.window import Rolling
+from actors.testing import DependencyDown, ScriptedDependency, advance
 
 
 def run(
@@ -155,7 +155,7 @@ async def test_tallied_successes_weigh_in_a_time_window(mock_clock: MockClock) -
         breaker = panel.breaker(CircuitBreakerConfig(name="it", trip=trip))
         for _ in range(6):
             await breaker.execute(dependency)
-        assert breaker._gate.tallies
+        assert breaker._gate.batches_successes
         dependency.breaks()
         for _ in range(5):
             with pytest.raises(DependencyDown):
@@ -231,7 +231,7 @@ def test_a_new_policy_keeps_what_it_would_have_counted_too(
     assert (it.state, it.failure_count) == (State.CLOSED, kept)
 
 
-class _AtMost(Counter):
+class _AtMost(TripCounter):
     """All that a counter has to have."""
 
     reason = "one too many"
@@ -248,7 +248,7 @@ class _AtMost(Counter):
 class EverySecondFailure(TripStrategy):
     """A strategy of somebody's own."""
 
-    def counter(self) -> Counter:
+    def counter(self) -> TripCounter:
         return _AtMost()
 
 
@@ -353,7 +353,9 @@ def test_after_a_crash_both_counts_are_those_of_the_opening_and_windows_start_em
     play(it, "FLD" if state is State.CLOSED else "FLDL")
     if state is State.HALF_OPEN:
         it.wake(60)
-    again = Machine.restored(it.config, it.memory(), it.ledger, 60 if state is State.HALF_OPEN else 0)
+    again = Machine.restored(
+        it.config, it.recovery_state(), it.statistics, 60 if state is State.HALF_OPEN else 0
+    )
     assert again.state is state
     assert (again.failure_count, again.slow_count) == ((0, 0) if state is State.CLOSED else (2, 3))
 

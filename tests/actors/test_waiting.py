@@ -20,8 +20,8 @@ from actors import (
 )
 from actors.breaker_actor import BreakerActor
 from actors.machine.ramp import Ramp
-from actors.testing import DependencyDown, ScriptedDependency, advance
 from actors.messages import FindAdmission
+from actors.testing import DependencyDown, ScriptedDependency, advance
 
 
 def policy(**settings: object) -> CircuitBreakerConfig:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from deploy.config import StackError
-from deploy.mongodb import find_mongod
 from deploy.demo.ephemeral_stack import EphemeralStack
+from deploy.mongodb import find_mongod
 from tests.browser.fed import Fed
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -68,7 +68,9 @@ def test_an_outage_is_seen_from_beginning_to_end(open_screen: OpenScreen, stack:
     screen.picture("recovered")
 
 
-def test_it_says_when_it_is_disconnected_and_comes_back(open_screen: OpenScreen, stack: EphemeralStack) -> None:
+def test_it_says_when_it_is_disconnected_and_comes_back(
+    open_screen: OpenScreen, stack: EphemeralStack
+) -> None:
     """The gateway goes and comes; nobody touches the page."""
     screen: Screen = open_screen()
     screen.says("#link-text", "Live")
@@ -95,7 +97,9 @@ def test_a_gateway_that_hangs_is_noticed(open_screen: OpenScreen, stack: Ephemer
     screen.says("#link-text", "Live", 15)
 
 
-def test_a_restart_is_seen_by_old_pages_and_fresh_ones(open_screen: OpenScreen, stack: EphemeralStack) -> None:
+def test_a_restart_is_seen_by_old_pages_and_fresh_ones(
+    open_screen: OpenScreen, stack: EphemeralStack
+) -> None:
     """The time a process was away stays unknown, what was before it stays, and its new start is told."""
     old: Screen = open_screen()
     name = "student-database"

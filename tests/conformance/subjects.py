@@ -209,7 +209,7 @@ class MachineSubject:
 
     def _start_probe(self) -> None:
         if self._machine.state is State.HALF_OPEN and self._machine.config.probe is not None:
-            answer = self._machine.admit(self._now, own_probe=True)
+            answer = self._machine.admit(self._now, is_active_probe=True)
             if isinstance(answer, Permit):
                 self._probe = answer
 

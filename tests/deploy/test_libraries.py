@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import libraries
-from deploy import supervisor
+from deploy import libraries, supervisor
 from deploy.config import StackError, layout
 from deploy.terminal.logs import show
 

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from deploy.config import StackError
-from deploy.mongodb import find_mongod
 from deploy.demo.ephemeral_stack import EphemeralStack, free_ports, wait_for
+from deploy.mongodb import find_mongod
 from tests.deploy.programs import Receiver, is_up, program, receiver
 from tests.deploy.test_grafana import expressions, filled_in
 from tests.deploy.tools import DEPLOY, RULES, promtool, tool

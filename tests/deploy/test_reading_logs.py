@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from deploy.terminal import logs
 from deploy.config import layout
+from deploy.terminal import logs
 from deploy.terminal.logs import readable
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"

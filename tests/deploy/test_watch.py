@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console, RenderableType
 
 from deploy import settings
-from deploy.terminal import health
-from deploy import watch as watching
 from deploy.config import StackError, layout
-from deploy.terminal.watch import LiveView
+from deploy.terminal import health
+from deploy.terminal import watch as watching
 from deploy.terminal.formatting import duration, failure_meter, when
+from deploy.terminal.watch import LiveView
 
 HELLO = {
     "gateway": "api-gateway",

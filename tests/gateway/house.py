@@ -13,12 +13,12 @@ import trio
 from quart_trio import QuartTrio
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, Panel, open_panel
+from actors.messages import Snapshot
 from gateway.app import create_app
-from gateway.upstream.breakers import open_breakers
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
-from actors.messages import Snapshot
+from gateway.upstream.breakers import open_breakers
 from runtime.config.policy_file import Routes
 from runtime.serving import Limits, ServerCertificate, serve
 from tests.gateway.wire import TLS

@@ -4,9 +4,9 @@ import httpx
 import pytest
 import trio
 
+from actors.messages import State
 from gateway.upstream.breakers import http_probe, with_http_probes
 from gateway.upstream.pool import ConnectionPoolTransport
-from actors.messages import State
 from runtime.config.breakers import load_configuration
 from runtime.config.route_pattern import RoutePattern
 from tests.gateway.house import house, served

@@ -7,8 +7,8 @@ import time
 import pytest
 import trio
 
-from gateway.proxy.charging import HANDLER_SECONDS, HandlerFailures
 from actors.messages import State
+from gateway.proxy.charging import HANDLER_SECONDS, HandlerFailures
 from tests.gateway.house import served
 from tests.gateway.test_exchange import GET, ask, post, settled
 from tests.gateway.wire import Peer, answering, connect, ok, upstream

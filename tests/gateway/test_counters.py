@@ -36,7 +36,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Time as the counters see it."""
     found = Clock()
-    monkeypatch.setattr(counters, "time", found)
+    monkeypatch.setattr(rate_limit, "time", found)
     monkeypatch.setattr("limits.storage.memory.time", found)
     monkeypatch.setattr("limits.strategies.time", found)
     return found

@@ -9,10 +9,10 @@ from pathlib import Path
 import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
+from actors.messages import HistogramSnapshot, Snapshot, State
 from gateway.workers.crew import Crew
-from gateway.workers.seats import WorkerSlot
 from gateway.workers.merge import merge_snapshots
-from actors.messages import Histogram, Snapshot, State
+from gateway.workers.seats import WorkerSlot
 
 SERVICE = "auth-service-http"
 
@@ -104,7 +104,7 @@ def snapshot(state: State, failures: int, **more: object) -> Snapshot:
 
 def test_the_worst_speaks_with_the_counts_of_all() -> None:
     """One open breaker among closed ones: its state, whole; all counts; calls in flight of the living."""
-    histogram = Histogram((1.0,), (2, 3), 4.0)
+    histogram = HistogramSnapshot((1.0,), (2, 3), 4.0)
     closed, opened, dead = (
         snapshot(State.CLOSED, 4, unix_changed_at=1.0, durations=histogram),
         snapshot(State.OPEN, 0, unix_changed_at=7.0, retry_after=3.0, durations=histogram),
@@ -116,4 +116,4 @@ def test_the_worst_speaks_with_the_counts_of_all() -> None:
     assert seen.counts == {"success": 30, "failure": 13}
     assert (seen.rejections, seen.late, seen.in_flight) == ({"open": 3}, 3, 2)
     assert seen.transitions == {(State.CLOSED, State.OPEN): 3}
-    assert seen.durations == Histogram((1.0,), (6, 9), 12.0)
+    assert seen.durations == HistogramSnapshot((1.0,), (6, 9), 12.0)

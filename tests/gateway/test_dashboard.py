@@ -19,11 +19,11 @@ import pytest
 import trio
 
 from actors import open_panel
-from deploy.terminal.watch import BreakerSource
+from deploy.terminal.watch import LiveView
 from gateway.dashboard import live as live_module
 from gateway.dashboard.feed import BEHIND, VIEWERS, DashboardFeed, Subscriber
-from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, ProcessUptime
 from gateway.dashboard.sse import PATH, SEND_SECONDS, EventStream
+from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, ProcessUptime
 from gateway.routes import SERVICES
 from runtime.admin.history import Recorder
 from tests.gateway.house import House, house, served
@@ -146,7 +146,7 @@ async def test_a_viewer_is_told_everything_then_what_changes() -> None:
 async def test_the_terminal_reads_the_same_stream() -> None:
     """`just watch` goes by `since` and `started`."""
     async with shown() as built, looking(built.port) as reader:
-        board = BreakerSource("")
+        board = LiveView("")
         board.take("hello", await reader.next("hello"))
         for _ in range(2):
             board.take("report", await reader.next("report", "api-gateway"))

@@ -116,7 +116,7 @@ async def test_redirects_and_cookies_are_the_clients():
         while True:
             seen.append(await peer.request())
             await peer.send(
-                b"HTTP/1.1 302 ResolvedTarget\r\nlocation: /elsewhere\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n"
+                b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n"
             )
 
     async with upstream(script) as server, served(auth=server.url) as gateway:
@@ -263,7 +263,7 @@ async def test_silence_in_the_middle_breaks_off():
 @pytest.mark.parametrize(
     ("answer", "counts"),
     [
-        (b"HTTP/1.1 404 Not ResolvedTarget\r\ncontent-length: 2\r\n\r\nno", {"success": 1}),
+        (b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno", {"success": 1}),
         (b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno", {"failure": 1}),
         (
             b"HTTP/1.1 503 Oh\r\nX-Failure-Origin: auth-database\r\ncontent-length: 2\r\n\r\nno",

@@ -6,10 +6,10 @@ import httpx
 import pytest
 import trio
 
+from actors.messages import State
 from gateway.pages.health import dependencies, is_outage
 from gateway.routes import STUDENT
 from gateway.settings import GatewaySettings
-from actors.messages import State
 from runtime.auth import TokenVerifier
 from runtime.config.settings import complaints
 from tests.gateway.house import House, house
@@ -208,7 +208,10 @@ async def test_limit_by_user(services, autojump_clock):
     """So many requests an hour of a user, from whichever address."""
     async with house(services, rate_limit_per_hour=2) as gateway:
         headers = gateway.issuer.headers()
-        answers = [await gateway.proxy.request_body(f"192.0.2.{n}").get("/schools", headers=headers) for n in range(3)]
+        answers = [
+            await gateway.proxy.request_body(f"192.0.2.{n}").get("/schools", headers=headers)
+            for n in range(3)
+        ]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert answers[2].headers["ratelimit-policy"] == "2;w=3600"
 

@@ -14,12 +14,12 @@ import trio
 
 import gateway.workers.crew
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
-from gateway.workers.crew import Crew
+from gateway.settings import GatewaySettings
 from gateway.workers.admin import ClusterBreakerAdmin
+from gateway.workers.crew import Crew
 from gateway.workers.orders import AGAIN, Orders, standing
 from gateway.workers.policies import stage_policy_file
 from gateway.workers.seats import FOLLOW, WorkerSlot, tell
-from gateway.settings import GatewaySettings
 from runtime.admin.api import AdminCommand, own_desk
 from runtime.admin.history import Recorder
 from runtime.web.app import ApiError

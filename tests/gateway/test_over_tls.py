@@ -63,5 +63,5 @@ async def test_hostile_requests(kind):
     [(b"CONNECT /auth/x HTTP/1.1", 400), (b"GET /auth/x HTTP/0.9", 505), (b"GET /auth/\0 HTTP/1.1", 400)],
 )
 async def test_request_lines(line, status):
-    """LocalResponse, and nothing reaches the service."""
+    """Refused, and nothing reaches the service."""
     await test_sly.test_request_lines(line, status)

@@ -6,8 +6,8 @@ import resource
 import pytest
 import structlog.testing
 
-from gateway.upstream.overloads import Overloads, warn_of_file_limit
 from gateway.upstream.connection import LocalShortage
+from gateway.upstream.overloads import Overloads, warn_of_file_limit
 from tests.gateway.house import house
 
 NOWHERE = {"auth": None, "school": None, "student": None}

@@ -5,16 +5,16 @@ import json
 import pytest
 
 from actors import BulkheadFullError, CircuitOpenError
+from actors.messages import RejectReason, State
 from gateway.proxy.responses import (
     LocalResponse,
     bad_gateway,
+    breaker_rejection,
     gateway_timeout,
     overloaded,
-    breaker_rejection,
     too_large,
     whole_seconds,
 )
-from actors.messages import RejectReason, State
 from protocols.http import Code
 
 

@@ -100,7 +100,7 @@ async def test_a_services_own_pages_stay_inside(target):
     ],
 )
 async def test_request_lines(line, status):
-    """LocalResponse, and nothing reaches the service."""
+    """Refused, and nothing reaches the service."""
     async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
         assert error(await talk(gateway.port, line + b"\r\nHost: g\r\n" + CLOSE)) == (
             status,

@@ -2,8 +2,8 @@
 
 import pytest
 
+from gateway.proxy.target import LocalTarget, NoRouteError, TargetError, UpstreamTarget, resolve, split
 from gateway.routes import AUTH, SCHOOL, STUDENT
-from gateway.proxy.target import NoRouteError, LocalTarget, UpstreamTarget, TargetError, resolve, split
 
 PROXIED = [
     (b"/auth/login", b"", AUTH, b"/login"),

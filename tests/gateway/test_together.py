@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from actors.adapters.health import PLAIN
 from actors.adapters.metrics import SnapshotCollector
+from actors.messages import Exemplar, HistogramSnapshot, RejectReason, Snapshot, State
 from gateway.workers.merge import merge_snapshots
-from actors.messages import Exemplar, Histogram, RejectReason, Snapshot, State
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, DISABLED, _ = State
 
@@ -110,7 +110,9 @@ def test_of_each_bucket_the_last_exemplar_is_shown() -> None:
     """Whichever worker it comes from."""
     old, new, other = (Exemplar(0.5, {"trace_id": name}, at) for name, at in (("a", 1), ("b", 2), ("c", 1)))
     shares = [
-        replace(Worker(CLOSED, since, 0).snapshot(), durations=Histogram((1.0,), (1, 1), 2.0, exemplars))
+        replace(
+            Worker(CLOSED, since, 0).snapshot(), durations=HistogramSnapshot((1.0,), (1, 1), 2.0, exemplars)
+        )
         for since, exemplars in ((1, {0: old, 1: other}), (2, {0: new}))
     ]
     for order in (shares, shares[::-1]):

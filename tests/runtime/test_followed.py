@@ -15,10 +15,10 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import LogCapture
 
 from actors import open_panel
-from runtime.web.request_log import seconds_left
 from runtime.serving import serve
 from runtime.serving.limits import Limits
 from runtime.web.app import read_json, service_app
+from runtime.web.request_log import seconds_left
 from tests.spans import recorded
 
 HEAD = "GET /slow/7 HTTP/1.1\r\nHost: it\r\nX-Request-ID: mine\r\n{}\r\n"

@@ -18,9 +18,9 @@ from protocols.records import User
 from runtime.auth import (
     FETCH_SECONDS,
     BadToken,
-    TokenVerifier,
     KeysUnavailable,
     MissingToken,
+    TokenVerifier,
     bearer,
     jwks_over_http,
     require,

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 import structlog
 
-from runtime.observability.logging import configure_logs, redact, loggable_path
+from runtime.observability.logging import configure_logs, loggable_path, redact
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,6 @@ from werkzeug import exceptions
 
 from actors import CircuitBreakerConfig, Panel, open_panel
 from protocols.http import STATUS, Code
-from runtime.web.request_log import request_id
 from runtime.auth import BadToken, KeysUnavailable, MissingToken
 from runtime.serving import serve
 from runtime.web.app import (
@@ -30,6 +29,7 @@ from runtime.web.app import (
     unavailable,
     validated,
 )
+from runtime.web.request_log import request_id
 
 
 class Thing(BaseModel):

@@ -18,9 +18,9 @@ import structlog
 import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
-from runtime import webhook as module
-from runtime.config.settings import ProcessSettings
+from runtime.admin import webhook as module
 from runtime.admin.webhook import Webhook, sign, start_webhook
+from runtime.config.settings import ProcessSettings
 
 Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 

@@ -13,14 +13,14 @@ from services.auth.accounts import Accounts
 from services.auth.app import create_app as create_auth
 from services.auth.passwords import Passwords
 from services.auth.repository import MongoStore
-from services.mongo.client import Database
 from services.dependency import guard_database
+from services.mongo.client import Database
 from services.school.app import create_app as create_school
 from services.school.repository import mongo_store as school_store
 from services.student.app import Students
 from services.student.app import create_app as create_student
-from services.student.school_client import SchoolRef, SchoolCheck
 from services.student.repository import mongo_store as student_store
+from services.student.school_client import SchoolCheck, SchoolRef
 from tests.services.client import Caller
 from tests.tokens import Issuer
 

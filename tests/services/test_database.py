@@ -8,7 +8,7 @@ import trio_asyncio
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from services.mongo.client import Database, MongoDatabase, IdSequence, open_database
+from services.mongo.client import Database, IdSequence, MongoDatabase, open_database
 from tests.mongo import Mongod, free_port
 
 

@@ -11,9 +11,9 @@ import trio_asyncio
 from pymongo.errors import AutoReconnect, PyMongoError
 
 from actors import CircuitBreakerConfig, Panel
-from services.mongo.client import Database, MongoDatabase, open_database
-from services.failures import reason
 from services.dependency import Dependency, guard_database
+from services.failures import reason
+from services.mongo.client import Database, MongoDatabase, open_database
 from services.mongo.repository import MongoRecords, Record, Unique
 from tests.mongo import Mongod, ReplicaSet
 

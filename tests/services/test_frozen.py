@@ -13,8 +13,8 @@ from actors import CircuitBreakerConfig, Panel, State
 from protocols.http import Code
 from runtime.serving.loop_time import LoopTime
 from runtime.web.app import ApiError
-from services.mongo.client import MongoDatabase, open_database
 from services.dependency import guard_database
+from services.mongo.client import MongoDatabase, open_database
 from tests.mongo import Mongod
 
 FROZEN = 2.5

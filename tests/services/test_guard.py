@@ -171,7 +171,9 @@ async def test_a_group_fails_if_any_of_it_does_and_is_answered_so(guard: Depende
     assert (await panel["some-database"].snapshot()).failure_count == 1
 
 
-async def test_a_group_without_a_failure_comes_out_and_counts_neither_way(guard: Dependency, panel: Panel) -> None:
+async def test_a_group_without_a_failure_comes_out_and_counts_neither_way(
+    guard: Dependency, panel: Panel
+) -> None:
     with pytest.raises(ExceptionGroup):
         await guard.run(
             fail_with, ExceptionGroup("both", [KeyError("bug"), DuplicateKeyError("again", 11000)])

@@ -11,7 +11,17 @@ from pydantic import ValidationError
 
 from protocols.http import Code
 from runtime.web.app import ApiError
-from services.http.validation import Address, Date, Email, Input, Key, OptionalDate, parse_id, parse_page, stamp
+from services.http.validation import (
+    Address,
+    Date,
+    Email,
+    Input,
+    Key,
+    OptionalDate,
+    parse_id,
+    parse_page,
+    stamp,
+)
 
 
 class Body(Input):

@@ -15,9 +15,9 @@ from pymongo.errors import OperationFailure, PyMongoError, WaitQueueTimeoutError
 
 from actors import CircuitBreakerConfig, Panel, State
 from runtime.web.app import ApiError
-from services.mongo.client import Database, MongoDatabase, open_database
-from services.failures import Verdict, judge_mongo
 from services.dependency import Dependency, guard_database
+from services.failures import Verdict, judge_mongo
+from services.mongo.client import Database, MongoDatabase, open_database
 from tests.mongo import Mongod
 
 NAME = "some-database"

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from services.mongo.client import Database
-from services.mongo.repository import MongoRecords, Record, Repository, UniqueViolation, Unique
+from services.mongo.repository import MongoRecords, Record, Repository, Unique, UniqueViolation
 from tests.world.stores import MemoryRecords
 
 UNIQUE = (Unique("roll", ("school", "roll")), Unique("email", ("email",), optional=True))

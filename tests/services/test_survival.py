@@ -7,7 +7,7 @@ import trio_asyncio
 from pymongo.errors import PyMongoError
 
 from services.mongo.client import open_database
-from services.mongo.repository import MongoRecords, UniqueViolation, Unique
+from services.mongo.repository import MongoRecords, Unique, UniqueViolation
 from tests.mongo import Mongod
 
 UNIQUE = (Unique("word", ("word",)),)

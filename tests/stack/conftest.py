@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.config import StackError
-from deploy.mongodb import find_mongod
 from deploy.demo.ephemeral_stack import EphemeralStack
+from deploy.mongodb import find_mongod
 from tests.stack.running import Running
 
 RESET_TIMEOUT = 2.0

@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from deploy.demo.scenarios import OutageScenario, ScenarioRunner, acts
 from deploy.demo.ephemeral_stack import wait_for
+from deploy.demo.scenarios import OutageScenario, ScenarioRunner, acts
 from tests.stack.running import Running
 
 ACTS = {"auth-service": 0, "mongodb": 1, "school-service": 2}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.terminal import logs
 from deploy import procfs
-from deploy.supervisor import render
 from deploy.config import LONGEST_SOCKET_PATH, PORTS, StackError, layout
-from deploy.mongodb import find_mongod
 from deploy.demo.ephemeral_stack import free_ports
+from deploy.mongodb import find_mongod
+from deploy.supervisor import render
+from deploy.terminal import logs
 
 
 def test_the_defaults_are_the_contracts() -> None:

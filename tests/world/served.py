@@ -14,8 +14,8 @@ from argon2 import PasswordHasher
 
 from actors import Panel, open_panel
 from actors.messages import Snapshot
-from runtime.config.breakers import load_breakers
 from runtime.auth import TokenVerifier
+from runtime.config.breakers import load_breakers
 from runtime.serving import Limits, serve
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
@@ -30,8 +30,8 @@ from services.school.repository import UNIQUE as SCHOOL_UNIQUE
 from services.student.app import OPEN_MESSAGE as STUDENT_OPEN
 from services.student.app import Students
 from services.student.app import create_app as create_student
-from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 from services.student.repository import UNIQUE as STUDENT_UNIQUE
+from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 from tests.gateway.house import House, served
 from tests.services.auth.memory import MemoryStore
 from tests.world.stores import MemoryRecords

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 from pymongo.errors import AutoReconnect
 
-from services.mongo.repository import Record, Taken, Unique
+from services.mongo.repository import Record, Unique, UniqueViolation
 
 
 class Faults:
@@ -60,8 +60,8 @@ class MemoryRecords:
         self._unique = unique
         self._last = 0
 
-    async def create(self, record: Record) -> Record | Taken:
-        """See Records."""
+    async def create(self, record: Record) -> Record | UniqueViolation:
+        """See Repository."""
         await self.faults.strike()
         self._refuse(record)
         self._last += 1
@@ -71,12 +71,12 @@ class MemoryRecords:
         return deepcopy(self.records[self._last])
 
     async def get(self, number: int) -> Record | None:
-        """See Records."""
+        """See Repository."""
         await self.faults.strike()
         return deepcopy(self.records.get(number))
 
-    async def update(self, number: int, changes: Mapping[str, Any]) -> Record | Taken | None:
-        """See Records."""
+    async def update(self, number: int, changes: Mapping[str, Any]) -> Record | UniqueViolation | None:
+        """See Repository."""
         await self.faults.strike()
         if number not in self.records:
             return None
@@ -88,12 +88,12 @@ class MemoryRecords:
         return deepcopy(changed)
 
     async def delete(self, number: int) -> bool:
-        """See Records."""
+        """See Repository."""
         await self.faults.strike()
         return self.records.pop(number, None) is not None
 
     async def page(self, limit: int, after: int, where: Mapping[str, Any] | None = None) -> list[Record]:
-        """See Records."""
+        """See Repository."""
         await self.faults.strike()
         found = [
             record
@@ -103,7 +103,7 @@ class MemoryRecords:
         return deepcopy(found[:limit])
 
     async def update_all(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """See Records."""
+        """See Repository."""
         await self.faults.strike()
         for record in self.records.values():
             if _has(record, where):
@@ -114,13 +114,13 @@ class MemoryRecords:
             if isinstance(value, str) and value in self.refusals:
                 raise self.refusals[value]
 
-    def _conflict(self, number: int, record: Record) -> Taken | None:
+    def _conflict(self, number: int, record: Record) -> UniqueViolation | None:
         for rule in self._unique:
             if rule.optional and record.get(rule.name) is None:
                 continue
             values = {field: record.get(field) for field in rule.fields}
             if any(other != number and _has(kept, values) for other, kept in self.records.items()):
-                return Taken(rule.name)
+                return UniqueViolation(rule.name)
         return None
 
 

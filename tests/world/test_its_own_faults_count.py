@@ -26,8 +26,8 @@ from trio.testing import MockClock
 from trio_asyncio import aio_as_trio
 
 from protocols.school_grpc import SchoolServiceBase
-from services.mongo.client import OPERATION_SECONDS
 from services.deadlines import seconds_for_call
+from services.mongo.client import OPERATION_SECONDS
 from services.student.school_client import CALL_SECONDS, GrpcSchools, open_channel
 from tests.world.test_only_its_own_faults import InlinePasswords
 from tests.world.world import World, open_world

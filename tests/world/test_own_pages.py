@@ -6,11 +6,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors import open_panel
+from gateway.proxy.target import NoRouteError, UpstreamTarget, resolve
 from gateway.routes import AUTH
-from gateway.proxy.target import NoRouteError, Proxied, resolve
 from runtime.admin.api import operate
-from runtime.config.breakers import load_breakers
 from runtime.auth import TokenVerifier
+from runtime.config.breakers import load_breakers
 from runtime.config.settings import ProcessSettings
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE, create_app
@@ -34,7 +34,7 @@ async def test_of_the_auth_service_only_the_api_is_outside() -> None:
         path = b"/auth" + rule.encode()
         if rule in api:
             place = resolve(path, b"")
-            assert isinstance(place, Proxied)
+            assert isinstance(place, UpstreamTarget)
             assert place.route.service is AUTH
         else:
             with pytest.raises(NoRouteError):

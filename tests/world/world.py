@@ -21,10 +21,10 @@ from trio_asyncio import aio_as_trio
 from actors import CircuitBreakerConfig, Panel, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app as create_gateway
-from gateway.upstream.breakers import open_breakers
 from gateway.settings import GatewaySettings
-from runtime.config.breakers import load_breakers
+from gateway.upstream.breakers import open_breakers
 from runtime.auth import TokenVerifier, jwks_over_http
+from runtime.config.breakers import load_breakers
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth
@@ -37,8 +37,8 @@ from services.school.repository import UNIQUE as SCHOOL_UNIQUE
 from services.student.app import OPEN_MESSAGE as STUDENT_OPEN
 from services.student.app import Students
 from services.student.app import create_app as create_student
-from services.student.school_client import GrpcSchools, Known, SchoolCheck
 from services.student.repository import UNIQUE as STUDENT_UNIQUE
+from services.student.school_client import GrpcSchools, SchoolCheck, SchoolRef
 from tests.services.auth.memory import MemoryStore
 from tests.world.stores import MemoryRecords
 
@@ -75,7 +75,7 @@ class SchoolLine:
         self.up = True
         self.extract_context = 0
 
-    async def find(self, school_id: int) -> Known | None:
+    async def find(self, school_id: int) -> SchoolRef | None:
         if not self.up:
             raise ConnectionRefusedError("connection refused")
         self.extract_context += 1

@@ -51,7 +51,7 @@ async def test_the_least_busy_first():
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_dead_server_is_no_failure(method):
-    """LocalResponse connections go to the next server, whatever the method: nothing was sent."""
+    """Refused connections go to the next server, whatever the method: nothing was sent."""
     async with upstream(naming(b"a")) as a:
         transport = service_transport([nobody(), a.url])
         with structlog.testing.capture_logs() as logs:

@@ -233,7 +233,7 @@ def test_garbage_is_refused_at_once(data):
 )
 @pytest.mark.parametrize("size", [1, 1000, 100_000])
 def test_a_bad_chunk(data, size):
-    """LocalResponse as soon as it is clear, without a wait for more; nor is an endless line waited through."""
+    """Refused as soon as it is clear, without a wait for more; nor is an endless line waited through."""
     if size == 1 and len(data) > 1000:
         size = 999
     with pytest.raises(MalformedResponse):

@@ -17,9 +17,9 @@ from quart import request
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from runtime.web.connection import Connection
 from runtime.serving import CannotListen, listen, serve
 from runtime.serving.connection import ClientConnection
+from runtime.web.connection import Connection
 from tests.gateway.wire import Watch
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,8 +8,8 @@ from dataclasses import replace
 import trio
 
 from protocols.records import User
-from services.auth.schemas import email_key
 from services.auth.repository import Account, NewUser
+from services.auth.schemas import email_key
 from services.auth.tokens import RefreshSecret, SigningKey
 
 

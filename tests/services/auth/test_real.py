@@ -22,8 +22,8 @@ from services.auth.accounts import Accounts
 from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.auth.repository import MongoStore
-from services.mongo.client import Database, open_database
 from services.dependency import guard_database
+from services.mongo.client import Database, open_database
 from tests.mongo import Mongod
 
 ROOT = Path(__file__).resolve().parents[3]

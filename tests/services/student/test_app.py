@@ -17,7 +17,7 @@ from actors import CircuitBreakerConfig, Panel
 from services.dependency import guard_database
 from services.student.app import OPEN_MESSAGE, Students, create_app
 from services.student.schemas import UNIQUE
-from services.student.school_client import SchoolRef, SchoolCheck
+from services.student.school_client import SchoolCheck, SchoolRef
 from tests.services.client import Answer, Caller
 from tests.tokens import Issuer
 from tests.world.stores import Faults, MemoryRecords

@@ -22,7 +22,7 @@ from protocols.school_grpc import SchoolServiceBase
 from services.dependency import guard_database
 from services.school.grpc_service import rpc_services
 from services.school.schemas import UNIQUE
-from services.student.school_client import UpstreamDependencyFailed, GrpcSchools, SchoolRef, open_channel
+from services.student.school_client import GrpcSchools, SchoolRef, UpstreamDependencyFailed, open_channel
 from tests.mongo import free_port
 from tests.world.stores import MemoryRecords
 
