@@ -24,118 +24,118 @@ PATIENCE = 60.0
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
-def up(layout: StackConfig) -> None:
+def up(config: StackConfig) -> None:
     """Start what doesn't run yet and wait until all of it is ready."""
-    with stack_lock(layout):
-        supervisor = Supervisor(layout)
+    with stack_lock(config):
+        supervisor = Supervisor(config)
         if supervisor.is_alive():
-            layout = layout.saved()
+            config = config.saved()
         else:
-            for line in kill_orphans(layout):
+            for line in kill_orphans(config):
                 console.print(f"Ended what an earlier run had left ({line})")
             check_breakers()
-            check_ports(layout)
+            check_ports(config)
             supervisor.launch()
-        supervisor = Supervisor(layout)
-        _start(layout, supervisor, layout.processes)
-    show_where(layout)
+        supervisor = Supervisor(config)
+        _start(config, supervisor, config.processes)
+    show_where(config)
 
 
-def down(layout: StackConfig) -> None:
+def down(config: StackConfig) -> None:
     """End everything. Clients first, so that nobody sees a half of the stack; then whoever is left."""
-    with stack_lock(layout):
-        layout = layout.saved()
-        supervisor = Supervisor(layout)
+    with stack_lock(config):
+        config = config.saved()
+        supervisor = Supervisor(config)
         was_up = supervisor.is_alive()
         if was_up:
             with console.status("Ending the stack"):
-                supervisor.stop(*(name for name in layout.processes if name != "mongodb"))
-                if layout.own_mongod:
+                supervisor.stop(*(name for name in config.processes if name != "mongodb"))
+                if config.own_mongod:
                     supervisor.stop("mongodb")
                 supervisor.shut_down()
-        left = kill_orphans(layout)
+        left = kill_orphans(config)
     for line in left if not was_up else []:
         console.print(f"Ended what had been left ({line})")
     console.print("The stack is down." if was_up or left else "The stack was not up.")
 
 
-def start(layout: StackConfig, name: str) -> None:
+def start(config: StackConfig, name: str) -> None:
     """Start one process and wait until it is ready."""
-    with stack_lock(layout):
-        layout = _running(layout, name)
-        supervisor = Supervisor(layout)
+    with stack_lock(config):
+        config = _running(config, name)
+        supervisor = Supervisor(config)
         if supervisor.processes()[name].is_stopped:
-            check_ports(layout, name)
-        _start(layout, supervisor, (name,))
+            check_ports(config, name)
+        _start(config, supervisor, (name,))
 
 
-def stop(layout: StackConfig, name: str) -> None:
+def stop(config: StackConfig, name: str) -> None:
     """Stop one process. It stays down until it is started; its ports refuse connections."""
-    ports = _stop(layout, name)
+    ports = _stop(config, name)
     console.print(f"{name} is stopped: {ports} refused. `uv run just start {name}` brings it back.")
 
 
-def restart(layout: StackConfig, name: str) -> None:
+def restart(config: StackConfig, name: str) -> None:
     """Stop one process, and start it again."""
-    _stop(layout, name)
-    start(layout, name)
+    _stop(config, name)
+    start(config, name)
 
 
-def _stop(layout: StackConfig, name: str) -> str:
+def _stop(config: StackConfig, name: str) -> str:
     """Stop one process, make sure of it, and tell what refuses connections now."""
-    with stack_lock(layout):
-        layout = _running(layout, name)
+    with stack_lock(config):
+        config = _running(config, name)
         with console.status(f"Stopping {name}"):
-            Supervisor(layout).stop(name)
-        for port in layout.ports_of(name):
+            Supervisor(config).stop(name)
+        for port in config.ports_of(name):
             if procfs.answers(port):
                 raise StackError(f"port {port} still answers; it is held by {procfs.holder(port)}")
-    return "connections to " + " and ".join(f"{HOST}:{port}" for port in layout.ports_of(name)) + " are"
+    return "connections to " + " and ".join(f"{HOST}:{port}" for port in config.ports_of(name)) + " are"
 
 
-def status(layout: StackConfig) -> bool:
+def status(config: StackConfig) -> bool:
     """Show each process; whether all of them run."""
-    layout = layout.saved()
-    supervisor = Supervisor(layout)
+    config = config.saved()
+    supervisor = Supervisor(config)
     if not supervisor.is_alive():
         console.print("The stack is down. `uv run just up` starts it.")
         return False
     table = Table("process", "state", "pid", "for", "ports", box=None, pad_edge=False)
     found = supervisor.processes()
     for name, process in found.items():
-        running = is_running(layout, process)
-        ports = ", ".join(map(str, layout.ports_of(name)))
+        running = is_running(config, process)
+        ports = ", ".join(map(str, config.ports_of(name)))
         colour = "green" if running else "red"
         lasted = _age(time.time() - process.since) if running else process.note
         state = "RUNNING" if running else process.state
         table.add_row(name, f"[{colour}]{state}[/]", str(process.pid or "–"), lasted, ports)
-    if not layout.own_mongod:
+    if not config.own_mongod:
         table.add_row("mongodb", "elsewhere", "–", "", "MONGODB_URI")
     console.print(table)
-    return all(is_running(layout, process) for process in found.values())
+    return all(is_running(config, process) for process in found.values())
 
 
-def clean_db(layout: StackConfig, *, yes: bool) -> None:
+def clean_db(config: StackConfig, *, yes: bool) -> None:
     """Delete all users, schools and students, after asking."""
-    layout = layout.saved()
-    where = f"in {layout.data}" if layout.own_mongod else "at MONGODB_URI"
+    config = config.saved()
+    where = f"in {config.data}" if config.own_mongod else "at MONGODB_URI"
     if not yes and not _agreed(f"Delete all data {where}? Type yes: "):
         raise StackError("nothing was deleted; --yes doesn't ask")
-    with stack_lock(layout):
-        supervisor = Supervisor(layout)
+    with stack_lock(config):
+        supervisor = Supervisor(config)
         if not supervisor.is_alive():
-            kill_orphans(layout)  # a mongod that was left behind must not go on writing what is deleted
+            kill_orphans(config)  # a mongod that was left behind must not go on writing what is deleted
         found = supervisor.processes() if supervisor.is_alive() else {}
         running = [name for name, process in found.items() if not process.is_stopped]
-        if layout.own_mongod and "mongodb" not in running:
-            shutil.rmtree(layout.data, ignore_errors=True)
-            layout.data.mkdir(parents=True)
+        if config.own_mongod and "mongodb" not in running:
+            shutil.rmtree(config.data, ignore_errors=True)
+            config.data.mkdir(parents=True)
         else:
-            mongodb.drop(mongodb.own_uri(layout) if layout.own_mongod else layout.mongodb_uri)
+            mongodb.drop(mongodb.own_uri(config) if config.own_mongod else config.mongodb_uri)
         # The services make their indexes when they start; without them nothing is unique.
         if services := [name for name in running if name.endswith("-service")]:
             supervisor.stop(*services)
-            _start(layout, supervisor, services)
+            _start(config, supervisor, services)
     console.print("All data is deleted.")
 
 
@@ -160,25 +160,25 @@ def check_breakers() -> None:
         console.print(f"[yellow]{warning}[/]")
 
 
-def check_ports(layout: StackConfig, *names: str) -> None:
+def check_ports(config: StackConfig, *names: str) -> None:
     """Raise StackError naming each port that is taken, its setting, and by whom it is."""
     taken = [
         f"port {port} ({setting}, for {owner}) is taken by {procfs.holder(port)}"
         for setting, (owner, _) in PORTS.items()
-        if owner in (names or layout.processes) and not procfs.is_free(port := layout.ports[setting])
+        if owner in (names or config.processes) and not procfs.is_free(port := config.ports[setting])
     ]
     if taken:
         raise StackError("\n".join([*taken, "End it, or choose another port by the setting named."]))
 
 
-def show_where(layout: StackConfig) -> None:
+def show_where(config: StackConfig) -> None:
     """Where things are, and what to try next."""
-    gateway = layout.gateway
+    gateway = config.gateway
     console.print(
         f"\n[bold green]The stack is up.[/]\n\n"
         f"  gateway    {gateway}          API pages: {gateway}/docs\n"
         f"  health     {gateway}/health   metrics: {gateway}/metrics\n"
-        f"  logs       {layout.logs}/\n"
+        f"  logs       {config.logs}/\n"
         f"  breakers   breakers.toml\n\n"
         "Try next:\n"
         "  uv run just watch              the breakers, live\n"
@@ -188,13 +188,13 @@ def show_where(layout: StackConfig) -> None:
     )
 
 
-def ready(layout: StackConfig, name: str) -> bool:
+def ready(config: StackConfig, name: str) -> bool:
     """Whether a process does its work now."""
     if name == "mongodb":
-        return mongodb.is_ready(layout)
-    port, *others = layout.ports_of(name)
+        return mongodb.is_ready(config)
+    port, *others = config.ports_of(name)
     connection: http.client.HTTPConnection
-    if name == "api-gateway" and layout.tls:
+    if name == "api-gateway" and config.tls:
         context = ssl.create_default_context()
         # The certificate is for another name than the loopback address.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -211,28 +211,28 @@ def ready(layout: StackConfig, name: str) -> bool:
     return status == 200 and all(map(procfs.answers, others))
 
 
-def is_running(layout: StackConfig, process: Process) -> bool:
+def is_running(config: StackConfig, process: Process) -> bool:
     """Whether it runs; supervisor itself waits a while before it says so of a new one."""
-    return process.state == "RUNNING" or (process.state == "STARTING" and ready(layout, process.name))
+    return process.state == "RUNNING" or (process.state == "STARTING" and ready(config, process.name))
 
 
-def require_process(layout: StackConfig, name: str) -> None:
+def require_process(config: StackConfig, name: str) -> None:
     """Raise StackError for a name that isn't one of this stack's processes."""
     if name not in PROCESSES:
         raise StackError(f"there is no process {name!r}; one of: {', '.join(PROCESSES)}")
-    if name not in layout.processes:
+    if name not in config.processes:
         raise StackError(f"{name} isn't run by this stack: MONGODB_URI says it is elsewhere")
 
 
-def _running(layout: StackConfig, name: str) -> StackConfig:
-    layout = layout.saved()
-    require_process(layout, name)
-    if not Supervisor(layout).is_alive():
+def _running(config: StackConfig, name: str) -> StackConfig:
+    config = config.saved()
+    require_process(config, name)
+    if not Supervisor(config).is_alive():
         raise StackError("the stack isn't up; `uv run just up` starts it")
-    return layout
+    return config
 
 
-def _start(layout: StackConfig, supervisor: Supervisor, names: Sequence[str]) -> None:
+def _start(config: StackConfig, supervisor: Supervisor, names: Sequence[str]) -> None:
     """Start processes, the database before the others, and show until each is ready."""
     columns = (
         SpinnerColumn(finished_text="[green]✓[/]"),
@@ -244,17 +244,17 @@ def _start(layout: StackConfig, supervisor: Supervisor, names: Sequence[str]) ->
             tasks = {name: progress.add_task(name, total=1) for name in stage}
             for name in stage:
                 supervisor.start(name)
-            _wait(layout, supervisor, progress, tasks)
+            _wait(config, supervisor, progress, tasks)
 
 
 def _wait(
-    layout: StackConfig, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]
+    config: StackConfig, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]
 ) -> None:
     waiting = list(tasks)
     tries: dict[str, set[int]] = {name: set() for name in tasks}
     deadline = time.monotonic() + PATIENCE
     while waiting:
-        for name in [name for name in waiting if ready(layout, name)]:
+        for name in [name for name in waiting if ready(config, name)]:
             waiting.remove(name)
             progress.update(tasks[name], completed=1)
         found = supervisor.processes()
@@ -262,14 +262,14 @@ def _wait(
             tries[name].add(found[name].pid)
             # Zero is no pid: it is between two tries. One that ended at once tells enough.
             if found[name].is_stopped or len(tries[name] - {0}) > 1 or time.monotonic() > deadline:
-                raise StackError(f"{name} doesn't start. The end of its log:\n{tail(layout, name)}")
+                raise StackError(f"{name} doesn't start. The end of its log:\n{tail(config, name)}")
         time.sleep(0.1)
 
 
-def tail(layout: StackConfig, name: str, lines: int = 15) -> str:
+def tail(config: StackConfig, name: str, lines: int = 15) -> str:
     """The last lines of a process's log, the long ones cut: a traceback may be one line of JSON."""
     try:
-        found = layout.log(name).read_text(errors="replace").splitlines()[-lines:]
+        found = config.log(name).read_text(errors="replace").splitlines()[-lines:]
     except FileNotFoundError:
         return "(there is none)"
     return "\n".join(line if len(line) <= 600 else f"{line[:120]} … {line[-460:]}" for line in found)

@@ -129,7 +129,7 @@ class StackConfig:
             json.dump(values, file, indent=2)
 
     def saved(self) -> StackConfig:
-        """The layout this folder's stack was started with; this one, where none was."""
+        """The config this folder's stack was started with; this one, where none was."""
         try:
             values = json.loads(self._saved.read_text())
             kept = values["ports"], values["mongodb_uri"], values["own_mongod"], values.get("tls", False)
@@ -144,7 +144,7 @@ class StackConfig:
         return self.folder / "stack.json"
 
 
-def layout(environment: Mapping[str, str] = os.environ) -> StackConfig:
+def stack_config(environment: Mapping[str, str] = os.environ) -> StackConfig:
     """The stack that the environment describes. Raises StackError naming a bad setting."""
     ports = {setting: _port(environment, setting, default) for setting, (_, default) in PORTS.items()}
     for setting, port in ports.items():

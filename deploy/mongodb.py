@@ -32,12 +32,12 @@ def find_mongod() -> Path:
     )
 
 
-def command(layout: StackConfig) -> list[str]:
+def command(config: StackConfig) -> list[str]:
     """mongod's command line: only this host can reach it, and it ends promptly when told to."""
     options = {
         "--bind_ip": HOST,
-        "--port": str(layout.ports["MONGODB_PORT"]),
-        "--dbpath": str(layout.data),
+        "--port": str(config.ports["MONGODB_PORT"]),
+        "--dbpath": str(config.data),
         "--replSet": REPLICA_SET,
         "--wiredTigerCacheSizeGB": "0.25",
         "--oplogSize": "128",
@@ -56,23 +56,23 @@ def connect(uri: str) -> MongoClient[dict[str, Any]]:
     return MongoClient(uri, serverSelectionTimeoutMS=1000, connectTimeoutMS=1000, socketTimeoutMS=5000)
 
 
-def own_uri(layout: StackConfig) -> str:
+def own_uri(config: StackConfig) -> str:
     """Straight to the stack's own mongod, whatever its replica set thinks."""
-    return f"mongodb://{HOST}:{layout.ports['MONGODB_PORT']}/?directConnection=true"
+    return f"mongodb://{HOST}:{config.ports['MONGODB_PORT']}/?directConnection=true"
 
 
-def is_ready(layout: StackConfig) -> bool:
+def is_ready(config: StackConfig) -> bool:
     """Whether the stack's own mongod takes writes; makes its replica set where there is none yet.
 
     May be called as often as one likes, also after mongod was killed or has moved to another port.
     """
     from pymongo.errors import PyMongoError
 
-    with connect(own_uri(layout)) as client:
+    with connect(own_uri(config)) as client:
         try:
             if client.admin.command("hello").get("isWritablePrimary"):
                 return True
-            _initiate(client, f"{HOST}:{layout.ports['MONGODB_PORT']}")
+            _initiate(client, f"{HOST}:{config.ports['MONGODB_PORT']}")
         except PyMongoError:
             pass  # not up yet, or electing: asked again soon
     return False

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 
 from deploy import commands
-from deploy.config import PROCESSES, StackConfig, StackError, layout
+from deploy.config import PROCESSES, StackConfig, StackError, stack_config
 from deploy.terminal import logs
 
 
@@ -18,7 +18,7 @@ def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> i
     """Run one command on the stack that the environment describes; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        done = _run(options, layout(environment))
+        done = _run(options, stack_config(environment))
         sys.stdout.flush()
         return 0 if done is not False else 1
     except StackError as error:

@@ -80,22 +80,22 @@ class Process:
         return self.state in STOPPED_STATES
 
 
-def render(layout: StackConfig, for_mongod: Mapping[str, str] | None = None) -> str:
+def render(config: StackConfig, for_mongod: Mapping[str, str] | None = None) -> str:
     """supervisord's configuration. Nothing starts by itself: `up` sees to the order.
 
     for_mongod: variables that mongod gets, and no other process.
     """
-    folders = {"root": ROOT, "folder": layout.folder, "logs": layout.logs, "socket": layout.socket}
+    folders = {"root": ROOT, "folder": config.folder, "logs": config.logs, "socket": config.socket}
     values = {"patience": stop_seconds(), **folders}
     parts = [_SERVER.format(**_escaped(values))]
-    for name in layout.processes:
-        words = mongodb.command(layout) if name == "mongodb" else command(name)
+    for name in config.processes:
+        words = mongodb.command(config) if name == "mongodb" else command(name)
         parts.append(_PROGRAM.format(**_escaped({**values, "name": name, "command": shlex.join(words)})))
         if name == "mongodb":
             parts[-1] += _environment(for_mongod or {})
         elif "JWKS_CACHE" not in os.environ:
             # A cache for each process: each replaces its own file, whatever the others do.
-            parts[-1] += _environment({"JWKS_CACHE": str(layout.folder / f"jwks-{name}.json")})
+            parts[-1] += _environment({"JWKS_CACHE": str(config.folder / f"jwks-{name}.json")})
     return "\n".join(parts)
 
 
@@ -125,13 +125,13 @@ def _escaped(values: dict[str, Any]) -> dict[str, str]:
 class Supervisor:
     """The running supervisord of a stack. Its methods raise StackError where there is none."""
 
-    def __init__(self, layout: StackConfig) -> None:
-        self._layout = layout
+    def __init__(self, config: StackConfig) -> None:
+        self._config = config
 
     @property
     def _rpc(self) -> Any:
         # A connection for each call: supervisord may have been replaced since the last one.
-        transport = SupervisorTransport(None, None, f"unix://{self._layout.socket}")
+        transport = SupervisorTransport(None, None, f"unix://{self._config.socket}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
     def is_alive(self) -> bool:
@@ -143,30 +143,30 @@ class Supervisor:
         return True
 
     def launch(self) -> None:
-        """Start supervisord with the layout's configuration, in the background."""
-        layout = self._layout
-        for folder in (layout.folder, layout.logs, layout.data if layout.own_mongod else layout.logs):
+        """Start supervisord with the config's configuration, in the background."""
+        config = self._config
+        for folder in (config.folder, config.logs, config.data if config.own_mongod else config.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        _own(layout)
+        _own(config)
         for_mongod = (
-            libraries.environment(mongodb.find_mongod(), layout.libraries) if layout.own_mongod else {}
+            libraries.environment(mongodb.find_mongod(), config.libraries) if config.own_mongod else {}
         )
-        layout.configuration.write_text(render(layout, for_mongod))
-        words = [sys.executable, "-m", "supervisor.supervisord", "-c", str(layout.configuration)]
+        config.configuration.write_text(render(config, for_mongod))
+        words = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config.configuration)]
         done = subprocess.run(
-            words, env=layout.environment(), cwd=ROOT, capture_output=True, text=True, check=False
+            words, env=config.environment(), cwd=ROOT, capture_output=True, text=True, check=False
         )
         if done.returncode or not _within(5.0, self.is_alive):
-            said = (done.stderr or done.stdout).strip() or f"see {layout.logs}/supervisord.log"
+            said = (done.stderr or done.stdout).strip() or f"see {config.logs}/supervisord.log"
             raise StackError(f"supervisor doesn't start: {said}")
-        layout.save()
+        config.save()
 
     def processes(self) -> dict[str, Process]:
-        """All processes by name, in the order of the layout."""
+        """All processes by name, in the order of the config."""
         found = {info["name"]: info for info in self._call("getAllProcessInfo")}
         return {
             name: Process(name, info["statename"], info["pid"], info["start"], info["description"])
-            for name in self._layout.processes
+            for name in self._config.processes
             if (info := found.get(name))
         }
 
@@ -201,26 +201,26 @@ class Supervisor:
 
 
 @contextmanager
-def stack_lock(layout: StackConfig) -> Iterator[None]:
+def stack_lock(config: StackConfig) -> Iterator[None]:
     """One command at a time may change a stack; others wait."""
-    layout.folder.mkdir(parents=True, exist_ok=True)
-    with (layout.folder / "lock").open("w") as file:
+    config.folder.mkdir(parents=True, exist_ok=True)
+    with (config.folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def kill_orphans(layout: StackConfig) -> list[str]:
+def kill_orphans(config: StackConfig) -> list[str]:
     """End what an earlier run of this stack left without a supervisor; says what that was."""
-    names = {pid: procfs.command_of(pid) for pid in procfs.left_over(layout.folder)}
-    ended = procfs.end(layout.folder) if names else []
+    names = {pid: procfs.command_of(pid) for pid in procfs.left_over(config.folder)}
+    ended = procfs.end(config.folder) if names else []
     return [f"pid {pid}: {names.get(pid, 'its child')}" for pid in ended]
 
 
-def _own(layout: StackConfig) -> None:
+def _own(config: StackConfig) -> None:
     """Make the socket's folder, and refuse one that somebody else has put there."""
-    folder = layout.socket.parent
+    folder = config.socket.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder != layout.folder and folder.stat().st_uid != os.getuid():
+    if folder != config.folder and folder.stat().st_uid != os.getuid():
         raise StackError(f"{folder} belongs to somebody else")
 
 

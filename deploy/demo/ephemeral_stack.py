@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from deploy import procfs
-from deploy.config import LOOPBACK, PORTS, ROOT, StackConfig, layout
+from deploy.config import LOOPBACK, PORTS, ROOT, StackConfig, stack_config
 from deploy.stack import main
 from deploy.supervisor import Supervisor
 from deploy.terminal.health import breakers
@@ -50,8 +50,8 @@ class EphemeralStack:
     def move(self) -> None:
         """Take other ports, from the next `up` on."""
         self._settings.update(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
-        self.layout: StackConfig = layout(self._environment)
-        self.client.base_url = httpx.URL(self.layout.gateway)
+        self.config: StackConfig = stack_config(self._environment)
+        self.client.base_url = httpx.URL(self.config.gateway)
 
     def _base(self, reset_timeout: float) -> dict[str, str]:
         policies = self.folder / "breakers.toml"
@@ -92,7 +92,7 @@ class EphemeralStack:
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`just WORDS` on this stack; in this process, where its environment doesn't matter."""
-        if words == ("up",) and not Supervisor(self.layout).is_alive():
+        if words == ("up",) and not Supervisor(self.config).is_alive():
             done = self._subprocess(words)
         else:
             out, err = io.StringIO(), io.StringIO()
@@ -111,7 +111,7 @@ class EphemeralStack:
 
     def pid(self, name: str) -> int:
         """The pid of a process that listens. Raises LookupError where none does."""
-        holder = procfs.holder(self.layout.ports_of(name)[0])
+        holder = procfs.holder(self.config.ports_of(name)[0])
         if holder.pid is None:
             raise LookupError(f"{name} doesn't listen")
         return holder.pid
@@ -124,7 +124,7 @@ class EphemeralStack:
 
     def log(self, name: str) -> str:
         """The whole current log of a process."""
-        return self.layout.log(name).read_text(errors="replace")
+        return self.config.log(name).read_text(errors="replace")
 
     def sign_up(self) -> dict[str, str]:
         """Make the first account, an admin, and log in; returns the headers that carry its token."""

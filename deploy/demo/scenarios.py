@@ -131,7 +131,7 @@ def main() -> bool:
         except (DemoFailed, RuntimeError, LookupError, httpx.HTTPError) as error:
             stack.keep = True
             console.print(f"\n[bold red]Not as told.[/] {error or repr(error)}", soft_wrap=True)
-            console.print(f"The logs are kept in {stack.layout.logs}", soft_wrap=True)
+            console.print(f"The logs are kept in {stack.config.logs}", soft_wrap=True)
             return False
     console.print(
         "[bold green]\nEverything went as told: each fault was charged to one breaker, and each recovered."

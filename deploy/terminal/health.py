@@ -31,14 +31,14 @@ COLUMNS = (
 _OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
 
 
-def ask(layout: StackConfig, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
+def ask(config: StackConfig, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
     """Status and body of the gateway's /health. Raises StackError where nobody answers."""
     try:
-        answer = httpx.get(f"{layout.gateway}/health", timeout=timeout, **LOOPBACK)
+        answer = httpx.get(f"{config.gateway}/health", timeout=timeout, **LOOPBACK)
         body: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise StackError(
-            f"the gateway at {layout.gateway} doesn't answer ({error!r}); see `uv run just status`"
+            f"the gateway at {config.gateway} doesn't answer ({error!r}); see `uv run just status`"
         ) from error
     return answer.status_code, body
 
@@ -52,9 +52,9 @@ def breakers(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, A
             yield dependency, f"{part}-service", found.get("circuit_breaker", {})
 
 
-def show(layout: StackConfig) -> bool:
+def show(config: StackConfig) -> bool:
     """Print /health: a table on a terminal, JSON otherwise. Whether all answer, and nothing is unhealthy."""
-    status, body = ask(layout)
+    status, body = ask(config)
     data = body.get("data", {})
     silent = sorted({owner for _, owner, breaker in breakers(data) if not breaker})
     if sys.stdout.isatty():

@@ -78,16 +78,16 @@ class Tail:
         return (now.st_ino, now.st_dev) != (held.st_ino, held.st_dev) or now.st_size < file.tell()
 
 
-def show(layout: StackConfig, names: Sequence[str], *, follow: bool, last: int | None) -> None:
+def show(config: StackConfig, names: Sequence[str], *, follow: bool, last: int | None) -> None:
     """Print the logs of `names`: all of the current file or its `last` lines; then, following, what comes.
 
     Raises StackError where there is none, and none is waited for.
     """
-    if not follow and not any(layout.log(name).exists() for name in names):
-        raise StackError(f"nothing was logged yet in {layout.logs}; `uv run just up` starts the stack")
+    if not follow and not any(config.log(name).exists() for name in names):
+        raise StackError(f"nothing was logged yet in {config.logs}; `uv run just up` starts the stack")
     console = Console(highlight=False, soft_wrap=True)
     # The same reader for what is there and for what comes: no line is told twice, none is missed.
-    tails = {name: Tail(layout.log(name), from_end=False) for name in names}
+    tails = {name: Tail(config.log(name), from_end=False) for name in names}
     stack_lock = len(names) == 1
     stamped = [_stamped(tail, name, last) for name, tail in tails.items()]
     for _, name, line in heapq.merge(*stamped, key=lambda entry: entry[0]):

@@ -176,7 +176,7 @@ def _spark(breaker: Report, now: float) -> Text:
     return text
 
 
-def watch(layout: StackConfig) -> None:
+def watch(config: StackConfig) -> None:
     """Show the breakers until interrupted, and leave the last of it; goes on while the gateway is away.
 
     Raises StackError where nobody could see them change.
@@ -184,23 +184,23 @@ def watch(layout: StackConfig) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         raise StackError("`just watch` needs a terminal; `uv run just health` tells the same once, as JSON")
-    board = LiveView(layout.gateway)
+    board = LiveView(config.gateway)
     try:
         # A screen of its own: of what scrolls, a resized terminal would keep every size it had.
         with Live(console=console, auto_refresh=False, screen=True) as live:
-            _follow(layout, board, live)
+            _follow(config, board, live)
     finally:
         console.print(board.shown(time.time(), console.width))
 
 
-def _follow(layout: StackConfig, board: LiveView, live: Live) -> None:
+def _follow(config: StackConfig, board: LiveView, live: Live) -> None:
     def show() -> None:
         size = live.console.size
         live.update(board.shown(time.time(), size.width, size.height), refresh=True)
 
     while True:
         try:
-            for kind, data in _stream(layout):
+            for kind, data in _stream(config):
                 board.take(kind, data)
                 show()
         except (httpx.HTTPError, ValueError):
@@ -210,10 +210,10 @@ def _follow(layout: StackConfig, board: LiveView, live: Live) -> None:
         time.sleep(PAUSE)
 
 
-def _stream(layout: StackConfig) -> Iterator[tuple[str, Any]]:
+def _stream(config: StackConfig) -> Iterator[tuple[str, Any]]:
     """The events of the gateway's stream. Raises httpx.HTTPError where it breaks off or falls silent."""
     with httpx.stream(
-        "GET", f"{layout.gateway}/dashboard/events", timeout=SILENCE, **LOOPBACK
+        "GET", f"{config.gateway}/dashboard/events", timeout=SILENCE, **LOOPBACK
     ) as answer:
         answer.raise_for_status()
         kind = ""

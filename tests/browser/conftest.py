@@ -98,7 +98,7 @@ def open_screen(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
         screen.page.on("pageerror", lambda error: screen.problems.append(str(error)))
         screen.page.on("console", lambda said: _note(screen, said))
         screen.page.on("request", lambda request: _watch(screen, request.url))
-        screen.page.goto(f"{stack.layout.gateway}/dashboard")
+        screen.page.goto(f"{stack.config.gateway}/dashboard")
         screen.state("student-service-grpc", "CLOSED")
         return screen
 
@@ -135,5 +135,5 @@ def _note(screen: Screen, said: Any) -> None:
 
 
 def _watch(screen: Screen, url: str) -> None:
-    if not url.startswith(screen.stack.layout.gateway):
+    if not url.startswith(screen.stack.config.gateway):
         screen.elsewhere.append(url)

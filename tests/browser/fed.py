@@ -80,7 +80,7 @@ class Fed:
         self.page.add_init_script(_STREAM)
         self.page.clock.install(time=self.now - 1)
         self.page.clock.pause_at(self.now)
-        self.page.goto(f"{self.stack.layout.gateway}/dashboard")
+        self.page.goto(f"{self.stack.config.gateway}/dashboard")
         self.page.wait_for_function("window.stream !== undefined")
 
     def say(self, kind: str, **data: Any) -> None:

@@ -200,7 +200,7 @@ def test_several_workers_are_one_gateway(browser: Any) -> None:
         stack.sign_up()
         pages = [browser.new_page() for _ in range(4)]
         for page in pages:
-            page.goto(f"{stack.layout.gateway}/dashboard")
+            page.goto(f"{stack.config.gateway}/dashboard")
             Screen(page, stack).state("auth-database", "CLOSED")
         stack.run("stop", "auth-service")
         opened = "auth-service-http"
@@ -219,7 +219,7 @@ def test_several_workers_are_one_gateway(browser: Any) -> None:
 def fresh_login(stack: EphemeralStack) -> int:
     """The status of a login over a connection of its own, which any worker may take."""
     stack.client.close()
-    stack.client = httpx.Client(base_url=stack.layout.gateway, timeout=15, trust_env=False)
+    stack.client = httpx.Client(base_url=stack.config.gateway, timeout=15, trust_env=False)
     return stack.login().status_code
 
 
@@ -245,7 +245,7 @@ def test_without_scripts_it_says_what_it_needs(browser: Any, stack: EphemeralSta
     """At the beginning of the page, and nothing that would need them."""
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{stack.layout.gateway}/dashboard")
+    page.goto(f"{stack.config.gateway}/dashboard")
     hint = page.locator("main noscript")
     assert hint.inner_text() == "This page needs JavaScript. /health doesn’t."
     assert hint.bounding_box()["y"] < 100

@@ -15,7 +15,7 @@ def test_every_call_is_shown_and_nothing_comes_from_elsewhere(browser: Any, stac
     page.on("request", lambda request: elsewhere.append(request.url))
     page.on("pageerror", lambda error: problems.append(str(error)))
     try:
-        page.goto(f"{stack.layout.gateway}/")
+        page.goto(f"{stack.config.gateway}/")
         page.wait_for_selector(".opblock")
         shown = {
             (
@@ -28,5 +28,5 @@ def test_every_call_is_shown_and_nothing_comes_from_elsewhere(browser: Any, stac
     finally:
         page.close()
     assert {("POST", "/auth/login"), ("GET", "/schools"), ("POST", "/students")} <= shown
-    assert not [url for url in elsewhere if not url.startswith((stack.layout.gateway, "data:"))]
+    assert not [url for url in elsewhere if not url.startswith((stack.config.gateway, "data:"))]
     assert problems == []

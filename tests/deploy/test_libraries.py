@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy import libraries, supervisor
-from deploy.config import StackError, layout
+from deploy.config import StackError, stack_config
 from deploy.terminal.logs import show
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the loader is that of Linux")
@@ -95,7 +95,7 @@ def test_up_says_so_before_it_starts_anything(
 ) -> None:
     """No supervisor, and so no waiting for a mongod that can't start."""
     monkeypatch.setattr("deploy.mongodb.find_mongod", lambda: program)
-    found = layout({"STACK_DIR": str(tmp_path / "stack")})
+    found = stack_config({"STACK_DIR": str(tmp_path / "stack")})
     try:
         with pytest.raises(StackError, match=f"^mongod needs {ABSENT}: install "):
             supervisor.Supervisor(found).launch()
@@ -105,7 +105,7 @@ def test_up_says_so_before_it_starts_anything(
 
 
 def test_only_mongod_gets_the_linked_libraries(tmp_path: Path) -> None:
-    found = layout({"STACK_DIR": str(tmp_path)})
+    found = stack_config({"STACK_DIR": str(tmp_path)})
     parts = supervisor.render(found, {"LD_LIBRARY_PATH": "/100%/links"}).split("[program:")
     told = {part.partition("]")[0]: "LD_LIBRARY_PATH" in part for part in parts[1:]}
     assert [name for name, has in told.items() if has] == ["mongodb"]
@@ -118,7 +118,7 @@ def test_the_loaders_remark_in_mongods_log_is_a_line_like_any_other(
     """It has no time, and stands before mongod's first line; it isn't JSON either."""
     remark = "/bin/mongod: /x/libcurl.so.4: no version information available (required by /bin/mongod)"
     line = '{"t":{"$date":"2030-01-01T00:00:02.5+00:00"},"s":"I","msg":"Starting"}'
-    found = layout({"STACK_DIR": str(tmp_path)})
+    found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     found.log("mongodb").write_text(f"{remark}\n{line}\n")
     found.log("auth-service").write_text("2030-01-01T00:00:01Z first\n")

@@ -65,7 +65,7 @@ def shortened(stack: EphemeralStack, folder: Path) -> Path:
         ("SCHOOL_SERVICE", 8082),
         ("STUDENT_SERVICE", 8083),
     ):
-        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{stack.layout.ports[f'{setting}_PORT']}")
+        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{stack.config.ports[f'{setting}_PORT']}")
     (folder / "prometheus.yml").write_text(text)
     promtool("check", "config", folder / "prometheus.yml")
     return folder / "prometheus.yml"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from deploy.config import layout
+from deploy.config import stack_config
 from deploy.terminal import logs
 from deploy.terminal.logs import readable
 
@@ -75,7 +75,7 @@ def just(tmp_path: Path, *words: str, **more: Any) -> subprocess.CompletedProces
 
 
 def test_as_many_lines_as_there_are(tmp_path: Path) -> None:
-    found = layout({"STACK_DIR": str(tmp_path)})
+    found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     found.log("mongodb").write_text("one\ntwo\n")
     for many in ("9" * 20, "9" * 5000):
@@ -105,7 +105,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     server = HTTPServer(("127.0.0.1", 0), Health)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("GATEWAY_PORT", str(server.server_port))
-    found = layout({"STACK_DIR": str(tmp_path)})
+    found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     found.log("mongodb").write_text("one\n")
     for words in (["logs"], ["health"]):
@@ -129,7 +129,7 @@ def test_no_line_is_told_twice_or_missed_while_following(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is written while the old lines are read is told with them; and the half of a line waits."""
-    found = layout({"STACK_DIR": str(tmp_path)})
+    found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     log = found.log("auth-service")
     log.write_text("one\n")
@@ -160,7 +160,7 @@ def test_no_line_is_told_twice_or_missed_while_following(
 def test_a_time_in_a_path_does_not_put_a_line_elsewhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = layout({"STACK_DIR": str(tmp_path)})
+    found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     mine = [("/1999-01-01T00:00:00", "2030-01-01T00:00:03Z"), ("/", "2030-01-01T00:00:04Z")]
     lines = [json.dumps({"path": path, "timestamp": stamp}) for path, stamp in mine]
@@ -173,7 +173,7 @@ def test_a_time_in_a_path_does_not_put_a_line_elsewhere(
 
 def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     """`just logs | head` ends well, with one log and with several."""
-    found = layout({"STACK_DIR": str(tmp_path)})
+    found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     for name in ("mongodb", "auth-service"):
         found.log(name).write_text("word " * 20 + "\n" + "more\n" * 50_000)

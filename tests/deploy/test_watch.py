@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from deploy import settings
-from deploy.config import StackError, layout
+from deploy.config import StackError, stack_config
 from deploy.terminal import health
 from deploy.terminal import watch as watching
 from deploy.terminal.formatting import duration, failure_meter, when
@@ -248,12 +248,12 @@ def test_nobody_is_called_healthy_who_does_not_answer(
     body = {"message": "All services are healthy", "data": found}
     monkeypatch.setattr(health, "ask", lambda _: (200, body))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    assert not health.show(layout({}))
+    assert not health.show(stack_config({}))
     said = capsys.readouterr().out
     assert "No answer: auth-service; see `uv run just status`." in said
     assert "All services are healthy" not in said
     dependencies["auth-database"].update(well)
-    assert health.show(layout({}))
+    assert health.show(stack_config({}))
     assert "All services are healthy" in capsys.readouterr().out
 
 
@@ -263,7 +263,7 @@ def test_it_is_watched_on_a_terminal_alone(
     """In a pipe nobody would see anything until its end."""
     monkeypatch.setattr(watching.time, "sleep", lambda _: pytest.fail("it watches"))
     with pytest.raises(StackError, match="needs a terminal; `uv run just health`"):
-        watching.watch(layout({}))
+        watching.watch(stack_config({}))
     assert capsys.readouterr().out == ""
 
 
@@ -280,7 +280,7 @@ def test_the_terminal_is_left_as_it_was_with_the_last_of_it(
     monkeypatch.setattr(watching, "_stream", stream)
     monkeypatch.setattr(watching, "Console", partial(Console, force_terminal=True, width=80))
     with pytest.raises(KeyboardInterrupt):
-        watching.watch(layout({}))
+        watching.watch(stack_config({}))
     live, _, left = capsys.readouterr().out.partition("\x1b[?1049l")
     assert live.startswith("\x1b[?1049h")
     assert (live.count("auth-service-http") > 1, left.count("auth-service-http")) == (True, 1)

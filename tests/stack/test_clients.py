@@ -33,7 +33,7 @@ def test_a_client_that_hangs_up_ends_everything_behind_it(running: Running) -> N
     pid = running.stack.pid("mongodb")
     os.kill(pid, signal.SIGSTOP)
     try:
-        host, _, port = running.stack.layout.gateway.removeprefix("http://").partition(":")
+        host, _, port = running.stack.config.gateway.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as client:
             token = running.bearer["Authorization"]
             client.sendall(f"GET /schools HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode())

@@ -81,7 +81,7 @@ def write(
     running: Running, prefix: str, stop: threading.Event, created: list[str], seen: Counter[int]
 ) -> None:
     """Creates schools one after the other, and notes those that were acknowledged."""
-    with httpx.Client(base_url=running.stack.layout.gateway, timeout=15, trust_env=False) as client:
+    with httpx.Client(base_url=running.stack.config.gateway, timeout=15, trust_env=False) as client:
         number = 0
         while not stop.is_set():
             number += 1

@@ -31,7 +31,7 @@ def test_up_twice_is_harmless(running: Running) -> None:
 def test_a_stopped_process_refuses_connections_and_stays_stopped(running: Running) -> None:
     """Also when it is stopped twice; the others keep running; start brings it back."""
     stack = running.stack
-    ports = stack.layout.ports_of("school-service")
+    ports = stack.config.ports_of("school-service")
     for _ in range(2):
         stack.run("stop", "school-service")
         for port in ports:
@@ -82,7 +82,7 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
         "import socket, sys; s = socket.create_server(('', int(sys.argv[1]))); print(1, flush=True); input()"
     )
     stack = EphemeralStack()
-    port = stack.layout.ports["SCHOOL_GRPC_PORT"]
+    port = stack.config.ports["SCHOOL_GRPC_PORT"]
     command = [sys.executable, "-c", code, str(port)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
@@ -95,7 +95,7 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
         f"port {port} (SCHOOL_GRPC_PORT, for school-service) is taken by pid {holder.pid}: {sys.executable}"
         in said
     )
-    assert procfs.left_over(stack.layout.folder) == []
+    assert procfs.left_over(stack.config.folder) == []
 
 
 def test_policies_that_cannot_be_used_stop_up_before_anything_runs() -> None:
@@ -105,14 +105,14 @@ def test_policies_that_cannot_be_used_stop_up_before_anything_runs() -> None:
         stack.__enter__()
     said = "breakers.toml: CIRCUIT_BREAKER_PROFILE: must be one of default, dev, prod, got 'calm'"
     assert said in str(caught.value)
-    assert not stack.layout.logs.exists()
+    assert not stack.config.logs.exists()
 
 
 @pytest.mark.resilience
 def test_down_leaves_no_process_whatever_happened() -> None:
     """Frozen, or orphaned by a supervisor that was killed; and it may be said twice."""
     with EphemeralStack() as stack:
-        folder = stack.layout.folder
+        folder = stack.config.folder
         os.kill(stack.pid("auth-service"), signal.SIGSTOP)
         stack.run("down")
         assert procfs.left_over(folder) == []
@@ -126,7 +126,7 @@ def test_down_leaves_no_process_whatever_happened() -> None:
         os.kill(int((folder / "supervisord.pid").read_text()), signal.SIGKILL)
         assert stack.run("down").stdout.endswith("The stack is down.\n")
         assert procfs.left_over(folder) == []
-        assert all(map(procfs.is_free, stack.layout.ports.values()))
+        assert all(map(procfs.is_free, stack.config.ports.values()))
         assert stack.run("down").stdout == "The stack was not up.\n"
 
 

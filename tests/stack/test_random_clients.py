@@ -36,7 +36,7 @@ def minded(stack: EphemeralStack) -> dict[str, float]:
     """By breaker, how many calls it has counted as failures or rejected, in all processes."""
     found: Counter[str] = Counter()
     for port in PORTS:
-        text = httpx.get(f"http://{HOST}:{stack.layout.ports[port]}/metrics", trust_env=False).text
+        text = httpx.get(f"http://{HOST}:{stack.config.ports[port]}/metrics", trust_env=False).text
         for labels, value in re.findall(r"^circuit_breaker_calls_total\{(.*)\} (\S+)$", text, re.MULTILINE):
             if 'outcome="failure"' in labels or 'outcome="rejected"' in labels:
                 found[re.findall(r'service="(.*?)"', labels)[0]] += float(value)
@@ -57,7 +57,7 @@ async def test_no_client_makes_a_breaker_of_the_real_stack_count() -> None:
         for first in range(0, SEEDS, AT_ONCE):
             async with trio.open_nursery() as nursery:
                 for seed in range(first, first + AT_ONCE):
-                    nursery.start_soon(play, stack.layout.ports["GATEWAY_PORT"], token, seed, ran, AMONG)
+                    nursery.start_soon(play, stack.config.ports["GATEWAY_PORT"], token, seed, ran, AMONG)
             assert set(stack.states().values()) == {"CLOSED"}, f"seeds from {first}"
         assert set(ran) == set(AMONG)
         assert len(before) == 7

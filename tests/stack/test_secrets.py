@@ -61,7 +61,7 @@ def test_no_password_token_or_address_is_logged(running: Running) -> None:
     ]
     hidden = [one for one in secrets if isinstance(one, str)]
     assert len(hidden) == 7
-    for name in running.stack.layout.processes:
+    for name in running.stack.config.processes:
         log = running.stack.log(name)
         found = [line for line in log.splitlines() if any(part(one) in line for one in hidden)]
         assert found == [], name
@@ -69,7 +69,7 @@ def test_no_password_token_or_address_is_logged(running: Running) -> None:
 
 def test_mongodb_quotes_nothing_that_it_was_asked(running: Running) -> None:
     """Its line of a slow operation would, so no operation is slow."""
-    with mongodb.connect(mongodb.own_uri(running.stack.layout)) as client:
+    with mongodb.connect(mongodb.own_uri(running.stack.config)) as client:
         assert client.auth.command("profile", -1)["slowms"] > 86_400_000
 
 

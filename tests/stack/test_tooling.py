@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy import procfs
-from deploy.config import LONGEST_SOCKET_PATH, PORTS, StackError, layout
+from deploy.config import LONGEST_SOCKET_PATH, PORTS, StackError, stack_config
 from deploy.demo.ephemeral_stack import free_ports
 from deploy.mongodb import find_mongod
 from deploy.supervisor import render
@@ -20,7 +20,7 @@ from deploy.terminal import logs
 
 def test_the_defaults_are_the_contracts() -> None:
     """Ports, and the processes that hold them."""
-    found = layout({})
+    found = stack_config({})
     assert {name: found.ports_of(name) for name in found.processes} == {
         "mongodb": [27017],
         "auth-service": [8081],
@@ -35,18 +35,18 @@ def test_the_defaults_are_the_contracts() -> None:
 def test_a_bad_port_is_named(value: str) -> None:
     """By its variable and what was there."""
     with pytest.raises(StackError, match=rf"setting GATEWAY_PORT: not a port .* \(got '{value}'\)"):
-        layout({"GATEWAY_PORT": value})
+        stack_config({"GATEWAY_PORT": value})
 
 
 def test_two_settings_cannot_share_a_port() -> None:
     """It would fail later, and elsewhere."""
     with pytest.raises(StackError, match="AUTH_SERVICE_PORT and SCHOOL_SERVICE_PORT are both 9000"):
-        layout({"AUTH_SERVICE_PORT": "9000", "SCHOOL_SERVICE_PORT": "9000"})
+        stack_config({"AUTH_SERVICE_PORT": "9000", "SCHOOL_SERVICE_PORT": "9000"})
 
 
 def test_a_database_elsewhere_is_not_started() -> None:
     """And its URI reaches the services as it is."""
-    found = layout({"MONGODB_URI": "mongodb://db.example:27017"})
+    found = stack_config({"MONGODB_URI": "mongodb://db.example:27017"})
     assert "mongodb" not in found.processes
     assert found.environment()["MONGODB_URI"] == "mongodb://db.example:27017"
 
@@ -62,7 +62,7 @@ def test_without_any_mongod_one_sentence_says_what_to_do(monkeypatch: pytest.Mon
 
 def test_each_process_is_told_where_the_others_are() -> None:
     """Other ports than the usual reach all of them."""
-    told = layout({"SCHOOL_SERVICE_PORT": "9002", "SCHOOL_GRPC_PORT": "9052"}).environment()
+    told = stack_config({"SCHOOL_SERVICE_PORT": "9002", "SCHOOL_GRPC_PORT": "9052"}).environment()
     assert (told["SCHOOL_SERVICE_URL"], told["SCHOOL_GRPC_ADDRESS"]) == (
         "http://127.0.0.1:9002",
         "127.0.0.1:9052",
@@ -72,21 +72,21 @@ def test_each_process_is_told_where_the_others_are() -> None:
 @pytest.mark.parametrize("depth", [10, 200])
 def test_a_deep_folder_has_a_socket_that_can_be_bound(tmp_path: Path, depth: int) -> None:
     """Supervisor binds it with its pid behind the name first."""
-    found = layout({"STACK_DIR": str(tmp_path / ("x" * depth))})
+    found = stack_config({"STACK_DIR": str(tmp_path / ("x" * depth))})
     assert len(str(found.socket)) <= LONGEST_SOCKET_PATH
     assert (found.socket.parent == found.folder) == (depth == 10)
 
 
 def test_a_layout_is_remembered_for_commands_without_its_environment(tmp_path: Path) -> None:
     """`GATEWAY_PORT=9000 just up`, then `just health`."""
-    started = layout({"STACK_DIR": str(tmp_path), "GATEWAY_PORT": "9000"})
+    started = stack_config({"STACK_DIR": str(tmp_path), "GATEWAY_PORT": "9000"})
     started.save()
-    assert layout({"STACK_DIR": str(tmp_path)}).saved() == started
+    assert stack_config({"STACK_DIR": str(tmp_path)}).saved() == started
 
 
 def test_a_percent_sign_in_a_path_survives_supervisors_own_syntax(tmp_path: Path) -> None:
     """It would be taken for an expansion."""
-    found = layout({"STACK_DIR": str(tmp_path / "100%"), "MONGODB_URI": "mongodb://elsewhere"})
+    found = stack_config({"STACK_DIR": str(tmp_path / "100%"), "MONGODB_URI": "mongodb://elsewhere"})
     parser = configparser.RawConfigParser()
     parser.read_string(render(found))
     expanded = parser["program:auth-service"]["stdout_logfile"] % {}
@@ -121,7 +121,7 @@ def test_a_followed_log_goes_on_after_rotation(tmp_path: Path) -> None:
 
 def test_several_logs_are_merged_by_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A line without a time stays behind the one before it."""
-    found = layout({"STACK_DIR": str(tmp_path)})
+    found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     found.log("mongodb").write_text('{"t":{"$date":"2030-01-01T00:00:02.5+00:00"}}\n')
     found.log("auth-service").write_text("2030-01-01T00:00:01Z first\n  more\n2030-01-01T00:00:03Z last\n")

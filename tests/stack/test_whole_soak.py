@@ -69,7 +69,7 @@ class Visitors:
             with trio.move_on_after(patience) as scope:
                 try:
                     async with httpx.AsyncClient(
-                        base_url=self._stack.layout.gateway, timeout=20, trust_env=False
+                        base_url=self._stack.config.gateway, timeout=20, trust_env=False
                     ) as client:
                         await self._chance.choice(visits)(client)
                 except httpx.TransportError:
