@@ -88,14 +88,14 @@ def show(config: StackConfig, names: Sequence[str], *, follow: bool, last: int |
     console = Console(highlight=False, soft_wrap=True)
     # The same reader for what is there and for what comes: no line is told twice, none is missed.
     tails = {name: Tail(config.log(name), from_end=False) for name in names}
-    stack_lock = len(names) == 1
+    prefix = len(names) > 1
     stamped = [_stamped(tail, name, last) for name, tail in tails.items()]
     for _, name, line in heapq.merge(*stamped, key=lambda entry: entry[0]):
-        print_line(console, name, line, stack_lock=stack_lock)
+        print_line(console, name, line, prefix=prefix)
     while follow:
         for name, tail in tails.items():
             for line in tail.lines():
-                print_line(console, name, line, stack_lock=stack_lock)
+                print_line(console, name, line, prefix=prefix)
         time.sleep(0.2)
 
 
@@ -109,13 +109,13 @@ def _stamped(tail: Tail, name: str, last: int | None) -> Iterator[tuple[str, str
         yield stamp, name, line
 
 
-def print_line(console: Console, name: str, line: str, *, stack_lock: bool) -> None:
+def print_line(console: Console, name: str, line: str, *, prefix: bool) -> None:
     """For a person in colours; into a pipe as it is, behind its process where there are several."""
     if console.is_terminal:
         console.print(Text.assemble((f"{name:<15} │ ", _COLOURS[name]), readable(line)))
     else:
         # Not by the console: it ends the program with 1 where the reader of a pipe has seen enough.
-        sys.stdout.write(f"{line}\n" if stack_lock else f"{name:<15} │ {line}\n")
+        sys.stdout.write(f"{name:<15} │ {line}\n" if prefix else f"{line}\n")
         sys.stdout.flush()
 
 

@@ -14,7 +14,7 @@ import pytest
 from deploy.config import StackError
 from deploy.demo.ephemeral_stack import EphemeralStack
 from deploy.mongodb import find_mongod
-from tests.browser.fed import Fed
+from tests.browser.fake_stream import DashboardPage
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -110,14 +110,14 @@ def open_screen(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
 
 
 @pytest.fixture
-def feed(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
+def open_dashboard(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
     """Opens dashboards that the test feeds itself; at the end nothing may have gone wrong in them."""
-    opened: list[Fed] = []
+    opened: list[DashboardPage] = []
 
-    def open_one(size: tuple[int, int] = DESKTOP, **more: Any) -> Fed:
+    def open_one(size: tuple[int, int] = DESKTOP, **more: Any) -> DashboardPage:
         more = {"reduced_motion": "reduce", "timezone_id": "UTC", **more}
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **more)
-        one = Fed(context.new_page(), stack)
+        one = DashboardPage(context.new_page(), stack)
         opened.append(one)
         one.open()
         return one

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import SIZES
-from tests.browser.fed import NOON, POLICY, breaker, change, opened
+from tests.browser.fake_stream import NOON, POLICY, breaker, change, opened
 
-Feed = Any
+OpenDashboard = Any
 NAME = "auth-database"
 LONG = "W" * 200
 
@@ -19,95 +19,100 @@ LONG = "W" * 200
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_long_reason_breaks(feed: Feed, size: tuple[int, int]) -> None:
+def test_a_long_reason_breaks(open_dashboard: OpenDashboard, size: tuple[int, int]) -> None:
     """In its row to three lines at most, in the list and in the sheet as often as it takes."""
-    fed = feed(size)
-    fed.all_closed()
+    dashboard = open_dashboard(size)
+    dashboard.all_closed()
     changes = [change(NAME, "CLOSED", "OPEN", NOON - 9, LONG)]
     failures = [{"time": NOON - 9, "count": 1, "error": LONG}]
     held = breaker(NAME, state="FORCED_OPEN", reason=LONG, transitions=changes, failures=failures)
-    fed.report("auth-service", held)
-    assert fed.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert fed.page.locator("#events .reason").evaluate("one => one.scrollWidth <= one.clientWidth")
-    assert fed.row(NAME).locator(".why").evaluate("one => one.clientHeight") < 60
+    dashboard.report("auth-service", held)
+    assert dashboard.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert dashboard.page.locator("#events .reason").evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert dashboard.row(NAME).locator(".why").evaluate("one => one.clientHeight") < 60
     assert (
-        fed.row("school-database").locator(".why").evaluate("one => getComputedStyle(one).display") == "none"
+        dashboard.row("school-database").locator(".why").evaluate("one => getComputedStyle(one).display")
+        == "none"
     )
-    sheet = fed.sheet(NAME)
+    sheet = dashboard.sheet(NAME)
     assert sheet.evaluate("one => one.scrollWidth <= one.clientWidth")
 
 
-def test_long_outages_speak_of_what_is_kept(feed: Feed) -> None:
+def test_long_outages_speak_of_what_is_kept(open_dashboard: OpenDashboard) -> None:
     """Rejections are known of a quarter of an hour; of no outage that began before it."""
-    fed = feed()
-    fed.all_closed()
+    dashboard = open_dashboard()
+    dashboard.all_closed()
     calls = [[NOON - 1000, 0, 0, 0, 0, 5], [NOON - 100, 0, 0, 0, 0, 7]]
-    fed.report("auth-service", opened(NAME, NOON - 300, calls_by_time=calls))
-    assert "7 calls rejected in that time" in fed.page.inner_text("#subline")
-    fed.report("auth-service", opened(NAME, NOON - 7200, calls_by_time=calls))
-    assert "Out for 2 h 0 min · 7 calls rejected in the last 15 minutes" in fed.page.inner_text("#subline")
+    dashboard.report("auth-service", opened(NAME, NOON - 300, calls_by_time=calls))
+    assert "7 calls rejected in that time" in dashboard.page.inner_text("#subline")
+    dashboard.report("auth-service", opened(NAME, NOON - 7200, calls_by_time=calls))
+    assert "Out for 2 h 0 min · 7 calls rejected in the last 15 minutes" in dashboard.page.inner_text(
+        "#subline"
+    )
 
 
-def test_who_is_half_open_is_out_as_well(feed: Feed) -> None:
+def test_who_is_half_open_is_out_as_well(open_dashboard: OpenDashboard) -> None:
     """Where nobody calls it stays so: the outage isn't over, and is counted from the first."""
-    fed = feed()
-    fed.all_closed()
-    fed.report("auth-service", opened(NAME, NOON - 9))
+    dashboard = open_dashboard()
+    dashboard.all_closed()
+    dashboard.report("auth-service", opened(NAME, NOON - 9))
     probing = {"state": "HALF_OPEN", "since": NOON - 60, "outage_since": NOON - 700, "probe_at": None}
-    fed.report("school-service", breaker("school-database", **probing))
-    assert fed.page.inner_text("#headline") == "auth-database is open, one half-open."
-    assert fed.page.inner_text("#subline").startswith("Out for 11 min 40 s")
+    dashboard.report("school-service", breaker("school-database", **probing))
+    assert dashboard.page.inner_text("#headline") == "auth-database is open, one half-open."
+    assert dashboard.page.inner_text("#subline").startswith("Out for 11 min 40 s")
 
 
-def test_a_long_outage_keeps_its_beginning_in_the_list(feed: Feed) -> None:
+def test_a_long_outage_keeps_its_beginning_in_the_list(open_dashboard: OpenDashboard) -> None:
     """However often it has probed in vain since."""
-    fed = feed()
-    fed.all_closed()
+    dashboard = open_dashboard()
+    dashboard.all_closed()
     probes = [
         change(NAME, *move, NOON - 800 + 8 * n, "recovery failed" if n % 2 else "attempting recovery")
         for n, move in enumerate([("OPEN", "HALF_OPEN"), ("HALF_OPEN", "OPEN")] * 45)
     ]
     first = change(NAME, "CLOSED", "OPEN", NOON - 820, "max failures reached")
-    fed.report("auth-service", {**opened(NAME, NOON - 820), "transitions": [first, *probes]})
-    assert "max failures reached" in fed.page.locator("#events li:last-child").inner_text()
+    dashboard.report("auth-service", {**opened(NAME, NOON - 820), "transitions": [first, *probes]})
+    assert "max failures reached" in dashboard.page.locator("#events li:last-child").inner_text()
 
 
-def test_only_an_outage_is_counted_from_its_first_opening(feed: Feed) -> None:
+def test_only_an_outage_is_counted_from_its_first_opening(open_dashboard: OpenDashboard) -> None:
     """What was forced open during one is forced open since then."""
-    fed = feed()
-    fed.all_closed()
+    dashboard = open_dashboard()
+    dashboard.all_closed()
     times = {"since": NOON - 9, "outage_since": NOON - 600}
-    fed.report("auth-service", breaker(NAME, state="FORCED_OPEN", **times))
-    assert fed.row(NAME).locator(".since").inner_text() == "for 9 s"
-    assert fed.page.inner_text("#subline").startswith("Out for 9 s")
-    assert "Forced open for 9 s, since 11:59:51." in fed.sheet(NAME).inner_text()
-    fed.page.keyboard.press("Escape")
-    fed.report("auth-service", breaker(NAME, state="HALF_OPEN", **times))
-    assert fed.row(NAME).locator(".since").inner_text() == "· out for 10 min"
+    dashboard.report("auth-service", breaker(NAME, state="FORCED_OPEN", **times))
+    assert dashboard.row(NAME).locator(".since").inner_text() == "for 9 s"
+    assert dashboard.page.inner_text("#subline").startswith("Out for 9 s")
+    assert "Forced open for 9 s, since 11:59:51." in dashboard.sheet(NAME).inner_text()
+    dashboard.page.keyboard.press("Escape")
+    dashboard.report("auth-service", breaker(NAME, state="HALF_OPEN", **times))
+    assert dashboard.row(NAME).locator(".since").inner_text() == "· out for 10 min"
 
 
-def test_calls_per_minute_do_not_saw(feed: Feed) -> None:
+def test_calls_per_minute_do_not_saw(open_dashboard: OpenDashboard) -> None:
     """Two calls a second are 120 a minute at any moment."""
-    fed = feed()
-    fed.all_closed()
+    dashboard = open_dashboard()
+    dashboard.all_closed()
     steady = [[NOON - 5 * n, 10, 0, 0, 0, 0] for n in range(30, 0, -1)]
     for second in range(1, 6):
-        fed.wait(1)
-        fed.report("auth-service", breaker(NAME, calls_by_time=[*steady, [NOON, 2 * second, 0, 0, 0, 0]]))
-        assert fed.row(NAME).locator(".minute .count").inner_text() == "120"
+        dashboard.wait(1)
+        dashboard.report(
+            "auth-service", breaker(NAME, calls_by_time=[*steady, [NOON, 2 * second, 0, 0, 0, 0]])
+        )
+        assert dashboard.row(NAME).locator(".minute .count").inner_text() == "120"
 
 
-def test_events_of_yesterday_get_their_date(feed: Feed) -> None:
+def test_events_of_yesterday_get_their_date(open_dashboard: OpenDashboard) -> None:
     """Also where the page has been open since."""
-    fed = feed()
-    fed.all_closed()
-    fed.report("auth-service", opened(NAME, NOON - 60))
-    assert fed.page.inner_text("#events time") == "11:59:00"
-    fed.now += 86400
-    fed.page.clock.set_system_time(fed.now)
-    fed.hello()
-    fed.report("auth-service")
-    assert re.match(r"\d+ \w+, 11:59:00", fed.page.inner_text("#events time"))
+    dashboard = open_dashboard()
+    dashboard.all_closed()
+    dashboard.report("auth-service", opened(NAME, NOON - 60))
+    assert dashboard.page.inner_text("#events time") == "11:59:00"
+    dashboard.now += 86400
+    dashboard.page.clock.set_system_time(dashboard.now)
+    dashboard.hello()
+    dashboard.report("auth-service")
+    assert re.match(r"\d+ \w+, 11:59:00", dashboard.page.inner_text("#events time"))
 
 
 FAILURES = {"window": {"last_calls": 20}, "minimum_calls": 10}
@@ -116,7 +121,7 @@ SLOW = {**RATE, **FAILURES, "kind": "SlowCallRate", "threshold": 2.0}
 
 
 @pytest.mark.parametrize(
-    ("trip", "said", "pips"),
+    ("trip", "said", "dots"),
     [
         (None, "3 of 5 in a row", 5),
         ({"kind": "ConsecutiveFailures", "n": 4}, "3 of 4 in a row", 4),
@@ -131,50 +136,54 @@ SLOW = {**RATE, **FAILURES, "kind": "SlowCallRate", "threshold": 2.0}
         ({"kind": "AnyOf", "strategies": [RATE, RATE]}, "3 counted; any of 2 rules opens it", 0),
     ],
 )
-def test_how_near_it_is_to_tripping(feed: Feed, trip: Any, said: str, failure_meter: int) -> None:
+def test_how_near_it_is_to_tripping(open_dashboard: OpenDashboard, trip: Any, said: str, dots: int) -> None:
     """In plain words for each strategy; the whole of it stands in the sheet, and fits."""
-    fed = feed()
-    fed.all_closed()
-    fed.report("auth-service", breaker(NAME, failure_count=3, slow_count=2, policy={**POLICY, "trip": trip}))
-    assert fed.row(NAME).locator(".fuse-text").inner_text().replace("\n", " ") == said
-    assert fed.row(NAME).locator(".fuse i").count() == failure_meter
+    dashboard = open_dashboard()
+    dashboard.all_closed()
+    dashboard.report(
+        "auth-service", breaker(NAME, failure_count=3, slow_count=2, policy={**POLICY, "trip": trip})
+    )
+    assert dashboard.row(NAME).locator(".fuse-text").inner_text().replace("\n", " ") == said
+    assert dashboard.row(NAME).locator(".fuse i").count() == dots
     if trip is not None:
-        told = fed.sheet(NAME).locator(".policy .long dd")
+        told = dashboard.sheet(NAME).locator(".policy .long dd")
         assert trip["kind"] in told.inner_text()
         assert told.evaluate("one => getComputedStyle(one).textAlign") == "left"
 
 
-def test_a_wait_of_years_fits(feed: Feed) -> None:
+def test_a_wait_of_years_fits(open_dashboard: OpenDashboard) -> None:
     """Its column, that is."""
-    fed = feed()
-    fed.all_closed()
-    fed.report("auth-service", {**opened(NAME, NOON - 9), "probe_at": NOON + 1e11})
-    wait = fed.row(NAME).locator(".wait")
+    dashboard = open_dashboard()
+    dashboard.all_closed()
+    dashboard.report("auth-service", {**opened(NAME, NOON - 9), "probe_at": NOON + 1e11})
+    wait = dashboard.row(NAME).locator(".wait")
     assert wait.inner_text() == "probe in over 100 y"
     assert wait.evaluate("one => one.scrollWidth <= one.parentElement.clientWidth")
 
 
-def test_numbers_have_names_for_those_who_listen(feed: Feed) -> None:
+def test_numbers_have_names_for_those_who_listen(open_dashboard: OpenDashboard) -> None:
     """And only the headline speaks up by itself."""
-    fed = feed()
-    fed.all_closed()
-    assert fed.row(NAME).locator(".number").all_text_contents() == [
+    dashboard = open_dashboard()
+    dashboard.all_closed()
+    assert dashboard.row(NAME).locator(".number").all_text_contents() == [
         "0 calls in the last minute",
         "0 failed in 15 minutes",
         "0 rejected in 15 minutes",
     ]
-    live = fed.page.locator("main :is([aria-live], [role=status])").all_inner_texts()
+    live = dashboard.page.locator("main :is([aria-live], [role=status])").all_inner_texts()
     assert live == ["All seven breakers are closed."]
 
 
-def test_what_is_not_known_is_not_counted_down(feed: Feed) -> None:
+def test_what_is_not_known_is_not_counted_down(open_dashboard: OpenDashboard) -> None:
     """No fuse; the last numbers stay, and step back."""
-    fed = feed()
-    fed.all_closed()
-    fed.report("auth-service", breaker(NAME, failure_count=2, calls_by_time=[[NOON - 20, 9, 0, 0, 0, 0]]))
-    fed.wait(50)
-    fed.report("auth-service", answers=False, gaps=[[NOON, fed.now]])
-    row = fed.row(NAME)
+    dashboard = open_dashboard()
+    dashboard.all_closed()
+    dashboard.report(
+        "auth-service", breaker(NAME, failure_count=2, calls_by_time=[[NOON - 20, 9, 0, 0, 0, 0]])
+    )
+    dashboard.wait(50)
+    dashboard.report("auth-service", answers=False, gaps=[[NOON, dashboard.now]])
+    row = dashboard.row(NAME)
     assert (row.locator(".fuse i").count(), row.locator(".fuse-text").inner_text()) == (0, "")
     assert row.locator(".minute .count").inner_text() == "9"
     colour = "one => getComputedStyle(one).color"
@@ -185,44 +194,46 @@ def test_what_is_not_known_is_not_counted_down(feed: Feed) -> None:
 # Without a connection.
 
 
-def test_a_lost_gateway_is_told_everywhere(feed: Feed) -> None:
+def test_a_lost_gateway_is_told_everywhere(open_dashboard: OpenDashboard) -> None:
     """On the page, in the tab and in the sheet; and it is all over when it is back."""
-    fed = feed()
-    fed.all_closed()
-    sheet = fed.sheet(NAME)
-    fed.page.clock.run_for(5000)
-    assert fed.page.inner_text("#link-text") == "Disconnected since 12:00:04. Trying again."
-    assert fed.page.title() == "Disconnected · Breakers"
-    assert "unknown.svg" in fed.page.get_attribute("#icon", "href")
+    dashboard = open_dashboard()
+    dashboard.all_closed()
+    sheet = dashboard.sheet(NAME)
+    dashboard.page.clock.run_for(5000)
+    assert dashboard.page.inner_text("#link-text") == "Disconnected since 12:00:04. Trying again."
+    assert dashboard.page.title() == "Disconnected · Breakers"
+    assert "unknown.svg" in dashboard.page.get_attribute("#icon", "href")
     assert "Disconnected. As of the last report: Closed for 1 h 0 min" in sheet.inner_text()
-    fed.now += 5
-    fed.all_closed()
-    assert fed.page.title() == "Breakers"
-    assert "closed.svg" in fed.page.get_attribute("#icon", "href")
+    dashboard.now += 5
+    dashboard.all_closed()
+    assert dashboard.page.title() == "Breakers"
+    assert "closed.svg" in dashboard.page.get_attribute("#icon", "href")
     assert "Disconnected" not in sheet.inner_text()
 
 
-def test_a_page_that_never_heard_anything_says_so(feed: Feed) -> None:
+def test_a_page_that_never_heard_anything_says_so(open_dashboard: OpenDashboard) -> None:
     """It can't know whether the gateway is gone or has too many viewers."""
-    fed = feed()
-    fed.page.clock.run_for(5000)
-    assert fed.page.inner_text("#link-text").startswith(
+    dashboard = open_dashboard()
+    dashboard.page.clock.run_for(5000)
+    assert dashboard.page.inner_text("#link-text").startswith(
         "Can’t connect: the gateway is gone, or has too many viewers"
     )
-    assert fed.page.inner_text("#headline") == "Nothing is known yet."
+    assert dashboard.page.inner_text("#headline") == "Nothing is known yet."
 
 
-def test_it_works_where_nothing_may_be_kept(feed: Feed) -> None:
+def test_it_works_where_nothing_may_be_kept(open_dashboard: OpenDashboard) -> None:
     """With the browser's storage blocked; signing in holds as long as the page."""
-    fed = feed()
+    dashboard = open_dashboard()
     block = "{ get() { throw new DOMException('blocked', 'SecurityError'); } }"
     areas = ["localStorage", "sessionStorage"]
-    fed.page.add_init_script(";".join(f"Object.defineProperty(window, '{one}', {block})" for one in areas))
-    fed.page.reload()
-    fed.all_closed()
-    fed.page.click("#theme")
-    assert fed.page.inner_text("#theme") == "Light"
-    fed.answer([])
-    fed.page.click("#sign")
-    fed.sign_in()
-    assert fed.page.inner_text("#sign") == "Sign out"
+    dashboard.page.add_init_script(
+        ";".join(f"Object.defineProperty(window, '{one}', {block})" for one in areas)
+    )
+    dashboard.page.reload()
+    dashboard.all_closed()
+    dashboard.page.click("#theme")
+    assert dashboard.page.inner_text("#theme") == "Light"
+    dashboard.answer([])
+    dashboard.page.click("#sign")
+    dashboard.sign_in()
+    assert dashboard.page.inner_text("#sign") == "Sign out"

@@ -8,75 +8,79 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import DESKTOP, PHONE, SIZES
-from tests.browser.fed import NOON, breaker, change
+from tests.browser.fake_stream import NOON, breaker, change
 
-Feed = Any
+OpenDashboard = Any
 NAME = "auth-database"
 
 
 @pytest.mark.parametrize("size", [DESKTOP, (900, 900)])
-def test_names_take_one_line(feed: Feed, size: tuple[int, int]) -> None:
+def test_names_take_one_line(open_dashboard: OpenDashboard, size: tuple[int, int]) -> None:
     """And stay within their column; a state of two words takes one line in the list."""
-    fed = feed(size)
-    fed.all_closed()
-    fed.wide_letters()
-    fed.report("auth-service", breaker(NAME, transitions=[change(NAME, "CLOSED", "FORCED_OPEN", NOON - 9)]))
-    name = fed.row("student-service-grpc").locator(".name")
+    dashboard = open_dashboard(size)
+    dashboard.all_closed()
+    dashboard.wide_letters()
+    dashboard.report(
+        "auth-service", breaker(NAME, transitions=[change(NAME, "CLOSED", "FORCED_OPEN", NOON - 9)])
+    )
+    name = dashboard.row("student-service-grpc").locator(".name")
     assert name.evaluate("one => one.clientHeight") < 30
-    who = fed.row("student-service-grpc").locator(".who")
+    who = dashboard.row("student-service-grpc").locator(".who")
     ends = [one.bounding_box()["x"] + one.bounding_box()["width"] for one in (name, who)]
     assert ends[0] <= ends[1]
-    assert fed.page.locator("#events .became").evaluate("one => one.scrollWidth <= one.clientWidth")
-    assert fed.page.locator("#events li").evaluate("one => one.clientHeight") < 36
+    assert dashboard.page.locator("#events .became").evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert dashboard.page.locator("#events li").evaluate("one => one.clientHeight") < 36
 
 
-def test_the_smallest_screen_keeps_names_whole(feed: Feed) -> None:
+def test_the_smallest_screen_keeps_names_whole(open_dashboard: OpenDashboard) -> None:
     """One line at the top, one line for a name."""
-    fed = feed((320, 640))
-    fed.all_closed()
-    fed.wide_letters()
-    fed.report("student-service", breaker("student-service-grpc", state="FORCED_OPEN"))
-    bottoms = fed.page.locator(".top > *").evaluate_all(
+    dashboard = open_dashboard((320, 640))
+    dashboard.all_closed()
+    dashboard.wide_letters()
+    dashboard.report("student-service", breaker("student-service-grpc", state="FORCED_OPEN"))
+    bottoms = dashboard.page.locator(".top > *").evaluate_all(
         "all => all.map(one => one.getBoundingClientRect().bottom)"
     )
     assert max(bottoms) < 60
-    assert fed.row("student-service-grpc").locator(".name").evaluate("one => one.clientHeight") < 30
+    assert dashboard.row("student-service-grpc").locator(".name").evaluate("one => one.clientHeight") < 30
 
 
-def test_fingers_meet_enough(feed: Feed) -> None:
+def test_fingers_meet_enough(open_dashboard: OpenDashboard) -> None:
     """A name's whole block opens the sheet; a field is large enough that no phone zooms in."""
-    fed = feed(PHONE, has_touch=True, is_mobile=True)
-    fed.all_closed()
-    box = fed.row(NAME).locator(".who").bounding_box()
+    dashboard = open_dashboard(PHONE, has_touch=True, is_mobile=True)
+    dashboard.all_closed()
+    box = dashboard.row(NAME).locator(".who").bounding_box()
     assert box["height"] >= 40
-    fed.page.touchscreen.tap(box["x"] + 5, box["y"] + box["height"] - 3)
-    assert fed.page.locator("#detail[open]").count() == 1
-    fed.page.tap("#detail >> text=Sign in to act")
-    assert fed.page.locator("#token").evaluate("one => parseFloat(getComputedStyle(one).fontSize)") >= 16
+    dashboard.page.touchscreen.tap(box["x"] + 5, box["y"] + box["height"] - 3)
+    assert dashboard.page.locator("#detail[open]").count() == 1
+    dashboard.page.tap("#detail >> text=Sign in to act")
+    assert (
+        dashboard.page.locator("#token").evaluate("one => parseFloat(getComputedStyle(one).fontSize)") >= 16
+    )
 
 
-def test_few_colours_keep_their_meaning(feed: Feed) -> None:
+def test_few_colours_keep_their_meaning(open_dashboard: OpenDashboard) -> None:
     """Where the system forces its own, what speaks by colour alone keeps ours."""
-    fed = feed(forced_colors="active")
-    fed.all_closed()
-    fed.report("auth-service", breaker(NAME, failure_count=1))
+    dashboard = open_dashboard(forced_colors="active")
+    dashboard.all_closed()
+    dashboard.report("auth-service", breaker(NAME, failure_count=1))
     background = "one => getComputedStyle(one).backgroundColor"
     for selector in (".lead", ".fuse i.lit"):
-        shown = fed.row(NAME).locator(selector).first.evaluate(background)
+        shown = dashboard.row(NAME).locator(selector).first.evaluate(background)
         assert shown not in ("rgb(255, 255, 255)", "rgb(0, 0, 0)", "rgba(0, 0, 0, 0)"), selector
     key = "one => getComputedStyle(one, '::before').backgroundColor"
-    keys = fed.page.locator(".key").evaluate_all(f"all => all.map({key})")
+    keys = dashboard.page.locator(".key").evaluate_all(f"all => all.map({key})")
     assert len(set(keys)) == 4
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_axis_is_where_its_lines_are(feed: Feed, size: tuple[int, int]) -> None:
+def test_the_axis_is_where_its_lines_are(open_dashboard: OpenDashboard, size: tuple[int, int]) -> None:
     """Each label below its line, none touching the next, none beyond the page."""
-    fed = feed(size)
-    fed.all_closed()
-    fed.wide_letters()
-    boxes = [one.bounding_box() for one in fed.page.locator(".ticks span").all()]
-    plot = fed.row(NAME).locator(".plot").bounding_box()
+    dashboard = open_dashboard(size)
+    dashboard.all_closed()
+    dashboard.wide_letters()
+    boxes = [one.bounding_box() for one in dashboard.page.locator(".ticks span").all()]
+    plot = dashboard.row(NAME).locator(".plot").bounding_box()
     for box, share in zip(boxes[1:3], (1 / 3, 2 / 3), strict=True):
         assert box["x"] + box["width"] / 2 == pytest.approx(plot["x"] + plot["width"] * share, abs=1)
     assert all(a["x"] + a["width"] + 4 < b["x"] for a, b in pairwise(boxes))
@@ -84,10 +88,10 @@ def test_the_axis_is_where_its_lines_are(feed: Feed, size: tuple[int, int]) -> N
     assert boxes[-1]["x"] + boxes[-1]["width"] <= size[0]
 
 
-def test_a_wide_screen_is_used(feed: Feed) -> None:
+def test_a_wide_screen_is_used(open_dashboard: OpenDashboard) -> None:
     """By the plots; the top stays above what it belongs to."""
-    fed = feed((2200, 900))
-    fed.all_closed()
-    assert fed.row(NAME).locator(".plot").bounding_box()["width"] > 900
-    [top, main] = [fed.page.locator(one).bounding_box() for one in (".top", "main")]
+    dashboard = open_dashboard((2200, 900))
+    dashboard.all_closed()
+    assert dashboard.row(NAME).locator(".plot").bounding_box()["width"] > 900
+    [top, main] = [dashboard.page.locator(one).bounding_box() for one in (".top", "main")]
     assert (top["x"], top["width"]) == (main["x"], main["width"])

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tests.deploy.tools import DEPLOY, exported, promtool
+from tests.deploy.grafana import DASHBOARD, expressions, filled_in, panels
+from tests.deploy.tools import exported, promtool
 
-DASHBOARD = json.loads((DEPLOY / "grafana" / "circuit_breakers.json").read_text())
-# What Prometheus itself adds to every sample of a scrape.
+# Prometheus itself adds these labels to every sample of a scrape.
 SCRAPED = {"job", "instance"}
-FILLED_IN = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1h", "$service": ".*"}
-
-
-def panels() -> list[dict[str, Any]]:
-    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-
-
-def expressions() -> Iterator[str]:
-    for panel in panels():
-        yield from (target["expr"] for target in panel["targets"])
-    yield from (annotation["expr"] for annotation in DASHBOARD["annotations"]["list"])
-
-
-def filled_in(expression: str) -> str:
-    for variable, value in FILLED_IN.items():
-        expression = expression.replace(variable, value)
-    return expression
 
 
 async def labels() -> dict[str, set[str]]:

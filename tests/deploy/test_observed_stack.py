@@ -18,8 +18,8 @@ import pytest
 from deploy.config import StackError
 from deploy.demo.ephemeral_stack import EphemeralStack, free_ports, wait_for
 from deploy.mongodb import find_mongod
+from tests.deploy.grafana import expressions, filled_in
 from tests.deploy.programs import Receiver, is_up, program, receiver
-from tests.deploy.test_grafana import expressions, filled_in
 from tests.deploy.tools import DEPLOY, RULES, promtool, tool
 
 pytestmark = pytest.mark.resilience
@@ -174,8 +174,8 @@ def test_one_trace_runs_through_all_processes(watched: Watched) -> None:
         "/schools", headers=watched.bearer, json={"registration_number": "T-1", "name": "Trace School"}
     ).json()["data"]
     body = {"roll_number": "T-1", "first_name": "Al", "last_name": "Go", "school_id": school["id"]}
-    extract_context = {**watched.bearer, "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
-    answer = client.post("/students", headers=extract_context, json=body)
+    headers = {**watched.bearer, "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    answer = client.post("/students", headers=headers, json=body)
     assert answer.status_code == 201, answer.text
     spans = watched.collector.has("POST /students", "find schools", "insert students", trace=trace)
     known = {span["id"]: span for span in spans}

@@ -140,10 +140,10 @@ def test_no_line_is_told_twice_or_missed_while_following(
         with log.open("a") as file:
             file.write(text)
 
-    def print_line(console: Console, name: str, line: str, *, stack_lock: bool) -> None:
+    def print_line(console: Console, name: str, line: str, *, prefix: bool) -> None:
         if line == "one":
             write("two\nth")
-        told(console, name, line, stack_lock=stack_lock)
+        told(console, name, line, prefix=prefix)
 
     def sleep(_: float) -> None:
         if (text := next(waits, None)) is None:

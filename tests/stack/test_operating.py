@@ -62,8 +62,8 @@ def test_logs_show_the_whole_file_or_its_end(running: Running) -> None:
     assert whole.splitlines()[-1].startswith("{")
     assert len(whole.splitlines()) > 50
     assert len(stack.run("logs", "mongodb", "-n", "3").stdout.splitlines()) == 3
-    merge_reports = stack.run("logs", "-n", "2").stdout.splitlines()
-    assert {line.split("│")[0].strip() for line in merge_reports} == set(PROCESSES)
+    merged = stack.run("logs", "-n", "2").stdout.splitlines()
+    assert {line.split("│")[0].strip() for line in merged} == set(PROCESSES)
 
 
 def test_health_is_json_when_piped_and_tells_by_its_status(running: Running) -> None:

@@ -23,7 +23,7 @@ import trio
 
 from deploy.demo.ephemeral_stack import free_ports
 from tests.gateway.wire import Peer, connect
-from tests.stack.census import Census
+from tests.stack.resource_usage import ResourceUsage
 
 pytestmark = [
     pytest.mark.resilience,
@@ -209,7 +209,7 @@ class Gateway:
 
     def __init__(self, folder: Path, upstream_port: int) -> None:
         [self.port] = free_ports(1)
-        self._census = Census(folder)
+        self._usage = ResourceUsage(folder)
         policy = "".join(
             f"[breakers.{name}-service-http]\nmax_failures = 50\nreset_timeout = 1\n"
             for name in ("auth", "school", "student")
@@ -225,7 +225,7 @@ class Gateway:
             "RATE_LIMIT_PER_MINUTE": "1000000000",
             "UPSTREAM_TIMEOUT": "2",
             "LOG_FORMAT": "json",
-            **self._census.settings,
+            **self._usage.settings,
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway"],
@@ -244,8 +244,8 @@ class Gateway:
                 except OSError:
                     await trio.sleep(0.05)
 
-    async def census(self) -> dict[str, int]:
-        return await self._census.of(self.process.pid)
+    async def usage(self) -> dict[str, int]:
+        return await self._usage.of(self.process.pid)
 
     async def in_flight(self) -> int:
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -254,11 +254,11 @@ class Gateway:
 
     async def quiet(self, tasks: int, files: int) -> dict[str, int]:
         """What it holds when it has come down to so many tasks and files, or QUIET_SECONDS are over."""
-        found = await self.census()
+        found = await self.usage()
         with trio.move_on_after(QUIET_SECONDS):
             while found["tasks"] > tasks or found["files"] > files:
                 await trio.sleep(0.5)
-                found = await self.census()
+                found = await self.usage()
         return found
 
     def end(self) -> int:
@@ -274,7 +274,7 @@ class Gateway:
 async def watch_memory(gateway: Gateway, into: list[int]) -> None:
     while True:
         await trio.sleep(SECONDS / 40)
-        into.append((await gateway.census())["memory"])
+        into.append((await gateway.usage())["memory"])
 
 
 async def test_soak(tmp_path):
@@ -287,7 +287,7 @@ async def test_soak(tmp_path):
     try:
         await gateway.ready()
         await trio.sleep(1)
-        before = await gateway.census()
+        before = await gateway.usage()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crashing_upstream, upstream_port, chance)
             nursery.start_soon(watch_memory, gateway, memory)

@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from deploy.demo.ephemeral_stack import EphemeralStack
-from tests.stack.census import Census
+from tests.stack.resource_usage import ResourceUsage
 from tests.stack.running import Running, registration_numbers
 
 pytestmark = pytest.mark.resilience
@@ -41,11 +41,11 @@ EXPECTED = {200, 201, 400, 401, 404, 409, 413, 502, 503, 504}
 
 
 @pytest.fixture
-def soaked(tmp_path: Path) -> Iterator[tuple[Running, Census]]:
+def soaked(tmp_path: Path) -> Iterator[tuple[Running, ResourceUsage]]:
     """A stack of this test's own, and what its processes tell of themselves."""
-    census = Census(tmp_path)
-    with EphemeralStack(1.0, ADMIN_TOKEN=ADMIN_TOKEN, UPSTREAM_TIMEOUT="3", **census.settings) as stack:
-        yield Running(stack, stack.sign_up(), 0), census
+    usage = ResourceUsage(tmp_path)
+    with EphemeralStack(1.0, ADMIN_TOKEN=ADMIN_TOKEN, UPSTREAM_TIMEOUT="3", **usage.settings) as stack:
+        yield Running(stack, stack.sign_up(), 0), usage
 
 
 class Visitors:
@@ -204,13 +204,13 @@ async def load(visitors: Visitors, seconds: float) -> None:
                 nursery.start_soon(visitors.visit_again_and_again)
 
 
-async def at_rest(running: Running, census: Census) -> dict[str, dict[str, int]]:
+async def at_rest(running: Running, usage: ResourceUsage) -> dict[str, dict[str, int]]:
     """What each process holds once nothing happens any more and idle connections have expired."""
     assert await trio.to_thread.run_sync(running.all_closed)
     await trio.sleep(CALM_SECONDS)
     found = {}
     for name in OURS:
-        found[name] = await census.of(running.stack.pid(name))
+        found[name] = await usage.of(running.stack.pid(name))
     return found
 
 
@@ -221,16 +221,16 @@ def in_flight(data: dict) -> int:
     return sum(one["circuit_breaker"]["in_flight"] for one in (*own, *deeper))
 
 
-async def watch_memory(pid: int, census: Census, into: list[int]) -> None:
+async def watch_memory(pid: int, usage: ResourceUsage, into: list[int]) -> None:
     """A process's, forty times in the soak."""
     while True:
         await trio.sleep(SECONDS / 40)
-        into.append((await census.of(pid))["memory"])
+        into.append((await usage.of(pid))["memory"])
 
 
 async def test_soak_of_the_whole_stack(soaked):
     """Nothing stays behind, in the gateway nor in the services, and nothing acknowledged is lost."""
-    running, census = soaked
+    running, usage = soaked
     seed = int(os.environ.get("SOAK_SEED", time.time_ns() % 10**6))
     chance = random.Random(seed)
     visitors, chaos, memory = Visitors(running, chance), Chaos(running.stack, chance), []
@@ -239,16 +239,16 @@ async def test_soak_of_the_whole_stack(soaked):
     gateway = running.stack.pid("api-gateway")
 
     await load(visitors, 10)
-    before = await at_rest(running, census)
+    before = await at_rest(running, usage)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(chaos.reign)
-        nursery.start_soon(watch_memory, gateway, census, memory)
+        nursery.start_soon(watch_memory, gateway, usage, memory)
         await load(visitors, SECONDS)
         nursery.cancel_scope.cancel()
     running.stack.run("up")
     assert await trio.to_thread.run_sync(running.all_closed)
     await load(visitors, 10)
-    after = await at_rest(running, census)
+    after = await at_rest(running, usage)
 
     told = f"seed {seed}: {dict(chaos.done)}, {dict(visitors.ended)}, {dict(visitors.statuses)}"
     found = f"{told}\nbefore {before}\nafter {after}\nmemory {memory}"

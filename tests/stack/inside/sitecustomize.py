@@ -1,4 +1,4 @@
-"""On PYTHONPATH, it lets any of our processes write what it holds to CENSUS_FOLDER, at SIGUSR1."""
+"""On PYTHONPATH, it lets any of our processes write what it holds to RESOURCE_USAGE_FOLDER, at SIGUSR1."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def count(*_: object) -> None:
         "files": len(list(Path("/proc/self/fd").iterdir())),
         "memory": int(Path("/proc/self/statm").read_text().split()[1]) * 4096,
     }
-    path = Path(os.environ["CENSUS_FOLDER"], f"{os.getpid()}.json")
+    path = Path(os.environ["RESOURCE_USAGE_FOLDER"], f"{os.getpid()}.json")
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(found))
     draft.rename(path)
 
 
-if "CENSUS_FOLDER" in os.environ:
+if "RESOURCE_USAGE_FOLDER" in os.environ:
     signal.signal(signal.SIGUSR1, count)

@@ -66,7 +66,7 @@ def opened(name: str, since: float, **more: Any) -> dict[str, Any]:
 
 
 @dataclass
-class Fed:
+class DashboardPage:
     """One open page whose stream and clock are the test's."""
 
     page: Any
@@ -129,7 +129,7 @@ class Fed:
         self.row(name).locator(".name").click()
         return self.page.locator("#detail")
 
-    def stays(self, name: str) -> list[tuple[str, int, int]]:
+    def ribbon(self, name: str) -> list[tuple[str, int, int]]:
         """What a ribbon shows: states with their beginning and end, seconds before its right edge."""
         read = "all => all.map(one => [one.classList[1], +one.getAttribute('x'), +one.getAttribute('width')])"
         rects = self.row(name).locator("rect").evaluate_all(read)

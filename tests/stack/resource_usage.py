@@ -12,7 +12,7 @@ import trio
 INSIDE = Path(__file__).with_name("inside")
 
 
-class Census:
+class ResourceUsage:
     """Asks processes that were started with its `settings` what they hold."""
 
     def __init__(self, folder: Path) -> None:
@@ -20,7 +20,7 @@ class Census:
         path = os.environ.get("PYTHONPATH")
         self.settings = {
             "PYTHONPATH": os.pathsep.join((str(INSIDE), path)) if path else str(INSIDE),
-            "CENSUS_FOLDER": str(folder),
+            "RESOURCE_USAGE_FOLDER": str(folder),
         }
 
     async def of(self, pid: int) -> dict[str, int]:

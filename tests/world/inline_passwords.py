@@ -1,0 +1,22 @@
+"""Passwords for tests on a clock that jumps."""
+
+from __future__ import annotations
+
+import trio
+from argon2 import PasswordHasher
+
+from services.auth.passwords import Passwords
+
+
+class InlinePasswords(Passwords):
+    """Hash passwords without threads: a clock that jumps would take a process that waits for one as idle."""
+
+    def __init__(self) -> None:
+        super().__init__(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+    async def hash(self, password: str) -> str:
+        await trio.lowlevel.checkpoint()
+        return f"hash of {password}"
+
+    async def verify(self, password: str, stored: str | None) -> bool:
+        return stored == await self.hash(password)
