@@ -1,0 +1,1 @@
+"""Benchmarks of the breaker, of the gateway and of observing them, and the conformance of other breakers."""

@@ -1,110 +1,12 @@
-"""The breaker's figures as a table, a picture, and goals reached or not."""
+"""Parts of every benchmark's report."""
 
 from __future__ import annotations
 
-import platform
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
-BARE, PASS, DECORATOR, EXECUTE = "bare await", "pass-through decorator", "ours: decorator", "ours: execute"
-TIMED = "ours: execute, durations kept"
-OWN = (BARE, PASS, DECORATOR, EXECUTE, TIMED)
-
-
-@dataclass(frozen=True)
-class Result:
-    """Nanoseconds a call by case; ratios; bytes a breaker."""
-
-    closed: dict[str, float]
-    opened: dict[str, float]
-    failing: dict[str, float]
-    crowd: float
-    spread: float
-    size: float
-
-    def goals(self) -> list[tuple[str, float, str, float]]:
-        """What is compared, what was reached, the comparison, the goal."""
-        closed, opened = self.closed, self.opened
-        fastest = min(time for name, time in closed.items() if name in self.peers)
-        fastest_open = min(time for name, time in opened.items() if name in self.peers)
-        ours_open = min(opened[DECORATOR], opened[EXECUTE])
-        return [
-            ("decorator / bare await", closed[DECORATOR] / closed[BARE], "<=", 2.7),
-            ("decorator / pass-through", closed[DECORATOR] / closed[PASS], "<=", 1.05),
-            ("execute / bare await", closed[EXECUTE] / closed[BARE], "<=", 2.9),
-            ("fastest peer / decorator", fastest / closed[DECORATOR], ">=", 1.5),
-            ("fastest peer / execute", fastest / closed[EXECUTE], ">=", 1.4),
-            ("OPEN: fastest peer / ours", fastest_open / ours_open, ">=", 1.6),
-            ("1,000 callers / trio's own floor", self.crowd, "<=", 1.15),
-            ("10,000 breakers / 100 breakers", self.spread, "<=", 1.8),
-            ("bytes a breaker", self.size, "<=", 5000),
-        ]
-
-    @property
-    def peers(self) -> list[str]:
-        """The names of the peers, the fastest first."""
-        return sorted(self.closed.keys() - set(OWN), key=self.closed.__getitem__)
-
-
-def table(result: Result) -> str:
-    """The Markdown that goes into the documents."""
-    bare = result.closed[BARE]
-    lines = ["| | CLOSED, ns | x bare await | OPEN, ns |", "|---|---|---|---|"]
-    for name in [*OWN, *result.peers]:
-        opened = f"{result.opened[name]:.0f}" if name in result.opened else "-"
-        lines.append(f"| {name} | {result.closed[name]:.0f} | {result.closed[name] / bare:.2f} | {opened} |")
-    lines += ["", "| goal | reached | |", "|---|---|---|"]
-    for name, value, comparison, goal in result.goals():
-        lines.append(f"| {name} {comparison} {goal:g} | {value:.2f} | {verdict(value, comparison, goal)} |")
-    failing = ", ".join(f"{name} {time:.0f} ns" for name, time in result.failing.items())
-    return "\n".join([*lines, "", f"A failing call, counted before it returns: {failing}.", ""])
 
 
 def verdict(value: float, comparison: str, goal: float) -> str:
-    """Whether the goal is reached."""
+    """Say "reached" or "missed". comparison: "<=" or ">=", as in `value <= goal`."""
     return "reached" if (value <= goal if comparison == "<=" else value >= goal) else "**missed**"
-
-
-def report(result: Result, *, write: bool) -> None:
-    """Print, and write where asked."""
-    text = table(result)
-    version = f"CPython {platform.python_version()}"
-    print(version, text, sep="\n\n")
-    if write:
-        name = f"speed-{sys.version_info.major}.{sys.version_info.minor}"
-        picture(result, DOCS / f"{name}.svg", version)
-        (DOCS / f"{name}.md").write_text(
-            f"# Speed on {version}\n\n![]({name}.svg)\n\n{text}", encoding="utf-8"
-        )
-
-
-def picture(result: Result, path: Path, version: str) -> None:
-    """Horizontal bars: CLOSED and OPEN of every breaker."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    names = [*OWN, *result.peers]
-    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-    rows = range(len(names))
-    axes.barh(
-        [row - 0.2 for row in rows], [result.closed[n] for n in names], 0.4, label="CLOSED", color="#2a7f62"
-    )
-    axes.barh(
-        [row + 0.2 for row in rows],
-        [result.opened.get(n, 0) for n in names],
-        0.4,
-        label="OPEN",
-        color="#c2452d",
-    )
-    axes.set_yticks(list(rows), names)
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.set_xlabel("nanoseconds a call, logarithmic")
-    axes.set_title(f"What a breaker adds to a call ({version})")
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})

@@ -1,0 +1,1 @@
+"""Adapters that run the conformance suite on other Python breakers."""

@@ -1,10 +1,10 @@
-"""The conformance suite against other Python breakers: which cases each fails or can't express.
+"""Run the conformance suite on other Python breakers, and list the cases that each fails or can't express.
 
     uv run --group bench python -m benchmarks.conformance_peers [--write]
 
---write puts the table into docs/reference/conformance.md. Each peer is set up as its own documentation
-would do it for the case's policy; where it has no setting, command or reading for something, the case
-counts as "cannot express", apart from failing.
+--write also writes the table to docs/reference/conformance.md. Each peer is configured as its own
+documentation says for the case's policy. A case that needs a setting, command or reading that the peer
+doesn't have counts as "cannot express", and not as a failure.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ setting, a command or a reading that a breaker doesn't have isn't a failure, and
 |---|---|---|---|
 """
 Verdict = tuple[str, str]
-"""passes, fails or cannot express; and why."""
+"""("passes", "fails" or "cannot", the reason)."""
 
 
 def judge(case: Case, play_case: Callable[[Case], None]) -> Verdict:
-    """One case against one breaker, which play_case sets up and plays it on."""
+    """Play one case. play_case: sets up a fresh breaker and plays the case on it."""
     verdict = "passes", ""
     try:
         play_case(case)
@@ -57,7 +57,7 @@ def judge(case: Case, play_case: Callable[[Case], None]) -> Verdict:
 
 
 def play_ours(case: Case) -> None:
-    """Play a case on handle and actor."""
+    """Play a case on this project's breaker: handle and actor."""
     clock = MockClock()
 
     async def main() -> None:
@@ -70,7 +70,7 @@ def play_ours(case: Case) -> None:
 def check_refusals() -> None:
     """Raise AssertionError if a peer ignores a key, an outcome, a command or a reading unknown to it.
 
-    It would be judged by a case whose policy it doesn't have.
+    Such a peer would be judged by a policy that it doesn't run.
     """
     trip = {"kind": "consecutive", "n": 1}
     policy = {"trip": trip, "reset_timeout": 10}
@@ -89,7 +89,7 @@ def check_refusals() -> None:
 
 
 def report(cases: list[Case]) -> str:
-    """The tables, as Markdown."""
+    """Play all cases on all breakers, and return the tables as Markdown."""
     players = {peer.name: peer.play for peer in PEERS} | {OURS: play_ours}
     verdicts = {name: [judge(case, player) for case in cases] for name, player in players.items()}
     lines = PREFACE.format(count=len(cases)).splitlines()
@@ -111,7 +111,7 @@ def report(cases: list[Case]) -> str:
 
 
 def main() -> None:
-    """Print the report; with --write, put it where it is read."""
+    """Print the report; with --write, also write it to docs/reference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"also write {TARGET.name}")
     write = parser.parse_args().write

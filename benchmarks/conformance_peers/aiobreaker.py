@@ -16,7 +16,7 @@ from benchmarks.conformance_peers.peer import AnswerError, HandDriven, IgnoredEr
 
 
 class Aiobreaker(HandDriven):
-    """fail_max, timeout_duration, open() and close(); exclude for what is ignored and what is an answer."""
+    """fail_max, timeout_duration, open() and close(); exclude for ignored errors and for answers."""
 
     name = "aiobreaker"
     rejections = aiobreaker.state.CircuitBreakerError

@@ -24,7 +24,7 @@ _NEVER_SLOW = {"slow_call_duration_threshold": 1e9}
 
 
 class Interlock(HandDriven):
-    """Config's rates over a window; a row of n failures is a rate of 1 over the last n calls."""
+    """Config's rates over a window. n consecutive failures are a rate of 1 over the last n calls."""
 
     name = "interlock-cb"
     settings = ALWAYS | {
@@ -64,7 +64,7 @@ class Interlock(HandDriven):
 
     async def advance(self, to: float) -> None:
         await super().advance(to)
-        # What its auto_transition does, whose timer is a thread on the real clock.
+        # Its auto_transition does this from a thread with the real clock.
         self._breaker._engine._machine.attempt_auto_transition()  # noqa: SLF001
 
     def call(self, fn: Callable[[], Coroutine[Any, Any, object]]) -> Coroutine[Any, Any, object]:

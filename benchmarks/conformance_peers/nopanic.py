@@ -25,19 +25,19 @@ from tests.conformance.suite import CannotExpressError, Case, play
 
 
 class _Call:
-    """A call that runs until it is told its outcome."""
+    """A call that runs until the test sets its outcome. resume: set after `outcome` or `inner`."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
-        self.told = trio.Event()
+        self.resume = trio.Event()
         self.outcome = ""
         self.inner: str | None = None
 
 
 class Nopanic(Peer):
-    """circuit_breaker, composed with its bulkhead and its timeout where the policy has them.
+    """circuit_breaker, composed with its bulkhead and its timeout if the policy has them.
 
-    Its breaker takes a clock, its timeout and bulkhead wait on trio's: a MockClock is all of them.
+    Its breaker takes a clock, its timeout and bulkhead use trio's: one MockClock drives all three.
     """
 
     name = "nopanic"
@@ -91,7 +91,7 @@ class Nopanic(Peer):
     def wait(self, error: BaseException) -> float | None:
         if isinstance(error, nopanic.BulkheadFull):
             raise CannotExpressError("no wait in its BulkheadFull")
-        # That 0 is no wait: its own retry passes over it, too.
+        # 0 means that no wait is known; its own retry skips a 0, too.
         return error.retry_after or None if isinstance(error, nopanic.CircuitOpen) else None
 
     async def advance(self, to: float) -> None:
@@ -108,18 +108,18 @@ class Nopanic(Peer):
         self._seen[call] = "waiting"
         self._calls[call] = _Call()
         self._calls[outer].inner = call
-        self._calls[outer].told.set()
+        self._calls[outer].resume.set()
         await wait_all_tasks_blocked()
 
     async def end_as(self, call: str, outcome: str) -> None:
-        # An exception that `on` doesn't select is no success either: it isn't recorded.
+        # It records no exception that `on` doesn't select, so that none can count as a success.
         require_known("outcome ", [outcome], set(OUTCOMES) - {"answer_error"})
         ending = self._calls[call]
         if outcome == "cancelled":
             ending.scope.cancel()
         else:
             ending.outcome = outcome
-            ending.told.set()
+            ending.resume.set()
         await wait_all_tasks_blocked()
 
     async def tell(self, command: str) -> None:
@@ -159,11 +159,11 @@ class Nopanic(Peer):
     async def _work(self, call: str) -> object:
         self._seen[call] = "running"
         mine = self._calls[call]
-        await mine.told.wait()
+        await mine.resume.wait()
         while mine.inner is not None:
-            inner, mine.inner, mine.told = mine.inner, None, trio.Event()
+            inner, mine.inner, mine.resume = mine.inner, None, trio.Event()
             await self._caller(inner)
-            await mine.told.wait()
+            await mine.resume.wait()
         return finish(mine.outcome)
 
 
@@ -174,7 +174,7 @@ def _trip(trip: Mapping[str, Any]) -> dict[str, Any]:
     if trip["kind"] == "failure_rate":
         return {**_window(trip, {"rate"}), "failure_threshold": trip["rate"]}
     if trip["kind"] == "slow_rate":
-        # A failure rate is always judged, too; 1 is the highest.
+        # It always judges a failure rate as well; 1 is the highest possible.
         return {
             **_window(trip, {"rate", "threshold"}),
             "failure_threshold": 1.0,
@@ -183,7 +183,7 @@ def _trip(trip: Mapping[str, Any]) -> dict[str, Any]:
         }
     if limit_of_consecutive(trip) > 1:
         raise CannotExpressError("no trip strategy consecutive beyond the first failure")
-    # One failure is enough at a rate which any failure reaches.
+    # Any failure reaches this rate, so that a single one trips the breaker.
     return {"failure_threshold": 1e-9, "min_calls": 1}
 
 
@@ -193,9 +193,9 @@ def _window(trip: Mapping[str, Any], other: set[str]) -> dict[str, Any]:
 
 
 def _bulkheads(policy: Mapping[str, Any]) -> list[nopanic.bulkhead]:
-    """One for the calls at once; with a queue, another around it for those which run or wait.
+    """One for the running calls; with a queue, another around it for running and waiting calls together.
 
-    Outside the breaker, so that a call which has waited asks the breaker when it gets its place.
+    They are outside the breaker, so that a call that has waited asks the breaker when it may run.
     """
     if "max_concurrent" not in policy:
         return []

@@ -1,4 +1,4 @@
-"""What the adapters to other libraries have in common: a Subject that refuses whatever it doesn't know."""
+"""The common part of the adapters: a Subject that raises CannotExpressError for anything unknown."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class FailedError(Exception):
 
 
 class IgnoredError(Exception):
-    """What the policy doesn't count."""
+    """An exception that the policy ignores."""
 
 
 class AnswerError(Exception):
-    """What the policy counts as a success, though it is raised."""
+    """An exception that the policy counts as a success."""
 
 
 RAISED = (FailedError, IgnoredError, AnswerError)
@@ -75,7 +75,7 @@ def finish(outcome: str) -> object:
 
 
 class PeerRefusal:
-    """A rejection. Reason and wait are only asked for where a case expects something of them."""
+    """A rejection. reason and wait are computed only if a case expects a value for them."""
 
     def __init__(self, peer: Peer, error: BaseException) -> None:
         self._peer = peer
@@ -91,14 +91,14 @@ class PeerRefusal:
 
 
 class Peer:
-    """A Subject which has nothing yet: each adapter adds the settings, commands and readings of its peer."""
+    """A Subject without any features: each adapter adds the settings, commands and readings of its peer."""
 
     name: str
     settings: set[str] = ALWAYS
-    """The policy's keys that it has."""
+    """The policy keys that the peer can express."""
 
     def __init__(self, policy: Mapping[str, Any]) -> None:
-        # False is what a switch is when it is left out.
+        # A switch that is False is the same as one that is left out.
         require_known("", [key for key, value in policy.items() if value is not False], self.settings)
         self._seen: dict[str, str] = {}
         self._refusals: dict[str, PeerRefusal] = {}
@@ -109,11 +109,11 @@ class Peer:
         raise NotImplementedError
 
     def reason(self, error: BaseException) -> str:
-        """Why a call was rejected, as the rejection itself says it."""
+        """The reason that the rejection itself gives."""
         raise CannotExpressError("no reason in its rejections")
 
     def wait(self, error: BaseException) -> float | None:
-        """Seconds that a rejection tells its caller to wait."""
+        """The seconds to wait that the rejection itself gives."""
         raise CannotExpressError("no wait in its rejections")
 
     async def end(self, call: str, outcome: str, server_wait: float | None) -> None:
@@ -144,22 +144,22 @@ class Peer:
 
 
 class _Inner(NamedTuple):
-    """What a guarded call is told to do before it ends: make this call, and await it."""
+    """An instruction to a running guarded call: make this call inside, and await it."""
 
     call: str
 
 
-class _Told:
-    """Awaited by a guarded call until it is told how to end."""
+class _Instruction:
+    """Awaitable that suspends a guarded call until the test sends its outcome or an inner call."""
 
     def __await__(self) -> Generator[None, str | _Inner, str | _Inner]:
         return (yield None)
 
 
 class HandDriven(Peer):
-    """A peer whose calls are coroutines driven by hand, on a clock which stands in for the one it reads.
+    """A peer whose calls are coroutines driven by hand, on a clock that replaces the one it reads.
 
-    A call is cancelled by asyncio's CancelledError, as asyncio would.
+    Cancels a call as asyncio does: by throwing CancelledError into it.
     """
 
     rejections: type[BaseException]
@@ -169,7 +169,7 @@ class HandDriven(Peer):
         super().__init__(policy)
         self.now = BASE
         self._running: dict[str, Coroutine[Any, Any, object]] = {}
-        # Calls inside of others run in the others' coroutines.
+        # A call inside another one runs in the outermost call's coroutine.
         self._outermost: dict[str, str] = {}
 
     @classmethod
@@ -206,9 +206,9 @@ class HandDriven(Peer):
     async def _made(self, call: str) -> None:
         async def work() -> object:
             self._seen[call] = "running"
-            while isinstance(told := await _Told(), _Inner):
-                await self._made(told.call)
-            return finish(told)
+            while isinstance(instruction := await _Instruction(), _Inner):
+                await self._made(instruction.call)
+            return finish(instruction)
 
         self._seen[call] = "asking"
         try:

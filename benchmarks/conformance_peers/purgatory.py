@@ -14,7 +14,7 @@ from benchmarks.conformance_peers.peer import AnswerError, HandDriven, IgnoredEr
 
 
 class Purgatory(HandDriven):
-    """threshold and ttl; exclude, for what is ignored and what is an answer."""
+    """threshold and ttl; exclude for ignored errors and for answers."""
 
     name = "purgatory"
     rejections = purgatory.domain.model.OpenedState

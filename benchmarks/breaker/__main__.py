@@ -1,7 +1,7 @@
-"""What a breaker costs: floors, ours and the peers', in one interleaved run.
+"""Measure the time of a guarded call: bare calls, this breaker and its peers, in one interleaved run.
 
-`python -m benchmarks.core` prints each goal with what was reached; with `--write`, the table and its
-picture go to docs/reference. Absolute times are of one machine: only ratios of one run mean anything.
+`python -m benchmarks.breaker` prints each goal with the value reached. `--write` also writes the table and
+its picture to docs/reference. Absolute times depend on the machine: compare only ratios of one run.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import gc
 import statistics
 import time
 import tracemalloc
+from collections.abc import Mapping
 
 import trio
 import trio.testing
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, Panel, open_panel
-from benchmarks.peers import PEERS, Case, broken, work
-from benchmarks.report import BARE, DECORATOR, EXECUTE, PASS, TIMED, Result, report
+from benchmarks.breaker.peers import PEERS, Case, Pair, broken, work
+from benchmarks.breaker.report import BARE, DECORATOR, EXECUTE, PASS, TIMED, Result, report
 
 Times = dict[str, float]
 
 
 def pass_through(fn):
-    """The cheapest decorator that anybody writes."""
+    """The cheapest decorator possible: it awaits the function and does nothing else."""
 
     async def wrapper(*args, **kwargs):
         return await fn(*args, **kwargs)
@@ -32,7 +33,7 @@ def pass_through(fn):
 
 
 async def interleaved(cases: dict[str, Case], rounds: int, calls: int, *, raises: bool = False) -> Times:
-    """Nanoseconds a call: the median over rounds in which each case has its turn."""
+    """Nanoseconds per call of each case: the median over rounds. Every round runs every case once."""
     loops = {name: case.loop(raises=raises) for name, case in cases.items()}
     times: dict[str, list[float]] = {name: [] for name in cases}
     gc.collect()
@@ -49,8 +50,10 @@ async def interleaved(cases: dict[str, Case], rounds: int, calls: int, *, raises
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-async def one_caller(panel: Panel, timing: Panel, rounds: int, calls: int) -> tuple[Times, Times, Times]:
-    """CLOSED, OPEN and failing calls, one after the other."""
+async def one_caller(
+    pairs: Mapping[str, Pair], panel: Panel, timing: Panel, rounds: int, calls: int
+) -> tuple[Times, Times, Times]:
+    """Nanoseconds per call of one caller: CLOSED, OPEN, and failing calls."""
     breaker = panel.breaker(CircuitBreakerConfig(name="closed"))
     timed = timing.breaker(CircuitBreakerConfig(name="timed"))
     opened = panel.breaker(CircuitBreakerConfig(name="open", reset_timeout=3600))
@@ -67,8 +70,8 @@ async def one_caller(panel: Panel, timing: Panel, rounds: int, calls: int) -> tu
         DECORATOR: Case("call()", {"call": opened.protect(work)}),
         EXECUTE: Case("breaker.execute(fn)", {"breaker": opened, "fn": work}),
     }
-    for name in PEERS:
-        closed[name], rejected[name] = PAIRS[name]
+    for name, pair in pairs.items():
+        closed[name], rejected[name] = pair
         await rejected[name].loop(raises=True)(20)
     fails = {
         "raise and catch": Case("fn()", {"fn": broken}),
@@ -82,8 +85,8 @@ async def one_caller(panel: Panel, timing: Panel, rounds: int, calls: int) -> tu
 
 
 async def many_callers(panel: Panel, rounds: int, callers: int = 1000, each: int = 20) -> float:
-    """1,000 tasks at once through one breaker, against the same tasks without: the ratio."""
-    breaker = panel.breaker(CircuitBreakerConfig(name="crowd"))
+    """Time of concurrent tasks through one breaker, divided by the time of the same tasks without it."""
+    breaker = panel.breaker(CircuitBreakerConfig(name="many-callers"))
     checkpoint = trio.lowlevel.checkpoint
 
     async def through() -> None:
@@ -108,7 +111,7 @@ async def many_callers(panel: Panel, rounds: int, callers: int = 1000, each: int
 
 
 async def many_breakers(rounds: int, calls: int = 10_000) -> tuple[float, float]:
-    """Calls spread over 10,000 breakers against 100: the ratio; and bytes a breaker."""
+    """Time of calls spread over 10,000 breakers divided by 100 breakers', and bytes per breaker."""
     async with open_panel() as few, open_panel() as many:
         small = [few.breaker(CircuitBreakerConfig(name=str(n))) for n in range(100)]
         configs = [CircuitBreakerConfig(name=str(n)) for n in range(10_000)]
@@ -136,23 +139,21 @@ async def many_breakers(rounds: int, calls: int = 10_000) -> tuple[float, float]
         return statistics.median(times[10_000]) / statistics.median(times[100]), size
 
 
-async def measure(rounds: int, calls: int) -> Result:
-    """Everything, in one run."""
+async def measure(pairs: Mapping[str, Pair], rounds: int, calls: int) -> Result:
+    """Run every measurement once."""
     async with open_panel() as panel, open_panel(durations=DURATION_BUCKETS) as timing:
-        closed, opened, failing = await one_caller(panel, timing, rounds, calls)
-        crowd = await many_callers(panel, rounds)
+        closed, opened, failing = await one_caller(pairs, panel, timing, rounds, calls)
+        concurrent = await many_callers(panel, rounds)
     spread, size = await many_breakers(rounds)
-    return Result(closed, opened, failing, crowd, spread, size)
+    return Result(closed, opened, failing, concurrent, spread, size)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--calls", type=int, default=20_000, help="calls a round and case")
-    parser.add_argument(
-        "--write", action="store_true", help="write the table and the picture to docs/reference"
-    )
+    parser.add_argument("--calls", type=int, default=20_000, help="calls per round and case")
+    parser.add_argument("--write", action="store_true", help="also write the report to docs/reference")
     arguments = parser.parse_args()
-    # Some peers want an asyncio loop for their own set-up, before trio's.
-    PAIRS = {name: make() for name, make in PEERS.items()}
-    report(trio.run(measure, arguments.rounds, arguments.calls), write=arguments.write)
+    # Some peers run asyncio for their set-up, which isn't possible once trio runs.
+    peers = {name: make() for name, make in PEERS.items()}
+    report(trio.run(measure, peers, arguments.rounds, arguments.calls), write=arguments.write)

@@ -1,7 +1,7 @@
-"""Servers with no gateway in them: `app` answers by itself; with UPSTREAM set, the thinnest possible proxy.
+"""Servers without the gateway: `app` answers by itself; with UPSTREAM set, a proxy forwards every request.
 
-The proxy runs on the gateway's own server and connections to services, and has nothing else of it: no
-breaker, no tokens, no limits, no rules for fields, no line in the log.
+The proxy uses the gateway's server and its connections to services, and nothing else: no breaker, tokens,
+limits, header rules or log.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _HEAD = {
 
 
 async def app(scope, receive, send):
-    """The same small answer to everything. Hypercorn serves it too, as it comes."""
+    """An ASGI application that returns the same small response to every request."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
     await receive()
     await send(_HEAD)
-    # Hypercorn reports the client gone from within the final send.
+    # Hypercorn cancels the application from within the final send.
     with trio.CancelScope(shield=True):
         await send({"type": "http.response.body", "body": _BODY, "more_body": False})
 
@@ -42,14 +42,14 @@ async def _lifespan(receive, send):
 
 
 class ThinnestProxy:
-    """Passes on method, target and fields, and the response as it comes."""
+    """An ASGI application that forwards method, target and headers, and streams the response back."""
 
     def __init__(self, upstream: str) -> None:
         self._url = httpx.URL(upstream)
         self._transport = ConnectionPoolTransport(upstream)
 
     async def __call__(self, scope, receive, send):
-        """One request, or the server's life."""
+        """Handle one ASGI connection: a request or the lifespan."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
@@ -59,7 +59,7 @@ class ThinnestProxy:
         response = await self._transport.handle_async_request(request)
         fields = response.headers.raw
         await send({"type": "http.response.start", "status": response.status_code, "headers": fields})
-        piece = response.stream.at_hand()
+        piece = response.stream.buffered()
         async for more in response.stream:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             piece = more
@@ -67,7 +67,7 @@ class ThinnestProxy:
 
 
 async def main() -> None:
-    """Serve on PORT."""
+    """Serve on the port in the environment variable PORT."""
     served = ThinnestProxy(os.environ["UPSTREAM"]) if "UPSTREAM" in os.environ else app
     await serve(served, host="127.0.0.1", port=int(os.environ["PORT"]), limits=Limits(connections=5000))
 

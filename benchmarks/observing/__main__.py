@@ -1,9 +1,8 @@
-"""What it costs calls that somebody looks: scrapes of /metrics, open dashboards, and traces.
+"""Measure the cost of observing the gateway: scrapes of /metrics, open dashboards, and traces.
 
-`python -m benchmarks.observing` prints what was found; with `--write`, the table goes to docs/reference. Each
-way of looking has its turn in every round, each round begins with another one, and everything is compared
-with a turn of the same round in which nobody looked. Nobody looks twice in a round: what those two turns
-differ by is what this machine can't tell apart.
+`python -m benchmarks.observing` prints the figures; `--write` also writes them to docs/reference. Every round
+has one turn per observer, each round begins with another one, and each turn is compared with a turn of the
+same round without any observer. A round has two of these; their difference is the spread of this machine.
 """
 
 from __future__ import annotations
@@ -23,27 +22,29 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from actors import DURATION_BUCKETS, CircuitBreaker, CircuitBreakerConfig, Panel, open_panel
 from actors.adapters.metrics import negotiated
 from actors.adapters.tracing import traced
-from benchmarks.gateway import hit
-from benchmarks.gateway_subjects import Subject, cpu_seconds, ours, running
-from benchmarks.observing_report import AGAIN, NOBODY, Result, Turns, report
-from benchmarks.observing_watchers import OPENMETRICS, breakers, looking, scraping, service
+from benchmarks.gateway.subjects import Subject, cpu_seconds, ours, running
+from benchmarks.gateway.wrk import hit
+from benchmarks.observing.report import NONE, NONE_AGAIN, Result, Turns, report
+from benchmarks.observing.watchers import OPENMETRICS, breakers, dashboards, scraping, service
 
 SECONDS_IN_PROCESS = 1.0
 
 Watcher = Callable[[int], AbstractContextManager[object]]
-Looking = Callable[[], Awaitable[None]]
+Observing = Callable[[], Awaitable[None]]
 
 WATCHERS: dict[str, Watcher] = {
-    NOBODY: lambda _: nullcontext(),
-    AGAIN: lambda _: nullcontext(),
+    NONE: lambda _: nullcontext(),
+    NONE_AGAIN: lambda _: nullcontext(),
     "a scrape a second": scraping,
-    "one dashboard": partial(looking, viewers=1),
-    "ten dashboards": partial(looking, viewers=10),
-    "ten dashboards that never read": partial(looking, viewers=10, reading=False),
+    "one dashboard": partial(dashboards, count=1),
+    "ten dashboards": partial(dashboards, count=10),
+    "ten dashboards that never read": partial(dashboards, count=10, reading=False),
 }
 
 
 class Discard(SpanExporter):
+    """An exporter that drops every span."""
+
     def export(self, spans) -> SpanExportResult:
         return SpanExportResult.SUCCESS
 
@@ -53,23 +54,23 @@ async def work() -> None:
 
 
 def turns(names: Sequence[str], number: int) -> list[str]:
-    """The order in a round: none always follows the same one after the same time."""
+    """The order of turns in a round: each round begins one turn later than the one before."""
     start = number % len(names)
     return [*names[start:], *names[:start]]
 
 
 @contextmanager
-def stage() -> Iterator[Subject]:
-    """A gateway, and what stands behind it."""
+def running_gateway() -> Iterator[Subject]:
+    """Run a gateway, the nginx that it forwards to, and the process whose breakers it reads."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="observing-bench-")))
-        told = stack.enter_context(running("breakers", breakers, folder))
-        behind = stack.enter_context(running("service", service, folder, port_of(told.url)))
-        yield stack.enter_context(running("gateway", ours, folder, port_of(behind.url)))
+        observed = stack.enter_context(running("breakers", breakers, folder))
+        upstream = stack.enter_context(running("service", service, folder, port_of(observed.url)))
+        yield stack.enter_context(running("gateway", ours, folder, port_of(upstream.url)))
 
 
 def requests(gateway: Subject, rounds: int, seconds: int, connections: int) -> tuple[Turns, Turns]:
-    """Requests a second, and microseconds of the gateway's processor time for one, by who looks."""
+    """By observer: requests per second, and microseconds of the gateway's processor time per request."""
     hit(gateway, connections, 1)
     rates: Turns = {name: [] for name in WATCHERS}
     costs: Turns = {name: [] for name in WATCHERS}
@@ -85,7 +86,7 @@ def requests(gateway: Subject, rounds: int, seconds: int, connections: int) -> t
 
 
 def at_rest(gateway: Subject, seconds: int) -> dict[str, float]:
-    """Of one core, the percentage that the gateway takes while nobody calls, by who looks."""
+    """By observer: the percentage of one core that the gateway uses without any requests."""
     found = {}
     for name, watcher in WATCHERS.items():
         with watcher(port_of(gateway.url)):
@@ -99,11 +100,11 @@ def port_of(url: str) -> int:
     return int(url.split(":")[2].split("/", maxsplit=1)[0])
 
 
-async def nanoseconds(breaker: CircuitBreaker, watching: Looking) -> float:
-    """Processor time of a call that does nothing, while `watching` runs; what watching costs is in it."""
+async def nanoseconds(breaker: CircuitBreaker, observing: Observing) -> float:
+    """Nanoseconds of processor time per call that does nothing while `observing` runs, including that."""
     calls = 0
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watching)
+        nursery.start_soon(observing)
         end, begun = time.perf_counter() + SECONDS_IN_PROCESS, time.process_time()
         while time.perf_counter() < end:
             for _ in range(100):
@@ -116,7 +117,7 @@ async def nanoseconds(breaker: CircuitBreaker, watching: Looking) -> float:
 
 
 async def guarded_calls(rounds: int) -> tuple[Turns, float]:
-    """Nanoseconds of a call by who looks, in one process; and the milliseconds of one scrape."""
+    """By observer: nanoseconds per call in one process. Also the milliseconds of one scrape."""
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(Discard()))
     async with open_panel(durations=DURATION_BUCKETS) as panel:
@@ -127,9 +128,9 @@ async def guarded_calls(rounds: int) -> tuple[Turns, float]:
                 negotiated((await panel.snapshots()).values(), OPENMETRICS)
                 await trio.sleep(1)
 
-        ways: dict[str, tuple[CircuitBreaker, Looking]] = {
-            NOBODY: (plain, trio.sleep_forever),
-            AGAIN: (plain, trio.sleep_forever),
+        ways: dict[str, tuple[CircuitBreaker, Observing]] = {
+            NONE: (plain, trio.sleep_forever),
+            NONE_AGAIN: (plain, trio.sleep_forever),
             "a scrape a second": (plain, scrape),
             "traced": (traced(plain, provider.get_tracer("benchmark")), trio.sleep_forever),
         }
@@ -141,7 +142,7 @@ async def guarded_calls(rounds: int) -> tuple[Turns, float]:
 
 
 async def one_scrape(panel: Panel, times: int = 200) -> float:
-    """Milliseconds of processor time, by far the most of it for the text."""
+    """Milliseconds of processor time of one scrape; most of it writes the text."""
     begun = time.process_time()
     for _ in range(times):
         negotiated((await panel.snapshots()).values(), OPENMETRICS)
@@ -149,15 +150,15 @@ async def one_scrape(panel: Panel, times: int = 200) -> float:
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure and print; with --write, also write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=int, default=2, help="of one turn")
-    parser.add_argument("--rest", type=int, default=10, help="seconds a turn while nobody calls")
+    parser.add_argument("--seconds", type=int, default=2, help="seconds per turn")
+    parser.add_argument("--rest", type=int, default=10, help="seconds per turn without requests")
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--write", action="store_true", help="write the table to docs/reference")
+    parser.add_argument("--write", action="store_true", help="also write the report to docs/reference")
     arguments = parser.parse_args()
-    with stage() as gateway:
+    with running_gateway() as gateway:
         rest = at_rest(gateway, arguments.rest)
         rates, costs = requests(gateway, arguments.rounds, arguments.seconds, arguments.connections)
     calls, scrape = trio.run(guarded_calls, arguments.rounds)

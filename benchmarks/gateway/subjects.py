@@ -1,4 +1,4 @@
-"""The processes that `benchmarks.gateway` compares: each on a free port, each ended by its pid."""
+"""The servers that `benchmarks.gateway` compares: each is a process on a free port."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 INSTALL = "install it with: apt-get update && apt-get install -y wrk nginx-light"
 READY_SECONDS = 20.0
 
@@ -61,7 +61,7 @@ _PROXY = """
 
 @dataclass(frozen=True)
 class Subject:
-    """A process that answers at `url`."""
+    """A running server. url: answers with status 200."""
 
     name: str
     url: str
@@ -69,7 +69,7 @@ class Subject:
 
 
 def tool(name: str) -> str:
-    """Where a program is; ends the run with how to install it where it isn't."""
+    """The path of a program. Raises SystemExit with the command that installs it if it isn't there."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if found is None:
         raise SystemExit(f"{name} isn't here; {INSTALL}")
@@ -77,7 +77,7 @@ def tool(name: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -87,20 +87,26 @@ Start = Callable[[Path, int, int], subprocess.Popen[bytes]]
 
 
 def upstream(folder: Path, port: int, _: int = 0) -> subprocess.Popen[bytes]:
-    """nginx with one small answer."""
-    return _nginx(folder / "upstream", _ANSWER, port=port)
+    """nginx, returning one small response to every request."""
+    return start_nginx(folder / "upstream", _ANSWER, port=port)
 
 
 def nginx(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
     """nginx as a reverse proxy, one process."""
-    return _nginx(folder / "proxy", _PROXY, port=port, upstream=upstream_port)
+    return start_nginx(folder / "proxy", _PROXY, port=port, upstream=upstream_port)
 
 
 def fastapi(folder: Path, port: int, upstream_port: int, connections: int = 1000) -> subprocess.Popen[bytes]:
-    """FastAPI under uvicorn, one process. connections: of its client, 100 being what httpx has by itself."""
-    words = ("uvicorn", "benchmarks.fastapi_gateway:app", "--port", str(port), "--loop", "uvloop", "--http")
+    """FastAPI under uvicorn, one process. connections: its client's limit; httpx's default is 100."""
+    words = ("uvicorn", "benchmarks.gateway.fastapi_gateway:app", "--port", str(port))
+    options = ("--loop", "uvloop", "--http", "httptools", "--backlog", "4096")
     more = {"UPSTREAM": f"http://127.0.0.1:{upstream_port}", "CONNECTIONS": str(connections)}
-    return _python(folder, f"fastapi-{connections}", [*words, "httptools", "--backlog", "4096"], more)
+    return start_python(
+        folder,
+        f"fastapi-{connections}",
+        [*words, *options],
+        more,
+    )
 
 
 def ours(folder: Path, port: int, upstream_port: int, workers: int = 1) -> subprocess.Popen[bytes]:
@@ -109,31 +115,34 @@ def ours(folder: Path, port: int, upstream_port: int, workers: int = 1) -> subpr
 
 
 def hypercorn(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
-    """Hypercorn as it comes, answering by itself."""
+    """Hypercorn with its defaults, answering without a proxy."""
     words = ["hypercorn", "--worker-class", "trio", "--backlog", "4096", "--bind", f"127.0.0.1:{port}"]
-    return _python(folder, "hypercorn", [*words, "benchmarks.floor:app"], {})
+    return start_python(folder, "hypercorn", [*words, "benchmarks.gateway.thinnest_proxy:app"], {})
 
 
 def server(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
-    """The gateway's server answering by itself."""
-    return _python(folder, "server", ["benchmarks.floor"], {"PORT": str(port)})
+    """The gateway's server, answering without a proxy."""
+    return start_python(folder, "server", ["benchmarks.gateway.thinnest_proxy"], {"PORT": str(port)})
 
 
-def floor(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
-    """The thinnest proxy on the gateway's server and connections."""
+def thinnest_proxy(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
+    """A proxy of nothing but the gateway's server and its connections to services."""
     more = {"PORT": str(port), "UPSTREAM": f"http://127.0.0.1:{upstream_port}"}
-    return _python(folder, "floor", ["benchmarks.floor"], more)
+    return start_python(folder, "thinnest-proxy", ["benchmarks.gateway.thinnest_proxy"], more)
 
 
 def before(folder: Path, port: int, upstream_port: int) -> subprocess.Popen[bytes]:
-    """The gateway of another checkout, named by BEFORE, in that checkout's environment."""
+    """The gateway of the checkout in the environment variable BEFORE, run by that checkout's Python."""
     tree = Path(os.environ["BEFORE"])
     return _gateway(folder, "before", port, upstream_port, tree=tree, python=tree / ".venv/bin/python")
 
 
 @contextmanager
 def running(name: str, start: Start, folder: Path, upstream_port: int = 0) -> Iterator[Subject]:
-    """A subject from when it answers until the block ends; then its process has ended, too."""
+    """Start a subject, wait until it answers, and end its process with the block.
+
+    Raises SystemExit with the end of the logs if it doesn't answer within READY_SECONDS.
+    """
     port = free_port()
     process = start(folder, port, upstream_port)
     try:
@@ -150,12 +159,13 @@ def running(name: str, start: Start, folder: Path, upstream_port: int = 0) -> It
 
 
 def cpu_seconds(pid: int) -> float:
-    """The processor time that a process has used."""
+    """The processor time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _nginx(folder: Path, http: str, **names: object) -> subprocess.Popen[bytes]:
+def start_nginx(folder: Path, http: str, **names: object) -> subprocess.Popen[bytes]:
+    """Start nginx with this `http` block. names: values for the block's placeholders."""
     folder.mkdir()
     text = _NGINX.format(folder=folder, http=http.format(folder=folder, **names))
     configuration = folder / "nginx.conf"
@@ -185,10 +195,10 @@ def _gateway(
         "STUDENT_SERVICE_URL": url,
         "CIRCUIT_BREAKERS": str(tree / "breakers.toml"),
     }
-    return _python(folder, name, ["gateway"], more, tree=tree, python=python)
+    return start_python(folder, name, ["gateway"], more, tree=tree, python=python)
 
 
-def _python(
+def start_python(
     folder: Path,
     name: str,
     words: Sequence[str],
@@ -197,7 +207,7 @@ def _python(
     tree: Path = ROOT,
     python: Path = Path(sys.executable),
 ) -> subprocess.Popen[bytes]:
-    """Each logs a line for each request, as it does by default; the lines go to a file."""
+    """Start `python -m WORDS`. Its output, one log line per request, goes to a file in the folder."""
     with (folder / f"{name}.log").open("wb") as log:
         command = [str(python), "-m", *words]
         return subprocess.Popen(command, cwd=tree, env={**os.environ, **more}, stdout=log, stderr=log)

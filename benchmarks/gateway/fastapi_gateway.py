@@ -1,7 +1,7 @@
-"""The gateway that a Python user would write: FastAPI, an httpx client, a purgatory breaker.
+"""A gateway as many Python projects write it: FastAPI, an httpx client, a purgatory breaker.
 
-Run by `python -m benchmarks.gateway` under uvicorn with uvloop and httptools. UPSTREAM is the service's URL,
-CONNECTIONS how many there may be to it.
+`python -m benchmarks.gateway` runs it under uvicorn with uvloop and httptools. Environment: UPSTREAM is the
+service's URL, CONNECTIONS the largest number of connections to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ breakers = AsyncCircuitBreakerFactory(default_threshold=5, default_ttl=60)
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """One client for all requests, as httpx recommends."""
+    """Open one client for all requests, as httpx recommends."""
     kept = CONNECTIONS if CONNECTIONS > 100 else 20
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=kept)
     async with httpx.AsyncClient(base_url=UPSTREAM, timeout=30, limits=limits) as client:
@@ -38,10 +38,10 @@ app = FastAPI(lifespan=lifespan)
 
 @app.api_route("/auth/{path:path}", methods=["GET", "POST", "PUT", "DELETE"])
 async def forward(path: str, request: Request) -> Response:
-    """Pass a request on, and its answer back."""
+    """Forward a request, and return its response."""
     try:
         async with request.app.state.breaker:
-            answer = await request.app.state.client.request(
+            response = await request.app.state.client.request(
                 request.method,
                 f"/{path}",
                 params=request.query_params,
@@ -54,5 +54,5 @@ async def forward(path: str, request: Request) -> Response:
         return Response(status_code=504)
     except httpx.TransportError:
         return Response(status_code=502)
-    headers = {name: value for name, value in answer.headers.items() if name not in HOP_BY_HOP}
-    return Response(answer.content, answer.status_code, headers)
+    headers = {name: value for name, value in response.headers.items() if name not in HOP_BY_HOP}
+    return Response(response.content, response.status_code, headers)

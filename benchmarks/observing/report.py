@@ -1,4 +1,4 @@
-"""What looking costs, as tables."""
+"""The cost of observing: tables, and the verdict on each goal."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.observed import CALLS_A_SECOND
+from benchmarks.observing.observed import CALLS_A_SECOND
 from benchmarks.report import DOCS, verdict
 
-NOBODY, AGAIN = "nobody looks", "nobody looks, again"
+NONE, NONE_AGAIN = "not observed", "not observed, again"
 
 Turns = dict[str, list[float]]
-"""Figures by who looks, a list as long as there were rounds."""
+"""Figures by observer, one per round."""
 
 HEAD = """\
-# What looking costs
+# The cost of observing
 
-Written by `just bench observing --write`. Each way of looking has its turn in every round, and is compared
-with the turn of the same round in which nobody looked. In each round nobody looks twice: the spread of that
-second turn is what this machine can't tell apart, and a cost within it isn't measurable here.
+Written by `just bench observing --write`. Every round has one turn per observer, and two turns without any
+observer. Each turn is compared with one of these two; the other one shows the spread of this machine. A cost
+within that spread isn't measurable here.
 
-The requests come from wrk with {connections} connections, as fast as they are answered, for {seconds} s a
-turn; behind the gateway is an nginx with a small answer, and a process that tells the dashboard of its
-breakers, which are called {calls} times a second. They, the gateway and all who look share {cores} cores.
-The calls in one process do nothing, so that whatever is beside them shows most. A scrape a second is fifteen
-times as often as Prometheus is told to come.
+wrk sends requests over {connections} connections, as fast as they are answered, for {seconds} s per turn. The
+gateway forwards them to an nginx with a small response, and reads the breakers of a process that calls them
+{calls} times a second. All processes share {cores} cores. The calls in one process do nothing, so that the
+cost of observing them shows most. The scraper scrapes once a second, Prometheus as configured every 15 s.
 """
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was found, by who looks.
+    """The figures by observer.
 
-    rest: percentages of a core while nobody calls. rates: requests a second. costs, calls, scrape: processor
-    time of a request, of a call in one process and of a scrape, in micro-, nano- and milliseconds.
+    rest: percentages of a core without any requests. rates: requests per second. costs, calls, scrape:
+    processor time of a request in µs, of a call in one process in ns, of a scrape in ms.
     """
 
     rest: dict[str, float]
@@ -49,32 +48,32 @@ class Result:
 
     @property
     def rounds(self) -> int:
-        """How many there were."""
-        return len(self.rates[NOBODY])
+        """The number of rounds."""
+        return len(self.rates[NONE])
 
     def goals(self) -> list[tuple[str, float, str, float]]:
-        """What is compared, what was reached, the comparison, the goal."""
-        slowest, _, _ = quartiles(ratios(self.rates, AGAIN))
-        looking = [name for name in self.rates if name not in (NOBODY, AGAIN)]
+        """(comparison in words, value reached, "<=" or ">=", goal) of each goal."""
+        slowest, _, _ = quartiles(ratios(self.rates, NONE_AGAIN))
+        observers = [name for name in self.rates if name not in (NONE, NONE_AGAIN)]
         found = [
-            (f"requests, {name} / nobody", statistics.median(ratios(self.rates, name)), ">=", slowest)
-            for name in looking
+            (f"requests, {name} / not observed", statistics.median(ratios(self.rates, name)), ">=", slowest)
+            for name in observers
         ]
         found += [
-            (f"of a core at rest, {name} - nobody, %", self.rest[name] - self.rest[NOBODY], "<=", 2.0)
-            for name in looking
+            (f"of a core at rest, {name} - not observed, %", self.rest[name] - self.rest[NONE], "<=", 2.0)
+            for name in observers
         ]
         scraped = statistics.median(ratios(self.calls, "a scrape a second"))
-        return [*found, ("a call, a scrape a second / nobody", scraped, "<=", 1.02)]
+        return [*found, ("a call, a scrape a second / not observed", scraped, "<=", 1.02)]
 
 
 def ratios(turns: Turns, name: str) -> list[float]:
-    """Each turn against that of the same round in which nobody looked."""
-    return [one / base for one, base in zip(turns[name], turns[NOBODY], strict=True)]
+    """Each turn of `name` divided by the turn of the same round that isn't observed."""
+    return [one / base for one, base in zip(turns[name], turns[NONE], strict=True)]
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """The lower one, the median, the upper one; of a single value three times that."""
+    """The lower quartile, the median and the upper quartile. A single value is all three."""
     if len(values) < 2:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -82,9 +81,9 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def table(result: Result) -> str:
-    """The Markdown that goes into the documents."""
+    """The figures and goals as Markdown tables."""
     lines = [
-        "| requests | at rest, % of a core | a second | x nobody (quartiles) | CPU, µs each | x nobody |",
+        "| requests | at rest, % of a core | a second | x not observed (quartiles) | CPU, µs each | x |",
         "|---|---|---|---|---|---|",
     ]
     for name in result.rates:
@@ -95,7 +94,11 @@ def table(result: Result) -> str:
             f"| {name} | {result.rest[name]:.1f} | {rate:,.0f} | {_spread(ratios(result.rates, name))}"
             f" | {cost:.0f} | {more:.3f} |"
         )
-    lines += ["", "| calls in one process | CPU, ns a call | x nobody, median (quartiles) |", "|---|---|---|"]
+    lines += [
+        "",
+        "| calls in one process | CPU, ns a call | x not observed (quartiles) |",
+        "|---|---|---|",
+    ]
     for name, times in result.calls.items():
         lines.append(f"| {name} | {statistics.median(times):,.0f} | {_spread(ratios(result.calls, name))} |")
     lines += ["", "| goal | reached | |", "|---|---|---|"]
@@ -113,7 +116,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def report(result: Result, *, write: bool) -> None:
-    """Print, and write where asked."""
+    """Print the tables. write: also write them to docs/reference."""
     text = table(result)
     version = f"CPython {platform.python_version()}, {os.cpu_count()} cores"
     print(version, text, sep="\n\n")

@@ -1,7 +1,7 @@
-"""Other Python breakers, each called in its own words: once while closed, once while open.
+"""Other Python breakers, each called as its users call it: once while closed, once while open.
 
-A case is the expression that a user would write, awaited in a loop that is compiled around it, so that
-no wrapper of ours is measured with it. Of a peer's call styles the fastest is taken.
+A case is the expression that a user would write. A loop is compiled around it, so that the measurement
+includes no wrapper of ours. Each peer is represented by its fastest call style.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 
 class Down(Exception):
-    """What the guarded call raises to open a breaker."""
+    """The guarded call's failure, which opens a breaker."""
 
 
 async def work() -> None:
-    """The guarded call: nothing, so that only the breaker is measured."""
+    """The guarded call. It does nothing, so that the time measured is the breaker's."""
 
 
 async def broken() -> None:
@@ -28,14 +28,14 @@ async def broken() -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """`text` is awaited, with `names` in scope; or it is a whole statement, where `block`."""
+    """An expression to await, with `names` in scope. block: `text` is a whole statement instead."""
 
     text: str
     names: dict[str, Any] = field(default_factory=dict)
     block: bool = False
 
     def loop(self, *, raises: bool = False) -> Callable[[int], Awaitable[None]]:
-        """An async function that runs the case so many times."""
+        """An async function that takes a number and runs the case that many times."""
         body = self.text if self.block else f"await {self.text}"
         lines = body.splitlines()
         if raises:
@@ -49,6 +49,7 @@ class Case:
 
 
 Pair = tuple[Case, Case]
+"""A peer's calls: while closed, and while open."""
 
 
 def resilix() -> Pair:
@@ -104,7 +105,7 @@ def aiobreaker() -> Pair:
 
 
 def pybreaker() -> Pair:
-    """Its block: a coroutine that it calls never trips it, and its asyncio needs Tornado."""
+    """Its `with` block: its `call` never counts a coroutine's failure, and its `call_async` needs Tornado."""
     from pybreaker import CircuitBreaker
 
     return tuple(
@@ -130,7 +131,7 @@ def interlock() -> Pair:
 
 
 def nopanic() -> Pair:
-    """Its `acall`, which on trio is as quick as its decorator, and quicker than its block."""
+    """Its `acall`: on trio as fast as its decorator, and faster than its `with` block."""
     from nopanic import circuit_breaker
 
     return tuple(
@@ -146,7 +147,7 @@ def nopanic() -> Pair:
 
 
 def purgatory() -> Pair:
-    """Its block, on a breaker that is looked up once."""
+    """Its `async with` block, on a breaker that is looked up once."""
     from purgatory import AsyncCircuitBreakerFactory
 
     factory = AsyncCircuitBreakerFactory(default_threshold=5, default_ttl=3600)

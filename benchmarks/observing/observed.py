@@ -1,7 +1,7 @@
-"""`python -m benchmarks.observed`: a process whose breakers are called all the time, and who tells of them.
+"""`python -m benchmarks.observing.observed`: a process whose breakers are called all the time.
 
-What stands behind the gateway while it is measured is nginx; a service that is called as often would take
-the processor from what is measured.
+The gateway forwards requests to nginx and reads the breakers of this process. If it forwarded the requests
+here, this process would take processor time from the gateway that is measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CALLS_A_SECOND = 20
 
 
 async def call(breaker: CircuitBreaker) -> None:
-    """Some calls, of which few fail: no report is like the one before."""
+    """Call the breaker for ever. A few calls fail, so that each report differs from the one before."""
     number = 0
     while True:
         number += 1
@@ -31,7 +31,7 @@ async def call(breaker: CircuitBreaker) -> None:
 
 
 async def main() -> None:
-    """Serve on PORT."""
+    """Serve on the port in the environment variable PORT."""
     async with open_panel(durations=DURATION_BUCKETS) as panel, trio.open_nursery() as nursery:
         app = service_app("student-service", panel)
         recorder = Recorder("student-service", panel)

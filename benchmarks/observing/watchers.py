@@ -1,4 +1,4 @@
-"""Those who look, and a service that has something to tell them: for `benchmarks.observing`."""
+"""Observers (a scraper, open dashboards) and an observed service, for `benchmarks.observing`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.gateway_subjects import _nginx, _python
+from benchmarks.gateway.subjects import start_nginx, start_python
 
 OPENMETRICS = "application/openmetrics-text"
 DASHBOARD = "/dashboard/events"
@@ -21,25 +21,25 @@ _SERVICE = """
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         default_type application/json;
-        location = /breakers {{ proxy_pass http://127.0.0.1:{told}; }}
+        location = /breakers {{ proxy_pass http://127.0.0.1:{breakers_port}; }}
         location / {{ return 200 '{{"message": "ok", "data": null}}'; }}
     }}
 """
 
 
-def service(folder: Path, port: int, told: int) -> subprocess.Popen[bytes]:
-    """nginx with one small answer; who asks for its breakers gets those of the process at the port `told`."""
-    return _nginx(folder / "service", _SERVICE, port=port, told=told)
+def service(folder: Path, port: int, breakers_port: int) -> subprocess.Popen[bytes]:
+    """nginx, returning one small response. Forwards GET /breakers to the process at `breakers_port`."""
+    return start_nginx(folder / "service", _SERVICE, port=port, breakers_port=breakers_port)
 
 
 def breakers(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
-    """A process with breakers of its own, which are called all the time."""
-    return _python(folder, "breakers", ["benchmarks.observed"], {"PORT": str(port)})
+    """A process whose breakers are called all the time."""
+    return start_python(folder, "breakers", ["benchmarks.observing.observed"], {"PORT": str(port)})
 
 
 @contextmanager
 def scraping(port: int) -> Iterator[None]:
-    """Somebody who scrapes once a second: fifteen times as often as Prometheus is told to."""
+    """Scrape /metrics once a second: fifteen times as often as deploy/prometheus does."""
     stop = threading.Event()
 
     def scrape() -> None:
@@ -61,10 +61,10 @@ def scraping(port: int) -> Iterator[None]:
 
 
 @contextmanager
-def looking(port: int, viewers: int, *, reading: bool = True) -> Iterator[None]:
-    """So many open dashboards. reading: False for those that take nothing of what they are told."""
+def dashboards(port: int, count: int, *, reading: bool = True) -> Iterator[None]:
+    """Keep dashboard streams open. reading: False for clients that never read what they are sent."""
     with ExitStack() as stack:
-        opened = [stack.enter_context(socket.socket()) for _ in range(viewers)]
+        opened = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in opened:
             if not reading:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -73,7 +73,7 @@ def looking(port: int, viewers: int, *, reading: bool = True) -> Iterator[None]:
             assert one.recv(12) == b"HTTP/1.1 200"
             if reading:
                 threading.Thread(target=_read, args=(one,), daemon=True).start()
-        # Whoever comes is told everything first: that is paid once, not as long as somebody looks.
+        # A new stream begins with the whole history. That cost is paid once, so it isn't measured.
         time.sleep(SETTLE_SECONDS)
         yield
         for one in opened:

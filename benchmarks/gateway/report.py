@@ -1,4 +1,4 @@
-"""The gateway's figures as a table, a picture, and goals reached or not."""
+"""The gateway's figures: a table, a picture, and the verdict on each goal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OURS, TWO = "ours", "ours, 2 workers"
 NGINX, HYPERCORN = "nginx", "Hypercorn as it comes"
 SERVER, FLOOR, BEFORE = "our server by itself", "the thinnest proxy", "before"
 RATIOS = {1: 1.4, 16: 2.5, 64: 8.0, 256: 12.0}
-"""How many times as many requests as the FastAPI gateway, by connections."""
+"""Goals by number of connections: the gateway's requests per second divided by the FastAPI gateway's."""
 COLOURS = {
     OURS: "#2a7f62",
     TWO: "#7fb89f",
@@ -31,26 +31,26 @@ COLOURS = {
 HEAD = """\
 # Speed of the gateway
 
-Written by `just bench gateway --write`: wrk on one thread over the loopback; behind the gateways an nginx
-with one answer of 31 bytes, a process of its own. Each figure is the median of {rounds} rounds of {seconds} s
-in which each subject has its turn. All of them share {cores} cores with wrk and with that nginx. Only ratios
-within this page mean anything.
+Written by `just bench gateway --write`. wrk sends requests on one thread over the loopback; the upstream is
+an nginx that returns the same 31 bytes to every request. Each figure is the median of {rounds} rounds of
+{seconds} s; every round measures every subject once. All processes share {cores} cores. Compare only ratios
+within this page.
 
 - **ours** is `python -m gateway` on a route without tokens: request id, rate limit by address, forwarded
   fields, breaker with durations, everything streamed both ways, one JSON line in the log for each request.
-- **FastAPI gateway** is `benchmarks/fastapi_gateway.py`: FastAPI, uvicorn (uvloop, httptools), one httpx
-  client with room for 1,000 connections, one purgatory breaker, uvicorn's access log. It takes whole bodies.
+- **FastAPI gateway** is `benchmarks/gateway/fastapi_gateway.py`: FastAPI, uvicorn (uvloop, httptools), one
+  httpx client with at most 1,000 connections, one purgatory breaker, uvicorn's access log. It buffers bodies.
 - **FastAPI, 100 connections** is the same with httpx's own limits: at most 100 connections, 20 of them kept.
 - **nginx** is one process that proxies over kept connections, unbuffered, with its access log.
-- **the thinnest proxy** runs on the gateway's server and its connections to services, and has nothing else
-  of it: no breaker, tokens, limits, rules for fields, nor a log. What ours costs above it is ours.
-- **our server by itself** and **Hypercorn as it comes** answer with no proxy in them.
+- **the thinnest proxy** uses the gateway's server and its connections to services, and nothing else: no
+  breaker, tokens, limits, header rules or log. The difference between it and **ours** is the cost of these.
+- **our server by itself** and **Hypercorn as it comes** answer without a proxy.
 """
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One subject at one number of connections. Times are milliseconds, `cpu` microseconds a request."""
+    """One subject at one load. rate: requests per second. p50, p99: milliseconds. cpu: µs per request."""
 
     rate: float
     p50: float
@@ -62,7 +62,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """Figures by subject and connections; seconds that a guarded call takes by itself; how they were got."""
+    """cells: by subject and connections. breaker: seconds per guarded call. seconds: length of a round."""
 
     cells: dict[str, dict[int, Cell]]
     breaker: float
@@ -70,7 +70,7 @@ class Result:
     seconds: int
 
     def goals(self) -> list[tuple[str, float, str, float]]:
-        """What is compared, what was reached, the comparison, the goal."""
+        """(comparison in words, value reached, "<=" or ">=", goal) of each goal."""
         found: list[tuple[str, float, str, float]] = []
         mine, theirs, two = (self.cells.get(name, {}) for name in (OURS, FASTAPI, TWO))
         for count, goal in RATIOS.items():
@@ -88,7 +88,6 @@ class Result:
             ratio = statistics.median(two[count].rate / mine[count].rate for count in busy)
             found.append(("2 workers / 1, median over 16 to 256 connections", ratio, ">=", 1.6))
         return found
-
 
     def _against_floor_and_before(self) -> list[tuple[str, float, str, float]]:
         found: list[tuple[str, float, str, float]] = []
@@ -109,7 +108,7 @@ class Result:
 
 
 def table(result: Result) -> str:
-    """The Markdown that goes into the documents."""
+    """The figures and goals as Markdown tables."""
     lines = [
         "| connections | | requests/s | p50, ms | p99, ms | errors | time-outs | CPU, µs a request |",
         "|---|---|---|---|---|---|---|---|",
@@ -117,7 +116,7 @@ def table(result: Result) -> str:
     for count in sorted({count for cells in result.cells.values() for count in cells}):
         for name, cells in result.cells.items():
             cell = cells[count]
-            # A parent with workers has its time in theirs.
+            # The CPU time of a process with workers is the workers'; its own says nothing.
             cpu = "-" if name in (TWO, HYPERCORN) else f"{cell.cpu:.0f}"
             lines.append(
                 f"| {count} | {name} | {cell.rate:,.0f} | {cell.p50:.1f} | {cell.p99:.1f}"
@@ -131,7 +130,7 @@ def table(result: Result) -> str:
 
 
 def _without_room(result: Result) -> list[str]:
-    """The goals' ratios against the other FastAPI gateway, which is the quicker one at some connections."""
+    """The ratios to the FastAPI gateway with 100 connections, the faster one of the two at some loads."""
     mine, theirs = result.cells.get(OURS, {}), result.cells.get(FASTAPI_100, {})
     found = [f"{mine[n].rate / theirs[n].rate:.1f} at {n}" for n in mine if n in theirs]
     if not found:
@@ -140,7 +139,7 @@ def _without_room(result: Result) -> list[str]:
 
 
 def report(result: Result, *, write: bool) -> None:
-    """Print, and write where asked."""
+    """Print the tables. write: also write them and the picture to docs/reference."""
     text = table(result)
     version = f"CPython {platform.python_version()}, {os.cpu_count()} cores"
     print(version, text, sep="\n\n")
@@ -153,7 +152,7 @@ def report(result: Result, *, write: bool) -> None:
 
 
 def picture(result: Result, path: Path, version: str) -> None:
-    """Throughput and p99 over connections, both logarithmic."""
+    """Write an SVG of throughput and p99 by number of connections, all axes logarithmic."""
     import matplotlib as mpl
 
     mpl.use("svg")

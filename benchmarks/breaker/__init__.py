@@ -1,0 +1,1 @@
+"""The cost of a guarded call, beside other Python breakers."""

@@ -1,0 +1,1 @@
+"""The gateway's throughput and latency, beside FastAPI, nginx and bare servers."""
