@@ -15,8 +15,9 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from deploy import mongodb, procfs
-from deploy.config import HOST, PORTS, PROCESSES, ROOT, StackConfig, StackError
+from deploy.config import HOST, ROOT, StackConfig, StackError
 from deploy.supervisor import Process, Supervisor, kill_orphans, stack_lock
+from protocols.topology import API_GATEWAY, MONGODB, PORTS, PROCESSES
 
 PATIENCE = 60.0
 """Seconds a process may take until it is ready."""
@@ -49,9 +50,9 @@ def down(config: StackConfig) -> None:
         was_up = supervisor.is_alive()
         if was_up:
             with console.status("Ending the stack"):
-                supervisor.stop(*(name for name in config.processes if name != "mongodb"))
+                supervisor.stop(*(name for name in config.processes if name != MONGODB))
                 if config.own_mongod:
-                    supervisor.stop("mongodb")
+                    supervisor.stop(MONGODB)
                 supervisor.shut_down()
         left = kill_orphans(config)
     for line in left if not was_up else []:
@@ -110,7 +111,7 @@ def status(config: StackConfig) -> bool:
         state = "RUNNING" if running else process.state
         table.add_row(name, f"[{colour}]{state}[/]", str(process.pid or "–"), lasted, ports)
     if not config.own_mongod:
-        table.add_row("mongodb", "elsewhere", "–", "", "MONGODB_URI")
+        table.add_row(MONGODB, "elsewhere", "–", "", "MONGODB_URI")
     console.print(table)
     return all(is_running(config, process) for process in found.values())
 
@@ -127,7 +128,7 @@ def clean_db(config: StackConfig, *, yes: bool) -> None:
             kill_orphans(config)  # a mongod that was left behind must not go on writing what is deleted
         found = supervisor.processes() if supervisor.is_alive() else {}
         running = [name for name, process in found.items() if not process.is_stopped]
-        if config.own_mongod and "mongodb" not in running:
+        if config.own_mongod and MONGODB not in running:
             shutil.rmtree(config.data, ignore_errors=True)
             config.data.mkdir(parents=True)
         else:
@@ -190,11 +191,11 @@ def show_where(config: StackConfig) -> None:
 
 def ready(config: StackConfig, name: str) -> bool:
     """Whether a process does its work now."""
-    if name == "mongodb":
+    if name == MONGODB:
         return mongodb.is_ready(config)
     port, *others = config.ports_of(name)
     connection: http.client.HTTPConnection
-    if name == "api-gateway" and config.tls:
+    if name == API_GATEWAY and config.tls:
         context = ssl.create_default_context()
         # The certificate is for another name than the loopback address.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -240,7 +241,7 @@ def _start(config: StackConfig, supervisor: Supervisor, names: Sequence[str]) ->
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        for stage in ([n for n in names if n == "mongodb"], [n for n in names if n != "mongodb"]):
+        for stage in ([n for n in names if n == MONGODB], [n for n in names if n != MONGODB]):
             tasks = {name: progress.add_task(name, total=1) for name in stage}
             for name in stage:
                 supervisor.start(name)

@@ -9,16 +9,16 @@ from importlib import import_module
 from rich.console import Console
 from rich.table import Table
 
-from deploy.config import PORTS
+from protocols.topology import API_GATEWAY, AUTH_SERVICE, PORTS, SCHOOL_SERVICE, STUDENT_SERVICE
 from runtime.config.settings import ProcessSettings, is_secret
 from runtime.observability.logging import redact
 
 # Where each process declares its settings; loaded by name, for operator tooling stands outside the packages.
 _MODULES = {
-    "api-gateway": "gateway.settings",
-    "auth-service": "services.auth.__main__",
-    "school-service": "services.school.__main__",
-    "student-service": "services.student.__main__",
+    API_GATEWAY: "gateway.settings",
+    AUTH_SERVICE: "services.auth.__main__",
+    SCHOOL_SERVICE: "services.school.__main__",
+    STUDENT_SERVICE: "services.student.__main__",
 }
 
 

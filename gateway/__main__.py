@@ -13,7 +13,6 @@ from structlog.contextvars import get_contextvars
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app
-from gateway.pages.app import PROCESS
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.breakers import open_breakers, with_http_probes
@@ -22,6 +21,7 @@ from gateway.upstream.pool import UpstreamTransport
 from gateway.workers.crew import Crew
 from gateway.workers.seats import WorkerContext
 from gateway.workers.supervisor import run_workers
+from protocols.topology import API_GATEWAY
 from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http
 from runtime.config.breakers import BadConfiguration, Configuration, load_policies
@@ -64,7 +64,7 @@ async def main(
         await nursery.start(app.extensions["loop_time"].run)
         nursery.start_soon(app.extensions["documents"].gather)
         await nursery.start(app.extensions["live"].run)
-        await start_webhook(nursery, PROCESS, settings, panel)
+        await start_webhook(nursery, API_GATEWAY, settings, panel)
         certificate = settings.certificate()
         reload_certificate = _nothing if certificate is None else certificate.reload
         if crew is None:
@@ -121,7 +121,7 @@ def run() -> None:
     """Start, or say on standard error what can't be used and exit with 2."""
     defer_sighup()
     settings = load(GatewaySettings)
-    configure_logs(PROCESS, settings.log_format, settings.secrets())
+    configure_logs(API_GATEWAY, settings.log_format, settings.secrets())
     try:
         configuration = load_policies(settings.circuit_breakers, settings.circuit_breaker_profile)
         settings.certificate()
@@ -131,7 +131,7 @@ def run() -> None:
     if settings.gateway_workers > 1:
         run_process(run_workers, settings)
         return
-    with tracing(PROCESS):
+    with tracing(API_GATEWAY):
         run_process(main, settings, configuration)
 
 

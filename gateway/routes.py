@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from protocols.topology import (
+    AUTH_DATABASE,
+    AUTH_SERVICE,
+    AUTH_SERVICE_HTTP,
+    SCHOOL_DATABASE,
+    SCHOOL_SERVICE,
+    SCHOOL_SERVICE_HTTP,
+    STUDENT_DATABASE,
+    STUDENT_SERVICE,
+    STUDENT_SERVICE_GRPC,
+    STUDENT_SERVICE_HTTP,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """One upstream.
 
-    breaker: guards the calls to it. dependencies: the breakers that it owns itself. behind: the breakers of
-    its dependencies, whose failures it reports too.
+    process: its name in `protocols.topology`. breaker: guards the calls to it. dependencies: the breakers
+    that it owns itself. behind: the breakers of its dependencies, whose failures it reports too.
     """
 
     name: str
+    process: str
     breaker: str
     dependencies: tuple[str, ...]
     behind: tuple[str, ...] = ()
@@ -22,11 +36,6 @@ class Service:
     def origins(self) -> frozenset[str]:
         """The breakers that it may name as having counted a failure."""
         return frozenset(self.dependencies + self.behind)
-
-    @property
-    def process(self) -> str:
-        """What it is called among the stack's processes."""
-        return f"{self.name}-service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +53,14 @@ class Route:
     bearer: bool
 
 
-AUTH = Service("auth", "auth-service-http", ("auth-database",))
-SCHOOL = Service("school", "school-service-http", ("school-database",))
+AUTH = Service("auth", AUTH_SERVICE, AUTH_SERVICE_HTTP, (AUTH_DATABASE,))
+SCHOOL = Service("school", SCHOOL_SERVICE, SCHOOL_SERVICE_HTTP, (SCHOOL_DATABASE,))
 STUDENT = Service(
     "student",
-    "student-service-http",
-    ("student-database", "student-service-grpc"),
-    behind=("school-database",),
+    STUDENT_SERVICE,
+    STUDENT_SERVICE_HTTP,
+    (STUDENT_DATABASE, STUDENT_SERVICE_GRPC),
+    behind=(SCHOOL_DATABASE,),
 )
 SERVICES = (AUTH, SCHOOL, STUDENT)
 

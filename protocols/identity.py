@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ISSUER = "auth-service"
+from protocols.topology import AUTH_SERVICE
+
+ISSUER = AUTH_SERVICE
 ALGORITHM = "EdDSA"
 ACCESS_SECONDS = 15 * 60
 REFRESH_SECONDS = 7 * 24 * 3600

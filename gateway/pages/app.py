@@ -24,14 +24,12 @@ from gateway.upstream.upstream import Upstream
 from gateway.workers.admin import ClusterBreakerAdmin
 from gateway.workers.crew import Crew
 from protocols.http import STATUS, Code, failure, success
+from protocols.topology import API_GATEWAY
 from runtime.admin.api import AdminAuthenticator, add_admin, own_desk
 from runtime.admin.history import Recorder
 from runtime.admin.source import BreakerSource
 from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, service_app
-
-PROCESS = "api-gateway"
-"""What the gateway is called among the stack's processes."""
 
 _ASSETS = Path(__file__).parent / "assets"
 _SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
@@ -57,7 +55,7 @@ def own_pages(
         counts = overloads.counts if isinstance(overloads, Overloads) else overloads.overload_counts()
         return [overload_metric(counts)]
 
-    app = service_app(PROCESS, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
+    app = service_app(API_GATEWAY, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
 
     async def health() -> Any:
         data = await whole_health(panel, upstreams)
@@ -81,7 +79,7 @@ def add_operations(
     crew: Crew | None,
 ) -> DashboardFeed:
     """Add the dashboard and the admin API; what is returned feeds the dashboard once it runs."""
-    recorder = Recorder(PROCESS, crew or panel)
+    recorder = Recorder(API_GATEWAY, crew or panel)
     own = own_desk(panel, recorder, settings, None if crew is None else crew.seat.policies)
     desk = own if crew is None else ClusterBreakerAdmin(own, crew, settings)
     add_admin(app, FederatedBreakerAdmin(desk, upstreams), AdminAuthenticator(keys, settings.admin_token))

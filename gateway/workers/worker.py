@@ -9,9 +9,9 @@ from socket import socket
 import structlog
 
 from gateway.__main__ import main
-from gateway.pages.app import PROCESS
 from gateway.settings import GatewaySettings
 from gateway.workers.seats import WorkerContext, WorkerSlot
+from protocols.topology import API_GATEWAY
 from runtime.config.breakers import load_configuration
 from runtime.config.settings import load
 from runtime.observability.logging import configure_logs
@@ -22,12 +22,12 @@ from runtime.serving import run_process
 def run(number: str, folder: str, listener: str, lifeline: str) -> None:
     """Serve from the listening socket with that descriptor until SIGTERM, or until the parent has gone."""
     settings = load(GatewaySettings)
-    configure_logs(PROCESS, settings.log_format, settings.secrets())
+    configure_logs(API_GATEWAY, settings.log_format, settings.secrets())
     structlog.contextvars.bind_contextvars(worker=int(number))
     seat = WorkerSlot(int(number), Path(folder))
     # The parent has looked at them, and warned where they are unusual.
     policies = load_configuration(seat.policies, settings.circuit_breaker_profile)
-    with socket(fileno=int(listener)) as inherited, tracing(PROCESS):
+    with socket(fileno=int(listener)) as inherited, tracing(API_GATEWAY):
         inherited.setblocking(False)
         run_process(main, settings, policies, WorkerContext(seat, inherited, int(lifeline)))
 

@@ -29,8 +29,8 @@ from typing import Any
 import structlog
 
 from actors import CircuitBreakerConfig
+from protocols.topology import BREAKERS
 from runtime.config.policy_file import (
-    BREAKERS,
     CODE,
     BadConfiguration,
     Configuration,
@@ -40,7 +40,6 @@ from runtime.config.policy_file import (
 )
 
 __all__ = [
-    "BREAKERS",
     "CODE",
     "BadConfiguration",
     "Configuration",

@@ -21,6 +21,7 @@ from actors import (
     TripStrategy,
 )
 from actors.policy.checks import positive_int, positive_number
+from protocols.topology import BREAKERS, STUDENT_SERVICE_GRPC
 from runtime.config.probe_spec import ProbeSpec
 from runtime.config.route_pattern import RoutePattern
 
@@ -32,18 +33,12 @@ Table = dict[str, Any]
 Probe = Callable[[], Awaitable[object]]
 Policy = Mapping[str, int | float]
 
-_EDGE: Policy = {"max_failures": 5, "reset_timeout": 60.0}
-
-BREAKERS: Mapping[str, Policy] = {
-    "auth-service-http": _EDGE,
-    "school-service-http": _EDGE,
-    "student-service-http": _EDGE,
-    "auth-database": _EDGE,
-    "school-database": _EDGE,
-    "student-database": _EDGE,
-    "student-service-grpc": {"max_failures": 3, "reset_timeout": 30.0},
+_DEFAULT: Policy = {"max_failures": 5, "reset_timeout": 60.0}
+DEFAULTS: Mapping[str, Policy] = {
+    **dict.fromkeys(BREAKERS, _DEFAULT),
+    STUDENT_SERVICE_GRPC: {"max_failures": 3, "reset_timeout": 30.0},
 }
-"""Every breaker of the stack, with its default policy."""
+"""The default policy of every breaker. Times are seconds."""
 
 PROFILES: Mapping[str, Policy] = {
     "default": {},
@@ -60,9 +55,7 @@ TYPE_RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
 }
 """Starting points by type of service: a policy outside them works, and is warned about."""
 
-CODE = frozenset(
-    {"failure", "ignore", "answers", "failure_result", "retry_after", "probe", "probe_interval"}
-)
+CODE = frozenset({"failure", "ignore", "answers", "failure_result", "retry_after", "probe", "probe_interval"})
 """What decides by running code: a process sets it with dataclasses.replace, and a reload keeps it."""
 
 _PROBE_KINDS: Mapping[str, str] = {"-http": "http", "-database": "ping", "-grpc": "grpc.health"}
@@ -192,7 +185,7 @@ class PolicyReader:
     def _breaker(self, name: str, profile: str, table: Table) -> CircuitBreakerConfig:
         where = f"breakers.{name}"
         self._only(table, where, _KEYS)
-        values: Table = {**BREAKERS[name], **PROFILES[profile], **table}
+        values: Table = {**DEFAULTS[name], **PROFILES[profile], **table}
         if "trip" in table and "max_failures" not in table:
             # What the profile says of failures in a row is for breakers that trip by them.
             del values["max_failures"]

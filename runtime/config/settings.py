@@ -16,6 +16,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from protocols.topology import (
+    AUTH_SERVICE_PORT,
+    MONGODB_PORT,
+    SCHOOL_GRPC_PORT,
+    SCHOOL_SERVICE_PORT,
+    STUDENT_SERVICE_PORT,
+)
 from runtime.observability.logging import redact
 from runtime.observability.reasons import reason_of
 
@@ -161,14 +168,14 @@ class ProcessSettings(BaseSettings):
 
     circuit_breakers: FilePath = Path("breakers.toml")
     circuit_breaker_profile: Text | None = None
-    mongodb_uri: MongoUri = "mongodb://127.0.0.1:27017/?replicaSet=rs0"
+    mongodb_uri: MongoUri = f"mongodb://127.0.0.1:{MONGODB_PORT}/?replicaSet=rs0"
     host: Text = "127.0.0.1"
     log_format: Literal["auto", "json", "console"] = "auto"
-    auth_service_url: BaseUrls = "http://127.0.0.1:8081"
-    school_service_url: BaseUrls = "http://127.0.0.1:8082"
-    student_service_url: BaseUrls = "http://127.0.0.1:8083"
+    auth_service_url: BaseUrls = f"http://127.0.0.1:{AUTH_SERVICE_PORT}"
+    school_service_url: BaseUrls = f"http://127.0.0.1:{SCHOOL_SERVICE_PORT}"
+    student_service_url: BaseUrls = f"http://127.0.0.1:{STUDENT_SERVICE_PORT}"
     upstream_ca_file: CaFile | None = None
-    school_grpc_address: Address = "127.0.0.1:50051"
+    school_grpc_address: Address = f"127.0.0.1:{SCHOOL_GRPC_PORT}"
     jwks_cache: FilePath | None = None
     admin_token: SecretToken | None = None
     webhook_url: WebUrl | None = None

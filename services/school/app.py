@@ -12,6 +12,7 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import Code
+from protocols.topology import SCHOOL_SERVICE
 from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, read_json, reply, service_app
 from services.dependency import Dependency
@@ -48,7 +49,7 @@ def create_app(
     now: Callable[[], datetime] = utc_now,
 ) -> QuartTrio:
     """The app. guard: goes around every operation on `store`; now: the time of day, for stamps."""
-    app = service_app("school-service", panel)
+    app = service_app(SCHOOL_SERVICE, panel)
     require_token(app, keys, "/schools")
     _add_collection(app, store, guard, now)
     _add_item(app, store, guard, now)

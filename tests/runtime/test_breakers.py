@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from actors import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
 from actors.policy.config import Backoff
 from actors.policy.window import LastCalls, LastSeconds
-from runtime.config.breakers import BREAKERS, BadConfiguration, Sharing, load_breakers, load_configuration
+from protocols.topology import BREAKERS
+from runtime.config.breakers import BadConfiguration, Sharing, load_breakers, load_configuration
 
 SHIPPED = Path(__file__).resolve().parents[2] / "breakers.toml"
 DATABASE = "auth-database"
