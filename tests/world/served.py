@@ -34,14 +34,14 @@ from services.student.repository import UNIQUE as STUDENT_UNIQUE
 from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 from tests.gateway.house import House, served
 from tests.services.auth.memory import MemoryStore
-from tests.world.in_process_stack import POLICIES
 from tests.world.stores import MemoryRecords
+from tests.world.world import POLICIES
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @dataclass
-class ServedStack:
+class ServedWorld:
     """services: the panel of all three services' breakers. token: of someone who is signed in."""
 
     gateway: House
@@ -60,7 +60,7 @@ class ServedStack:
 
 
 @asynccontextmanager
-async def open_served_stack(limits: Limits, **settings: Any) -> AsyncIterator[ServedStack]:
+async def open_served_world(limits: Limits, **settings: Any) -> AsyncIterator[ServedWorld]:
     """A stack in which all is well. limits: of the services' servers. settings: of the gateway."""
     policies = load_breakers(POLICIES, "default")
     schools, students, keys = MemoryRecords(SCHOOL_UNIQUE), MemoryRecords(STUDENT_UNIQUE), TokenVerifier()
@@ -90,5 +90,5 @@ async def open_served_stack(limits: Limits, **settings: Any) -> AsyncIterator[Se
             values = {"rate_limit_per_minute": 10_000, "rate_limit_per_hour": 100_000, **settings}
             async with served(**urls, **values) as gateway:
                 keys.replace(gateway.issuer.document)
-                yield ServedStack(gateway, panel, schools, students, gateway.issuer.token())
+                yield ServedWorld(gateway, panel, schools, students, gateway.issuer.token())
             nursery.cancel_scope.cancel()

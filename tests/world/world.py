@@ -51,7 +51,7 @@ class Line(httpx.AsyncBaseTransport):
     def __init__(self, app: Any) -> None:
         self._inner = httpx.ASGITransport(app)
         self._up = True
-        self.forwarded = 0
+        self.extract_context = 0
 
     def cut(self) -> None:
         self._up = False
@@ -63,7 +63,7 @@ class Line(httpx.AsyncBaseTransport):
         if not self._up:
             raise httpx.ConnectError("connection refused")
         if request.url.path not in ("/health", "/openapi.json", "/.well-known/jwks.json"):
-            self.forwarded += 1
+            self.extract_context += 1
         return await self._inner.handle_async_request(request)
 
 
@@ -73,17 +73,17 @@ class SchoolLine:
     def __init__(self, inner: GrpcSchools) -> None:
         self._inner = inner
         self.up = True
-        self.forwarded = 0
+        self.extract_context = 0
 
     async def find(self, school_id: int) -> SchoolRef | None:
         if not self.up:
             raise ConnectionRefusedError("connection refused")
-        self.forwarded += 1
+        self.extract_context += 1
         return await self._inner.find(school_id)
 
 
 @dataclass
-class InProcessStack:
+class World:
     """Everything in it, by the names of contract and configuration."""
 
     client: httpx.AsyncClient
@@ -95,7 +95,7 @@ class InProcessStack:
     panels: Mapping[str, Panel]
 
     def state(self, breaker: str) -> str:
-        """The state last published of any breaker of the stack."""
+        """The state last published of any breaker of the world."""
         panel = next(panel for panel in self.panels.values() if breaker in panel)
         return panel[breaker].state.name
 
@@ -124,8 +124,8 @@ class InProcessStack:
 
 
 @asynccontextmanager
-async def open_in_process_stack() -> AsyncIterator[InProcessStack]:
-    """A stack in which all is well."""
+async def open_world() -> AsyncIterator[World]:
+    """A world in which all is well."""
     policies = load_breakers(POLICIES, "default")
     async with (
         trio_asyncio.open_loop(),
@@ -164,7 +164,7 @@ async def open_in_process_stack() -> AsyncIterator[InProcessStack]:
             panels = {"gateway": gateway, "auth": auth, "school": school, "student": student}
             transport = httpx.ASGITransport(app, client=("192.0.2.1", 4711))
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                yield InProcessStack(client, lines, grpc, accounts, schools, students, panels)
+                yield World(client, lines, grpc, accounts, schools, students, panels)
             nursery.cancel_scope.cancel()
 
 
