@@ -1,8 +1,8 @@
-# `uv run just` lists the recipes. NAME: mongodb, auth-service, school-service, student-service, api-gateway.
+# `uv run just` lists the recipes. NAME is mongodb, auth-service, school-service, student-service or api-gateway.
 
 set positional-arguments
 
-# Inside `uv run` the environment is there already; a just from elsewhere asks uv for it.
+# `uv run just` has the environment already; any other just runs Python with uv.
 python := if env("VIRTUAL_ENV", "") == "" { "uv run python" } else { "python" }
 stack := python + " -m deploy.stack"
 
@@ -10,12 +10,12 @@ stack := python + " -m deploy.stack"
 default:
     @just --list --unsorted
 
-# Start everything, wait until it is healthy, and say where things are
+# Start all processes, wait until they are ready, and print their addresses
 [no-exit-message]
 up:
     @{{ stack }} up
 
-# End everything
+# End all processes
 [no-exit-message]
 down:
     @{{ stack }} down
@@ -35,7 +35,7 @@ start NAME:
 restart NAME:
     @{{ stack }} restart "$@"
 
-# Which processes run
+# Show the processes; exit status 1 if one of them does not run
 [no-exit-message]
 status:
     @{{ stack }} status
@@ -45,36 +45,36 @@ status:
 logs *ARGS:
     @{{ stack }} logs "$@"
 
-# Ask the gateway for everybody's health
+# Show the health of all breakers; exit status 1 if one is open or unknown
 [no-exit-message]
 health:
     @{{ stack }} health
 
-# The breakers, live
+# Show the breakers live
 [no-exit-message]
 watch:
     @{{ stack }} watch
 
-# Break, reject, recover: the walk-through, told step by step on a stack of its own
+# Show three outages and recoveries, step by step, on a stack of its own
 [no-exit-message]
 demo:
     @{{ stack }} demo
 
-# All tests but those that break the real stack for minutes; two files at a time
+# Run all tests except test-resilience, two files at a time: three to five minutes
 test *ARGS:
     @{{ python }} -m pytest -n 2 --dist loadfile "$@"
 
-# Branch coverage of the breaker with its adapters: less than 100 % fails
+# Measure the branch coverage of the breaker and its adapters; fail below 100 %
 coverage:
     @{{ python }} -m pytest -q tests/actors tests/conformance tests/world/test_traces.py \
         --cov=actors --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-# Break breaker, gateway and server on purpose, a fault at a time; one that no test notices fails: mutants [NAME...]
+# Apply deliberate faults, one at a time; fail if no test notices one: mutants [NAME...]
 [no-exit-message]
 mutants *ARGS:
     @{{ python }} -m tests.mutants "$@"
 
-# The tests that kill and stop real processes
+# Run the tests that kill and stop real processes
 test-resilience *ARGS:
     @{{ python }} -m pytest -m resilience tests "$@"
 
@@ -83,20 +83,20 @@ test-resilience *ARGS:
 bench *ARGS:
     @uv run --quiet --group bench python -m benchmarks "$@"
 
-# Delete all users, schools and students (asks; --yes doesn't)
+# Delete all users, schools and students; --yes deletes without asking
 [no-exit-message]
 clean-db *ARGS:
     @{{ stack }} clean-db "$@"
 
-# List the settings: environment variables, their defaults and what they are now
+# List the settings: environment variables, their defaults, and their values in this shell
 settings:
     @{{ python }} -m deploy.settings
 
-# Generate the gRPC code anew from protocols/school.proto
+# Generate the gRPC code from protocols/school.proto
 proto:
     @{{ python }} -m protocols.generate
 
-# Style, types (the documents' Python too), import contracts, generated code, deliberate faults that no longer apply
+# Check style, types (also of the Python in the docs), import contracts, generated code and deliberate faults
 lint:
     {{ python }} -m ruff check
     {{ python }} -m mypy

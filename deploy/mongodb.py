@@ -1,4 +1,4 @@
-"""The stack's own MongoDB: which mongod, how it is started, and its replica set of one."""
+"""The stack's own MongoDB: the mongod program, its command line, and its replica set of one member."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.config import HOST, REPLICA_SET, StackConfig, StackError
 
-# pymongo takes a third of a second to import, and most recipes don't need it.
+# Importing pymongo takes a third of a second, and most recipes don't need it.
 if TYPE_CHECKING:
     from pymongo import MongoClient
 
 DATABASES = ("auth", "school", "student")
 _NOT_YET_INITIALIZED = 94
-_INVALID_CONFIG = 93  # what a member answers that isn't in its own configuration
+_INVALID_CONFIG = 93  # the member isn't in its own configuration
 
 
 def find_mongod() -> Path:
-    """A mongod on PATH, or the one from the wheel. Raises StackError where there is none."""
+    """The mongod on PATH, or the one in fiftyone's wheel. Raises StackError if there is none."""
     if found := shutil.which("mongod"):
         return Path(found)
     spec = importlib.util.find_spec("fiftyone")
@@ -33,7 +33,7 @@ def find_mongod() -> Path:
 
 
 def command(config: StackConfig) -> list[str]:
-    """mongod's command line: only this host can reach it, and it ends promptly when told to."""
+    """mongod's command line: it listens on this host only, and ends promptly after SIGTERM."""
     options = {
         "--bind_ip": HOST,
         "--port": str(config.ports["MONGODB_PORT"]),
@@ -42,7 +42,7 @@ def command(config: StackConfig) -> list[str]:
         "--wiredTigerCacheSizeGB": "0.25",
         "--oplogSize": "128",
         "--timeStampFormat": "iso8601-utc",
-        # Its line of a slow operation quotes what was asked for: addresses, among others.
+        # The log line of a slow operation quotes its query, with e-mail addresses. No operation is slow.
         "--slowms": "2147483647",
         "--setParameter": "shutdownTimeoutMillisForSignaledShutdown=100",
     }
@@ -50,21 +50,21 @@ def command(config: StackConfig) -> list[str]:
 
 
 def connect(uri: str) -> MongoClient[dict[str, Any]]:
-    """A client that gives up within a second."""
+    """A client that gives up after 1 s if no server is reachable, and after 5 s if a reply doesn't come."""
     from pymongo import MongoClient
 
     return MongoClient(uri, serverSelectionTimeoutMS=1000, connectTimeoutMS=1000, socketTimeoutMS=5000)
 
 
 def own_uri(config: StackConfig) -> str:
-    """Straight to the stack's own mongod, whatever its replica set thinks."""
+    """The URI of the stack's own mongod without its replica set, which may not be initiated."""
     return f"mongodb://{HOST}:{config.ports['MONGODB_PORT']}/?directConnection=true"
 
 
 def is_ready(config: StackConfig) -> bool:
-    """Whether the stack's own mongod takes writes; makes its replica set where there is none yet.
+    """Whether the stack's own mongod accepts writes. Initiates its replica set first if it has none.
 
-    May be called as often as one likes, also after mongod was killed or has moved to another port.
+    Safe to call repeatedly, also after mongod was killed or its port has changed.
     """
     from pymongo.errors import PyMongoError
 
@@ -74,7 +74,7 @@ def is_ready(config: StackConfig) -> bool:
                 return True
             _initiate(client, f"{HOST}:{config.ports['MONGODB_PORT']}")
         except PyMongoError:
-            pass  # not up yet, or electing: asked again soon
+            pass  # it isn't up yet, or is electing; the caller tries again
     return False
 
 
@@ -96,7 +96,7 @@ def _initiate(client: MongoClient[dict[str, Any]], member: str) -> None:
 
 
 def drop(uri: str) -> None:
-    """Drop the stack's databases. Raises StackError where MongoDB can't be reached."""
+    """Drop the stack's databases. Raises StackError if MongoDB can't be reached."""
     from pymongo.errors import PyMongoError
 
     with connect(uri) as client:

@@ -1,4 +1,4 @@
-"""What /proc tells: who holds a port, and which processes a stack left behind."""
+"""Processes and ports, read from /proc: the holder of a port, and the orphans of a stack."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LISTEN = "0A"
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a port; pid is None where it can't be seen (another user's, another host's)."""
+    """The process that holds a port. pid: None if /proc doesn't show it (another user's, another host's)."""
 
     pid: int | None
     command: str
@@ -28,7 +28,7 @@ class Holder:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on the port now."""
+    """Whether a server can listen on the port now. Raises OSError for other reasons than a taken port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -41,8 +41,8 @@ def is_free(port: int) -> bool:
     return True
 
 
-def answers(port: int) -> bool:
-    """Whether somebody accepts connections on the port."""
+def accepts_connections(port: int) -> bool:
+    """Whether a process accepts connections on the port. Takes at most 1 s."""
     try:
         socket.create_connection((HOST, port), timeout=1).close()
     except OSError:
@@ -51,25 +51,25 @@ def answers(port: int) -> bool:
 
 
 def holder(port: int) -> Holder:
-    """Who holds the port, as far as /proc lets us see."""
+    """The process that holds the port."""
     inodes = _inodes(port)
     for pid in pids():
         if inodes & _sockets(pid):
             return Holder(pid, command_of(pid))
-    return Holder(None, "a process that can't be seen from here")
+    return Holder(None, "a process that /proc doesn't show")
 
 
 def pids() -> Iterator[int]:
-    """Every process of this machine."""
+    """The pids of all processes. Yields none if there is no /proc (not Linux)."""
     try:
         entries = list(Path("/proc").iterdir())
-    except FileNotFoundError:  # not Linux: nothing can be told
+    except FileNotFoundError:
         return
     yield from (int(entry.name) for entry in entries if entry.name.isdecimal())
 
 
 def command_of(pid: int) -> str:
-    """The command line of a process, or what the kernel calls it."""
+    """The command line of a process; its kernel name if the command line is empty."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         return (
@@ -79,19 +79,22 @@ def command_of(pid: int) -> str:
         return "a process that has just ended"
 
 
-def left_over(folder: Path) -> list[int]:
-    """The living processes that were started for the stack in this folder."""
+def processes_of(folder: Path) -> list[int]:
+    """The pids of all running processes that were started for the stack in this folder."""
     mark = f"{MARK}={folder}".encode()
     return [pid for pid in pids() if mark in _environ(pid) and not _is_zombie(pid)]
 
 
-def end(folder: Path, patience: float = 12.0) -> list[int]:
-    """End what the stack in this folder left: SIGTERM, and SIGKILL after `patience` seconds."""
+def end_processes(folder: Path, patience: float = 12.0) -> list[int]:
+    """End all processes of the stack in this folder: SIGTERM, and SIGKILL after `patience` seconds.
+
+    Returns the pids that were signalled.
+    """
     ended: set[int] = set()
     for sign, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
         deadline = time.monotonic() + seconds
         signalled: set[int] = set()
-        while (found := left_over(folder)) and time.monotonic() < deadline:
+        while (found := processes_of(folder)) and time.monotonic() < deadline:
             for pid in set(found) - signalled:
                 _signal(pid, sign)
             signalled.update(found)
@@ -104,7 +107,7 @@ def _signal(pid: int, sign: signal.Signals) -> None:
     try:
         os.kill(pid, sign)
     except ProcessLookupError:
-        pass  # it went by itself meanwhile
+        pass  # it has ended meanwhile
 
 
 def _environ(pid: int) -> list[bytes]:
@@ -122,7 +125,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _inodes(port: int) -> set[str]:
-    """The sockets on a port: those that listen, or any where none does."""
+    """The inodes of the listening sockets on a port; of all its sockets if none listens."""
     listening: set[str] = set()
     others: set[str] = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -144,5 +147,5 @@ def _sockets(pid: int) -> set[str]:
             if target.startswith("socket:["):
                 found.add(target[8:-1])
     except OSError:
-        pass  # another user's, or gone
+        pass  # another user's process, or one that has ended
     return found

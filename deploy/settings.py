@@ -1,9 +1,9 @@
-"""`just settings`: every setting of every process, its default and what it is now."""
+"""`just settings`: all settings, their defaults, and their values in this shell."""
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from dataclasses import dataclass
 from importlib import import_module
 
 from rich.console import Console
@@ -13,7 +13,8 @@ from protocols.topology import API_GATEWAY, AUTH_SERVICE, PORTS, SCHOOL_SERVICE,
 from runtime.config.settings import ProcessSettings, is_secret
 from runtime.observability.logging import redact
 
-# Where each process declares its settings; loaded by name, for operator tooling stands outside the packages.
+# The modules that declare the settings of each process. They are imported by name, since deploy must not
+# depend on the processes' packages.
 _MODULES = {
     API_GATEWAY: "gateway.settings",
     AUTH_SERVICE: "services.auth.__main__",
@@ -22,36 +23,69 @@ _MODULES = {
 }
 
 
+# By the end of a setting's name.
+_UNITS = {
+    "_TIMEOUT": "s",
+    "_DELAY": "s",
+    "_GRACE": "s",
+    "_BYTES": "bytes",
+    "_RATE": "bytes/s",
+    "_PER_MINUTE": "requests",
+    "_PER_HOUR": "requests",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. default: with its unit; empty if there is none. owners: the processes that read it."""
+
+    default: str
+    is_secret: bool
+    owners: tuple[str, ...]
+
+
 def main() -> None:
-    """Print the table; a secret's value is not in it."""
+    """Print all settings, their defaults, and their values in this shell. Secrets are printed as "(set)"."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("setting", "default", "now", "used by"):
+    for heading in ("setting", "default", "in this shell", "used by"):
         table.add_column(heading, overflow="fold")
-    for name, (default, secret, owners) in sorted(found().items()):
-        now = os.environ.get(name, "")
-        used_by = "every process" if len(owners) == len(_MODULES) else ", ".join(owners)
-        table.add_row(name, default, "(set)" if secret and now else redact(now), used_by)
+    for name, setting in sorted(settings().items()):
+        value = os.environ.get(name, "")
+        used_by = "every process" if len(setting.owners) == len(_MODULES) else ", ".join(setting.owners)
+        shown = "(set)" if setting.is_secret and value else redact(value)
+        table.add_row(name, setting.default, shown, used_by)
     Console(highlight=False, soft_wrap=True).print(table)
 
 
-def found() -> dict[str, tuple[str, bool, list[str]]]:
-    """Each setting: its default as text, whether it is a secret, and whose it is."""
-    owners: dict[str, list[str]] = defaultdict(list)
-    defaults: dict[str, tuple[str, bool]] = {}
+def settings() -> dict[str, Setting]:
+    """All settings of the stack and of its processes, by the name of the environment variable."""
+    found: dict[str, Setting] = {}
     for process, module in _MODULES.items():
-        for cls in vars(import_module(module)).values():
-            if not (
-                isinstance(cls, type) and issubclass(cls, ProcessSettings) and cls is not ProcessSettings
-            ):
-                continue
+        for cls in _settings_classes(module):
             for field, info in cls.model_fields.items():
-                default = info.get_default(call_default_factory=True)
-                defaults[field.upper()] = ("" if default is None else str(default), is_secret(cls, field))
-                owners[field.upper()].append(process)
-    own = {name: (str(default), False, [owner]) for name, (owner, default) in PORTS.items()}
-    stack = {"STACK_DIR": (".stack", False, ["the stack's own files"])}
-    declared = {name: (*defaults[name], owners[name]) for name in defaults}
-    return {**own, **stack, **declared}
+                name = field.upper()
+                owners = found[name].owners if name in found else ()
+                default = with_unit(name, info.get_default(call_default_factory=True))
+                found[name] = Setting(default, is_secret(cls, field), (*owners, process))
+    ports = {name: Setting(str(port), False, (owner,)) for name, (owner, port) in PORTS.items()}
+    return {**ports, "STACK_DIR": Setting(".stack", False, ("just",)), **found}
+
+
+def with_unit(name: str, default: object) -> str:
+    """A default as text with its unit: "10 s" for 10.0 of a setting that ends in _TIMEOUT."""
+    if default is None:
+        return ""
+    unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
+    text = f"{default:g}" if isinstance(default, float) else str(default)
+    return f"{text} {unit}".strip()
+
+
+def _settings_classes(module: str) -> list[type[ProcessSettings]]:
+    return [
+        cls
+        for cls in vars(import_module(module)).values()
+        if isinstance(cls, type) and issubclass(cls, ProcessSettings) and cls is not ProcessSettings
+    ]
 
 
 if __name__ == "__main__":

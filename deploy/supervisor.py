@@ -1,4 +1,4 @@
-"""supervisord: its configuration, its start, and the calls it answers."""
+"""supervisord: its configuration, its start, and calls to its XML-RPC API."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ silent=true
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
 
-# startsecs is above the time a process takes to find that its settings are bad, and stopwaitsecs above the
-# time that a process may take to finish what is in flight.
+# A process with invalid settings ends in less than startsecs. stopwaitsecs is longer than the time that a
+# process may take to finish the requests in flight.
 _STOP_SLACK = 2.0
 _PROGRAM = """\
 [program:{name}]
@@ -67,7 +67,11 @@ stdout_logfile_backups=3
 
 @dataclass(frozen=True)
 class Process:
-    """One process as supervisor sees it. since: Unix seconds."""
+    """supervisor's view of one process.
+
+    since: Unix seconds of the last start, or of the last stop if it is stopped; 0 if it was never started.
+    note: supervisor's description of a process that isn't running.
+    """
 
     name: str
     state: str
@@ -77,14 +81,19 @@ class Process:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether nothing runs, and nothing will be started by itself."""
+        """Whether it isn't running, and supervisor won't restart it."""
         return self.state in STOPPED_STATES
 
 
-def render(config: StackConfig, for_mongod: Mapping[str, str] | None = None) -> str:
-    """supervisord's configuration. Nothing starts by itself: `up` sees to the order.
+def _process(info: Mapping[str, Any]) -> Process:
+    since = info["stop"] if info["statename"] in STOPPED_STATES else info["start"]
+    return Process(info["name"], info["statename"], info["pid"], since, info["description"])
 
-    for_mongod: variables that mongod gets, and no other process.
+
+def render(config: StackConfig, for_mongod: Mapping[str, str] | None = None) -> str:
+    """supervisord's configuration. It starts no process by itself: `up` starts them in order.
+
+    for_mongod: environment variables of mongod alone.
     """
     folders = {"root": ROOT, "folder": config.folder, "logs": config.logs, "socket": config.socket}
     values = {"patience": stop_seconds(), **folders}
@@ -95,26 +104,26 @@ def render(config: StackConfig, for_mongod: Mapping[str, str] | None = None) -> 
         if name == MONGODB:
             parts[-1] += _environment(for_mongod or {})
         elif "JWKS_CACHE" not in os.environ:
-            # A cache for each process: each replaces its own file, whatever the others do.
+            # Each process has its own cache file, since each replaces the whole file.
             parts[-1] += _environment({"JWKS_CACHE": str(config.folder / f"jwks-{name}.json")})
     return "\n".join(parts)
 
 
 def stop_seconds(environment: Mapping[str, str] = os.environ) -> int:
-    """How long a process may take to stop: SHUTDOWN_DELAY, then SHUTDOWN_GRACE or what stands for it."""
+    """Seconds that a process may take to stop: SHUTDOWN_DELAY, then SHUTDOWN_GRACE or its default."""
 
     def seconds(name: str, default: float) -> float:
         try:
             return max(0.0, min(float(environment.get(name) or default), 3600.0))
         except ValueError:
-            return default  # the processes say so themselves
+            return default  # the processes report the invalid value
 
     grace = seconds("SHUTDOWN_GRACE", max(12.0, seconds("UPSTREAM_TIMEOUT", 10.0) + 2))
     return math.ceil(seconds("SHUTDOWN_DELAY", 0.0) + grace + _STOP_SLACK)
 
 
 def _environment(variables: Mapping[str, str]) -> str:
-    """The line of a program that adds to its environment; nothing where nothing is added."""
+    """The `environment=` line of a program; empty without variables."""
     words = (f'{name}="{value}"' for name, value in _escaped(dict(variables)).items())
     return f"environment={','.join(words)}\n" if variables else ""
 
@@ -124,19 +133,22 @@ def _escaped(values: dict[str, Any]) -> dict[str, str]:
 
 
 class Supervisor:
-    """The running supervisord of a stack. Its methods raise StackError where there is none."""
+    """A client of a stack's supervisord. Except for `is_alive` and `launch`, all methods need a running one.
+
+    Raises StackError if it isn't running, or refuses a call.
+    """
 
     def __init__(self, config: StackConfig) -> None:
         self._config = config
 
     @property
     def _rpc(self) -> Any:
-        # A connection for each call: supervisord may have been replaced since the last one.
+        # A new connection per call: supervisord may have been restarted since the last one.
         transport = SupervisorTransport(None, None, f"unix://{self._config.socket}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
     def is_alive(self) -> bool:
-        """Whether it answers."""
+        """Whether supervisord answers."""
         try:
             self._rpc.getState()
         except (OSError, xmlrpc.client.Error):
@@ -144,11 +156,14 @@ class Supervisor:
         return True
 
     def launch(self) -> None:
-        """Start supervisord with the config's configuration, in the background."""
+        """Start supervisord in the background, and save the stack's configuration.
+
+        Raises StackError if supervisord doesn't answer within 5 s.
+        """
         config = self._config
         for folder in (config.folder, config.logs, config.data if config.own_mongod else config.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        _own(config)
+        _make_socket_folder(config)
         for_mongod = (
             libraries.environment(mongodb.find_mongod(), config.libraries) if config.own_mongod else {}
         )
@@ -157,38 +172,34 @@ class Supervisor:
         done = subprocess.run(
             words, env=config.environment(), cwd=ROOT, capture_output=True, text=True, check=False
         )
-        if done.returncode or not _within(5.0, self.is_alive):
+        if done.returncode or not _wait_for(5.0, self.is_alive):
             said = (done.stderr or done.stdout).strip() or f"see {config.logs}/supervisord.log"
             raise StackError(f"supervisor doesn't start: {said}")
         config.save()
 
     def processes(self) -> dict[str, Process]:
-        """All processes by name, in the order of the config."""
+        """All processes by name, in the order of the configuration."""
         found = {info["name"]: info for info in self._call("getAllProcessInfo")}
-        return {
-            name: Process(name, info["statename"], info["pid"], info["start"], info["description"])
-            for name in self._config.processes
-            if (info := found.get(name))
-        }
+        return {name: _process(info) for name in self._config.processes if (info := found.get(name))}
 
     def start(self, name: str) -> None:
-        """Have a process started; returns at once. One that runs is left alone."""
+        """Start a process, and don't wait until it is ready. Does nothing if it runs."""
         self._call("startProcess", name, False, unless=_ALREADY_STARTED)
 
     def stop(self, *names: str) -> None:
-        """Stop processes side by side, and wait until they have ended."""
+        """Stop processes concurrently, and wait until they have ended. Raises StackError if they don't."""
         patience = stop_seconds() + 8.0
         for name in names:
             self._call("stopProcess", name, False, unless=_NOT_RUNNING)
-        if not _within(
+        if not _wait_for(
             patience, lambda: all(p.is_stopped for n, p in self.processes().items() if n in names)
         ):
             raise StackError(f"{', '.join(names)} didn't end within {patience:.0f} s")
 
     def shut_down(self) -> None:
-        """End supervisord itself, which must have nothing left to do."""
+        """End supervisord. Stop all processes first."""
         self._call("shutdown")
-        _within(5.0, lambda: not self.is_alive())
+        _wait_for(5.0, lambda: not self.is_alive())
 
     def _call(self, method: str, *arguments: Any, unless: int | None = None) -> Any:
         try:
@@ -198,12 +209,12 @@ class Supervisor:
                 return None
             raise StackError(f"supervisor refuses {method} {arguments}: {fault.faultString}") from fault
         except OSError as error:
-            raise StackError("the stack isn't up; `uv run just up` starts it") from error
+            raise StackError("the stack isn't up; start it with `uv run just up`") from error
 
 
 @contextmanager
 def stack_lock(config: StackConfig) -> Iterator[None]:
-    """One command at a time may change a stack; others wait."""
+    """Hold the stack's lock. Commands that change the stack run one at a time; others wait here."""
     config.folder.mkdir(parents=True, exist_ok=True)
     with (config.folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -211,21 +222,21 @@ def stack_lock(config: StackConfig) -> Iterator[None]:
 
 
 def kill_orphans(config: StackConfig) -> list[str]:
-    """End what an earlier run of this stack left without a supervisor; says what that was."""
-    names = {pid: procfs.command_of(pid) for pid in procfs.left_over(config.folder)}
-    ended = procfs.end(config.folder) if names else []
-    return [f"pid {pid}: {names.get(pid, 'its child')}" for pid in ended]
+    """End all processes of this stack that run without a supervisor. Returns "pid: command" of each."""
+    names = {pid: procfs.command_of(pid) for pid in procfs.processes_of(config.folder)}
+    ended = procfs.end_processes(config.folder) if names else []
+    return [f"pid {pid}: {names.get(pid, 'a child process')}" for pid in ended]
 
 
-def _own(config: StackConfig) -> None:
-    """Make the socket's folder, and refuse one that somebody else has put there."""
+def _make_socket_folder(config: StackConfig) -> None:
+    """Raises StackError if the folder under /tmp belongs to another user."""
     folder = config.socket.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder != config.folder and folder.stat().st_uid != os.getuid():
-        raise StackError(f"{folder} belongs to somebody else")
+        raise StackError(f"{folder} belongs to another user")
 
 
-def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+def _wait_for(seconds: float, condition: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + seconds
     while not (met := condition()) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -1,1 +1,1 @@
-"""The walk-through: a stack of its own, broken and mended."""
+"""The demo: outages and recoveries on a stack of its own, which tests use as well."""

@@ -1,4 +1,4 @@
-"""A stack of one's own: free ports, a folder that goes away, short reset timeouts. For demo and tests."""
+"""A temporary stack for the demo and for tests: free ports, a temporary folder, short reset timeouts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from typing import Any
 import httpx
 
 from deploy import procfs
+from deploy.cli import main
 from deploy.config import LOOPBACK, ROOT, StackConfig, stack_config
-from deploy.stack import main
 from deploy.supervisor import Supervisor
 from deploy.terminal.health import breakers
 from protocols.topology import PORTS
@@ -36,9 +36,10 @@ _ADMIN = {
 
 
 class EphemeralStack:
-    """A real stack beside any other; `with` brings it up and takes it down, also after a failure.
+    """A real stack, independent of any other. `with` starts it, and stops it also after a failure.
 
-    reset_timeout: seconds every breaker stays open before it probes.
+    reset_timeout: seconds that every breaker stays open. settings: further environment variables.
+    keep: don't delete the folder at the end. Raises RuntimeError if the stack doesn't start.
     """
 
     def __init__(self, reset_timeout: float = 4.0, **settings: str) -> None:
@@ -49,7 +50,7 @@ class EphemeralStack:
         self.move()
 
     def move(self) -> None:
-        """Take other ports, from the next `up` on."""
+        """Choose other free ports. They are used from the next `up` on."""
         self._settings.update(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
         self.config: StackConfig = stack_config(self._environment)
         self.client.base_url = httpx.URL(self.config.gateway)
@@ -67,9 +68,9 @@ class EphemeralStack:
 
     @property
     def _environment(self) -> dict[str, str]:
-        # What would send a private stack to somebody else's parts must not come in from outside.
-        elsewhere = ("MONGODB_URI", "CIRCUIT_BREAKER_PROFILE", "SCHOOL_GRPC_ADDRESS", "JWKS_CACHE")
-        kept = {k: v for k, v in os.environ.items() if k not in elsewhere and not k.endswith("_SERVICE_URL")}
+        # These would connect this stack to processes of another one.
+        foreign = ("MONGODB_URI", "CIRCUIT_BREAKER_PROFILE", "SCHOOL_GRPC_ADDRESS", "JWKS_CACHE")
+        kept = {k: v for k, v in os.environ.items() if k not in foreign and not k.endswith("_SERVICE_URL")}
         return {**kept, **self._settings}
 
     def __enter__(self) -> EphemeralStack:
@@ -92,7 +93,11 @@ class EphemeralStack:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`just WORDS` on this stack; in this process, where its environment doesn't matter."""
+        """Run `just WORDS` on this stack, and return its output.
+
+        check: raise RuntimeError if the exit status isn't 0.
+        """
+        # The first `up` runs in a new process, since the stack's processes inherit its environment.
         if words == ("up",) and not Supervisor(self.config).is_alive():
             done = self._subprocess(words)
         else:
@@ -111,14 +116,14 @@ class EphemeralStack:
         )
 
     def pid(self, name: str) -> int:
-        """The pid of a process that listens. Raises LookupError where none does."""
+        """The pid of the process that listens on `name`'s first port. Raises LookupError if none does."""
         holder = procfs.holder(self.config.ports_of(name)[0])
         if holder.pid is None:
             raise LookupError(f"{name} doesn't listen")
         return holder.pid
 
     def kill(self, name: str) -> int:
-        """End a process as a crash does; returns the pid it had."""
+        """Kill a process with SIGKILL, as in a crash. Returns its pid."""
         pid = self.pid(name)
         os.kill(pid, signal.SIGKILL)
         return pid
@@ -128,29 +133,29 @@ class EphemeralStack:
         return self.config.log(name).read_text(errors="replace")
 
     def sign_up(self) -> dict[str, str]:
-        """Make the first account, an admin, and log in; returns the headers that carry its token."""
+        """Create the first account, an admin, and log in. Returns the Authorization header."""
         created = self.client.post("/auth/signup", json=_ADMIN)
         if created.status_code not in (201, 409):
             raise RuntimeError(f"signup answered {created.status_code}: {created.text}")
         return {"Authorization": f"Bearer {self.login().json()['data']['access_token']}"}
 
     def login(self) -> httpx.Response:
-        """One login of the first account."""
+        """Log in with the first account."""
         return self.client.post("/auth/login", json={key: _ADMIN[key] for key in ("email", "password")})
 
     def health(self) -> tuple[int, dict[str, Any]]:
         """Status and `data` of the gateway's /health."""
-        answer = self.client.get("/health")
-        return answer.status_code, answer.json()["data"]
+        response = self.client.get("/health")
+        return response.status_code, response.json()["data"]
 
     def states(self) -> dict[str, str]:
-        """The state of each breaker, as /health tells; a service that can't be asked has none here."""
+        """The state of each breaker in /health. Breakers of a process that doesn't answer are left out."""
         found: Mapping[str, Any] = self.health()[1]
         return {name: breaker["state"] for name, _, breaker in breakers(found) if "state" in breaker}
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody holds, below those that outgoing connections take: a stopped service keeps its own."""
+    """Free ports below the range of outgoing connections, so that a stopped process's port stays free."""
     found: list[int] = []
     while len(found) < count:
         port = random.randint(15000, 31000)
@@ -160,7 +165,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition is met within the time; it is asked ten times a second."""
+    """Call `condition` every 0.1 s until it returns True. Returns False if it doesn't within `seconds`."""
     deadline = time.monotonic() + seconds
     while not (met := condition()) and time.monotonic() < deadline:
         time.sleep(0.1)

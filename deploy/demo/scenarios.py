@@ -1,4 +1,4 @@
-"""`just demo`: break, reject, recover. The walk-through on a real stack of its own, told step by step."""
+"""`just demo`: three outages and recoveries, step by step, on a stack of its own."""
 
 from __future__ import annotations
 
@@ -25,100 +25,107 @@ from protocols.topology import (
 )
 
 RESET_TIMEOUT = 4.0
-"""Seconds the demo's breakers stay open; sixty by default."""
+"""Seconds that the demo's breakers stay open; the default is 60."""
 
 console = Console(highlight=False, soft_wrap=True)
 
 
 class DemoFailed(Exception):
-    """The stack did something else than the story says."""
+    """The stack did something else than the scenario expects."""
 
 
 @dataclass(frozen=True)
 class OutageScenario:
-    """One outage. `answers`: (status, code) of each call while it lasts; `then`: the status after it.
+    """One outage: stop a process, call until the breaker rejects, start the process, call again.
 
-    guard: the process that owns the breaker. innocent: a breaker that must stay closed throughout.
+    breaker: the one that opens. owner: the process of that breaker. unaffected: a breaker that stays closed.
+    request: the name of `call`. responses: (status, error code) of each call during the outage.
+    recovered: the status of the call after it. still_works: calls that return 200 during the outage.
     """
 
     title: str
     process: str
     breaker: str
-    guard: str
-    innocent: str
-    what: str
+    owner: str
+    unaffected: str
+    request: str
     call: Callable[[], httpx.Response]
-    answers: Sequence[tuple[int, str]]
-    then: int
+    responses: Sequence[tuple[int, str]]
+    recovered: int
     still_works: Sequence[tuple[str, Callable[[], httpx.Response]]] = ()
 
 
 class ScenarioRunner:
-    """Tells the acts on a stack; raises DemoFailed at the first thing that goes otherwise."""
+    """Runs scenarios on a stack, and prints each step. Raises DemoFailed at the first unexpected result."""
 
     def __init__(self, stack: EphemeralStack) -> None:
         self._stack = stack
 
-    def play(self, act: OutageScenario) -> None:
-        """Break it, see it rejected, see it recover."""
-        console.rule(f"[bold]{act.title}")
-        self._innocent(act)
-        self._just("stop", act.process)
-        self._reject(act)
-        self._show(act)
-        self._mend(act)
+    def run(self, scenario: OutageScenario) -> None:
+        """Run one scenario. Takes some seconds longer than RESET_TIMEOUT."""
+        console.rule(f"[bold]{scenario.title}")
+        self._expect_unaffected(scenario)
+        self._just("stop", scenario.process)
+        self._call_until_rejected(scenario)
+        self._wait_for_half_open(scenario)
+        self._recover(scenario)
 
-    def _reject(self, act: OutageScenario) -> None:
-        for number, (status, code) in enumerate(act.answers, 1):
+    def _call_until_rejected(self, scenario: OutageScenario) -> None:
+        for number, expected in enumerate(scenario.responses, 1):
+            name = f"{scenario.request} {number}"
             began = time.monotonic()
-            answer = act.call()
-            body, wait = answer.json(), answer.headers.get("Retry-After")
-            took = f"{(time.monotonic() - began) * 1000:.0f} ms"
-            seen = (answer.status_code, str(body.get("error")))
+            response = scenario.call()
+            body, wait = response.json(), response.headers.get("Retry-After")
+            milliseconds = f"{(time.monotonic() - began) * 1000:.0f} ms"
+            status, code = response.status_code, str(body.get("error"))
             console.print(
-                f"  {act.what} {number}: [bold]{seen[0]} {seen[1]}[/] “{body['message']}”"
+                f"  {name}: [bold]{status} {code}[/] “{body['message']}”"
                 + (f", Retry-After {wait}" if wait else "")
-                + f"  [dim]{took}[/]"
+                + f"  [dim]{milliseconds}[/]"
             )
-            expect(f"{act.what} {number}", (status, code), seen)
+            expect(name, expected, (status, code))
         limit = int(RESET_TIMEOUT) + 1
-        expect("Retry-After of the last", True, bool(wait and wait.isdecimal() and 1 <= int(wait) <= limit))
-        for what, call in act.still_works:
-            expect(what, 200, call().status_code)
-            console.print(f"  {what}: [bold green]200[/], as ever")
+        is_in_range = bool(wait and wait.isdecimal() and 1 <= int(wait) <= limit)
+        expect(f"Retry-After of the last response between 1 and {limit}", True, is_in_range)
+        for name, call in scenario.still_works:
+            expect(name, 200, call().status_code)
+            console.print(f"  {name}: [bold green]200[/]; it doesn't need {scenario.process}")
 
-    def _show(self, act: OutageScenario) -> None:
+    def _wait_for_half_open(self, scenario: OutageScenario) -> None:
         status, data = self._stack.health()
         console.print(health.table(data, console.width))
         states = self._stack.states()
-        expect("GET /health", 503, status)
-        expect(f"state of {act.breaker}", "OPEN", states.get(act.breaker))
-        self._innocent(act)
-        console.print(f"  Charged to {act.breaker} alone; {act.innocent} is CLOSED.")
-        console.print(f"  Nobody calls now; its {RESET_TIMEOUT:.0f} s pass…")
-        half_open = lambda: self._stack.states().get(act.breaker) == "HALF_OPEN"  # noqa: E731 - a condition
-        expect(f"{act.breaker} HALF_OPEN without any traffic", True, wait_for(half_open, RESET_TIMEOUT + 2))
-        console.print(f"  {act.breaker} is [yellow]HALF_OPEN[/]: the next call is the probe.")
+        expect("status of GET /health", 503, status)
+        expect(f"state of {scenario.breaker}", "OPEN", states.get(scenario.breaker))
+        self._expect_unaffected(scenario)
+        console.print(f"  Only {scenario.breaker} is OPEN; {scenario.unaffected} is CLOSED.")
+        console.print(f"  {scenario.breaker} stays OPEN for {RESET_TIMEOUT:.0f} s. The demo sends no calls.")
+        half_open = lambda: self._stack.states().get(scenario.breaker) == "HALF_OPEN"  # noqa: E731
+        changed = wait_for(half_open, RESET_TIMEOUT + 2)
+        expect(f"{scenario.breaker} becomes HALF_OPEN without calls", True, changed)
+        console.print(f"  {scenario.breaker} is [yellow]HALF_OPEN[/]: the next call is the probe.")
 
-    def _mend(self, act: OutageScenario) -> None:
-        self._just("start", act.process)
-        answer = act.call()
-        expect(f"{act.what} after the start ({answer.text[:200]})", act.then, answer.status_code)
-        console.print(f"  {act.what}: [bold green]{answer.status_code}[/] “{answer.json()['message']}”")
-        expect(f"state of {act.breaker}", "CLOSED", self._stack.states().get(act.breaker))
-        self._innocent(act)
-        for said in (
+    def _recover(self, scenario: OutageScenario) -> None:
+        self._just("start", scenario.process)
+        response = scenario.call()
+        status = response.status_code
+        expect(f"{scenario.request} after the start ({response.text[:200]})", scenario.recovered, status)
+        console.print(f"  {scenario.request}: [bold green]{status}[/] “{response.json()['message']}”")
+        expect(f"state of {scenario.breaker}", "CLOSED", self._stack.states().get(scenario.breaker))
+        self._expect_unaffected(scenario)
+        for transition in (
             "OPENED: max failures reached",
             "HALF_OPEN: attempting recovery",
             "CLOSED: recovery successful",
         ):
-            line = f"[CIRCUIT_BREAKER] {act.breaker} circuit breaker {said}"
-            logged = wait_for(lambda line=line: line in self._stack.log(act.guard), 2)  # type: ignore[misc]
-            expect(f"{line!r} in the log of {act.guard}", True, logged)
-            console.print(f"  {act.guard}: {line}", style="dim", markup=False)
+            line = f"[CIRCUIT_BREAKER] {scenario.breaker} circuit breaker {transition}"
+            logged = wait_for(lambda line=line: line in self._stack.log(scenario.owner), 2)  # type: ignore[misc]
+            expect(f"{line!r} in the log of {scenario.owner}", True, logged)
+            console.print(f"  {scenario.owner}: {line}", style="dim", markup=False)
 
-    def _innocent(self, act: OutageScenario) -> None:
-        expect(f"state of {act.innocent}", "CLOSED", self._stack.states().get(act.innocent))
+    def _expect_unaffected(self, scenario: OutageScenario) -> None:
+        state = self._stack.states().get(scenario.unaffected)
+        expect(f"state of {scenario.unaffected}", "CLOSED", state)
 
     def _just(self, *words: str) -> None:
         console.print(f"[bold cyan]$ uv run just {' '.join(words)}[/]")
@@ -126,11 +133,11 @@ class ScenarioRunner:
 
 
 def main() -> bool:
-    """Tell the whole story; False where it didn't go as told, and then the stack's logs are kept."""
+    """Run the demo on a new stack. Returns False, and keeps the logs, after an unexpected result."""
     console.print(
         Frame(
-            "A stack of its own: other ports, a folder that goes away, and breakers that probe after "
-            f"{RESET_TIMEOUT:.0f} s instead of 60. Three parts will be stopped, one after the other."
+            "This demo runs a stack of its own, on other ports and in a temporary folder. Its breakers probe "
+            f"after {RESET_TIMEOUT:.0f} s instead of 60 s. It stops three processes, one after the other."
         ),
         soft_wrap=False,
     )
@@ -138,45 +145,44 @@ def main() -> bool:
         stack = EphemeralStack(RESET_TIMEOUT).__enter__()
     with stack:
         try:
-            tell(stack)
+            run_scenarios(stack)
         except (DemoFailed, RuntimeError, LookupError, httpx.HTTPError) as error:
             stack.keep = True
-            console.print(f"\n[bold red]Not as told.[/] {error or repr(error)}", soft_wrap=True)
+            console.print(f"\n[bold red]The demo failed.[/] {error or repr(error)}", soft_wrap=True)
             console.print(f"The logs are kept in {stack.config.logs}", soft_wrap=True)
             return False
-    console.print(
-        "[bold green]\nEverything went as told: each fault was charged to one breaker, and each recovered."
-    )
+    console.print("[bold green]\nEach outage opened one breaker, and each breaker closed again.")
     return True
 
 
-def tell(stack: EphemeralStack) -> None:
-    """All acts on a running stack. Raises DemoFailed."""
+def run_scenarios(stack: EphemeralStack) -> None:
+    """Run all scenarios on a running stack. Raises DemoFailed."""
     bearer = stack.sign_up()
     client = stack.client
     school = client.post(
         "/schools", headers=bearer, json={"registration_number": "R-1", "name": "Hill School"}
     )
-    expect(f"creating a school ({school.text[:200]})", 201, school.status_code)
-    pupil = {
+    expect(f"status of POST /schools ({school.text[:200]})", 201, school.status_code)
+    student = {
         "roll_number": "1",
         "first_name": "Bo",
         "last_name": "Day",
         "school_id": school.json()["data"]["id"],
     }
-    first = client.post("/students", headers=bearer, json=pupil)
-    expect(f"creating a student ({first.text[:200]})", 201, first.status_code)
-    story = ScenarioRunner(stack)
-    for act in acts(stack, bearer, {**pupil, "roll_number": "2"}):
-        story.play(act)
+    first = client.post("/students", headers=bearer, json=student)
+    expect(f"status of POST /students ({first.text[:200]})", 201, first.status_code)
+    runner = ScenarioRunner(stack)
+    for scenario in scenarios(stack, bearer, {**student, "roll_number": "2"}):
+        runner.run(scenario)
     found = client.get("/students", headers=bearer).json()["data"]
-    expect(
-        "the students' roll numbers: nothing half-created", ["1", "2"], [one["roll_number"] for one in found]
-    )
+    numbers = [one["roll_number"] for one in found]
+    expect("roll numbers of all students, none of a rejected call", ["1", "2"], numbers)
 
 
-def acts(stack: EphemeralStack, bearer: dict[str, str], pupil: dict[str, object]) -> list[OutageScenario]:
-    """The three outages of the story."""
+def scenarios(
+    stack: EphemeralStack, bearer: dict[str, str], student: dict[str, object]
+) -> list[OutageScenario]:
+    """The three outages. student: the body of the POST /students that the last one sends."""
     client = stack.client
     read_schools = ("GET /schools", lambda: client.get("/schools", headers=bearer))
     read_students = ("GET /students", lambda: client.get("/students", headers=bearer))
@@ -186,41 +192,41 @@ def acts(stack: EphemeralStack, bearer: dict[str, str], pupil: dict[str, object]
             title="The auth service stops",
             process=AUTH_SERVICE,
             breaker=AUTH_SERVICE_HTTP,
-            guard=API_GATEWAY,
-            innocent=SCHOOL_SERVICE_HTTP,
-            what="login",
+            owner=API_GATEWAY,
+            unaffected=SCHOOL_SERVICE_HTTP,
+            request="login",
             call=stack.login,
-            answers=[(502, "SERVICE_UNAVAILABLE")] * 5 + [(503, "CIRCUIT_BREAKER_OPEN")],
-            then=200,
+            responses=[(502, "SERVICE_UNAVAILABLE")] * 5 + [(503, "CIRCUIT_BREAKER_OPEN")],
+            recovered=200,
             still_works=[read_schools, read_students],
         ),
         OutageScenario(
             title="MongoDB stops",
             process=MONGODB,
             breaker=AUTH_DATABASE,
-            guard=AUTH_SERVICE,
-            innocent=AUTH_SERVICE_HTTP,
-            what="login",
+            owner=AUTH_SERVICE,
+            unaffected=AUTH_SERVICE_HTTP,
+            request="login",
             call=stack.login,
-            answers=[(503, "DATABASE_ERROR")] * 5 + [unavailable],
-            then=200,
+            responses=[(503, "DATABASE_ERROR")] * 5 + [unavailable],
+            recovered=200,
         ),
         OutageScenario(
             title="The school service stops: gRPC from the student service",
             process=SCHOOL_SERVICE,
             breaker=STUDENT_SERVICE_GRPC,
-            guard=STUDENT_SERVICE,
-            innocent=SCHOOL_SERVICE_HTTP,
-            what="new student",
-            call=lambda: client.post("/students", headers=bearer, json=pupil),
-            answers=[(503, "SCHOOL_SERVICE_ERROR")] * 3 + [unavailable],
-            then=201,
+            owner=STUDENT_SERVICE,
+            unaffected=SCHOOL_SERVICE_HTTP,
+            request="new student",
+            call=lambda: client.post("/students", headers=bearer, json=student),
+            responses=[(503, "SCHOOL_SERVICE_ERROR")] * 3 + [unavailable],
+            recovered=201,
             still_works=[read_students],
         ),
     ]
 
 
-def expect(what: str, wanted: object, came: object) -> None:
-    """Raise DemoFailed where `came` isn't what was wanted."""
-    if wanted != came:
-        raise DemoFailed(f"{what}: expected {wanted!r}, came {came!r}")
+def expect(name: str, expected: object, actual: object) -> None:
+    """Raise DemoFailed if the two values differ."""
+    if actual != expected:
+        raise DemoFailed(f"{name}: expected {expected!r}, got {actual!r}")

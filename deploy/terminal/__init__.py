@@ -1,1 +1,1 @@
-"""What the recipes print."""
+"""The terminal views: `just watch`, `just health`, `just logs`."""

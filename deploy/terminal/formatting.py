@@ -1,4 +1,4 @@
-"""How breakers look in a terminal."""
+"""The parts of the terminal views: durations, times of day, failure meters, tables that fit a width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 Columns = Sequence[tuple[str, int, int]]
-"""Of each column: heading, its width, and how wide a terminal has to be for it."""
+"""(heading, width, least width of a terminal that shows it) of each column, in characters."""
 
 STYLES = {
     "CLOSED": "green",
@@ -20,11 +20,12 @@ STYLES = {
     "DISABLED": "magenta",
     "OBSERVING": "magenta",
 }
-MOST_PIPS = 10
+MOST_DOTS = 10
+"""Largest max_failures that is shown as dots."""
 
 
 def duration(seconds: float) -> str:
-    """42 s · 1 min 12 s · 3 h 12 min · 2 d 4 h."""
+    """A duration in at most two units: 42 s, 1 min 12 s, 3 h 12 min, 2 d 4 h. Negative ones are 0 s."""
     s = max(0, round(seconds))
     if s < 60:
         return f"{s} s"
@@ -35,35 +36,39 @@ def duration(seconds: float) -> str:
     return f"{s // 86400} d {s % 86400 // 3600} h"
 
 
-def when(unix: float) -> str:
-    """The time of day, here."""
+def time_of_day(unix: float) -> str:
+    """The local time of day, HH:MM:SS."""
     return time.strftime("%H:%M:%S", time.localtime(unix))
 
 
 def failure_meter(breaker: Mapping[str, Any]) -> Text:
-    """How near it is to tripping: ●●○○○, or what is counted if failures in a row don't decide."""
+    """The failures of a breaker and its limit.
+
+    ●●○○○ for consecutive failures, 3/50 above MOST_DOTS; the bare counts for another trip strategy.
+    """
     count, policy = breaker["failure_count"], breaker["policy"]
     most, trip = policy["max_failures"], policy.get("trip")
     if trip is not None:
         return Text(_counted(count, breaker.get("slow_count", 0), trip))
-    if most > MOST_PIPS:
+    if most > MOST_DOTS:
         return Text(f"{count}/{most}")
-    lit = min(count, most)
-    return Text.assemble(("●" * lit, "red"), ("○" * (most - lit), "dim"))
+    filled = min(count, most)
+    return Text.assemble(("●" * filled, "red"), ("○" * (most - filled), "dim"))
 
 
 def _counted(failures: int, slow: int, trip: Mapping[str, Any]) -> str:
-    """What a trip strategy counts: failures, slow calls, or both."""
+    """The counts that a trip strategy goes by: failures, slow calls, or both."""
     if trip["kind"] == "SlowCallRate":
         return f"{slow} slow"
-    goes_by_slow = any(one["kind"] == "SlowCallRate" for one in trip.get("strategies", ()))
-    return f"{failures}+{slow} slow" if goes_by_slow else f"{failures}"
+    counts_slow = any(one["kind"] == "SlowCallRate" for one in trip.get("strategies", ()))
+    return f"{failures}+{slow} slow" if counts_slow else f"{failures}"
 
 
 def columns_for_width(columns: Columns, width: int, *numbers: str) -> tuple[Table, list[bool]]:
-    """A table of what fits into `width`, and which columns these are; the last takes what is left.
+    """An empty table with the columns that fit into `width`, and for each column whether it fits.
 
-    What is longer than its column ends in an ellipsis. numbers: headings of columns that are aligned right.
+    The last column takes the remaining width. Longer cells end in an ellipsis. numbers: the headings of
+    columns that are aligned right.
     """
     fits = [width >= least for _, _, least in columns]
     table = Table(box=None, pad_edge=False, width=width if fits[-1] else None)

@@ -1,4 +1,4 @@
-"""What the gateway says of everybody."""
+"""`just health`: the gateway's /health, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -37,20 +37,23 @@ COLUMNS = (
 _OWNERS = {"auth": AUTH_SERVICE_HTTP, "school": SCHOOL_SERVICE_HTTP, "student": STUDENT_SERVICE_HTTP}
 
 
-def ask(config: StackConfig, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
-    """Status and body of the gateway's /health. Raises StackError where nobody answers."""
+def fetch_health(config: StackConfig, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
+    """Status and body of the gateway's /health. timeout: seconds. Raises StackError without a response."""
     try:
-        answer = httpx.get(f"{config.gateway}/health", timeout=timeout, **LOOPBACK)
-        body: dict[str, Any] = answer.json()
+        response = httpx.get(f"{config.gateway}/health", timeout=timeout, **LOOPBACK)
+        body: dict[str, Any] = response.json()
     except (httpx.HTTPError, ValueError) as error:
         raise StackError(
             f"the gateway at {config.gateway} doesn't answer ({error!r}); see `uv run just status`"
         ) from error
-    return answer.status_code, body
+    return response.status_code, body
 
 
 def breakers(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """(breaker, whose it is, circuit_breaker) of each breaker in the `data` of /health."""
+    """(name, process that owns it, `circuit_breaker`) of each breaker in the `data` of /health.
+
+    `circuit_breaker` is empty for a process that doesn't answer the gateway.
+    """
     for part, name in _OWNERS.items():
         entry = data.get(part, {})
         yield name, API_GATEWAY, entry.get("circuit_breaker", {})
@@ -59,34 +62,40 @@ def breakers(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, A
 
 
 def show(config: StackConfig) -> bool:
-    """Print /health: a table on a terminal, JSON otherwise. Whether all answer, and nothing is unhealthy."""
-    status, body = ask(config)
+    """Print /health: a table on a terminal, JSON otherwise.
+
+    Returns whether all processes answer, and no breaker is open.
+    """
+    status, body = fetch_health(config)
     data = body.get("data", {})
-    silent = sorted({owner for _, owner, breaker in breakers(data) if not breaker})
+    unanswered = sorted({owner for _, owner, breaker in breakers(data) if not breaker})
     if sys.stdout.isatty():
         console = Console(highlight=False)
         console.print(table(data, console.width))
-        console.print(*_verdict(status, body, silent))
+        console.print(*_summary(status, body, unanswered), sep="\n")
     else:
         print(json.dumps(body, indent=2))
-    return status == 200 and not silent
+    return status == 200 and not unanswered
 
 
-def _verdict(status: int, body: Mapping[str, Any], silent: Sequence[str]) -> list[Text]:
-    """What the gateway says of it; nobody is called healthy who doesn't answer."""
+def _summary(status: int, body: Mapping[str, Any], unanswered: Sequence[str]) -> list[Text]:
+    """The gateway's message and the processes that don't answer, one line each.
+
+    The message "healthy" is left out if a process doesn't answer: the gateway judges the breakers alone.
+    """
     message = str(body.get("message", ""))
-    missing = Text(f"No answer: {', '.join(silent)}; see `uv run just status`.", style="bold red")
+    missing = Text(f"No answer: {', '.join(unanswered)}; see `uv run just status`.", style="bold red")
     if status != 200:
-        return [Text(message, style="bold red"), *([missing] if silent else [])]
-    return [missing] if silent else [Text(message, style="green")]
+        return [Text(message, style="bold red"), *([missing] if unanswered else [])]
+    return [missing] if unanswered else [Text(message, style="green")]
 
 
 def table(data: Mapping[str, Any], width: int) -> Table:
-    """One row for each breaker; on a narrow terminal what matters least is left out."""
+    """One row per breaker. A narrow terminal gets fewer columns."""
     found, fits = columns_for_width(COLUMNS, width)
     now = time.time()
     for name, owner, breaker in breakers(data):
-        # The mode tells apart what monitoring sees as one state: open, and forced to be.
+        # `state` is OPEN for a breaker that is forced open; `mode` is FORCED_OPEN.
         state = str(breaker.get("mode") or breaker.get("state", "UNKNOWN"))
         wait, since = breaker.get("retry_after"), breaker.get("outage_since") or breaker.get("since")
         cells: tuple[RenderableType, ...] = (
@@ -96,13 +105,13 @@ def table(data: Mapping[str, Any], width: int) -> Table:
             duration(now - since) if isinstance(since, int | float) else "–",
             str(breaker.get("failure_count", "–")),
             f"in {wait:.0f} s" if isinstance(wait, int | float) else "–",
-            Text(printable(_why(state, owner, breaker))),
+            Text(printable(_reason(state, owner, breaker))),
         )
         found.add_row(*compress(cells, fits))
     return found
 
 
-def _why(state: str, owner: str, breaker: Mapping[str, Any]) -> str:
+def _reason(state: str, owner: str, breaker: Mapping[str, Any]) -> str:
     if state == "UNKNOWN":
         return f"{owner} doesn't answer"
     if state == "CLOSED":

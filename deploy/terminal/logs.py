@@ -1,4 +1,4 @@
-"""Reading the logs of the stack: one process or several merged by time; in colours on a terminal."""
+"""`just logs`: the logs of one process, or of several merged by time; in colours on a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deploy.config import StackConfig, StackError
 from protocols.topology import API_GATEWAY, AUTH_SERVICE, MONGODB, SCHOOL_SERVICE, STUDENT_SERVICE
 from runtime.observability.printable import printable
 
-# Only where a line's own time stands: a path or a document may hold another.
+# The places of a line's own time. A path or a document in the line may contain another one.
 _STAMP = re.compile(r"""(?:^|"timestamp": "|"\$date":")(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?)""")
 _COLOURS = {
     API_GATEWAY: "cyan",
@@ -30,11 +30,11 @@ _COLOURS = {
     MONGODB: "blue",
 }
 
-_VERBS = {" OPENED:": "bold red", " HALF_OPEN:": "bold yellow", " CLOSED:": "bold green"}
+_EVENT_STYLES = {" OPENED:": "bold red", " HALF_OPEN:": "bold yellow", " CLOSED:": "bold green"}
 
 
 class Tail:
-    """Follows one log, also when it is rotated away."""
+    """A reader of one log that follows it across rotations. from_end: skip the lines that are there."""
 
     def __init__(self, path: Path, *, from_end: bool = True) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class Tail:
             self._file = None
 
     def lines(self) -> Iterator[str]:
-        """The whole lines that were written since the last call."""
+        """The complete lines that were written since the last call."""
         if self._file is None:
             self._open()
         if self._file is None:
@@ -80,14 +80,15 @@ class Tail:
 
 
 def show(config: StackConfig, names: Sequence[str], *, follow: bool, last: int | None) -> None:
-    """Print the logs of `names`: all of the current file or its `last` lines; then, following, what comes.
+    """Print the logs of the processes `names`.
 
-    Raises StackError where there is none, and none is waited for.
+    last: only so many lines of each; None for the whole current file. follow: go on with new lines until
+    interrupted. Raises StackError if there is no log, and `follow` is False.
     """
     if not follow and not any(config.log(name).exists() for name in names):
         raise StackError(f"nothing was logged yet in {config.logs}; `uv run just up` starts the stack")
     console = Console(highlight=False, soft_wrap=True)
-    # The same reader for what is there and for what comes: no line is told twice, none is missed.
+    # One reader for old and new lines: no line is printed twice, and none is missed.
     tails = {name: Tail(config.log(name), from_end=False) for name in names}
     prefix = len(names) > 1
     stamped = [_stamped(tail, name, last) for name, tail in tails.items()]
@@ -101,7 +102,7 @@ def show(config: StackConfig, names: Sequence[str], *, follow: bool, last: int |
 
 
 def _stamped(tail: Tail, name: str, last: int | None) -> Iterator[tuple[str, str, str]]:
-    """Each line with a time: its own, or that of the line before where it has none."""
+    """(time, process, line) of each line. A line without a time has the time of the line before."""
     stamp = ""
     lines: Iterable[str] = tail.lines()
     for line in lines if last is None else deque(lines, maxlen=last):
@@ -111,19 +112,22 @@ def _stamped(tail: Tail, name: str, last: int | None) -> Iterator[tuple[str, str
 
 
 def print_line(console: Console, name: str, line: str, *, prefix: bool) -> None:
-    """For a person in colours; into a pipe as it is, behind its process where there are several."""
+    """Print one line: readable and coloured on a terminal, unchanged into a pipe.
+
+    prefix: put the name of the process before a line in a pipe.
+    """
     if console.is_terminal:
         console.print(Text.assemble((f"{name:<15} │ ", _COLOURS[name]), readable(line)))
     else:
-        # Not by the console: it ends the program with 1 where the reader of a pipe has seen enough.
+        # Not with the console: it exits with status 1 after a closed pipe.
         sys.stdout.write(f"{name:<15} │ {line}\n" if prefix else f"{line}\n")
         sys.stdout.flush()
 
 
 def readable(line: str) -> Text:
-    """A line of JSON as a person reads it: the time here, what happened, then the rest; another as it is.
+    """A line of JSON as local time, event and the other keys; any other line unchanged.
 
-    Nothing in it reaches the terminal as a control character.
+    Control characters are escaped.
     """
     try:
         entry = json.loads(line)
@@ -132,20 +136,20 @@ def readable(line: str) -> Text:
     if not isinstance(entry, dict):
         return Text(printable(line, keep="\t"))
     if isinstance(entry.get("t"), dict) and "msg" in entry:
-        entry = _mongodbs(entry)
+        entry = _from_mongodb(entry)
     stamp, event = str(entry.pop("timestamp", "")), printable(str(entry.pop("event", "")))
     level, trace = str(entry.pop("level", "")), entry.pop("exception", None)
     for known in ("process", "logger"):
         entry.pop(known, None)
-    text = Text.assemble((_time_here(stamp), "dim"), "  ", (event, _style(event, level)))
+    text = Text.assemble((_local_time(stamp), "dim"), "  ", (event, _style(event, level)))
     for key, value in entry.items():
         text.append(f"  {printable(key)}=", "dim")
         text.append(printable(value) if isinstance(value, str) else json.dumps(value))
     return text.append(_indented(str(trace)), "dim") if trace else text
 
 
-def _time_here(stamp: str) -> str:
-    """The time of day, as `just watch` and `just status` show it; what is no time as it is."""
+def _local_time(stamp: str) -> str:
+    """The local time of day, HH:MM:SS, as in `just watch`; text that is no time unchanged."""
     try:
         return datetime.fromisoformat(stamp).astimezone().strftime("%H:%M:%S")
     except (ValueError, OverflowError):
@@ -153,12 +157,12 @@ def _time_here(stamp: str) -> str:
 
 
 def _indented(trace: str) -> str:
-    """A traceback below its line; what it quotes can't be taken for lines of their own."""
+    """A traceback, indented below its line, so that its text can't be mistaken for log lines."""
     return "".join(f"\n    {printable(line)}" for line in trace.split("\n"))
 
 
-def _mongodbs(entry: dict[str, Any]) -> dict[str, Any]:
-    """A line of MongoDB's own in our words; what it is about only where it matters: it is long."""
+def _from_mongodb(entry: dict[str, Any]) -> dict[str, Any]:
+    """A line of MongoDB's log with our keys. The long `attr` is kept for warnings and errors only."""
     level = {"W": "warning", "E": "error", "F": "critical"}.get(str(entry.get("s")), "info")
     more = {"attr": entry["attr"]} if level != "info" and "attr" in entry else {}
     return {"timestamp": entry["t"].get("$date", ""), "event": entry["msg"], "level": level, **more}
@@ -166,5 +170,5 @@ def _mongodbs(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _style(event: str, level: str) -> str:
     if "[CIRCUIT_BREAKER]" in event:
-        return next((style for verb, style in _VERBS.items() if verb in event), "bold")
+        return next((style for word, style in _EVENT_STYLES.items() if word in event), "bold")
     return {"error": "bold red", "critical": "bold red", "warning": "yellow"}.get(level, "")

@@ -1,4 +1,4 @@
-"""`just watch`: the breakers live in a terminal, from the stream that feeds the dashboard."""
+"""`just watch`: the breakers live in a terminal, from the event stream of the dashboard."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.config import LOOPBACK, StackConfig, StackError
-from deploy.terminal.formatting import STYLES, columns_for_width, duration, failure_meter, when
+from deploy.terminal.formatting import STYLES, columns_for_width, duration, failure_meter, time_of_day
 from runtime.admin.history import BUCKET_SECONDS, Report, merge_reports
 from runtime.observability.printable import printable
 
-SILENCE = 4.0
-"""Seconds without a word, though one comes each second: the gateway is away."""
-PAUSE = 1.0
-SPARKS = "▁▂▃▄▅▆▇█"
-SPAN = 300
-EVENTS = 6
-# What matters most is there on every terminal.
+STREAM_TIMEOUT = 4.0
+"""Seconds without an event until the connection counts as lost; the gateway sends one per second."""
+RECONNECT_SECONDS = 1.0
+BARS = "▁▂▃▄▅▆▇█"
+GRAPH_SECONDS = 300
+MOST_TRANSITIONS = 6
+# The smaller the last number, the narrower the terminals that still show the column.
 COLUMNS = (
     ("breaker", 20, 0),
     ("state", 11, 0),
@@ -42,17 +42,20 @@ NUMBERS = ("/min", "failed", "rejected")
 
 
 class LiveView:
-    """What the stream has told, and how it looks."""
+    """The latest reports of the stream, and their rendering for a terminal.
+
+    lost_at: Unix seconds at which the connection was lost; None while it is there.
+    """
 
     def __init__(self, gateway: str) -> None:
         self._gateway = gateway
         self.names: list[tuple[str, str]] = []
         self.lost_at: float | None = None
-        self._known: dict[str, Report] = {}
-        self._silent: set[str] = set()
+        self._reports: dict[str, Report] = {}
+        self._unanswered: set[str] = set()
 
-    def take(self, kind: str, data: Mapping[str, Any]) -> None:
-        """One event of the stream."""
+    def apply(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Apply one event of the stream."""
         self.lost_at = None
         if kind == "hello":
             self.names = [
@@ -66,57 +69,58 @@ class LiveView:
         elif kind == "report":
             self._report(data)
 
-    def _report(self, news: Mapping[str, Any]) -> None:
-        process = news["process"]
-        if not news["answers"]:
-            self._silent.add(process)
+    def _report(self, report: Mapping[str, Any]) -> None:
+        process = report["process"]
+        if not report["answers"]:
+            self._unanswered.add(process)
             return
-        self._silent.discard(process)
-        known = self._known.get(process)
-        joined = merge_reports(known, {**news})
-        # Only what has changed is told.
-        breakers = {one["name"]: one for report in (known, joined) if report for one in report["breakers"]}
-        self._known[process] = {**joined, "breakers": list(breakers.values())}
+        self._unanswered.discard(process)
+        known = self._reports.get(process)
+        joined = merge_reports(known, {**report})
+        # A report contains the changed breakers only.
+        breakers = {one["name"]: one for part in (known, joined) if part for one in part["breakers"]}
+        self._reports[process] = {**joined, "breakers": list(breakers.values())}
 
     def breakers(self) -> Iterator[tuple[str, str, Report | None]]:
-        """(name, owner, what is known of it) in the order of the stream's cast."""
-        found = {one["name"]: one for report in self._known.values() for one in report["breakers"]}
+        """(name, owner, latest report or None) of each breaker, in the order of the stream's `hello`."""
+        found = {one["name"]: one for report in self._reports.values() for one in report["breakers"]}
         for name, owner in self.names:
-            yield name, owner, None if owner in self._silent else found.get(name)
+            yield name, owner, None if owner in self._unanswered else found.get(name)
 
-    def shown(self, now: float, width: int = 170, height: int = 100) -> RenderableType:
-        """Everything, for a terminal of that size: the breakers first; what happened where there is room."""
+    def render(self, now: float, width: int = 170, height: int = 100) -> RenderableType:
+        """The view at Unix time `now` for a terminal of that size: breakers, and transitions below them."""
         if not self.names:
-            return Text(f"Waiting for the gateway at {self._gateway}: `uv run just status` says what runs.")
+            return Text(f"Waiting for the gateway at {self._gateway}: `uv run just status` shows what runs.")
         parts: list[RenderableType] = []
         if self.lost_at is not None:
-            said = f"Disconnected since {when(self.lost_at)}: this is how it was then. Trying again."
-            parts.append(Text(said, style="bold red", no_wrap=True, overflow="ellipsis"))
+            since = time_of_day(self.lost_at)
+            message = f"Disconnected since {since}: this is the last state received. Reconnecting."
+            parts.append(Text(message, style="bold red", no_wrap=True, overflow="ellipsis"))
         table = self.table(now, width)
         room = height - len(parts) - table.row_count
         table.show_header = room > 0
         parts.append(table)
         if room > 2:  # below the heading and an empty line
-            parts += [Text(), self._events(min(EVENTS, room - 2))]
+            parts += [Text(), self._transitions(min(MOST_TRANSITIONS, room - 2))]
         return Group(*parts)
 
     def table(self, now: float, width: int) -> Table:
-        """A row for each breaker, with what fits into that width."""
+        """One row per breaker, with the columns that fit into `width`."""
         table, fits = columns_for_width(COLUMNS, width, *NUMBERS)
         for name, owner, breaker in self.breakers():
             table.add_row(*compress(_unknown(name, owner) if breaker is None else _cells(breaker, now), fits))
         return table
 
-    def _events(self, most: int) -> RenderableType:
-        events = [
-            one for report in self._known.values() for breaker in report["breakers"]
+    def _transitions(self, most: int) -> RenderableType:
+        transitions = [
+            one for report in self._reports.values() for breaker in report["breakers"]
             for one in breaker["transitions"]
         ]  # fmt: skip
         lines = [
-            Text.assemble((when(one["time"]), "dim"), "  ", f"{one['breaker']:<21} ",
+            Text.assemble((time_of_day(one["time"]), "dim"), "  ", f"{one['breaker']:<21} ",
                           (f"{one['new']:<12}", STYLES.get(one["new"], "")), printable(one["reason"]),
                           no_wrap=True, overflow="ellipsis")
-            for one in sorted(events, key=lambda one: one["time"], reverse=True)[:most]
+            for one in sorted(transitions, key=lambda one: one["time"], reverse=True)[:most]
         ]  # fmt: skip
         return Group(*lines) if lines else Text("No breaker has changed its state lately.", style="dim")
 
@@ -129,7 +133,7 @@ def _cells(breaker: Report, now: float) -> list[RenderableType]:
     state, style = breaker["state"], STYLES.get(breaker["state"], "")
     probe = breaker["probe_at"]
     wait = "" if state != "OPEN" or probe is None else f"{max(0, probe - now):.0f} s"
-    counts = _counts(breaker, now - SPAN)
+    counts = _counts(breaker, now - GRAPH_SECONDS)
     why = "" if state == "CLOSED" else breaker["reason"] or ""
     if state == "OPEN" and breaker["last_failure"]:
         why += f": {breaker['last_failure']}"
@@ -139,7 +143,7 @@ def _cells(breaker: Report, now: float) -> list[RenderableType]:
         duration(now - (breaker["outage_since"] or breaker["since"])),
         failure_meter(breaker),
         wait,
-        _spark(breaker, now),
+        _graph(breaker, now),
         str(sum(_counts(breaker, now - 60))),
         _number(counts[1], "red"),
         _number(counts[4], "yellow"),
@@ -152,13 +156,13 @@ def _number(count: int, style: str) -> Text:
 
 
 def _counts(breaker: Report, since: float) -> list[int]:
-    """[succeeded, failed, ignored, cancelled, rejected] since then."""
+    """The calls since then: [succeeded, failed, ignored, cancelled, rejected]."""
     recent = [bucket for bucket in breaker["calls_by_time"] if bucket[0] + BUCKET_SECONDS > since]
     return [sum(bucket[place] for bucket in recent) for place in range(1, 6)]
 
 
-def _spark(breaker: Report, now: float) -> Text:
-    """A bar for each ten seconds: its height the calls, its colour the worst that happened."""
+def _graph(breaker: Report, now: float) -> Text:
+    """One bar per 10 s. Height: number of calls. Red: some failed. Yellow: some were rejected."""
     step = 2 * BUCKET_SECONDS
     end = int(now) // step * step + step
     bars: dict[int, list[int]] = {}
@@ -167,57 +171,57 @@ def _spark(breaker: Report, now: float) -> Text:
         sums[0] += sum(bucket[1:])
         sums[1] += bucket[2]
         sums[2] += bucket[5]
-    shown = [bars.get(start, [0, 0, 0]) for start in range(end - SPAN, end, step)]
+    shown = [bars.get(start, [0, 0, 0]) for start in range(end - GRAPH_SECONDS, end, step)]
     most = max(5, *(total for total, _, _ in shown))
     text = Text()
     for total, failed, rejected in shown:
         style = "red" if failed else "yellow" if rejected else "green"
-        text.append(SPARKS[min(7, total * 8 // most)] if total else " ", style)
+        text.append(BARS[min(7, total * 8 // most)] if total else " ", style)
     return text
 
 
 def watch(config: StackConfig) -> None:
-    """Show the breakers until interrupted, and leave the last of it; goes on while the gateway is away.
+    """Show the breakers until interrupted, then print the last state. Reconnects if the connection is lost.
 
-    Raises StackError where nobody could see them change.
+    Raises StackError if the output isn't a terminal.
     """
     console = Console(highlight=False)
     if not console.is_terminal:
-        raise StackError("`just watch` needs a terminal; `uv run just health` tells the same once, as JSON")
-    board = LiveView(config.gateway)
+        raise StackError("`just watch` needs a terminal; `uv run just health` prints the state once, as JSON")
+    view = LiveView(config.gateway)
     try:
-        # A screen of its own: of what scrolls, a resized terminal would keep every size it had.
+        # The alternate screen: in a scrolling one, every resize would leave an old view behind.
         with Live(console=console, auto_refresh=False, screen=True) as live:
-            _follow(config, board, live)
+            _follow(config, view, live)
     finally:
-        console.print(board.shown(time.time(), console.width))
+        console.print(view.render(time.time(), console.width))
 
 
-def _follow(config: StackConfig, board: LiveView, live: Live) -> None:
+def _follow(config: StackConfig, view: LiveView, live: Live) -> None:
     def show() -> None:
         size = live.console.size
-        live.update(board.shown(time.time(), size.width, size.height), refresh=True)
+        live.update(view.render(time.time(), size.width, size.height), refresh=True)
 
     while True:
         try:
             for kind, data in _stream(config):
-                board.take(kind, data)
+                view.apply(kind, data)
                 show()
         except (httpx.HTTPError, ValueError):
             pass
-        board.lost_at = board.lost_at or time.time()
+        view.lost_at = view.lost_at or time.time()
         show()
-        time.sleep(PAUSE)
+        time.sleep(RECONNECT_SECONDS)
 
 
 def _stream(config: StackConfig) -> Iterator[tuple[str, Any]]:
-    """The events of the gateway's stream. Raises httpx.HTTPError where it breaks off or falls silent."""
+    """The events of the gateway's stream. Raises httpx.HTTPError if it ends, or after STREAM_TIMEOUT."""
     with httpx.stream(
-        "GET", f"{config.gateway}/dashboard/events", timeout=SILENCE, **LOOPBACK
-    ) as answer:
-        answer.raise_for_status()
+        "GET", f"{config.gateway}/dashboard/events", timeout=STREAM_TIMEOUT, **LOOPBACK
+    ) as response:
+        response.raise_for_status()
         kind = ""
-        for line in answer.iter_lines():
+        for line in response.iter_lines():
             if line.startswith("event: "):
                 kind = line.removeprefix("event: ")
             elif line.startswith("data: "):

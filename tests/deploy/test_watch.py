@@ -16,7 +16,7 @@ from deploy import settings
 from deploy.config import StackError, stack_config
 from deploy.terminal import health
 from deploy.terminal import watch as watching
-from deploy.terminal.formatting import duration, failure_meter, when
+from deploy.terminal.formatting import duration, failure_meter, time_of_day
 from deploy.terminal.watch import LiveView
 
 HELLO = {
@@ -52,17 +52,17 @@ def report(process: str, since: float, *breakers: dict[str, Any], answers: bool 
     return {"process": process, "answers": answers, "breakers": list(breakers), **more}
 
 
-def shown(board: LiveView) -> str:
+def shown(view: LiveView) -> str:
     console = Console(width=170, record=True, force_terminal=False)
     with console.capture() as captured:
-        console.print(board.shown(NOW))
+        console.print(view.render(NOW))
     return captured.get()
 
 
 def test_an_outage_is_told_in_a_row() -> None:
     """State, since when, how near, the next probe, what failed and was rejected, and why."""
-    board = LiveView("http://127.0.0.1:8080")
-    board.take("hello", HELLO)
+    view = LiveView("http://127.0.0.1:8080")
+    view.apply("hello", HELLO)
     change = {"breaker": "auth-service-http", "new": "OPEN", "reason": "max failures reached", "time": NOW}
     open_one = breaker(
         "auth-service-http",
@@ -75,8 +75,8 @@ def test_an_outage_is_told_in_a_row() -> None:
         transitions=[change],
         calls_by_time=[[NOW - 5, 0, 5, 0, 0, 7]],
     )
-    board.take("report", report("api-gateway", 0, open_one))
-    row = next(line for line in shown(board).splitlines() if line.startswith("auth-service-http"))
+    view.apply("report", report("api-gateway", 0, open_one))
+    row = next(line for line in shown(view).splitlines() if line.startswith("auth-service-http"))
     cells = row.split("  ")
     for expected in (
         "OPEN",
@@ -89,7 +89,7 @@ def test_an_outage_is_told_in_a_row() -> None:
         "max failures reached: ConnectError",
     ):
         assert expected in [cell.strip() for cell in cells], expected
-    assert "OPEN        max failures reached" in shown(board)
+    assert "OPEN        max failures reached" in shown(view)
 
 
 WATCHED = {
@@ -165,12 +165,12 @@ def test_what_matters_most_is_there_on_every_terminal(width: int) -> None:
         policy={"max_failures": 10, "trip": None},
     )
     waits = breaker("auth-database", state="OPEN", probe_at=NOW + 3600)
-    board = LiveView("http://127.0.0.1:8080")
+    view = LiveView("http://127.0.0.1:8080")
     one = {"process": "auth-service", "breaker": "student-service-http", "dependencies": ["auth-database"]}
-    board.take("hello", {"gateway": "api-gateway", "services": [one]})
-    board.take("report", report("api-gateway", 0, told))
-    board.take("report", report("auth-service", 0, waits))
-    heads, row, other = drawn(width, board.table(NOW, width))
+    view.apply("hello", {"gateway": "api-gateway", "services": [one]})
+    view.apply("report", report("api-gateway", 0, told))
+    view.apply("report", report("auth-service", 0, waits))
+    heads, row, other = drawn(width, view.table(NOW, width))
     assert " ".join(heads.split()) == WATCHED[width]
     expected = {cell for name, cell in CELLS.items() if name in heads and name != "probe"}
     assert expected <= set(cells(row))
@@ -184,16 +184,16 @@ def test_what_matters_most_is_there_on_every_terminal(width: int) -> None:
 def test_what_happened_is_told_on_every_terminal(width: int) -> None:
     """One line each, cut off with an ellipsis where it must be."""
     change = {"breaker": "auth-service-http", "new": "HALF_OPEN", "reason": "attempting recovery " * 9}
-    board = LiveView("http://127.0.0.1:8080")
-    board.take("hello", HELLO)
+    view = LiveView("http://127.0.0.1:8080")
+    view.apply("hello", HELLO)
     past = [{**change, "time": NOW + n} for n in range(9)]
-    board.take("report", report("api-gateway", 0, breaker("auth-service-http", transitions=past)))
+    view.apply("report", report("api-gateway", 0, breaker("auth-service-http", transitions=past)))
     console = Console(width=width, force_terminal=False)
     with console.capture() as captured:
-        console.print(board.shown(NOW, width))
+        console.print(view.render(NOW, width))
     lines = captured.get().splitlines()
     told = [line for line in lines if "auth-service-http  " in line and "HALF" in line]
-    assert [line[:8] for line in told] == [when(NOW + n) for n in range(8, 2, -1)]
+    assert [line[:8] for line in told] == [time_of_day(NOW + n) for n in range(8, 2, -1)]
     assert all(line.endswith("…") and len(line) == width for line in told)
 
 
@@ -203,13 +203,13 @@ def test_the_breakers_are_whole_on_a_low_terminal(height: int, lost: bool) -> No
     """What happened gives way first, and the heading before a breaker."""
     change = {"new": "HALF_OPEN", "reason": "attempting recovery", "time": NOW}
     names = [f"breaker-{n}" for n in range(6)]
-    board = LiveView("http://127.0.0.1:8080")
+    view = LiveView("http://127.0.0.1:8080")
     one = {"process": "auth-service", "breaker": names[0], "dependencies": names[1:]}
-    board.take("hello", {"gateway": "api-gateway", "services": [one]})
+    view.apply("hello", {"gateway": "api-gateway", "services": [one]})
     told = [breaker(name, transitions=[{**change, "breaker": name}]) for name in names]
-    board.take("report", report("api-gateway", 0, *told))
-    board.lost_at = NOW if lost else None
-    lines = drawn(80, board.shown(NOW, 80, height))
+    view.apply("report", report("api-gateway", 0, *told))
+    view.lost_at = NOW if lost else None
+    lines = drawn(80, view.render(NOW, 80, height))
     assert len(lines) <= height
     assert [line.split()[0] for line in lines if line.startswith("breaker-")] == names
     assert ("breaker  " in " ".join(lines)) == (height > 6 + lost)
@@ -246,7 +246,7 @@ def test_nobody_is_called_healthy_who_does_not_answer(
     dependencies = {"auth-database": {"status": "unknown"}}
     found: dict[str, Any] = {"auth": {**well, "dependencies": dependencies}, "school": well, "student": well}
     body = {"message": "All services are healthy", "data": found}
-    monkeypatch.setattr(health, "ask", lambda _: (200, body))
+    monkeypatch.setattr(health, "fetch_health", lambda _: (200, body))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert not health.show(stack_config({}))
     said = capsys.readouterr().out
@@ -299,52 +299,52 @@ def test_what_others_wrote_does_not_steer_the_terminal() -> None:
     """A reason, the kind of an error: each in one line, as escapes."""
     bad = {"state": "OPEN", "reason": HOSTILE, "last_failure": HOSTILE}
     change = {"breaker": "auth-service-http", "new": "OPEN", "reason": HOSTILE, "time": NOW}
-    board = LiveView("http://127.0.0.1:8080")
-    board.take("hello", HELLO)
-    board.take("report", report("api-gateway", 0, breaker("auth-service-http", **bad, transitions=[change])))
-    assert shown(board).count("FAKE") == 2
-    assert not {"\x1b", "\r", "\x9b", "\u202e"} & set(shown(board))
+    view = LiveView("http://127.0.0.1:8080")
+    view.apply("hello", HELLO)
+    view.apply("report", report("api-gateway", 0, breaker("auth-service-http", **bad, transitions=[change])))
+    assert shown(view).count("FAKE") == 2
+    assert not {"\x1b", "\r", "\x9b", "\u202e"} & set(shown(view))
     _, row, *_ = drawn(200, health.table({"auth": {"circuit_breaker": bad}}, 200))
     assert f"{SHOWN}: {SHOWN}" in row
 
 
 def test_what_does_not_change_stays() -> None:
     """A report tells only of breakers that differ, and of their latest past."""
-    board = LiveView("http://127.0.0.1:8080")
-    board.take("hello", HELLO)
-    board.take(
+    view = LiveView("http://127.0.0.1:8080")
+    view.apply("hello", HELLO)
+    view.apply(
         "report",
         report("auth-service", 0, breaker("auth-database", calls_by_time=[[NOW - 60, 3, 0, 0, 0, 0]])),
     )
-    board.take("report", report("auth-service", NOW - 1))
-    board.take(
+    view.apply("report", report("auth-service", NOW - 1))
+    view.apply(
         "report",
         report("auth-service", NOW - 1, breaker("auth-database", calls_by_time=[[NOW, 4, 0, 0, 0, 0]])),
     )
-    [_, (_, _, found)] = board.breakers()
+    [_, (_, _, found)] = view.breakers()
     assert found is not None
     assert [bucket[1] for bucket in found["calls_by_time"]] == [3, 4]
 
 
 def test_a_silent_process_is_unknown_and_comes_back() -> None:
     """What it told last isn't shown as if it were now."""
-    board = LiveView("http://127.0.0.1:8080")
-    board.take("hello", HELLO)
-    board.take("report", report("auth-service", 0, breaker("auth-database")))
-    board.take("report", report("auth-service", 0, answers=False))
-    assert "auth-service doesn't answer" in shown(board)
-    board.take("report", report("auth-service", NOW - 1))
-    assert "auth-service doesn't answer" not in shown(board)
+    view = LiveView("http://127.0.0.1:8080")
+    view.apply("hello", HELLO)
+    view.apply("report", report("auth-service", 0, breaker("auth-database")))
+    view.apply("report", report("auth-service", 0, answers=False))
+    assert "auth-service doesn't answer" in shown(view)
+    view.apply("report", report("auth-service", NOW - 1))
+    assert "auth-service doesn't answer" not in shown(view)
 
 
 def test_a_lost_gateway_is_said() -> None:
     """With the last that was known."""
-    board = LiveView("http://127.0.0.1:8080")
-    board.take("hello", HELLO)
-    board.lost_at = NOW
-    assert "Disconnected since" in shown(board)
-    board.take("tick", {"now": NOW})
-    assert "Disconnected" not in shown(board)
+    view = LiveView("http://127.0.0.1:8080")
+    view.apply("hello", HELLO)
+    view.lost_at = NOW
+    assert "Disconnected since" in shown(view)
+    view.apply("tick", {"now": NOW})
+    assert "Disconnected" not in shown(view)
 
 
 def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def test_a_stopped_process_refuses_connections_and_stays_stopped(running: Runnin
     assert (status.returncode, status.stdout.count("RUNNING"), "STOPPED" in status.stdout) == (1, 4, True)
     stack.run("start", "school-service")
     stack.run("start", "school-service")
-    assert all(map(procfs.answers, ports))
+    assert all(map(procfs.accepts_connections, ports))
     assert stack.run("status").stdout.count("RUNNING") == 5
 
 
@@ -95,7 +95,7 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
         f"port {port} (SCHOOL_GRPC_PORT, for school-service) is taken by pid {holder.pid}: {sys.executable}"
         in said
     )
-    assert procfs.left_over(stack.config.folder) == []
+    assert procfs.processes_of(stack.config.folder) == []
 
 
 def test_policies_that_cannot_be_used_stop_up_before_anything_runs() -> None:
@@ -115,17 +115,17 @@ def test_down_leaves_no_process_whatever_happened() -> None:
         folder = stack.config.folder
         os.kill(stack.pid("auth-service"), signal.SIGSTOP)
         stack.run("down")
-        assert procfs.left_over(folder) == []
+        assert procfs.processes_of(folder) == []
         stack.run("up")
         supervisor = int((folder / "supervisord.pid").read_text())
         os.kill(supervisor, signal.SIGKILL)
-        assert wait_for(lambda: supervisor not in procfs.left_over(folder), 5)
-        assert len(procfs.left_over(folder)) >= len(PROCESSES), "the others live on without it"
+        assert wait_for(lambda: supervisor not in procfs.processes_of(folder), 5)
+        assert len(procfs.processes_of(folder)) >= len(PROCESSES), "the others live on without it"
         stack.run("up")
         assert stack.run("status").stdout.count("RUNNING") == 5
         os.kill(int((folder / "supervisord.pid").read_text()), signal.SIGKILL)
         assert stack.run("down").stdout.endswith("The stack is down.\n")
-        assert procfs.left_over(folder) == []
+        assert procfs.processes_of(folder) == []
         assert all(map(procfs.is_free, stack.config.ports.values()))
         assert stack.run("down").stdout == "The stack was not up.\n"
 

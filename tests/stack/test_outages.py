@@ -10,20 +10,22 @@ from collections import Counter
 import pytest
 
 from deploy.demo.ephemeral_stack import wait_for
-from deploy.demo.scenarios import OutageScenario, ScenarioRunner, acts
+from deploy.demo.scenarios import OutageScenario, ScenarioRunner, scenarios
 from tests.stack.running import Running
 
-ACTS = {"auth-service": 0, "mongodb": 1, "school-service": 2}
+SCENARIOS = {"auth-service": 0, "mongodb": 1, "school-service": 2}
 
 
-@pytest.mark.parametrize("process", ACTS)
-def test_an_outage_goes_as_the_demo_tells_it(running: Running, process: str, monkeypatch) -> None:
+@pytest.mark.parametrize("process", SCENARIOS)
+def test_the_demos_scenario_succeeds(running: Running, process: str, monkeypatch) -> None:
     """Stopped, counted, rejected with Retry-After, half-open without traffic, recovered; three log lines."""
     monkeypatch.setattr("deploy.demo.scenarios.RESET_TIMEOUT", 2.0)
     before = {one["id"] for one in running.call("GET", "/students").json()["data"]}
-    act: OutageScenario = acts(running.stack, running.bearer, pupil(running, f"act-{process}"))[ACTS[process]]
-    assert act.process == process
-    ScenarioRunner(running.stack).play(act)
+    student = new_student(running, f"scenario-{process}")
+    all_scenarios = scenarios(running.stack, running.bearer, student)
+    scenario: OutageScenario = all_scenarios[SCENARIOS[process]]
+    assert scenario.process == process
+    ScenarioRunner(running.stack).run(scenario)
     after = {one["id"] for one in running.call("GET", "/students").json()["data"]}
     assert len(after - before) == (process == "school-service"), "only what was answered 201 is there"
 
@@ -58,7 +60,7 @@ def test_of_twenty_at_half_open_one_reaches_the_service(running: Running) -> Non
 
 def test_students_stay_readable_without_the_school_service(running: Running) -> None:
     """school_name is stored with the student; a school's list comes without asking whether it exists."""
-    made = running.call("POST", "/students", **pupil(running, "reader"))
+    made = running.call("POST", "/students", **new_student(running, "reader"))
     assert made.status_code == 201, made.text
     one = made.json()["data"]
     running.stack.run("stop", "school-service")
@@ -68,7 +70,7 @@ def test_students_stay_readable_without_the_school_service(running: Running) -> 
     assert running.call("GET", "/schools").status_code == 502
 
 
-def pupil(running: Running, roll_number: str) -> dict[str, object]:
+def new_student(running: Running, roll_number: str) -> dict[str, object]:
     """A student that can be created once."""
     return {"roll_number": roll_number, "first_name": "Bo", "last_name": "Day", "school_id": running.school}
 

@@ -1,0 +1,98 @@
+"""Starting processes: wait until each is ready, and show the progress."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from deploy import mongodb, procfs
+from deploy.config import HOST, StackConfig, StackError
+from deploy.supervisor import Process, Supervisor
+from protocols.topology import API_GATEWAY, MONGODB
+
+START_SECONDS = 60.0
+"""Seconds that a process may take until it is ready."""
+MOST_CHARACTERS = 600
+"""Longest line of a log that is printed whole; a traceback may be one line of JSON."""
+
+
+def start(config: StackConfig, names: Sequence[str], console: Console) -> None:
+    """Start processes, the database before the others, and show the progress until all are ready.
+
+    Raises StackError, with the end of its log, for a process that isn't ready after START_SECONDS, or ends.
+    """
+    supervisor = Supervisor(config)
+    columns = (
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        for stage in ([n for n in names if n == MONGODB], [n for n in names if n != MONGODB]):
+            tasks = {name: progress.add_task(name, total=1) for name in stage}
+            for name in stage:
+                supervisor.start(name)
+            _wait(config, supervisor, progress, tasks)
+
+
+def is_ready(config: StackConfig, name: str) -> bool:
+    """Whether a process serves requests: /readyz returns 200, and MongoDB accepts writes."""
+    if name == MONGODB:
+        return mongodb.is_ready(config)
+    port, *others = config.ports_of(name)
+    connection: http.client.HTTPConnection
+    if name == API_GATEWAY and config.tls:
+        context = ssl.create_default_context()
+        # The certificate isn't for the loopback address.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(HOST, port, timeout=2.0, context=context)
+    else:
+        connection = http.client.HTTPConnection(HOST, port, timeout=2.0)
+    try:
+        connection.request("GET", "/readyz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return status == 200 and all(map(procfs.accepts_connections, others))
+
+
+def is_running(config: StackConfig, process: Process) -> bool:
+    """Whether a process runs. supervisor reports STARTING for some seconds after a process is ready."""
+    return process.state == "RUNNING" or (process.state == "STARTING" and is_ready(config, process.name))
+
+
+def log_end(config: StackConfig, name: str, lines: int = 15) -> str:
+    """The last lines of a process's log. The middle of a line of more than MOST_CHARACTERS is left out."""
+    try:
+        found = config.log(name).read_text(errors="replace").splitlines()[-lines:]
+    except FileNotFoundError:
+        return "(it has no log)"
+    return "\n".join(
+        line if len(line) <= MOST_CHARACTERS else f"{line[:120]} … {line[-460:]}" for line in found
+    )
+
+
+def _wait(
+    config: StackConfig, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]
+) -> None:
+    waiting = list(tasks)
+    pids: dict[str, set[int]] = {name: set() for name in tasks}
+    deadline = time.monotonic() + START_SECONDS
+    while waiting:
+        for name in [name for name in waiting if is_ready(config, name)]:
+            waiting.remove(name)
+            progress.update(tasks[name], completed=1)
+        found = supervisor.processes()
+        for name in waiting:
+            pids[name].add(found[name].pid)
+            # The pid is 0 between two attempts. A second pid means that the first process has ended.
+            if found[name].is_stopped or len(pids[name] - {0}) > 1 or time.monotonic() > deadline:
+                raise StackError(f"{name} doesn't start. The end of its log:\n{log_end(config, name)}")
+        time.sleep(0.1)
