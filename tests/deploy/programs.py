@@ -1,4 +1,4 @@
-"""Programs that the tests of this folder start beside the stack, and end by their pid."""
+"""Processes for the tests of this folder: a gateway, an upstream service, a collector."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Span = dict[str, Any]
 
 @contextmanager
 def program(command: Sequence[str], output: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A program for as long as the block lasts; both of its outputs go to the file."""
+    """Run a program during the block. Both of its outputs go to the file `output`."""
     with output.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **options)
     try:
@@ -33,7 +33,7 @@ def program(command: Sequence[str], output: Path, **options: Any) -> Iterator[su
 
 
 class Receiver:
-    """The collector as a process. What it got is in its output."""
+    """A running receiver.py."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
         self._process = process
@@ -45,20 +45,21 @@ class Receiver:
         return [line for line in self._output.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def spans(self) -> list[Span]:
+        """All spans received so far."""
         return [json.loads(line) for line in self._lines()[1:]]
 
     def has(self, *names: str, trace: str | None = None, seconds: float = 10.0) -> list[Span]:
-        """The spans of that trace, once one of each name is there. Fails after `seconds`."""
+        """Wait for one span of each name, and return all spans of the trace. Fails after `seconds`."""
 
-        def there() -> list[Span]:
+        def found() -> list[Span]:
             return [span for span in self.spans() if trace in (None, span["trace"])]
 
-        complete = wait_for(lambda: set(names) <= {span["name"] for span in there()}, seconds)
-        assert complete, (names, there())
-        return there()
+        complete = wait_for(lambda: set(names) <= {span["name"] for span in found()}, seconds)
+        assert complete, (names, found())
+        return found()
 
     def freeze(self) -> None:
-        """Neither take nor refuse anything from now on."""
+        """Suspend the process: connections are neither accepted nor refused."""
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -67,6 +68,7 @@ class Receiver:
 
 @contextmanager
 def receiver(folder: Path) -> Iterator[Receiver]:
+    """Run a collector during the block."""
     output = folder / "spans.jsonl"
     with program([sys.executable, str(Path(__file__).with_name("receiver.py"))], output) as process:
         yield Receiver(process, output)
@@ -76,7 +78,7 @@ def receiver(folder: Path) -> Iterator[Receiver]:
 def gateway(
     folder: Path, upstream: str | None = None, **settings: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    """A gateway whose services are all at `upstream`; down, where it is None."""
+    """Run a gateway during the block. upstream: the URL of all services; None: none accepts connections."""
     port, auth, school, student = free_ports(4)
     ports = {"AUTH": auth, "SCHOOL": school, "STUDENT": student}
     services = {f"{name}_SERVICE_URL": upstream or f"http://127.0.0.1:{dead}" for name, dead in ports.items()}
@@ -92,7 +94,7 @@ def gateway(
         try:
             yield process, client
         finally:
-            _end(process)  # one that is killed leaves its workers' folder behind
+            _end(process)  # a gateway that is killed doesn't remove its workers' folder
 
 
 def _end(process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
@@ -102,6 +104,7 @@ def _end(process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
 
 
 def is_up(client: httpx.Client, path: str = "/livez") -> bool:
+    """Whether GET `path` succeeds."""
     try:
         return client.get(path).is_success
     except httpx.TransportError:
@@ -110,7 +113,7 @@ def is_up(client: httpx.Client, path: str = "/livez") -> bool:
 
 @contextmanager
 def upstream(folder: Path, document: dict[str, Any] | None = None) -> Iterator[str]:
-    """The URL of a service that does what a path says; see upstream.py. document: its key set."""
+    """Run upstream.py during the block, and yield its URL. document: its key set."""
     output = folder / "upstream.log"
     words = [sys.executable, str(Path(__file__).with_name("upstream.py")), json.dumps(document or {})]
     with program(words, output):
@@ -119,7 +122,7 @@ def upstream(folder: Path, document: dict[str, Any] | None = None) -> Iterator[s
 
 
 def seconds_to_end(process: subprocess.Popen[bytes]) -> float:
-    """How long it takes to end after SIGTERM; it must end well."""
+    """The seconds that a process takes to end after SIGTERM. Fails if its exit status isn't 0."""
     begun = time.monotonic()
     process.terminate()
     assert process.wait(20) == 0

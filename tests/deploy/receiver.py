@@ -1,6 +1,6 @@
-"""A small collector: takes spans over OTLP/HTTP and writes each as a line of JSON to standard output.
+"""A small OTLP collector: receives spans over HTTP and prints each as a line of JSON.
 
-python tests/deploy/receiver.py      # its first line is its port
+python tests/deploy/receiver.py      # the first line of its output is its port
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Collector(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         good = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
         if good:
-            tell(ExportTraceServiceRequest.FromString(body))
+            print_spans(ExportTraceServiceRequest.FromString(body))
         answer = ExportTraceServiceResponse().SerializeToString()
         self.send_response(200 if good else 400)
         self.send_header("Content-Type", "application/x-protobuf")
@@ -38,7 +38,7 @@ class Collector(BaseHTTPRequestHandler):
         pass
 
 
-def tell(request: ExportTraceServiceRequest) -> None:
+def print_spans(request: ExportTraceServiceRequest) -> None:
     for resource in request.resource_spans:
         process = values(resource.resource.attributes)["service.name"]
         for scope in resource.scope_spans:

@@ -1,4 +1,4 @@
-"""The dashboard asks for what is exported, by labels that it has, in expressions that Prometheus can read."""
+"""The Grafana dashboard: its expressions are valid, and use metrics and labels that are exported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def labels() -> dict[str, set[str]]:
     return found
 
 
-async def test_it_asks_for_metrics_and_labels_that_exist() -> None:
+async def test_its_expressions_use_exported_metrics_and_labels() -> None:
     known = await labels()
     for expression in expressions():
         names = re.findall(r"circuit_breaker_\w+", expression)
@@ -36,13 +36,13 @@ async def test_it_asks_for_metrics_and_labels_that_exist() -> None:
 
 
 async def test_every_metric_is_on_it() -> None:
-    """A metric that nobody sees is one that nobody misses."""
+    """Otherwise a metric could stop being exported unnoticed."""
     _, families = await exported()
     shown = " ".join(expressions())
     assert not [family.name for family in families if family.name not in shown]
 
 
-async def test_legends_use_labels_that_the_expression_leaves() -> None:
+async def test_legends_use_labels_of_their_expression() -> None:
     known = await labels()
     for panel in panels():
         for target in panel["targets"]:
@@ -54,7 +54,7 @@ async def test_legends_use_labels_that_the_expression_leaves() -> None:
 
 
 def test_every_window_holds_several_scrapes() -> None:
-    """One of `$__interval` may hold a single scrape, over which nothing increases."""
+    """`$__interval` may contain a single scrape, and rate() of one sample is empty."""
     windows = {window for expression in expressions() for window in re.findall(r"\[(.*?)\]", expression)}
     assert windows == {"$__rate_interval", "$__range"}
 
@@ -69,7 +69,7 @@ def test_its_expressions_are_valid(tmp_path: Path) -> None:
     promtool("check", "rules", file)
 
 
-def test_panels_do_not_overlap_and_say_what_they_show() -> None:
+def test_panels_have_titles_and_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]

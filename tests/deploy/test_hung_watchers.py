@@ -1,6 +1,6 @@
-"""Whoever watches may hang: calls go on as fast, memory stays bounded, and the process ends in its time.
+"""Observers that hang: requests stay as fast, memory stays bounded, and the process ends in time.
 
-Each test compares two gateways in turn, one of which is watched by somebody who really hangs.
+Each test alternates between two gateways, one with observers that hang and one without.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.resilience
 ROUNDS = 11
 CALLS = 50
 MOVES = 15
-"""Changes of state in a round: there must be something to be told of."""
+"""Changes of state per round, so that there is something to report."""
 SLOWER = 1.4
 MEGABYTES = 15
 TOKEN = "token-of-the-operators"
@@ -37,7 +37,7 @@ SETTINGS = {"ADMIN_TOKEN": TOKEN, "RATE_LIMIT_PER_MINUTE": "1000000"}
 
 @dataclass
 class Side:
-    """One of the two gateways."""
+    """One of the two gateways. slowest: seconds of its slowest request."""
 
     process: subprocess.Popen[bytes]
     client: httpx.Client
@@ -50,16 +50,16 @@ class Side:
         return self.client.base_url.port
 
     def round(self) -> float:
-        """The time of all calls."""
+        """Run one round, and return the seconds of its requests."""
         for _ in range(MOVES):
             for action in ("trip", "reset"):
-                self.ask("POST", f"/admin/breakers/student-service-http/{action}")
-        # Others look, too, and mustn't wait for those who hang.
-        self.ask("GET", "/metrics")
-        return sum(self.ask("GET", "/auth/ok") for _ in range(CALLS))
+                self.request("POST", f"/admin/breakers/student-service-http/{action}")
+        # A scrape mustn't wait for the observers that hang.
+        self.request("GET", "/metrics")
+        return sum(self.request("GET", "/auth/ok") for _ in range(CALLS))
 
-    def ask(self, method: str, path: str) -> float:
-        """The time that it takes."""
+    def request(self, method: str, path: str) -> float:
+        """Send one request, and return its seconds."""
         began = time.perf_counter()
         self.connection.request(method, path, headers={"Authorization": f"Bearer {TOKEN}"})
         answer = self.connection.getresponse()
@@ -87,7 +87,7 @@ def side(folder: Path, service: str, **settings: str) -> Iterator[Side]:
 
 
 class Hung:
-    """A receiver that accepts whoever comes, and neither reads nor answers. Or clients who never read."""
+    """A server that accepts connections and neither reads nor responds; and clients that never read."""
 
     def __init__(self) -> None:
         self.sockets: list[socket.socket] = []
@@ -102,8 +102,8 @@ class Hung:
             except OSError:
                 return
 
-    def asks(self, port: int, path: str, *, clients: int = 20, times: int = 1) -> None:
-        """Ask so many times over each of so many connections; take no more of the answers than must be."""
+    def send_requests(self, port: int, path: str, *, clients: int = 20, times: int = 1) -> None:
+        """Send `times` requests on each of `clients` connections, and read none of the responses."""
         for _ in range(clients):
             one = socket.socket()
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -129,7 +129,7 @@ def hung() -> Iterator[Hung]:
 def compare(
     tmp_path: Path, plain: dict[str, str], watched: dict[str, str], hang: Callable[[Side], None]
 ) -> Side:
-    """Judge the rate, the slowest call and the memory of two gateways; the watched one ends well then."""
+    """Compare time and memory of two gateways, of which `hang` makes one hang; then end that one."""
     with ExitStack() as stack:
         service = stack.enter_context(upstream(tmp_path))
         free = stack.enter_context(side(tmp_path / "free", service, **plain))
@@ -146,26 +146,26 @@ def compare(
         assert grown[1] < grown[0] + MEGABYTES
         assert it.client.get("/readyz").is_success
         it.client.close()
-        # What is in flight has ten seconds, and an answer that nobody takes is in flight.
+        # Requests in flight have ten seconds, and so has a response that isn't read.
         assert seconds_to_end(it.process) < 10.5
         return it
 
 
 def test_a_dashboard_that_never_reads(tmp_path: Path, hung: Hung) -> None:
-    """Many of them, on connections that hold next to nothing."""
-    compare(tmp_path, {}, {}, lambda it: hung.asks(it.port, "/dashboard/events"))
+    """Many of them, with the smallest receive buffers."""
+    compare(tmp_path, {}, {}, lambda it: hung.send_requests(it.port, "/dashboard/events"))
 
 
 def test_a_scraper_that_never_reads(tmp_path: Path, hung: Hung) -> None:
-    """Many of them, each with hundreds of scrapes to be answered."""
-    compare(tmp_path, {}, {}, lambda it: hung.asks(it.port, "/metrics", times=300))
+    """Many of them, each with hundreds of requests."""
+    compare(tmp_path, {}, {}, lambda it: hung.send_requests(it.port, "/metrics", times=300))
 
 
-def test_a_scraper_that_never_reads_is_let_go(tmp_path: Path, hung: Hung) -> None:
-    """None of them keeps a place, and an answer in memory, for as long as it likes."""
+def test_a_scraper_that_never_reads_is_disconnected(tmp_path: Path, hung: Hung) -> None:
+    """After CLIENT_WRITE_TIMEOUT, so that it doesn't hold a connection and a response in memory."""
     with gateway(tmp_path, **SETTINGS, CLIENT_WRITE_TIMEOUT="1") as (process, client):
         assert client.base_url.port
-        hung.asks(client.base_url.port, "/metrics", times=300)
+        hung.send_requests(client.base_url.port, "/metrics", times=300)
         most = open_files(process)
         assert client.get("/metrics").is_success
         assert wait_for(lambda: open_files(process) <= most - len(hung.sockets), 6), most
@@ -173,18 +173,18 @@ def test_a_scraper_that_never_reads_is_let_go(tmp_path: Path, hung: Hung) -> Non
 
 
 def open_files(process: subprocess.Popen[bytes]) -> int:
-    """A connection is one."""
+    """The number of open files of the process, connections included."""
     return sum(1 for _ in Path(f"/proc/{process.pid}/fd").iterdir())
 
 
 def test_a_webhook_that_never_answers(tmp_path: Path, hung: Hung) -> None:
-    """More is to be told than may wait for it."""
+    """With more notifications than its queue takes."""
     compare(tmp_path, {}, {"WEBHOOK_URL": f"{hung.url}/hook"}, lambda _: None)
-    assert hung.sockets, "it was told"
+    assert hung.sockets, "it was contacted"
 
 
 def test_a_collector_that_never_answers(tmp_path: Path, hung: Hung) -> None:
-    """Beside one that takes everything; spans are dropped when as many wait as may."""
+    """Compared with one that receives everything. Spans beyond the full queue are dropped."""
     with receiver(tmp_path) as good:
         traced = {"OTEL_BSP_MAX_QUEUE_SIZE": "100", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "50"}
         compare(
@@ -193,4 +193,4 @@ def test_a_collector_that_never_answers(tmp_path: Path, hung: Hung) -> None:
             {"OTEL_EXPORTER_OTLP_ENDPOINT": hung.url, **traced},
             lambda _: None,
         )
-    assert hung.sockets, "it was told"
+    assert hung.sockets, "it was contacted"

@@ -1,4 +1,4 @@
-"""The shared libraries of mongod, on a system that lacks some of them."""
+"""mongod's shared libraries, on a system that lacks some of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUNDLED = "libq-0a1b2c3d.so.6"
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A real program whose C library has a name that no system knows."""
+    """A real program that needs a C library of an unknown name."""
     whole = Path(shutil.which("true") or "").read_bytes()
     if b"libc.so.6\0" not in whole:
         pytest.skip("no program here that is linked to glibc")
@@ -33,7 +33,7 @@ def program(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A wheel's folder of libraries, empty for now."""
+    """An empty folder in place of the wheel's libraries."""
     folder = tmp_path / "wheel.libs"
     folder.mkdir()
     monkeypatch.setattr(libraries, "_bundled", lambda: folder)
@@ -41,7 +41,7 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def glibc() -> Path:
-    """The C library that this Python runs on."""
+    """The path of this process's C library."""
     mapped = Path("/proc/self/maps").read_text().split()
     return Path(next(word for word in mapped if word.endswith("/libc.so.6")))
 
@@ -59,8 +59,8 @@ def test_a_missing_library_is_linked_and_the_program_then_runs(
     assert subprocess.run([program], env=added, check=False).returncode == 0
 
 
-def test_nothing_is_linked_where_the_system_has_the_library(bundled: Path, tmp_path: Path) -> None:
-    """The same library in the wheel is left alone."""
+def test_a_library_of_the_system_is_not_linked(bundled: Path, tmp_path: Path) -> None:
+    """Although the wheel has it as well."""
     (bundled / "libc-0a1b2c3d.so.6").symlink_to(glibc())
     folder = tmp_path / "links"
     assert libraries.environment(Path(shutil.which("true") or ""), folder) == {}
@@ -68,7 +68,7 @@ def test_nothing_is_linked_where_the_system_has_the_library(bundled: Path, tmp_p
 
 
 def test_links_have_the_wanted_names_and_old_ones_are_removed(tmp_path: Path) -> None:
-    """A library of a longer name or of another version isn't taken for the wanted one."""
+    """A library of a longer name or of another version isn't linked."""
     source, folder = tmp_path / "wheel.libs", tmp_path / "links"
     source.mkdir()
     for name in ("libcurl-330bcbb6.so.4.8.0", "libcurl-gnutls-1a2b3c4d.so.4", "libssl-8b66dd34.so.1.1"):
@@ -80,7 +80,7 @@ def test_links_have_the_wanted_names_and_old_ones_are_removed(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("bundled")
-def test_where_nothing_helps_one_sentence_names_library_and_package(
+def test_an_unavailable_library_is_reported_with_its_package(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(libraries._PACKAGES, ABSENT, "q6 (Debian, Ubuntu) or q (Fedora)")
@@ -90,10 +90,10 @@ def test_where_nothing_helps_one_sentence_names_library_and_package(
 
 
 @pytest.mark.usefixtures("bundled")
-def test_up_says_so_before_it_starts_anything(
+def test_an_unavailable_library_is_reported_before_supervisor_starts(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No supervisor, and so no waiting for a mongod that can't start."""
+    """Without waiting for a mongod that can't start."""
     monkeypatch.setattr("deploy.mongodb.find_mongod", lambda: program)
     found = stack_config({"STACK_DIR": str(tmp_path / "stack")})
     try:
@@ -107,23 +107,23 @@ def test_up_says_so_before_it_starts_anything(
 def test_only_mongod_gets_the_linked_libraries(tmp_path: Path) -> None:
     found = stack_config({"STACK_DIR": str(tmp_path)})
     parts = supervisor.render(found, {"LD_LIBRARY_PATH": "/100%/links"}).split("[program:")
-    told = {part.partition("]")[0]: "LD_LIBRARY_PATH" in part for part in parts[1:]}
-    assert [name for name, has in told.items() if has] == ["mongodb"]
+    has_path = {part.partition("]")[0]: "LD_LIBRARY_PATH" in part for part in parts[1:]}
+    assert [name for name, has in has_path.items() if has] == ["mongodb"]
     assert 'environment=LD_LIBRARY_PATH="/100%%/links"\n' in parts[1]
 
 
-def test_the_loaders_remark_in_mongods_log_is_a_line_like_any_other(
+def test_the_loaders_warning_in_mongods_log_is_printed_as_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It has no time, and stands before mongod's first line; it isn't JSON either."""
-    remark = "/bin/mongod: /x/libcurl.so.4: no version information available (required by /bin/mongod)"
+    """It isn't JSON, has no time, and comes before mongod's first line."""
+    warning = "/bin/mongod: /x/libcurl.so.4: no version information available (required by /bin/mongod)"
     line = '{"t":{"$date":"2030-01-01T00:00:02.5+00:00"},"s":"I","msg":"Starting"}'
     found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
-    found.log("mongodb").write_text(f"{remark}\n{line}\n")
+    found.log("mongodb").write_text(f"{warning}\n{line}\n")
     found.log("auth-service").write_text("2030-01-01T00:00:01Z first\n")
     show(found, ["mongodb"], follow=False, last=None)
-    assert capsys.readouterr().out == f"{remark}\n{line}\n"
+    assert capsys.readouterr().out == f"{warning}\n{line}\n"
     show(found, ["mongodb", "auth-service"], follow=False, last=None)
     names = [line.split("│")[0].strip() for line in capsys.readouterr().out.splitlines()]
     assert names == ["mongodb", "auth-service", "mongodb"]

@@ -1,4 +1,4 @@
-"""A real gateway sends its spans over OTLP to a real collector, and doesn't mind what becomes of that."""
+"""Spans of a real gateway, sent over OTLP to a collector; and the settings that turn this on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def collector(tmp_path: Path) -> Iterator[Receiver]:
         yield running
 
 
-def test_spans_arrive_with_the_breakers_decisions(collector: Receiver, tmp_path: Path) -> None:
+def test_the_collector_receives_spans_with_the_breakers_decisions(
+    collector: Receiver, tmp_path: Path
+) -> None:
     with gateway(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint) as (process, client):
         answer = client.post(
             "/auth/login", json={}, headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
@@ -31,11 +33,9 @@ def test_spans_arrive_with_the_breakers_decisions(collector: Receiver, tmp_path:
         outer, inner = sorted(
             collector.has("POST /auth", "auth-service-http", trace=TRACE), key=lambda s: s["kind"]
         )
-        assert (outer["process"], outer["parent"], inner["parent"]) == (
-            "api-gateway",
-            "b7ad6b7169203331",
-            outer["id"],
-        )
+        assert outer["process"] == "api-gateway"
+        assert outer["parent"] == "b7ad6b7169203331"
+        assert inner["parent"] == outer["id"]
         assert inner["events"] == ["admitted"]
         for _ in range(5):
             client.post("/auth/login", json={})
@@ -56,8 +56,7 @@ def test_exemplars_lead_from_a_slow_bucket_to_its_trace(collector: Receiver, tmp
         assert "trace_id" not in client.get("/metrics").text
 
 
-def test_a_hung_collector_harms_nothing(collector: Receiver, tmp_path: Path) -> None:
-    """Requests are answered as ever, and the process ends in its time."""
+def test_a_hung_collector_delays_neither_requests_nor_the_end(collector: Receiver, tmp_path: Path) -> None:
     collector.freeze()
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_MAX_QUEUE_SIZE": "20"}
     with gateway(tmp_path, **settings, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="10") as (process, client):
@@ -66,7 +65,7 @@ def test_a_hung_collector_harms_nothing(collector: Receiver, tmp_path: Path) -> 
         assert seconds_to_end(process) < 4
 
 
-def test_without_a_wish_for_spans_the_library_is_not_even_loaded(tmp_path: Path) -> None:
+def test_without_settings_opentelemetry_is_not_imported(tmp_path: Path) -> None:
     code = "import sys, gateway.__main__, services.student.__main__; print('opentelemetry' in sys.modules)"
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=kept, check=True)
@@ -85,7 +84,7 @@ def test_without_a_wish_for_spans_the_library_is_not_even_loaded(tmp_path: Path)
         ({"OTEL_SERVICE_NAME": "x"}, False),
     ],
 )
-def test_the_standard_variables_decide(environment: dict[str, str], on: bool) -> None:
+def test_opentelemetrys_variables_turn_tracing_on(environment: dict[str, str], on: bool) -> None:
     assert wanted(environment) is on
 
 
@@ -97,7 +96,7 @@ def test_the_standard_variables_decide(environment: dict[str, str], on: bool) ->
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
     ],
 )
-def test_a_value_that_cannot_be_used_stops_the_start_and_is_named(
+def test_an_invalid_value_is_named_and_prevents_the_start(
     name: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment = {"OTEL_TRACES_EXPORTER": "otlp", name: value}

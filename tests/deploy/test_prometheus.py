@@ -1,4 +1,4 @@
-"""The alert rules: valid, the known ones word for word, and each proven by promtool's own unit tests."""
+"""The alert rules: valid, three of them word for word, and each tested with promtool's unit tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from protocols.topology import BREAKERS
 from tests.deploy.programs import is_up, program
 from tests.deploy.tools import DEPLOY, RULES, exported, promtool, rules, tool
 
-KNOWN = {
+SPECIFIED = {
     "CircuitBreakerOpen": ("circuit_breaker_state == 2", "5m", "warning"),
     "CircuitBreakerHighFailures": ("rate(circuit_breaker_failures_total[5m]) > 0.1", "2m", "critical"),
     "CircuitBreakerExtendedOutage": (
@@ -41,7 +41,7 @@ FURTHER = {
 }
 
 
-async def test_what_is_exported_has_good_names_and_types() -> None:
+async def test_promtool_accepts_the_names_and_types_of_all_metrics() -> None:
     text, _ = await exported()
     assert promtool("check", "metrics", given=text) == ""
 
@@ -50,12 +50,12 @@ def test_the_configuration_and_its_rules_are_valid() -> None:
     promtool("check", "config", DEPLOY / "prometheus" / "prometheus.yml")
 
 
-def test_each_rule_fires_stays_quiet_and_resets() -> None:
+def test_the_unit_tests_of_the_rules_pass() -> None:
     promtool("test", "rules", DEPLOY / "prometheus" / "circuit_breakers.test.yml")
 
 
-@pytest.mark.parametrize("name", sorted({*KNOWN, *FURTHER}))
-def test_the_unit_tests_notice_a_rule_that_never_fires(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER}))
+def test_the_unit_tests_fail_for_a_rule_that_never_fires(name: str, tmp_path: Path) -> None:
     before, after = RULES.read_text().split(f"- alert: {name}\n")
     broken = re.sub(r"expr: (>-\n( {10}.*\n)+|.*\n)", "expr: vector(0) > 1\n", after, count=1)
     (tmp_path / RULES.name).write_text(f"{before}- alert: {name}\n{broken}")
@@ -64,9 +64,9 @@ def test_the_unit_tests_notice_a_rule_that_never_fires(name: str, tmp_path: Path
         promtool("test", "rules", tmp_path / "test.yml")
 
 
-@pytest.mark.parametrize("name", KNOWN)
-def test_the_known_rules_stand_word_for_word(name: str) -> None:
-    expression, duration, severity = KNOWN[name]
+@pytest.mark.parametrize("name", SPECIFIED)
+def test_the_specified_rules_are_unchanged(name: str) -> None:
+    expression, duration, severity = SPECIFIED[name]
     text = rules()[name]
     assert f"\n        expr: {expression}\n        for: {duration}\n" in text
     assert f"\n          severity: {severity}\n" in text
@@ -74,27 +74,27 @@ def test_the_known_rules_stand_word_for_word(name: str) -> None:
 
 def test_every_summary_names_the_breaker() -> None:
     found = rules()
-    assert set(found) == {*KNOWN, *FURTHER}
+    assert set(found) == {*SPECIFIED, *FURTHER}
     for text in found.values():
         (summary,) = re.findall(r"summary: (.*)", text)
         assert "{{ $labels.service }}" in summary
 
 
-def test_no_breaker_can_go_missing_unnoticed() -> None:
+def test_the_absent_alert_covers_every_breaker() -> None:
     asked = re.findall(
         r'absent\(circuit_breaker_state\{service="([^"]+)"\}\)', rules()["CircuitBreakerAbsent"]
     )
     assert sorted(asked) == sorted(BREAKERS)
 
 
-@pytest.mark.parametrize("name", sorted({*KNOWN, *FURTHER}))
-async def test_rules_ask_for_metrics_that_exist(name: str) -> None:
+@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER}))
+async def test_rules_use_exported_metrics(name: str) -> None:
     _, families = await exported()
     names = {sample.name for family in families for sample in family.samples}
     assert set(re.findall(r"circuit_breaker_\w+", rules()[name])) <= names
 
 
-async def test_the_reference_lists_what_is_exported() -> None:
+async def test_the_reference_lists_all_metrics() -> None:
     _, families = await exported()
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     reference = (DEPLOY.parent / "docs" / "reference" / "metrics.md").read_text()
@@ -108,7 +108,7 @@ def test_the_guide_explains_every_alert() -> None:
 
 @contextmanager
 def shown(snapshots: list[Snapshot], formats: set[str]) -> Iterator[int]:
-    """The port of somebody who shows these as a process does, and notes in which format."""
+    """Serve the metrics of these snapshots, and yield the port. Adds each format sent to `formats`."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""`just logs`: several logs as one, as a person reads them."""
+"""`just logs`: readable lines, several logs in one, following, and errors of the output."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ from rich.console import Console
 from deploy.config import stack_config
 from deploy.terminal import logs
 from deploy.terminal.logs import readable
-
-HOSTILE = "\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"
-SHOWN = r"\x1b]0;title\x07\x1b[2J\nFAKE\r\x9b31m\u202e"
+from tests.deploy.terminal_views import ESCAPED, HOSTILE
 
 
 @pytest.fixture
-def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two and a half hours east of Greenwich."""
+def _utc_plus_0230(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the local time to UTC+02:30."""
     monkeypatch.setenv("TZ", "<+0230>-2:30")
     time.tzset()
     yield
@@ -34,9 +32,9 @@ def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-@pytest.mark.usefixtures("_elsewhere")
-def test_a_line_of_json_is_made_readable() -> None:
-    """The time here, event, then the rest; a traceback below; MongoDB's own too; anything else as it is."""
+@pytest.mark.usefixtures("_utc_plus_0230")
+def test_a_line_of_json_becomes_time_event_and_keys() -> None:
+    """In local time, with a traceback below; also for MongoDB's lines. Other lines are unchanged."""
     line = '{"event": "request", "level": "info", "timestamp": "2026-01-02T03:04:05Z", "status": 200}'
     assert readable(line).plain == "05:34:05  request  status=200"
     failed = (
@@ -61,8 +59,8 @@ def test_a_line_of_json_is_made_readable() -> None:
         ('{"timestamp": 7, "level": {}, "event": null}', "7  None"),
     ],
 )
-def test_a_line_that_is_odd_is_still_a_line(line: str, shown: str) -> None:
-    """Whatever wrote it: the lines behind it are told as well."""
+def test_unusual_json_is_printed_as_well(line: str, shown: str) -> None:
+    """Reading goes on with the next line."""
     assert readable(line).plain == shown
 
 
@@ -74,7 +72,7 @@ def just(tmp_path: Path, *words: str, **more: Any) -> subprocess.CompletedProces
     )
 
 
-def test_as_many_lines_as_there_are(tmp_path: Path) -> None:
+def test_a_number_of_lines_larger_than_any_deque_prints_all_lines(tmp_path: Path) -> None:
     found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     found.log("mongodb").write_text("one\ntwo\n")
@@ -82,14 +80,15 @@ def test_as_many_lines_as_there_are(tmp_path: Path) -> None:
         assert just(tmp_path, "logs", "mongodb", "-n", many, stdout=subprocess.PIPE).stdout == "one\ntwo\n"
 
 
-def test_where_nothing_was_started_there_is_nothing_to_read(tmp_path: Path) -> None:
+def test_without_any_log_it_says_how_to_start_the_stack(tmp_path: Path) -> None:
     done = just(tmp_path, "logs", stdout=subprocess.PIPE)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert done.returncode == 1
+    assert done.stdout == ""
     assert done.stderr == f"nothing was logged yet in {tmp_path}/logs; `uv run just up` starts the stack\n"
 
 
-class Health(BaseHTTPRequestHandler):
-    """A gateway of which nobody knows anything."""
+class EmptyHealth(BaseHTTPRequestHandler):
+    """A gateway whose /health is an empty object."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -100,9 +99,9 @@ class Health(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_full_disk_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where all that is written fits into the buffer."""
-    server = HTTPServer(("127.0.0.1", 0), Health)
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the whole output fits into the buffer, and is written at exit."""
+    server = HTTPServer(("127.0.0.1", 0), EmptyHealth)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("GATEWAY_PORT", str(server.server_port))
     found = stack_config({"STACK_DIR": str(tmp_path)})
@@ -111,29 +110,29 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     for words in (["logs"], ["health"]):
         with Path("/dev/full").open("w") as full:
             done = just(tmp_path, *words, stdout=full)
-        said = "the output can't be written: No space left on device\n"
-        assert (done.returncode, done.stderr) == (1, said)
+        assert done.stderr == "the output can't be written: No space left on device\n"
+        assert done.returncode == 1
     server.shutdown()
     server.server_close()
 
 
-def test_what_clients_wrote_does_not_steer_the_terminal() -> None:
-    """A path, a name, an error: each in its line, as escapes."""
+def test_control_characters_of_clients_are_escaped() -> None:
+    """In values, keys and tracebacks; each stays in its line."""
     line = json.dumps({"event": HOSTILE, "path": HOSTILE, HOSTILE: "x", "exception": f"T\n{HOSTILE}"})
-    trace = SHOWN.replace(r"\n", "\n    ")
-    assert readable(line).plain == f"  {SHOWN}  path={SHOWN}  {SHOWN}=x\n    T\n    {trace}"
-    assert readable(f"no JSON {HOSTILE}").plain == f"no JSON {SHOWN}"
+    trace = ESCAPED.replace(r"\n", "\n    ")
+    assert readable(line).plain == f"  {ESCAPED}  path={ESCAPED}  {ESCAPED}=x\n    T\n    {trace}"
+    assert readable(f"no JSON {HOSTILE}").plain == f"no JSON {ESCAPED}"
 
 
-def test_no_line_is_told_twice_or_missed_while_following(
+def test_following_prints_every_line_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is written while the old lines are read is told with them; and the half of a line waits."""
+    """Also lines that are written while the old ones are read. An incomplete line waits for its end."""
     found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     log = found.log("auth-service")
     log.write_text("one\n")
-    told = logs.print_line
+    real_print_line = logs.print_line
     waits = iter(["ree\n", ""])
 
     def write(text: str) -> None:
@@ -143,7 +142,7 @@ def test_no_line_is_told_twice_or_missed_while_following(
     def print_line(console: Console, name: str, line: str, *, prefix: bool) -> None:
         if line == "one":
             write("two\nth")
-        told(console, name, line, prefix=prefix)
+        real_print_line(console, name, line, prefix=prefix)
 
     def sleep(_: float) -> None:
         if (text := next(waits, None)) is None:
@@ -157,22 +156,22 @@ def test_no_line_is_told_twice_or_missed_while_following(
     assert capsys.readouterr().out == "one\ntwo\nthree\n"
 
 
-def test_a_time_in_a_path_does_not_put_a_line_elsewhere(
+def test_lines_are_not_sorted_by_a_time_in_their_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
-    mine = [("/1999-01-01T00:00:00", "2030-01-01T00:00:03Z"), ("/", "2030-01-01T00:00:04Z")]
-    lines = [json.dumps({"path": path, "timestamp": stamp}) for path, stamp in mine]
-    found.log("auth-service").write_text("\n".join([*lines, ""]))
+    entries = [("/1999-01-01T00:00:00", "2030-01-01T00:00:03Z"), ("/", "2030-01-01T00:00:04Z")]
+    written = [json.dumps({"path": path, "timestamp": stamp}) for path, stamp in entries]
+    found.log("auth-service").write_text("\n".join([*written, ""]))
     found.log("mongodb").write_text('{"t":{"$date":"2030-01-01T00:00:02.5+00:00"}}\n')
     logs.show(found, ["mongodb", "auth-service"], follow=False, last=None)
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split(" ")[0] for line in said] == ["mongodb", "auth-service", "auth-service"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["mongodb", "auth-service", "auth-service"]
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
-    """`just logs | head` ends well, with one log and with several."""
+def test_a_closed_pipe_ends_with_status_0(tmp_path: Path) -> None:
+    """As in `just logs | head`: with one log and with several, and without an error message."""
     found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     for name in ("mongodb", "auth-service"):
@@ -189,5 +188,6 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         assert reader.stderr
         reader.stdout.readline()
         reader.stdout.close()
-        assert (reader.wait(20), reader.stderr.read()) == (0, b"")
+        assert reader.wait(20) == 0
+        assert reader.stderr.read() == b""
         reader.stderr.close()

@@ -1,4 +1,4 @@
-"""Every scrape of a real gateway under load adds up: with one worker and with two, in either format."""
+"""Consistent scrapes of a real gateway under load: with one worker and with two, in both formats."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOMENTS = (
     "circuit_breaker_outage_start_time_seconds",
 )
 OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
-# School's breaker is full before it opens, and student's opens all the time.
+# The school service's breaker has a bulkhead and never opens; the student service's opens all the time.
 POLICIES = """
 [breakers.auth-service-http]
 max_failures = 2
@@ -44,8 +44,8 @@ Sample = tuple[str, ...]
 Scrape = dict[Sample, float]
 
 
-class Crowd:
-    """Callers who never pause, and keep their own count of what became of their calls."""
+class LoadClients:
+    """Clients that call without a pause, and count the outcomes of their calls."""
 
     def __init__(self, port: int, bearer: str) -> None:
         self._port = port
@@ -67,7 +67,7 @@ class Crowd:
                     pass
 
     async def _call(self, stream: trio.SocketStream) -> bool:
-        """One call. Whether there may be another over this connection."""
+        """Make one call. Returns whether the connection can be used again."""
         place = self._chance.choice(list(BREAKERS))
         what = self._chance.choices(("ok", "fail", "charged", "broken", "slow"), (12, 3, 1, 1, 1))[0]
         self.asked[BREAKERS[place]] += 1
@@ -100,12 +100,12 @@ def outcome(what: str, status: int) -> str:
     if (what, status) in (("fail", 500), ("broken", 502)):
         return "failure"
     assert status == 503, (what, status)
-    # The service's own is passed on, and looks as if nobody had been asked.
+    # The service's own 503 is forwarded, and can't be told from a rejection.
     return "ignored or rejected" if what == "charged" else "rejected"
 
 
 async def scrape(port: int, accept: str) -> Scrape:
-    """Over a connection of its own: whichever worker takes it."""
+    """Scrape on a new connection, which any worker may accept."""
     async with httpx.AsyncClient(trust_env=False, headers={"Accept": accept}) as client:
         answer = await client.get(f"http://127.0.0.1:{port}/metrics")
     assert answer.headers["content-type"].startswith(accept)
@@ -117,26 +117,26 @@ async def scrape(port: int, accept: str) -> Scrape:
 
 
 def labels(found: dict[str, str]) -> list[str]:
-    """Their values, the breaker's name first."""
+    """The values of the labels, the breaker's name first."""
     return [found[name] for name in sorted(found, key=lambda name: name != "service")]
 
 
 def counted(found: Scrape, breaker: str) -> dict[str, float]:
-    """A breaker's calls by outcome, after what has to agree was compared."""
+    """A breaker's calls by outcome. Fails if its metrics contradict each other."""
     calls = {outcome: found["circuit_breaker_calls_total", breaker, outcome] for outcome in OUTCOMES}
     assert calls["failure"] == found["circuit_breaker_failures_total", breaker]
     reasons = "circuit_breaker_rejections_total", breaker
     assert calls["rejected"] == sum(value for key, value in found.items() if key[:2] == reasons)
     measured = found["circuit_breaker_call_duration_seconds_count", breaker]
     running = found["circuit_breaker_in_flight", breaker]
-    # A call is measured when it ends, and in flight until the breaker has counted it.
+    # A call is measured when it ends, but counts as in flight until the breaker has counted it.
     assert 0 <= measured - calls["success"] - calls["failure"] - calls["ignored"] <= running
     assert found["circuit_breaker_call_duration_seconds_bucket", breaker, "+Inf"] == measured
     return calls
 
 
 def moments_agree(found: Scrape, before: Scrape, breaker: str) -> None:
-    """State and its moments are of one sample: an alert joins them."""
+    """State and times are of one moment, since alerts join them."""
     state, changed, outage = (found[name, breaker] for name in MOMENTS)
     exact = {
         key[2]: value for key, value in found.items() if key[:2] == ("circuit_breaker_state_info", breaker)
@@ -154,7 +154,7 @@ def is_count(name: str) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_calls_are_the_sum_of_their_outcomes_at_every_scrape(tmp_path: Path, workers: int) -> None:
-    """Nothing is counted twice or lost, no counter goes down, and in the end all agree with the callers."""
+    """No call is lost or counted twice, no counter goes down, and the totals equal the clients' counts."""
     issuer = Issuer()
     (tmp_path / "breakers.toml").write_text(POLICIES)
     settings = {
@@ -169,40 +169,45 @@ async def test_calls_are_the_sum_of_their_outcomes_at_every_scrape(tmp_path: Pat
     ):
         assert client.base_url.port
         port = client.base_url.port
-        await keys_are_known(port, issuer)
-        crowd = Crowd(port, issuer.token())
+        await wait_for_keys(port, issuer)
+        clients = LoadClients(port, issuer.token())
         found = await scrape(port, "text/plain")
         start = {name: sum(counted(found, name).values()) for name in BREAKERS.values()}
         async with trio.open_nursery() as nursery:
             for _ in range(CALLERS):
-                nursery.start_soon(crowd.caller)
-            scrapes = await scrape_all_the_time(port, crowd, start, exactly=workers == 1)
-            crowd.leaving = True
+                nursery.start_soon(clients.caller)
+            scrapes = await scrape_all_the_time(port, clients, start, exactly=workers == 1)
+            clients.leaving = True
         assert scrapes > 10
-        await all_agree(port, crowd, start)
+        await assert_totals_agree(port, clients, start)
 
 
-async def scrape_all_the_time(port: int, crowd: Crowd, start: dict[str, float], *, exactly: bool) -> int:
-    """For SECONDS, and judge each. exactly: nothing that has ended may be missing; how many there were."""
+async def scrape_all_the_time(
+    port: int, clients: LoadClients, start: dict[str, float], *, exactly: bool
+) -> int:
+    """Scrape for SECONDS and check each scrape. Returns their number.
+
+    exactly: every ended call must be in the next scrape.
+    """
     before: Scrape = {}
     scrapes = 0
     with trio.move_on_after(SECONDS):
         while True:
-            answered = {name: crowd.answered(name) for name in start}
+            answered = {name: clients.answered(name) for name in start}
             found = await scrape(port, list(FORMATS)[scrapes % 2])
             for name, unseen in start.items():
                 total = sum(counted(found, name).values()) - unseen
-                # One of several workers that is too busy to answer in time is shown as it was before.
+                # With several workers, a busy one may be represented by its previous counts.
                 assert not exactly or answered[name] <= total
-                assert total + found["circuit_breaker_in_flight", name] <= crowd.asked[name]
+                assert total + found["circuit_breaker_in_flight", name] <= clients.asked[name]
                 moments_agree(found, before, name)
             assert [key for key, old in before.items() if is_count(key[0]) and found[key] < old] == []
             before, scrapes = found, scrapes + 1
     return scrapes
 
 
-async def keys_are_known(port: int, issuer: Issuer) -> None:
-    """Each worker fetches the key set when it starts; each connection may come to another one."""
+async def wait_for_keys(port: int, issuer: Issuer) -> None:
+    """Wait until every worker has fetched the key set; a new connection may reach any worker."""
     with trio.fail_after(10):
         known = 0
         while known < 12:
@@ -211,8 +216,8 @@ async def keys_are_known(port: int, issuer: Issuer) -> None:
             known = known + 1 if answer.status_code == 200 else 0
 
 
-async def all_agree(port: int, crowd: Crowd, start: dict[str, float]) -> None:
-    """What callers saw is what was counted; of a call that was left nobody knows how far it had come."""
+async def assert_totals_agree(port: int, clients: LoadClients, start: dict[str, float]) -> None:
+    """The counts equal the clients' own. A call that a client abandoned may or may not be counted."""
     running = 1.0
     with trio.fail_after(10):
         while running:
@@ -220,8 +225,8 @@ async def all_agree(port: int, crowd: Crowd, start: dict[str, float]) -> None:
             running = sum(found["circuit_breaker_in_flight", name] for name in start)
     for name, before in start.items():
         calls = counted(found, name)
-        assert calls["failure"] == crowd.ended[name, "failure"], name
-        assert calls["success"] - before == crowd.ended[name, "success"], name
+        assert calls["failure"] == clients.ended[name, "failure"], name
+        assert calls["success"] - before == clients.ended[name, "success"], name
         total = sum(calls.values()) - before
-        assert crowd.asked[name] - crowd.left[name] <= total <= crowd.asked[name], name
+        assert clients.asked[name] - clients.left[name] <= total <= clients.asked[name], name
         assert min(calls.values()) > 0, (name, calls)

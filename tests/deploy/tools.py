@@ -1,4 +1,4 @@
-"""Prometheus's own tools, and what the tests of this folder read from deploy/."""
+"""Prometheus's tools, and the rules and metrics that the tests of this folder use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INSTALL = "there is no {}: apt-get install prometheus (Debian's package has it)"
 
 
 def tool(name: str) -> str:
-    """The path of `name`; skips the test where it isn't installed."""
+    """The path of a program. Skips the test if it isn't installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(INSTALL.format(name))
@@ -28,23 +28,23 @@ def tool(name: str) -> str:
 
 
 def promtool(*arguments: object, given: bytes | None = None) -> str:
-    """What promtool says; fails the test where it complains."""
+    """Run promtool and return its output. Fails the test if promtool finds an error."""
     done = subprocess.run(
         [tool("promtool"), *map(str, arguments)], input=given, capture_output=True, timeout=60, check=False
     )
-    said = (done.stdout + done.stderr).decode()
-    assert done.returncode == 0, said
-    return said
+    output = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, output
+    return output
 
 
 def rules() -> dict[str, str]:
-    """The text of each alert, by its name."""
+    """The text of each alert, by name."""
     parts = re.split(r"^ *- alert: *(\w+)$", RULES.read_text(), flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 async def exported() -> tuple[bytes, list[Metric]]:
-    """What a process shows at /metrics, as text and parsed."""
+    """The /metrics of a process with one breaker, as text and parsed."""
     async with open_panel(durations=DURATION_BUCKETS) as panel:
         panel.breaker(CircuitBreakerConfig(name="it"))
         text = exposition((await panel.snapshots()).values())

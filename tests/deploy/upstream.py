@@ -1,9 +1,9 @@
-"""A service that does what the last part of a path says; it is asked with GET alone.
+"""A service for GET requests. The last part of the path chooses its response.
 
-python tests/deploy/upstream.py KEY_SET      # its first line is its port
+python tests/deploy/upstream.py KEY_SET      # the first line of its output is its port
 
-fail: 500. charged: 503 that the breaker of its database has counted. broken: hangs up. slow: never answers.
-Else: ok.
+fail: 500. charged: 503, which the breaker of its database has counted. broken: closes the connection.
+slow: never responds. Any other: 200.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import trio
 DATABASES = {"schools": b"school-database", "students": b"student-database"}
 
 
-def answer(path: str) -> tuple[bytes, bytes]:
-    """The status, and a field, for a path: /schools/fail, or /fail where the gateway takes the prefix off."""
+def response(path: str) -> tuple[bytes, bytes]:
+    """The status and a header for a path such as /schools/fail, or /fail without the gateway's prefix."""
     service, _, what = path.rpartition("/")
     if what == "fail":
         return b"500 Internal Server Error", b""
@@ -38,7 +38,7 @@ async def serve(keys: bytes, stream: trio.SocketStream) -> None:
                 if what == "slow":
                     await stream.receive_some()
                     return
-                status, fields = answer(path)
+                status, fields = response(path)
                 body = keys if what == "jwks.json" else b"ok"
                 length = b"Content-Length: %d\r\n" % len(body)
                 await stream.send_all(b"HTTP/1.1 %s\r\n%s%s\r\n%s" % (status, length, fields, body))

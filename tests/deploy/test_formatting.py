@@ -1,0 +1,41 @@
+"""Durations, and the failure meter of a breaker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deploy.terminal.formatting import duration, failure_meter
+from tests.deploy.terminal_views import breaker
+
+SLOW, RATE = {"kind": "SlowCallRate"}, {"kind": "FailureRate"}
+
+
+@pytest.mark.parametrize(
+    ("max_failures", "trip", "shown"),
+    [
+        (5, None, "●●●○○"),
+        (50, None, "3/50"),
+        (5, RATE, "3"),
+        (5, SLOW, "2 slow"),
+        (5, {"kind": "AnyOf", "strategies": [RATE, RATE]}, "3"),
+        (5, {"kind": "AnyOf", "strategies": [RATE, SLOW]}, "3+2 slow"),
+    ],
+)
+def test_the_failure_meter_shows_the_counts_of_the_trip_strategy(
+    max_failures: int, trip: Any, shown: str
+) -> None:
+    """Failures, slow calls, or both."""
+    policy = {"max_failures": max_failures, "trip": trip}
+    assert failure_meter(breaker("a", failure_count=3, slow_count=2, policy=policy)).plain == shown
+
+
+def test_a_duration_has_at_most_two_units() -> None:
+    assert [duration(s) for s in (0, 59.6, 72, 11520, 187200)] == [
+        "0 s",
+        "1 min 0 s",
+        "1 min 12 s",
+        "3 h 12 min",
+        "2 d 4 h",
+    ]
