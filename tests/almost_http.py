@@ -1,4 +1,4 @@
-"""Messages that are almost right, for parsers that are compared with another one."""
+"""Almost valid HTTP messages, for tests that compare two parsers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def almost(
     bodies: Sequence[bytes],
     scraps: Sequence[bytes],
 ) -> bytes:
-    """A message with up to three things wrong with it, or none.
+    """A message with at most three errors.
 
-    line: the parts of its first line. scraps: what may come anywhere, beside fields.
+    line: the parts of its first line. scraps: bytes that may be inserted anywhere, as may fields.
     """
     anything = [*scraps, *fields]
     parts = [*line, *chance.choices(fields, k=chance.randint(0, 2)), b"\r\n"]

@@ -1,4 +1,4 @@
-"""A certificate of one's own for a test, and a context that trusts it."""
+"""Self-signed certificates for tests, and TLS contexts that trust them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TestCertificate:
         self.renew(serial)
 
     def renew(self, serial: int) -> None:
-        """Write another pair in the place of the old one."""
+        """Replace certificate and key with new ones."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
         now = dt.datetime.now(dt.UTC)
@@ -52,7 +52,7 @@ class TestCertificate:
         )
 
     def client_context(self, *protocols: str) -> ssl.SSLContext:
-        """For a client that trusts this certificate and offers these protocols."""
+        """The TLS context of a client that trusts this certificate and offers these ALPN protocols."""
         context = ssl.create_default_context(cafile=str(self.certificate))
         if protocols:
             context.set_alpn_protocols(list(protocols))
@@ -60,6 +60,6 @@ class TestCertificate:
 
 
 def serial_of(stream: object) -> int:
-    """The serial number of the certificate that a server has shown on a TLS stream."""
-    shown = stream.getpeercert(binary_form=True)  # type: ignore[attr-defined]
-    return x509.load_der_x509_certificate(shown).serial_number
+    """The serial number of the server's certificate on a TLS stream."""
+    certificate = stream.getpeercert(binary_form=True)  # type: ignore[attr-defined]
+    return x509.load_der_x509_certificate(certificate).serial_number

@@ -1,6 +1,6 @@
-"""Fixtures for every test: a real MongoDB, and the asyncio loop that its driver needs inside trio.
+"""Fixtures for all tests: a real MongoDB, and the asyncio loop that its driver needs inside trio.
 
-What they need is imported where it is needed: the tests of the library run without the stack's packages.
+The fixtures import their packages themselves: the tests of the library run without the stack's packages.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """One running mongod for the whole test run. A test that breaks it starts its own (`own_mongod`)."""
+    """One running mongod for the whole test run. Tests that kill or freeze it use `own_mongod`."""
     yield from _running(tmp_path_factory)
 
 
 @pytest.fixture
 def own_mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """A mongod for one test, to be killed and frozen."""
+    """A mongod for one test, which may kill and freeze it."""
     yield from _running(tmp_path_factory)
 
 
@@ -49,7 +49,7 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
 
 @pytest.fixture
 async def loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
-    """The asyncio loop of this test, for what is neither trio's nor ours."""
+    """The asyncio loop of this test, for libraries that need asyncio."""
     import trio_asyncio
 
     async with trio_asyncio.open_loop() as opened:
@@ -58,7 +58,7 @@ async def loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
 
 @pytest.fixture
 async def database(mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> AsyncIterator[Database]:
-    """A database of its own for one test, dropped afterwards."""
+    """A new database for one test, dropped afterwards."""
     from services.mongo.client import open_database
 
     name = f"test_{uuid.uuid4().hex[:12]}"

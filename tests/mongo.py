@@ -1,4 +1,4 @@
-"""A real mongod for tests: a replica set of one on a free port, its data in a folder that is thrown away."""
+"""Real mongods for tests: replica sets of one or three members, on free ports, in temporary folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on a moment ago."""
+    """A port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -29,12 +29,15 @@ def free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    # A test run that is killed can't clean up behind itself.
+    # A test run that is killed can't end its mongod.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Mongod:
-    """One mongod that can be killed, frozen and started again on the same data and port."""
+    """One mongod. It can be killed, frozen, and started again with the same data and port.
+
+    fails_on_request: allow `fail`.
+    """
 
     def __init__(self, folder: Path, *, fails_on_request: bool = False) -> None:
         self.folder = folder
@@ -47,12 +50,12 @@ class Mongod:
         return f"mongodb://127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}"
 
     def start(self, timeout: float = 30.0) -> None:
-        """Start it and wait, at most `timeout` seconds, until it takes writes."""
+        """Start it, and wait until it accepts writes. Raises RuntimeError after `timeout` seconds."""
         self.launch()
         self._wait_for_primary(timeout)
 
     def launch(self) -> None:
-        """Start it, and don't wait."""
+        """Start it without waiting."""
         binary = find_mongod()
         found = libraries.environment(binary, self.folder / "libraries")
         data = self.folder / "data"
@@ -102,7 +105,7 @@ class Mongod:
                 raise
 
     def fail(self, code: int | None, *commands: str) -> None:
-        """Answer these commands with an error of that code from now on; None: no more."""
+        """Fail these commands with an error of this code from now on; None: stop failing."""
         client: MongoClient[dict[str, object]]
         with MongoClient("127.0.0.1", self.port, directConnection=True) as client:
             data = {"errorCode": code, "failCommands": commands}
@@ -110,7 +113,7 @@ class Mongod:
             client.admin.command({"configureFailPoint": "failCommand", **mode})
 
     def kill(self) -> None:
-        """End it as a crash would (SIGKILL, also from a freeze) and wait until it is gone."""
+        """Kill it with SIGKILL, also while it is frozen, and wait until it has ended."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -121,7 +124,7 @@ class Mongod:
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen one go on."""
+        """Continue it after a freeze."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -131,7 +134,7 @@ class Mongod:
 
 
 class ReplicaSet:
-    """Three mongods, of which one is elected."""
+    """A replica set of three mongods."""
 
     def __init__(self, folder: Path) -> None:
         self.members = [Mongod(folder / str(number)) for number in range(3)]
@@ -142,9 +145,9 @@ class ReplicaSet:
         return f"mongodb://{hosts}/?replicaSet={REPLICA_SET}"
 
     def start(self, timeout: float = 60.0) -> None:
-        """Start all, and wait until one is elected and the others follow it.
+        """Start all members, and wait for a primary and two secondaries.
 
-        A lost primary is missed after 1.5 s.
+        Secondaries elect a new primary after 1.5 s without one. Raises RuntimeError after `timeout` seconds.
         """
         for member in self.members:
             member.launch()
@@ -167,11 +170,11 @@ class ReplicaSet:
         raise RuntimeError("no primary was elected")
 
     def primary(self) -> Mongod:
-        """The member that takes writes."""
+        """The member that accepts writes."""
         return next(one for one in self.members if self._command(one, {"hello": 1})["isWritablePrimary"])
 
     def elect_after(self, seconds: int) -> None:
-        """Let the primary step down, and no other be elected for so long."""
+        """Let the primary step down, and prevent an election for so many seconds."""
         leaving = self.primary()
         for member in self.members:
             if member is not leaving:

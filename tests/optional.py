@@ -1,4 +1,4 @@
-"""Which optional libraries can be used here: the tests of the breaker run without the adapters'."""
+"""Optional libraries: the breaker's tests run without the libraries of the adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans kept in memory, for tests to look at."""
+"""Spans recorded in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runtime.observability import tracing
 
 
 class Seen:
-    """The spans that have ended."""
+    """The ended spans of a test."""
 
     def __init__(self, exporter: InMemorySpanExporter) -> None:
         self._exporter = exporter
@@ -30,7 +30,7 @@ class Seen:
         return span
 
     def tree(self) -> list[str]:
-        """Each span's name, set in below its parent's."""
+        """The name of each span, indented below its parent's."""
         children: dict[int | None, list[ReadableSpan]] = {}
         known = {span.context.span_id for span in self.spans}
         for span in self.spans:
@@ -47,7 +47,7 @@ class Seen:
 
 @contextmanager
 def recorded() -> Iterator[Seen]:
-    """Tracing is on for whatever is made within the block."""
+    """Turn tracing on during the block, and record its spans."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))

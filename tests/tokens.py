@@ -14,7 +14,7 @@ from runtime.auth import TokenVerifier
 
 
 class Issuer:
-    """Signs tokens; `keys` is the key set that verifies them."""
+    """Signs tokens with a new key. keys: verifies them. document: its key set."""
 
     def __init__(self) -> None:
         self._key = Ed25519PrivateKey.generate()
@@ -36,5 +36,5 @@ class Issuer:
         return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": "test"})
 
     def headers(self) -> dict[str, str]:
-        """The Authorization field of someone who is signed in."""
+        """The Authorization header with a valid token."""
         return {"Authorization": f"Bearer {self.token()}"}

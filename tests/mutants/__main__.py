@@ -1,9 +1,9 @@
-"""Break breaker and gateway on purpose, one fault at a time, and see the tests notice.
+"""Apply deliberate faults, one at a time, and check that a test fails for each.
 
-`just mutants [NAME…]`; a name is a fault's, a file's of faults/, or the part of a file's name before its
-hyphen, such as `breaker`. The tree is copied, the fault applied to the copy, and the fault's tests are run
-until one fails. Exits with 1 where a fault survives or is stale, or the tests fail without a fault.
-`--check` only looks whether every fault can be applied.
+`just mutants [NAME…]`. A name is that of a fault, of a file in faults/, or the part of a file's name before
+its hyphen, such as `breaker`. Each fault is applied to a copy of the tree, and its tests run until one fails.
+The exit status is 1 if a fault survives or is stale, or if the tests fail without a fault. `--check` only
+checks that every fault can be applied.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("actors", "protocols", "runtime", "services", "deploy", "gateway", "tests")
 AT_ONCE = 2
 HANG_SECONDS = 20
-"""A test that takes longer hangs, and the fault behind it is caught."""
+"""A test that takes longer hangs, which counts as a failure."""
 SLOW_SECONDS = 10.0
-"""The time of a fault that takes longer is printed: it should name the test that catches it."""
+"""The time is printed for a fault that takes longer. Its `tests` should name the test that catches it."""
 
 
 class Verdict(NamedTuple):
-    """How one fault fared. seconds: that took."""
+    """The result of one fault. seconds: the time of its tests."""
 
     is_caught: bool
     text: str
@@ -39,7 +39,7 @@ class Verdict(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Try the faults named, or all."""
+    """Try the named faults, or all. Returns the exit status."""
     try:
         faults = read_faults()
     except BadFaultFileError as error:
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     chosen = _chosen(faults, set(arguments))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         if found := next(filter(None, pool.map(_failure_without_fault, _test_runs(chosen))), None):
-            print(f"the tests fail without any fault: {found}")
+            print(f"a test fails without any fault: {found}")
             return 1
         missed = 0
         for fault, verdict in zip(chosen, pool.map(judge, chosen), strict=True):
@@ -82,7 +82,7 @@ def _chosen(faults: Sequence[Fault], names: set[str]) -> list[Fault]:
 
 
 def _test_runs(faults: Sequence[Fault]) -> list[tuple[str, ...]]:
-    """The tests of the faults, each in one run: those of a group go together."""
+    """The tests of the faults, without duplicates. All tests of a group are in one run."""
     runs: dict[str, dict[str, None]] = {}
     seen: set[str] = set()
     for fault in faults:
@@ -94,7 +94,7 @@ def _test_runs(faults: Sequence[Fault]) -> list[tuple[str, ...]]:
 
 
 def judge(fault: Fault) -> Verdict:
-    """Whether its tests notice the fault."""
+    """Run the fault's tests on a copy with the fault."""
     start = time.monotonic()
     try:
         found = _failure(fault.tests, fault)
@@ -113,7 +113,7 @@ def _failure_without_fault(tests: Sequence[str]) -> str | None:
 
 
 def _failure(tests: Sequence[str], fault: Fault | None = None) -> str | None:
-    """The first test that fails in a copy of the tree, with the fault in it; None: all pass."""
+    """The first test that fails in a copy of the tree with the fault; None if all pass."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder)
         for name in COPIED:
@@ -129,7 +129,7 @@ def _first_failure(tests: Sequence[str], copy: Path) -> str | None:
     arguments += ["-p", "no:xdist", "-p", "no:cov", "--hypothesis-seed=0"]
     arguments += ["-o", f"faulthandler_timeout={HANG_SECONDS}", "-o", "faulthandler_exit_on_timeout=true"]
     environment = {
-        # The copy, not what is installed. Bytecode that was copied is used, but for what the fault changes.
+        # Import the copy, not the installed packages. The copied bytecode is used for unchanged files.
         "PYTHONPATH": str(copy),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis"),
@@ -140,7 +140,7 @@ def _first_failure(tests: Sequence[str], copy: Path) -> str | None:
     if "Timeout (" in printed:
         hung = re.search(r'File "\S*/(test_\w+\.py)", line \d+ in (test_\w+)', printed)
         return f"{hung[1]}::{hung[2]}, which hangs" if hung else "a test that hangs"
-    # Also where the fault keeps a test's file from being imported.
+    # ERROR: the fault prevents the import of a test's file.
     named = re.search(r"^(?:FAILED|ERROR) \S*?([\w.]+(?:::\w+)?)(?=\[|\s|$)", printed, re.MULTILINE)
     if named is None:
         raise StaleFaultError(f"pytest couldn't run the tests: {printed[-400:]}")

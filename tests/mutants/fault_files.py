@@ -1,8 +1,8 @@
-"""The deliberate faults of faults/*.toml: reading them, checking them against the tree, applying them.
+"""The deliberate faults in faults/*.toml: read them, check them against the tree, apply them.
 
-A file has `tests`, the tests that must notice its faults, and any number of `[[fault]]`: `name`; `rule`, the
-rule that the fault breaks; `[[fault.edits]]` with `file`, `old` and `new`, where `old` occurs exactly once in
-the file; and, where not all tests of the file are needed, `tests` of its own.
+A file has `tests`, of which one must fail for each fault, and any number of `[[fault]]`. A fault has `name`;
+`rule`, the rule that it breaks; `[[fault.edits]]` with `file`, `old` and `new`, where `old` occurs exactly
+once in the file; and optionally `tests` of its own.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ FAULTS = Path(__file__).parent / "faults"
 
 
 class BadFaultFileError(Exception):
-    """A file of faults can't be read; str() says which and why."""
+    """A file of faults can't be read. The message has its name and the reason."""
 
 
 class StaleFaultError(Exception):
-    """The code that a fault breaks isn't there any more, or is there twice; or its tests can't be run."""
+    """A fault's `old` text doesn't occur exactly once, or its tests can't be run."""
 
 
 class Edit(NamedTuple):
-    """A text that occurs once in a file, and the text in its place. file: relative to the tree's root."""
+    """Replace `old`, which occurs once in the file, by `new`. file: relative to the tree's root."""
 
     file: str
     old: str
@@ -35,7 +35,7 @@ class Edit(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """group: the name of its file, without the ending. tests: what is given to pytest, in this order."""
+    """group: the name of its file, without `.toml`. tests: arguments of pytest, in this order."""
 
     name: str
     rule: str
@@ -45,7 +45,7 @@ class Fault(NamedTuple):
 
     @property
     def part(self) -> str:
-        """What comes before the first hyphen of its group."""
+        """The part of its group before the first hyphen."""
         return self.group.partition("-")[0]
 
 
@@ -68,7 +68,7 @@ def _faults(group: str, content: dict[str, Any]) -> Iterator[Fault]:
 
 
 def problems(faults: Sequence[Fault], root: Path) -> list[str]:
-    """Why faults can't be tried on the tree at `root`: a line for each."""
+    """One line for each reason why a fault can't be tried on the tree at `root`."""
     counts = Counter(one.name for one in faults)
     found = [f"{name}: {count} faults have this name" for name, count in counts.items() if count > 1]
     texts: dict[str, str] = {}
@@ -77,24 +77,24 @@ def problems(faults: Sequence[Fault], root: Path) -> list[str]:
             for text in _edited(fault, root, texts).values():
                 ast.parse(text)
         except (StaleFaultError, SyntaxError) as error:
-            # Any test would notice what isn't Python.
+            # A syntax error would fail every test, and so prove nothing.
             found.append(f"{fault.name}: {error}")
         found += [f"{fault.name}: no such test: {test}" for test in fault.tests if not _exists(test, root)]
     return found
 
 
 def apply(fault: Fault, root: Path) -> None:
-    """Break the tree at `root`. Raises StaleFaultError, and changes nothing then."""
+    """Apply a fault to the tree at `root`. Raises StaleFaultError before it changes anything."""
     for file, text in _edited(fault, root, {}).items():
         path = root / file
         path.write_text(text, "utf-8")
-        # Bytecode is told from stale bytecode by seconds and size, and both may be the same.
+        # Python compares time (in seconds) and size of a source with its bytecode; both may be equal.
         for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
             compiled.unlink()
 
 
 def _edited(fault: Fault, root: Path, texts: dict[str, str]) -> dict[str, str]:
-    """The files that a fault changes, as they are then. texts: those read before, which are added to."""
+    """The new texts of the files that a fault changes. texts: a cache of files that were read."""
     edited: dict[str, str] = {}
     for edit in fault.edits:
         if edit.file not in texts:

@@ -1,4 +1,4 @@
-"""Runs pytest in forks of a process that has imported the installed packages, which takes most of a run."""
+"""Run pytest in forks of a process that has already imported the installed packages: most of a run's time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PACKAGES = """
     opentelemetry.sdk.trace
 """
 _context = multiprocessing.get_context("forkserver")
-# One that isn't installed is left out.
+# Packages that aren't installed are ignored.
 _context.set_forkserver_preload(_PACKAGES.split())
 
 
 def run_pytest(arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
-    """Run pytest in `folder`, with `folder` first on the path. Its exit code, and what it printed."""
+    """Run pytest in `folder`, with `folder` first on sys.path. Returns its exit code and its output."""
     output = folder / ".pytest-output"
     process = _context.Process(target=_run, args=(list(arguments), folder, environment, output))
     process.start()
@@ -37,7 +37,7 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str], output
     os.environ.update(environment)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
-    # Nothing of the tree that the fault isn't in.
+    # Forget modules of the original tree, which doesn't have the fault.
     own = {path.stem for path in ROOT.iterdir()}
     for name in [one for one in sys.modules if one.partition(".")[0] in own]:
         del sys.modules[name]

@@ -1,4 +1,4 @@
-"""One real stack for the tests of this folder, on ports of its own, with reset timeouts of two seconds."""
+"""One real stack for the tests of this folder, with reset timeouts of two seconds."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from deploy.config import StackError
 from deploy.demo.ephemeral_stack import EphemeralStack
 from deploy.mongodb import find_mongod
-from tests.stack.running import Running
+from tests.stack.running import RunningStack
 
 RESET_TIMEOUT = 2.0
 
 
 @pytest.fixture(scope="session")
-def _running() -> Iterator[Running]:
+def _running() -> Iterator[RunningStack]:
     if not sys.platform.startswith("linux"):
         pytest.skip("the stack's tests read /proc")
     try:
@@ -28,12 +28,12 @@ def _running() -> Iterator[Running]:
         body = {"registration_number": "R-1", "name": "Hill School"}
         made = stack.client.post("/schools", headers=bearer, json=body)
         assert made.status_code == 201, made.text
-        yield Running(stack, bearer, made.json()["data"]["id"])
+        yield RunningStack(stack, bearer, made.json()["data"]["id"])
 
 
 @pytest.fixture
-def running(_running: Running) -> Iterator[Running]:
-    """The stack, all of it up and every breaker closed, before each test."""
+def running(_running: RunningStack) -> Iterator[RunningStack]:
+    """The stack. All its processes run and all breakers are closed, before each test."""
     _running.stack.run("up")
     assert _running.all_closed(), _running.stack.states()
     yield _running
@@ -41,7 +41,7 @@ def running(_running: Running) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def running_once(_running: Running) -> Running:
-    """The stack as it stands, for tests that leave no mark on it."""
+def running_once(_running: RunningStack) -> RunningStack:
+    """The stack, for tests that don't change it."""
     _running.stack.run("up")
     return _running

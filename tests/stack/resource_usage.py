@@ -1,4 +1,4 @@
-"""What a process of ours holds: its tasks, open files and memory, told by itself."""
+"""The tasks, open files and memory of a process of the stack, as it reports them itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INSIDE = Path(__file__).with_name("inside")
 
 
 class ResourceUsage:
-    """Asks processes that were started with its `settings` what they hold."""
+    """Reads the resource usage of processes that were started with `settings` in their environment."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,7 +24,7 @@ class ResourceUsage:
         }
 
     async def of(self, pid: int) -> dict[str, int]:
-        """Tasks of trio and of asyncio, open files, bytes of memory."""
+        """tasks (trio), asyncio (its tasks), files (open ones), memory (bytes). Fails after 10 s."""
         file = self._folder / f"{pid}.json"
         file.unlink(missing_ok=True)
         os.kill(pid, signal.SIGUSR1)

@@ -1,4 +1,4 @@
-"""The stack that the tests of this folder share."""
+"""The running stack that the tests of this folder share."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
 
 
 @dataclass
-class Running:
-    """A running stack, a token of its first account, and one school."""
+class RunningStack:
+    """A running stack, the Authorization header of its first account, and the id of a school."""
 
     stack: EphemeralStack
     bearer: dict[str, str]
     school: int
 
     def call(self, method: str, path: str, **json: Any) -> Any:
-        """One request with the token; returns httpx's response."""
+        """Send one request with the token, and return httpx's response."""
         return self.stack.client.request(method, path, headers=self.bearer, json=json or None)
 
     def all_closed(self, seconds: float = 20.0) -> bool:
-        """Whether all breakers are closed within the time, after calls that make them so."""
+        """Call every service until all breakers are closed. Returns False if they aren't within `seconds`."""
 
         def closed() -> bool:
             self.stack.login()
@@ -34,8 +34,8 @@ class Running:
         return wait_for(closed, seconds)
 
 
-def registration_numbers(running: Running) -> list[str]:
-    """Of every school there is, page by page."""
+def registration_numbers(running: RunningStack) -> list[str]:
+    """The registration numbers of all schools."""
     found: list[str] = []
     after = 0
     while page := running.call("GET", f"/schools?limit=1000&after={after}").json()["data"]:

@@ -1,4 +1,4 @@
-"""kill -9 of each process: supervisor brings it back, and what was acknowledged is there."""
+"""SIGKILL of each process: supervisor restarts it, and no acknowledged write is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from deploy.demo.ephemeral_stack import wait_for
-from tests.stack.running import Running, registration_numbers
+from tests.stack.running import RunningStack, registration_numbers
 
 pytestmark = pytest.mark.resilience
 
@@ -19,8 +19,8 @@ KILLS = 3
 
 
 @pytest.mark.parametrize("name", ["auth-service", "school-service", "student-service", "api-gateway"])
-def test_a_killed_service_comes_back(running: Running, name: str) -> None:
-    """Another process takes its place, and every breaker is closed again."""
+def test_supervisor_restarts_a_killed_process(running: RunningStack, name: str) -> None:
+    """All breakers close again, and tokens stay valid."""
     stack = running.stack
     killed = stack.kill(name)
 
@@ -36,8 +36,8 @@ def test_a_killed_service_comes_back(running: Running, name: str) -> None:
     assert running.call("GET", "/schools").status_code == 200, "the token from before the crash still holds"
 
 
-def test_killing_mongod_under_four_writers_loses_nothing(running: Running) -> None:
-    """Three times; each school that was answered 201 is there afterwards, once."""
+def test_killing_mongod_three_times_loses_no_acknowledged_write(running: RunningStack) -> None:
+    """Each school whose creation returned 201 exists once."""
     stop = threading.Event()
     created: list[str] = []
     seen: Counter[int] = Counter()
@@ -50,7 +50,7 @@ def test_killing_mongod_under_four_writers_loses_nothing(running: Running) -> No
         thread.start()
     try:
         for _ in range(KILLS):
-            # Each kill hits while writes are being acknowledged, not while the breaker is still open.
+            # Wait for acknowledged writes before each kill, so that the breaker is closed.
             before = len(created)
             assert wait_for(lambda before=before: len(created) >= before + 40, 30), seen
             killed.add(running.stack.kill("mongodb"))
@@ -61,15 +61,15 @@ def test_killing_mongod_under_four_writers_loses_nothing(running: Running) -> No
         stop.set()
         for thread in threads:
             thread.join(30)
-    assert len(killed | {running.stack.pid("mongodb")}) == KILLS + 1, "each kill hit another mongod"
-    # A write that found mongod gone is tried again by the driver, so that failures may be few.
+    assert len(killed | {running.stack.pid("mongodb")}) == KILLS + 1, "each kill ended another mongod"
+    # The driver repeats a failed write once, so that few failures reach the client.
     assert set(seen) <= {201, 409, 502, 503, 504}
     kept = Counter(registration_numbers(running))
     assert {number: kept[number] for number in created if kept[number] != 1} == {}
 
 
-def test_keys_outlive_the_auth_service(running: Running) -> None:
-    """A gateway that starts while the auth service is away still knows whose token it is."""
+def test_tokens_are_verified_after_a_restart_without_the_auth_service(running: RunningStack) -> None:
+    """Gateway and school service restart while the auth service is stopped."""
     running.stack.run("stop", "auth-service")
     running.stack.run("restart", "api-gateway")
     assert running.call("GET", "/schools").status_code == 200
@@ -78,9 +78,9 @@ def test_keys_outlive_the_auth_service(running: Running) -> None:
 
 
 def write(
-    running: Running, prefix: str, stop: threading.Event, created: list[str], seen: Counter[int]
+    running: RunningStack, prefix: str, stop: threading.Event, created: list[str], seen: Counter[int]
 ) -> None:
-    """Creates schools one after the other, and notes those that were acknowledged."""
+    """Create schools one after the other. Adds acknowledged ones to `created`, statuses to `seen`."""
     with httpx.Client(base_url=running.stack.config.gateway, timeout=15, trust_env=False) as client:
         number = 0
         while not stop.is_set():
@@ -94,8 +94,8 @@ def write(
             time.sleep(0.01)
 
 
-def answers(running: Running) -> bool:
-    """Whether the gateway answers at all."""
+def answers(running: RunningStack) -> bool:
+    """Whether the gateway's /livez returns 200."""
     try:
         return running.stack.client.get("/livez").status_code == 200
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""Random mixtures of clients at the whole stack, all of whose parts are well: no breaker counts a failure."""
+"""Random mixtures of clients on a healthy real stack: no breaker counts a failure."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ pytestmark = [
 SEEDS = 20
 AT_ONCE = 5
 AMONG = tuple(client for client in WIRE_CLIENTS if client is not sends_what_stores_refuse)
-"""Without the one whose values only a store in memory refuses."""
+"""All clients except one whose values only the fake repositories refuse."""
 PORTS = ("GATEWAY_PORT", "AUTH_SERVICE_PORT", "SCHOOL_SERVICE_PORT", "STUDENT_SERVICE_PORT")
 
 
-def minded(stack: EphemeralStack) -> dict[str, float]:
-    """By breaker, how many calls it has counted as failures or rejected, in all processes."""
+def failures_and_rejections(stack: EphemeralStack) -> dict[str, float]:
+    """By breaker, the number of its failures and rejections."""
     found: Counter[str] = Counter()
     for port in PORTS:
         text = httpx.get(f"http://{HOST}:{stack.config.ports[port]}/metrics", trust_env=False).text
@@ -43,7 +43,7 @@ def minded(stack: EphemeralStack) -> dict[str, float]:
     return dict(found)
 
 
-async def test_no_client_makes_a_breaker_of_the_real_stack_count() -> None:
+async def test_no_mixture_of_clients_makes_a_breaker_count_a_failure() -> None:
     with EphemeralStack(CLIENT_BODY_TIMEOUT=str(STALL_SECONDS)) as stack:
         bearer = stack.sign_up()
         for number in range(100):
@@ -51,7 +51,7 @@ async def test_no_client_makes_a_breaker_of_the_real_stack_count() -> None:
             made = stack.client.post("/schools", headers=bearer, json=school)
             assert made.status_code == 201, made.text
         assert stack.client.get("/schools/1", headers=bearer).status_code == 200
-        before = minded(stack)
+        before = failures_and_rejections(stack)
         ran: Counter[WireClient] = Counter()
         token = bearer["Authorization"].removeprefix("Bearer ")
         for first in range(0, SEEDS, AT_ONCE):
@@ -61,4 +61,4 @@ async def test_no_client_makes_a_breaker_of_the_real_stack_count() -> None:
             assert set(stack.states().values()) == {"CLOSED"}, f"seeds from {first}"
         assert set(ran) == set(AMONG)
         assert len(before) == 7
-        assert minded(stack) == before
+        assert failures_and_rejections(stack) == before

@@ -1,4 +1,4 @@
-"""The logs of a real run: nothing secret in them, and what an operator follows a request by."""
+"""The logs of a real stack: they contain no secrets, and a request's id in every process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import httpx
 from deploy import mongodb
 from deploy.demo.ephemeral_stack import free_ports, wait_for
 from tests.deploy.programs import is_up, program
-from tests.stack.running import Running
+from tests.stack.running import RunningStack
 
 PASSWORD = "pass-phrase-9f31"
 EMAIL = "very.private@example.org"
 
 
-def test_no_password_token_or_address_is_logged(running: Running) -> None:
-    """After everything that carries one: good, bad, malformed, in a query, and during an outage."""
+def test_no_password_token_or_address_is_logged(running: RunningStack) -> None:
+    """After valid, invalid and malformed requests with them, in queries and paths, and in an outage."""
     client = running.stack.client
     person = {"email": EMAIL, "password": PASSWORD, "first_name": "Pri", "last_name": "Vate"}
     client.post("/auth/signup", json=person)
@@ -67,14 +67,14 @@ def test_no_password_token_or_address_is_logged(running: Running) -> None:
         assert found == [], name
 
 
-def test_mongodb_quotes_nothing_that_it_was_asked(running: Running) -> None:
-    """Its line of a slow operation would, so no operation is slow."""
+def test_mongodb_logs_no_queries(running: RunningStack) -> None:
+    """It logs the queries of slow operations, so no operation counts as slow."""
     with mongodb.connect(mongodb.own_uri(running.stack.config)) as client:
         assert client.auth.command("profile", -1)["slowms"] > 86_400_000
 
 
-def test_credentials_in_a_uri_are_nowhere(tmp_path: Path) -> None:
-    """Neither when MongoDB can't be reached, nor when it refuses them, nor in what an operator lists."""
+def test_credentials_of_a_uri_appear_nowhere(tmp_path: Path) -> None:
+    """Not in the log, the pages or `just settings`, while MongoDB can't be reached."""
     secret = "p4ss-w0rd-of-the-database"
     uri = f"mongodb://root:{secret}@127.0.0.1:1/?replicaSet=rs0&authSource=admin"
     (port,) = free_ports(1)
@@ -92,7 +92,7 @@ def test_credentials_in_a_uri_are_nowhere(tmp_path: Path) -> None:
         shown = [client.get(path).text for path in ("/health", "/breakers", "/metrics")]
         process.terminate()
         assert process.wait(15) == 0
-    wide = {**environment, "COLUMNS": "1000"}  # nothing is folded
+    wide = {**environment, "COLUMNS": "1000"}  # so that no cell is folded
     listed = subprocess.run(
         [sys.executable, "-m", "deploy.settings"], env=wide, capture_output=True, text=True, check=True
     )
@@ -102,12 +102,12 @@ def test_credentials_in_a_uri_are_nowhere(tmp_path: Path) -> None:
 
 
 def part(secret: str) -> str:
-    """Enough of a secret to know it by: a token's end, which is its signature."""
+    """The last characters of a secret; of a token, the end of its signature."""
     return secret.removeprefix("Bearer ")[-24:]
 
 
-def test_a_request_is_followed_by_its_id(running: Running) -> None:
-    """In the gateway and in the service: which breaker, and why it was refused."""
+def test_gateway_and_service_log_the_requests_id(running: RunningStack) -> None:
+    """With the breaker and the reason of a rejection."""
     stack = running.stack
     stack.run("stop", "mongodb")
     for _ in range(6):
@@ -133,6 +133,6 @@ def test_a_request_is_followed_by_its_id(running: Running) -> None:
 
 
 def logged(log: str, said: dict[str, Any]) -> bool:
-    """Whether a line of this request says all that."""
+    """Whether a line of this request contains all these keys and values."""
     lines = [json.loads(line) for line in log.splitlines() if '"follow-me"' in line]
     return any(said.items() <= line.items() for line in lines)

@@ -1,4 +1,4 @@
-"""The tooling's own parts, without a stack: settings, paths, configuration, logs."""
+"""Parts of deploy/ without a stack: settings, paths, supervisor's configuration, ports, logs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from deploy.terminal import logs
 from protocols.topology import PORTS
 
 
-def test_the_defaults_are_the_contracts() -> None:
-    """Ports, and the processes that hold them."""
+def test_the_default_ports_of_all_processes() -> None:
     found = stack_config({})
     assert {name: found.ports_of(name) for name in found.processes} == {
         "mongodb": [27017],
@@ -33,27 +32,25 @@ def test_the_defaults_are_the_contracts() -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "80a", "1e3", " 80"])
-def test_a_bad_port_is_named(value: str) -> None:
-    """By its variable and what was there."""
+def test_an_invalid_port_is_refused_with_its_setting_and_value(value: str) -> None:
     with pytest.raises(StackError, match=rf"setting GATEWAY_PORT: not a port .* \(got '{value}'\)"):
         stack_config({"GATEWAY_PORT": value})
 
 
 def test_two_settings_cannot_share_a_port() -> None:
-    """It would fail later, and elsewhere."""
     with pytest.raises(StackError, match="AUTH_SERVICE_PORT and SCHOOL_SERVICE_PORT are both 9000"):
         stack_config({"AUTH_SERVICE_PORT": "9000", "SCHOOL_SERVICE_PORT": "9000"})
 
 
-def test_a_database_elsewhere_is_not_started() -> None:
-    """And its URI reaches the services as it is."""
+def test_with_mongodb_uri_no_mongod_is_started() -> None:
+    """The services get the URI unchanged."""
     found = stack_config({"MONGODB_URI": "mongodb://db.example:27017"})
     assert "mongodb" not in found.processes
     assert found.environment()["MONGODB_URI"] == "mongodb://db.example:27017"
 
 
-def test_without_any_mongod_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a platform that the wheel isn't made for."""
+def test_without_any_mongod_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a platform without a wheel."""
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.delitem(sys.modules, "fiftyone", raising=False)
@@ -61,32 +58,29 @@ def test_without_any_mongod_one_sentence_says_what_to_do(monkeypatch: pytest.Mon
         find_mongod()
 
 
-def test_each_process_is_told_where_the_others_are() -> None:
-    """Other ports than the usual reach all of them."""
-    told = stack_config({"SCHOOL_SERVICE_PORT": "9002", "SCHOOL_GRPC_PORT": "9052"}).environment()
-    assert (told["SCHOOL_SERVICE_URL"], told["SCHOOL_GRPC_ADDRESS"]) == (
-        "http://127.0.0.1:9002",
-        "127.0.0.1:9052",
-    )
+def test_the_environment_has_the_addresses_of_all_processes() -> None:
+    """With the ports that are configured."""
+    environment = stack_config({"SCHOOL_SERVICE_PORT": "9002", "SCHOOL_GRPC_PORT": "9052"}).environment()
+    assert environment["SCHOOL_SERVICE_URL"] == "http://127.0.0.1:9002"
+    assert environment["SCHOOL_GRPC_ADDRESS"] == "127.0.0.1:9052"
 
 
 @pytest.mark.parametrize("depth", [10, 200])
-def test_a_deep_folder_has_a_socket_that_can_be_bound(tmp_path: Path, depth: int) -> None:
-    """Supervisor binds it with its pid behind the name first."""
+def test_the_socket_of_a_deep_folder_has_a_short_path(tmp_path: Path, depth: int) -> None:
+    """Including the pid that supervisor appends to it first."""
     found = stack_config({"STACK_DIR": str(tmp_path / ("x" * depth))})
     assert len(str(found.socket)) <= LONGEST_SOCKET_PATH
     assert (found.socket.parent == found.folder) == (depth == 10)
 
 
-def test_a_layout_is_remembered_for_commands_without_its_environment(tmp_path: Path) -> None:
-    """`GATEWAY_PORT=9000 just up`, then `just health`."""
+def test_a_saved_configuration_is_used_without_its_environment(tmp_path: Path) -> None:
+    """As in `GATEWAY_PORT=9000 just up`, then `just health`."""
     started = stack_config({"STACK_DIR": str(tmp_path), "GATEWAY_PORT": "9000"})
     started.save()
     assert stack_config({"STACK_DIR": str(tmp_path)}).saved() == started
 
 
-def test_a_percent_sign_in_a_path_survives_supervisors_own_syntax(tmp_path: Path) -> None:
-    """It would be taken for an expansion."""
+def test_a_percent_sign_in_a_path_is_escaped_for_supervisor(tmp_path: Path) -> None:
     found = stack_config({"STACK_DIR": str(tmp_path / "100%"), "MONGODB_URI": "mongodb://elsewhere"})
     parser = configparser.RawConfigParser()
     parser.read_string(render(found))
@@ -94,8 +88,7 @@ def test_a_percent_sign_in_a_path_survives_supervisors_own_syntax(tmp_path: Path
     assert expanded == f"{tmp_path}/100%/logs/auth-service.log"
 
 
-def test_the_holder_of_a_port_is_found() -> None:
-    """This process, while it listens; nobody afterwards."""
+def test_the_holder_of_a_port_is_the_process_that_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert not procfs.is_free(port)
@@ -104,8 +97,8 @@ def test_the_holder_of_a_port_is_found() -> None:
     assert procfs.holder(port).pid is None
 
 
-def test_a_followed_log_goes_on_after_rotation(tmp_path: Path) -> None:
-    """What was written before and after the move is read, once; half lines wait."""
+def test_tail_reads_on_after_a_rotation(tmp_path: Path) -> None:
+    """It returns every line once, old and new ones, and waits for the end of incomplete lines."""
     path = tmp_path / "a.log"
     path.write_text("old\n")
     tail = logs.Tail(path)
@@ -121,7 +114,7 @@ def test_a_followed_log_goes_on_after_rotation(tmp_path: Path) -> None:
 
 
 def test_several_logs_are_merged_by_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line without a time stays behind the one before it."""
+    """A line without a time stays after the line before it."""
     found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     found.log("mongodb").write_text('{"t":{"$date":"2030-01-01T00:00:02.5+00:00"}}\n')
@@ -132,7 +125,6 @@ def test_several_logs_are_merged_by_time(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_free_ports_differ_and_are_free() -> None:
-    """As many as a stack needs."""
     found = free_ports(len(PORTS))
     assert len(set(found)) == len(PORTS)
     assert all(map(procfs.is_free, found))

@@ -1,4 +1,4 @@
-"""On PYTHONPATH, it lets any of our processes write what it holds to RESOURCE_USAGE_FOLDER, at SIGUSR1."""
+"""With this on its PYTHONPATH, a process writes its resource usage to RESOURCE_USAGE_FOLDER after SIGUSR1."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import signal
 from pathlib import Path
 
 
-def count(*_: object) -> None:
-    """Living tasks, open files, and bytes of memory."""
+def write_usage(*_: object) -> None:
+    """Write the numbers of tasks and open files, and the bytes of memory."""
     import trio
 
     gc.collect()
@@ -28,4 +28,4 @@ def count(*_: object) -> None:
 
 
 if "RESOURCE_USAGE_FOLDER" in os.environ:
-    signal.signal(signal.SIGUSR1, count)
+    signal.signal(signal.SIGUSR1, write_usage)
