@@ -173,8 +173,8 @@ class Supervisor:
             words, env=config.environment(), cwd=ROOT, capture_output=True, text=True, check=False
         )
         if done.returncode or not _wait_for(5.0, self.is_alive):
-            said = (done.stderr or done.stdout).strip() or f"see {config.logs}/supervisord.log"
-            raise StackError(f"supervisor doesn't start: {said}")
+            reason = (done.stderr or done.stdout).strip() or f"see {config.logs}/supervisord.log"
+            raise StackError(f"supervisor doesn't start: {reason}")
         config.save()
 
     def processes(self) -> dict[str, Process]:

@@ -195,7 +195,7 @@ def _window(trip: Mapping[str, Any], other: set[str]) -> dict[str, Any]:
 def _bulkheads(policy: Mapping[str, Any]) -> list[nopanic.bulkhead]:
     """One for the running calls; with a queue, another around it for running and waiting calls together.
 
-    They are outside the breaker, so that a call that has waited asks the breaker when it may run.
+    They are outside the breaker, so that the breaker admits or rejects a call when its wait is over.
     """
     if "max_concurrent" not in policy:
         return []

@@ -116,7 +116,7 @@ def table(result: Result) -> str:
     for count in sorted({count for cells in result.cells.values() for count in cells}):
         for name, cells in result.cells.items():
             cell = cells[count]
-            # The CPU time of a process with workers is the workers'; its own says nothing.
+            # The workers use the CPU time, and only their parent is measured.
             cpu = "-" if name in (TWO, HYPERCORN) else f"{cell.cpu:.0f}"
             lines.append(
                 f"| {count} | {name} | {cell.rate:,.0f} | {cell.p50:.1f} | {cell.p99:.1f}"

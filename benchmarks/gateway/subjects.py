@@ -222,5 +222,5 @@ def _wait(name: str, url: str, process: subprocess.Popen[bytes], folder: Path) -
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
-    said = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.rglob("*.log")))
-    raise SystemExit(f"{name} doesn't answer at {url}\n{said}")
+    logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.rglob("*.log")))
+    raise SystemExit(f"{name} doesn't answer at {url}\n{logs}")

@@ -1,4 +1,4 @@
-"""The real stack and a real Chromium; without one of them these tests are skipped and say what is missing."""
+"""The real stack and a real Chromium. Without one of them these tests are skipped, with the reason."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ SIZES = [DESKTOP, (900, 900), PHONE, (320, 640)]
 
 @dataclass
 class Screen:
-    """One open dashboard, and what went wrong in it."""
+    """One open dashboard. problems: its JavaScript errors. elsewhere: the URLs of other hosts."""
 
     page: Any
     stack: EphemeralStack
     problems: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
 
-    def state(self, breaker: str, state: str, seconds: float = 10) -> None:
+    def wait_for_state(self, breaker: str, state: str, seconds: float = 10) -> None:
         """Wait until a row shows a state."""
         row = f"article[data-name='{breaker}'][data-state='{state}']"
         self.page.wait_for_selector(row, timeout=seconds * 1000)
 
-    def says(self, selector: str, text: str, seconds: float = 10) -> None:
+    def wait_for_text(self, selector: str, text: str, seconds: float = 10) -> None:
         """Wait until an element has a text in it."""
         self.page.locator(selector, has_text=text).first.wait_for(timeout=seconds * 1000)
 
     def picture(self, name: str) -> None:
-        """Keep a picture where SCREENSHOTS names a folder."""
+        """Save a screenshot to the folder in the environment variable SCREENSHOTS, if it is set."""
         if folder := os.environ.get("SCREENSHOTS"):
             self.page.wait_for_timeout(700)
             self.page.screenshot(path=str(Path(folder) / f"{name}.png"))
@@ -62,7 +62,7 @@ def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="uv sync --group dev installs playwright")
     if not CHROMIUM.exists():
         pytest.skip("no Chromium: apt-get update && apt-get install -y chromium")
-    # trio-asyncio puts a loop of its own in the place of asyncio's; Playwright needs the plain one.
+    # trio-asyncio replaces asyncio's event loop policy; Playwright needs the default one.
     asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
     try:
         with playwright.sync_playwright() as started:
@@ -87,7 +87,7 @@ def stack() -> Iterator[EphemeralStack]:
 
 @pytest.fixture
 def open_screen(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
-    """Opens dashboards; at the end nothing may have gone wrong in them, nor have come from elsewhere."""
+    """A function that opens a dashboard. Fails at the end after errors, or requests to other hosts."""
     screens: list[Screen] = []
 
     def open_one(size: tuple[int, int] = DESKTOP, scheme: str = "light", **more: Any) -> Screen:
@@ -96,10 +96,10 @@ def open_screen(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
         screen = Screen(context.new_page(), stack)
         screens.append(screen)
         screen.page.on("pageerror", lambda error: screen.problems.append(str(error)))
-        screen.page.on("console", lambda said: _note(screen, said))
+        screen.page.on("console", lambda message: _note(screen, message))
         screen.page.on("request", lambda request: _watch(screen, request.url))
         screen.page.goto(f"{stack.config.gateway}/dashboard")
-        screen.state("student-service-grpc", "CLOSED")
+        screen.wait_for_state("student-service-grpc", "CLOSED")
         return screen
 
     yield open_one
@@ -111,7 +111,7 @@ def open_screen(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
 
 @pytest.fixture
 def open_dashboard(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
-    """Opens dashboards that the test feeds itself; at the end nothing may have gone wrong in them."""
+    """A function that opens a dashboard with a fake stream. Fails at the end after JavaScript errors."""
     opened: list[DashboardPage] = []
 
     def open_one(size: tuple[int, int] = DESKTOP, **more: Any) -> DashboardPage:
@@ -128,10 +128,14 @@ def open_dashboard(browser: Any, stack: EphemeralStack) -> Iterator[Any]:
         assert one.problems == []
 
 
-def _note(screen: Screen, said: Any) -> None:
-    # What the network did is the test's own doing; a refusal by the policy isn't.
-    if said.type == "error" and "Failed to load resource" not in said.text and "net::ERR" not in said.text:
-        screen.problems.append(said.text)
+def _note(screen: Screen, message: Any) -> None:
+    # The tests cause network errors on purpose. A violation of the content security policy is a problem.
+    if (
+        message.type == "error"
+        and "Failed to load resource" not in message.text
+        and "net::ERR" not in message.text
+    ):
+        screen.problems.append(message.text)
 
 
 def _watch(screen: Screen, url: str) -> None:

@@ -1,4 +1,4 @@
-"""How well the texts of a page stand out from what is behind them, by WCAG's formula."""
+"""The contrast of a page's texts with their background, by WCAG's formula."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ _MEASURE = """enough => {
 
 
 def hard_to_read(page: Any) -> dict[str, float]:
-    """The visible texts whose contrast is too small, with what it is."""
+    """The visible texts with a contrast below ENOUGH, and their contrast."""
     found: dict[str, float] = page.evaluate(_MEASURE, ENOUGH)
     return found

@@ -1,4 +1,4 @@
-"""A dashboard that the test feeds itself: what a process tells, and when, is the test's."""
+"""A dashboard page with a fake event stream and a fake clock, both controlled by the test."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ window.EventSource = class extends EventTarget {
   constructor() { super(); window.stream = this; }
   close() {}
 };
-window.say = (kind, data) => stream.dispatchEvent(new MessageEvent(kind, { data }));
+window.send = (kind, data) => stream.dispatchEvent(new MessageEvent(kind, { data }));
 """
 
 
 def breaker(name: str, **more: Any) -> dict[str, Any]:
-    """One as a report has it: closed since noon minus an hour, unless told otherwise."""
+    """A breaker as in a report: closed for an hour at noon; `more` replaces keys."""
     return {
         "name": name,
         "state": "CLOSED",
@@ -53,12 +53,12 @@ def breaker(name: str, **more: Any) -> dict[str, Any]:
 
 
 def change(name: str, old: str, new: str, time: float, reason: str = "because") -> dict[str, Any]:
-    """A transition."""
+    """A transition at a Unix time."""
     return {"breaker": name, "old": old, "new": new, "reason": reason, "time": time, "observed": False}
 
 
 def opened(name: str, since: float, **more: Any) -> dict[str, Any]:
-    """A breaker that is open."""
+    """A breaker that has been open since a Unix time."""
     changes = [change(name, "CLOSED", "OPEN", since, "max failures reached")]
     return breaker(
         name, state="OPEN", since=since, outage_since=since, probe_at=since + 60, transitions=changes, **more
@@ -67,7 +67,7 @@ def opened(name: str, since: float, **more: Any) -> dict[str, Any]:
 
 @dataclass
 class DashboardPage:
-    """One open page whose stream and clock are the test's."""
+    """One dashboard page with a fake stream and clock. problems: the JavaScript errors so far."""
 
     page: Any
     stack: EphemeralStack
@@ -75,7 +75,7 @@ class DashboardPage:
     problems: list[str] = field(default_factory=list)
 
     def open(self) -> None:
-        """At noon; nothing has been heard yet."""
+        """Open the page at noon. Its stream has sent nothing yet."""
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.add_init_script(_STREAM)
         self.page.clock.install(time=self.now - 1)
@@ -83,71 +83,71 @@ class DashboardPage:
         self.page.goto(f"{self.stack.config.gateway}/dashboard")
         self.page.wait_for_function("window.stream !== undefined")
 
-    def say(self, kind: str, **data: Any) -> None:
-        """An event on the stream."""
-        self.page.evaluate("([kind, data]) => say(kind, data)", [kind, json.dumps(data)])
+    def send(self, kind: str, **data: Any) -> None:
+        """Send an event on the stream."""
+        self.page.evaluate("([kind, data]) => send(kind, data)", [kind, json.dumps(data)])
 
     def hello(self) -> None:
-        """Who is who, and what time it is."""
+        """Send the services and their breakers, and the time."""
         services = [
             {"process": process, "breaker": edge, "dependencies": names}
             for process, (edge, names) in SERVICES.items()
         ]
-        self.say("hello", gateway="api-gateway", services=services)
-        self.say("tick", now=self.now)
+        self.send("hello", gateway="api-gateway", services=services)
+        self.send("tick", now=self.now)
 
     def report(self, process: str, *breakers: dict[str, Any], **more: Any) -> None:
-        """What a process tells; without breakers, that nothing has changed."""
-        told = {"answers": True, "since": 0, "starts": [NOON - 3600], "gaps": [], **more}
-        self.say("report", process=process, breakers=breakers, **told)
+        """Send the report of a process. Without breakers, nothing has changed."""
+        fields = {"answers": True, "since": 0, "starts": [NOON - 3600], "gaps": [], **more}
+        self.send("report", process=process, breakers=breakers, **fields)
 
     def all_closed(self) -> None:
-        """Everybody says hello, and that all is well."""
+        """Send hello, and a report of every process with all breakers closed."""
         self.hello()
         for process, names in OWNERS.items():
             self.report(process, *map(breaker, names))
 
     def wait(self, seconds: float) -> None:
-        """Let time pass on a live connection."""
+        """Advance the clock with a tick every second."""
         while seconds > 0:
             step = min(1.0, seconds)
             self.now += step
             seconds -= step
             self.page.clock.run_for(step * 1000)
-            self.say("tick", now=self.now)
+            self.send("tick", now=self.now)
 
     def wide_letters(self) -> None:
-        """The widest font there is on plain systems: what fits in it fits."""
+        """Use DejaVu Sans, the widest of the common fonts."""
         self.page.evaluate("document.documentElement.style.setProperty('--sans', 'DejaVu Sans')")
 
     def row(self, name: str) -> Any:
-        """The row of a breaker."""
+        """The locator of a breaker's row."""
         return self.page.locator(f"article[data-name='{name}']")
 
     def sheet(self, name: str) -> Any:
-        """Open the sheet of a breaker."""
+        """Open a breaker's sheet, and return its locator."""
         self.row(name).locator(".name").click()
         return self.page.locator("#detail")
 
     def ribbon(self, name: str) -> list[tuple[str, int, int]]:
-        """What a ribbon shows: states with their beginning and end, seconds before its right edge."""
+        """(state, begin, end) of each part of a breaker's ribbon, in seconds before its right edge."""
         read = "all => all.map(one => [one.classList[1], +one.getAttribute('x'), +one.getAttribute('width')])"
         rects = self.row(name).locator("rect").evaluate_all(read)
         return [(state, round(900 - x), round(900 - x - width)) for state, x, width in rects]
 
     def sign_in(self) -> None:
-        """As an admin whose token every answer accepts."""
+        """Sign in as an admin. `answer` decides whether the token is accepted."""
         self.page.fill("#token", TOKEN)
         self.page.click("#signing button[type=submit]")
         self.page.locator("#signing").wait_for(state="hidden")
 
     def answer(self, data: Any = None, status: int = 200, message: str = "", path: str = "**") -> None:
-        """What the admin API answers from now on."""
+        """Set the response of the admin API from now on."""
         body = json.dumps({"data": data} if status == 200 else {"error": "X", "message": message})
         self.page.unroute_all()
         self.page.route(f"**/admin/breakers{path}", lambda route: route.fulfill(status=status, body=body))
 
     def focus(self) -> str:
-        """The words of what has the focus."""
-        said: str = self.page.evaluate("document.activeElement.textContent || document.activeElement.id")
-        return said
+        """The text of the focused element, or its id."""
+        text: str = self.page.evaluate("document.activeElement.textContent || document.activeElement.id")
+        return text

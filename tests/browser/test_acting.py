@@ -1,4 +1,4 @@
-"""What an admin does in the sheet, and what becomes of it: the admin API's answers are the test's."""
+"""An admin's actions in the sheet, with fake responses of the admin API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "auth-database"
 
 @pytest.fixture
 def dashboard(open_dashboard: OpenDashboard) -> DashboardPage:
-    """A page on which all is closed and an admin is signed in, with one sheet open."""
+    """A page with all breakers closed, a signed-in admin and one open sheet."""
     one: DashboardPage = open_dashboard()
     one.all_closed()
     one.answer([])
@@ -25,29 +25,29 @@ def dashboard(open_dashboard: OpenDashboard) -> DashboardPage:
 
 
 def act(dashboard: DashboardPage, label: str, reason: str = "to see") -> None:
-    """Choose an action, say why, and confirm."""
+    """Choose an action, enter a reason, and confirm."""
     dashboard.page.click(f"#detail .acting button:text-is('{label}')")
     dashboard.page.fill("#reason", reason)
     dashboard.page.click("#detail .confirm button[type=submit]")
 
 
 def problem(dashboard: DashboardPage) -> str:
-    """What the form says is wrong."""
+    """The error message of the form."""
     shown = dashboard.page.locator("#detail .problem:not(:empty)")
     shown.wait_for(timeout=5000)
-    said: str = shown.inner_text()
-    return said
+    message: str = shown.inner_text()
+    return message
 
 
-def watch(dashboard: DashboardPage) -> list[Any]:
-    """The bodies of the orders that are sent from now on."""
+def commands_sent(dashboard: DashboardPage) -> list[Any]:
+    """A list to which the body of each command is added from now on."""
     sent: list[Any] = []
     dashboard.page.on("request", lambda one: "/admin/" in one.url and sent.append(one.post_data_json))
     return sent
 
 
-def test_a_token_that_expires_costs_no_words(dashboard: DashboardPage) -> None:
-    """The form stays with its reason; signing in again leads back to it."""
+def test_after_an_expired_token_the_form_keeps_its_reason(dashboard: DashboardPage) -> None:
+    """Signing in again leads back to the form."""
     dashboard.answer(status=401)
     act(dashboard, "Reset", "a long story")
     assert problem(dashboard) == "This token isn’t accepted any more. Sign in again, then repeat."
@@ -63,8 +63,8 @@ def test_a_token_that_expires_costs_no_words(dashboard: DashboardPage) -> None:
     dashboard.page.locator("#detail .confirm").wait_for(state="detached")
 
 
-def test_an_order_is_sent_once(dashboard: DashboardPage) -> None:
-    """Twice pressed is once ordered; while it runs that is shown, and nothing can be called back."""
+def test_a_double_click_sends_one_command(dashboard: DashboardPage) -> None:
+    """While it runs, the form is busy and can't be cancelled."""
     waiting: list[Any] = []
     dashboard.page.unroute_all()
     dashboard.page.route("**/admin/breakers/**", lambda route: waiting.append(route))
@@ -79,30 +79,30 @@ def test_an_order_is_sent_once(dashboard: DashboardPage) -> None:
     assert form.count() == 1
     dashboard.page.wait_for_timeout(300)
     assert len(waiting) == 1
-    told = "auth-service doesn't answer; it may still carry this out"
-    waiting[0].fulfill(status=502, json={"message": told})
+    message = "auth-service doesn't answer; it may still carry this out"
+    waiting[0].fulfill(status=502, json={"message": message})
     assert problem(dashboard) == "auth-service doesn’t answer; it may still carry this out."
     assert form.locator("button[type=submit]").inner_text() == "Reset"
     assert dashboard.focus() == "Reset"
 
 
-def test_a_reload_that_fails_somewhere_names_it(dashboard: DashboardPage) -> None:
-    """Its answer is a success all the same."""
+def test_a_partly_failed_reload_names_the_process(dashboard: DashboardPage) -> None:
+    """The status of the response is 200."""
     dashboard.answer({"api-gateway": [], "student-service": {"error": "student-service doesn't answer"}})
     act(dashboard, "Reload file")
     assert problem(dashboard) == "All have read it but student-service: student-service doesn’t answer."
 
 
-def test_workers_that_have_not_followed_are_named(dashboard: DashboardPage) -> None:
-    """The others have, and nobody has to order it again."""
+def test_workers_that_are_behind_are_named(dashboard: DashboardPage) -> None:
+    """They follow later, without another command."""
     dashboard.answer({"name": "auth-database", "workers_behind": [1]})
     act(dashboard, "Reset")
     assert problem(dashboard) == "Done, but not yet by worker 1: it follows when it runs again."
 
 
-def test_only_what_was_changed_is_sent(dashboard: DashboardPage) -> None:
-    """So that what a colleague has changed meanwhile stays."""
-    sent = watch(dashboard)
+def test_only_changed_policy_fields_are_sent(dashboard: DashboardPage) -> None:
+    """So that another admin's changes of other fields are kept."""
+    sent = commands_sent(dashboard)
     dashboard.page.click("#detail .acting button:text-is('Change policy')")
     dashboard.page.fill("#reason", "why not")
     dashboard.page.click("#detail .confirm button[type=submit]")
@@ -113,8 +113,8 @@ def test_only_what_was_changed_is_sent(dashboard: DashboardPage) -> None:
     assert sent == [{"reset_timeout": 20, "reason": "why not"}]
 
 
-def test_a_policy_offers_what_has_an_effect(dashboard: DashboardPage) -> None:
-    """No max_failures beside a strategy of its own; nothing of a breaker that was never seen."""
+def test_the_policy_form_has_only_fields_with_an_effect(dashboard: DashboardPage) -> None:
+    """No max_failures with another trip strategy."""
     trip = {"kind": "ConsecutiveFailures", "n": 4}
     dashboard.report("auth-service", breaker(NAME, policy={**POLICY, "trip": trip}))
     dashboard.page.click("#detail .acting button:text-is('Change policy')")
@@ -123,8 +123,8 @@ def test_a_policy_offers_what_has_an_effect(dashboard: DashboardPage) -> None:
     ) == ["reset_timeout"]
 
 
-def test_a_breaker_never_seen_has_no_policy_to_change(open_dashboard: OpenDashboard) -> None:
-    """Until its process answers; and its sentence reads well."""
+def test_the_policy_of_an_unknown_breaker_cannot_be_changed(open_dashboard: OpenDashboard) -> None:
+    """Until its process answers."""
     dashboard = open_dashboard()
     dashboard.hello()
     dashboard.report("student-service", answers=False, starts=[], gaps=[[NOON, NOON]])
@@ -139,8 +139,8 @@ def test_a_breaker_never_seen_has_no_policy_to_change(open_dashboard: OpenDashbo
     assert change.is_visible()
 
 
-def test_the_focus_goes_back_where_it_came_from(dashboard: DashboardPage) -> None:
-    """After Cancel, after Escape, which leaves the sheet open, and after the action."""
+def test_the_focus_returns_to_the_action(dashboard: DashboardPage) -> None:
+    """After Cancel, after Escape (the sheet stays open), and after the action."""
     dashboard.page.click("#detail .acting button:text-is('Observe')")
     assert dashboard.focus() == "reason"
     dashboard.page.click("#detail .confirm button:text-is('Cancel')")
@@ -155,8 +155,9 @@ def test_the_focus_goes_back_where_it_came_from(dashboard: DashboardPage) -> Non
     assert dashboard.page.locator("#detail[open]").count() == 0
 
 
-def test_signing_in_from_the_sheet_leads_to_the_actions(open_dashboard: OpenDashboard) -> None:
-    """The first has the focus."""
+def test_after_signing_in_from_the_sheet_the_first_action_has_the_focus(
+    open_dashboard: OpenDashboard,
+) -> None:
     dashboard = open_dashboard()
     dashboard.all_closed()
     dashboard.answer([])
@@ -165,17 +166,16 @@ def test_signing_in_from_the_sheet_leads_to_the_actions(open_dashboard: OpenDash
     assert dashboard.focus() == "Trip"
 
 
-def test_a_reason_of_spaces_is_none(dashboard: DashboardPage) -> None:
-    """Nothing is sent."""
-    sent = watch(dashboard)
+def test_a_reason_of_spaces_sends_nothing(dashboard: DashboardPage) -> None:
+    sent = commands_sent(dashboard)
     act(dashboard, "Reset", "   ")
     dashboard.page.wait_for_timeout(200)
     assert sent == []
     assert dashboard.page.locator("#reason:invalid").count() == 1
 
 
-def test_a_token_that_no_header_can_carry_is_refused(open_dashboard: OpenDashboard) -> None:
-    """It isn't the gateway that can't be reached."""
+def test_a_token_with_non_ascii_characters_is_refused(open_dashboard: OpenDashboard) -> None:
+    """No header can contain it. The message isn't that the gateway can't be reached."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     dashboard.page.click("#sign")
@@ -185,8 +185,8 @@ def test_a_token_that_no_header_can_carry_is_refused(open_dashboard: OpenDashboa
     assert dashboard.page.inner_text("#signing .problem") == "This token isn’t accepted."
 
 
-def test_only_a_click_on_the_backdrop_closes(dashboard: DashboardPage) -> None:
-    """Not a drag that ends there, as of one who selects a text."""
+def test_only_a_click_on_the_backdrop_closes_the_sheet(dashboard: DashboardPage) -> None:
+    """Not a drag that ends there, as in selecting text."""
     box = dashboard.page.locator("#detail-name").bounding_box()
     mouse = dashboard.page.mouse
     mouse.move(box["x"] + 50, box["y"] + 10)
@@ -194,7 +194,7 @@ def test_only_a_click_on_the_backdrop_closes(dashboard: DashboardPage) -> None:
     mouse.move(100, box["y"] + 10)
     mouse.up()
     assert dashboard.page.locator("#detail[open]").count() == 1
-    # Below the last line of a short sheet there is still sheet.
+    # The sheet extends below its last line.
     mouse.click(box["x"] + 50, 890)
     assert dashboard.page.locator("#detail[open]").count() == 1
     mouse.click(100, box["y"] + 10)

@@ -1,4 +1,4 @@
-"""What the board draws and says of what it is told: on a page that the test feeds itself."""
+"""The texts and figures of the dashboard for given reports, on a page with a fake stream."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NAME = "auth-database"
 LONG = "W" * 200
 
 
-# What it says.
+# Texts and figures.
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_long_reason_breaks(open_dashboard: OpenDashboard, size: tuple[int, int]) -> None:
-    """In its row to three lines at most, in the list and in the sheet as often as it takes."""
+def test_a_long_reason_is_wrapped(open_dashboard: OpenDashboard, size: tuple[int, int]) -> None:
+    """To at most three lines in its row, and to any number of lines in the list and in the sheet."""
     dashboard = open_dashboard(size)
     dashboard.all_closed()
     changes = [change(NAME, "CLOSED", "OPEN", NOON - 9, LONG)]
@@ -38,8 +38,8 @@ def test_a_long_reason_breaks(open_dashboard: OpenDashboard, size: tuple[int, in
     assert sheet.evaluate("one => one.scrollWidth <= one.clientWidth")
 
 
-def test_long_outages_speak_of_what_is_kept(open_dashboard: OpenDashboard) -> None:
-    """Rejections are known of a quarter of an hour; of no outage that began before it."""
+def test_the_rejections_of_a_long_outage_are_those_of_15_minutes(open_dashboard: OpenDashboard) -> None:
+    """The page has no older counts."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     calls = [[NOON - 1000, 0, 0, 0, 0, 5], [NOON - 100, 0, 0, 0, 0, 7]]
@@ -51,8 +51,8 @@ def test_long_outages_speak_of_what_is_kept(open_dashboard: OpenDashboard) -> No
     )
 
 
-def test_who_is_half_open_is_out_as_well(open_dashboard: OpenDashboard) -> None:
-    """Where nobody calls it stays so: the outage isn't over, and is counted from the first."""
+def test_the_outage_of_a_half_open_breaker_goes_on(open_dashboard: OpenDashboard) -> None:
+    """Its duration is counted from its first opening."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     dashboard.report("auth-service", opened(NAME, NOON - 9))
@@ -62,8 +62,8 @@ def test_who_is_half_open_is_out_as_well(open_dashboard: OpenDashboard) -> None:
     assert dashboard.page.inner_text("#subline").startswith("Out for 11 min 40 s")
 
 
-def test_a_long_outage_keeps_its_beginning_in_the_list(open_dashboard: OpenDashboard) -> None:
-    """However often it has probed in vain since."""
+def test_the_list_keeps_the_first_opening_of_a_long_outage(open_dashboard: OpenDashboard) -> None:
+    """After any number of failed probes."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     probes = [
@@ -76,7 +76,7 @@ def test_a_long_outage_keeps_its_beginning_in_the_list(open_dashboard: OpenDashb
 
 
 def test_only_an_outage_is_counted_from_its_first_opening(open_dashboard: OpenDashboard) -> None:
-    """What was forced open during one is forced open since then."""
+    """A breaker forced open during an outage is counted from the operator's command."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     times = {"since": NOON - 9, "outage_since": NOON - 600}
@@ -89,8 +89,8 @@ def test_only_an_outage_is_counted_from_its_first_opening(open_dashboard: OpenDa
     assert dashboard.row(NAME).locator(".since").inner_text() == "· out for 10 min"
 
 
-def test_calls_per_minute_do_not_saw(open_dashboard: OpenDashboard) -> None:
-    """Two calls a second are 120 a minute at any moment."""
+def test_the_calls_per_minute_of_a_steady_load_are_constant(open_dashboard: OpenDashboard) -> None:
+    """Two calls per second are 120 per minute at any second of a bucket."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     steady = [[NOON - 5 * n, 10, 0, 0, 0, 0] for n in range(30, 0, -1)]
@@ -102,8 +102,8 @@ def test_calls_per_minute_do_not_saw(open_dashboard: OpenDashboard) -> None:
         assert dashboard.row(NAME).locator(".minute .count").inner_text() == "120"
 
 
-def test_events_of_yesterday_get_their_date(open_dashboard: OpenDashboard) -> None:
-    """Also where the page has been open since."""
+def test_yesterdays_transitions_have_a_date(open_dashboard: OpenDashboard) -> None:
+    """Also on a page that has been open since."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     dashboard.report("auth-service", opened(NAME, NOON - 60))
@@ -121,7 +121,7 @@ SLOW = {**RATE, **FAILURES, "kind": "SlowCallRate", "threshold": 2.0}
 
 
 @pytest.mark.parametrize(
-    ("trip", "said", "dots"),
+    ("trip", "text", "dots"),
     [
         (None, "3 of 5 in a row", 5),
         ({"kind": "ConsecutiveFailures", "n": 4}, "3 of 4 in a row", 4),
@@ -136,23 +136,24 @@ SLOW = {**RATE, **FAILURES, "kind": "SlowCallRate", "threshold": 2.0}
         ({"kind": "AnyOf", "strategies": [RATE, RATE]}, "3 counted; any of 2 rules opens it", 0),
     ],
 )
-def test_how_near_it_is_to_tripping(open_dashboard: OpenDashboard, trip: Any, said: str, dots: int) -> None:
-    """In plain words for each strategy; the whole of it stands in the sheet, and fits."""
+def test_the_failure_meter_of_each_trip_strategy(
+    open_dashboard: OpenDashboard, trip: Any, text: str, dots: int
+) -> None:
+    """In words, with dots for consecutive failures. The sheet contains the whole strategy."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     dashboard.report(
         "auth-service", breaker(NAME, failure_count=3, slow_count=2, policy={**POLICY, "trip": trip})
     )
-    assert dashboard.row(NAME).locator(".fuse-text").inner_text().replace("\n", " ") == said
+    assert dashboard.row(NAME).locator(".fuse-text").inner_text().replace("\n", " ") == text
     assert dashboard.row(NAME).locator(".fuse i").count() == dots
     if trip is not None:
-        told = dashboard.sheet(NAME).locator(".policy .long dd")
-        assert trip["kind"] in told.inner_text()
-        assert told.evaluate("one => getComputedStyle(one).textAlign") == "left"
+        strategy = dashboard.sheet(NAME).locator(".policy .long dd")
+        assert trip["kind"] in strategy.inner_text()
+        assert strategy.evaluate("one => getComputedStyle(one).textAlign") == "left"
 
 
-def test_a_wait_of_years_fits(open_dashboard: OpenDashboard) -> None:
-    """Its column, that is."""
+def test_a_wait_of_years_fits_into_its_column(open_dashboard: OpenDashboard) -> None:
     dashboard = open_dashboard()
     dashboard.all_closed()
     dashboard.report("auth-service", {**opened(NAME, NOON - 9), "probe_at": NOON + 1e11})
@@ -161,8 +162,8 @@ def test_a_wait_of_years_fits(open_dashboard: OpenDashboard) -> None:
     assert wait.evaluate("one => one.scrollWidth <= one.parentElement.clientWidth")
 
 
-def test_numbers_have_names_for_those_who_listen(open_dashboard: OpenDashboard) -> None:
-    """And only the headline speaks up by itself."""
+def test_numbers_have_labels_for_screen_readers(open_dashboard: OpenDashboard) -> None:
+    """Only the headline is announced when it changes."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     assert dashboard.row(NAME).locator(".number").all_text_contents() == [
@@ -174,8 +175,8 @@ def test_numbers_have_names_for_those_who_listen(open_dashboard: OpenDashboard) 
     assert live == ["All seven breakers are closed."]
 
 
-def test_what_is_not_known_is_not_counted_down(open_dashboard: OpenDashboard) -> None:
-    """No fuse; the last numbers stay, and step back."""
+def test_an_unknown_breaker_keeps_its_last_numbers_in_grey(open_dashboard: OpenDashboard) -> None:
+    """Without a failure meter."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     dashboard.report(
@@ -184,18 +185,19 @@ def test_what_is_not_known_is_not_counted_down(open_dashboard: OpenDashboard) ->
     dashboard.wait(50)
     dashboard.report("auth-service", answers=False, gaps=[[NOON, dashboard.now]])
     row = dashboard.row(NAME)
-    assert (row.locator(".fuse i").count(), row.locator(".fuse-text").inner_text()) == (0, "")
+    assert row.locator(".fuse i").count() == 0
+    assert row.locator(".fuse-text").inner_text() == ""
     assert row.locator(".minute .count").inner_text() == "9"
     colour = "one => getComputedStyle(one).color"
     soft = row.locator(".between").evaluate(colour)
     assert row.locator(".minute .count").evaluate(colour) == soft
 
 
-# Without a connection.
+# Without a connection or storage.
 
 
-def test_a_lost_gateway_is_told_everywhere(open_dashboard: OpenDashboard) -> None:
-    """On the page, in the tab and in the sheet; and it is all over when it is back."""
+def test_a_lost_connection_is_shown_on_page_tab_and_sheet(open_dashboard: OpenDashboard) -> None:
+    """Until the next report."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     sheet = dashboard.sheet(NAME)
@@ -211,8 +213,8 @@ def test_a_lost_gateway_is_told_everywhere(open_dashboard: OpenDashboard) -> Non
     assert "Disconnected" not in sheet.inner_text()
 
 
-def test_a_page_that_never_heard_anything_says_so(open_dashboard: OpenDashboard) -> None:
-    """It can't know whether the gateway is gone or has too many viewers."""
+def test_a_page_without_any_event_names_the_possible_reasons(open_dashboard: OpenDashboard) -> None:
+    """The gateway is down, or has too many viewers."""
     dashboard = open_dashboard()
     dashboard.page.clock.run_for(5000)
     assert dashboard.page.inner_text("#link-text").startswith(
@@ -221,8 +223,8 @@ def test_a_page_that_never_heard_anything_says_so(open_dashboard: OpenDashboard)
     assert dashboard.page.inner_text("#headline") == "Nothing is known yet."
 
 
-def test_it_works_where_nothing_may_be_kept(open_dashboard: OpenDashboard) -> None:
-    """With the browser's storage blocked; signing in holds as long as the page."""
+def test_the_page_works_with_blocked_storage(open_dashboard: OpenDashboard) -> None:
+    """Signing in lasts until the page is closed."""
     dashboard = open_dashboard()
     block = "{ get() { throw new DOMException('blocked', 'SecurityError'); } }"
     areas = ["localStorage", "sessionStorage"]

@@ -24,38 +24,38 @@ def _mended(stack: EphemeralStack) -> None:
     assert wait_for(lambda: stack.login().status_code == 200, 10)
 
 
-def test_an_outage_is_seen_from_beginning_to_end(open_screen: OpenScreen, stack: EphemeralStack) -> None:
-    """Open, counting down, half-open, closed: in a page that is never loaded again."""
+def test_an_open_page_shows_a_whole_outage(open_screen: OpenScreen, stack: EphemeralStack) -> None:
+    """Open, half-open, closed: without a reload of the page."""
     screen: Screen = open_screen()
     page = screen.page
-    screen.says("#headline", "All seven breakers are closed.")
+    screen.wait_for_text("#headline", "All seven breakers are closed.")
     screen.picture("healthy")
     page.evaluate("window.mark = 1")
     stack.run("stop", "auth-service")
     assert [stack.login().status_code for _ in range(6)] == [502] * 5 + [503]
-    screen.state("auth-service-http", "OPEN", 2)
-    screen.state("auth-database", "UNKNOWN", 3)
-    screen.says("#headline", "auth-service-http is open.")
-    screen.says("#subline", "1 call rejected")
+    screen.wait_for_state("auth-service-http", "OPEN", 2)
+    screen.wait_for_state("auth-database", "UNKNOWN", 3)
+    screen.wait_for_text("#headline", "auth-service-http is open.")
+    screen.wait_for_text("#subline", "1 call rejected")
     row = page.locator("article[data-name='auth-service-http']")
     assert "Max failures reached: ConnectError" in row.inner_text()
     assert "probe" in row.locator(".wait").inner_text()
     assert row.locator(".fuse i.lit").count() == 5
     assert [row.locator(".count").nth(n).inner_text() for n in (1, 2)] == ["5", "1"]
     assert page.title() == "1 open · Breakers"
-    page.wait_for_timeout(400)  # colours change slowly
+    page.wait_for_timeout(400)  # until the transitions of colours have ended
     assert hard_to_read(page) == {}
     screen.picture("outage")
-    screen.state("auth-service-http", "HALF_OPEN", 70)
-    screen.says("#headline", "auth-service-http is half-open.")
+    screen.wait_for_state("auth-service-http", "HALF_OPEN", 70)
+    screen.wait_for_text("#headline", "auth-service-http is half-open.")
     screen.picture("half-open")
     stack.run("start", "auth-service")
     assert stack.login().status_code == 200
-    screen.state("auth-service-http", "CLOSED", 2)
-    screen.state("auth-database", "CLOSED", 3)
-    screen.says("#headline", "All seven breakers are closed.")
-    told = page.locator("#events li", has_text="auth-service-http").all_inner_texts()[:3]
-    assert [line.split("\n")[-2:] for line in told] == [
+    screen.wait_for_state("auth-service-http", "CLOSED", 2)
+    screen.wait_for_state("auth-database", "CLOSED", 3)
+    screen.wait_for_text("#headline", "All seven breakers are closed.")
+    events = page.locator("#events li", has_text="auth-service-http").all_inner_texts()[:3]
+    assert [line.split("\n")[-2:] for line in events] == [
         ["closed", "recovery successful"],
         ["half-open", "attempting recovery"],
         ["open", "max failures reached"],
@@ -68,58 +68,58 @@ def test_an_outage_is_seen_from_beginning_to_end(open_screen: OpenScreen, stack:
     screen.picture("recovered")
 
 
-def test_it_says_when_it_is_disconnected_and_comes_back(
+def test_the_page_reconnects_after_a_restart_of_the_gateway(
     open_screen: OpenScreen, stack: EphemeralStack
 ) -> None:
-    """The gateway goes and comes; nobody touches the page."""
+    """It shows the lost connection meanwhile, and isn't reloaded."""
     screen: Screen = open_screen()
-    screen.says("#link-text", "Live")
+    screen.wait_for_text("#link-text", "Live")
     screen.page.evaluate("window.mark = 1")
     stack.run("stop", "api-gateway")
-    screen.says("#link-text", "Disconnected since")
-    screen.says("#headline", "The gateway can’t be heard.")
-    screen.says("#subline", "breakers are closed.")
+    screen.wait_for_text("#link-text", "Disconnected since")
+    screen.wait_for_text("#headline", "The gateway can’t be heard.")
+    screen.wait_for_text("#subline", "breakers are closed.")
     assert screen.page.evaluate("document.documentElement.classList.contains('lost')")
     stack.run("start", "api-gateway")
-    screen.says("#link-text", "Live")
+    screen.wait_for_text("#link-text", "Live")
     assert screen.page.evaluate("window.mark") == 1
 
 
-def test_a_gateway_that_hangs_is_noticed(open_screen: OpenScreen, stack: EphemeralStack) -> None:
-    """A connection that is open but says nothing counts as lost."""
+def test_a_hanging_gateway_counts_as_a_lost_connection(
+    open_screen: OpenScreen, stack: EphemeralStack
+) -> None:
+    """Its connection stays open, but no events come."""
     screen: Screen = open_screen()
     pid = stack.pid("api-gateway")
     os.kill(pid, signal.SIGSTOP)
     try:
-        screen.says("#link-text", "Disconnected since")
+        screen.wait_for_text("#link-text", "Disconnected since")
     finally:
         os.kill(pid, signal.SIGCONT)
-    screen.says("#link-text", "Live", 15)
+    screen.wait_for_text("#link-text", "Live", 15)
 
 
-def test_a_restart_is_seen_by_old_pages_and_fresh_ones(
-    open_screen: OpenScreen, stack: EphemeralStack
-) -> None:
-    """The time a process was away stays unknown, what was before it stays, and its new start is told."""
+def test_old_and_new_pages_show_a_restart(open_screen: OpenScreen, stack: EphemeralStack) -> None:
+    """The absence is unknown, the states before it stay, and the list has "started again"."""
     old: Screen = open_screen()
     name = "student-database"
     stack.client.post(f"/admin/breakers/{name}/trip", headers={"Authorization": f"Bearer {TOKEN}"})
-    old.state(name, "OPEN")
+    old.wait_for_state(name, "OPEN")
     stack.run("stop", "student-service")
-    old.state(name, "UNKNOWN")
+    old.wait_for_state(name, "UNKNOWN")
     old.page.wait_for_timeout(3000)
     stack.run("start", "student-service")
     for screen in (old, open_screen()):
-        screen.state(name, "CLOSED")
+        screen.wait_for_state(name, "CLOSED")
         rects = screen.page.locator(f"article[data-name='{name}'] rect")
         states = rects.evaluate_all("all => all.map(one => one.classList[1])")
         assert states == ["CLOSED", "OPEN", "UNKNOWN", "CLOSED"]
-        told = screen.page.locator("#events li", has_text="student-service").all_inner_texts()
-        assert [line.split("\n")[2] for line in told if "grpc" not in line] == ["started again"]
+        events = screen.page.locator("#events li", has_text="student-service").all_inner_texts()
+        assert [line.split("\n")[2] for line in events if "grpc" not in line] == ["started again"]
 
 
-def test_an_admin_acts_after_confirming(open_screen: OpenScreen, stack: EphemeralStack) -> None:
-    """A bad token is told so; an action asks and wants a reason; the log says who and why."""
+def test_an_admin_forces_a_breaker_open_and_resets_it(open_screen: OpenScreen, stack: EphemeralStack) -> None:
+    """A wrong token is refused, an action needs a reason, and the log has the admin and the reason."""
     screen: Screen = open_screen()
     page = screen.page
     page.click("article[data-name='student-service-grpc'] .name")
@@ -127,17 +127,17 @@ def test_an_admin_acts_after_confirming(open_screen: OpenScreen, stack: Ephemera
     page.click("#detail >> text=Sign in to act")
     page.fill("#token", "wrong")
     page.click("#signing button[type=submit]")
-    screen.says("#signing .problem", "This token isn’t accepted.")
+    screen.wait_for_text("#signing .problem", "This token isn’t accepted.")
     page.fill("#token", TOKEN)
     page.click("#signing button[type=submit]")
     page.click("#detail button:has-text('Force open')")
-    page.click("#detail .confirm button[type=submit]")  # no reason yet: nothing happens
+    page.click("#detail .confirm button[type=submit]")  # without a reason: nothing is sent
     assert stack.states()["student-service-grpc"] == "CLOSED"
     page.fill("#reason", "school service moves house")
     screen.picture("confirm")
     page.click("#detail .confirm button[type=submit]")
-    screen.state("student-service-grpc", "FORCED_OPEN", 3)
-    screen.says("#detail .detail-state", "Forced by operator: school service moves house")
+    screen.wait_for_state("student-service-grpc", "FORCED_OPEN", 3)
+    screen.wait_for_text("#detail .detail-state", "Forced by operator: school service moves house")
     assert TOKEN not in page.evaluate("JSON.stringify(localStorage)")
     lines = [json.loads(line) for line in stack.log("student-service").splitlines() if '"admin"' in line]
     found = [(one["action"], one["who"], one["reason"]) for one in lines if "action" in one]
@@ -145,11 +145,11 @@ def test_an_admin_acts_after_confirming(open_screen: OpenScreen, stack: Ephemera
     page.click("#detail button:has-text('Reset')")
     page.fill("#reason", "it has moved")
     page.click("#detail .confirm button[type=submit]")
-    screen.state("student-service-grpc", "CLOSED", 3)
+    screen.wait_for_state("student-service-grpc", "CLOSED", 3)
 
 
-def test_a_policy_is_changed_from_the_page(open_screen: OpenScreen, stack: EphemeralStack) -> None:
-    """A bad value is refused with the field's name; a good one holds."""
+def test_an_admin_changes_a_policy(open_screen: OpenScreen, stack: EphemeralStack) -> None:
+    """An invalid value is refused with the field's name; a valid one takes effect."""
     screen: Screen = open_screen()
     page = screen.page
     page.evaluate("token => sessionStorage.setItem('admin-token', token)", TOKEN)
@@ -159,14 +159,14 @@ def test_a_policy_is_changed_from_the_page(open_screen: OpenScreen, stack: Ephem
     page.fill("[name=max_failures]", "0")
     page.fill("#reason", "to see")
     page.click("#detail .confirm button[type=submit]")
-    screen.says("#detail .problem", "max_failures")
+    screen.wait_for_text("#detail .problem", "max_failures")
     page.fill("[name=max_failures]", "4")
     page.click("#detail .confirm button[type=submit]")
-    screen.says("article[data-name='auth-service-http'] .fuse-text", "0 of 4 in a row")
+    screen.wait_for_text("article[data-name='auth-service-http'] .fuse-text", "0 of 4 in a row")
 
 
-def test_it_can_be_used_by_keyboard(open_screen: OpenScreen) -> None:
-    """Tab to the rows, arrows between them, Enter opens, Escape closes and gives the focus back."""
+def test_the_rows_can_be_used_by_keyboard(open_screen: OpenScreen) -> None:
+    """Tab reaches the rows, arrows move, Enter opens the sheet, Escape closes it and returns the focus."""
     page = open_screen().page
     while page.evaluate("document.activeElement.className") != "name":
         page.keyboard.press("Tab")
@@ -181,8 +181,8 @@ def test_it_can_be_used_by_keyboard(open_screen: OpenScreen) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_it_fits_every_screen(open_screen: OpenScreen, size: tuple[int, int], scheme: str) -> None:
-    """Nothing sticks out, and all seven are there, in the colours that the system has."""
+def test_the_page_fits_every_screen(open_screen: OpenScreen, size: tuple[int, int], scheme: str) -> None:
+    """It has all seven breakers, no horizontal scrolling, and the system's colour scheme."""
     screen: Screen = open_screen(size, scheme, reduced_motion="reduce")
     page = screen.page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -194,38 +194,38 @@ def test_it_fits_every_screen(open_screen: OpenScreen, size: tuple[int, int], sc
     screen.picture(f"{scheme}-{size[0]}")
 
 
-def test_several_workers_are_one_gateway(browser: Any) -> None:
-    """Whichever of them draws a page, it shows the outage, how it began and how it ended."""
+def test_pages_of_different_workers_show_the_same_outage(browser: Any) -> None:
+    """With its opening and its recovery."""
     with EphemeralStack(2, GATEWAY_WORKERS="2", ADMIN_TOKEN=TOKEN) as stack:
         stack.sign_up()
         pages = [browser.new_page() for _ in range(4)]
         for page in pages:
             page.goto(f"{stack.config.gateway}/dashboard")
-            Screen(page, stack).state("auth-database", "CLOSED")
+            Screen(page, stack).wait_for_state("auth-database", "CLOSED")
         stack.run("stop", "auth-service")
         opened = "auth-service-http"
-        assert wait_for(lambda: fresh_login(stack) == 503, 10), "one of them has opened"
+        assert wait_for(lambda: fresh_login(stack) == 503, 10), "a worker's breaker has opened"
         for page in pages:
-            Screen(page, stack).state(opened, "OPEN", 5)
+            Screen(page, stack).wait_for_state(opened, "OPEN", 5)
         stack.run("start", "auth-service")
         assert wait_for(lambda: fresh_login(stack) == 200 and stack.states()[opened] == "CLOSED", 20)
         for page in pages:
-            Screen(page, stack).state(opened, "CLOSED", 5)
-            Screen(page, stack).says("#events li:first-child .became", "closed", 3)
+            Screen(page, stack).wait_for_state(opened, "CLOSED", 5)
+            Screen(page, stack).wait_for_text("#events li:first-child .became", "closed", 3)
             assert page.locator("#events li:last-child .became").inner_text() == "open"
             page.close()
 
 
 def fresh_login(stack: EphemeralStack) -> int:
-    """The status of a login over a connection of its own, which any worker may take."""
+    """The status of a login on a new connection, which any worker may accept."""
     stack.client.close()
     stack.client = httpx.Client(base_url=stack.config.gateway, timeout=15, trust_env=False)
     return stack.login().status_code
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_breaker_is_shown_in_full_on_a_phone(open_screen: OpenScreen, scheme: str) -> None:
-    """The sheet takes the whole width, nothing sticks out of it, and its policy is in plain words."""
+def test_the_sheet_fits_a_phone(open_screen: OpenScreen, scheme: str) -> None:
+    """It takes the whole width without horizontal scrolling, and shows the policy in words."""
     page = open_screen(PHONE, scheme, has_touch=True, is_mobile=True, reduced_motion="reduce").page
     bottom = "parts => parts.map(one => one.getBoundingClientRect().bottom)"
     tops = page.locator(".top > *").evaluate_all(bottom)
@@ -233,7 +233,8 @@ def test_a_breaker_is_shown_in_full_on_a_phone(open_screen: OpenScreen, scheme: 
     page.tap("article[data-name='auth-database'] .name")
     page.wait_for_timeout(300)
     box = page.locator("#detail").bounding_box()
-    assert (box["x"], box["width"]) == (0, PHONE[0])
+    assert box["x"] == 0
+    assert box["width"] == PHONE[0]
     assert page.locator("#detail").evaluate("one => one.scrollWidth <= one.clientWidth")
     assert hard_to_read(page) == {}
     policy = page.locator("#detail .facts").nth(1).inner_text().split("\n")
@@ -241,8 +242,8 @@ def test_a_breaker_is_shown_in_full_on_a_phone(open_screen: OpenScreen, scheme: 
     assert not {"backoff", "max queue"} & set(policy)
 
 
-def test_without_scripts_it_says_what_it_needs(browser: Any, stack: EphemeralStack) -> None:
-    """At the beginning of the page, and nothing that would need them."""
+def test_without_javascript_the_page_says_so(browser: Any, stack: EphemeralStack) -> None:
+    """At its beginning, and without the parts that need JavaScript."""
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{stack.config.gateway}/dashboard")
@@ -253,8 +254,8 @@ def test_without_scripts_it_says_what_it_needs(browser: Any, stack: EphemeralSta
     context.close()
 
 
-def test_colours_can_be_chosen_and_are_remembered(open_screen: OpenScreen) -> None:
-    """Auto, light, dark; after a reload too."""
+def test_the_chosen_colour_scheme_survives_a_reload(open_screen: OpenScreen) -> None:
+    """Auto, light or dark."""
     page = open_screen().page
     for _ in range(2):
         page.click("#theme")

@@ -1,4 +1,4 @@
-"""The API pages in a real Chromium: every call of the three services, drawn without outside help."""
+"""The API pages in a real Chromium: all calls of the three services, and no requests to other hosts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 from deploy.demo.ephemeral_stack import EphemeralStack
 
 
-def test_every_call_is_shown_and_nothing_comes_from_elsewhere(browser: Any, stack: EphemeralStack) -> None:
-    """The page draws what the services document; its assets are the gateway's own."""
+def test_the_api_page_shows_the_services_calls_without_other_hosts(
+    browser: Any, stack: EphemeralStack
+) -> None:
+    """Its assets are the gateway's own."""
     page = browser.new_page(viewport={"width": 1280, "height": 1400})
     elsewhere: list[str] = []
     problems: list[str] = []

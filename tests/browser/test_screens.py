@@ -1,4 +1,4 @@
-"""Narrow and wide screens, fingers, and few colours: nothing breaks, nothing is lost."""
+"""The dashboard on narrow and wide screens, with touch, and with forced colours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "auth-database"
 
 @pytest.mark.parametrize("size", [DESKTOP, (900, 900)])
 def test_names_take_one_line(open_dashboard: OpenDashboard, size: tuple[int, int]) -> None:
-    """And stay within their column; a state of two words takes one line in the list."""
+    """Within their column. In the list, a state of two words takes one line."""
     dashboard = open_dashboard(size)
     dashboard.all_closed()
     dashboard.wide_letters()
@@ -32,8 +32,8 @@ def test_names_take_one_line(open_dashboard: OpenDashboard, size: tuple[int, int
     assert dashboard.page.locator("#events li").evaluate("one => one.clientHeight") < 36
 
 
-def test_the_smallest_screen_keeps_names_whole(open_dashboard: OpenDashboard) -> None:
-    """One line at the top, one line for a name."""
+def test_on_the_smallest_screen_names_take_one_line(open_dashboard: OpenDashboard) -> None:
+    """So does the bar at the top."""
     dashboard = open_dashboard((320, 640))
     dashboard.all_closed()
     dashboard.wide_letters()
@@ -45,8 +45,8 @@ def test_the_smallest_screen_keeps_names_whole(open_dashboard: OpenDashboard) ->
     assert dashboard.row("student-service-grpc").locator(".name").evaluate("one => one.clientHeight") < 30
 
 
-def test_fingers_meet_enough(open_dashboard: OpenDashboard) -> None:
-    """A name's whole block opens the sheet; a field is large enough that no phone zooms in."""
+def test_touch_targets_are_large_enough(open_dashboard: OpenDashboard) -> None:
+    """The whole block of a name opens the sheet. Fields have 16 px, so that no phone zooms in."""
     dashboard = open_dashboard(PHONE, has_touch=True, is_mobile=True)
     dashboard.all_closed()
     box = dashboard.row(NAME).locator(".who").bounding_box()
@@ -59,8 +59,8 @@ def test_fingers_meet_enough(open_dashboard: OpenDashboard) -> None:
     )
 
 
-def test_few_colours_keep_their_meaning(open_dashboard: OpenDashboard) -> None:
-    """Where the system forces its own, what speaks by colour alone keeps ours."""
+def test_forced_colours_keep_our_state_colours(open_dashboard: OpenDashboard) -> None:
+    """For elements whose meaning is their colour alone."""
     dashboard = open_dashboard(forced_colors="active")
     dashboard.all_closed()
     dashboard.report("auth-service", breaker(NAME, failure_count=1))
@@ -74,8 +74,8 @@ def test_few_colours_keep_their_meaning(open_dashboard: OpenDashboard) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_axis_is_where_its_lines_are(open_dashboard: OpenDashboard, size: tuple[int, int]) -> None:
-    """Each label below its line, none touching the next, none beyond the page."""
+def test_axis_labels_are_below_their_lines(open_dashboard: OpenDashboard, size: tuple[int, int]) -> None:
+    """They don't touch each other, and don't leave the page."""
     dashboard = open_dashboard(size)
     dashboard.all_closed()
     dashboard.wide_letters()
@@ -88,10 +88,11 @@ def test_the_axis_is_where_its_lines_are(open_dashboard: OpenDashboard, size: tu
     assert boxes[-1]["x"] + boxes[-1]["width"] <= size[0]
 
 
-def test_a_wide_screen_is_used(open_dashboard: OpenDashboard) -> None:
-    """By the plots; the top stays above what it belongs to."""
+def test_plots_use_a_wide_screen(open_dashboard: OpenDashboard) -> None:
+    """The bar at the top is as wide as the page below it."""
     dashboard = open_dashboard((2200, 900))
     dashboard.all_closed()
     assert dashboard.row(NAME).locator(".plot").bounding_box()["width"] > 900
     [top, main] = [dashboard.page.locator(one).bounding_box() for one in (".top", "main")]
-    assert (top["x"], top["width"]) == (main["x"], main["width"])
+    assert top["x"] == main["x"]
+    assert top["width"] == main["width"]

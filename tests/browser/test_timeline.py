@@ -1,4 +1,4 @@
-"""The last quarter of an hour: ribbons, bars, and the tip at one moment of them."""
+"""The last quarter of an hour: ribbons, bars, and the tooltip."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ NAME = "auth-database"
 # The ribbon.
 
 
-def test_a_process_that_was_away_leaves_a_hole(open_dashboard: OpenDashboard) -> None:
-    """What was before it stays; the silence stays unknown; that it started again is told."""
+def test_the_absence_of_a_process_is_unknown_in_the_ribbon(open_dashboard: OpenDashboard) -> None:
+    """The states before it stay, and the list has "started again"; also on a page opened later."""
     dashboard = open_dashboard()
     dashboard.hello()
     dashboard.report("auth-service", opened(NAME, NOON - 300), starts=[NOON - 600])
@@ -30,19 +30,19 @@ def test_a_process_that_was_away_leaves_a_hole(open_dashboard: OpenDashboard) ->
     # 12:00:30 is drawn up to 12:00:35.
     expected = [("CLOSED", 635, 335), ("OPEN", 335, 35), ("UNKNOWN", 35, 10), ("CLOSED", 10, 0)]
     assert dashboard.ribbon(NAME) == expected
-    told = dashboard.page.locator("#events li").all_inner_texts()
-    assert told[0].split("\n")[1:] == ["auth-service", "started again", "its breakers began closed"]
+    events = dashboard.page.locator("#events li").all_inner_texts()
+    assert events[0].split("\n")[1:] == ["auth-service", "started again", "its breakers began closed"]
     fresh = open_dashboard()
     fresh.now = dashboard.now
     fresh.hello()
     whole = breaker(NAME, since=again, transitions=[change(NAME, "CLOSED", "OPEN", NOON - 300)])
     fresh.report("auth-service", whole, **starts)
     assert fresh.ribbon(NAME) == expected
-    assert fresh.page.locator("#events li").count() == len(told) == 2
+    assert fresh.page.locator("#events li").count() == len(events) == 2
 
 
-def test_what_starts_again_begins_closed(open_dashboard: OpenDashboard) -> None:
-    """No transition says so: it was open before, and opens again later."""
+def test_after_a_restart_the_ribbon_is_closed(open_dashboard: OpenDashboard) -> None:
+    """Without a transition to CLOSED: the breaker was open before, and opens again later."""
     dashboard = open_dashboard()
     dashboard.hello()
     opens = [change(NAME, "CLOSED", "OPEN", NOON - 300), change(NAME, "CLOSED", "OPEN", NOON - 100)]
@@ -54,8 +54,8 @@ def test_what_starts_again_begins_closed(open_dashboard: OpenDashboard) -> None:
     assert states == ["CLOSED", "OPEN", "UNKNOWN", "CLOSED", "OPEN"]
 
 
-def test_a_gateway_that_started_again_leaves_a_hole_too(open_dashboard: OpenDashboard) -> None:
-    """It doesn't know of it, but the page that was open does."""
+def test_a_restart_of_the_gateway_is_unknown_in_the_ribbon(open_dashboard: OpenDashboard) -> None:
+    """The new gateway doesn't report its absence; the open page has noticed it."""
     dashboard = open_dashboard()
     dashboard.hello()
     edge = "auth-service-http"
@@ -66,8 +66,8 @@ def test_a_gateway_that_started_again_leaves_a_hole_too(open_dashboard: OpenDash
     assert "started again" in dashboard.page.inner_text("#events")
 
 
-def test_another_worker_is_not_another_start(open_dashboard: OpenDashboard) -> None:
-    """A page that comes back may reach a worker that was started a little later than the first."""
+def test_another_worker_is_not_shown_as_a_restart(open_dashboard: OpenDashboard) -> None:
+    """A page that reconnects may reach a worker that started a second later."""
     dashboard = open_dashboard()
     dashboard.hello()
     dashboard.report("api-gateway", breaker("auth-service-http"), starts=[NOON - 600])
@@ -76,8 +76,8 @@ def test_another_worker_is_not_another_start(open_dashboard: OpenDashboard) -> N
     assert dashboard.page.locator("#events li").count() == 0
 
 
-def test_the_plot_stands_still_for_five_seconds(open_dashboard: OpenDashboard) -> None:
-    """It moves by whole buckets, without gaps between them: nothing flickers."""
+def test_the_plot_moves_by_whole_buckets_of_five_seconds(open_dashboard: OpenDashboard) -> None:
+    """Without gaps between them, so that nothing flickers."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     calls = [[NOON - 5 * n, 10, 0, 0, 0, 0] for n in range(30, 0, -1)]
@@ -92,11 +92,11 @@ def test_the_plot_stands_still_for_five_seconds(open_dashboard: OpenDashboard) -
     assert all(b - a == 5 for a, b in pairwise(starts))
 
 
-# The tip.
+# The tooltip.
 
 
-def test_the_tip_stays_on_the_screen_and_goes_on(open_dashboard: OpenDashboard) -> None:
-    """Above the pointer at the bottom; what it says is of now, though the pointer rests."""
+def test_the_tooltip_stays_on_the_screen_and_is_updated(open_dashboard: OpenDashboard) -> None:
+    """It is above a pointer at the bottom, and updated while the pointer doesn't move."""
     dashboard = open_dashboard((1280, 500))
     dashboard.all_closed()
     past = dashboard.row("student-service-grpc").locator(".plot")
@@ -112,8 +112,8 @@ def test_the_tip_stays_on_the_screen_and_goes_on(open_dashboard: OpenDashboard) 
     assert "12:00:10 closed" in tip.inner_text()
 
 
-def test_a_finger_shows_the_tip(open_dashboard: OpenDashboard) -> None:
-    """A tap on a plot shows it, above; a tap elsewhere hides it."""
+def test_a_tap_shows_the_tooltip(open_dashboard: OpenDashboard) -> None:
+    """A tap outside the plot hides it."""
     dashboard = open_dashboard(PHONE, has_touch=True, is_mobile=True)
     dashboard.all_closed()
     tip = dashboard.page.locator("#tip")

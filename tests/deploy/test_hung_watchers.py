@@ -151,12 +151,12 @@ def compare(
         return it
 
 
-def test_a_dashboard_that_never_reads(tmp_path: Path, hung: Hung) -> None:
+def test_a_dashboard_that_never_reads_slows_no_requests(tmp_path: Path, hung: Hung) -> None:
     """Many of them, with the smallest receive buffers."""
     compare(tmp_path, {}, {}, lambda it: hung.send_requests(it.port, "/dashboard/events"))
 
 
-def test_a_scraper_that_never_reads(tmp_path: Path, hung: Hung) -> None:
+def test_a_scraper_that_never_reads_slows_no_requests(tmp_path: Path, hung: Hung) -> None:
     """Many of them, each with hundreds of requests."""
     compare(tmp_path, {}, {}, lambda it: hung.send_requests(it.port, "/metrics", times=300))
 
@@ -177,13 +177,13 @@ def open_files(process: subprocess.Popen[bytes]) -> int:
     return sum(1 for _ in Path(f"/proc/{process.pid}/fd").iterdir())
 
 
-def test_a_webhook_that_never_answers(tmp_path: Path, hung: Hung) -> None:
+def test_a_webhook_that_never_answers_slows_no_requests(tmp_path: Path, hung: Hung) -> None:
     """With more notifications than its queue takes."""
     compare(tmp_path, {}, {"WEBHOOK_URL": f"{hung.url}/hook"}, lambda _: None)
     assert hung.sockets, "it was contacted"
 
 
-def test_a_collector_that_never_answers(tmp_path: Path, hung: Hung) -> None:
+def test_a_collector_that_never_answers_slows_no_requests(tmp_path: Path, hung: Hung) -> None:
     """Compared with one that receives everything. Spans beyond the full queue are dropped."""
     with receiver(tmp_path) as good:
         traced = {"OTEL_BSP_MAX_QUEUE_SIZE": "100", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "50"}

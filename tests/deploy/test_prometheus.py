@@ -81,10 +81,10 @@ def test_every_summary_names_the_breaker() -> None:
 
 
 def test_the_absent_alert_covers_every_breaker() -> None:
-    asked = re.findall(
+    covered = re.findall(
         r'absent\(circuit_breaker_state\{service="([^"]+)"\}\)', rules()["CircuitBreakerAbsent"]
     )
-    assert sorted(asked) == sorted(BREAKERS)
+    assert sorted(covered) == sorted(BREAKERS)
 
 
 @pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER}))
@@ -107,7 +107,7 @@ def test_the_guide_explains_every_alert() -> None:
 
 
 @contextmanager
-def shown(snapshots: list[Snapshot], formats: set[str]) -> Iterator[int]:
+def serve_metrics(snapshots: list[Snapshot], formats: set[str]) -> Iterator[int]:
     """Serve the metrics of these snapshots, and yield the port. Adds each format sent to `formats`."""
 
     class Page(BaseHTTPRequestHandler):
@@ -158,26 +158,26 @@ def prometheus(folder: Path, target: int) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_prometheus_itself_reads_it_with_units_and_exemplars(tmp_path: Path) -> None:
-    """It asks for OpenMetrics, finds nothing wrong in it, and keeps types, units, help and exemplars."""
+def test_prometheus_reads_units_and_exemplars_of_openmetrics(tmp_path: Path) -> None:
+    """In OpenMetrics, without errors, with types, units, help texts and exemplars."""
     formats: set[str] = set()
     with (
-        shown(trio.run(some_calls), formats) as target,
+        serve_metrics(trio.run(some_calls), formats) as target,
         prometheus(tmp_path, target) as client,
     ):
 
-        def ask(path: str, **parameters: str | float) -> Any:
+        def query_api(path: str, **parameters: str | float) -> Any:
             return client.get(f"/api/v1/{path}", params=parameters).json()["data"]
 
-        assert wait_for(lambda: bool(ask("query", query="up == 1")["result"]), 15), ask("targets")
-        assert [one["lastError"] for one in ask("targets")["activeTargets"]] == [""]
-        state = ask("query", query="circuit_breaker_state")["result"]
+        assert wait_for(lambda: bool(query_api("query", query="up == 1")["result"]), 15), query_api("targets")
+        assert [one["lastError"] for one in query_api("targets")["activeTargets"]] == [""]
+        state = query_api("query", query="circuit_breaker_state")["result"]
         assert [(one["metric"]["service"], one["value"][1]) for one in state] == [("it", "2")]
-        kinds = {name: (one["type"], one["unit"]) for name, (one, *_) in ask("metadata").items()}
+        kinds = {name: (one["type"], one["unit"]) for name, (one, *_) in query_api("metadata").items()}
         assert kinds["circuit_breaker_call_duration_seconds"] == ("histogram", "seconds")
         assert kinds["circuit_breaker_state"] == ("gauge", "")
-        assert all(one["help"] for found in ask("metadata").values() for one in found)
-        [series] = ask(
+        assert all(one["help"] for found in query_api("metadata").values() for one in found)
+        [series] = query_api(
             "query_exemplars", query="circuit_breaker_call_duration_seconds_bucket", start=0, end=4e9
         )
         assert series["exemplars"][0]["labels"] == {"trace_id": "ab" * 16}

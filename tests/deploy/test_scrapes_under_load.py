@@ -51,8 +51,8 @@ class LoadClients:
         self._port = port
         self._bearer = bearer
         self._chance = random.Random(11)
-        self.asked: Counter[str] = Counter()
-        self.left: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
+        self.aborted: Counter[str] = Counter()
         self.ended: Counter[tuple[str, str]] = Counter()
         self.leaving = False
 
@@ -70,7 +70,7 @@ class LoadClients:
         """Make one call. Returns whether the connection can be used again."""
         place = self._chance.choice(list(BREAKERS))
         what = self._chance.choices(("ok", "fail", "charged", "broken", "slow"), (12, 3, 1, 1, 1))[0]
-        self.asked[BREAKERS[place]] += 1
+        self.sent[BREAKERS[place]] += 1
         request = f"GET /{place}/{what} HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {self._bearer}\r\n\r\n"
         await stream.send_all(request.encode())
         answer = b""
@@ -78,7 +78,7 @@ class LoadClients:
             answer = await receive(stream)
         if not answer:
             assert what == "slow", what
-            self.left[BREAKERS[place]] += 1
+            self.aborted[BREAKERS[place]] += 1
             return False
         self.ended[BREAKERS[place], outcome(what, int(answer.split(b" ")[1]))] += 1
         return b"connection: close" not in answer.lower()
@@ -100,7 +100,7 @@ def outcome(what: str, status: int) -> str:
     if (what, status) in (("fail", 500), ("broken", 502)):
         return "failure"
     assert status == 503, (what, status)
-    # The service's own 503 is forwarded, and can't be told from a rejection.
+    # The service's own 503 is forwarded, and looks like a rejection.
     return "ignored or rejected" if what == "charged" else "rejected"
 
 
@@ -199,7 +199,7 @@ async def scrape_all_the_time(
                 total = sum(counted(found, name).values()) - unseen
                 # With several workers, a busy one may be represented by its previous counts.
                 assert not exactly or answered[name] <= total
-                assert total + found["circuit_breaker_in_flight", name] <= clients.asked[name]
+                assert total + found["circuit_breaker_in_flight", name] <= clients.sent[name]
                 moments_agree(found, before, name)
             assert [key for key, old in before.items() if is_count(key[0]) and found[key] < old] == []
             before, scrapes = found, scrapes + 1
@@ -228,5 +228,5 @@ async def assert_totals_agree(port: int, clients: LoadClients, start: dict[str, 
         assert calls["failure"] == clients.ended[name, "failure"], name
         assert calls["success"] - before == clients.ended[name, "success"], name
         total = sum(calls.values()) - before
-        assert clients.asked[name] - clients.left[name] <= total <= clients.asked[name], name
+        assert clients.sent[name] - clients.aborted[name] <= total <= clients.sent[name], name
         assert min(calls.values()) > 0, (name, calls)

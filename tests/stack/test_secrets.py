@@ -115,7 +115,7 @@ def test_gateway_and_service_log_the_requests_id(running: RunningStack) -> None:
     body = {"email": EMAIL, "password": PASSWORD}
     answer = stack.client.post("/auth/login", json=body, headers={"X-Request-ID": "follow-me"})
     assert answer.status_code == 503
-    for name, said in {
+    for name, expected in {
         "api-gateway": {"event": "request", "status": 503},
         "auth-service": {
             "event": "request",
@@ -124,15 +124,15 @@ def test_gateway_and_service_log_the_requests_id(running: RunningStack) -> None:
             "reason": "authentication service temporarily unavailable",
         },
     }.items():
-        assert wait_for(lambda name=name, said=said: logged(stack.log(name), said), 3), name  # type: ignore[misc]
+        assert wait_for(lambda name=name, expected=expected: logged(stack.log(name), expected), 3), name  # type: ignore[misc]
     stack.run("stop", "auth-service")
     for _ in range(6):
         stack.client.post("/auth/login", json=body, headers={"X-Request-ID": "follow-me"})
-    said = {"error": "CIRCUIT_BREAKER_OPEN", "breaker": "auth-service-http", "status": 503}
-    assert wait_for(lambda: logged(stack.log("api-gateway"), said), 3)
+    expected = {"error": "CIRCUIT_BREAKER_OPEN", "breaker": "auth-service-http", "status": 503}
+    assert wait_for(lambda: logged(stack.log("api-gateway"), expected), 3)
 
 
-def logged(log: str, said: dict[str, Any]) -> bool:
+def logged(log: str, expected: dict[str, Any]) -> bool:
     """Whether a line of this request contains all these keys and values."""
     lines = [json.loads(line) for line in log.splitlines() if '"follow-me"' in line]
-    return any(said.items() <= line.items() for line in lines)
+    return any(expected.items() <= line.items() for line in lines)
