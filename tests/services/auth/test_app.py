@@ -1,4 +1,4 @@
-"""The auth service as a client sees it, with its store in memory."""
+"""The auth service as a client sees it, with its repository in memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from actors import CircuitBreakerConfig, Panel
 from protocols.identity import ACCESS_SECONDS, REFRESH_SECONDS
 from runtime.auth import TokenVerifier
 from services.auth.accounts import Accounts
-from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
+from services.auth.app import BREAKER, REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.dependency import guard_database
-from tests.services.auth.memory import MemoryStore
-from tests.services.client import Answer, Caller
+from services.mongo.dependency import database_dependency
+from tests.services.api_client import Answer, Caller
+from tests.services.auth.fake_repository import FakeAccountRepository
 
 ADA = {"email": "ada@example.com", "password": "lovelace", "first_name": "Ada", "last_name": "Lovelace"}
 CREDENTIALS = {"email": ADA["email"], "password": ADA["password"]}
@@ -26,14 +26,14 @@ POSTS = ["/signup", "/login", "/refresh", "/validate", "/logout"]
 
 
 class Service:
-    """The app, its store and its time."""
+    """The app, its repository and its time."""
 
     def __init__(self, panel: Panel) -> None:
         self.now = 1_000_000.0
-        self.store = MemoryStore()
-        self.guard = guard_database(panel, CircuitBreakerConfig(name=BREAKER), OPEN_MESSAGE)
+        self.repository = FakeAccountRepository()
+        self.dependency = database_dependency(panel, CircuitBreakerConfig(name=BREAKER), REJECTION_MESSAGE)
         self.passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-        self.accounts = Accounts(self.store, self.guard, self.passwords, lambda: self.now)
+        self.accounts = Accounts(self.repository, self.dependency, self.passwords, lambda: self.now)
         self.call = Caller(create_app(self.accounts, panel), {})
 
     async def signup(self, token: str | None = None, **more: Any) -> Answer:
@@ -119,9 +119,9 @@ async def test_wrong_credentials_look_alike(service: Service) -> None:
     verify = service.passwords._verify
     service.passwords._verify = lambda *a: (verified.append(a[1]), verify(*a))[1]  # type: ignore[method-assign]
     for more in ({"email": "nobody@example.com"}, {"password": "wrong password"}):
-        service.store.operations.clear()
+        service.repository.operations.clear()
         answers.append(await service.login(**more))
-        work.append([name for name in service.store.operations if name != "signing_key"])
+        work.append([name for name in service.repository.operations if name != "signing_key"])
     assert [(answer.status, answer.error) for answer in answers] == [(401, "INVALID_CREDENTIALS")] * 2
     assert answers[0].body == answers[1].body
     assert work[0] == work[1] == ["find_account"]
@@ -275,7 +275,7 @@ async def test_hostile_values(service: Service, field: str, value: Any) -> None:
             assert field in answer.body["message"] or answer.body["message"] == "text must be valid Unicode"
             assert len(answer.body["message"]) < 300
     if field == "email":
-        assert not service.store.accounts
+        assert not service.repository.accounts
 
 
 @pytest.mark.parametrize("field", ["email", "password", "first_name", "last_name"])
@@ -310,18 +310,18 @@ async def test_large_body(service: Service) -> None:
 async def test_database_fails_then_breaker_opens(service: Service) -> None:
     """Five failures are charged to the database's breaker, the sixth call is rejected without one."""
     await service.signup()
-    service.store.fault = service.breaks
+    service.repository.fault = service.breaks
     for _ in range(5):
         answer = await service.login()
         assert (answer.status, answer.error) == (503, "DATABASE_ERROR")
         assert answer.headers["X-Failure-Origin"] == "auth-database"
-    service.store.operations.clear()
+    service.repository.operations.clear()
     answer = await service.login()
     assert (answer.status, answer.error) == (503, "SERVICE_UNAVAILABLE")
     assert answer.body["message"] == "authentication service temporarily unavailable"
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert answer.headers["X-Failure-Origin"] == "auth-database"
-    assert service.store.operations == []
+    assert service.repository.operations == []
     health = await service.call("GET", "/health")
     assert (health.status, health.error) == (503, "PARTIAL_OUTAGE")
     assert health.data["auth-database"]["status"] == "unhealthy"
@@ -332,7 +332,7 @@ async def test_each_operation_is_charged(service: Service, panel: Panel) -> None
     """Every call that asks the database goes through its breaker, once for each time it fails."""
     await service.signup()
     session = (await service.login()).data
-    service.store.fault = service.breaks
+    service.repository.fault = service.breaks
     body, token = {"refresh_token": session["refresh_token"]}, bearer(session["access_token"])
     for count, (path, sent) in enumerate(
         [("/signup", {**ADA}), ("/login", CREDENTIALS), ("/refresh", body), ("/logout", body)], start=1
@@ -346,27 +346,27 @@ async def test_what_needs_no_database_works_without(service: Service) -> None:
     """Once the signing key is known, tokens are validated while the database is gone."""
     await service.signup()
     token = (await service.login()).data["access_token"]
-    service.store.fault = service.breaks
+    service.repository.fault = service.breaks
     assert (await service.validate(token)).status == 200
     assert (await service.call._client.get("/.well-known/jwks.json")).status_code == 200
 
 
 async def test_started_without_a_database(service: Service, panel: Panel) -> None:
     """Health is answered; the keys are a database error that no breaker counts; then all works."""
-    service.store.fault = service.breaks
+    service.repository.fault = service.breaks
     assert (await service.call("GET", "/health")).status == 200
     for _ in range(10):
         answer = await service.call("GET", "/.well-known/jwks.json")
         assert (answer.status, answer.error) == (503, "DATABASE_ERROR")
         assert "X-Failure-Origin" not in answer.headers
     assert (await panel[BREAKER].snapshot()).failure_count == 0
-    service.store.fault = trio.lowlevel.checkpoint
+    service.repository.fault = trio.lowlevel.checkpoint
     assert (await service.signup()).status == 201
 
 
 async def test_a_client_that_asks_for_the_keys_is_charged(service: Service, panel: Panel) -> None:
     """Through the gateway, which gives every request a deadline: the answer's origin has counted."""
-    service.store.fault = service.breaks
+    service.repository.fault = service.breaks
     answers = [
         await service.call("GET", "/.well-known/jwks.json", headers={"X-Request-Timeout-Ms": "9500"})
         for _ in range(6)
@@ -400,7 +400,7 @@ async def test_a_client_that_leaves(service: Service, panel: Panel) -> None:
             cancelled.set()
             raise
 
-    service.store.fault = hangs
+    service.repository.fault = hangs
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.login)
         await entered.wait()
@@ -416,7 +416,7 @@ async def test_a_bug_is_an_internal_error(service: Service) -> None:
     async def bug() -> None:
         raise ZeroDivisionError("secret detail")
 
-    service.store.fault = bug
+    service.repository.fault = bug
     answer = await service.login()
     assert (answer.status, answer.error) == (500, "INTERNAL_ERROR")
     assert "secret" not in json.dumps(answer.body)

@@ -19,11 +19,11 @@ import trio
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State
 from runtime.serving import listen, serve
 from services.auth.accounts import Accounts
-from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
+from services.auth.app import BREAKER, REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.auth.repository import MongoStore
-from services.dependency import guard_database
+from services.auth.repository import MongoAccountRepository
 from services.mongo.client import Database, open_database
+from services.mongo.dependency import database_dependency
 from tests.mongo import Mongod
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,8 +56,10 @@ class Served:
 @asynccontextmanager
 async def served(database: Database, panel: Panel) -> AsyncIterator[Served]:
     """The app on a free port, with a breaker that tries again after 0.4 seconds."""
-    guard = guard_database(panel, CircuitBreakerConfig(name=BREAKER, reset_timeout=0.4), OPEN_MESSAGE)
-    app = create_app(Accounts(MongoStore(database), guard, Passwords()), panel)
+    dependency = database_dependency(
+        panel, CircuitBreakerConfig(name=BREAKER, reset_timeout=0.4), REJECTION_MESSAGE
+    )
+    app = create_app(Accounts(MongoAccountRepository(database), dependency, Passwords()), panel)
     async with trio.open_nursery() as nursery:
         start = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever)
         port = await nursery.start(start)

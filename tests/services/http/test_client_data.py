@@ -12,16 +12,16 @@ from actors import CircuitBreakerConfig, Panel
 from services.auth.accounts import Accounts
 from services.auth.app import create_app as create_auth
 from services.auth.passwords import Passwords
-from services.auth.repository import MongoStore
-from services.dependency import guard_database
+from services.auth.repository import MongoAccountRepository
 from services.mongo.client import Database
+from services.mongo.dependency import database_dependency
 from services.school.app import create_app as create_school
-from services.school.repository import mongo_store as school_store
-from services.student.app import Students
+from services.school.repository import school_repository
 from services.student.app import create_app as create_student
-from services.student.repository import mongo_store as student_store
+from services.student.repository import student_repository
 from services.student.school_client import SchoolCheck, SchoolRef
-from tests.services.client import Caller
+from services.student.students import Students
+from tests.services.api_client import Caller
 from tests.tokens import Issuer
 
 SCHOOL = {"registration_number": "R-#", "name": "North", "address": "a", "phone": "1", "email": "n#@x.org"}
@@ -82,23 +82,27 @@ def policy(name: str) -> CircuitBreakerConfig:
 
 @pytest.fixture
 async def schools(panel: Panel, database: Database, issuer: Issuer) -> Asked:
-    guard = guard_database(panel, policy("school-database"), "closed")
-    app = create_school(store=school_store(database), guard=guard, panel=panel, keys=issuer.keys)
+    dependency = database_dependency(panel, policy("school-database"), "closed")
+    app = create_school(
+        repository=school_repository(database), database=dependency, panel=panel, keys=issuer.keys
+    )
     return Asked(Caller(app, issuer.headers()), panel)
 
 
 @pytest.fixture
 async def students(panel: Panel, database: Database, issuer: Issuer) -> Asked:
-    guard = guard_database(panel, policy("student-database"), "closed")
+    dependency = database_dependency(panel, policy("student-database"), "closed")
     check = SchoolCheck(OneSchool(), panel, policy("student-service-grpc"))
-    app = create_student(Students(student_store(database), guard, check), panel=panel, keys=issuer.keys)
+    app = create_student(
+        Students(student_repository(database), dependency, check), panel=panel, keys=issuer.keys
+    )
     return Asked(Caller(app, issuer.headers()), panel)
 
 
 @pytest.fixture
 async def users(panel: Panel, database: Database) -> Asked:
-    guard = guard_database(panel, policy("auth-database"), "closed")
-    app = create_auth(Accounts(MongoStore(database), guard, QUICK), panel)
+    dependency = database_dependency(panel, policy("auth-database"), "closed")
+    app = create_auth(Accounts(MongoAccountRepository(database), dependency, QUICK), panel)
     return Asked(Caller(app, {}), panel)
 
 

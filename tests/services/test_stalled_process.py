@@ -13,8 +13,8 @@ from actors import CircuitBreakerConfig, Panel, State
 from protocols.http import Code
 from runtime.serving.loop_time import LoopTime
 from runtime.web.app import ApiError
-from services.dependency import guard_database
 from services.mongo.client import MongoDatabase, open_database
+from services.mongo.dependency import database_dependency
 from tests.mongo import Mongod
 
 FROZEN = 2.5
@@ -42,12 +42,12 @@ async def _calls(
     panel: Panel, loop_time: LoopTime, mongod: Mongod, operation: Operation, frozen: float
 ) -> list[object]:
     """What six calls are told during which the process stands still."""
-    guard = guard_database(panel, CircuitBreakerConfig(name=NAME), "open", loop_time)
+    dependency = database_dependency(panel, CircuitBreakerConfig(name=NAME), "open", loop_time)
     told: list[object] = []
 
     async def ask() -> None:
         try:
-            told.append(await guard.run(database.run, operation))
+            told.append(await dependency.run(database.run, operation))
         except ApiError as error:
             told.append(error)
 

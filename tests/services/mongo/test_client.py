@@ -8,7 +8,8 @@ import trio_asyncio
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from services.mongo.client import Database, IdSequence, MongoDatabase, open_database
+from services.mongo.client import Database, MongoDatabase, open_database
+from services.mongo.id_sequence import IdSequence
 from tests.mongo import Mongod, free_port
 
 
