@@ -16,7 +16,9 @@ from services.auth.schemas import email_key
 from services.auth.tokens import RefreshSecret, SigningKey
 from services.http.validation import timestamp
 from services.mongo.client import Database, Document, MongoDatabase, retry_once
-from services.mongo.repository import UniqueViolation
+from services.mongo.repository import UniqueViolation, unique_violation
+
+_UNIQUE = {("email_key",): "email"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,8 @@ class MongoAccountRepository:
         document = _new_document(new)
         try:
             stored = await self._database.run(lambda db: _add_user(db, document, new.first_role))
-        except DuplicateKeyError:
-            return UniqueViolation("email")
+        except DuplicateKeyError as error:
+            return unique_violation(error, _UNIQUE)
         return _to_user(stored)
 
     async def find_account(self, email: str) -> Account | None:

@@ -83,7 +83,7 @@ class MongoRepository:
             try:
                 await db[self._collection].insert_one({"_id": number, **record})
             except DuplicateKeyError as error:
-                return self._violation(error)
+                return unique_violation(error, self._unique)
             return {"id": number, **record}
 
         return await self._database.run(write)
@@ -105,7 +105,7 @@ class MongoRepository:
                     )
                 )
             except DuplicateKeyError as error:
-                return self._violation(error)
+                return unique_violation(error, self._unique)
 
         return await self._database.run(write)
 
@@ -131,11 +131,16 @@ class MongoRepository:
             idempotent=True,
         )
 
-    def _violation(self, error: DuplicateKeyError) -> UniqueViolation:
-        name = self._unique.get(tuple((error.details or {}).get("keyPattern", ())))
-        if name is None:
-            raise error
-        return UniqueViolation(name)
+
+def unique_violation(error: DuplicateKeyError, names: Mapping[tuple[str, ...], str]) -> UniqueViolation:
+    """The violation that `error` reports. Raises `error` if its index isn't in `names`.
+
+    names: by the fields of a unique index: the field that the UniqueViolation names.
+    """
+    name = names.get(tuple((error.details or {}).get("keyPattern", ())))
+    if name is None:
+        raise error
+    return UniqueViolation(name)
 
 
 def _unique_index(rule: Unique) -> IndexModel:

@@ -67,7 +67,7 @@ async def test_a_failure_is_a_database_error_that_names_its_breaker(
 
 
 async def test_a_failure_is_told_by_a_kind_that_can_be_looked_up(dependency: Dependency) -> None:
-    """Drivers have classes of their own that nobody else knows."""
+    """A driver's private class is logged by its public base class."""
 
     class _OperationCancelled(AutoReconnect):
         pass
@@ -237,7 +237,7 @@ async def test_an_open_breaker_is_unavailable_for_as_long_as_it_will_be(
 
 
 async def test_the_log_is_told_why_the_breaker_rejected(panel: Panel, mock_clock: MockClock) -> None:
-    """The caller is told the same words in each case."""
+    """The response has the same message in each case."""
     config = replace(CONFIG, max_concurrent=1)
     dependency, breaker = database_dependency(panel, config, "closed for now"), panel["some-database"]
 

@@ -1,4 +1,4 @@
-"""Reasons of failures: they say what an operator needs, and nothing of anybody's data."""
+"""Reasons of failures: useful to operators, without data of clients."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from services.mongo.repository import UniqueViolation
 
 
 async def works() -> None:
-    """The fault that is none."""
+    """The default of `fault`: no fault."""
     await trio.lowlevel.checkpoint()
 
 

@@ -15,7 +15,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 class Watched(PasswordHasher):
-    """Tells what was verified, by which thread, and how many at once; takes 5 ms longer."""
+    """Records hashes, threads and concurrency; takes 5 ms longer."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
@@ -67,7 +67,7 @@ async def test_no_account_costs_a_whole_hash() -> None:
 
 
 async def test_threads_are_few() -> None:
-    """However many log in, no more are hashed at once than may, and none by the loop's own thread."""
+    """The number of concurrent hashes is limited, and the event loop's thread hashes nothing."""
     hasher = Watched()
     passwords = Passwords(hasher, max_concurrent=2)
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""The auth service's repository on a real MongoDB, where two come at once above all."""
+"""The auth service's repository on a real MongoDB, above all under concurrent calls."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_a_taken_address_of_long_letters(repository: MongoAccountRepositor
 
 
 async def test_found_as_made(repository: MongoAccountRepository) -> None:
-    """A login reads what the sign-up answered, and however the address is written."""
+    """A login finds the account of the sign-up, in any spelling of the address."""
     made = await repository.add_user(someone("Ada@Example.com"))
     found = await repository.find_account("aDA@example.COM")
     assert found is not None
@@ -93,7 +93,7 @@ async def test_address_is_unique_on_an_empty_database(repository: MongoAccountRe
 
 
 async def test_one_first_account(repository: MongoAccountRepository) -> None:
-    """Of twelve who ask at once to be admin of an empty database, one is; all have accounts."""
+    """Of twelve concurrent requests for admin on an empty database, one gets it; all create accounts."""
     made = await together(
         *[lambda n=n: repository.add_user(someone(f"a{n}@example.com", "user", "admin")) for n in range(12)]
     )
@@ -101,7 +101,7 @@ async def test_one_first_account(repository: MongoAccountRepository) -> None:
 
 
 async def test_the_first_account_is_only_once_first(repository: MongoAccountRepository) -> None:
-    """A first account that didn't ask to be admin leaves the next one a user."""
+    """If the first account is no admin, the second is a user all the same."""
     await repository.add_user(someone("a@example.com"))
     second = await repository.add_user(someone("b@example.com", "user", "admin"))
     assert isinstance(second, dict)
@@ -109,7 +109,7 @@ async def test_the_first_account_is_only_once_first(repository: MongoAccountRepo
 
 
 async def test_accounts_without_a_claim(repository: MongoAccountRepository, database: Database) -> None:
-    """Accounts that were there before the claim (restored from elsewhere) make nobody else the first."""
+    """If there are accounts without a claim (restored from a backup), a new account is not the first."""
     await database.run(lambda db: db.users.insert_one({"email_key": "x@example.com"}))
     made = await repository.add_user(someone("a@example.com", "user", "admin"))
     assert isinstance(made, dict)
@@ -177,7 +177,7 @@ async def test_only_the_owner_revokes(repository: MongoAccountRepository) -> Non
 
 
 async def test_indexes(repository: MongoAccountRepository, database: Database) -> None:
-    """MongoDB itself keeps addresses unique and deletes what has expired."""
+    """MongoDB itself keeps addresses unique and deletes expired families."""
     await repository.add_user(someone())
     users = await database.run(lambda db: db.users.index_information())
     families = await database.run(lambda db: db.refresh_families.index_information())

@@ -190,7 +190,7 @@ async def process(uri: str, port: int | None = None) -> AsyncIterator[Process]:
 
 
 async def test_the_process(mongod: Mongod) -> None:
-    """It starts, works, keeps its keys over a restart, logs no secret, and ends with 0 when told to."""
+    """It starts, works, keeps its keys over a restart, logs no secret, and exits with 0 on SIGTERM."""
     async with httpx.AsyncClient() as client:
         async with process(mongod.uri) as one:
             await one.up()
@@ -222,7 +222,7 @@ async def test_the_process_without_mongodb() -> None:
 
 
 async def test_sigterm_lets_a_request_finish(mongod: Mongod) -> None:
-    """A sign-up that is on its way when the process is told to stop gets its answer."""
+    """A sign-up in flight at SIGTERM gets its response."""
     async with process(mongod.uri) as one:
         await one.up()
         body = b'{"email": "last@example.com", "password": "lovelace", "first_name": "A", "last_name": "B"}'

@@ -76,7 +76,7 @@ async def until_running(repository: FakeRepository, count: int) -> float:
     """How long it took until `count` operations were running."""
     started = trio.current_time()
     with trio.fail_after(2):
-        while repository.faults.running != count:  # noqa: ASYNC110 - a repository tells nobody
+        while repository.faults.running != count:  # noqa: ASYNC110 - a repository has no event
             await trio.sleep(0.002)
     return trio.current_time() - started
 

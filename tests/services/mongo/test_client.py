@@ -66,7 +66,7 @@ async def test_cancelling_ends_the_operation_in_the_server_at_once(database: Dat
 
 
 async def _until(database: Database, *, running: bool) -> None:
-    while await _running(database) != running:  # noqa: ASYNC110 - the server tells nobody
+    while await _running(database) != running:  # noqa: ASYNC110 - the server has no event
         await trio.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""Faults that a real MongoDB and a real process bring about: what is counted, and what is told."""
+"""Faults of a real MongoDB and of a real process: counts and responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def dependency(panel: Panel) -> Dependency:
 
 @pytest.fixture
 def obliging(mongod: Mongod, tmp_path: Path) -> Iterator[Mongod]:
-    """A mongod that fails when it is told to."""
+    """A mongod that fails commands on request."""
     started = Mongod(tmp_path, fails_on_request=True)
     try:
         started.start()
@@ -43,7 +43,7 @@ async def _find(db: MongoDatabase) -> object:
     return await db.things.find_one({})
 
 
-async def _told(dependency: Dependency, database: Database) -> ApiError:
+async def _error_response(dependency: Dependency, database: Database) -> ApiError:
     with pytest.raises(ApiError) as raised:
         await dependency.run(database.run, _find)
     return raised.value
@@ -56,10 +56,10 @@ async def test_a_mongod_that_refuses_everything_opens_the_breaker(
     async with open_database(obliging.uri, "x") as database:
         await dependency.run(database.run, _find)
         obliging.fail(code, "find")
-        told = [await _told(dependency, database) for _ in range(6)]
+        errors = [await _error_response(dependency, database) for _ in range(6)]
         obliging.fail(None)
-    assert [one.code.value for one in told] == ["DATABASE_ERROR"] * 5 + ["SERVICE_UNAVAILABLE"]
-    assert {one.failure_origin for one in told} == {NAME}
+    assert [one.code.value for one in errors] == ["DATABASE_ERROR"] * 5 + ["SERVICE_UNAVAILABLE"]
+    assert {one.failure_origin for one in errors} == {NAME}
     snapshot = await panel[NAME].snapshot()
     assert (snapshot.state, snapshot.counts["failure"]) == (State.OPEN, 5)
     assert f"({code})" in (snapshot.last_failure or "")
@@ -99,9 +99,9 @@ async def test_without_files_the_service_is_unwell_and_not_its_database(
 ) -> None:
     async with open_database(mongod.uri, "x") as database:
         with no_files_left():
-            told = await _told(dependency, database)
+            error = await _error_response(dependency, database)
         await dependency.run(database.run, _find)
-    assert told.headers() == {"Retry-After": "1"}
+    assert error.headers() == {"Retry-After": "1"}
     counts = (await panel[NAME].snapshot()).counts
     assert (counts["failure"], counts["ignored"], counts["success"]) == (0, 1, 1)
 
@@ -112,7 +112,7 @@ async def test_a_full_pool_is_not_the_databases(mongod: Mongod, loop: trio_async
     async def slow(db: MongoDatabase) -> object:
         return await db.things.find_one({"$where": "sleep(3000) || true"})
 
-    async def ask(database: Database) -> None:
+    async def find_slowly(database: Database) -> None:
         with pytest.raises(PyMongoError) as raised:
             await database.run(slow)
         if isinstance(raised.value, WaitQueueTimeoutError):
@@ -122,7 +122,7 @@ async def test_a_full_pool_is_not_the_databases(mongod: Mongod, loop: trio_async
         await database.run(lambda db: db.things.insert_one({}))
         async with trio.open_nursery() as nursery:
             for _ in range(3):
-                nursery.start_soon(ask, database)
+                nursery.start_soon(find_slowly, database)
         await database.run(lambda db: db.client.drop_database("pool"))
     assert verdicts
     assert set(verdicts) == {Verdict.POOL_FULL}

@@ -23,7 +23,7 @@ NAME = "some-database"
 
 @pytest.fixture
 def replicas(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
-    """`mongod` only so that this is skipped where there is none."""
+    """Depends on `mongod` so that the test is skipped without one."""
     started = ReplicaSet(tmp_path_factory.mktemp("replicas"))
     try:
         started.start()
@@ -124,7 +124,7 @@ async def test_when_all_are_dead_each_call_is_told_within_about_a_second(
 async def test_a_member_without_a_majority_is_not_waited_for_for_ever(
     replicas: ReplicaSet, elected: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers, and says that it is a secondary."""
+    """A server that answers as a secondary."""
     monkeypatch.setattr("services.mongo.client.ELECTION_SECONDS", 2.0)
     await elected.run(_find)
     primary = replicas.primary()
@@ -145,11 +145,11 @@ async def test_a_call_in_flight_is_told_of_a_dead_server_within_about_a_second(
 ) -> None:
     async with open_database(own_mongod.uri, "x") as database, trio.open_nursery() as nursery:
 
-        async def ask() -> None:
+        async def sleep_in_server() -> None:
             with pytest.raises(PyMongoError):
                 await database.run(_sleep)
 
-        nursery.start_soon(ask)
+        nursery.start_soon(sleep_in_server)
         await trio.sleep(0.3)
         own_mongod.kill()
         nursery.cancel_scope.deadline = trio.current_time() + 2
@@ -160,16 +160,16 @@ async def test_a_call_in_flight_is_told_of_a_dead_server_within_about_a_second(
 async def test_only_what_may_be_done_twice_is_repeated_and_once(
     database: Database, idempotent: bool, times: int
 ) -> None:
-    asked = 0
+    attempts = 0
 
     async def lose(db: MongoDatabase) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal attempts
+        attempts += 1
         raise AutoReconnect("lost")
 
     with pytest.raises(AutoReconnect):
         await database.run(lose, idempotent=idempotent)
-    assert asked == times
+    assert attempts == times
 
 
 async def test_why_there_is_no_server_is_known(own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""What a killed MongoDB may cost: answers, never what was acknowledged."""
+"""A killed MongoDB loses no acknowledged write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNIQUE = (Unique("word", ("word",)),)
 
 
 class Writers:
-    """Write one word after the other, and remember what was acknowledged."""
+    """Writes one word after the other, and records the acknowledged ones."""
 
     def __init__(self, repository: MongoRepository) -> None:
         self.repository = repository

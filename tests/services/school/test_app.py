@@ -194,11 +194,11 @@ async def test_a_request_waits_for_the_first_keys(
     panel: Panel, repository: FakeRepository, issuer: Issuer, autojump_clock: MockClock
 ) -> None:
     """The auth service may have come up a moment ago: that must cost no service its breaker."""
-    asked = 0
+    fetches = 0
 
     async def fetch() -> dict[str, Any]:
-        nonlocal asked
-        asked += 1
+        nonlocal fetches
+        fetches += 1
         if trio.current_time() < up:
             raise OSError("down")
         return issuer.document
@@ -212,7 +212,7 @@ async def test_a_request_waits_for_the_first_keys(
         await trio.sleep(100)
         assert (await Caller(app, issuer.headers())("GET", "/schools")).status == 200
         nursery.cancel_scope.cancel()
-    assert asked < 250
+    assert fetches < 250
 
 
 async def test_five_database_failures_then_rejections_then_recovery(

@@ -115,7 +115,7 @@ async def test_a_database_fault_is_unavailable_and_so_is_its_open_breaker(
 async def test_each_call_leaves_a_line_but_no_question_about_health(
     channel: Channel, repository: FakeRepository
 ) -> None:
-    """Answered, asked wrongly, failed, turned away: with the caller's id, and whose fault it was."""
+    """An answer, a bad id, failures and a rejection: each with the caller's request id and the reason."""
     mine = {"metadata": {"x-request-id": "mine"}}
     with capture_logs(processors=[merge_contextvars]) as lines:
         await validate(channel, "1", **mine)
@@ -124,15 +124,15 @@ async def test_each_call_leaves_a_line_but_no_question_about_health(
         for _ in range(6):
             await refused(channel, "1", **mine)
         await aio_as_trio(HealthStub(channel).Check)(HealthCheckRequest())
-    told = [line for line in lines if line["event"] == "request"]
-    assert {(line["request_id"], line["method"]) for line in told} == {
+    requests = [line for line in lines if line["event"] == "request"]
+    assert {(line["request_id"], line["method"]) for line in requests} == {
         ("mine", "school.SchoolService/ValidateSchool")
     }
-    assert all(line["duration_ms"] > 0 for line in told)
-    why = [(line["status"], line.get("reason"), line.get("breaker")) for line in told]
-    assert why[0] == ("OK", None, None)
-    assert (why[1][0], why[1][2]) == ("INVALID_ARGUMENT", None)
-    assert why[2:] == [
+    assert all(line["duration_ms"] > 0 for line in requests)
+    outcomes = [(line["status"], line.get("reason"), line.get("breaker")) for line in requests]
+    assert outcomes[0] == ("OK", None, None)
+    assert (outcomes[1][0], outcomes[1][2]) == ("INVALID_ARGUMENT", None)
+    assert outcomes[2:] == [
         *[("UNAVAILABLE", "database error", "school-database")] * 5,
         ("UNAVAILABLE", "closed for now", "school-database"),
     ]
@@ -213,10 +213,10 @@ async def test_an_answer_that_nobody_waits_for_is_no_fault(
     running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller leaves in the moment in which the answer is there: the log holds no error of it."""
-    asked, found = trio.Event(), trio.Event()
+    started, found = trio.Event(), trio.Event()
 
     async def find(*_: object) -> None:
-        asked.set()
+        started.set()
         with trio.CancelScope(shield=True):
             await found.wait()
 
@@ -224,7 +224,7 @@ async def test_an_answer_that_nobody_waits_for_is_no_fault(
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(validate, running.channel, "1")
-            await asked.wait()
+            await started.wait()
             nursery.cancel_scope.cancel()
         await trio.sleep(0.05)
         found.set()
@@ -237,7 +237,7 @@ async def test_stopping_ends_though_a_connection_is_open(running: Running) -> No
     running.stop.set()
     with trio.fail_after(0.4):
         await running.done.wait()
-        # The client has noticed and tries anew, to find nobody.
+        # The client has noticed, reconnects, and is refused.
         with pytest.raises((OSError, StreamTerminatedError)):
             await validate(running.channel, "1")
 
@@ -247,13 +247,13 @@ async def test_stopping_lets_a_call_in_flight_finish_and_takes_no_new_one(
 ) -> None:
     outcomes: list[Any] = []
 
-    async def ask() -> None:
+    async def validate_one() -> None:
         outcomes.append(await validate(running.channel, "1"))
 
     assert await validate(running.channel, "1")
     repository.faults.delay = 0.2
-    async with trio.open_nursery() as asking:
-        asking.start_soon(ask)
+    async with trio.open_nursery() as calls:
+        calls.start_soon(validate_one)
         await trio.sleep(0.05)
         running.stop.set()
         await trio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The student service over HTTP, on stores in memory and a school service that does as it is told."""
+"""The student service over HTTP, with a repository in memory and a scripted school service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ADA = {"roll_number": "1", "first_name": "Ada", "last_name": "L", "school_id": 1
 
 
 class ScriptedSchools:
-    """`Schools` from a table."""
+    """`SchoolClient` from a table."""
 
     def __init__(self) -> None:
         self.faults = Faults()

@@ -100,7 +100,7 @@ async def test_a_database_fault_there_names_the_breaker_that_counted_it(
 
 
 class _Sly(SchoolServiceBase):
-    """Says that a breaker has counted what nobody expects of it."""
+    """A school service that names an unexpected breaker as the origin."""
 
     async def ValidateSchool(self, stream: Any) -> None:  # noqa: N802 - as the service's definition calls it
         await stream.recv_message()
