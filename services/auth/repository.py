@@ -18,7 +18,7 @@ from services.http.validation import timestamp
 from services.mongo.client import Database, Document, MongoDatabase, retry_once
 from services.mongo.repository import UniqueViolation, unique_violation
 
-_UNIQUE = {("email_key",): "email"}
+_UNIQUE: dict[tuple[str, ...], str] = {("email_key",): "email"}
 
 
 @dataclass(frozen=True, slots=True)
