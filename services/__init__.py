@@ -1,1 +1,1 @@
-"""The services behind the gateway; each is a process of its own."""
+"""The services behind the gateway. Each of auth, school and student is a process."""

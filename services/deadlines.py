@@ -1,19 +1,39 @@
-"""Deadlines on their way down: each hop gets less time than its caller has."""
+"""Time limits of calls to dependencies."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 import trio
 
-SHARE = 0.9
-LEAST_SECONDS = 0.25
+T = TypeVar("T")
+
+CALLER_SHARE = 0.9
+"""The share of the caller's remaining time that a call to a dependency may take."""
+MINIMUM_SECONDS = 0.25
+"""A share below this is too short to blame the dependency for a time-out."""
 
 
 def seconds_for_call(longest: float) -> float:
-    """How long a call to a dependency may take here: `longest`, or a share of what the caller has left.
+    """Seconds that a call may take: `longest`, or CALLER_SHARE of the caller's remaining time.
 
-    The call must give up before the caller's deadline cancels it: a cancellation counts neither way, and a
-    dependency that hangs would never be noticed. Where the share is less than LEAST_SECONDS, running out of
-    it says nothing of the dependency; then the call has `longest`, and is cancelled with its caller.
+    The smaller of the two applies, so that the call times out before the caller's deadline cancels it. A
+    cancellation counts as neither success nor failure, and a hung dependency would never open its breaker. If
+    the share is below MINIMUM_SECONDS, the result is `longest`, and the call is cancelled with its caller.
     """
-    share = (trio.current_effective_deadline() - trio.current_time()) * SHARE
-    return longest if share < LEAST_SECONDS else min(longest, share)
+    share = (trio.current_effective_deadline() - trio.current_time()) * CALLER_SHARE
+    return longest if share < MINIMUM_SECONDS else min(longest, share)
+
+
+async def answer_within(seconds: float, function: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Await `function(*args)`. Raises TimeoutError after `seconds`.
+
+    Cancelling cancels the function.
+    """
+    try:
+        with trio.fail_after(seconds):
+            return await function(*args)
+    except trio.TooSlowError:
+        # Breaker policies count the builtin TimeoutError; trio's own error isn't a subclass of it.
+        raise TimeoutError(f"no answer within {seconds:g} s") from None

@@ -1,9 +1,10 @@
-"""A breaker around a dependency, and the contract's answers when the dependency or the breaker says no."""
+"""A dependency behind a circuit breaker, with the contract's responses to failures and rejections."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from enum import Enum, auto
 from typing import ParamSpec, TypeVar
 
 import structlog
@@ -19,29 +20,47 @@ from protocols.http import Code
 from runtime.observability import tracing
 from runtime.serving.loop_time import LoopTime, Stretch
 from runtime.web.app import ApiError, unavailable
-from services.failures import Verdict, judge_mongo, reason
+from services.failure_reason import failure_reason
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Judge = Callable[[BaseException], Verdict]
 
-SHORTAGE_SECONDS = 1.0
-"""After which a client may try again that this process had no room for."""
+RETRY_SECONDS = 1.0
+"""Seconds in the Retry-After of a response to a full pool or to a lack of resources."""
 
 log = structlog.get_logger("services")
 
 
-class StoodStill(Exception):
-    """A call failed while this process stood still: its answer may have been waiting."""
+class Verdict(Enum):
+    """What an exception means to the breaker and to the client."""
+
+    ANSWER = auto()
+    """The dependency works and refuses this request: a success. The exception is raised unchanged."""
+    FAILURE = auto()
+    """A failure. The client gets a 503 that names this breaker as the failure origin."""
+    POOL_FULL = auto()
+    """No free connection to the dependency. Not counted; the client gets the 503 of a full bulkhead."""
+    OUT_OF_RESOURCES = auto()
+    """This process lacks files, memory or ports. Not counted; the client gets a 503 without an origin."""
+    UNRELATED = auto()
+    """A bug of the service, or a request that the driver refuses to send. Not counted, raised unchanged."""
+
+
+class ProcessStalled(Exception):
+    """A call failed while this process did not run; its answer may have been waiting to be read."""
 
 
 class Dependency:
-    """Runs operations on one dependency through one breaker, under the policy `config`.
+    """Runs operations on one dependency through the breaker of `config`.
 
-    judge: the verdict on an exception. It alone decides what is counted and what is answered: an answer that
-    names this breaker as its failure origin has been counted, and every failure counted is answered so.
-    failed, failed_message: what a client is told of a failure. open_message: while nothing is admitted.
-    loop_time: runs in this process, and knows when it stood still; without one that is never known.
+    The verdict alone decides both what the breaker counts and what the client gets, so the two can't differ:
+    each failure that the breaker counts is answered with this breaker as the failure origin.
+
+    verdict: classifies an exception; it replaces `failure` and `answers` of `config`.
+    failure_code, failure_message: the response to a failure.
+    rejection_message: the message of the response to a rejected call.
+    loop_time: must run in this process; it detects that the process stalled. Without it, a stall counts as
+        the dependency's failure.
     """
 
     def __init__(
@@ -49,91 +68,83 @@ class Dependency:
         panel: Panel,
         config: CircuitBreakerConfig,
         *,
-        judge: Judge,
-        failed: Code,
-        failed_message: str,
-        open_message: str,
+        verdict: Callable[[BaseException], Verdict],
+        failure_code: Code,
+        failure_message: str,
+        rejection_message: str,
         loop_time: LoopTime | None = None,
     ) -> None:
         self._loop_time = loop_time or LoopTime()
-        self._judge = judge
-        # The policy's own question is for what isn't caught one by one: groups, and cancellations in them.
-        policy = replace(config, failure=lambda error: self._verdict(error) is Verdict.FAILURE)
+        self._leaf_verdict = verdict
+        policy = replace(
+            config,
+            failure=lambda error: self._verdict(error) is Verdict.FAILURE,
+            answers=lambda error: self._verdict(error) is Verdict.ANSWER,
+        )
         self._breaker = tracing.traced_breaker(panel.breaker(policy))
-        self._failed = failed
-        self._failed_message = failed_message
-        self._open_message = open_message
+        self._failure_code = failure_code
+        self._failure_message = failure_message
+        self._rejection_message = rejection_message
 
     async def run(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Await `operation(*args)`. Raises ApiError where the breaker rejects it or the dependency fails.
+        """Await `operation(*args, **kwargs)` through the breaker, and return its result.
 
-        Answers, and errors that say nothing of the dependency, come out as they are. Cancelling counts
-        neither way.
+        Raises ApiError if the breaker rejects the call, the dependency fails, or there is no connection for
+        the call. Every other exception is raised unchanged. Cancelling cancels the operation and counts as
+        neither success nor failure.
         """
-        name = self._breaker.name
         try:
             with self._loop_time.watched():
-                return await self._counted(operation, *args, **kwargs)
+                return await self._guarded(operation, *args, **kwargs)
         except CallRejected as error:
-            raise unavailable(name, self._open_message, error.retry_after) from error
+            raise unavailable(self._breaker.name, self._rejection_message, error.retry_after) from error
         except Exception as error:
-            told = {"breaker": name, "kind": kind_of(error), "reason": reason(error)}
-            match self._verdict(error):
-                case Verdict.FAILURE:
-                    log.warning("a dependency failed", **told)
-                    raise ApiError(self._failed, self._failed_message, failure_origin=name) from error
-                case Verdict.FULL | Verdict.SHORTAGE as verdict:
-                    log.warning("no room for a call", **told)
-                    raise self._no_room(verdict) from error
-                case _:
-                    raise
+            response = self._response(error)
+            if response is None:
+                raise
+            raise response from error
 
-    async def _counted(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _guarded(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         stretch = Stretch(self._loop_time)
         async with self._breaker.guard() as call:
             try:
                 result = await operation(*args, **kwargs)
             except Exception as error:
-                verdict = self._verdict(error)
-                if verdict is Verdict.FAILURE:
+                if self._verdict(error) is Verdict.FAILURE:
                     if stretch.stood_still():
-                        raise StoodStill("its answer may have been waiting") from error
-                    call.fail(reason(error))
-                elif verdict is Verdict.ANSWER:
-                    call.accept()
+                        raise ProcessStalled("the answer may have been waiting") from error
+                    # The policy would count this failure too, but with the exception's class as the reason.
+                    call.fail(failure_reason(error))
                 raise
             call.returned(result)
             return result
 
     def _verdict(self, error: BaseException) -> Verdict:
-        """A group fails if any of its exceptions does, as the breaker has it."""
+        """The verdict on `error`; a group is a failure if any of its exceptions is, as in the breaker."""
         if isinstance(error, BaseExceptionGroup):
-            failed = any(self._verdict(one) is Verdict.FAILURE for one in error.exceptions)
-            return Verdict.FAILURE if failed else Verdict.OWN
-        if isinstance(error, StoodStill):
-            # As a full pool, and not as a shortage: the gateway sees by itself that nothing answers.
-            return Verdict.FULL
-        return Verdict.FAILURE if isinstance(error, CallTimeout) else self._judge(error)
+            failed = any(self._verdict(leaf) is Verdict.FAILURE for leaf in error.exceptions)
+            return Verdict.FAILURE if failed else Verdict.UNRELATED
+        if isinstance(error, ProcessStalled):
+            # Not OUT_OF_RESOURCES: its response has no origin, so the gateway's breaker would count it.
+            return Verdict.POOL_FULL
+        return Verdict.FAILURE if isinstance(error, CallTimeout) else self._leaf_verdict(error)
 
-    def _no_room(self, verdict: Verdict) -> ApiError:
-        # A full pool is a limit of this one dependency, like the bulkhead: the dependency's own trouble fills
-        # it, so the gateway must not count that a second time. A process without files or ports is itself
-        # unwell, whatever it is asked; no breaker of its own speaks of that, and the gateway's does.
-        if verdict is Verdict.FULL:
-            return unavailable(self._breaker.name, self._open_message, SHORTAGE_SECONDS)
-        return ApiError(Code.SERVICE_UNAVAILABLE, self._open_message, retry_after=SHORTAGE_SECONDS)
-
-
-def guard_database(
-    panel: Panel, config: CircuitBreakerConfig, open_message: str, loop_time: LoopTime | None = None
-) -> Dependency:
-    """The guard for MongoDB under the policy `config`. DuplicateKeyError comes out as itself: an answer."""
-    return Dependency(
-        panel,
-        config,
-        judge=judge_mongo,
-        failed=Code.DATABASE_ERROR,
-        failed_message="database error",
-        open_message=open_message,
-        loop_time=loop_time,
-    )
+    def _response(self, error: Exception) -> ApiError | None:
+        """Log the error and return the response to it; None if it is to be raised unchanged."""
+        name = self._breaker.name
+        verdict = self._verdict(error)
+        fields = {"breaker": name, "kind": kind_of(error), "reason": failure_reason(error)}
+        match verdict:
+            case Verdict.FAILURE:
+                log.warning("a dependency failed", **fields)
+                return ApiError(self._failure_code, self._failure_message, failure_origin=name)
+            case Verdict.POOL_FULL:
+                log.warning("no room for a call", **fields)
+                # Usually a slow dependency fills the pool. The origin keeps the gateway from counting that.
+                return unavailable(name, self._rejection_message, RETRY_SECONDS)
+            case Verdict.OUT_OF_RESOURCES:
+                log.warning("no room for a call", **fields)
+                # The process itself is unwell, and none of its breakers says so. The gateway's breaker must.
+                return ApiError(Code.SERVICE_UNAVAILABLE, self._rejection_message, retry_after=RETRY_SECONDS)
+            case _:
+                return None

@@ -1,4 +1,4 @@
-"""How a service process starts (settings, logs, policies, then trio), and what runs beside its servers."""
+"""The process of a service: its start, and the tasks beside its servers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ from runtime.serving import run_process
 from runtime.serving.loop_time import LoopTime
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
-Serve = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+Server = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
-def start(name: str, kind: type[Settings], run: Callable[[Settings, Configuration], Awaitable[None]]) -> None:
-    """Run the process `name` until it is stopped; a bad setting ends it with 2 and says which."""
+def start(
+    name: str, settings_type: type[Settings], run: Callable[[Settings, Configuration], Awaitable[None]]
+) -> None:
+    """Load settings and policies, configure the log, and run the process `name` until it is stopped.
+
+    run: gets settings and policies. Raises SystemExit with code 2 for an unusable setting or policy, after
+    printing its name.
+    """
     defer_sighup()
-    settings = load(kind)
+    settings = load(settings_type)
     configure_logs(name, settings.log_format, settings.secrets())
     try:
         configuration = load_policies(settings.circuit_breakers, settings.circuit_breaker_profile)
@@ -40,8 +46,10 @@ def start(name: str, kind: type[Settings], run: Callable[[Settings, Configuratio
         run_process(run, settings, configuration)
 
 
-async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, panel: Panel) -> TokenVerifier:
-    """Start the log of transitions and the refresh of the keys in `nursery`, and return those keys."""
+async def start_token_verifier(
+    nursery: trio.Nursery, settings: ProcessSettings, panel: Panel
+) -> TokenVerifier:
+    """Start to fetch the auth service's keys and to log transitions; return the verifier of tokens."""
     fetch_keys = jwks_over_http(settings.auth_service_url, ca_file=settings.upstream_ca_file)
     keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
     await nursery.start(log_transitions, panel)
@@ -50,7 +58,7 @@ async def start_companions(nursery: trio.Nursery, settings: ProcessSettings, pan
 
 
 async def start_loop_time(nursery: trio.Nursery) -> LoopTime:
-    """Watch in `nursery` how long this process stands still."""
+    """A LoopTime that runs in `nursery`, to detect that this process stalls."""
     loop_time = LoopTime()
     await nursery.start(loop_time.run)
     return loop_time
@@ -64,9 +72,10 @@ async def start_operations(
     keys: TokenVerifier,
     settings: ProcessSettings,
 ) -> None:
-    """Let the process's breakers be seen and steered through `app`, and told of where a webhook is set.
+    """Add the admin API of the process's breakers to `app`, and start its tasks in `nursery`.
 
-    From then on SIGHUP reads breakers.toml again.
+    The tasks record the breakers' history, post transitions to the webhook if one is set, and reload
+    breakers.toml on SIGHUP.
     """
     recorder = operate(app, name, panel, keys, settings)
     await nursery.start(recorder.run)
@@ -75,10 +84,10 @@ async def start_operations(
     await nursery.start(reload_on_hangup, panel, *policies)
 
 
-async def serve_all(stop: Callable[[], Awaitable[None]], *servers: Serve) -> None:
-    """Run servers side by side until `stop` returns and each has drained.
+async def serve_all(stop: Callable[[], Awaitable[None]], *servers: Server) -> None:
+    """Run servers concurrently until `stop` returns and each server has drained.
 
-    Each is called with a `stop` to wait for. One that fails ends the others.
+    Each server is called with a function of its own to wait for the stop. An error in one cancels the others.
     """
     stopping = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""`python -m services.auth`: the auth service as a process, in the foreground."""
+"""`python -m services.auth` runs the auth service as a process, in the foreground."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import serve, stop_signal
 from services.auth.accounts import Accounts
-from services.auth.app import OPEN_MESSAGE, create_app
+from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.auth.repository import MongoStore
-from services.dependency import guard_database
+from services.auth.repository import MongoAccountRepository
 from services.mongo.client import open_database
-from services.probes import ping
+from services.mongo.dependency import database_dependency
+from services.mongo.probe import ping_probe
 from services.process import start, start_loop_time, start_operations
 
 
@@ -31,20 +31,20 @@ class AuthSettings(ProcessSettings):
 
 
 async def run(settings: AuthSettings, configuration: Configuration) -> None:
-    """Serve until SIGTERM. MongoDB may be down, now or later."""
+    """Serve until SIGTERM. MongoDB may be down at the start or at any time later."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "auth") as database,
+        open_database(settings.mongodb_uri, "auth") as client,
         open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
         await nursery.start(log_transitions, panel)
-        policies = configuration.with_probes({AUTH_DATABASE: lambda _: ping(database)})
-        guard = guard_database(panel, policies[AUTH_DATABASE], OPEN_MESSAGE, loop_time)
-        accounts = Accounts(MongoStore(database), guard, Passwords())
+        policies = configuration.with_probes({AUTH_DATABASE: lambda _: ping_probe(client)})
+        database = database_dependency(panel, policies[AUTH_DATABASE], REJECTION_MESSAGE, loop_time)
+        accounts = Accounts(MongoAccountRepository(client), database, Passwords())
         app = create_app(accounts, panel)
-        # Kept on disk: an admin can steer this breaker while the database that has the keys is down.
+        # The cache on disk lets an admin control this breaker while the database with the keys is down.
         keys = TokenVerifier(accounts.poll_jwks, cache=settings.jwks_cache)
         await nursery.start(keys.run)
         await start_operations(nursery, AUTH_SERVICE, app, panel, keys, settings)

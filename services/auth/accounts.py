@@ -1,4 +1,4 @@
-"""Sign-up, login, refresh, validation and logout, without HTTP."""
+"""The operations of the auth service, without HTTP."""
 
 from __future__ import annotations
 
@@ -12,31 +12,40 @@ from protocols.records import User
 from runtime.auth import TokenError, TokenVerifier, bearer
 from runtime.web.app import ApiError
 from services.auth.passwords import Passwords
-from services.auth.repository import NewUser, Store
-from services.auth.schemas import ADMIN, Login, Signup, granted_role
+from services.auth.repository import AccountRepository, NewUser
+from services.auth.schemas import ADMIN, CONFLICTS, Login, Signup, granted_role
 from services.auth.tokens import RefreshSecret, Signer, SigningKey, new_refresh_token
 from services.dependency import Dependency
+from services.http.results import without_conflict
 
 
 class Accounts:
-    """The auth service's work. Every database operation goes through `guard` and may raise its ApiErrors.
+    """Sign-up, login, refresh, logout and the public keys.
 
-    The signing key is read when it is first needed, so that the service starts without a database; from
-    then on it stays in memory, and tokens are checked without one. now: Unix seconds.
+    Every database operation but that of `poll_jwks` goes through `database`, and may raise its ApiErrors. The
+    signing key is read when it is first needed, so that the service starts without a database, and then stays
+    in memory, so that tokens are verified without one. now: returns Unix seconds.
     """
 
     def __init__(
-        self, store: Store, guard: Dependency, passwords: Passwords, now: Callable[[], float] = time.time
+        self,
+        repository: AccountRepository,
+        database: Dependency,
+        passwords: Passwords,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
-        self._guard = guard
+        self._repository = repository
+        self._database = database
         self._passwords = passwords
         self._now = now
         self._signer: Signer | None = None
-        self._keys = TokenVerifier(clock=now)
+        self._verifier = TokenVerifier(clock=now)
 
     async def signup(self, body: Signup, authorization: str | None) -> User:
-        """Make an account. Raises ApiError USER_EXISTS."""
+        """Create an account. Raises ApiError USER_EXISTS.
+
+        authorization: the request's Authorization field; an admin's token lets the new account be an admin.
+        """
         by_admin = body.role == ADMIN and await self._is_admin(authorization)
         new = NewUser(
             email=body.email,
@@ -47,67 +56,72 @@ class Accounts:
             first_role=granted_role(body.role, first=True, by_admin=by_admin),
             now=self._now(),
         )
-        user = await self._guard.run(self._store.add_user, new)
-        if user is None:
-            raise ApiError(Code.USER_EXISTS, "a user with this email already exists")
-        return user
+        return without_conflict(await self._database.run(self._repository.add_user, new), CONFLICTS)
 
     async def login(self, body: Login) -> tuple[User, str, str]:
-        """The user, an access token and a refresh token. Raises ApiError INVALID_CREDENTIALS."""
-        signer = await self._ready()
-        account = await self._guard.run(self._store.find_account, body.email)
-        # An unknown address costs a hash too, or the time would tell it from a wrong password.
+        """Start a login: the user, an access token, a refresh token. Raises ApiError INVALID_CREDENTIALS."""
+        signer = await self._get_signer()
+        account = await self._database.run(self._repository.find_account, body.email)
+        # Hash the password for an unknown address too, else the response time would reveal the address.
         stored = account.password_hash if account else None
         if not await self._passwords.verify(body.password, stored) or account is None:
             raise ApiError(Code.INVALID_CREDENTIALS, "invalid email or password")
         token = new_refresh_token()
         expires = self._now() + REFRESH_SECONDS
-        await self._guard.run(self._store.add_family, _parsed(token), account.user["id"], expires)
+        await self._database.run(
+            self._repository.add_family, _parse_refresh_token(token), account.user["id"], expires
+        )
         return account.user, signer.issue(account.user, self._now()), token
 
     async def refresh(self, token: str) -> tuple[str, str]:
-        """A new access token and the refresh token that replaces `token`. Raises ApiError INVALID_TOKEN."""
-        old = _parsed(token)
-        signer = await self._ready()
+        """A new access token, and the refresh token that replaces `token`.
+
+        Raises ApiError INVALID_TOKEN. A token that was used before revokes its family.
+        """
+        old = _parse_refresh_token(token)
+        signer = await self._get_signer()
         replacement = new_refresh_token(old.family)
         now = self._now()
-        user = await self._guard.run(
-            self._store.rotate, old, _parsed(replacement), now, now + REFRESH_SECONDS
+        user = await self._database.run(
+            self._repository.rotate, old, _parse_refresh_token(replacement), now, now + REFRESH_SECONDS
         )
         if user is None:
-            raise _bad_refresh_token()
+            raise _invalid_refresh_token()
         return signer.issue(user, now), replacement
 
     async def identify(self, authorization: str | None) -> Identity:
-        """Whose bearer token this is. Raises TokenError."""
+        """The identity in the bearer token of an Authorization field. Raises TokenError."""
         token = bearer(authorization)
-        await self._ready()
-        return self._keys.verify(token)
+        await self._get_signer()
+        return self._verifier.verify(token)
 
     async def logout(self, identity: Identity, refresh_token: str) -> None:
-        """End the login that `refresh_token` belongs to; one that has ended already is no error."""
-        family = _parsed(refresh_token).family
-        await self._guard.run(self._store.revoke_family, family, identity.user_id)
+        """End the login of `refresh_token`, if it is the identity's; no error if it has ended already.
+
+        Raises ApiError INVALID_TOKEN for a malformed token.
+        """
+        family = _parse_refresh_token(refresh_token).family
+        await self._database.run(self._repository.revoke_family, family, identity.user_id)
 
     async def jwks(self) -> dict[str, Any]:
-        """The public keys, for a client."""
-        return (await self._ready()).jwks()
+        """The public keys as a JWKS document, for clients."""
+        return (await self._get_signer()).jwks()
 
     async def poll_jwks(self) -> dict[str, Any]:
-        """The public keys, for the stack's own processes. Raises what the store raises.
+        """The public keys as a JWKS document, for the stack's processes. Raises what the repository raises.
 
-        Past the breaker: they ask again and again from the moment they start, and before MongoDB is up their
-        asking alone would open it.
+        Bypasses the breaker: the processes poll from their start on, and before MongoDB is up their requests
+        alone would open it.
         """
-        signer = self._signer or self._take(await self._store.signing_key())
+        signer = self._signer or self._make_signer(await self._repository.signing_key())
         return signer.jwks()
 
-    async def _ready(self) -> Signer:
-        return self._signer or self._take(await self._guard.run(self._store.signing_key))
+    async def _get_signer(self) -> Signer:
+        return self._signer or self._make_signer(await self._database.run(self._repository.signing_key))
 
-    def _take(self, key: SigningKey) -> Signer:
+    def _make_signer(self, key: SigningKey) -> Signer:
         self._signer = Signer(key)
-        self._keys.replace(self._signer.jwks())
+        self._verifier.replace(self._signer.jwks())
         return self._signer
 
     async def _is_admin(self, authorization: str | None) -> bool:
@@ -117,12 +131,12 @@ class Accounts:
             return False
 
 
-def _parsed(token: str) -> RefreshSecret:
+def _parse_refresh_token(token: str) -> RefreshSecret:
     secret = RefreshSecret.parse(token)
     if secret is None:
-        raise _bad_refresh_token()
+        raise _invalid_refresh_token()
     return secret
 
 
-def _bad_refresh_token() -> ApiError:
+def _invalid_refresh_token() -> ApiError:
     return ApiError(Code.INVALID_TOKEN, "invalid or expired refresh token")

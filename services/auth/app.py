@@ -17,13 +17,13 @@ from services.auth import responses
 from services.auth.accounts import Accounts
 from services.auth.schemas import Login, Refresh, Signup
 
-OPEN_MESSAGE = "authentication service temporarily unavailable"
+REJECTION_MESSAGE = "authentication service temporarily unavailable"
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 
 def create_app(accounts: Accounts, panel: Panel) -> QuartTrio:
-    """The app. panel: owns `auth-database`, and is what health and metrics speak of."""
-    # Health checks in the field ask GET /signup and expect 400.
+    """The app. panel: has the breaker `auth-database`; source of /health and /metrics."""
+    # Existing health checks send GET /signup and expect 400.
     app = service_app(AUTH_SERVICE, panel, wrong_method=Code.INVALID_REQUEST)
     _add_accounts(app, accounts)
     _add_tokens(app, accounts)
@@ -33,9 +33,9 @@ def create_app(accounts: Accounts, panel: Panel) -> QuartTrio:
 def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
     @app.post("/signup")
     @document_request(Signup)
-    @document_response(responses.UserAnswer, 201)
-    @document_response(responses.Failure, 400)
-    @document_response(responses.Failure, 409)
+    @document_response(responses.UserResponse, 201)
+    @document_response(responses.ErrorResponse, 400)
+    @document_response(responses.ErrorResponse, 409)
     async def signup() -> Any:
         """Create an account."""
         user = await accounts.signup(await read_json(Signup), request.headers.get("Authorization"))
@@ -43,8 +43,8 @@ def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
 
     @app.post("/login")
     @document_request(Login)
-    @document_response(responses.SessionAnswer)
-    @document_response(responses.Failure, 401)
+    @document_response(responses.SessionResponse)
+    @document_response(responses.ErrorResponse, 401)
     async def login() -> Any:
         """Log in with e-mail address and password."""
         user, access, refresh = await accounts.login(await read_json(Login))
@@ -53,8 +53,8 @@ def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
     @app.post("/logout")
     @security_scheme(_BEARER)
     @document_request(Refresh)
-    @document_response(responses.PlainAnswer)
-    @document_response(responses.Failure, 401)
+    @document_response(responses.EmptyResponse)
+    @document_response(responses.ErrorResponse, 401)
     async def logout() -> Any:
         """End the login that a refresh token belongs to."""
         identity = await accounts.identify(request.headers.get("Authorization"))
@@ -65,8 +65,8 @@ def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
 def _add_tokens(app: QuartTrio, accounts: Accounts) -> None:
     @app.post("/refresh")
     @document_request(Refresh)
-    @document_response(responses.TokensAnswer)
-    @document_response(responses.Failure, 401)
+    @document_response(responses.TokensResponse)
+    @document_response(responses.ErrorResponse, 401)
     async def refresh() -> Any:
         """Exchange a refresh token for new tokens; it works once."""
         access, replacement = await accounts.refresh((await read_json(Refresh)).refresh_token)
@@ -74,21 +74,21 @@ def _add_tokens(app: QuartTrio, accounts: Accounts) -> None:
 
     @app.post("/validate")
     @security_scheme(_BEARER)
-    @document_response(responses.WhoAnswer)
-    @document_response(responses.Failure, 401)
+    @document_response(responses.TokenOwnerResponse)
+    @document_response(responses.ErrorResponse, 401)
     async def validate() -> Any:
-        """Say whose access token it is."""
+        """Return the owner of an access token."""
         identity = await accounts.identify(request.headers.get("Authorization"))
         return reply("Token is valid", {"user_id": identity.user_id, "email": identity.email})
 
     @app.get("/.well-known/jwks.json")
-    @document_response(responses.KeySetAnswer)
+    @document_response(responses.KeySetResponse)
     async def jwks() -> Any:
         """The public keys that verify access tokens."""
         if REQUEST_TIMEOUT_MS in request.headers:
             return await accounts.jwks()
-        # No deadline, so not by the gateway: one of the stack's processes polls. No breaker counts this, and
-        # so the answer names none.
+        # A request without a deadline isn't from the gateway: a process of the stack polls the keys. No
+        # breaker counts this failure, so the response names no origin.
         try:
             return await accounts.poll_jwks()
         except PyMongoError as error:

@@ -1,4 +1,4 @@
-"""Password hashes: Argon2id in threads, a few at a time, so that a storm of logins can't stall the loop."""
+"""Password hashes by Argon2id, made in threads so that many logins at once don't stall the event loop."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 
 class Passwords:
-    """Makes and checks hashes. At most one for each processor runs at once; the others wait in line.
+    """Makes and verifies password hashes, at most `max_concurrent` at once; further calls wait in line.
 
-    Cancelling while waiting gives the place up; a hash that has begun is finished first (some 20 ms).
+    max_concurrent: by default the number of processors. Cancelling a waiting call removes it from the line.
+    Cancelling a hashing call takes effect when the hash is done (about 20 ms).
     """
 
-    def __init__(self, hasher: PasswordHasher | None = None, *, at_once: int | None = None) -> None:
-        # OWASP's first choice for Argon2id: 19 MiB, two passes, one lane.
+    def __init__(self, hasher: PasswordHasher | None = None, *, max_concurrent: int | None = None) -> None:
+        # OWASP's first recommendation for Argon2id: 19 MiB, two passes, one lane.
         self._hasher = hasher or PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-        self._limiter = trio.CapacityLimiter(at_once or os.cpu_count() or 1)
-        self._nobodys = self._hasher.hash("nobody has this password")
+        self._limiter = trio.CapacityLimiter(max_concurrent or os.cpu_count() or 1)
+        self._dummy_hash = self._hasher.hash("nobody has this password")
 
     async def hash(self, password: str) -> str:
         """A new hash of `password`."""
         return await trio.to_thread.run_sync(self._hasher.hash, password, limiter=self._limiter)
 
     async def verify(self, password: str, stored: str | None) -> bool:
-        """Whether `stored` is a hash of `password`. None takes as long, and is False."""
+        """Whether `stored` is a hash of `password`. For None the result is False, after the same time."""
         return await trio.to_thread.run_sync(self._verify, password, stored, limiter=self._limiter)
 
     def _verify(self, password: str, stored: str | None) -> bool:
         try:
-            return self._hasher.verify(stored or self._nobodys, password) and stored is not None
+            return self._hasher.verify(stored or self._dummy_hash, password) and stored is not None
         except (Argon2Error, InvalidHashError):
             return False

@@ -1,4 +1,4 @@
-"""What the auth service keeps, and how MongoDB keeps it."""
+"""The auth service's accounts, logins and signing key in MongoDB."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from pymongo.errors import DuplicateKeyError
 from protocols.records import User
 from services.auth.schemas import email_key
 from services.auth.tokens import RefreshSecret, SigningKey
-from services.http.validation import stamp
-from services.mongo.client import Database, Document, MongoDatabase, repeat_once
+from services.http.validation import timestamp
+from services.mongo.client import Database, Document, MongoDatabase, retry_once
+from services.mongo.repository import UniqueViolation, unique_violation
+
+_UNIQUE: dict[tuple[str, ...], str] = {("email_key",): "email"}
 
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """An account to be made. first_role: its role if it turns out to be the first of an empty database."""
+    """An account to create.
+
+    role, first_role: `first_role` applies if the account is the first of an empty database, else `role`.
+    now: the time of creation, Unix seconds.
+    """
 
     email: str
     password_hash: str = field(repr=False)
@@ -33,78 +40,82 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user with the hash of its password."""
+    """A user with the hash of the user's password."""
 
     user: User
     password_hash: str = field(repr=False)
 
 
-class Store(Protocol):
-    """What the auth service asks of its database. Times are Unix seconds.
+class AccountRepository(Protocol):
+    """Accounts, logins and the signing key. Times are Unix seconds.
 
-    Each method is one operation to a breaker; cancelling one leaves it either done or not done at all.
+    Each method is one operation to a breaker, and raises only if the operation failed. A cancelled or failed
+    write is done completely or not at all.
     """
 
     async def signing_key(self) -> SigningKey:
-        """The key of this installation; the first who asks makes it."""
+        """The key of this installation; the first call creates it."""
 
-    async def add_user(self, new: NewUser) -> User | None:
-        """Make an account; None where its address is taken."""
+    async def add_user(self, new: NewUser) -> User | UniqueViolation:
+        """Create an account. Addresses are unique in the form of `email_key`."""
 
     async def find_account(self, email: str) -> Account | None:
-        """The account with this address, however its letters are written."""
+        """The account with an address of the same `email_key`; None if there is none."""
 
     async def add_family(self, token: RefreshSecret, user_id: str, expires: float) -> None:
-        """Keep the first refresh token of a login."""
+        """Store the first refresh token of a login."""
 
     async def rotate(self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float) -> User | None:
-        """Put `new` in the place of `old`, once. None where `old` isn't good; then its family is revoked."""
+        """Replace `old` by `new` and return the user.
+
+        If `old` is expired or was used before, revoke its family and return None.
+        """
 
     async def revoke_family(self, family: str, user_id: str) -> None:
-        """End a login of this user; no error where there is none."""
+        """End a login of this user; no error if there is no such login."""
 
 
-class MongoStore:
-    """The Store in MongoDB. Each operation is an asyncio function that `Database` runs."""
+class MongoAccountRepository:
+    """AccountRepository in MongoDB. Each operation is an asyncio function that `Database` runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def signing_key(self) -> SigningKey:
-        """See Store."""
+        """See AccountRepository."""
         return await self._database.run(_signing_key)
 
-    async def add_user(self, new: NewUser) -> User | None:
-        """See Store."""
+    async def add_user(self, new: NewUser) -> User | UniqueViolation:
+        """See AccountRepository."""
         document = _new_document(new)
         try:
             stored = await self._database.run(lambda db: _add_user(db, document, new.first_role))
-        except DuplicateKeyError:
-            return None
-        return _user(stored)
+        except DuplicateKeyError as error:
+            return unique_violation(error, _UNIQUE)
+        return _to_user(stored)
 
     async def find_account(self, email: str) -> Account | None:
-        """See Store."""
+        """See AccountRepository."""
         key = email_key(email)
         found = await self._database.run(lambda db: db.users.find_one({"email_key": key}))
-        return None if found is None else Account(_user(found), found["password_hash"])
+        return None if found is None else Account(_to_user(found), found["password_hash"])
 
     async def add_family(self, token: RefreshSecret, user_id: str, expires: float) -> None:
-        """See Store."""
+        """See AccountRepository."""
         document = {
             "_id": token.family,
             "user_id": user_id,
             "digest": token.digest,
-            "expires_at": _time(expires),
+            "expires_at": _to_datetime(expires),
         }
         await self._database.run(lambda db: db.refresh_families.insert_one(document))
 
     async def rotate(self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float) -> User | None:
-        """See Store."""
+        """See AccountRepository."""
         return await self._database.run(lambda db: _rotate(db, old, new, now, expires))
 
     async def revoke_family(self, family: str, user_id: str) -> None:
-        """See Store."""
+        """See AccountRepository."""
         query = {"_id": family, "user_id": user_id}
         await self._database.run(lambda db: db.refresh_families.delete_one(query))
 
@@ -112,22 +123,23 @@ class MongoStore:
 async def _signing_key(db: MongoDatabase) -> SigningKey:
     found = await db.signing_keys.find_one({"_id": "current"})
     if found is None:
-        made = SigningKey.new()
-        kept = await db.signing_keys.find_one_and_update(
+        new = SigningKey.new()
+        existing = await db.signing_keys.find_one_and_update(
             {"_id": "current"},
-            {"$setOnInsert": {"kid": made.kid, "secret": made.secret}},
+            {"$setOnInsert": {"kid": new.kid, "secret": new.secret}},
             upsert=True,
             return_document=ReturnDocument.BEFORE,
         )
-        return SigningKey(kept["kid"], bytes(kept["secret"])) if kept else made
+        # Another process may have created the key in the meantime.
+        return SigningKey(existing["kid"], bytes(existing["secret"])) if existing else new
     return SigningKey(found["kid"], bytes(found["secret"]))
 
 
 async def _add_user(db: MongoDatabase, document: Document, first_role: str) -> Document:
-    """Insert the account; the document as it was stored."""
+    """Insert the account and return the document as stored."""
     if await db.claims.find_one({"_id": "first-account"}) is None:
-        # Making indexes isn't repeated by pymongo.
-        await repeat_once(lambda: _prepare(db))
+        # pymongo doesn't retry the creation of indexes.
+        await retry_once(lambda: _prepare(db))
         first = await _add_first(db, document, {**document, "role": first_role})
         if first is not None:
             return first
@@ -136,20 +148,20 @@ async def _add_user(db: MongoDatabase, document: Document, first_role: str) -> D
 
 
 async def _prepare(db: MongoDatabase) -> None:
-    """The claim of the first account is written after the indexes, so whoever finds it knows they stand."""
+    """Create the indexes. The claim of the first account is written later, so it implies that they exist."""
     await db.users.create_indexes([IndexModel("email_key", unique=True)])
     await db.refresh_families.create_indexes([IndexModel("expires_at", expireAfterSeconds=0)])
 
 
 async def _add_first(db: MongoDatabase, later: Document, first: Document) -> Document | None:
-    """Insert an account with the claim to be the first, both or neither; None where there is a claim.
+    """Insert an account and the claim of the first account in one transaction; None if there is a claim.
 
-    `first` is inserted where there is no account at all, `later` where there are some without a claim.
+    `first` is inserted if there is no account at all, `later` if there are accounts but no claim.
     """
 
     async def both(session: AsyncClientSession) -> Document | None:
-        # Two at once conflict, and the one that is tried again finds the other's claim. So this runs more
-        # than once, and what it did in a run that failed must leave no trace.
+        # Two concurrent transactions conflict; one is retried and finds the other's claim. This function may
+        # therefore run more than once, and must change nothing outside of the transaction.
         if await db.claims.find_one({"_id": "first-account"}, session=session) is not None:
             return None
         await db.claims.insert_one({"_id": "first-account", "user_id": first["_id"]}, session=session)
@@ -168,20 +180,20 @@ async def _rotate(
     family = await db.refresh_families.find_one({"_id": old.family})
     if family is None:
         return None
-    # The user is read first: after the rotation nothing may fail, or the client is left with a used token.
+    # Read the user first: a failure after the rotation would leave the client with a used token.
     user = await db.users.find_one({"_id": ObjectId(family["user_id"])})
     rotated = user is not None and await db.refresh_families.find_one_and_update(
-        {"_id": old.family, "digest": old.digest, "expires_at": {"$gt": _time(now)}},
-        {"$set": {"digest": new.digest, "expires_at": _time(expires)}},
+        {"_id": old.family, "digest": old.digest, "expires_at": {"$gt": _to_datetime(now)}},
+        {"$set": {"digest": new.digest, "expires_at": _to_datetime(expires)}},
     )
     if user is None or not rotated:
         await db.refresh_families.delete_one({"_id": old.family})
         return None
-    return _user(user)
+    return _to_user(user)
 
 
 def _new_document(new: NewUser) -> Document:
-    stamp = _time(new.now)
+    created_at = _to_datetime(new.now)
     return {
         "_id": ObjectId(),
         "email": new.email,
@@ -190,27 +202,27 @@ def _new_document(new: NewUser) -> Document:
         "first_name": new.first_name,
         "last_name": new.last_name,
         "role": new.role,
-        "created_at": stamp,
-        "updated_at": stamp,
+        "created_at": created_at,
+        "updated_at": created_at,
     }
 
 
-def _user(document: dict[str, Any]) -> User:
+def _to_user(document: dict[str, Any]) -> User:
     return User(
         id=str(document["_id"]),
         email=document["email"],
         first_name=document["first_name"],
         last_name=document["last_name"],
         role=document["role"],
-        created_at=stamp(_aware(document["created_at"])),
-        updated_at=stamp(_aware(document["updated_at"])),
+        created_at=timestamp(_to_utc(document["created_at"])),
+        updated_at=timestamp(_to_utc(document["updated_at"])),
     )
 
 
-def _time(seconds: float) -> datetime:
-    # MongoDB keeps milliseconds; what is answered at once must be what is read later.
+def _to_datetime(seconds: float) -> datetime:
+    # MongoDB stores milliseconds. The response to the write must equal a later read.
     return datetime.fromtimestamp(int(seconds * 1000) / 1000, UTC)
 
 
-def _aware(moment: datetime) -> datetime:
+def _to_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The answers of the auth service as OpenAPI shows them."""
+"""The auth service's responses as OpenAPI documents them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class User(BaseModel):
-    """`protocols.records.User`; id: 24 hex digits."""
+    """A user as `protocols.records.User` has it. id: 24 hex digits."""
 
     id: str
     email: str
@@ -20,68 +20,68 @@ class User(BaseModel):
 
 
 class Tokens(BaseModel):
-    """access_token: a JWT, good for 15 minutes. refresh_token: works once, within 7 days."""
+    """access_token: a JWT, valid for 15 minutes. refresh_token: works once, within 7 days."""
 
     access_token: str
     refresh_token: str
 
 
 class Session(Tokens):
-    """What a login gives."""
+    """A user with the tokens of a new login."""
 
     user: User
 
 
-class Who(BaseModel):
-    """Whose token it is."""
+class TokenOwner(BaseModel):
+    """The user of a valid access token."""
 
     user_id: str
     email: str
 
 
-class UserAnswer(BaseModel):
+class UserResponse(BaseModel):
     """A user in the envelope."""
 
     message: str
     data: User
 
 
-class SessionAnswer(BaseModel):
+class SessionResponse(BaseModel):
     """A session in the envelope."""
 
     message: str
     data: Session
 
 
-class TokensAnswer(BaseModel):
+class TokensResponse(BaseModel):
     """Tokens in the envelope."""
 
     message: str
     data: Tokens
 
 
-class WhoAnswer(BaseModel):
-    """An identity in the envelope."""
+class TokenOwnerResponse(BaseModel):
+    """A token's owner in the envelope."""
 
     message: str
-    data: Who
+    data: TokenOwner
 
 
-class PlainAnswer(BaseModel):
+class EmptyResponse(BaseModel):
     """The envelope without data."""
 
     message: str
     data: None
 
 
-class KeySetAnswer(BaseModel):
+class KeySetResponse(BaseModel):
     """A JWKS document."""
 
     keys: list[dict[str, Any]]
 
 
-class Failure(BaseModel):
-    """The envelope of a failure; `error` is one of the codes."""
+class ErrorResponse(BaseModel):
+    """The envelope of a failure; `error` is one of the contract's codes."""
 
     error: str
     message: str

@@ -1,63 +1,52 @@
-"""What the auth service accepts and decides; pure."""
+"""The auth service's request bodies and rules. Pure."""
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from protocols.http import Code
+from services.http.results import Conflicts
+from services.http.validation import Email, without_control_characters
+
 USER = "user"
 ADMIN = "admin"
-SHORTEST_PASSWORD = 6
-# Hashing takes time in proportion to the length.
-LONGEST_PASSWORD = 1024
+MIN_PASSWORD_LENGTH = 6
+# The time to hash a password grows with its length.
+MAX_PASSWORD_LENGTH = 1024
 
-_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
-_EMAIL = re.compile(rf"[^\s@<>()\[\],;:\\\"]{{1,64}}@(?:{_LABEL}\.)+{_LABEL}")
-
-
-def _no_control(value: str) -> str:
-    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs") for letter in value):
-        raise ValueError("must not have control characters")
-    return value
-
-
-def _email(value: str) -> str:
-    if not _EMAIL.fullmatch(value):
-        raise ValueError("must be an e-mail address")
-    return value
+CONFLICTS: Conflicts = {"email": (Code.USER_EXISTS, "a user with this email already exists")}
 
 
 def email_key(email: str) -> str:
-    """The form of an address that is unique: `Ada@Example.com` and `ada@example.com` are one account."""
+    """The form in which an address is unique: `Ada@Example.com` and `ada@example.com` are one account."""
     return unicodedata.normalize("NFKC", email).casefold()
 
 
-def granted_role(asked: str | None, *, first: bool, by_admin: bool) -> str:
-    """The role that a new account gets; asking for more than one may have is no error."""
-    return ADMIN if asked == ADMIN and (first or by_admin) else USER
+def granted_role(requested: str | None, *, first: bool, by_admin: bool) -> str:
+    """The role of a new account: `admin` if requested, and allowed by `first` or `by_admin`; else `user`.
+
+    first: the account is the first of an empty database. by_admin: an admin's token came with the request.
+    """
+    return ADMIN if requested == ADMIN and (first or by_admin) else USER
 
 
-Email = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=3, max_length=254),
-    AfterValidator(_no_control),
-    AfterValidator(_email),
-]
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
-    AfterValidator(_no_control),
+    AfterValidator(without_control_characters),
 ]
-NewPassword = Annotated[str, StringConstraints(min_length=SHORTEST_PASSWORD, max_length=LONGEST_PASSWORD)]
-Password = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PASSWORD)]
+NewPassword = Annotated[
+    str, StringConstraints(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)
+]
+Password = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH)]
 RefreshToken = Annotated[str, StringConstraints(max_length=512)]
 
 
 class _Body(BaseModel):
-    # Strict: a number is no name. Input is kept out of errors, for it may be a password.
+    # strict: a number isn't accepted as a name. Errors must not show the input, which may be a password.
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
 

@@ -1,7 +1,7 @@
 """Signing keys, access tokens and refresh tokens.
 
-An access token is a JWT that anybody verifies with the public key. A refresh token is `family.secret`, both
-random: only the hash of the secret is stored, so the database gives nobody a session.
+An access token is a JWT, verified with the public key. A refresh token is `family.secret`, both random. The
+database stores only a hash of the secret, so a reader of the database can't use the sessions in it.
 """
 
 from __future__ import annotations
@@ -32,20 +32,23 @@ class SigningKey:
 
     @classmethod
     def new(cls) -> SigningKey:
-        """A key that nobody has."""
+        """A new random key."""
         return cls(secrets.token_hex(8), Ed25519PrivateKey.generate().private_bytes_raw())
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshSecret:
-    """One refresh token, taken apart. The family is all tokens that came from one login."""
+    """The parsed form of one refresh token. A family is all refresh tokens of one login.
+
+    family: 32 hex digits. digest: SHA-256 of the secret, in hex.
+    """
 
     family: str
     digest: str
 
     @classmethod
     def parse(cls, token: str) -> RefreshSecret | None:
-        """The parts of `token`; None where it can't be one of ours."""
+        """The parsed `token`; None if it does not have the form of a refresh token."""
         if not _REFRESH.fullmatch(token):
             return None
         family, _, secret = token.partition(".")
@@ -53,7 +56,7 @@ class RefreshSecret:
 
 
 def new_refresh_token(family: str | None = None) -> str:
-    """A refresh token of `family`, or the first of a new one."""
+    """A new refresh token of `family`; None: of a new family."""
     return f"{family or secrets.token_hex(16)}.{secrets.token_urlsafe(32)}"
 
 
@@ -65,7 +68,7 @@ class Signer:
         self._private = Ed25519PrivateKey.from_private_bytes(key.secret)
 
     def issue(self, user: User, now: float) -> str:
-        """An access token for `user`, good for 15 minutes from `now` (Unix seconds)."""
+        """An access token for `user`, valid for 15 minutes from `now` (Unix seconds)."""
         claims = {
             "iss": ISSUER,
             "sub": user["id"],
@@ -78,7 +81,7 @@ class Signer:
         return jwt.encode(claims, self._private, algorithm=ALGORITHM, headers={"kid": self._kid})
 
     def jwks(self) -> dict[str, Any]:
-        """The key set that verifies what this issues (RFC 7517, RFC 8037)."""
+        """The key set that verifies this signer's tokens (RFC 7517, RFC 8037)."""
         public = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         text = base64.urlsafe_b64encode(public).rstrip(b"=").decode()
         key = {

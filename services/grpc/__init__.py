@@ -1,1 +1,1 @@
-"""gRPC: its server, its log and its traces."""
+"""gRPC for trio: server, request log, spans, verdict and probe."""

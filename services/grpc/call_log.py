@@ -1,4 +1,4 @@
-"""A line in the log for each gRPC call to this process, however it ends."""
+"""The request log of gRPC: one line for each call to this process."""
 
 from __future__ import annotations
 
@@ -21,41 +21,44 @@ Call = Callable[[Stream[Any, Any]], Awaitable[None]]
 log = structlog.get_logger("grpc")
 
 
-class Around:
-    """A grpclib service around another: `wrap` makes each function anew, from its path and itself."""
+class WrappedService:
+    """A grpclib service with wrapped methods. wrap: returns the new method for a path and a method."""
 
     def __init__(self, service: Any, wrap: Callable[[str, Call], Call]) -> None:
         self._service = service
         self._wrap = wrap
 
     def __mapping__(self) -> dict[str, Handler]:
-        """What grpclib asks a service for."""
+        """The handlers by path; grpclib calls this."""
         handlers: dict[str, Handler] = self._service.__mapping__()
         return {
             path: handler._replace(func=self._wrap(path, handler.func)) for path, handler in handlers.items()
         }
 
 
-def logged_service(service: Any) -> Around:
-    """The service; the caller's request id is on every line that a call to it writes."""
-    return Around(service, _logged)
+def logged_service(service: Any) -> WrappedService:
+    """The service with one log line for each call. All lines of a call have the caller's request id."""
+    return WrappedService(service, _logged)
 
 
-def ended(error: BaseException | None) -> Status:
-    """The status of a call that ended with `error`. Raised where nobody waits any more, it is CANCELLED."""
+def status_of(error: BaseException | None) -> Status:
+    """The status of a call that raised `error`; None: OK.
+
+    CANCELLED if the caller is gone: the stream is closed, or the call was cancelled.
+    """
     if isinstance(error, GRPCError):
         return error.status
     if error is None:
         return Status.OK
-    left = isinstance(error, StreamClosedError) or not isinstance(error, Exception)
-    return Status.CANCELLED if left else Status.UNKNOWN
+    is_cancelled = isinstance(error, StreamClosedError) or not isinstance(error, Exception)
+    return Status.CANCELLED if is_cancelled else Status.UNKNOWN
 
 
 def _logged(path: str, func: Call) -> Call:
     async def logged(stream: Stream[Any, Any]) -> None:
         started, error = time.monotonic(), None
-        given = stream.metadata.get(REQUEST_ID.lower()) if stream.metadata else None
-        with structlog.contextvars.bound_contextvars(request_id=request_id(str(given or ""))):
+        caller_id = stream.metadata.get(REQUEST_ID.lower()) if stream.metadata else None
+        with structlog.contextvars.bound_contextvars(request_id=request_id(str(caller_id or ""))):
             try:
                 await func(stream)
             except BaseException as raised:
@@ -65,15 +68,15 @@ def _logged(path: str, func: Call) -> Call:
                 log.info(
                     "request",
                     method=path.strip("/"),
-                    status=ended(error).name,
+                    status=status_of(error).name,
                     duration_ms=round((time.monotonic() - started) * 1000, 1),
-                    **_refusal(error),
+                    **_error_fields(error),
                 )
 
     return logged
 
 
-def _refusal(error: BaseException | None) -> dict[str, str]:
-    """What a refused call is told of."""
+def _error_fields(error: BaseException | None) -> dict[str, str]:
+    """The log fields of the ApiError behind a failed call."""
     cause = None if error is None else error.__cause__
     return cause.told() if isinstance(cause, ApiError) else {}

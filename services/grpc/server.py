@@ -1,4 +1,4 @@
-"""Serving gRPC on trio: bind first, drain on a stop, and leave no connection open."""
+"""A gRPC server for trio that drains on a stop and closes all its connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runtime import serving
 
 
 class _DrainingServer(Server):
-    """A server that can finish its calls, and then end its connections, which `close` leaves open."""
+    """A grpclib server that finishes its calls and closes its connections; `close` leaves them open."""
 
     def __init__(self, services: list[Any]) -> None:
         super().__init__(services)
@@ -36,7 +36,7 @@ class _DrainingServer(Server):
         return protocol
 
     async def _count(self, event: RecvRequest) -> None:
-        # Watching health and reflection last as long as their caller likes; nobody waits for them.
+        # Health watches and reflection last until the caller ends them. The drain doesn't wait for them.
         if event.method_name.startswith("/grpc."):
             return
         if self._stopping:
@@ -48,7 +48,7 @@ class _DrainingServer(Server):
             try:
                 await call(stream)
             except StreamClosedError as error:
-                # The caller left when the answer was there already. grpclib knows, and expects this of us.
+                # The caller left before it read the response. grpclib expects a cancellation here.
                 raise asyncio.CancelledError from error
             finally:
                 self._calls -= 1
@@ -58,13 +58,13 @@ class _DrainingServer(Server):
         event.method_func = counted
 
     async def drain(self) -> None:
-        """Take no new call, and return when those in flight have ended. A trio function."""
+        """Refuse new calls, and return when the calls in flight have ended. A trio function."""
         self._stopping = True
         if self._calls:
             await self._idle.wait()
 
     def end(self) -> None:
-        """Cancel the calls still running and close every connection."""
+        """Cancel the calls in flight and close every connection."""
         self.close()
         for protocol in self._protocols:
             if hasattr(protocol, "processor"):
@@ -72,11 +72,11 @@ class _DrainingServer(Server):
 
 
 def _closed(protocol: H2Protocol) -> bool:
-    # A protocol gets its connection a moment after it is made.
+    # The attribute is set after the connection is made, later than the protocol.
     return hasattr(protocol, "connection") and protocol.connection.is_closing()
 
 
-async def serve_rpc(
+async def serve_grpc(
     services: list[Any],
     *,
     host: str,
@@ -87,8 +87,8 @@ async def serve_rpc(
 ) -> None:
     """Serve gRPC until `stop` returns, let calls in flight finish for at most `grace` seconds, then return.
 
-    Binds first: raises CannotListen where it can't, else task_status.started(port bound). Must be inside
-    `trio_asyncio.open_loop()`. Cancelling it ends all calls at once.
+    task_status: started with the port once it is bound. port: 0 for any free one. Raises CannotListen if the
+    port can't be bound. Cancelling ends all calls at once. Must be used inside `trio_asyncio.open_loop()`.
     """
     sock = serving.listen(host, port)
     server: _DrainingServer = await aio_as_trio(_start)(services, sock)

@@ -1,4 +1,4 @@
-"""gRPC calls as spans, on either side. Does nothing, and costs nothing, where tracing is off."""
+"""Spans of gRPC calls, on the client and the server. No cost if tracing is off."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from grpclib.events import RecvTrailingMetadata, SendRequest, listen
 from grpclib.server import Stream
 
 from runtime.observability import tracing
-from services.grpc.call_log import Around, Call, ended
+from services.grpc.call_log import Call, WrappedService, status_of
 
-# OpenTelemetry's semantic conventions: the statuses that a server's span shows as errors. A caller that
-# left, or may not do what it asks for, is none.
+# By OpenTelemetry's semantic conventions, these statuses are errors in a server's span. A caller that leaves
+# or lacks a permission is not an error of the server.
 _ERRORS = frozenset(
     {
         Status.UNKNOWN,
@@ -27,9 +27,9 @@ _ERRORS = frozenset(
 
 
 def trace_calls(channel: Channel, address: str) -> None:
-    """Tell the other side of the channel which span a call belongs to, and the span how it went there.
+    """Send the current span's context with each call on `channel`, and set the call's attributes on the span.
 
-    address: HOST:PORT, or empty.
+    address: HOST:PORT for the span; empty if unknown.
     """
     if not tracing.is_on():
         return
@@ -41,24 +41,24 @@ def trace_calls(channel: Channel, address: str) -> None:
 
     from runtime.observability.spans import inject_context
 
-    async def tell(event: SendRequest) -> None:
+    async def propagate(event: SendRequest) -> None:
         event.metadata.update(inject_context())
-        # Before the call: it may fail, and then it matters most whom it was for.
-        trace.get_current_span().set_attributes({**_rpc(event.method_name), **server})
+        # Set before the call: the target matters most if the call fails.
+        trace.get_current_span().set_attributes({**_rpc_attributes(event.method_name), **server})
 
     async def note_status(event: RecvTrailingMetadata) -> None:
         trace.get_current_span().set_attribute("rpc.grpc.status_code", event.status.value)
 
-    listen(channel, SendRequest, tell)
+    listen(channel, SendRequest, propagate)
     listen(channel, RecvTrailingMetadata, note_status)
 
 
 def traced_service(service: Any) -> Any:
-    """The service, with each call to it as a span."""
-    return Around(service, _traced) if tracing.is_on() else service
+    """The service with a span for each call; unchanged if tracing is off."""
+    return WrappedService(service, _traced) if tracing.is_on() else service
 
 
-def _rpc(path: str) -> dict[str, str]:
+def _rpc_attributes(path: str) -> dict[str, str]:
     service, _, method = path.strip("/").partition("/")
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
 
@@ -75,7 +75,7 @@ def _traced(path: str, func: Call) -> Call:
                 path.strip("/"),
                 context=extract_context(fields),
                 kind=SpanKind.SERVER,
-                attributes=_rpc(path),
+                attributes=_rpc_attributes(path),
                 record_exception=False,
                 set_status_on_exception=False,
             ) as span,
@@ -88,7 +88,7 @@ def _traced(path: str, func: Call) -> Call:
                 error = raised
                 raise
             finally:
-                status = ended(error)
+                status = status_of(error)
                 span.set_attribute("rpc.grpc.status_code", status.value)
                 if status in _ERRORS:
                     span.set_status(StatusCode.ERROR, status.name)

@@ -1,1 +1,1 @@
-"""What the services' HTTP handlers share."""
+"""Parts shared by the services' HTTP handlers."""

@@ -1,44 +1,32 @@
-"""Who may use a service: whoever has a good access token."""
+"""Bearer tokens of requests to a service."""
 
 from __future__ import annotations
 
 from quart import g, request
 from quart_trio import QuartTrio
 
-from protocols.http import Code
-from runtime.auth import BadToken, KeysUnavailable, MissingToken, TokenVerifier, bearer
-from runtime.web.app import ApiError
+from runtime.auth import TokenVerifier, bearer
 
 FIRST_KEYS_SECONDS = 1.0
-"""How long a request waits for the first key; while there is none, one is asked for more often than that."""
+"""Maximum seconds that a request waits for the first key. The verifier retries at shorter intervals."""
 
 
 def require_token(app: QuartTrio, keys: TokenVerifier, prefix: str) -> None:
-    """Ask for a bearer token on `prefix` and all paths below it; `g.identity` is whose it is.
+    """Require a bearer token on `prefix` and all paths below it, and set `g.identity` to its Identity.
 
-    Answers 401, or 503 as long as there was never a key to verify with. That answer names no failure origin,
-    for no breaker has counted that the keys could not be fetched: a service without keys can do nothing, and
-    the gateway's breaker for it is the nearest. A request waits for the first keys before it is answered so:
-    an auth service that has just come up must not cost this one its breaker.
+    A request without a good token is refused with a TokenError, which `service_app` answers with 401, or with
+    503 if there has never been a key to verify tokens with. That 503 has no failure origin: no breaker of the
+    service has counted the missing keys, so the gateway's breaker for the service must. To spare that breaker
+    an auth service that starts at the same moment, a request waits for the first key for up to
+    FIRST_KEYS_SECONDS.
     """
 
-    async def check() -> None:
+    async def authenticate() -> None:
         if request.path != prefix and not request.path.startswith(f"{prefix}/"):
             return
-        try:
-            token = bearer(request.headers.get("Authorization"))
-            if not keys:
-                await keys.first(FIRST_KEYS_SECONDS)
-            g.identity = keys.verify(token)
-        except MissingToken:
-            raise ApiError(Code.MISSING_TOKEN, "authorization token is required") from None
-        except BadToken:
-            raise ApiError(Code.INVALID_TOKEN, "invalid or expired token") from None
-        except KeysUnavailable:
-            raise ApiError(
-                Code.SERVICE_UNAVAILABLE,
-                "tokens can't be verified yet",
-                retry_after=1,
-            ) from None
+        token = bearer(request.headers.get("Authorization"))
+        if not keys:
+            await keys.first(FIRST_KEYS_SECONDS)
+        g.identity = keys.verify(token)
 
-    app.before_request(check)
+    app.before_request(authenticate)

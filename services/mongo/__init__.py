@@ -1,1 +1,1 @@
-"""MongoDB: its client, its collections and its traces."""
+"""MongoDB for trio: client, repositories, spans, breaker and probe."""

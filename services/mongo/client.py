@@ -1,18 +1,18 @@
-"""MongoDB as the services use it: trio in front, pymongo's asyncio client behind, a time limit on everything.
+"""MongoDB for trio through pymongo's asyncio client, with a time limit on every operation.
 
-Nothing here knows of breakers; `services.dependency` puts one around these operations.
+Without breakers: `services.dependency` adds one around these operations.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import pymongo
 import trio
-from pymongo import AsyncMongoClient, IndexModel, ReturnDocument
+from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import AutoReconnect, PyMongoError, ServerSelectionTimeoutError
 from pymongo.topology_description import TopologyDescription
@@ -27,17 +27,17 @@ MongoDatabase = AsyncDatabase[Document]
 
 OPERATION_SECONDS = 5.0
 SELECTION_SECONDS = 0.9
-"""How long an operation waits while no server is known, and none can be expected.
+"""Seconds that an operation waits while no writable server is known and no election can be expected.
 
-pymongo looks twice a second. A caller shouldn't wait longer to be told of a dead server, and a breaker not
-longer to hear of it.
+pymongo checks the servers twice a second. A longer wait would only delay the error and the breaker.
 """
 ELECTION_SECONDS = 15.0
-"""How long after the loss of a primary another one is expected of members that answer.
+"""Seconds after the loss of a primary during which members that answer are expected to elect another.
 
-MongoDB misses a primary after 10 seconds by default. Members without a majority never elect one.
+By default MongoDB detects the loss of a primary after 10 seconds. Members without a majority never elect one.
 """
-LOOK_SECONDS = 0.15
+CHECK_SECONDS = 0.15
+"""Seconds between two checks for a writable server."""
 _STEPPED_DOWN = frozenset(
     {
         91,  # ShutdownInProgress
@@ -50,47 +50,51 @@ _STEPPED_DOWN = frozenset(
     }
 )
 IDLE_SECONDS = 30.0
-"""After which a connection that a burst of calls has opened is closed again."""
+"""Seconds after which an unused connection is closed."""
 CONNECT_SECONDS = 2.0
 
 
 class Database:
-    """One database of one MongoDB. Use it inside the `trio_asyncio.open_loop()` it was opened in."""
+    """One database of one MongoDB. Use it inside the `trio_asyncio.open_loop()` in which it was opened.
+
+    seconds: the time limit of an operation.
+    """
 
     def __init__(self, database: MongoDatabase, seconds: float = OPERATION_SECONDS) -> None:
         self._database = database
         self._seconds = seconds
-        self._primary = _Primary(database)
+        self._primary = _PrimaryWatch(database)
 
-    async def run(
-        self, operation: Callable[[MongoDatabase], Awaitable[T]], *, repeatable: bool = False
-    ) -> T:
-        """Await `operation(database)`, an asyncio function, within a time limit.
+    async def run(self, operation: Callable[[MongoDatabase], Awaitable[T]], *, idempotent: bool = False) -> T:
+        """Await `operation(database)`, an asyncio function, within a time limit, and return its result.
 
-        The limit is `seconds`, or less where the caller's deadline is nearer. Raises what pymongo raises
-        (a limit that passed is one with `.timeout` set). Cancelling closes the operation's connection.
+        The limit is `seconds`, or less if the caller's deadline is nearer. Raises what pymongo raises; an
+        exceeded limit is an error with `.timeout` set. Cancelling closes the operation's connection.
 
-        An operation that meets an election waits for the new primary, within its limit; one that meets a dead
-        server fails within about a second. pymongo itself repeats single reads and writes, each write at most
-        once done. repeatable: done twice, the whole of it is the same as done once; then it is repeated once
-        where its connection is lost.
+        During an election the operation waits for the new primary, within its limit. If the server is dead,
+        it fails after about a second. pymongo itself retries single reads and writes, and performs each write
+        at most once.
+
+        idempotent: the operation as a whole may be performed twice. It is then retried once if its connection
+        is lost.
         """
         limit = seconds_for_call(self._seconds)
-        return cast(T, await aio_as_trio(self._limited)(operation, limit, repeatable))
+        return cast(T, await aio_as_trio(self._limited)(operation, limit, idempotent))
 
     async def _limited(
-        self, operation: Callable[[MongoDatabase], Awaitable[T]], seconds: float, repeatable: bool
+        self, operation: Callable[[MongoDatabase], Awaitable[T]], seconds: float, idempotent: bool
     ) -> T:
         with pymongo.timeout(seconds):
-            if repeatable:
-                return await repeat_once(lambda: self._primary.watched(operation))
-            return await self._primary.watched(operation)
+            if idempotent:
+                return await retry_once(lambda: self._primary.run(operation))
+            return await self._primary.run(operation)
 
 
-async def repeat_once(operation: Callable[[], Awaitable[T]]) -> T:
-    """Await `operation()`, and once more where its connection was lost or its primary stepped down.
+async def retry_once(operation: Callable[[], Awaitable[T]]) -> T:
+    """Await `operation()`, and once more if its connection is lost or the primary steps down.
 
-    An asyncio function. Only for what may be done twice: it may have been done when the connection was lost.
+    An asyncio function. For idempotent operations only: the first attempt may have succeeded before the
+    connection was lost.
     """
     try:
         return await operation()
@@ -101,66 +105,67 @@ async def repeat_once(operation: Callable[[], Awaitable[T]]) -> T:
     return await operation()
 
 
-class _Primary:
-    """Whether the server that takes writes is there, or can be expected soon.
+class _PrimaryWatch:
+    """Ends operations early while there is no writable server and no election to wait for.
 
-    pymongo waits for a server as long as the whole operation may take, whatever it knows of the servers.
+    pymongo alone would wait for a server until the operation's time limit, even if all servers are dead.
     """
 
     def __init__(self, database: MongoDatabase) -> None:
         self._database = database
         self._lost_at: float | None = None
 
-    async def watched(self, operation: Callable[[MongoDatabase], Awaitable[T]]) -> T:
-        """Await the operation, but end it where there has been no server for SELECTION_SECONDS.
+    async def run(self, operation: Callable[[MongoDatabase], Awaitable[T]]) -> T:
+        """Await the operation, but end it after SELECTION_SECONDS without a server.
 
-        Raises ServerSelectionTimeoutError then, because of what is known of the servers.
+        Raises ServerSelectionTimeoutError then; its cause is the error of the servers.
         """
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         is_lost = False
-        missed = 0.0
+        missing_seconds = 0.0
         timer: asyncio.TimerHandle | None = None
 
-        def look() -> None:
-            nonlocal is_lost, missed, timer
-            missed = 0.0 if self._is_there_or_expected(loop.time()) else missed + LOOK_SECONDS
-            if missed > SELECTION_SECONDS:
+        def check() -> None:
+            nonlocal is_lost, missing_seconds, timer
+            usable = self._is_there_or_expected(loop.time())
+            missing_seconds = 0.0 if usable else missing_seconds + CHECK_SECONDS
+            if missing_seconds > SELECTION_SECONDS:
                 is_lost = True
                 task.cancel()
             else:
-                timer = loop.call_later(LOOK_SECONDS, look)
+                timer = loop.call_later(CHECK_SECONDS, check)
 
-        timer = loop.call_later(0, look)
+        timer = loop.call_later(0, check)
         try:
             return await operation(self._database)
         except asyncio.CancelledError:
             if not is_lost:
                 raise
             task.uncancel()
-            raise ServerSelectionTimeoutError("no server is known") from self._why()
+            raise ServerSelectionTimeoutError("no server is known") from self._server_error()
         except ServerSelectionTimeoutError as error:
-            raise error from self._why()
+            raise error from self._server_error()
         finally:
             if timer is not None:
                 timer.cancel()
 
     def _is_there_or_expected(self, now: float) -> bool:
-        known: TopologyDescription = self._database.client.topology_description
-        if known.has_writable_server():
+        topology: TopologyDescription = self._database.client.topology_description
+        if topology.has_writable_server():
             self._lost_at = None
             return True
         if self._lost_at is None:
             self._lost_at = now
-        # A member that answers takes part in an election, or will soon.
+        # Members that answer take part in an election, or soon will.
         answering = any(
             server.server_type_name in ("RSSecondary", "RSOther")
-            for server in known.server_descriptions().values()
+            for server in topology.server_descriptions().values()
         )
         return answering and now - self._lost_at < ELECTION_SECONDS
 
-    def _why(self) -> BaseException | None:
-        """What pymongo knows of why it reaches no server; its own message only quotes it."""
+    def _server_error(self) -> BaseException | None:
+        """The error of the unreachable server, a group for several; pymongo's message only quotes it."""
         servers = self._database.client.topology_description.server_descriptions().values()
         errors = [server.error for server in servers if server.error is not None]
         return errors[0] if len(errors) == 1 else ExceptionGroup("no server", errors) if errors else None
@@ -170,11 +175,11 @@ class _Primary:
 async def open_database(
     uri: str, name: str, *, seconds: float = OPERATION_SECONDS
 ) -> AsyncIterator[Database]:
-    """A client for database `name` at `uri`, closed on leaving. Doesn't connect: MongoDB may come up later.
+    """A client for database `name` at `uri`, closed on exit. Doesn't connect: MongoDB may start later.
 
-    seconds: the longest any operation may take; about one while no server is known and none can be expected.
-    Every write waits for a majority's journal, because mongod's default loses acknowledged writes when it is
-    killed. Must be inside `trio_asyncio.open_loop()`.
+    seconds: the time limit of an operation; about 1 while no server is known and no election can be expected.
+    Every write waits for the journals of a majority, because with its defaults a killed mongod loses
+    acknowledged writes. Must be used inside `trio_asyncio.open_loop()`.
     """
     client = await aio_as_trio(_connect)(uri, seconds)
     try:
@@ -190,7 +195,7 @@ async def _connect(uri: str, seconds: float) -> AsyncMongoClient[Document]:
         w="majority",
         journal=True,
         retryWrites=True,
-        # A duplicate-key error quotes the key, cut at a byte: read strictly, that would be another error.
+        # A duplicate-key error quotes the key, cut at a byte. Strict decoding would fail at the cut.
         unicode_decode_error_handler="replace",
         timeoutMS=int(seconds * 1000),
         serverSelectionTimeoutMS=int(SELECTION_SECONDS * 1000),
@@ -206,46 +211,3 @@ def _listeners() -> list[Any]:
     from services.mongo.tracing import MongoCommands
 
     return [MongoCommands(tracing.tracer())]
-
-
-class IdSequence:
-    """Integer ids for one collection from an atomic counter, and the promise that its indexes stand.
-
-    The counter's document is written after the collection's indexes. Whoever is given a number from it
-    therefore knows that they exist, also when the service was started before MongoDB or the database was
-    dropped beneath it.
-    """
-
-    def __init__(self, collection: str, indexes: Sequence[IndexModel]) -> None:
-        self._collection = collection
-        self._indexes = list(indexes)
-        self._checked = False
-
-    async def next(self, database: MongoDatabase) -> int:
-        """A number that nobody else was or will be given. An asyncio function."""
-        # Looked at once in each process: an older release leaves the counter, but not an index new in this.
-        number = await self._increment(database) if self._checked else None
-        if number is None:
-            # Making indexes isn't repeated by pymongo.
-            await repeat_once(lambda: self._prepare(database))
-            self._checked = True
-            number = await self._increment(database)
-        if number is None:
-            raise RuntimeError(f"the counter of {self._collection} was removed while it was being made")
-        return number
-
-    async def _increment(self, database: MongoDatabase) -> int | None:
-        counter = await database.counters.find_one_and_update(
-            {"_id": self._collection}, {"$inc": {"value": 1}}, return_document=ReturnDocument.AFTER
-        )
-        return None if counter is None else int(counter["value"])
-
-    async def _prepare(self, database: MongoDatabase) -> None:
-        collection = database[self._collection]
-        await collection.create_indexes(self._indexes)
-        last = await collection.find_one({}, {"_id": 1}, sort=[("_id", pymongo.DESCENDING)])
-        await database.counters.update_one(
-            {"_id": self._collection},
-            {"$setOnInsert": {"value": last["_id"] if last else 0}},
-            upsert=True,
-        )

@@ -1,4 +1,4 @@
-"""Numbered records in one collection: what the stores of schools and of students have in common."""
+"""Repositories of records with integer ids and unique fields."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any, Protocol
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from services.mongo.client import Database, Document, IdSequence, MongoDatabase
+from services.mongo.client import Database, Document, MongoDatabase
+from services.mongo.id_sequence import IdSequence
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """No two records have the same `fields`. `name`: the one of them that a refusal speaks of.
+    """A constraint: no two records have the same values of `fields`.
 
-    optional: a record without `name` conflicts with none.
+    name: the field of these that a UniqueViolation names. optional: a record without `name` never conflicts.
     """
 
     name: str
@@ -28,39 +29,41 @@ class Unique:
 
 @dataclass(frozen=True, slots=True)
 class UniqueViolation:
-    """Another record has this value already; nothing was written."""
+    """Another record already has the value of `field`; nothing was written."""
 
     field: str
 
 
 class Repository(Protocol):
-    """Where records are kept. Answers, `UniqueViolation` among them, are returned; raising means a failure.
+    """Records by id. Every method raises only if the operation failed; a UniqueViolation is returned.
 
-    Every method may be cancelled at any point. A write that was cancelled, or failed, happened once or
-    not at all.
+    Every method may be cancelled at any point. A cancelled or failed write is done once or not at all.
     """
 
     async def create(self, record: Record) -> Record | UniqueViolation:
-        """Store a record that has no id yet, under a number never used before."""
+        """Store a record without an id, under an id never used before; return the record with its id."""
 
     async def get(self, number: int) -> Record | None:
-        """The record of that number."""
+        """The record with id `number`; None if there is none."""
 
     async def update(self, number: int, changes: Mapping[str, Any]) -> Record | UniqueViolation | None:
-        """Set the given fields; the record as it is then, None where there is none."""
+        """Set the given fields and return the changed record; None if there is none."""
 
     async def delete(self, number: int) -> bool:
-        """Whether there was one to delete."""
+        """Delete a record; return whether it existed."""
 
     async def page(self, limit: int, after: int, where: Mapping[str, Any] | None = None) -> list[Record]:
-        """At most `limit` records above number `after`, in order, of those that have the values `where`."""
+        """The first `limit` records with ids above `after` and the values `where`, ordered by id."""
 
     async def update_all(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Set the given fields in all that have the values `where`."""
+        """Set the given fields in all records that have the values `where`."""
 
 
-class MongoRecords:
-    """Repository in a collection of MongoDB, whose unique indexes alone decide what is taken."""
+class MongoRepository:
+    """Repository in a collection of MongoDB. Its unique indexes alone detect violations.
+
+    sorted_by: fields that `page` is called with in `where`; each gets an index.
+    """
 
     def __init__(
         self, database: Database, collection: str, unique: Sequence[Unique], sorted_by: Sequence[str] = ()
@@ -70,37 +73,39 @@ class MongoRecords:
         self._unique = {tuple(rule.fields): rule.name for rule in unique}
         indexes = [_unique_index(rule) for rule in unique]
         indexes += [IndexModel([(field, ASCENDING), ("_id", ASCENDING)]) for field in sorted_by]
-        self._numbering = IdSequence(collection, indexes)
+        self._ids = IdSequence(collection, indexes)
 
     async def create(self, record: Record) -> Record | UniqueViolation:
-        """See Repository. Returns when a majority has it on disk."""
+        """See Repository. Returns when a majority of the servers has the record on disk."""
 
         async def write(db: MongoDatabase) -> Record | UniqueViolation:
-            number = await self._numbering.next(db)
+            number = await self._ids.next(db)
             try:
                 await db[self._collection].insert_one({"_id": number, **record})
             except DuplicateKeyError as error:
-                return self._taken(error)
+                return unique_violation(error, self._unique)
             return {"id": number, **record}
 
         return await self._database.run(write)
 
     async def get(self, number: int) -> Record | None:
         """See Repository."""
-        return _record(await self._database.run(lambda db: db[self._collection].find_one({"_id": number})))
+        return _optional_record(
+            await self._database.run(lambda db: db[self._collection].find_one({"_id": number}))
+        )
 
     async def update(self, number: int, changes: Mapping[str, Any]) -> Record | UniqueViolation | None:
         """See Repository."""
 
         async def write(db: MongoDatabase) -> Record | UniqueViolation | None:
             try:
-                return _record(
+                return _optional_record(
                     await db[self._collection].find_one_and_update(
                         {"_id": number}, {"$set": dict(changes)}, return_document=ReturnDocument.AFTER
                     )
                 )
             except DuplicateKeyError as error:
-                return self._taken(error)
+                return unique_violation(error, self._unique)
 
         return await self._database.run(write)
 
@@ -113,24 +118,29 @@ class MongoRecords:
         """See Repository."""
 
         async def read(db: MongoDatabase) -> list[Record]:
-            found = db[self._collection].find({**(where or {}), "_id": {"$gt": after}})
-            return [_to_record(document) async for document in found.sort("_id").limit(limit)]
+            cursor = db[self._collection].find({**(where or {}), "_id": {"$gt": after}})
+            return [_to_record(document) async for document in cursor.sort("_id").limit(limit)]
 
-        # A page comes in several answers, of which pymongo repeats the first alone.
-        return await self._database.run(read, repeatable=True)
+        # A page may take several commands; pymongo retries the first only.
+        return await self._database.run(read, idempotent=True)
 
     async def update_all(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         """See Repository."""
         await self._database.run(
             lambda db: db[self._collection].update_many(dict(where), {"$set": dict(changes)}),
-            repeatable=True,
+            idempotent=True,
         )
 
-    def _taken(self, error: DuplicateKeyError) -> UniqueViolation:
-        name = self._unique.get(tuple((error.details or {}).get("keyPattern", ())))
-        if name is None:
-            raise error
-        return UniqueViolation(name)
+
+def unique_violation(error: DuplicateKeyError, names: Mapping[tuple[str, ...], str]) -> UniqueViolation:
+    """The violation that `error` reports. Raises `error` if its index isn't in `names`.
+
+    names: by the fields of a unique index: the field that the UniqueViolation names.
+    """
+    name = names.get(tuple((error.details or {}).get("keyPattern", ())))
+    if name is None:
+        raise error
+    return UniqueViolation(name)
 
 
 def _unique_index(rule: Unique) -> IndexModel:
@@ -140,7 +150,7 @@ def _unique_index(rule: Unique) -> IndexModel:
     return IndexModel(keys, unique=True)
 
 
-def _record(document: Document | None) -> Record | None:
+def _optional_record(document: Document | None) -> Record | None:
     return None if document is None else _to_record(document)
 
 

@@ -1,4 +1,4 @@
-"""Commands to MongoDB as spans. Imported only where tracing is on."""
+"""Spans of commands to MongoDB. Imported only if tracing is on."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from pymongo import monitoring
 
 
 class MongoCommands(monitoring.CommandListener):
-    """Each command that pymongo sends is a span below the one that is current.
+    """Makes a span for each command that pymongo sends, as a child of the current span.
 
-    Of a command that is cancelled pymongo tells no end, and so it has no span; the one above tells.
+    pymongo doesn't report the end of a cancelled command, so the command has no span; the parent span shows
+    the cancellation.
     """
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        # An operation is one asyncio task with a context of its own, which sends one command at a time.
+        # An operation is one asyncio task with its own context; it sends one command at a time.
         self._running: ContextVar[tuple[int, Span] | None] = ContextVar("command", default=None)
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """A command is being sent."""
+        """pymongo sends a command."""
         if not trace.get_current_span().get_span_context().is_valid:
             return
         name = event.command_name
-        of = event.command.get("collection") if name == "getMore" else event.command.get(name)
-        collection = {"db.collection.name": of} if isinstance(of, str) else {}
+        target = event.command.get("collection") if name == "getMore" else event.command.get(name)
+        collection = {"db.collection.name": target} if isinstance(target, str) else {}
         host, port = event.connection_id
         span = self._tracer.start_span(
-            f"{name} {of}" if collection else name,
+            f"{name} {target}" if collection else name,
             kind=SpanKind.CLIENT,
             attributes={
                 "db.system.name": "mongodb",
@@ -45,11 +46,11 @@ class MongoCommands(monitoring.CommandListener):
         self._running.set((event.request_id, span))
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """A command was answered."""
+        """pymongo has received the response."""
         self._end(event.request_id, None)
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """A command failed, or its answer was an error."""
+        """The command failed, or the response is an error."""
         failure: Mapping[str, Any] = event.failure
         self._end(event.request_id, str(failure.get("code", failure.get("errtype", "failed"))))
 

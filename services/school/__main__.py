@@ -1,4 +1,4 @@
-"""`python -m services.school`: the school service as a process, HTTP and gRPC, in the foreground."""
+"""`python -m services.school` runs the school service as a process, in the foreground."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from runtime.config.breakers import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import serve, stop_signal
-from services.dependency import guard_database
-from services.grpc.server import serve_rpc
+from services.grpc.server import serve_grpc
 from services.mongo.client import open_database
-from services.probes import ping
-from services.process import serve_all, start, start_companions, start_loop_time, start_operations
-from services.school.app import OPEN_MESSAGE, create_app
-from services.school.grpc_service import rpc_services
-from services.school.repository import mongo_store
+from services.mongo.dependency import database_dependency
+from services.mongo.probe import ping_probe
+from services.process import serve_all, start, start_loop_time, start_operations, start_token_verifier
+from services.school.app import REJECTION_MESSAGE, create_app
+from services.school.grpc_service import grpc_services
+from services.school.repository import school_repository
 
 
 class SchoolSettings(ProcessSettings):
@@ -32,32 +32,32 @@ class SchoolSettings(ProcessSettings):
 
 
 async def run(settings: SchoolSettings, configuration: Configuration) -> None:
-    """Serve until SIGTERM. MongoDB and the auth service may be down, now or later."""
+    """Serve HTTP and gRPC until SIGTERM. MongoDB and the auth service may be down at any time."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "school") as database,
+        open_database(settings.mongodb_uri, "school") as client,
         open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
-        keys = await start_companions(nursery, settings, panel)
-        store = mongo_store(database)
-        policies = configuration.with_probes({SCHOOL_DATABASE: lambda _: ping(database)})
-        guard = guard_database(panel, policies[SCHOOL_DATABASE], OPEN_MESSAGE, loop_time)
-        app = create_app(store=store, guard=guard, panel=panel, keys=keys)
+        keys = await start_token_verifier(nursery, settings, panel)
+        repository = school_repository(client)
+        policies = configuration.with_probes({SCHOOL_DATABASE: lambda _: ping_probe(client)})
+        database = database_dependency(panel, policies[SCHOOL_DATABASE], REJECTION_MESSAGE, loop_time)
+        app = create_app(repository=repository, database=database, panel=panel, keys=keys)
         await start_operations(nursery, SCHOOL_SERVICE, app, panel, keys, settings)
 
         async def serve_http(stop: Callable[[], Awaitable[None]]) -> None:
             port, grace = settings.school_service_port, settings.shutdown_grace
             await serve(app, host=settings.host, port=port, grace=grace, stop=stop)
 
-        async def serve_grpc(stop: Callable[[], Awaitable[None]]) -> None:
-            services = rpc_services(store, guard)
+        async def serve_rpc(stop: Callable[[], Awaitable[None]]) -> None:
+            services = grpc_services(repository, database)
             port, grace = settings.school_grpc_port, settings.shutdown_grace
-            await serve_rpc(services, host=settings.host, port=port, grace=grace, stop=stop)
+            await serve_grpc(services, host=settings.host, port=port, grace=grace, stop=stop)
 
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
-        await serve_all(stop, serve_http, serve_grpc)
+        await serve_all(stop, serve_http, serve_rpc)
         nursery.cancel_scope.cancel()
 
 

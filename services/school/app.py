@@ -1,4 +1,4 @@
-"""The school service's HTTP app. Everything it needs is handed in."""
+"""The school service's HTTP app."""
 
 from __future__ import annotations
 
@@ -17,85 +17,95 @@ from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, read_json, reply, service_app
 from services.dependency import Dependency
 from services.http.authentication import require_token
-from services.http.pagination import PageQuery, read_page, stored
+from services.http.pagination import PageQuery, read_page
+from services.http.results import existing, without_conflict
 from services.http.validation import parse_id
-from services.school.repository import Store
+from services.mongo.repository import Repository
 from services.school.schemas import (
     CONFLICTS,
     NewSchool,
-    SchoolAnswer,
     SchoolChanges,
-    SchoolsAnswer,
+    SchoolResponse,
+    SchoolsResponse,
     changed_fields,
     new_record,
 )
 
-OPEN_MESSAGE = "school service temporarily unavailable"
+REJECTION_MESSAGE = "school service temporarily unavailable"
 
 utc_now = partial(datetime.now, UTC)
 
 
-def missing() -> ApiError:
-    """The answer where there is no such school."""
+def not_found() -> ApiError:
+    """The response if there is no such school."""
     return ApiError(Code.SCHOOL_NOT_FOUND, "school not found")
 
 
 def create_app(
     *,
-    store: Store,
-    guard: Dependency,
+    repository: Repository,
+    database: Dependency,
     panel: Panel,
     keys: TokenVerifier,
     now: Callable[[], datetime] = utc_now,
 ) -> QuartTrio:
-    """The app. guard: goes around every operation on `store`; now: the time of day, for stamps."""
+    """The app.
+
+    database: runs every operation of `repository`. panel: source of /health and /metrics. keys: verify the
+    bearer tokens. now: returns the current time with its time zone.
+    """
     app = service_app(SCHOOL_SERVICE, panel)
     require_token(app, keys, "/schools")
-    _add_collection(app, store, guard, now)
-    _add_item(app, store, guard, now)
+    _add_collection(app, repository, database, now)
+    _add_item(app, repository, database, now)
     return app
 
 
-def _add_collection(app: QuartTrio, store: Store, guard: Dependency, now: Callable[[], datetime]) -> None:
+def _add_collection(
+    app: QuartTrio, repository: Repository, database: Dependency, now: Callable[[], datetime]
+) -> None:
     @app.get("/schools")
     @document_querystring(PageQuery)
-    @document_response(SchoolsAnswer)
+    @document_response(SchoolsResponse)
     async def list_schools() -> Any:
         """List schools, by id."""
-        page, more = await read_page(store, guard)
+        page, more = await read_page(repository, database)
         return reply("Schools retrieved successfully", page, **more)
 
     @app.post("/schools")
     @document_request(NewSchool)
-    @document_response(SchoolAnswer, 201)
+    @document_response(SchoolResponse, 201)
     async def create_school() -> Any:
         """Create a school."""
-        body = await read_json(NewSchool)
-        record = stored(await guard.run(store.create, new_record(body, now())), CONFLICTS, missing())
-        return reply("School created successfully", record, 201)
+        record = new_record(await read_json(NewSchool), now())
+        school = without_conflict(await database.run(repository.create, record), CONFLICTS)
+        return reply("School created successfully", school, 201)
 
 
-def _add_item(app: QuartTrio, store: Store, guard: Dependency, now: Callable[[], datetime]) -> None:
+def _add_item(
+    app: QuartTrio, repository: Repository, database: Dependency, now: Callable[[], datetime]
+) -> None:
     @app.get("/schools/<number>")
-    @document_response(SchoolAnswer)
+    @document_response(SchoolResponse)
     async def get_school(number: str) -> Any:
         """Get one school."""
-        record = stored(await guard.run(store.get, parse_id(number)), CONFLICTS, missing())
-        return reply("School retrieved successfully", record)
+        school = existing(await database.run(repository.get, parse_id(number)), not_found())
+        return reply("School retrieved successfully", school)
 
     @app.put("/schools/<number>")
     @document_request(SchoolChanges)
-    @document_response(SchoolAnswer)
+    @document_response(SchoolResponse)
     async def update_school(number: str) -> Any:
         """Change the given fields of a school."""
         school_id = parse_id(number)
         changes = changed_fields(await read_json(SchoolChanges), now())
-        record = stored(await guard.run(store.update, school_id, changes), CONFLICTS, missing())
-        return reply("School updated successfully", record)
+        result = await database.run(repository.update, school_id, changes)
+        school = existing(without_conflict(result, CONFLICTS), not_found())
+        return reply("School updated successfully", school)
 
     @app.delete("/schools/<number>")
     async def delete_school(number: str) -> Any:
         """Delete a school."""
-        if not await guard.run(store.delete, parse_id(number)):
-            raise missing()
+        if not await database.run(repository.delete, parse_id(number)):
+            raise not_found()
         return reply("School deleted successfully", None)

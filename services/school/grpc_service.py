@@ -1,4 +1,4 @@
-"""The school service over gRPC: grpclib, which is asyncio, with handlers that are trio."""
+"""The school service's gRPC API. grpclib runs on asyncio; the lookup runs on trio."""
 
 from __future__ import annotations
 
@@ -28,31 +28,33 @@ from services.dependency import Dependency
 from services.grpc.call_log import logged_service
 from services.grpc.tracing import traced_service
 from services.http.validation import parse_id
-from services.mongo.repository import Record
-from services.school.repository import Store
+from services.mongo.repository import Record, Repository
 
-FIELDS = tuple(field.name for field in School.DESCRIPTOR.fields)
+_FIELDS = tuple(field.name for field in School.DESCRIPTOR.fields)
 
 
-class _Request(Protocol):
+class _IdRequest(Protocol):
     id: str
 
 
-class SchoolRpc(SchoolServiceBase):
-    """Answers from the store, through the guard. A caller's deadline and cancellation reach the database."""
+class SchoolGrpcService(SchoolServiceBase):
+    """`school.SchoolService`. A caller's deadline and cancellation reach the database.
 
-    def __init__(self, store: Store, guard: Dependency) -> None:
-        self._store = store
-        self._guard = guard
+    database: runs every operation of `repository`.
+    """
+
+    def __init__(self, repository: Repository, database: Dependency) -> None:
+        self._repository = repository
+        self._database = database
 
     async def GetSchool(self, stream: Stream[GetSchoolRequest, GetSchoolResponse]) -> None:
-        """The school's record; `found` says whether there is one."""
+        """Send the school. found: whether it exists."""
         record = await self._look_up(stream)
         school = None if record is None else to_message(record)
         await stream.send_message(GetSchoolResponse(school=school, found=record is not None))
 
     async def ValidateSchool(self, stream: Stream[ValidateSchoolRequest, ValidateSchoolResponse]) -> None:
-        """Whether the school exists, and its name."""
+        """Send whether the school exists, and its name."""
         record = await self._look_up(stream)
         name = "" if record is None else record["name"]
         await stream.send_message(ValidateSchoolResponse(exists=record is not None, name=name))
@@ -61,29 +63,27 @@ class SchoolRpc(SchoolServiceBase):
         request = await _receive(stream)
         seconds = math.inf if stream.deadline is None else stream.deadline.time_remaining()
         try:
-            found: Record | None = await trio_as_aio(self._find)(request.id, seconds)
+            record: Record | None = await trio_as_aio(self._find)(request.id, seconds)
         except ApiError as error:
-            # Of our own errors only a bad id is the caller's; the rest is the guard's.
+            # A status below 500 is a bad id; every other error comes from the dependency.
             status = Status.INVALID_ARGUMENT if error.status < 500 else Status.UNAVAILABLE
-            # One fault, one breaker: the caller's must know that ours has counted this.
+            # One fault, one breaker: with the origin, the caller's breaker doesn't count the failure again.
             origin = {} if error.failure_origin is None else {FAILURE_ORIGIN.lower(): error.failure_origin}
-            await stream.send_trailing_metadata(
-                status=status, status_message=error.message, metadata=origin
-            )
+            await stream.send_trailing_metadata(status=status, status_message=error.message, metadata=origin)
             raise GRPCError(status, error.message) from error
-        return found
+        return record
 
-    async def _find(self, text: str, seconds: float) -> Record | None:
+    async def _find(self, number: str, seconds: float) -> Record | None:
         try:
             with trio.fail_after(seconds):
-                return await self._guard.run(self._store.get, parse_id(text))
+                return await self._database.run(self._repository.get, parse_id(number))
         except trio.TooSlowError:
             raise GRPCError(Status.DEADLINE_EXCEEDED, "out of the caller's time") from None
 
 
-async def _receive(stream: Stream[Any, Any]) -> _Request:
+async def _receive(stream: Stream[Any, Any]) -> _IdRequest:
     try:
-        request: _Request | None = await stream.recv_message()
+        request: _IdRequest | None = await stream.recv_message()
     except DecodeError:
         raise GRPCError(Status.INVALID_ARGUMENT, "not a message of this method") from None
     if request is None:
@@ -92,13 +92,13 @@ async def _receive(stream: Stream[Any, Any]) -> _Request:
 
 
 def to_message(record: Record) -> School:
-    """A stored school as it travels: all text, empty where nothing is known."""
-    return School(**{field: "" if record[field] is None else str(record[field]) for field in FIELDS})
+    """A school's record as a message: all fields are text, empty for None."""
+    return School(**{field: "" if record[field] is None else str(record[field]) for field in _FIELDS})
 
 
-def rpc_services(store: Store, guard: Dependency) -> list[Any]:
-    """What a server (or a ChannelFor) serves: schools, health and reflection."""
-    schools = SchoolRpc(store, guard)
-    # Health speaks of this process; a database that is down is told call by call.
+def grpc_services(repository: Repository, database: Dependency) -> list[Any]:
+    """The services for a grpclib Server or ChannelFor: schools, health and reflection."""
+    schools = SchoolGrpcService(repository, database)
+    # Health is that of this process alone; each call reports the database by its own status.
     services: list[Any] = [traced_service(logged_service(schools)), Health({OVERALL: [], schools: []})]
     return ServerReflection.extend(services)

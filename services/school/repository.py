@@ -1,14 +1,12 @@
-"""Where schools are kept: records with ids from 1 up, unique as the rules say."""
+"""The repository of schools."""
 
 from __future__ import annotations
 
 from services.mongo.client import Database
-from services.mongo.repository import MongoRecords, Repository
+from services.mongo.repository import MongoRepository, Repository
 from services.school.schemas import UNIQUE
 
-Store = Repository
 
-
-def mongo_store(database: Database) -> Store:
-    """Schools in MongoDB."""
-    return MongoRecords(database, "schools", UNIQUE)
+def school_repository(database: Database) -> Repository:
+    """Schools in MongoDB, unique by UNIQUE."""
+    return MongoRepository(database, "schools", UNIQUE)

@@ -1,47 +1,47 @@
-"""What a school is: its fields, what is unique, how it is made and changed. Pure."""
+"""Schools: request bodies, responses, constraints and stored fields. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
 
 from protocols.http import Code
-from services.http.validation import NOT_GIVEN, Address, Email, Input, Key, Name, Phone, stamp
+from services.http.results import Conflicts
+from services.http.validation import NOT_GIVEN, Address, Input, Key, Name, OptionalEmail, Phone, timestamp
 from services.mongo.repository import Record, Unique
 
 UNIQUE = (Unique("registration_number", ("registration_number",)), Unique("email", ("email",), optional=True))
 
-CONFLICTS: Mapping[str, tuple[Code, str]] = {
+CONFLICTS: Conflicts = {
     "registration_number": (Code.REGISTRATION_NUMBER_EXISTS, "registration number already exists"),
     "email": (Code.EMAIL_EXISTS, "email already exists"),
 }
 
 
 class NewSchool(Input):
-    """The body that creates a school."""
+    """The body of POST /schools."""
 
     registration_number: Key
     name: Name
     address: Address = None
     phone: Phone = None
-    email: Email = None
+    email: OptionalEmail = None
 
 
 class SchoolChanges(Input):
-    """The body that changes a school; what isn't given stays."""
+    """The body of PUT /schools/{id}. A field that isn't given stays unchanged."""
 
     registration_number: Key = NOT_GIVEN
     name: Name = NOT_GIVEN
     address: Address = None
     phone: Phone = None
-    email: Email = None
+    email: OptionalEmail = None
 
 
 class School(BaseModel):
-    """A school as it is answered."""
+    """A school in a response."""
 
     id: int
     registration_number: str
@@ -53,15 +53,15 @@ class School(BaseModel):
     updated_at: str
 
 
-class SchoolAnswer(BaseModel):
-    """One school."""
+class SchoolResponse(BaseModel):
+    """A school in the envelope."""
 
     message: str
     data: School
 
 
-class SchoolsAnswer(BaseModel):
-    """A page of schools; `next` is the path of the page behind it."""
+class SchoolsResponse(BaseModel):
+    """A page of schools in the envelope. next: the path of the next page; absent on the last."""
 
     message: str
     data: list[School]
@@ -69,10 +69,10 @@ class SchoolsAnswer(BaseModel):
 
 
 def new_record(body: NewSchool, now: datetime) -> Record:
-    """What is stored of a new school."""
-    return {**body.model_dump(), "created_at": stamp(now), "updated_at": stamp(now)}
+    """The record of a new school, without its id."""
+    return {**body.model_dump(), "created_at": timestamp(now), "updated_at": timestamp(now)}
 
 
 def changed_fields(body: SchoolChanges, now: datetime) -> dict[str, Any]:
-    """What a change sets."""
-    return {**body.model_dump(exclude_unset=True), "updated_at": stamp(now)}
+    """The fields that a change sets."""
+    return {**body.model_dump(exclude_unset=True), "updated_at": timestamp(now)}

@@ -1,4 +1,4 @@
-"""`python -m services.student`: the student service as a process, in the foreground."""
+"""`python -m services.student` runs the student service as a process, in the foreground."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from runtime.config.breakers import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import serve, stop_signal
-from services.dependency import guard_database
+from services.grpc.probe import health_probe
 from services.mongo.client import open_database
-from services.probes import grpc_health, ping
-from services.process import start, start_companions, start_loop_time, start_operations
-from services.student.app import OPEN_MESSAGE, Students, create_app
-from services.student.repository import mongo_store
-from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
+from services.mongo.dependency import database_dependency
+from services.mongo.probe import ping_probe
+from services.process import start, start_loop_time, start_operations, start_token_verifier
+from services.student.app import REJECTION_MESSAGE, create_app
+from services.student.repository import student_repository
+from services.student.school_client import GrpcSchoolClient, SchoolCheck, open_channel
+from services.student.students import Students
 
 
 class StudentSettings(ProcessSettings):
@@ -28,26 +30,26 @@ class StudentSettings(ProcessSettings):
 
 
 async def run(settings: StudentSettings, configuration: Configuration) -> None:
-    """Serve until SIGTERM. MongoDB, the auth and the school service may be down, now or later."""
+    """Serve until SIGTERM. MongoDB, the auth and the school service may be down at any time."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "student") as database,
+        open_database(settings.mongodb_uri, "student") as client,
         open_channel(settings.school_grpc_address) as channel,
         open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
-        keys = await start_companions(nursery, settings, panel)
+        keys = await start_token_verifier(nursery, settings, panel)
         policies = configuration.with_probes(
             {
-                STUDENT_DATABASE: lambda _: ping(database),
-                STUDENT_SERVICE_GRPC: lambda _: grpc_health(channel),
+                STUDENT_DATABASE: lambda _: ping_probe(client),
+                STUDENT_SERVICE_GRPC: lambda _: health_probe(channel),
             }
         )
-        guard = guard_database(panel, policies[STUDENT_DATABASE], OPEN_MESSAGE, loop_time)
-        asked = GrpcSchools(channel, address=settings.school_grpc_address)
-        schools = SchoolCheck(asked, panel, policies[STUDENT_SERVICE_GRPC], loop_time)
-        students = Students(mongo_store(database), guard, schools)
+        database = database_dependency(panel, policies[STUDENT_DATABASE], REJECTION_MESSAGE, loop_time)
+        school_client = GrpcSchoolClient(channel, address=settings.school_grpc_address)
+        schools = SchoolCheck(school_client, panel, policies[STUDENT_SERVICE_GRPC], loop_time)
+        students = Students(student_repository(client), database, schools)
         app = create_app(students, panel=panel, keys=keys)
         await start_operations(nursery, STUDENT_SERVICE, app, panel, keys, settings)
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)

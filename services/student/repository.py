@@ -1,14 +1,12 @@
-"""Where students are kept: records with ids from 1 up, unique as the rules say."""
+"""The repository of students."""
 
 from __future__ import annotations
 
 from services.mongo.client import Database
-from services.mongo.repository import MongoRecords, Repository
+from services.mongo.repository import MongoRepository, Repository
 from services.student.schemas import UNIQUE
 
-Store = Repository
 
-
-def mongo_store(database: Database) -> Store:
-    """Students in MongoDB."""
-    return MongoRecords(database, "students", UNIQUE, sorted_by=["school_id"])
+def student_repository(database: Database) -> Repository:
+    """Students in MongoDB, unique by UNIQUE."""
+    return MongoRepository(database, "students", UNIQUE, sorted_by=["school_id"])

@@ -1,33 +1,33 @@
-"""What a student is: its fields, what is unique, how it is made, changed and moved. Pure."""
+"""Students: request bodies, responses, constraints and stored fields. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
 
 from protocols.http import Code
+from services.http.results import Conflicts
 from services.http.validation import (
     NOT_GIVEN,
     Address,
     Date,
-    Email,
     Input,
     Key,
     Name,
     OptionalDate,
+    OptionalEmail,
     OptionalName,
     Phone,
     checked_id,
-    stamp,
+    timestamp,
 )
 from services.mongo.repository import Record, Unique
 
 UNIQUE = (Unique("roll_number", ("school_id", "roll_number")), Unique("email", ("email",), optional=True))
 
-CONFLICTS: Mapping[str, tuple[Code, str]] = {
+CONFLICTS: Conflicts = {
     "roll_number": (Code.ROLL_NUMBER_EXISTS, "roll number already exists in this school"),
     "email": (Code.EMAIL_EXISTS, "email already exists"),
 }
@@ -36,12 +36,12 @@ DEFAULT_STATUS = "active"
 
 
 class NewStudent(Input):
-    """The body that creates a student. enrollment_date: today where it isn't given; status: active."""
+    """The body of POST /students. Defaults: enrollment_date is today (UTC), status DEFAULT_STATUS."""
 
     roll_number: Key
     first_name: Name
     last_name: Name
-    email: Email = None
+    email: OptionalEmail = None
     phone: Phone = None
     date_of_birth: OptionalDate = None
     address: Address = None
@@ -51,12 +51,15 @@ class NewStudent(Input):
 
 
 class StudentChanges(Input):
-    """The body that changes a student; what isn't given stays. Another school_id moves the student."""
+    """The body of PUT /students/{id}. A field that isn't given stays unchanged.
+
+    Another school_id moves the student.
+    """
 
     roll_number: Key = NOT_GIVEN
     first_name: Name = NOT_GIVEN
     last_name: Name = NOT_GIVEN
-    email: Email = None
+    email: OptionalEmail = None
     phone: Phone = None
     date_of_birth: OptionalDate = None
     address: Address = None
@@ -66,7 +69,7 @@ class StudentChanges(Input):
 
 
 class Student(BaseModel):
-    """A student as it is answered."""
+    """A student in a response."""
 
     id: int
     roll_number: str
@@ -84,46 +87,49 @@ class Student(BaseModel):
     updated_at: str
 
 
-class StudentAnswer(BaseModel):
-    """One student."""
+class StudentResponse(BaseModel):
+    """A student in the envelope."""
 
     message: str
     data: Student
 
 
-class StudentsAnswer(BaseModel):
-    """A page of students; `next` is the path of the page behind it."""
+class StudentsResponse(BaseModel):
+    """A page of students in the envelope. next: the path of the next page; absent on the last."""
 
     message: str
     data: list[Student]
     next: str | None = None
 
 
-def school_of(body: NewStudent) -> int:
-    """The school that a new student names. Raises ApiError INVALID_SCHOOL_ID for what can't be an id."""
+def school_id_of(body: NewStudent) -> int:
+    """The school id of a new student. Raises ApiError INVALID_SCHOOL_ID if it can't be an id."""
     return checked_id(body.school_id, Code.INVALID_SCHOOL_ID)
 
 
-def new_school_of(body: StudentChanges) -> int | None:
-    """The school that a change names, None where it names none. Raises ApiError INVALID_SCHOOL_ID."""
+def new_school_id_of(body: StudentChanges) -> int | None:
+    """The school id of a change; None if not given. Raises ApiError INVALID_SCHOOL_ID as `school_id_of`."""
     if "school_id" not in body.model_fields_set:
         return None
     return checked_id(body.school_id, Code.INVALID_SCHOOL_ID)
 
 
 def new_record(body: NewStudent, school_name: str, now: datetime) -> Record:
-    """What is stored of a new student."""
-    given = body.model_dump()
-    given["enrollment_date"] = body.enrollment_date or now.date().isoformat()
-    given["status"] = body.status or DEFAULT_STATUS
-    return {**given, "school_name": school_name, "created_at": stamp(now), "updated_at": stamp(now)}
+    """The record of a new student, without its id."""
+    fields = body.model_dump()
+    fields["enrollment_date"] = body.enrollment_date or now.date().isoformat()
+    fields["status"] = body.status or DEFAULT_STATUS
+    return {**fields, "school_name": school_name, "created_at": timestamp(now), "updated_at": timestamp(now)}
 
 
 def changed_fields(body: StudentChanges, school_name: str | None, now: datetime) -> dict[str, Any]:
-    """What a change sets. school_name: of the school the student moves to, None where it stays."""
-    changes = {**body.model_dump(exclude_unset=True), "updated_at": stamp(now)}
+    """The fields that a change sets.
+
+    school_name: the name of the school to which the student moves; None: the student stays.
+    """
+    changes = {**body.model_dump(exclude_unset=True), "updated_at": timestamp(now)}
     if school_name is None:
-        # Staying isn't a change: one that runs beside a move must not take the student back.
+        # An unchanged school_id isn't written: a concurrent move would be undone.
         changes.pop("school_id", None)
         return changes
     return {**changes, "school_name": school_name}

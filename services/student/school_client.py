@@ -1,4 +1,4 @@
-"""Asking the school service whether a school exists: gRPC, a deadline on every call, behind a breaker."""
+"""The client of the school service's gRPC API."""
 
 from __future__ import annotations
 
@@ -18,52 +18,53 @@ from actors import CircuitBreakerConfig, Panel
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, Code
 from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
-from protocols.topology import SCHOOL_DATABASE
 from runtime.serving.loop_time import LoopTime
 from runtime.web.app import ApiError
 from services.deadlines import seconds_for_call
 from services.dependency import Dependency
-from services.failures import judge_grpc
+from services.grpc.dependency import grpc_verdict
 from services.grpc.tracing import trace_calls
 
 CALL_SECONDS = 2.0
-FAILED_MESSAGE = "failed to validate school"
-OPEN_MESSAGE = "school service temporarily unavailable"
-ORIGINS = frozenset({SCHOOL_DATABASE})
-"""The breakers that the school service may say it has charged a failure to. Any other name isn't believed."""
-# A connection whose other end vanished without a word is given up then, not after TCP's quarter of an hour.
+"""Maximum seconds of a call."""
+FAILURE_MESSAGE = "failed to validate school"
+REJECTION_MESSAGE = "school service temporarily unavailable"
+ORIGINS = frozenset({"school-database"})
+"""The breakers that the school service may name as the origin of a failure. Other names are ignored."""
+# Detects a dead peer after about 15 seconds; TCP alone needs a quarter of an hour.
 KEEPALIVE = Configuration(_keepalive_time=10.0, _keepalive_timeout=5.0)
 
 
 @dataclass(frozen=True, slots=True)
 class SchoolRef:
-    """The school service knows this school."""
+    """A school that exists."""
 
     name: str
 
 
 class UpstreamDependencyFailed(Exception):
-    """The school service answered that something behind it failed. origin: the breaker that counted it."""
+    """A dependency of the school service failed. origin: the breaker that counted the failure."""
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin)
         self.origin = origin
 
 
-class Schools(Protocol):
-    """Who can be asked about schools."""
+class SchoolClient(Protocol):
+    """Looks up schools."""
 
     async def find(self, school_id: int) -> SchoolRef | None:
-        """The school, None where there is none. Raises what grpclib raises, and UpstreamDependencyFailed.
+        """The school; None if there is none. Raises what grpclib raises, and UpstreamDependencyFailed.
 
         Cancelling cancels the call.
         """
 
 
-class GrpcSchools:
-    """The school service at the other end of a grpclib channel.
+class GrpcSchoolClient:
+    """SchoolClient through a grpclib channel.
 
-    seconds: the longest a call may take. address: HOST:PORT, for spans; empty where it isn't known.
+    seconds: maximum time of a call; less if the caller's deadline is nearer. address: HOST:PORT, for spans;
+    empty if unknown.
     """
 
     def __init__(self, channel: Channel, seconds: float = CALL_SECONDS, address: str = "") -> None:
@@ -72,17 +73,20 @@ class GrpcSchools:
         self._seconds = seconds
 
     async def find(self, school_id: int) -> SchoolRef | None:
-        """See Schools. A call out of time raises TimeoutError."""
+        """See SchoolClient. Raises TimeoutError if the call exceeds its time."""
         context = structlog.contextvars.get_contextvars()
         metadata = {REQUEST_ID.lower(): context["request_id"]} if "request_id" in context else {}
         request = ValidateSchoolRequest(id=str(school_id))
-        reply = await aio_as_trio(self._ask)(request, seconds_for_call(self._seconds), metadata)
+        reply = await aio_as_trio(self._call)(request, seconds_for_call(self._seconds), metadata)
         return SchoolRef(reply.name) if reply.exists else None
 
-    async def _ask(
+    async def _call(
         self, request: ValidateSchoolRequest, seconds: float, metadata: Mapping[str, str]
     ) -> ValidateSchoolResponse:
-        """One call, as asyncio. In steps, for a plain call hides the metadata of a failed answer."""
+        """Make one call. An asyncio function.
+
+        Uses the stream, because the stub's plain call hides the trailing metadata of an error.
+        """
         stream = self._validate.open(timeout=seconds, metadata=dict(metadata))
         try:
             async with stream:
@@ -95,15 +99,15 @@ class GrpcSchools:
                 raise UpstreamDependencyFailed(str(origin)) from error
             raise
         if reply is None:
-            raise ProtocolError("an answer without a message")
+            raise ProtocolError("a response without a message")
         return reply
 
 
 @asynccontextmanager
 async def open_channel(address: str) -> AsyncIterator[Channel]:
-    """A channel to HOST:PORT, closed on leaving. It connects when it is first used, and again when it must.
+    """A channel to HOST:PORT, closed on exit. It connects on first use, and reconnects when needed.
 
-    Must be inside `trio_asyncio.open_loop()`.
+    Must be used inside `trio_asyncio.open_loop()`.
     """
     host, _, port = address.rpartition(":")
     channel = await aio_as_trio(_make_channel)(host.strip("[]"), int(port))
@@ -120,32 +124,38 @@ async def _make_channel(host: str, port: int) -> Channel:
 
 
 class SchoolCheck:
-    """The check as the handlers use it: through the breaker, and with the contract's answers."""
+    """Looks up schools through a breaker, with the contract's responses to failures.
+
+    config: the breaker's policy. loop_time: see Dependency.
+    """
 
     def __init__(
         self,
-        schools: Schools,
+        client: SchoolClient,
         panel: Panel,
         config: CircuitBreakerConfig,
         loop_time: LoopTime | None = None,
     ) -> None:
-        self._schools = schools
-        self._guard = Dependency(
+        self._client = client
+        self._school_service = Dependency(
             panel,
             config,
-            judge=judge_grpc,
-            failed=Code.SCHOOL_SERVICE_ERROR,
-            failed_message=FAILED_MESSAGE,
-            open_message=OPEN_MESSAGE,
+            verdict=grpc_verdict,
+            failure_code=Code.SCHOOL_SERVICE_ERROR,
+            failure_message=FAILURE_MESSAGE,
+            rejection_message=REJECTION_MESSAGE,
             loop_time=loop_time,
         )
 
     async def find(self, school_id: int) -> SchoolRef | None:
-        """The school, None where there is none. Raises ApiError where the school service can't be asked."""
+        """The school; None if there is none. Raises ApiError if the school service fails or is rejected.
+
+        Cancelling cancels the call.
+        """
         try:
-            return await self._guard.run(self._schools.find, school_id)
+            return await self._school_service.run(self._client.find, school_id)
         except GRPCError:
-            # An answer (NOT_FOUND, INVALID_ARGUMENT and their like): there is no school of this id.
+            # An answer such as NOT_FOUND: there is no such school. Every other status became an ApiError.
             return None
         except UpstreamDependencyFailed as error:
-            raise ApiError(Code.SCHOOL_SERVICE_ERROR, FAILED_MESSAGE, failure_origin=error.origin) from error
+            raise ApiError(Code.SCHOOL_SERVICE_ERROR, FAILURE_MESSAGE, failure_origin=error.origin) from error

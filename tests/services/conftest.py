@@ -1,4 +1,4 @@
-"""What the tests of every service need: a panel, and someone who signs tokens."""
+"""Fixtures for every service: a panel and an issuer of tokens."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ async def panel() -> AsyncIterator[Panel]:
 
 @pytest.fixture
 def issuer() -> Issuer:
-    """Signs tokens that its key set verifies."""
+    """Signs tokens; its `keys` verify them."""
     return Issuer()

@@ -1,4 +1,4 @@
-"""How long a dependency may take, by what the caller has left."""
+"""The time limit of a call, by the caller's remaining time."""
 
 from __future__ import annotations
 

@@ -18,23 +18,23 @@ from runtime.auth import TokenVerifier
 from runtime.config.breakers import load_breakers
 from runtime.serving import Limits, serve
 from services.auth.accounts import Accounts
-from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
+from services.auth.app import REJECTION_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth
 from services.auth.passwords import Passwords
-from services.dependency import guard_database
-from services.grpc.server import serve_rpc
-from services.school.app import OPEN_MESSAGE as SCHOOL_OPEN
+from services.grpc.server import serve_grpc
+from services.mongo.dependency import database_dependency
+from services.school.app import REJECTION_MESSAGE as SCHOOL_OPEN
 from services.school.app import create_app as create_school
-from services.school.grpc_service import rpc_services
+from services.school.grpc_service import grpc_services
 from services.school.repository import UNIQUE as SCHOOL_UNIQUE
-from services.student.app import OPEN_MESSAGE as STUDENT_OPEN
-from services.student.app import Students
+from services.student.app import REJECTION_MESSAGE as STUDENT_OPEN
 from services.student.app import create_app as create_student
 from services.student.repository import UNIQUE as STUDENT_UNIQUE
-from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
+from services.student.school_client import GrpcSchoolClient, SchoolCheck, open_channel
+from services.student.students import Students
 from tests.gateway.house import House, served
-from tests.services.auth.memory import MemoryStore
-from tests.world.stores import MemoryRecords
+from tests.services.auth.fake_repository import FakeAccountRepository
+from tests.world.fake_repositories import FakeRepository
 from tests.world.world import POLICIES
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -46,8 +46,8 @@ class ServedWorld:
 
     gateway: House
     services: Panel
-    schools: MemoryRecords
-    students: MemoryRecords
+    schools: FakeRepository
+    students: FakeRepository
     token: str
 
     @property
@@ -63,24 +63,24 @@ class ServedWorld:
 async def open_served_world(limits: Limits, **settings: Any) -> AsyncIterator[ServedWorld]:
     """A stack in which all is well. limits: of the services' servers. settings: of the gateway."""
     policies = load_breakers(POLICIES, "default")
-    schools, students, keys = MemoryRecords(SCHOOL_UNIQUE), MemoryRecords(STUDENT_UNIQUE), TokenVerifier()
+    schools, students, keys = FakeRepository(SCHOOL_UNIQUE), FakeRepository(STUDENT_UNIQUE), TokenVerifier()
     async with trio_asyncio.open_loop(), open_panel() as panel, trio.open_nursery() as nursery:
 
         async def start(app: Any) -> str:
             serving = partial(serve, app, host="127.0.0.1", port=0, limits=limits, stop=trio.sleep_forever)
             return f"http://127.0.0.1:{await nursery.start(serving)}"
 
-        auth_guard = guard_database(panel, policies["auth-database"], AUTH_OPEN)
-        school_guard = guard_database(panel, policies["school-database"], SCHOOL_OPEN)
-        student_guard = guard_database(panel, policies["student-database"], STUDENT_OPEN)
-        rpc = rpc_services(schools, school_guard)
+        auth_guard = database_dependency(panel, policies["auth-database"], AUTH_OPEN)
+        school_guard = database_dependency(panel, policies["school-database"], SCHOOL_OPEN)
+        student_guard = database_dependency(panel, policies["student-database"], STUDENT_OPEN)
+        rpc = grpc_services(schools, school_guard)
         rpc_port = await nursery.start(
-            partial(serve_rpc, rpc, host="127.0.0.1", port=0, stop=trio.sleep_forever)
+            partial(serve_grpc, rpc, host="127.0.0.1", port=0, stop=trio.sleep_forever)
         )
         async with open_channel(f"127.0.0.1:{rpc_port}") as channel:
-            check = SchoolCheck(GrpcSchools(channel), panel, policies["student-service-grpc"])
-            accounts = Accounts(MemoryStore(), auth_guard, Passwords(QUICK))
-            school_app = create_school(store=schools, guard=school_guard, panel=panel, keys=keys)
+            check = SchoolCheck(GrpcSchoolClient(channel), panel, policies["student-service-grpc"])
+            accounts = Accounts(FakeAccountRepository(), auth_guard, Passwords(QUICK))
+            school_app = create_school(repository=schools, database=school_guard, panel=panel, keys=keys)
             service = Students(students, student_guard, check)
             urls = {
                 "auth": await start(create_auth(accounts, panel)),

@@ -28,7 +28,7 @@ from trio_asyncio import aio_as_trio
 from protocols.school_grpc import SchoolServiceBase
 from services.deadlines import seconds_for_call
 from services.mongo.client import OPERATION_SECONDS
-from services.student.school_client import CALL_SECONDS, GrpcSchools, open_channel
+from services.student.school_client import CALL_SECONDS, GrpcSchoolClient, open_channel
 from tests.world.test_only_its_own_faults import InlinePasswords
 from tests.world.world import World, open_world
 
@@ -198,26 +198,26 @@ async def assert_check_opens(world: World, seconds: float = 0.0) -> None:
 @pytest.mark.parametrize("status", FAILED)
 async def test_a_status(world: World, status: Status, mock_clock: MockClock) -> None:
     async with aio_as_trio(ChannelFor([Failing(status)])) as channel:
-        world.grpc._inner = GrpcSchools(channel)
+        world.grpc._inner = GrpcSchoolClient(channel)
         await assert_check_opens(world)
 
 
 async def test_a_school_service_that_hangs(world: World, mock_clock: MockClock) -> None:
     mock_clock.autojump_threshold = 0
     async with aio_as_trio(ChannelFor([Failing(None)])) as channel:
-        world.grpc._inner = GrpcSchools(channel)
+        world.grpc._inner = GrpcSchoolClient(channel)
         await assert_check_opens(world, CALL_SECONDS)
 
 
 async def test_a_method_that_is_not_there(world: World, mock_clock: MockClock) -> None:
     async with aio_as_trio(ChannelFor([])) as channel:
-        world.grpc._inner = GrpcSchools(channel)
+        world.grpc._inner = GrpcSchoolClient(channel)
         await assert_check_opens(world)
 
 
 async def test_nobody_listens(world: World, mock_clock: MockClock) -> None:
     async with open_channel("127.0.0.1:1") as channel:
-        world.grpc._inner = GrpcSchools(channel)
+        world.grpc._inner = GrpcSchoolClient(channel)
         await assert_check_opens(world)
 
 

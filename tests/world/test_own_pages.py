@@ -13,17 +13,19 @@ from runtime.auth import TokenVerifier
 from runtime.config.breakers import load_breakers
 from runtime.config.settings import ProcessSettings
 from services.auth.accounts import Accounts
-from services.auth.app import OPEN_MESSAGE, create_app
+from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.dependency import guard_database
-from tests.services.auth.memory import MemoryStore
+from services.mongo.dependency import database_dependency
+from tests.services.auth.fake_repository import FakeAccountRepository
 from tests.world.world import POLICIES
 
 
 async def test_of_the_auth_service_only_the_api_is_outside() -> None:
     async with open_panel() as panel:
-        guard = guard_database(panel, load_breakers(POLICIES, "default")["auth-database"], OPEN_MESSAGE)
-        app = create_app(Accounts(MemoryStore(), guard, Passwords()), panel)
+        guard = database_dependency(
+            panel, load_breakers(POLICIES, "default")["auth-database"], REJECTION_MESSAGE
+        )
+        app = create_app(Accounts(FakeAccountRepository(), guard, Passwords()), panel)
         with capture_logs():
             operate(app, "auth-service", panel, TokenVerifier(), ProcessSettings())
         api = set((await (await app.test_client().get("/openapi.json")).get_json())["paths"])

@@ -11,18 +11,18 @@ import trio
 from actors import CircuitBreakerConfig, Panel, open_panel
 from runtime.serving import Limits, serve
 from services.auth.accounts import Accounts
-from services.auth.app import OPEN_MESSAGE, create_app
+from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.dependency import guard_database
+from services.mongo.dependency import database_dependency
 from tests.gateway.house import served
-from tests.services.auth.memory import MemoryStore
+from tests.services.auth.fake_repository import FakeAccountRepository
 
 HEAD = b"POST /auth/login HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\nConnection: close\r\n\r\n{"
 
 
 def _app(panel: Panel):
-    guard = guard_database(panel, CircuitBreakerConfig(name="auth-database"), OPEN_MESSAGE)
-    return create_app(Accounts(MemoryStore(), guard, Passwords()), panel)
+    guard = database_dependency(panel, CircuitBreakerConfig(name="auth-database"), REJECTION_MESSAGE)
+    return create_app(Accounts(FakeAccountRepository(), guard, Passwords()), panel)
 
 
 async def test_bodies_that_stall_are_408_and_no_failure_of_the_service(

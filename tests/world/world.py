@@ -26,21 +26,21 @@ from gateway.upstream.breakers import open_breakers
 from runtime.auth import TokenVerifier, jwks_over_http
 from runtime.config.breakers import load_breakers
 from services.auth.accounts import Accounts
-from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
+from services.auth.app import REJECTION_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth
 from services.auth.passwords import Passwords
-from services.dependency import guard_database
-from services.school.app import OPEN_MESSAGE as SCHOOL_OPEN
+from services.mongo.dependency import database_dependency
+from services.school.app import REJECTION_MESSAGE as SCHOOL_OPEN
 from services.school.app import create_app as create_school
-from services.school.grpc_service import rpc_services
+from services.school.grpc_service import grpc_services
 from services.school.repository import UNIQUE as SCHOOL_UNIQUE
-from services.student.app import OPEN_MESSAGE as STUDENT_OPEN
-from services.student.app import Students
+from services.student.app import REJECTION_MESSAGE as STUDENT_OPEN
 from services.student.app import create_app as create_student
 from services.student.repository import UNIQUE as STUDENT_UNIQUE
-from services.student.school_client import GrpcSchools, SchoolCheck, SchoolRef
-from tests.services.auth.memory import MemoryStore
-from tests.world.stores import MemoryRecords
+from services.student.school_client import GrpcSchoolClient, SchoolCheck, SchoolRef
+from services.student.students import Students
+from tests.services.auth.fake_repository import FakeAccountRepository
+from tests.world.fake_repositories import FakeRepository
 
 POLICIES = Path(__file__).parents[2] / "breakers.toml"
 
@@ -70,7 +70,7 @@ class Line(httpx.AsyncBaseTransport):
 class SchoolLine:
     """The student service's way to the school service's gRPC."""
 
-    def __init__(self, inner: GrpcSchools) -> None:
+    def __init__(self, inner: GrpcSchoolClient) -> None:
         self._inner = inner
         self.up = True
         self.extract_context = 0
@@ -89,9 +89,9 @@ class World:
     client: httpx.AsyncClient
     lines: Mapping[str, Line]
     grpc: SchoolLine
-    accounts: MemoryStore
-    schools: MemoryRecords
-    students: MemoryRecords
+    accounts: FakeAccountRepository
+    schools: FakeRepository
+    students: FakeRepository
     panels: Mapping[str, Panel]
 
     def state(self, breaker: str) -> str:
@@ -138,18 +138,18 @@ async def open_world() -> AsyncIterator[World]:
         for panel in (gateway, auth, school, student):
             await nursery.start(log_transitions, panel)
         accounts, schools, students = (
-            MemoryStore(),
-            MemoryRecords(SCHOOL_UNIQUE),
-            MemoryRecords(STUDENT_UNIQUE),
+            FakeAccountRepository(),
+            FakeRepository(SCHOOL_UNIQUE),
+            FakeRepository(STUDENT_UNIQUE),
         )
-        auth_guard = guard_database(auth, policies["auth-database"], AUTH_OPEN)
+        auth_guard = database_dependency(auth, policies["auth-database"], AUTH_OPEN)
         auth_line = Line(create_auth(Accounts(accounts, auth_guard, Passwords()), auth))
         keys = TokenVerifier(jwks_over_http("http://auth", transport=auth_line))
         nursery.start_soon(keys.run)
-        school_guard = guard_database(school, policies["school-database"], SCHOOL_OPEN)
-        school_app = create_school(store=schools, guard=school_guard, panel=school, keys=keys)
-        async with aio_as_trio(ChannelFor(rpc_services(schools, school_guard))) as channel:
-            grpc = SchoolLine(GrpcSchools(channel, address="school:50051"))
+        school_guard = database_dependency(school, policies["school-database"], SCHOOL_OPEN)
+        school_app = create_school(repository=schools, database=school_guard, panel=school, keys=keys)
+        async with aio_as_trio(ChannelFor(grpc_services(schools, school_guard))) as channel:
+            grpc = SchoolLine(GrpcSchoolClient(channel, address="school:50051"))
             service = _student_service(students, grpc, student, policies)
             student_app = create_student(service, panel=student, keys=keys)
             lines = {"auth": auth_line, "school": Line(school_app), "student": Line(student_app)}
@@ -169,8 +169,8 @@ async def open_world() -> AsyncIterator[World]:
 
 
 def _student_service(
-    students: MemoryRecords, grpc: SchoolLine, panel: Panel, policies: Mapping[str, CircuitBreakerConfig]
+    students: FakeRepository, grpc: SchoolLine, panel: Panel, policies: Mapping[str, CircuitBreakerConfig]
 ) -> Students:
-    guard = guard_database(panel, policies["student-database"], STUDENT_OPEN)
+    guard = database_dependency(panel, policies["student-database"], STUDENT_OPEN)
     check = SchoolCheck(grpc, panel, policies["student-service-grpc"])
     return Students(students, guard, check)

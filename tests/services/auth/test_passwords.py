@@ -15,7 +15,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 class Watched(PasswordHasher):
-    """Tells what was verified, by which thread, and how many at once; takes 5 ms longer."""
+    """Records hashes, threads and concurrency; takes 5 ms longer."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
@@ -67,9 +67,9 @@ async def test_no_account_costs_a_whole_hash() -> None:
 
 
 async def test_threads_are_few() -> None:
-    """However many log in, no more are hashed at once than may, and none by the loop's own thread."""
+    """The number of concurrent hashes is limited, and the event loop's thread hashes nothing."""
     hasher = Watched()
-    passwords = Passwords(hasher, at_once=2)
+    passwords = Passwords(hasher, max_concurrent=2)
     async with trio.open_nursery() as nursery:
         for _ in range(12):
             nursery.start_soon(passwords.verify, "x", None)
@@ -80,7 +80,7 @@ async def test_threads_are_few() -> None:
 async def test_who_waits_can_leave() -> None:
     """A cancelled login gives up its place in the line."""
     hasher = Watched()
-    passwords = Passwords(hasher, at_once=1)
+    passwords = Passwords(hasher, max_concurrent=1)
     async with trio.open_nursery() as nursery:
         for _ in range(50):
             nursery.start_soon(passwords.verify, "x", None)

@@ -1,4 +1,4 @@
-"""The school service over HTTP, on a store in memory."""
+"""The school service over HTTP, on a repository in memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, Panel
 from runtime.auth import TokenVerifier
-from services.dependency import guard_database
-from services.school.app import OPEN_MESSAGE, create_app
+from services.mongo.dependency import database_dependency
+from services.school.app import REJECTION_MESSAGE, create_app
 from services.school.schemas import UNIQUE
-from tests.services.client import Caller
+from tests.services.api_client import Caller
 from tests.tokens import Issuer
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 CONFIG = CircuitBreakerConfig(name="school-database", max_failures=5, reset_timeout=60)
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
@@ -25,14 +25,16 @@ SCHOOL = {"registration_number": "R-1", "name": "North", "email": "n@school.test
 
 
 @pytest.fixture
-def store() -> MemoryRecords:
-    return MemoryRecords(UNIQUE)
+def repository() -> FakeRepository:
+    return FakeRepository(UNIQUE)
 
 
 @pytest.fixture
-def call(panel: Panel, issuer: Issuer, store: MemoryRecords) -> Caller:
-    guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
-    app = create_app(store=store, guard=guard, panel=panel, keys=issuer.keys, now=lambda: NOON)
+def call(panel: Panel, issuer: Issuer, repository: FakeRepository) -> Caller:
+    dependency = database_dependency(panel, CONFIG, REJECTION_MESSAGE)
+    app = create_app(
+        repository=repository, database=dependency, panel=panel, keys=issuer.keys, now=lambda: NOON
+    )
     return Caller(app, issuer.headers())
 
 
@@ -146,7 +148,7 @@ async def test_what_is_not_a_json_object_is_an_invalid_request(call: Caller, bod
     ids=lambda change: ascii(change)[:30],
 )
 async def test_bad_fields_are_validation_errors_and_store_nothing(
-    call: Caller, store: MemoryRecords, change: dict[str, Any]
+    call: Caller, repository: FakeRepository, change: dict[str, Any]
 ) -> None:
     await call("POST", "/schools", SCHOOL)
     created = await call(
@@ -154,8 +156,8 @@ async def test_bad_fields_are_validation_errors_and_store_nothing(
     )
     changed = await call("PUT", "/schools/1", json.dumps(change).encode())
     assert [(a.status, a.error) for a in (created, changed)] == [(400, "VALIDATION_ERROR")] * 2
-    assert len(store.records) == 1
-    assert store.records[1]["name"] == "North"
+    assert len(repository.records) == 1
+    assert repository.records[1]["name"] == "North"
 
 
 async def test_without_a_good_token_nothing_is_answered(call: Caller, issuer: Issuer) -> None:
@@ -168,18 +170,18 @@ async def test_without_a_good_token_nothing_is_answered(call: Caller, issuer: Is
 
 
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/openapi.json"])
-async def test_what_operators_ask_for_is_open(panel: Panel, store: MemoryRecords, path: str) -> None:
-    guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
-    app = create_app(store=store, guard=guard, panel=panel, keys=TokenVerifier())
+async def test_what_operators_ask_for_is_open(panel: Panel, repository: FakeRepository, path: str) -> None:
+    dependency = database_dependency(panel, CONFIG, REJECTION_MESSAGE)
+    app = create_app(repository=repository, database=dependency, panel=panel, keys=TokenVerifier())
     assert (await app.test_client().get(path)).status_code == 200
 
 
 async def test_without_any_key_the_service_names_no_breaker(
-    panel: Panel, store: MemoryRecords, issuer: Issuer, autojump_clock: MockClock
+    panel: Panel, repository: FakeRepository, issuer: Issuer, autojump_clock: MockClock
 ) -> None:
     """None has counted that the keys could not be fetched."""
-    guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
-    app = create_app(store=store, guard=guard, panel=panel, keys=TokenVerifier())
+    dependency = database_dependency(panel, CONFIG, REJECTION_MESSAGE)
+    app = create_app(repository=repository, database=dependency, panel=panel, keys=TokenVerifier())
     started = trio.current_time()
     answer = await Caller(app, issuer.headers())("GET", "/schools")
     assert (answer.status, answer.error) == (503, "SERVICE_UNAVAILABLE")
@@ -189,46 +191,46 @@ async def test_without_any_key_the_service_names_no_breaker(
 
 
 async def test_a_request_waits_for_the_first_keys(
-    panel: Panel, store: MemoryRecords, issuer: Issuer, autojump_clock: MockClock
+    panel: Panel, repository: FakeRepository, issuer: Issuer, autojump_clock: MockClock
 ) -> None:
     """The auth service may have come up a moment ago: that must cost no service its breaker."""
-    asked = 0
+    fetches = 0
 
     async def fetch() -> dict[str, Any]:
-        nonlocal asked
-        asked += 1
+        nonlocal fetches
+        fetches += 1
         if trio.current_time() < up:
             raise OSError("down")
         return issuer.document
 
     up = trio.current_time() + 100
     keys = TokenVerifier(fetch)
-    guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
-    app = create_app(store=store, guard=guard, panel=panel, keys=keys)
+    dependency = database_dependency(panel, CONFIG, REJECTION_MESSAGE)
+    app = create_app(repository=repository, database=dependency, panel=panel, keys=keys)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keys.run)
         await trio.sleep(100)
         assert (await Caller(app, issuer.headers())("GET", "/schools")).status == 200
         nursery.cancel_scope.cancel()
-    assert asked < 250
+    assert fetches < 250
 
 
 async def test_five_database_failures_then_rejections_then_recovery(
-    call: Caller, store: MemoryRecords, mock_clock: MockClock
+    call: Caller, repository: FakeRepository, mock_clock: MockClock
 ) -> None:
     await call("POST", "/schools", SCHOOL)
-    store.faults.fail()
+    repository.faults.fail()
     for _ in range(5):
         failed = await call("GET", "/schools/1")
         assert (failed.status, failed.error) == (503, "DATABASE_ERROR")
         assert failed.headers["X-Failure-Origin"] == "school-database"
-    before = store.faults.operations
+    before = repository.faults.operations
     rejected = await call("POST", "/schools", SCHOOL)
     assert (rejected.status, rejected.error) == (503, "SERVICE_UNAVAILABLE")
     assert rejected.body["message"] == "school service temporarily unavailable"
     assert rejected.headers["Retry-After"] == "60"
-    assert store.faults.operations == before
-    store.faults.heal()
+    assert repository.faults.operations == before
+    repository.faults.heal()
     mock_clock.jump(60)
     assert (await call("GET", "/schools/1")).status == 200
 
@@ -240,9 +242,9 @@ async def test_wrong_paths_and_methods_are_envelopes(call: Caller) -> None:
 
 
 async def test_a_callers_deadline_ends_a_slow_operation(
-    call: Caller, store: MemoryRecords, panel: Panel, autojump_clock: MockClock
+    call: Caller, repository: FakeRepository, panel: Panel, autojump_clock: MockClock
 ) -> None:
-    store.faults.delay = 10
+    repository.faults.delay = 10
     answer = await call("GET", "/schools", headers={"X-Request-Timeout-Ms": "500"})
     assert answer.status == 504
     assert trio.current_time() == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""The student service over HTTP, on stores in memory and a school service that does as it is told."""
+"""The student service over HTTP, with a repository in memory and a scripted school service."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from grpclib.exceptions import GRPCError
 from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, Panel
-from services.dependency import guard_database
-from services.student.app import OPEN_MESSAGE, Students, create_app
+from services.mongo.dependency import database_dependency
+from services.student.app import REJECTION_MESSAGE, Students, create_app
 from services.student.schemas import UNIQUE
 from services.student.school_client import SchoolCheck, SchoolRef
-from tests.services.client import Answer, Caller
+from tests.services.api_client import Answer, Caller
 from tests.tokens import Issuer
-from tests.world.stores import Faults, MemoryRecords
+from tests.world.fake_repositories import FakeRepository, Faults
 
 DATABASE = CircuitBreakerConfig(name="student-database", max_failures=5, reset_timeout=60)
 GRPC = CircuitBreakerConfig(name="student-service-grpc", max_failures=3, reset_timeout=30)
@@ -29,7 +29,7 @@ ADA = {"roll_number": "1", "first_name": "Ada", "last_name": "L", "school_id": 1
 
 
 class ScriptedSchools:
-    """`Schools` from a table."""
+    """`SchoolClient` from a table."""
 
     def __init__(self) -> None:
         self.faults = Faults()
@@ -49,14 +49,14 @@ def schools() -> ScriptedSchools:
 
 
 @pytest.fixture
-def store() -> MemoryRecords:
-    return MemoryRecords(UNIQUE)
+def repository() -> FakeRepository:
+    return FakeRepository(UNIQUE)
 
 
 @pytest.fixture
-def call(panel: Panel, issuer: Issuer, store: MemoryRecords, schools: ScriptedSchools) -> Caller:
-    guard = guard_database(panel, DATABASE, OPEN_MESSAGE)
-    students = Students(store, guard, SchoolCheck(schools, panel, GRPC), lambda: NOON)
+def call(panel: Panel, issuer: Issuer, repository: FakeRepository, schools: ScriptedSchools) -> Caller:
+    dependency = database_dependency(panel, DATABASE, REJECTION_MESSAGE)
+    students = Students(repository, dependency, SchoolCheck(schools, panel, GRPC), lambda: NOON)
     return Caller(create_app(students, panel=panel, keys=issuer.keys), issuer.headers())
 
 
@@ -118,13 +118,13 @@ async def test_taken_values_are_conflicts(call: Caller) -> None:
 
 
 async def test_a_student_of_a_school_that_does_not_exist_is_refused(
-    call: Caller, store: MemoryRecords
+    call: Caller, repository: FakeRepository
 ) -> None:
     assert outcome(await call("POST", "/students", {**ADA, "school_id": 9})) == (400, "INVALID_SCHOOL")
-    assert store.records == {}
+    assert repository.records == {}
     await call("POST", "/students", ADA)
     assert outcome(await call("PUT", "/students/1", {"school_id": 9})) == (400, "INVALID_SCHOOL")
-    assert [record["school_id"] for record in store.records.values()] == [1]
+    assert [record["school_id"] for record in repository.records.values()] == [1]
 
 
 async def test_a_move_takes_the_new_schools_name_along(call: Caller) -> None:
@@ -134,7 +134,7 @@ async def test_a_move_takes_the_new_schools_name_along(call: Caller) -> None:
 
 
 async def test_three_failed_checks_then_rejections_then_recovery(
-    call: Caller, schools: ScriptedSchools, store: MemoryRecords, mock_clock: MockClock
+    call: Caller, schools: ScriptedSchools, repository: FakeRepository, mock_clock: MockClock
 ) -> None:
     schools.break_down()
     for _ in range(3):
@@ -147,7 +147,7 @@ async def test_three_failed_checks_then_rejections_then_recovery(
     assert rejected.body["message"] == "school service temporarily unavailable"
     assert rejected.headers["Retry-After"] == "30"
     assert rejected.headers["X-Failure-Origin"] == "student-service-grpc"
-    assert (schools.faults.operations, store.records) == (3, {})
+    assert (schools.faults.operations, repository.records) == (3, {})
     schools.faults.heal()
     mock_clock.jump(30)
     assert (await call("POST", "/students", ADA)).status == 201
@@ -271,18 +271,18 @@ async def test_a_number_that_is_no_school_id_is_refused(call: Caller, school_id:
     ids=lambda change: ascii(change)[:30],
 )
 async def test_bad_fields_are_validation_errors_and_ask_nobody(
-    call: Caller, schools: ScriptedSchools, store: MemoryRecords, change: dict[str, Any]
+    call: Caller, schools: ScriptedSchools, repository: FakeRepository, change: dict[str, Any]
 ) -> None:
     created = await call("POST", "/students", json.dumps({**ADA, **change}).encode())
     changed = await call("PUT", "/students/1", json.dumps(change).encode())
     assert [outcome(a) for a in (created, changed)] == [(400, "VALIDATION_ERROR")] * 2
-    assert (schools.faults.operations, store.faults.operations) == (0, 0)
+    assert (schools.faults.operations, repository.faults.operations) == (0, 0)
 
 
 async def test_a_failing_database_is_charged_to_its_own_breaker(
-    call: Caller, store: MemoryRecords, panel: Panel
+    call: Caller, repository: FakeRepository, panel: Panel
 ) -> None:
-    store.faults.fail()
+    repository.faults.fail()
     failed = await call("POST", "/students", ADA)
     assert outcome(failed) == (503, "DATABASE_ERROR")
     assert failed.headers["X-Failure-Origin"] == "student-database"
@@ -290,10 +290,10 @@ async def test_a_failing_database_is_charged_to_its_own_breaker(
 
 
 async def test_a_caller_out_of_time_leaves_nothing_behind(
-    call: Caller, schools: ScriptedSchools, store: MemoryRecords, autojump_clock: MockClock
+    call: Caller, schools: ScriptedSchools, repository: FakeRepository, autojump_clock: MockClock
 ) -> None:
     schools.faults.delay = math.inf
     answer = await call("POST", "/students", ADA, headers={"X-Request-Timeout-Ms": "300"})
     assert answer.status == 504
     assert trio.current_time() == pytest.approx(0.3)
-    assert (schools.faults.running, store.records) == (0, {})
+    assert (schools.faults.running, repository.records) == (0, {})

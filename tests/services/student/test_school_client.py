@@ -19,26 +19,26 @@ from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreakerConfig, Panel
 from protocols.school_grpc import SchoolServiceBase
-from services.dependency import guard_database
-from services.school.grpc_service import rpc_services
+from services.mongo.dependency import database_dependency
+from services.school.grpc_service import grpc_services
 from services.school.schemas import UNIQUE
-from services.student.school_client import GrpcSchools, SchoolRef, UpstreamDependencyFailed, open_channel
+from services.student.school_client import GrpcSchoolClient, SchoolRef, UpstreamDependencyFailed, open_channel
 from tests.mongo import free_port
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 CONFIG = CircuitBreakerConfig(name="school-database")
 
 
 @pytest.fixture
-async def store() -> MemoryRecords:
-    store = MemoryRecords(UNIQUE)
-    await store.create({"registration_number": "R-1", "name": "North"})
-    return store
+async def repository() -> FakeRepository:
+    repository = FakeRepository(UNIQUE)
+    await repository.create({"registration_number": "R-1", "name": "North"})
+    return repository
 
 
 @pytest.fixture
-def link(panel: Panel, store: MemoryRecords) -> ChannelFor:
-    return ChannelFor(rpc_services(store, guard_database(panel, CONFIG, "closed for now")))
+def link(panel: Panel, repository: FakeRepository) -> ChannelFor:
+    return ChannelFor(grpc_services(repository, database_dependency(panel, CONFIG, "closed for now")))
 
 
 @pytest.fixture
@@ -48,24 +48,26 @@ async def channel(link: ChannelFor, loop: trio_asyncio.TrioEventLoop) -> AsyncIt
 
 
 async def test_a_school_is_known_by_its_name_or_not_at_all(channel: Channel) -> None:
-    schools = GrpcSchools(channel)
+    schools = GrpcSchoolClient(channel)
     assert await schools.find(1) == SchoolRef("North")
     assert await schools.find(2) is None
 
 
 async def test_a_school_service_that_hangs_is_given_up_in_time(
-    channel: Channel, store: MemoryRecords
+    channel: Channel, repository: FakeRepository
 ) -> None:
-    store.faults.delay = math.inf
+    repository.faults.delay = math.inf
     with trio.fail_after(1), pytest.raises((TimeoutError, GRPCError)):
-        await GrpcSchools(channel, seconds=0.1).find(1)
+        await GrpcSchoolClient(channel, seconds=0.1).find(1)
 
 
-async def test_a_call_gets_less_time_than_its_caller_has(channel: Channel, store: MemoryRecords) -> None:
-    store.faults.delay = math.inf
+async def test_a_call_gets_less_time_than_its_caller_has(
+    channel: Channel, repository: FakeRepository
+) -> None:
+    repository.faults.delay = math.inf
     with trio.fail_after(0.3), pytest.raises((TimeoutError, GRPCError)):
-        await GrpcSchools(channel).find(1)
-    assert store.faults.seconds_given < 0.3
+        await GrpcSchoolClient(channel).find(1)
+    assert repository.faults.seconds_given < 0.3
 
 
 async def test_the_request_id_goes_along(link: ChannelFor, channel: Channel) -> None:
@@ -76,29 +78,29 @@ async def test_the_request_id_goes_along(link: ChannelFor, channel: Channel) -> 
 
     listen(link._server, RecvRequest, note)
     with structlog.contextvars.bound_contextvars(request_id="abc"):
-        await GrpcSchools(channel).find(1)
+        await GrpcSchoolClient(channel).find(1)
     assert seen == ["abc"]
 
 
 async def test_a_school_service_that_is_down_raises_as_grpclib_does(loop: trio_asyncio.TrioEventLoop) -> None:
     async with open_channel(f"127.0.0.1:{free_port()}") as channel:
         with pytest.raises(ConnectionRefusedError):
-            await GrpcSchools(channel).find(1)
+            await GrpcSchoolClient(channel).find(1)
 
 
 async def test_a_database_fault_there_names_the_breaker_that_counted_it(
-    channel: Channel, store: MemoryRecords
+    channel: Channel, repository: FakeRepository
 ) -> None:
-    store.faults.fail()
+    repository.faults.fail()
     with pytest.raises(UpstreamDependencyFailed) as raised:
-        await GrpcSchools(channel).find(1)
+        await GrpcSchoolClient(channel).find(1)
     assert raised.value.origin == "school-database"
     assert isinstance(raised.value.__cause__, GRPCError)
     assert raised.value.__cause__.status is Status.UNAVAILABLE
 
 
 class _Sly(SchoolServiceBase):
-    """Says that a breaker has counted what nobody expects of it."""
+    """A school service that names an unexpected breaker as the origin."""
 
     async def ValidateSchool(self, stream: Any) -> None:  # noqa: N802 - as the service's definition calls it
         await stream.recv_message()
@@ -113,4 +115,4 @@ class _Sly(SchoolServiceBase):
 async def test_an_origin_that_is_not_expected_is_not_believed(loop: trio_asyncio.TrioEventLoop) -> None:
     async with aio_as_trio(ChannelFor([_Sly()])) as channel:
         with pytest.raises(GRPCError):
-            await GrpcSchools(channel).find(1)
+            await GrpcSchoolClient(channel).find(1)

@@ -1,4 +1,4 @@
-"""Each command to MongoDB is a span of the operation it belongs to, and holds none of its values."""
+"""Each command to MongoDB is a span below its operation, without the command's values."""
 
 from __future__ import annotations
 

@@ -13,25 +13,25 @@ import trio_asyncio
 
 from actors import CircuitBreakerConfig, Panel
 from runtime.serving import serve
-from services.dependency import guard_database
-from services.grpc.server import serve_rpc
-from services.school.grpc_service import rpc_services
+from services.grpc.server import serve_grpc
+from services.mongo.dependency import database_dependency
+from services.school.grpc_service import grpc_services
 from services.school.schemas import UNIQUE as SCHOOL_RULES
-from services.student.app import OPEN_MESSAGE, Students, create_app
+from services.student.app import REJECTION_MESSAGE, Students, create_app
 from services.student.schemas import UNIQUE as STUDENT_RULES
-from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
+from services.student.school_client import GrpcSchoolClient, SchoolCheck, open_channel
 from tests.tokens import Issuer
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 ADA = {"roll_number": "1", "first_name": "Ada", "last_name": "L", "school_id": 1}
 
 
 class Chain:
-    """HTTP to a student service, gRPC from there to a school service, each on a store in memory."""
+    """HTTP to a student service, gRPC from there to a school service, each on a repository in memory."""
 
     def __init__(self) -> None:
-        self.schools = MemoryRecords(SCHOOL_RULES)
-        self.students = MemoryRecords(STUDENT_RULES)
+        self.schools = FakeRepository(SCHOOL_RULES)
+        self.students = FakeRepository(STUDENT_RULES)
         self.port = 0
 
 
@@ -40,19 +40,23 @@ async def chain(
     panel: Panel, issuer: Issuer, loop: trio_asyncio.TrioEventLoop, nursery: trio.Nursery
 ) -> AsyncIterator[Chain]:
     made = Chain()
-    school_guard = guard_database(panel, CircuitBreakerConfig(name="school-database"), "closed")
-    student_guard = guard_database(panel, CircuitBreakerConfig(name="student-database"), OPEN_MESSAGE)
+    school_dependency = database_dependency(panel, CircuitBreakerConfig(name="school-database"), "closed")
+    student_dependency = database_dependency(
+        panel, CircuitBreakerConfig(name="student-database"), REJECTION_MESSAGE
+    )
     never = trio.Event()
     rpc = partial(
-        serve_rpc,
-        rpc_services(made.schools, school_guard),
+        serve_grpc,
+        grpc_services(made.schools, school_dependency),
         host="127.0.0.1",
         port=0,
         stop=never.wait,
     )
     async with open_channel(f"127.0.0.1:{await nursery.start(rpc)}") as channel:
-        check = SchoolCheck(GrpcSchools(channel), panel, CircuitBreakerConfig(name="student-service-grpc"))
-        app = create_app(Students(made.students, student_guard, check), panel=panel, keys=issuer.keys)
+        check = SchoolCheck(
+            GrpcSchoolClient(channel), panel, CircuitBreakerConfig(name="student-service-grpc")
+        )
+        app = create_app(Students(made.students, student_dependency, check), panel=panel, keys=issuer.keys)
         made.port = await nursery.start(partial(serve, app, host="127.0.0.1", port=0, stop=never.wait))
         yield made
         nursery.cancel_scope.cancel()
@@ -68,11 +72,11 @@ async def send(chain: Chain, issuer: Issuer) -> trio.SocketStream:
     return stream
 
 
-async def until_running(store: MemoryRecords, count: int) -> float:
+async def until_running(repository: FakeRepository, count: int) -> float:
     """How long it took until `count` operations were running."""
     started = trio.current_time()
     with trio.fail_after(2):
-        while store.faults.running != count:  # noqa: ASYNC110 - a store tells nobody
+        while repository.faults.running != count:  # noqa: ASYNC110 - a repository has no event
             await trio.sleep(0.002)
     return trio.current_time() - started
 
@@ -82,12 +86,12 @@ async def test_hanging_up_cancels_what_is_being_done_at_the_far_end(
     chain: Chain, issuer: Issuer, panel: Panel, slow: str
 ) -> None:
     await chain.schools.create({"registration_number": "R-1", "name": "North"})
-    store: MemoryRecords = getattr(chain, slow)
-    store.faults.delay = math.inf
+    repository: FakeRepository = getattr(chain, slow)
+    repository.faults.delay = math.inf
     stream = await send(chain, issuer)
-    await until_running(store, 1)
+    await until_running(repository, 1)
     await stream.aclose()
-    assert await until_running(store, 0) < 1, "long before any deadline"
+    assert await until_running(repository, 0) < 1, "long before any deadline"
     assert chain.students.records == {}
     await trio.sleep(0.02)
     for name, snapshot in (await panel.snapshots()).items():

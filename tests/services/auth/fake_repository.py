@@ -1,4 +1,4 @@
-"""The auth service's store in memory, with a switch that makes it fail or hang."""
+"""The auth service's repository in memory, with a switch that makes it fail or hang."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from protocols.records import User
 from services.auth.repository import Account, NewUser
 from services.auth.schemas import email_key
 from services.auth.tokens import RefreshSecret, SigningKey
+from services.mongo.repository import UniqueViolation
 
 
 async def works() -> None:
-    """The fault that is none."""
+    """The default of `fault`: no fault."""
     await trio.lowlevel.checkpoint()
 
 
-class MemoryStore:
+class FakeAccountRepository:
     """Keeps everything in dicts. `fault` is awaited first in each operation: it may raise or hang."""
 
     def __init__(self) -> None:
@@ -37,11 +38,11 @@ class MemoryStore:
         self._key = self._key or SigningKey.new()
         return self._key
 
-    async def add_user(self, new: NewUser) -> User | None:
+    async def add_user(self, new: NewUser) -> User | UniqueViolation:
         await self._begin("add_user")
         key = email_key(new.email)
         if key in self.accounts:
-            return None
+            return UniqueViolation("email")
         user = User(
             id=f"{len(self.accounts) + 1:024x}",
             email=new.email,

@@ -11,10 +11,11 @@ import trio_asyncio
 from pymongo.errors import AutoReconnect, PyMongoError
 
 from actors import CircuitBreakerConfig, Panel
-from services.dependency import Dependency, guard_database
-from services.failures import reason
+from services.dependency import Dependency
+from services.failure_reason import failure_reason
 from services.mongo.client import Database, MongoDatabase, open_database
-from services.mongo.repository import MongoRecords, Record, Unique
+from services.mongo.dependency import database_dependency
+from services.mongo.repository import MongoRepository, Record, Unique
 from tests.mongo import Mongod, ReplicaSet
 
 NAME = "some-database"
@@ -22,7 +23,7 @@ NAME = "some-database"
 
 @pytest.fixture
 def replicas(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
-    """`mongod` only so that this is skipped where there is none."""
+    """Depends on `mongod` so that the test is skipped without one."""
     started = ReplicaSet(tmp_path_factory.mktemp("replicas"))
     try:
         started.start()
@@ -38,18 +39,18 @@ async def elected(replicas: ReplicaSet, loop: trio_asyncio.TrioEventLoop) -> Asy
 
 
 @pytest.fixture
-def guard(panel: Panel) -> Dependency:
-    return guard_database(panel, CircuitBreakerConfig(name=NAME), "closed")
+def dependency(panel: Panel) -> Dependency:
+    return database_dependency(panel, CircuitBreakerConfig(name=NAME), "closed")
 
 
 class Load:
     """Creates, reads, lists and changes records all the time; nothing may fail."""
 
-    def __init__(self, database: Database, guard: Dependency) -> None:
-        self.store = MongoRecords(database, "things", [Unique("word", ("word",))])
+    def __init__(self, database: Database, dependency: Dependency) -> None:
+        self.repository = MongoRepository(database, "things", [Unique("word", ("word",))])
         self.created: list[str] = []
         self.slowest = 0.0
-        self._guard = guard
+        self._dependency = dependency
 
     async def run(self, seconds: float) -> None:
         await self._create("first")
@@ -57,30 +58,30 @@ class Load:
         async with trio.open_nursery() as nursery:
             while trio.current_time() < end:
                 nursery.start_soon(self._once, self._create, os.urandom(8).hex())
-                nursery.start_soon(self._once, self.store.get, 1)
-                nursery.start_soon(self._once, self.store.page, 1000, 0)
-                nursery.start_soon(self._once, self.store.update_all, {"group": 1}, {"name": "x"})
+                nursery.start_soon(self._once, self.repository.get, 1)
+                nursery.start_soon(self._once, self.repository.page, 1000, 0)
+                nursery.start_soon(self._once, self.repository.update_all, {"group": 1}, {"name": "x"})
                 await trio.sleep(0.2)
 
     async def _create(self, word: str) -> None:
-        record = await self.store.create({"word": word, "group": 1})
+        record = await self.repository.create({"word": word, "group": 1})
         assert isinstance(record, dict)
         self.created.append(word)
 
     async def _once(self, operation: Callable[..., Awaitable[object]], *args: object) -> None:
         started = trio.current_time()
-        await self._guard.run(operation, *args)
+        await self._dependency.run(operation, *args)
         self.slowest = max(self.slowest, trio.current_time() - started)
 
     async def kept(self) -> list[str]:
-        found: list[Record] = await self.store.page(10_000, 0)
+        found: list[Record] = await self.repository.page(10_000, 0)
         return sorted(str(record["word"]) for record in found)
 
 
 async def test_an_election_of_three_seconds_costs_waiting_and_no_failure(
-    replicas: ReplicaSet, elected: Database, guard: Dependency, panel: Panel
+    replicas: ReplicaSet, elected: Database, dependency: Dependency, panel: Panel
 ) -> None:
-    load = Load(elected, guard)
+    load = Load(elected, dependency)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(load.run, 5)
         await trio.sleep(1)
@@ -91,9 +92,9 @@ async def test_an_election_of_three_seconds_costs_waiting_and_no_failure(
 
 
 async def test_a_killed_primary_costs_waiting_and_every_write_is_there_once(
-    replicas: ReplicaSet, elected: Database, guard: Dependency, panel: Panel
+    replicas: ReplicaSet, elected: Database, dependency: Dependency, panel: Panel
 ) -> None:
-    load = Load(elected, guard)
+    load = Load(elected, dependency)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(load.run, 4)
         await trio.sleep(1)
@@ -123,7 +124,7 @@ async def test_when_all_are_dead_each_call_is_told_within_about_a_second(
 async def test_a_member_without_a_majority_is_not_waited_for_for_ever(
     replicas: ReplicaSet, elected: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers, and says that it is a secondary."""
+    """A server that answers as a secondary."""
     monkeypatch.setattr("services.mongo.client.ELECTION_SECONDS", 2.0)
     await elected.run(_find)
     primary = replicas.primary()
@@ -144,31 +145,31 @@ async def test_a_call_in_flight_is_told_of_a_dead_server_within_about_a_second(
 ) -> None:
     async with open_database(own_mongod.uri, "x") as database, trio.open_nursery() as nursery:
 
-        async def ask() -> None:
+        async def sleep_in_server() -> None:
             with pytest.raises(PyMongoError):
                 await database.run(_sleep)
 
-        nursery.start_soon(ask)
+        nursery.start_soon(sleep_in_server)
         await trio.sleep(0.3)
         own_mongod.kill()
         nursery.cancel_scope.deadline = trio.current_time() + 2
     assert not nursery.cancel_scope.cancelled_caught
 
 
-@pytest.mark.parametrize(("repeatable", "times"), [(True, 2), (False, 1)])
+@pytest.mark.parametrize(("idempotent", "times"), [(True, 2), (False, 1)])
 async def test_only_what_may_be_done_twice_is_repeated_and_once(
-    database: Database, repeatable: bool, times: int
+    database: Database, idempotent: bool, times: int
 ) -> None:
-    asked = 0
+    attempts = 0
 
     async def lose(db: MongoDatabase) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal attempts
+        attempts += 1
         raise AutoReconnect("lost")
 
     with pytest.raises(AutoReconnect):
-        await database.run(lose, repeatable=repeatable)
-    assert asked == times
+        await database.run(lose, idempotent=idempotent)
+    assert attempts == times
 
 
 async def test_why_there_is_no_server_is_known(own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> None:
@@ -176,4 +177,4 @@ async def test_why_there_is_no_server_is_known(own_mongod: Mongod, loop: trio_as
     async with open_database(own_mongod.uri, "x") as database:
         with pytest.raises(PyMongoError) as raised:
             await database.run(_find)
-    assert f"127.0.0.1:{own_mongod.port}: [Errno 111] Connect call failed" in reason(raised.value)
+    assert f"127.0.0.1:{own_mongod.port}: [Errno 111] Connect call failed" in failure_reason(raised.value)

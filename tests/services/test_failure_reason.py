@@ -1,4 +1,4 @@
-"""Reasons of failures: they say what an operator needs, and nothing of anybody's data."""
+"""Reasons of failures: useful to operators, without data of clients."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from pymongo.errors import (
     AutoReconnect,
-    DuplicateKeyError,
     NotPrimaryError,
     OperationFailure,
     ServerSelectionTimeoutError,
 )
 
-from services.failures import Verdict, judge_grpc, judge_mongo, reason
+from services.failure_reason import failure_reason
 
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
@@ -69,14 +68,4 @@ class _Private(AutoReconnect):
     ],
 )
 def test_a_reason_says_why_and_quotes_nothing(error: Exception, words: str) -> None:
-    assert reason(error) == words
-
-
-@pytest.mark.parametrize("status", [one for one in Status if one is not Status.OK])
-def test_a_grpc_status_is_an_answer_or_a_failure(status: Status) -> None:
-    """There is no third: what isn't passed on as a 4xx is answered 503 with an origin, and counted."""
-    assert judge_grpc(GRPCError(status)) in (Verdict.ANSWER, Verdict.FAILURE)
-
-
-def test_a_duplicate_is_an_answer() -> None:
-    assert judge_mongo(DuplicateKeyError("x", 11000)) is Verdict.ANSWER
+    assert failure_reason(error) == words

@@ -24,12 +24,12 @@ from trio_asyncio import aio_as_trio
 from actors import CircuitBreakerConfig, Panel
 from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import GetSchoolRequest, School, ValidateSchoolRequest
-from services.dependency import guard_database
-from services.grpc.server import serve_rpc
-from services.school.grpc_service import SchoolRpc, rpc_services
+from services.grpc.server import serve_grpc
+from services.mongo.dependency import database_dependency
+from services.school.grpc_service import SchoolGrpcService, grpc_services
 from services.school.schemas import UNIQUE
 from services.student.school_client import open_channel
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 CONFIG = CircuitBreakerConfig(name="school-database", max_failures=5, reset_timeout=60)
 NORTH = {"registration_number": "R-1", "name": "North", "address": None, "phone": "1", "email": None}
@@ -37,15 +37,15 @@ STAMPS = {"created_at": "2024-05-06T12:00:00.000Z", "updated_at": "2024-05-06T12
 
 
 @pytest.fixture
-async def store() -> MemoryRecords:
-    store = MemoryRecords(UNIQUE)
-    await store.create({**NORTH, **STAMPS})
-    return store
+async def repository() -> FakeRepository:
+    repository = FakeRepository(UNIQUE)
+    await repository.create({**NORTH, **STAMPS})
+    return repository
 
 
 @pytest.fixture
-def services(panel: Panel, store: MemoryRecords) -> list[Any]:
-    return rpc_services(store, guard_database(panel, CONFIG, "closed for now"))
+def services(panel: Panel, repository: FakeRepository) -> list[Any]:
+    return grpc_services(repository, database_dependency(panel, CONFIG, "closed for now"))
 
 
 @pytest.fixture
@@ -103,43 +103,43 @@ async def test_a_malformed_id_is_an_invalid_argument(channel: Channel, school_id
 
 
 async def test_a_database_fault_is_unavailable_and_so_is_its_open_breaker(
-    channel: Channel, store: MemoryRecords
+    channel: Channel, repository: FakeRepository
 ) -> None:
-    store.faults.fail()
+    repository.faults.fail()
     messages = [(await refused(channel, "1")) for _ in range(6)]
     assert {error.status for error in messages} == {Status.UNAVAILABLE}
     assert messages[5].message == "closed for now"
-    assert store.faults.operations == 1 + 5
+    assert repository.faults.operations == 1 + 5
 
 
 async def test_each_call_leaves_a_line_but_no_question_about_health(
-    channel: Channel, store: MemoryRecords
+    channel: Channel, repository: FakeRepository
 ) -> None:
-    """Answered, asked wrongly, failed, turned away: with the caller's id, and whose fault it was."""
+    """An answer, a bad id, failures and a rejection: each with the caller's request id and the reason."""
     mine = {"metadata": {"x-request-id": "mine"}}
     with capture_logs(processors=[merge_contextvars]) as lines:
         await validate(channel, "1", **mine)
         await refused(channel, "x", **mine)
-        store.faults.fail()
+        repository.faults.fail()
         for _ in range(6):
             await refused(channel, "1", **mine)
         await aio_as_trio(HealthStub(channel).Check)(HealthCheckRequest())
-    told = [line for line in lines if line["event"] == "request"]
-    assert {(line["request_id"], line["method"]) for line in told} == {
+    requests = [line for line in lines if line["event"] == "request"]
+    assert {(line["request_id"], line["method"]) for line in requests} == {
         ("mine", "school.SchoolService/ValidateSchool")
     }
-    assert all(line["duration_ms"] > 0 for line in told)
-    why = [(line["status"], line.get("reason"), line.get("breaker")) for line in told]
-    assert why[0] == ("OK", None, None)
-    assert (why[1][0], why[1][2]) == ("INVALID_ARGUMENT", None)
-    assert why[2:] == [
+    assert all(line["duration_ms"] > 0 for line in requests)
+    outcomes = [(line["status"], line.get("reason"), line.get("breaker")) for line in requests]
+    assert outcomes[0] == ("OK", None, None)
+    assert (outcomes[1][0], outcomes[1][2]) == ("INVALID_ARGUMENT", None)
+    assert outcomes[2:] == [
         *[("UNAVAILABLE", "database error", "school-database")] * 5,
         ("UNAVAILABLE", "closed for now", "school-database"),
     ]
 
 
-async def test_a_caller_that_leaves_leaves_a_line(channel: Channel, store: MemoryRecords) -> None:
-    store.faults.delay = math.inf
+async def test_a_caller_that_leaves_leaves_a_line(channel: Channel, repository: FakeRepository) -> None:
+    repository.faults.delay = math.inf
     with capture_logs() as lines:
         with trio.move_on_after(0.05):
             await validate(channel, "1")
@@ -147,23 +147,23 @@ async def test_a_caller_that_leaves_leaves_a_line(channel: Channel, store: Memor
     assert [line["status"] for line in lines if line["event"] == "request"] == ["CANCELLED"]
 
 
-async def test_a_callers_deadline_reaches_the_store(channel: Channel, store: MemoryRecords) -> None:
-    store.faults.delay = math.inf
+async def test_a_callers_deadline_reaches_the_store(channel: Channel, repository: FakeRepository) -> None:
+    repository.faults.delay = math.inf
     with pytest.raises((TimeoutError, GRPCError)):
         await validate(channel, "1", timeout=0.1)
-    assert store.faults.seconds_given < 0.1
+    assert repository.faults.seconds_given < 0.1
     await trio.sleep(0.05)
-    assert store.faults.running == 0
+    assert repository.faults.running == 0
 
 
 async def test_a_cancelled_caller_cancels_the_store_and_counts_nowhere(
-    channel: Channel, store: MemoryRecords, panel: Panel
+    channel: Channel, repository: FakeRepository, panel: Panel
 ) -> None:
-    store.faults.delay = math.inf
+    repository.faults.delay = math.inf
     with trio.move_on_after(0.05):
         await validate(channel, "1")
     await trio.sleep(0.05)
-    assert store.faults.running == 0
+    assert repository.faults.running == 0
     counts = (await panel["school-database"].snapshot()).counts
     assert (counts["cancelled"], counts["failure"]) == (1, 0)
 
@@ -196,7 +196,7 @@ async def running(
     stop, done = trio.Event(), trio.Event()
 
     async def serve(task_status: trio.TaskStatus[int]) -> None:
-        await serve_rpc(
+        await serve_grpc(
             services, host="127.0.0.1", port=0, stop=stop.wait, grace=0.5, task_status=task_status
         )
         done.set()
@@ -213,18 +213,18 @@ async def test_an_answer_that_nobody_waits_for_is_no_fault(
     running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller leaves in the moment in which the answer is there: the log holds no error of it."""
-    asked, found = trio.Event(), trio.Event()
+    started, found = trio.Event(), trio.Event()
 
     async def find(*_: object) -> None:
-        asked.set()
+        started.set()
         with trio.CancelScope(shield=True):
             await found.wait()
 
-    monkeypatch.setattr(SchoolRpc, "_find", find)
+    monkeypatch.setattr(SchoolGrpcService, "_find", find)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(validate, running.channel, "1")
-            await asked.wait()
+            await started.wait()
             nursery.cancel_scope.cancel()
         await trio.sleep(0.05)
         found.set()
@@ -237,23 +237,23 @@ async def test_stopping_ends_though_a_connection_is_open(running: Running) -> No
     running.stop.set()
     with trio.fail_after(0.4):
         await running.done.wait()
-        # The client has noticed and tries anew, to find nobody.
+        # The client has noticed, reconnects, and is refused.
         with pytest.raises((OSError, StreamTerminatedError)):
             await validate(running.channel, "1")
 
 
 async def test_stopping_lets_a_call_in_flight_finish_and_takes_no_new_one(
-    running: Running, store: MemoryRecords
+    running: Running, repository: FakeRepository
 ) -> None:
     outcomes: list[Any] = []
 
-    async def ask() -> None:
+    async def validate_one() -> None:
         outcomes.append(await validate(running.channel, "1"))
 
     assert await validate(running.channel, "1")
-    store.faults.delay = 0.2
-    async with trio.open_nursery() as asking:
-        asking.start_soon(ask)
+    repository.faults.delay = 0.2
+    async with trio.open_nursery() as calls:
+        calls.start_soon(validate_one)
         await trio.sleep(0.05)
         running.stop.set()
         await trio.sleep(0.02)
@@ -263,15 +263,15 @@ async def test_stopping_lets_a_call_in_flight_finish_and_takes_no_new_one(
 
 
 async def test_a_call_that_does_not_finish_is_cut_off_after_the_grace(
-    running: Running, store: MemoryRecords, nursery: trio.Nursery
+    running: Running, repository: FakeRepository, nursery: trio.Nursery
 ) -> None:
     async def stop_soon() -> None:
         await trio.sleep(0.05)
         running.stop.set()
 
-    store.faults.delay = math.inf
+    repository.faults.delay = math.inf
     nursery.start_soon(stop_soon)
     with trio.fail_after(2), pytest.raises((GRPCError, StreamTerminatedError)):
         await validate(running.channel, "1")
     await running.done.wait()
-    assert store.faults.running == 0
+    assert repository.faults.running == 0

@@ -1,4 +1,4 @@
-"""Stores in memory that keep the rules of the real ones, and fail when a test says so."""
+"""Repositories in memory with the constraints of the real ones, and with faults set by tests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from services.mongo.repository import Record, Unique, UniqueViolation
 
 
 class Faults:
-    """What shall go wrong with the next operations on a store, and how many there were.
+    """The faults of the next operations on a repository, and the number of operations so far.
 
-    delay: seconds each takes. seconds_given: how much time the last one's caller had left.
+    delay: seconds that each operation takes. running: operations in progress.
+    seconds_given: seconds until the deadline of the last operation's caller.
     """
 
     def __init__(self) -> None:
@@ -26,16 +27,16 @@ class Faults:
         self.seconds_given = float("inf")
 
     def fail(self, error: Exception | None = None) -> None:
-        """Let every operation fail from now on, as if the server were gone."""
+        """Make every further operation raise `error`; by default the AutoReconnect of a lost server."""
         self.failing = error or AutoReconnect("scripted")
 
     def heal(self) -> None:
-        """Let operations succeed again, at once."""
+        """Make further operations succeed again, without delay."""
         self.failing = None
         self.delay = 0.0
 
     async def strike(self) -> None:
-        """What an operation awaits before it does anything."""
+        """Apply the faults. Every operation awaits this first."""
         self.operations += 1
         self.running += 1
         self.seconds_given = trio.current_effective_deadline() - trio.current_time()
@@ -47,10 +48,11 @@ class Faults:
             raise self.failing
 
 
-class MemoryRecords:
-    """`services.mongo.repository.Records` in memory.
+class FakeRepository:
+    """`services.mongo.repository.Repository` in memory.
 
-    refusals: what a record that has a field of this value is refused with, as MongoDB or its driver would.
+    refusals: by value: the exception with which a record that has a field of this value is refused, as by
+    MongoDB or its driver.
     """
 
     def __init__(self, unique: Sequence[Unique]) -> None:
@@ -65,8 +67,8 @@ class MemoryRecords:
         await self.faults.strike()
         self._refuse(record)
         self._last += 1
-        if taken := self._conflict(self._last, record):
-            return taken
+        if violation := self._conflict(self._last, record):
+            return violation
         self.records[self._last] = {"id": self._last, **deepcopy(record)}
         return deepcopy(self.records[self._last])
 
@@ -82,8 +84,8 @@ class MemoryRecords:
             return None
         self._refuse(changes)
         changed = {**self.records[number], **deepcopy(dict(changes))}
-        if taken := self._conflict(number, changed):
-            return taken
+        if violation := self._conflict(number, changed):
+            return violation
         self.records[number] = changed
         return deepcopy(changed)
 
@@ -95,12 +97,12 @@ class MemoryRecords:
     async def page(self, limit: int, after: int, where: Mapping[str, Any] | None = None) -> list[Record]:
         """See Repository."""
         await self.faults.strike()
-        found = [
+        records = [
             record
             for number, record in sorted(self.records.items())
             if number > after and _has(record, where or {})
         ]
-        return deepcopy(found[:limit])
+        return deepcopy(records[:limit])
 
     async def update_all(self, where: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         """See Repository."""

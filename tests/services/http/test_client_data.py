@@ -12,16 +12,16 @@ from actors import CircuitBreakerConfig, Panel
 from services.auth.accounts import Accounts
 from services.auth.app import create_app as create_auth
 from services.auth.passwords import Passwords
-from services.auth.repository import MongoStore
-from services.dependency import guard_database
+from services.auth.repository import MongoAccountRepository
 from services.mongo.client import Database
+from services.mongo.dependency import database_dependency
 from services.school.app import create_app as create_school
-from services.school.repository import mongo_store as school_store
-from services.student.app import Students
+from services.school.repository import school_repository
 from services.student.app import create_app as create_student
-from services.student.repository import mongo_store as student_store
+from services.student.repository import student_repository
 from services.student.school_client import SchoolCheck, SchoolRef
-from tests.services.client import Caller
+from services.student.students import Students
+from tests.services.api_client import Caller
 from tests.tokens import Issuer
 
 SCHOOL = {"registration_number": "R-#", "name": "North", "address": "a", "phone": "1", "email": "n#@x.org"}
@@ -50,14 +50,14 @@ PATHS = ["0", "-1", *BIG, "%00", "%ff", "%ed%a0%80", "1%00", "$where", "1.0"]
 QUERIES = [*(f"after={number}" for number in BIG), "after=%00", "limit=%ff", "limit=1e3", "after=-1"]
 
 
-class Asked:
+class ServiceClient:
     def __init__(self, call: Caller, panel: Panel) -> None:
         self._call = call
         self._panel = panel
         self._sent = 0
 
     async def json(self, method: str, path: str, body: dict[str, Any], field: str, value: str) -> None:
-        """The request twice, so that what is unique is taken the second time, and nothing but that."""
+        """Send the request twice; the second violates a unique constraint at most."""
         kept = json.dumps({key: one for key, one in body.items() if key != field})[1:-1]
         for _ in range(2):
             self._sent += 1
@@ -81,28 +81,32 @@ def policy(name: str) -> CircuitBreakerConfig:
 
 
 @pytest.fixture
-async def schools(panel: Panel, database: Database, issuer: Issuer) -> Asked:
-    guard = guard_database(panel, policy("school-database"), "closed")
-    app = create_school(store=school_store(database), guard=guard, panel=panel, keys=issuer.keys)
-    return Asked(Caller(app, issuer.headers()), panel)
+async def schools(panel: Panel, database: Database, issuer: Issuer) -> ServiceClient:
+    dependency = database_dependency(panel, policy("school-database"), "closed")
+    app = create_school(
+        repository=school_repository(database), database=dependency, panel=panel, keys=issuer.keys
+    )
+    return ServiceClient(Caller(app, issuer.headers()), panel)
 
 
 @pytest.fixture
-async def students(panel: Panel, database: Database, issuer: Issuer) -> Asked:
-    guard = guard_database(panel, policy("student-database"), "closed")
+async def students(panel: Panel, database: Database, issuer: Issuer) -> ServiceClient:
+    dependency = database_dependency(panel, policy("student-database"), "closed")
     check = SchoolCheck(OneSchool(), panel, policy("student-service-grpc"))
-    app = create_student(Students(student_store(database), guard, check), panel=panel, keys=issuer.keys)
-    return Asked(Caller(app, issuer.headers()), panel)
+    app = create_student(
+        Students(student_repository(database), dependency, check), panel=panel, keys=issuer.keys
+    )
+    return ServiceClient(Caller(app, issuer.headers()), panel)
 
 
 @pytest.fixture
-async def users(panel: Panel, database: Database) -> Asked:
-    guard = guard_database(panel, policy("auth-database"), "closed")
-    app = create_auth(Accounts(MongoStore(database), guard, QUICK), panel)
-    return Asked(Caller(app, {}), panel)
+async def users(panel: Panel, database: Database) -> ServiceClient:
+    dependency = database_dependency(panel, policy("auth-database"), "closed")
+    app = create_auth(Accounts(MongoAccountRepository(database), dependency, QUICK), panel)
+    return ServiceClient(Caller(app, {}), panel)
 
 
-async def test_schools(schools: Asked) -> None:
+async def test_schools(schools: ServiceClient) -> None:
     await schools("POST", "/schools", SCHOOL)
     await schools("POST", "/schools", {**SCHOOL, "registration_number": "R-other", "email": None})
     for field in SCHOOL:
@@ -117,7 +121,7 @@ async def test_schools(schools: Asked) -> None:
         await schools("GET", f"/schools?{query}")
 
 
-async def test_students(students: Asked) -> None:
+async def test_students(students: ServiceClient) -> None:
     await students("POST", "/students", STUDENT)
     await students("POST", "/students", {**STUDENT, "roll_number": "other", "email": None})
     for field in STUDENT:
@@ -133,7 +137,7 @@ async def test_students(students: Asked) -> None:
         await students("GET", f"/students/school/1?{query}")
 
 
-async def test_users(users: Asked) -> None:
+async def test_users(users: ServiceClient) -> None:
     for field in ("email", "first_name", "last_name", "role"):
         for value in VALUES:
             await users.json("POST", "/signup", USER, field, value)

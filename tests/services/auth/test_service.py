@@ -20,11 +20,11 @@ from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State
 from protocols.topology import AUTH_DATABASE
 from runtime.serving import listen, serve
 from services.auth.accounts import Accounts
-from services.auth.app import OPEN_MESSAGE, create_app
+from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
-from services.auth.repository import MongoStore
-from services.dependency import guard_database
+from services.auth.repository import MongoAccountRepository
 from services.mongo.client import Database, open_database
+from services.mongo.dependency import database_dependency
 from tests.mongo import Mongod
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,8 +57,10 @@ class Served:
 @asynccontextmanager
 async def served(database: Database, panel: Panel) -> AsyncIterator[Served]:
     """The app on a free port, with a breaker that tries again after 0.4 seconds."""
-    guard = guard_database(panel, CircuitBreakerConfig(name=AUTH_DATABASE, reset_timeout=0.4), OPEN_MESSAGE)
-    app = create_app(Accounts(MongoStore(database), guard, Passwords()), panel)
+    dependency = database_dependency(
+        panel, CircuitBreakerConfig(name=AUTH_DATABASE, reset_timeout=0.4), REJECTION_MESSAGE
+    )
+    app = create_app(Accounts(MongoAccountRepository(database), dependency, Passwords()), panel)
     async with trio.open_nursery() as nursery:
         start = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever)
         port = await nursery.start(start)
@@ -189,7 +191,7 @@ async def process(uri: str, port: int | None = None) -> AsyncIterator[Process]:
 
 
 async def test_the_process(mongod: Mongod) -> None:
-    """It starts, works, keeps its keys over a restart, logs no secret, and ends with 0 when told to."""
+    """It starts, works, keeps its keys over a restart, logs no secret, and exits with 0 on SIGTERM."""
     async with httpx.AsyncClient() as client:
         async with process(mongod.uri) as one:
             await one.up()
@@ -221,7 +223,7 @@ async def test_the_process_without_mongodb() -> None:
 
 
 async def test_sigterm_lets_a_request_finish(mongod: Mongod) -> None:
-    """A sign-up that is on its way when the process is told to stop gets its answer."""
+    """A sign-up in flight at SIGTERM gets its response."""
     async with process(mongod.uri) as one:
         await one.up()
         body = b'{"email": "last@example.com", "password": "lovelace", "first_name": "A", "last_name": "B"}'

@@ -8,7 +8,8 @@ import trio_asyncio
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from services.mongo.client import Database, IdSequence, MongoDatabase, open_database
+from services.mongo.client import Database, MongoDatabase, open_database
+from services.mongo.id_sequence import IdSequence
 from tests.mongo import Mongod, free_port
 
 
@@ -65,7 +66,7 @@ async def test_cancelling_ends_the_operation_in_the_server_at_once(database: Dat
 
 
 async def _until(database: Database, *, running: bool) -> None:
-    while await _running(database) != running:  # noqa: ASYNC110 - the server tells nobody
+    while await _running(database) != running:  # noqa: ASYNC110 - the server has no event
         await trio.sleep(0.02)
 
 

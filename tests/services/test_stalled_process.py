@@ -1,4 +1,4 @@
-"""A service that stood still blames nobody for what its own clock says."""
+"""A stalled service counts no failures for the time in which it stalled."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from actors import CircuitBreakerConfig, Panel, State
 from protocols.http import Code
 from runtime.serving.loop_time import LoopTime
 from runtime.web.app import ApiError
-from services.dependency import guard_database
 from services.mongo.client import MongoDatabase, open_database
+from services.mongo.dependency import database_dependency
 from tests.mongo import Mongod
 
 FROZEN = 2.5
@@ -41,34 +41,34 @@ async def loop_time(nursery: trio.Nursery) -> LoopTime:
 async def _calls(
     panel: Panel, loop_time: LoopTime, mongod: Mongod, operation: Operation, frozen: float
 ) -> list[object]:
-    """What six calls are told during which the process stands still."""
-    guard = guard_database(panel, CircuitBreakerConfig(name=NAME), "open", loop_time)
-    told: list[object] = []
+    """The outcomes of six calls during which the process stalls."""
+    dependency = database_dependency(panel, CircuitBreakerConfig(name=NAME), "open", loop_time)
+    outcomes: list[object] = []
 
-    async def ask() -> None:
+    async def call() -> None:
         try:
-            told.append(await guard.run(database.run, operation))
+            outcomes.append(await dependency.run(database.run, operation))
         except ApiError as error:
-            told.append(error)
+            outcomes.append(error)
 
     async with open_database(mongod.uri, "frozen", seconds=1) as database:
         await database.run(lambda db: db.things.replace_one({"_id": 1}, {}, upsert=True))
         async with trio.open_nursery() as nursery:
             for _ in range(6):
-                nursery.start_soon(ask)
+                nursery.start_soon(call)
             await trio.sleep(0.2)
             time.sleep(frozen)  # noqa: ASYNC251 - the whole process stands still
-    return told
+    return outcomes
 
 
 async def test_what_was_answered_while_it_stood_still_is_no_failure(
     mongod: Mongod, loop: trio_asyncio.TrioEventLoop, panel: Panel, loop_time: LoopTime
 ) -> None:
-    told = await _calls(panel, loop_time, mongod, _slow_find, FROZEN)
+    outcomes = await _calls(panel, loop_time, mongod, _slow_find, FROZEN)
     counts = (await panel[NAME].snapshot()).counts
     assert counts["failure"] == 0
     assert counts["ignored"] + counts["success"] == 6
-    for error in told:
+    for error in outcomes:
         if isinstance(error, ApiError):
             # Named, so that the gateway, which may have stood still as well, counts nothing either.
             assert (error.code, error.failure_origin) == (Code.SERVICE_UNAVAILABLE, NAME)
@@ -78,7 +78,7 @@ async def test_a_dependency_that_had_most_of_its_time_has_failed(
     mongod: Mongod, loop: trio_asyncio.TrioEventLoop, panel: Panel, loop_time: LoopTime
 ) -> None:
     """A busy process that stands still now and then still sees a black hole."""
-    told = await _calls(panel, loop_time, mongod, _black_hole, 0.4)
-    assert {error.failure_origin for error in told if isinstance(error, ApiError)} == {NAME}
-    assert len(told) == 6
+    outcomes = await _calls(panel, loop_time, mongod, _black_hole, 0.4)
+    assert {error.failure_origin for error in outcomes if isinstance(error, ApiError)} == {NAME}
+    assert len(outcomes) == 6
     assert panel[NAME].state is State.OPEN

@@ -77,11 +77,11 @@ def test_it_starts_without_its_dependencies_and_stops_with_0(name: str, processe
 def test_a_port_that_is_taken_is_named_and_ends_it_with_1(variable: str, processes: list[Process]) -> None:
     processes.append(first := Process("school"))
     first.wait_until_up()
-    taken = first.settings[variable]
-    processes.append(second := Process("school", **{variable: taken}))
+    used_port = first.settings[variable]
+    processes.append(second := Process("school", **{variable: used_port}))
     _, errors = second.running.communicate(timeout=30)
     assert (second.running.returncode, errors.count("\n")) == (1, 1)
-    assert f":{taken}" in errors
+    assert f":{used_port}" in errors
 
 
 def test_a_bad_setting_is_named_and_ends_it_with_2(processes: list[Process]) -> None:

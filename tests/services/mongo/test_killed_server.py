@@ -1,4 +1,4 @@
-"""What a killed MongoDB may cost: answers, never what was acknowledged."""
+"""A killed MongoDB loses no acknowledged write."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import trio_asyncio
 from pymongo.errors import PyMongoError
 
 from services.mongo.client import open_database
-from services.mongo.repository import MongoRecords, Unique, UniqueViolation
+from services.mongo.repository import MongoRepository, Unique, UniqueViolation
 from tests.mongo import Mongod
 
 UNIQUE = (Unique("word", ("word",)),)
 
 
 class Writers:
-    """Write one word after the other, and remember what was acknowledged."""
+    """Writes one word after the other, and records the acknowledged ones."""
 
-    def __init__(self, store: MongoRecords) -> None:
-        self.store = store
+    def __init__(self, repository: MongoRepository) -> None:
+        self.repository = repository
         self.acknowledged: dict[str, int] = {}
         self.failures = 0
 
@@ -25,7 +25,7 @@ class Writers:
         for count in range(1_000_000):
             word = f"{writer}-{count}"
             try:
-                result = await self.store.create({"word": word})
+                result = await self.repository.create({"word": word})
             except PyMongoError:
                 self.failures += 1
                 continue
@@ -43,7 +43,7 @@ async def test_every_acknowledged_write_is_there_once_after_two_kills(
     own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop
 ) -> None:
     async with open_database(own_mongod.uri, "survival", seconds=2) as database:
-        writers = Writers(MongoRecords(database, "words", UNIQUE))
+        writers = Writers(MongoRepository(database, "words", UNIQUE))
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for writer in range(4):
@@ -54,7 +54,7 @@ async def test_every_acknowledged_write_is_there_once_after_two_kills(
                     await trio.to_thread.run_sync(own_mongod.start)
                 await writers.more(10)
                 nursery.cancel_scope.cancel()
-            kept = await writers.store.page(1_000_000, 0)
+            kept = await writers.repository.page(1_000_000, 0)
     numbers = {record["word"]: record["id"] for record in kept}
     assert len(numbers) == len(kept)
     assert writers.acknowledged.items() <= numbers.items()

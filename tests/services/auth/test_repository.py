@@ -1,0 +1,192 @@
+"""The auth service's repository on a real MongoDB, above all under concurrent calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from services.auth.repository import MongoAccountRepository, NewUser
+from services.auth.tokens import RefreshSecret, new_refresh_token
+from services.mongo.client import Database
+from services.mongo.repository import UniqueViolation
+
+NOW = time.time()
+
+
+@pytest.fixture
+def repository(database: Database) -> MongoAccountRepository:
+    return MongoAccountRepository(database)
+
+
+def someone(email: str = "ada@example.com", role: str = "user", first_role: str = "user") -> NewUser:
+    return NewUser(email, "hash", "Ada", "L", role, first_role, NOW)
+
+
+async def together(*functions: Callable[[], Awaitable[Any]]) -> list[Any]:
+    """What the functions return, each run at the same time as the others."""
+    results: list[Any] = []
+
+    async def one(function: Callable[[], Awaitable[Any]]) -> None:
+        results.append(await function())
+
+    async with trio.open_nursery() as nursery:
+        for function in functions:
+            nursery.start_soon(one, function)
+    return results
+
+
+def token(text: str) -> RefreshSecret:
+    parsed = RefreshSecret.parse(text)
+    assert parsed is not None
+    return parsed
+
+
+def new_token(family: str) -> RefreshSecret:
+    return token(new_refresh_token(family))
+
+
+async def test_one_signing_key(repository: MongoAccountRepository) -> None:
+    """Instances that start at once on an empty database have the same key, and keep it."""
+    keys = await together(*[repository.signing_key] * 10)
+    assert len(set(keys)) == 1
+    assert await repository.signing_key() == keys[0]
+
+
+async def test_a_taken_address_of_long_letters(repository: MongoAccountRepository) -> None:
+    """MongoDB quotes the address in its refusal, and cuts it in the middle of a letter."""
+    for number in range(4):
+        address = "a" * number + "\N{SNOWMAN}" * 60 + "@example.com"
+        assert isinstance(await repository.add_user(someone(address)), dict)
+        assert await repository.add_user(someone(address)) == UniqueViolation("email")
+
+
+async def test_found_as_made(repository: MongoAccountRepository) -> None:
+    """A login finds the account of the sign-up, in any spelling of the address."""
+    made = await repository.add_user(someone("Ada@Example.com"))
+    found = await repository.find_account("aDA@example.COM")
+    assert found is not None
+    assert (found.user, found.password_hash) == (made, "hash")
+    assert found.user["email"] == "Ada@Example.com"
+    assert len(found.user["id"]) == 24
+
+
+async def test_address_is_unique(repository: MongoAccountRepository) -> None:
+    """Of ten sign-ups at once with one address in different letters, one makes an account."""
+    await repository.add_user(someone("first@example.com"))
+    made = await together(
+        *[
+            lambda n=n: repository.add_user(someone("ada@example.com"[:n].upper() + "ada@example.com"[n:]))
+            for n in range(10)
+        ]
+    )
+    assert sum(isinstance(user, dict) for user in made) == 1
+
+
+async def test_address_is_unique_on_an_empty_database(repository: MongoAccountRepository) -> None:
+    """So it is for the very first accounts."""
+    made = await together(*[lambda: repository.add_user(someone())] * 10)
+    assert sum(isinstance(user, dict) for user in made) == 1
+
+
+async def test_one_first_account(repository: MongoAccountRepository) -> None:
+    """Of twelve concurrent requests for admin on an empty database, one gets it; all create accounts."""
+    made = await together(
+        *[lambda n=n: repository.add_user(someone(f"a{n}@example.com", "user", "admin")) for n in range(12)]
+    )
+    assert sorted(user["role"] for user in made) == ["admin"] + ["user"] * 11
+
+
+async def test_the_first_account_is_only_once_first(repository: MongoAccountRepository) -> None:
+    """If the first account is no admin, the second is a user all the same."""
+    await repository.add_user(someone("a@example.com"))
+    second = await repository.add_user(someone("b@example.com", "user", "admin"))
+    assert isinstance(second, dict)
+    assert second["role"] == "user"
+
+
+async def test_accounts_without_a_claim(repository: MongoAccountRepository, database: Database) -> None:
+    """If there are accounts without a claim (restored from a backup), a new account is not the first."""
+    await database.run(lambda db: db.users.insert_one({"email_key": "x@example.com"}))
+    made = await repository.add_user(someone("a@example.com", "user", "admin"))
+    assert isinstance(made, dict)
+    assert made["role"] == "user"
+
+
+async def login(repository: MongoAccountRepository) -> tuple[str, str]:
+    user = await repository.add_user(someone())
+    assert isinstance(user, dict)
+    text = new_refresh_token()
+    await repository.add_family(token(text), user["id"], NOW + 1000)
+    return text, user["id"]
+
+
+async def test_rotation(repository: MongoAccountRepository) -> None:
+    """A refresh token is replaced by the next, which works in turn."""
+    first, user_id = await login(repository)
+    for _ in range(3):
+        following = new_refresh_token(token(first).family)
+        user = await repository.rotate(token(first), token(following), NOW, NOW + 1000)
+        assert user is not None
+        assert user["id"] == user_id
+        first = following
+
+
+async def test_a_used_token_revokes_its_family(repository: MongoAccountRepository) -> None:
+    """After a second use not even the newest token works."""
+    first, _ = await login(repository)
+    second, third = (new_refresh_token(token(first).family) for _ in range(2))
+    assert await repository.rotate(token(first), token(second), NOW, NOW + 1000)
+    assert await repository.rotate(token(first), token(third), NOW, NOW + 1000) is None
+    assert await repository.rotate(token(second), token(third), NOW, NOW + 1000) is None
+
+
+async def test_used_once_by_many_at_once(repository: MongoAccountRepository) -> None:
+    """Of ten that use one token at once, at most one is given another."""
+    first, _ = await login(repository)
+    rotated = await together(
+        *[
+            lambda: repository.rotate(
+                token(first), token(new_refresh_token(token(first).family)), NOW, NOW + 1000
+            )
+        ]
+        * 10
+    )
+    assert sum(user is not None for user in rotated) == 1
+
+
+async def test_expired_family(repository: MongoAccountRepository) -> None:
+    """At its end a refresh token is no good, whether MongoDB has deleted it yet or not."""
+    first, _ = await login(repository)
+    following = token(new_refresh_token(token(first).family))
+    assert await repository.rotate(token(first), following, NOW + 1000, NOW + 2000) is None
+
+
+async def test_only_the_owner_revokes(repository: MongoAccountRepository) -> None:
+    """A login is ended by its own user alone."""
+    first, user_id = await login(repository)
+    family = token(first).family
+    await repository.revoke_family(family, "f" * 24)
+    second = new_refresh_token(family)
+    assert await repository.rotate(token(first), token(second), NOW, NOW + 1000)
+    await repository.revoke_family(family, user_id)
+    assert await repository.rotate(token(second), token(first), NOW, NOW + 1000) is None
+
+
+async def test_indexes(repository: MongoAccountRepository, database: Database) -> None:
+    """MongoDB itself keeps addresses unique and deletes expired families."""
+    await repository.add_user(someone())
+    users = await database.run(lambda db: db.users.index_information())
+    families = await database.run(lambda db: db.refresh_families.index_information())
+    assert users["email_key_1"]["unique"] is True
+    assert families["expires_at_1"]["expireAfterSeconds"] == 0
+
+
+async def test_secrets_are_stored_as_hashes(repository: MongoAccountRepository, database: Database) -> None:
+    """Who reads the database has no refresh token."""
+    first, _ = await login(repository)
+    (stored,) = await database.run(lambda db: db.refresh_families.find({}).to_list())
+    assert first.partition(".")[2] not in repr(stored)

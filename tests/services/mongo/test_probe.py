@@ -1,0 +1,45 @@
+"""The probe of a real MongoDB: well, dead and silent."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio_asyncio
+from pymongo.errors import PyMongoError
+
+from services.mongo.client import Database, open_database
+from services.mongo.probe import ping_probe
+from tests.mongo import Mongod
+
+
+async def test_a_mongod_that_is_well(database: Database) -> None:
+    await ping_probe(database)()
+
+
+async def test_a_mongod_that_is_dead_and_comes_back(
+    own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop
+) -> None:
+    async with open_database(own_mongod.uri, "x") as database:
+        probe = ping_probe(database)
+        await probe()
+        own_mongod.kill()
+        with trio.fail_after(1.5), pytest.raises((PyMongoError, TimeoutError)):
+            await probe()
+        await trio.to_thread.run_sync(own_mongod.start)
+        with trio.fail_after(5):
+            while True:
+                try:
+                    await probe()
+                except (PyMongoError, TimeoutError):
+                    continue
+                break
+
+
+async def test_a_mongod_that_is_silent(own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> None:
+    async with open_database(own_mongod.uri, "x") as database:
+        probe = ping_probe(database)
+        await probe()
+        own_mongod.freeze()
+        with trio.fail_after(1.5), pytest.raises((PyMongoError, TimeoutError)):
+            await probe()
+        own_mongod.thaw()
