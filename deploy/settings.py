@@ -11,7 +11,7 @@ from rich.table import Table
 
 from protocols.topology import API_GATEWAY, AUTH_SERVICE, PORTS, SCHOOL_SERVICE, STUDENT_SERVICE
 from runtime.config.settings import ProcessSettings, is_secret
-from runtime.observability.logging import redact
+from runtime.observability.redaction import redact
 
 # Where each process declares its settings; loaded by name, for operator tooling stands outside the packages.
 _MODULES = {

@@ -11,13 +11,15 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import httpx
 import jwt
 import structlog
 import trio
 
+from protocols.http import Code
 from protocols.identity import ALGORITHM, ISSUER, Identity
 from runtime.config.settings import split_urls
 from runtime.observability.reasons import reason_of
@@ -37,19 +39,40 @@ Fetch = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class TokenError(Exception):
-    """A request can't be given an identity."""
+    """A request can't be given an identity; str() is the reason for the log.
+
+    code: of the response. message: for the client. challenge: the WWW-Authenticate field, if any.
+    retry_after: seconds, if trying again makes sense.
+    """
+
+    code: ClassVar[Code]
+    message: ClassVar[str]
+    challenge: ClassVar[Mapping[str, str]] = {}
+    retry_after: ClassVar[float | None] = None
 
 
 class MissingToken(TokenError):
-    """There is no bearer token."""
+    """The request carries no bearer token."""
+
+    code = Code.MISSING_TOKEN
+    message = "A bearer token is needed"
+    challenge = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class BadToken(TokenError):
-    """The token is malformed, forged, expired or signed with a key nobody knows."""
+    """The token is malformed, forged, expired or signed with an unknown key."""
+
+    code = Code.INVALID_TOKEN
+    message = "The token is invalid or expired"
+    challenge = MappingProxyType({"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 class KeysUnavailable(TokenError):
-    """No key was ever had, so nothing can be verified; the auth service could not be asked yet."""
+    """Tokens can't be verified: no key has been fetched yet."""
+
+    code = Code.SERVICE_UNAVAILABLE
+    message = "Tokens can't be checked before the auth service was first reached"
+    retry_after = 1.0
 
 
 class TokenVerifier:

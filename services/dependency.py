@@ -18,7 +18,7 @@ from actors.call.classifier import kind_of
 from protocols.http import Code
 from runtime.observability import tracing
 from runtime.serving.loop_time import LoopTime, Stretch
-from runtime.web.app import ApiError, unavailable
+from runtime.web.errors import ApiError, unavailable
 from services.failures import Verdict, judge_mongo, reason
 
 P = ParamSpec("P")

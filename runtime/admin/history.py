@@ -17,7 +17,7 @@ from actors import CircuitBreakerConfig, PanelClosedError
 from actors.messages import Snapshot, Transition
 from actors.policy.trip import AnyOf
 from actors.policy.window import LastCalls, LastSeconds
-from runtime.admin.source import BreakerSource
+from runtime.breaker_source import BreakerSource
 from runtime.config.breakers import CODE
 
 SAMPLE_SECONDS = 1.0

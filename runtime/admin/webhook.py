@@ -22,7 +22,7 @@ from actors.adapters.logs import log_transitions
 from actors.messages import EventsLost, Transition
 from runtime.admin.history import transition_view
 from runtime.config.settings import ProcessSettings
-from runtime.observability.logging import redact
+from runtime.observability.redaction import redact
 
 BREAKER = "webhook"
 WAITING = 256

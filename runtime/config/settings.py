@@ -23,8 +23,8 @@ from protocols.topology import (
     SCHOOL_SERVICE_PORT,
     STUDENT_SERVICE_PORT,
 )
-from runtime.observability.logging import redact
 from runtime.observability.reasons import reason_of
+from runtime.observability.redaction import redact
 
 
 def _base_url(value: str) -> str:

@@ -6,7 +6,7 @@ error its kind alone.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -19,13 +19,9 @@ from quart import g, request
 
 from actors.call.classifier import kind_of
 from protocols.http import FAILURE_ORIGIN
-from runtime.observability.logging import loggable_path, redact
-from runtime.web.request_log import UNLOGGED_PATHS
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from runtime.asgi import App, Receive, Scope, Send
+from runtime.observability.logging import UNLOGGED_PATHS
+from runtime.observability.redaction import loggable_path, redact
 
 PROPAGATOR = TraceContextTextMapPropagator()
 FIELDS = ("traceparent", "tracestate")

@@ -12,11 +12,11 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper
 
+from runtime.header_fields import encode_fields
 from runtime.serving.connection import LINGER_SECONDS, ClientConnection
 from runtime.serving.error_response import error_response
 from runtime.serving.limits import Limits, client_network
 from runtime.serving.request_reader import READ_SIZE
-from runtime.web.header_fields import encode_fields
 
 LAST_CALL = 0.5
 """Seconds in which an idle client may still ask when the process stops: it may have asked already."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from protocols.http import REQUEST_ID, RETRY_AFTER, Code, failure
-from runtime.web.header_fields import Fields, http_date
+from runtime.header_fields import Fields, http_date
 
 _CODES = {408: Code.REQUEST_TIMEOUT, 500: Code.INTERNAL_ERROR, 503: Code.SERVICE_UNAVAILABLE}
 

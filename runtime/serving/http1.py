@@ -21,10 +21,10 @@ from hypercorn.protocol.events import (
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
 
+from runtime.header_fields import Fields, encode_fields
 from runtime.serving.limits import Limits
 from runtime.serving.request_reader import READ_SIZE, BadRequest, IncomingRequest, RequestReader
 from runtime.serving.stream import LastBody, RequestStream
-from runtime.web.header_fields import Fields, encode_fields
 
 STREAM_ID = 1
 

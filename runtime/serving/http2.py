@@ -26,13 +26,13 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerContext
 from hyperframe.frame import GoAwayFrame
 
+from runtime.header_fields import encode_fields
 from runtime.serving.http1 import Phase
 from runtime.serving.http2_request import read_request
 from runtime.serving.limits import Limits
 from runtime.serving.request_reader import BadRequest, IncomingRequest
 from runtime.serving.stream import LastBody, RequestStream
 from runtime.serving.stream_buffer import SendBuffer
-from runtime.web.header_fields import encode_fields
 
 FREE_FRAMES = 100
 """How many frames that cost the client nothing (resets, pings, settings) it may send at once."""

@@ -7,8 +7,8 @@ import re
 import h2.events
 from hypercorn.utils import filter_pseudo_headers
 
+from runtime.header_fields import TOKEN, InvalidField, encode_fields
 from runtime.serving.request_reader import BadRequest, IncomingRequest, take_fields
-from runtime.web.header_fields import TOKEN, InvalidField, encode_fields
 
 _METHOD = re.compile(TOKEN)
 _PATH = re.compile(rb"/[\x21-\x7e]*|\*")

@@ -7,8 +7,8 @@ from collections import deque
 
 import httptools
 
+from runtime.header_fields import HOST, TOKEN, Fields
 from runtime.serving.request_body import RequestBody
-from runtime.web.header_fields import HOST, TOKEN, Fields
 
 READ_SIZE = 64 * 1024
 """The most bytes that are read from a connection, and given to `feed`, at once."""

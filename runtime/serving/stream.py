@@ -19,13 +19,12 @@ from hypercorn.protocol.events import (
 )
 from hypercorn.protocol.http_stream import HTTPStream
 
+from runtime.asgi import Message
+from runtime.header_fields import Fields, http_date
 from runtime.serving import extensions
 from runtime.serving.error_response import error_response
 from runtime.serving.limits import Limits
 from runtime.serving.request_reader import BadRequest, IncomingRequest
-from runtime.web.header_fields import Fields, http_date
-
-Message = dict[str, Any]
 
 # The connection is the server's own matter.
 _CONNECTION = frozenset(

@@ -14,7 +14,7 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 
 from protocols.http import REQUEST_ID, REQUEST_TIMEOUT_MS
-from runtime.observability.logging import loggable_path
+from runtime.observability.redaction import loggable_path
 from runtime.web.connection import LEFT, Connection
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ async def _begin() -> None:
 
 async def _end(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.request_id
-    _tell(response.status_code, **g.get("told", {}))
+    _tell(response.status_code, **g.get("log_fields", {}))
     return response
 
 

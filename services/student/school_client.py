@@ -20,7 +20,7 @@ from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
 from protocols.topology import SCHOOL_DATABASE
 from runtime.serving.loop_time import LoopTime
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.deadlines import seconds_for_call
 from services.dependency import Dependency
 from services.failures import judge_grpc

@@ -20,15 +20,9 @@ from actors import CircuitBreakerConfig, Panel, open_panel
 from protocols.http import STATUS, Code
 from runtime.auth import BadToken, KeysUnavailable, MissingToken
 from runtime.serving import serve
-from runtime.web.app import (
-    ApiError,
-    parse_json,
-    read_json,
-    reply,
-    service_app,
-    unavailable,
-    validated,
-)
+from runtime.web.app import reply, service_app
+from runtime.web.errors import ApiError, unavailable
+from runtime.web.json_body import parse_json, read_json, validated
 from runtime.web.request_log import request_id
 
 
