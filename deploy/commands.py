@@ -150,7 +150,8 @@ def _agreed(question: str) -> bool:
 
 def check_breakers() -> None:
     """Raise StackError where the processes would refuse the policies, and show what they would warn about."""
-    from runtime.config.breakers import BadConfiguration, load_configuration
+    from runtime.config.policies import BadConfiguration
+    from runtime.config.policy_file import load_configuration
 
     path = ROOT / os.environ.get("CIRCUIT_BREAKERS", "breakers.toml")
     try:

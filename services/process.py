@@ -14,7 +14,8 @@ from actors.adapters.logs import log_transitions
 from runtime.admin.api import add_breaker_admin
 from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http
-from runtime.config.breakers import BadConfiguration, Configuration, load_policies
+from runtime.config.policies import BadConfiguration, Configuration
+from runtime.config.policy_file import load_policies
 from runtime.config.reload import defer_sighup, reload_on_hangup
 from runtime.config.settings import ProcessSettings, load
 from runtime.observability.logging import configure_logs

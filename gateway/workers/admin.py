@@ -14,7 +14,7 @@ from gateway.workers.policies import stage_policy_file
 from protocols.http import Code
 from runtime.admin.history import Report
 from runtime.admin.service import AdminCommand, LocalBreakerAdmin
-from runtime.config.breakers import BadConfiguration
+from runtime.config.policies import BadConfiguration
 from runtime.web.errors import ApiError
 
 

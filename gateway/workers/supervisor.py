@@ -22,7 +22,7 @@ from gateway.settings import GatewaySettings
 from gateway.workers.orders import AGAIN, Orders
 from gateway.workers.policies import stage_policy_file
 from gateway.workers.seats import CERTIFICATE, FOLLOW, WorkerSlot, tell
-from runtime.config.breakers import BadConfiguration
+from runtime.config.policies import BadConfiguration
 from runtime.config.reload import log_unusable, sighup_events
 from runtime.serving import listen, stop_signal
 

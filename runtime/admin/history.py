@@ -18,7 +18,7 @@ from actors.messages import Snapshot, Transition
 from actors.policy.trip import AnyOf
 from actors.policy.window import LastCalls, LastSeconds
 from runtime.breaker_source import BreakerSource
-from runtime.config.breakers import CODE
+from runtime.config.policies import CODE_FIELDS
 
 SAMPLE_SECONDS = 1.0
 BUCKET_SECONDS = 5
@@ -180,7 +180,7 @@ def policy_view(config: CircuitBreakerConfig) -> Report:
     return {
         field.name: _plain(getattr(config, field.name))
         for field in dataclasses.fields(config)
-        if field.name not in CODE and field.name != "name"
+        if field.name not in CODE_FIELDS and field.name != "name"
     }
 
 

@@ -12,7 +12,8 @@ import structlog
 import trio
 
 from actors import Panel
-from runtime.config.breakers import CODE, BadConfiguration, load_breakers
+from runtime.config.policies import CODE_FIELDS, BadConfiguration
+from runtime.config.policy_file import load_breakers
 
 _deferred: list[int] = []
 """Signals that arrived before `sighup_events`."""
@@ -66,13 +67,13 @@ async def reload_on_hangup(
 async def reload_policies(panel: Panel, path: Path, profile: str | None) -> list[str]:
     """Give the panel's breakers the file's policies and return the names of the changed ones.
 
-    The fields in CODE keep their values. Raises BadConfiguration, and has changed nothing then.
+    The fields in CODE_FIELDS keep their values. Raises BadConfiguration, and has changed nothing then.
     """
     policies = await trio.to_thread.run_sync(load_breakers, path, profile)
     changed = []
     for breaker in panel:
         config = breaker.config
-        code = {field: getattr(config, field) for field in CODE}
+        code = {field: getattr(config, field) for field in CODE_FIELDS}
         # A route's breaker has its service's policy; its name is the service's, a colon and the route's.
         policy = replace(policies[breaker.name.partition(":")[0]], name=breaker.name, **code)
         if policy != config:

@@ -10,7 +10,7 @@ from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from protocols.topology import AUTH_DATABASE, AUTH_SERVICE, AUTH_SERVICE_PORT
 from runtime.auth import TokenVerifier
-from runtime.config.breakers import Configuration
+from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import serve, stop_signal

@@ -11,7 +11,8 @@ from actors import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCa
 from actors.policy.config import Backoff
 from actors.policy.window import LastCalls, LastSeconds
 from protocols.topology import BREAKERS
-from runtime.config.breakers import BadConfiguration, Sharing, load_breakers, load_configuration
+from runtime.config.policies import BadConfiguration, Sharing
+from runtime.config.policy_file import load_breakers, load_configuration
 
 SHIPPED = Path(__file__).resolve().parents[2] / "breakers.toml"
 DATABASE = "auth-database"

@@ -10,7 +10,7 @@ from gateway.proxy.target import NoRouteError, UpstreamTarget, resolve
 from gateway.routes import AUTH
 from runtime.admin.api import add_breaker_admin
 from runtime.auth import TokenVerifier
-from runtime.config.breakers import load_breakers
+from runtime.config.policy_file import load_breakers
 from runtime.config.settings import ProcessSettings
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE, create_app
