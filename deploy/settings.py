@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from importlib import import_module
 
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
@@ -46,6 +47,8 @@ def found() -> dict[str, tuple[str, bool, list[str]]]:
                 continue
             for field, info in cls.model_fields.items():
                 default = info.get_default(call_default_factory=True)
+                if isinstance(default, SecretStr):
+                    default = default.get_secret_value()  # a default is public
                 defaults[field.upper()] = ("" if default is None else str(default), is_secret(cls, field))
                 owners[field.upper()].append(process)
     own = {name: (str(default), False, [owner]) for name, (owner, default) in PORTS.items()}

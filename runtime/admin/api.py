@@ -6,7 +6,7 @@ import hmac
 import math
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 from quart import g, request
 from quart_schema import hide
 from quart_trio import QuartTrio
@@ -46,9 +46,9 @@ class PolicyChange(CommandBody):
 class AdminAuthenticator:
     """Admits bearers of an admin's access token, and of ADMIN_TOKEN if that is set."""
 
-    def __init__(self, keys: TokenVerifier, admin_token: str | None) -> None:
+    def __init__(self, keys: TokenVerifier, admin_token: SecretStr | None) -> None:
         self._keys = keys
-        self._admin_token = admin_token
+        self._admin_token = None if admin_token is None else admin_token.get_secret_value().encode()
 
     def admit(self, authorization: str | None) -> str:
         """Return a user id or "ADMIN_TOKEN", for the log.
@@ -57,7 +57,7 @@ class AdminAuthenticator:
         admin.
         """
         token = bearer(authorization)
-        if self._admin_token is not None and hmac.compare_digest(token.encode(), self._admin_token.encode()):
+        if self._admin_token is not None and hmac.compare_digest(token.encode(), self._admin_token):
             return "ADMIN_TOKEN"
         identity = self._keys.verify(token)
         if identity.role != "admin":

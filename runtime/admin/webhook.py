@@ -154,6 +154,8 @@ def _reason(error: Exception) -> str:
 async def start_webhook(nursery: trio.Nursery, process: str, settings: ProcessSettings, panel: Panel) -> None:
     """Start the webhook that the settings ask for; nothing where they don't."""
     if settings.webhook_url is not None:
+        url = settings.webhook_url.get_secret_value()
+        secret = None if settings.webhook_secret is None else settings.webhook_secret.get_secret_value()
         worker = structlog.contextvars.get_contextvars().get("worker")  # as every line of the log says it
-        webhook = Webhook(process, settings.webhook_url, settings.webhook_secret, worker=worker)
+        webhook = Webhook(process, url, secret, worker=worker)
         await nursery.start(webhook.run, panel)

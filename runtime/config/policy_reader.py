@@ -206,11 +206,10 @@ class PolicyReader:
     def _only(self, table: Table, where: str, known: set[str]) -> None:
         for key in table:
             if key not in known:
-                unknown = f"unknown key; one of: {', '.join(sorted(known))}"
-                raise self._bad(
-                    f"{where}.{key}".lstrip("."),
-                    "is set by code, not here" if key in CODE_FIELDS else unknown,
-                )
+                reason = f"unknown key; one of: {', '.join(sorted(known))}"
+                if key in CODE_FIELDS:
+                    reason = "is set by code, not here"
+                raise self._bad(f"{where}.{key}".lstrip("."), reason)
 
     def _bad(self, key: str, reason: str) -> BadConfiguration:
         return BadConfiguration(self._path, key, reason)

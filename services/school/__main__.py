@@ -35,7 +35,7 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB and the auth service may be down, now or later."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "school") as database,
+        open_database(settings.mongodb_uri.get_secret_value(), "school") as database,
         open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
     ):

@@ -31,7 +31,7 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB, the auth and the school service may be down, now or later."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "student") as database,
+        open_database(settings.mongodb_uri.get_secret_value(), "student") as database,
         open_channel(settings.school_grpc_address) as channel,
         open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
