@@ -1,7 +1,7 @@
 """Settings from the environment, typed and checked at the start.
 
-A process subclasses `ProcessSettings`, adds its own fields and calls `load`. The variable of a field is its name
-in capitals. Secrets are `SecretStr`: their values appear in no repr and in no error message.
+A process subclasses `ProcessSettings`, adds its own fields and calls `load`. The variable of a field is its
+name in capitals. Secrets are `SecretStr`: their values appear in no repr and in no error message.
 """
 
 from __future__ import annotations
