@@ -18,10 +18,10 @@ from runtime.serving.error_response import error_response
 from runtime.serving.limits import Limits, client_network
 from runtime.serving.request_reader import READ_SIZE
 
-LAST_CALL = 0.5
+IDLE_GRACE_SECONDS = 0.5
 """Seconds in which an idle client may still ask when the process stops: it may have asked already."""
 RETRY_SECONDS = 1
-LINGERING = 100
+MAX_LINGERING = 100
 """How many clients that are turned away are given time to read why."""
 
 log = structlog.get_logger("runtime")
@@ -39,7 +39,7 @@ class ConnectionAdmission:
         self._arguments = app, config, WorkerContext(None)
         self._limits = limits
         self._admitted: dict[ClientConnection, str] = {}
-        self._turned_away = 0
+        self._rejecting = 0
         self._closed = False
 
     def __len__(self) -> int:
@@ -58,11 +58,11 @@ class ConnectionAdmission:
             return
         network = client_network(connection.address)
         if not self._has_room(network):
-            await self._turn_away(stream, secured=context is not None)
+            await self._reject(stream, secured=context is not None)
             return
         self._admitted[connection] = network
         if self._closed:
-            connection.stop(LAST_CALL)
+            connection.stop(IDLE_GRACE_SECONDS)
         try:
             await connection.run()
         finally:
@@ -72,7 +72,7 @@ class ConnectionAdmission:
         """Take no more requests; those in flight are answered."""
         self._closed = True
         for connection in self._admitted:
-            connection.stop(LAST_CALL)
+            connection.stop(IDLE_GRACE_SECONDS)
 
     def break_off(self) -> None:
         """Reset all connections that are left: only so a write to a client that has stalled ends."""
@@ -82,10 +82,10 @@ class ConnectionAdmission:
     def _has_room(self, network: str) -> bool:
         free = self._limits.connections - len(self._admitted)
         share = self._limits.connections // 10
-        crowds = free <= share and sum(other == network for other in self._admitted.values()) > share
-        if free > 0 and not crowds:
+        over_share = free <= share and sum(other == network for other in self._admitted.values()) > share
+        if free > 0 and not over_share:
             return True
-        candidates = (one for one, other in self._admitted.items() if not crowds or other == network)
+        candidates = (one for one, other in self._admitted.items() if not over_share or other == network)
         return self._make_room([one for one in candidates if one.is_idle])
 
     def _make_room(self, idle: list[ClientConnection]) -> bool:
@@ -97,26 +97,26 @@ class ConnectionAdmission:
         del self._admitted[longest]
         return True
 
-    async def _turn_away(self, stream: trio.SocketStream, *, secured: bool) -> None:
+    async def _reject(self, stream: trio.SocketStream, *, secured: bool) -> None:
         request_id = token_hex(16)
         log.warning("too many connections", limit=self._limits.connections, request_id=request_id)
-        self._turned_away += 1
+        self._rejecting += 1
         try:
             if not secured:
-                await self._say_why(stream, request_id)
+                await self._send_rejection(stream, request_id)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
-            self._turned_away -= 1
+            self._rejecting -= 1
             stream.socket.close()
 
-    async def _say_why(self, stream: trio.SocketStream, request_id: str) -> None:
+    async def _send_rejection(self, stream: trio.SocketStream, request_id: str) -> None:
         fields, body = error_response(503, "Too many connections", request_id, RETRY_SECONDS)
         head = encode_fields([*fields, (b"connection", b"close")])
         with trio.move_on_after(self._limits.head_seconds):
             await stream.send_all(b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (head, body))
             await stream.send_eof()
-        if self._turned_away <= LINGERING:
+        if self._rejecting <= MAX_LINGERING:
             # Without this, what the client has sent already would turn the close into a reset.
             with trio.move_on_after(LINGER_SECONDS):
                 while await stream.receive_some(READ_SIZE):

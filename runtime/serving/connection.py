@@ -24,7 +24,7 @@ from runtime.serving.http1 import Finished, Http1Protocol, LastData, Phase
 from runtime.serving.http2 import Http2Protocol
 from runtime.serving.limits import Limits
 from runtime.serving.request_reader import READ_SIZE
-from runtime.serving.stream import LAST_LOOK_SECONDS
+from runtime.serving.stream import RECHECK_SECONDS
 
 LINGER_SECONDS = 2.0
 """How long a client that still sends has to see its response."""
@@ -55,11 +55,11 @@ class ClientConnection(TCPServer):
         self._reading = trio.CancelScope()
         self._phase: Phase | None = None
         self._deadline = math.inf
-        self._last_call = math.inf
+        self._idle_until = math.inf
         self._stopping = False
         self._closing = False
         self._resets = False
-        self._has_looked = False
+        self._has_rechecked = False
         """Whether data that was there when a deadline was seen is being read."""
         self.idle_since = trio.current_time()
 
@@ -105,17 +105,17 @@ class ClientConnection(TCPServer):
             return True
         return False
 
-    def stop(self, last_call: float) -> None:
+    def stop(self, idle_grace: float) -> None:
         """Close when the requests in flight are answered.
 
-        An idle client may still ask for `last_call` seconds: it may have asked already.
+        An idle client may still ask for `idle_grace` seconds: it may have asked already.
         """
         self._stopping = True
-        self._last_call = trio.current_time() + last_call
+        self._idle_until = trio.current_time() + idle_grace
         if self._phase is not None and not self._closing:
             self.protocol.stop()
             if self.is_idle:
-                self._deadline = self._reading.deadline = self._last_call
+                self._deadline = self._reading.deadline = self._idle_until
 
     def close(self) -> None:
         """Read nothing more, and close when the apps in flight have ended."""
@@ -134,7 +134,7 @@ class ClientConnection(TCPServer):
         """Read while there is room, and time. Whether there may be more."""
         protocol = self.protocol
         if not protocol.has_room:
-            return await self._room()
+            return await self._wait_for_room()
         data: bytes | bytearray = b""
         with trio.CancelScope() as self._reading:
             self._enter_phase()
@@ -161,14 +161,14 @@ class ClientConnection(TCPServer):
         if phase is self._phase:
             return
         self._phase = phase
-        self._has_looked = False
-        if phase is Phase.EXCHANGE:
+        self._has_rechecked = False
+        if phase is Phase.RESPONSE:
             self._deadline = math.inf
             return
         now = trio.current_time()
         if phase is Phase.IDLE:
             self.idle_since = now
-            self._deadline = min(now + self._limits.idle_seconds, max(self._last_call, now))
+            self._deadline = min(now + self._limits.idle_seconds, max(self._idle_until, now))
         elif phase is Phase.HEAD:
             self._deadline = now + self._limits.head_seconds
         else:
@@ -183,12 +183,12 @@ class ClientConnection(TCPServer):
             return False
         if trio.current_time() < self._deadline:
             return True
-        if not self._has_looked and self._has_arrived():
-            self._has_looked = True
-            self._deadline = trio.current_time() + LAST_LOOK_SECONDS
+        if not self._has_rechecked and self._has_arrived():
+            self._has_rechecked = True
+            self._deadline = trio.current_time() + RECHECK_SECONDS
             return True
         if self._phase is Phase.HEAD and isinstance(self.protocol, Http1Protocol):
-            self.protocol.head_is_slow()
+            self.protocol.refuse_slow_head()
             return True
         self.protocol.stop()
         return False
@@ -200,7 +200,7 @@ class ClientConnection(TCPServer):
             look.register(self._socket, select.POLLIN)
         return bool(look.poll(0))
 
-    async def _room(self) -> bool:
+    async def _wait_for_room(self) -> bool:
         """Wait until more may be read. Whether the client is still there: its leaving is seen meanwhile."""
         left = True
 
@@ -210,7 +210,7 @@ class ClientConnection(TCPServer):
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look)
-            await self.protocol.room()
+            await self.protocol.wait_for_room()
             left = False
             nursery.cancel_scope.cancel()
         return not left

@@ -2,7 +2,7 @@
 
 TARGET = "http.request.target"
 """The request's target, byte for byte."""
-CANCEL_WHEN_LEFT = "http.request.cancel_when_left"
+CANCEL_ON_DISCONNECT = "http.request.cancel_on_disconnect"
 """A function: it cancels the given cancel scope when the client leaves, also while bytes of its body wait."""
 BODILESS = "http.request.bodiless"
 """Present where an HTTP/2 request has no body."""

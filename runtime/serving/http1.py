@@ -38,9 +38,9 @@ class Phase(Enum):
     """The first byte of a request."""
     HEAD = auto()
     """The rest of a head."""
-    EXCHANGE = auto()
+    RESPONSE = auto()
     """A body, or nothing: a request is being answered."""
-    REST = auto()
+    DISCARD = auto()
     """What a client goes on sending behind its response, for nobody."""
 
 
@@ -88,7 +88,7 @@ class Http1Protocol:
             STREAM_ID,
         )
         self._stream: RequestStream | None = None
-        self._later = b""
+        self._pipelined = b""
         """What was read of later requests while one is being answered."""
         self._discarding: IncomingRequest | None = None
         """The request whose response is complete before its body."""
@@ -98,16 +98,16 @@ class Http1Protocol:
         self._until_close = False
         self._stopping = False
         self._finished = False
-        self._answered = trio.Event()
+        self._response_ended = trio.Event()
         """Set when the request in flight has been answered."""
 
     @property
     def phase(self) -> Phase:
         """What is read next."""
         if self._stream is not None:
-            return Phase.EXCHANGE
+            return Phase.RESPONSE
         if self._finished or self._discarding is not None:
-            return Phase.REST
+            return Phase.DISCARD
         return Phase.HEAD if self._reader.reads_head else Phase.IDLE
 
     async def initiate(self) -> None:
@@ -129,7 +129,7 @@ class Http1Protocol:
         if self._finished:
             return
         if self._stream is not None and self._stream.request.body.ended:
-            self._later += data
+            self._pipelined += data
             return
         self._reader.feed(data)
         if self._stream is None:
@@ -139,16 +139,16 @@ class Http1Protocol:
     def has_room(self) -> bool:
         """Whether more may be read from the connection now."""
         stream = self._stream
-        return stream is None or (stream.request.body.has_room and len(self._later) < READ_SIZE)
+        return stream is None or (stream.request.body.has_room and len(self._pipelined) < READ_SIZE)
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until more may be read."""
         while not self.has_room:
             assert self._stream is not None
             if self._stream.request.body.has_room:
-                await self._answered.wait()
+                await self._response_ended.wait()
             else:
-                await self._stream.request.body.room()
+                await self._stream.request.body.wait_for_room()
 
     def _advance(self) -> None:
         """Begin the next request, if it is there."""
@@ -160,13 +160,13 @@ class Http1Protocol:
                 self._begin(reader.requests.popleft())
             elif reader.error is not None:
                 self._refuse(reader.error)
-            elif self._later:
-                self._feed_later()
+            elif self._pipelined:
+                self._feed_pipelined()
             else:
                 return
 
-    def _feed_later(self) -> None:
-        later, self._later = self._later, b""
+    def _feed_pipelined(self) -> None:
+        later, self._pipelined = self._pipelined, b""
         for at in range(0, len(later), READ_SIZE):
             self._reader.feed(later[at : at + READ_SIZE])
 
@@ -181,8 +181,8 @@ class Http1Protocol:
         request.close = request.close or self._stopping
         self._stream = RequestStream(request, self._limits, *self._stream_arguments)
         self._stream.start()
-        if self._later and not request.body.ended:
-            self._feed_later()
+        if self._pipelined and not request.body.ended:
+            self._feed_pipelined()
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer what can't be read: there is no telling where the next request would begin."""
@@ -191,7 +191,7 @@ class Http1Protocol:
         self._stream = RequestStream(request, self._limits, *self._stream_arguments)
         self._task_group.spawn(self._stream.refuse, error)
 
-    def head_is_slow(self) -> None:
+    def refuse_slow_head(self) -> None:
         """The head that has begun didn't end in time."""
         self._refuse(BadRequest("the head came too slowly"))
 
@@ -206,7 +206,7 @@ class Http1Protocol:
         elif isinstance(event, Response):
             self._head = self._encode_head(event.status_code, event.headers)
         elif isinstance(event, StreamClosed):
-            await self._recycle()
+            await self._end_response()
         elif isinstance(event, Body):
             if data := self._framed(event.data):
                 await self._send(RawData(data))
@@ -227,7 +227,7 @@ class Http1Protocol:
         else:
             self._chunked = self._until_close = False
         # A client that holds its body back, and isn't told to send it, may never send it.
-        if self._until_close or self._stopping or not stream.gets_continued():
+        if self._until_close or self._stopping or not stream.sends_body():
             request.close = True
         if self._chunked:
             fields = [*fields, (b"transfer-encoding", b"chunked")]
@@ -246,19 +246,19 @@ class Http1Protocol:
             self._head = b""
         return data
 
-    async def _recycle(self) -> None:
+    async def _end_response(self) -> None:
         """The response is complete, or nothing more will come of it."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
-        self._answered.set()
-        self._answered = trio.Event()
+        self._response_ended.set()
+        self._response_ended = trio.Event()
         request, body_ended = stream.request, stream.request.body.ended
         stream.close()
         if not stream.is_complete:
             await self._finish(reset=self._until_close)
         elif request.close or (not body_ended and self._reader.error is not None):
-            await self._finish(linger=not body_ended or bool(self._later or self._reader.requests))
+            await self._finish(linger=not body_ended or bool(self._pipelined or self._reader.requests))
         elif not body_ended:
             self._discarding = request
             request.body.discard()

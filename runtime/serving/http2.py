@@ -50,7 +50,7 @@ class Http2Stream(RequestStream):
         super().__init__(*arguments)
         self._acknowledge = acknowledge
 
-    async def _took(self, size: int) -> None:
+    async def _body_taken(self, size: int) -> None:
         await self._acknowledge(size, self.stream_id)
 
 
@@ -97,9 +97,9 @@ class Http2Protocol(H2Protocol):
     @property
     def phase(self) -> Phase:
         """What is read next."""
-        return Phase.EXCHANGE if self.streams or self.stream_buffers else Phase.IDLE
+        return Phase.RESPONSE if self.streams or self.stream_buffers else Phase.IDLE
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Return at once."""
 
     async def initiate(self, headers: Any = None, settings: Any = None) -> None:
@@ -281,9 +281,9 @@ class Http2Protocol(H2Protocol):
         except h2.exceptions.ProtocolError:
             pass  # it had sent all
         await self._flush()
-        await self._look_whether_idle()
+        await self._check_idle()
 
-    async def _look_whether_idle(self) -> None:
+    async def _check_idle(self) -> None:
         if self.phase is Phase.IDLE:
             # Since the connection drains, no other stream comes.
             await self.send(Updated(idle=True) if self._last_stream is None else Closed())
@@ -302,7 +302,7 @@ class Http2Protocol(H2Protocol):
         if buffer := self.stream_buffers.get(stream_id):
             await buffer.close()
             self._forget_buffer(stream_id)
-        await self._look_whether_idle()
+        await self._check_idle()
 
     async def _close_stream(self, stream_id: int) -> None:
         stream = self.streams.get(stream_id)

@@ -8,7 +8,7 @@ import h2.events
 from hypercorn.utils import filter_pseudo_headers
 
 from runtime.header_fields import TOKEN, InvalidField, encode_fields
-from runtime.serving.request_reader import BadRequest, IncomingRequest, take_fields
+from runtime.serving.request_reader import BadRequest, IncomingRequest, read_framing
 
 _METHOD = re.compile(TOKEN)
 _PATH = re.compile(rb"/[\x21-\x7e]*|\*")
@@ -37,4 +37,4 @@ def read_request(request: IncomingRequest, event: h2.events.RequestReceived) -> 
     lengths = [value for name, value in request.fields if name == b"content-length"]
     if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
         raise BadRequest("Content-Length isn't one number")
-    take_fields(request)
+    read_framing(request)

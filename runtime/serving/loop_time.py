@@ -19,7 +19,7 @@ TICK = 0.05
 """Seconds between two looks at the limits: one may be reached so much later than it says."""
 STALL = 0.25
 """A look that comes so many seconds late means that the process stood still."""
-LOST_SECONDS = 1.0
+MIN_STALLED_SECONDS = 1.0
 """What fails while the process stood still for so long says nothing of whoever was waited for."""
 
 
@@ -29,12 +29,12 @@ class TimeLimit:
     due: on `LoopTime.now`; inf: no limit. expired: the limit ended the block.
     """
 
-    __slots__ = ("_loop_time", "_scope", "due")
+    __slots__ = ("_loop_time", "_scope", "deadline")
 
     def __init__(self, loop_time: LoopTime, due: float) -> None:
         self._loop_time = loop_time
         self._scope = trio.CancelScope()
-        self.due = due
+        self.deadline = due
 
     @property
     def expired(self) -> bool:
@@ -57,7 +57,7 @@ class TimeLimit:
         return self._scope.__exit__(kind, error, trace)
 
 
-class Stretch:
+class StallWatch:
     """The time from its making on, of which a part may be lost. LoopTime has something to watch meanwhile."""
 
     __slots__ = ("_loop_time", "_stalled", "_start")
@@ -67,10 +67,10 @@ class Stretch:
         self._stalled = loop_time.stalled
         self._start = time.monotonic()
 
-    def stood_still(self) -> bool:
-        """Whether the process stood still for LOST_SECONDS of it or more, and longer than it ran."""
+    def was_mostly_stalled(self) -> bool:
+        """Whether the process stood still for MIN_STALLED_SECONDS of it or more, and longer than it ran."""
         still = self._loop_time.stalled_since(self._stalled)
-        return still >= LOST_SECONDS and still > (time.monotonic() - self._start) / 2
+        return still >= MIN_STALLED_SECONDS and still > (time.monotonic() - self._start) / 2
 
 
 class LoopTime:
@@ -138,5 +138,5 @@ class LoopTime:
 
     def _cancel_due(self) -> None:
         now = self.now()
-        for limit in [one for one in self._limits if one.due <= now]:
+        for limit in [one for one in self._limits if one.deadline <= now]:
             limit.cancel()

@@ -14,11 +14,21 @@ class RequestBody:
     ended: all of it has arrived. error: it can't be read any further. left: the client has gone.
     """
 
-    __slots__ = ("_arrival", "_discards", "_pieces", "_room", "_scope", "ended", "error", "left", "size")
+    __slots__ = (
+        "_arrival",
+        "_discards",
+        "_pieces",
+        "_room",
+        "_scope",
+        "disconnected",
+        "ended",
+        "error",
+        "size",
+    )
 
     def __init__(self) -> None:
         self.ended = False
-        self.left = False
+        self.disconnected = False
         self.error: Exception | None = None
         self.size = 0
         self._pieces: list[bytes] = []
@@ -44,18 +54,18 @@ class RequestBody:
         self.error = error
         self._wake()
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """The client has gone, or has been given up."""
-        self.left = True
+        self.disconnected = True
         if self._scope is not None:
             self._scope.cancel()
         self._wake()
         self._make_room()
 
-    def cancel_when_left(self, scope: trio.CancelScope) -> None:
+    def cancel_on_disconnect(self, scope: trio.CancelScope) -> None:
         """Cancel `scope` when the client leaves: the one of the last call counts."""
         self._scope = scope
-        if self.left:
+        if self.disconnected:
             scope.cancel()
 
     def discard(self) -> None:
@@ -80,9 +90,9 @@ class RequestBody:
     @property
     def has_room(self) -> bool:
         """Whether more of it may be read from the connection."""
-        return self.size < HIGH_WATER or self.left
+        return self.size < HIGH_WATER or self.disconnected
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until less than HIGH_WATER is there, or the client has gone."""
         while not self.has_room:
             if self._room is None:

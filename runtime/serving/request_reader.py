@@ -67,7 +67,7 @@ class RequestReader:
         """The request that is being read; None between two."""
         self._in_body = False
         self._trailer_bytes = 0
-        self._barren_bytes = 0
+        self._non_body_bytes = 0
         """Bytes since the last that were part of a body: trailers, or a chunk's extensions."""
         self._closed = False
         self._raw = b""
@@ -109,7 +109,7 @@ class RequestReader:
             if self._request is None:
                 self._head_at = 0
                 self._is_exact = True
-        self._barren_bytes += len(data)
+        self._non_body_bytes += len(data)
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
@@ -118,7 +118,7 @@ class RequestReader:
         if self.reads_head:
             self._check_partial_head()
         elif self._request is not None:
-            if self._barren_bytes > TRAILER_BYTES + READ_SIZE:
+            if self._non_body_bytes > TRAILER_BYTES + READ_SIZE:
                 self._fail(BadRequest("the trailers are too long"))
         elif not self._closed and (self._next_at != len(self._raw) or not self._is_exact):
             self._check_empty_line()
@@ -213,7 +213,7 @@ class RequestReader:
         request.method = _decoded(self._parser.get_method())
         version = self._parser.get_http_version()
         self._check_line(request, version)
-        take_fields(request)
+        read_framing(request)
         upgrades = self._parser.should_upgrade()
         if request.method == "CONNECT":
             request.close = True
@@ -221,7 +221,7 @@ class RequestReader:
                 raise BadRequest("CONNECT has no body")
         self.reads_head = False
         self._in_body = True
-        self._trailer_bytes = self._barren_bytes = 0
+        self._trailer_bytes = self._non_body_bytes = 0
         if upgrades and request.length != 0:
             # llhttp reports this request as complete; its body comes behind.
             self._request = None
@@ -230,7 +230,7 @@ class RequestReader:
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
         assert self._request is not None
-        self._barren_bytes = 0
+        self._non_body_bytes = 0
         self._next_at += len(data)
         self._request.body.push(data)
 
@@ -283,11 +283,11 @@ def _decoded(method: bytes) -> str:
     return _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
 
 
-def take_fields(request: IncomingRequest) -> None:
+def read_framing(request: IncomingRequest) -> None:
     """Read from the fields what frames the request. Raises BadRequest where two readers could disagree."""
     found: dict[bytes, list[bytes]] = {}
     for name, value in request.fields:
-        if name in _FRAMING:
+        if name in _FRAMING_FIELDS:
             found.setdefault(name, []).append(value)
     hosts = found.get(b"host", ())
     if len(hosts) > 1 or (not hosts and request.version != "1.0"):
@@ -305,7 +305,7 @@ def take_fields(request: IncomingRequest) -> None:
         _expect(request, _listed(expectations))
 
 
-_FRAMING = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"))
+_FRAMING_FIELDS = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"))
 
 
 def _check_codings(request: IncomingRequest, codings: list[bytes]) -> None:

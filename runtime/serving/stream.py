@@ -31,7 +31,7 @@ _CONNECTION = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade")
 )
 
-LAST_LOOK_SECONDS = 0.05
+RECHECK_SECONDS = 0.05
 """How much longer a body may take than its time, for data that is there already to be read."""
 
 log = structlog.get_logger("runtime")
@@ -64,13 +64,13 @@ class RequestStream(HTTPStream):
         self.bodiless = False
         self.length: int | None = None
         self.is_complete = False
-        self._given = 0
+        self._body_bytes = 0
         self._pending_head: Response | None = None
         self._has_trailers = False
         self._received_all = False
-        self._patience = limits.upload_seconds
+        self._wait_budget = limits.upload_seconds
         self._continued = not request.expects_continue
-        self._has_looked = False
+        self._has_rechecked = False
 
     async def handle(self, event: Event) -> None:
         """Take what Hypercorn's HTTP/2 says of a stream; the request itself comes by other ways."""
@@ -85,14 +85,14 @@ class RequestStream(HTTPStream):
     def close(self) -> None:
         """Let the app know that nothing more will come: the response is complete, or the client has gone."""
         self.closed = True
-        self.request.body.leave()
+        self.request.body.disconnect()
 
     def _scope(self) -> Message:
         request = self.request
         path, _, query = request.target.partition(b"?")
         offered: Message = {
             extensions.TARGET: request.target,
-            extensions.CANCEL_WHEN_LEFT: self.request.body.cancel_when_left,
+            extensions.CANCEL_ON_DISCONNECT: self.request.body.cancel_on_disconnect,
             extensions.INFORMATIONAL: {},
             extensions.TRAILERS: {},
         }
@@ -133,14 +133,14 @@ class RequestStream(HTTPStream):
     async def receive(self) -> Message:
         """The next piece of the body as it arrives; then wait for the client to leave."""
         body = self.request.body
-        while not body.left:
+        while not body.disconnected:
             if body.error is not None and not self._received_all:
                 break
             if body.size or (body.ended and not self._received_all):
                 self._received_all = body.ended
                 size, piece = body.size, body.take()
                 if size:
-                    await self._took(size)
+                    await self._body_taken(size)
                 return {"type": "http.request", "body": piece, "more_body": not body.ended}
             if self._received_all:
                 await body.changed()
@@ -148,7 +148,7 @@ class RequestStream(HTTPStream):
                 await self._next_piece()
         return {"type": "http.disconnect"}
 
-    async def _took(self, size: int) -> None:
+    async def _body_taken(self, size: int) -> None:
         """The app took so many bytes of the body. HTTP/2 lets the client send as many more."""
 
     async def _next_piece(self) -> None:
@@ -157,22 +157,22 @@ class RequestStream(HTTPStream):
             self._continued = True
             await self.send(InformationalResponse(self.stream_id, [], 100))
         limits, body, start = self.limits, self.request.body, trio.current_time()
-        with trio.move_on_after(min(limits.body_seconds, self._patience)) as waiting:
+        with trio.move_on_after(min(limits.body_seconds, self._wait_budget)) as waiting:
             await body.changed()
-        if waiting.cancelled_caught and not await self._comes_late():
+        if waiting.cancelled_caught and not await self._recheck():
             body.fail(BadRequest("the body came too slowly", 408))
         earned = body.size / limits.upload_rate - (trio.current_time() - start)
         # A piece may come at the last moment, or be seen late: then less than no patience is left.
-        self._patience = max(0.0, min(limits.upload_seconds, self._patience + earned))
+        self._wait_budget = max(0.0, min(limits.upload_seconds, self._wait_budget + earned))
 
-    async def _comes_late(self) -> bool:
+    async def _recheck(self) -> bool:
         """Look once more: after the loop stood still, a deadline is seen before the data that has arrived."""
         body = self.request.body
-        if self._has_looked:
+        if self._has_rechecked:
             return False
-        self._has_looked = True
-        with trio.move_on_after(LAST_LOOK_SECONDS):
-            while not (body.size or body.ended or body.left or body.error):
+        self._has_rechecked = True
+        with trio.move_on_after(RECHECK_SECONDS):
+            while not (body.size or body.ended or body.disconnected or body.error):
                 await body.changed()
             return True
         return False
@@ -227,8 +227,8 @@ class RequestStream(HTTPStream):
         if self.bodiless:
             data = b""
         elif self.length is not None:
-            self._given += len(data)
-            if self._given > self.length or (self._given < self.length and not more):
+            self._body_bytes += len(data)
+            if self._body_bytes > self.length or (self._body_bytes < self.length and not more):
                 raise RuntimeError("the body isn't as long as its Content-Length")
         await self._send_head()
         if more or self._has_trailers:
@@ -282,7 +282,7 @@ class RequestStream(HTTPStream):
         self.is_complete = True
         await self.send(StreamClosed(self.stream_id))
 
-    def gets_continued(self) -> bool:
+    def sends_body(self) -> bool:
         """Whether the client was told to send the body that it held back, or holds none back."""
         return self._continued or self.request.body.ended
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SEND_SECONDS = 10.0
 DRAIN_SECONDS = 5.0
-LEFT = "school.left"
+CLIENT_DISCONNECTED = "school.client_disconnected"
 """In the scope of a request whose client has left."""
 
 
@@ -46,7 +46,7 @@ class Connection(TrioASGIHTTPConnection):
                     request.body.set_complete()
                     self._uploaded.set()
             elif message["type"] == "http.disconnect":
-                request.scope[LEFT] = True  # type: ignore[literal-required]
+                request.scope[CLIENT_DISCONNECTED] = True  # type: ignore[literal-required]
                 nursery.cancel_scope.cancel()
                 return
 

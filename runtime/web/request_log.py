@@ -15,7 +15,7 @@ from quart_trio import QuartTrio
 
 from protocols.http import REQUEST_ID, REQUEST_TIMEOUT_MS
 from runtime.observability.redaction import loggable_path
-from runtime.web.connection import LEFT, Connection
+from runtime.web.connection import CLIENT_DISCONNECTED, Connection
 
 if TYPE_CHECKING:
     from quart.ctx import RequestContext
@@ -52,11 +52,11 @@ class InstrumentedApp(QuartTrio):
         """As Quart's. Raises DeadlineExceeded."""
         seconds = seconds_left(request.headers.get(REQUEST_TIMEOUT_MS, ""))
         try:
-            with trio.move_on_after(seconds) as g.callers_time:
+            with trio.move_on_after(seconds) as g.caller_deadline:
                 return await super().dispatch_request(request_context)
         except BaseException as error:
             if not isinstance(error, Exception):
-                _tell(None, client_left=LEFT in request.scope)
+                _log_request(None, client_left=CLIENT_DISCONNECTED in request.scope)
             raise
         raise DeadlineExceeded
 
@@ -67,7 +67,7 @@ async def received_body() -> bytes:
     The caller's time is for this service and what it depends on; how long a client may take to send its body
     is the server's to say (`runtime.serving.limits`).
     """
-    deadline: trio.CancelScope | None = g.get("callers_time")
+    deadline: trio.CancelScope | None = g.get("caller_deadline")
     if deadline is None or math.isinf(deadline.deadline):
         return bytes(await request.body)
     left = deadline.deadline - trio.current_time()
@@ -96,11 +96,11 @@ async def _begin() -> None:
 
 async def _end(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.request_id
-    _tell(response.status_code, **g.get("log_fields", {}))
+    _log_request(response.status_code, **g.get("log_fields", {}))
     return response
 
 
-def _tell(status: int | None, **more: Any) -> None:
+def _log_request(status: int | None, **more: Any) -> None:
     write = log.debug if request.path in UNLOGGED_PATHS else log.info
     write(
         "request",
