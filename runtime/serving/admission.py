@@ -1,4 +1,4 @@
-"""Which clients are served: so many at once, and no few of them at the cost of all others."""
+"""Limits how many connections are served at once, in total and for each client network."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from runtime.serving.limits import Limits, client_network
 from runtime.serving.request_reader import READ_SIZE
 
 IDLE_GRACE_SECONDS = 0.5
-"""Seconds in which an idle client may still ask when the process stops: it may have asked already."""
+"""Seconds for which an idle connection stays open after the stop: its next request may be on its way."""
 RETRY_SECONDS = 1
+"""The Retry-After of a rejected connection."""
 MAX_LINGERING = 100
-"""How many clients that are turned away are given time to read why."""
+"""Up to so many rejected connections at once get time to read their response."""
 
 log = structlog.get_logger("runtime")
 
 
 class ConnectionAdmission:
-    """Serves each client that is admitted, `limits.connections` at once.
+    """Serves up to `limits.connections` connections at once.
 
-    When all places are taken, the client that has been idle longest makes room for a new one. Where none is
-    idle, the new one is answered 503 with Retry-After. The last tenth of the places is kept from client
-    networks that hold more than a tenth of all: those can only take the place of an idle client of their own.
+    At the limit a new connection replaces the one that has been idle longest. If none is idle, the new one is
+    answered 503 with Retry-After. A client network that has more than a tenth of all connections gets none of
+    the last tenth: its new connections replace idle ones of its own.
     """
 
     def __init__(self, app: AppWrapper, config: Config, limits: Limits) -> None:
@@ -46,14 +47,14 @@ class ConnectionAdmission:
         return len(self._admitted)
 
     async def serve(self, stream: trio.SocketStream, context: ssl.SSLContext | None = None) -> None:
-        """Serve one client until it or we close. context: it speaks TLS."""
+        """Serve a connection until either side closes it. context: for TLS; None: clear text."""
         secured: Any = stream
         if context is not None:
-            # Without close_notify a response that ends with its connection looks cut off.
+            # Without close_notify a response that ends with its connection looks truncated.
             secured = trio.SSLStream(stream, context, server_side=True)
         try:
             connection = ClientConnection(*self._arguments, secured, self._limits)
-        except OSError:  # gone before it was served
+        except OSError:  # the client has disconnected already
             stream.socket.close()
             return
         network = client_network(connection.address)
@@ -69,13 +70,13 @@ class ConnectionAdmission:
             self._admitted.pop(connection, None)
 
     def close(self) -> None:
-        """Take no more requests; those in flight are answered."""
+        """Finish the requests in flight, then close each connection."""
         self._closed = True
         for connection in self._admitted:
             connection.stop(IDLE_GRACE_SECONDS)
 
     def break_off(self) -> None:
-        """Reset all connections that are left: only so a write to a client that has stalled ends."""
+        """Reset all connections. Nothing else ends a write to a client that has stopped reading."""
         for connection in self._admitted:
             connection.break_off()
 
@@ -93,7 +94,7 @@ class ConnectionAdmission:
             return False
         longest = min(idle, key=lambda one: one.idle_since)
         longest.close()
-        # It ends a moment later, and isn't asked to make room twice.
+        # It ends a moment later, and must not be chosen again until then.
         del self._admitted[longest]
         return True
 
@@ -117,7 +118,7 @@ class ConnectionAdmission:
             await stream.send_all(b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (head, body))
             await stream.send_eof()
         if self._rejecting <= MAX_LINGERING:
-            # Without this, what the client has sent already would turn the close into a reset.
+            # Closing with unread data in the socket would reset the connection and lose the response.
             with trio.move_on_after(LINGER_SECONDS):
                 while await stream.receive_some(READ_SIZE):
                     pass

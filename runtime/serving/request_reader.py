@@ -1,4 +1,4 @@
-"""HTTP/1.1 requests, read by llhttp, and the few rules that it leaves to us. Pure: bytes in, requests out."""
+"""Reads HTTP/1.1 requests with llhttp and checks the rules that llhttp leaves out. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from runtime.header_fields import HOST, TOKEN, Fields
 from runtime.serving.request_body import RequestBody
 
 READ_SIZE = 64 * 1024
-"""The most bytes that are read from a connection, and given to `feed`, at once."""
+"""Bytes. The largest read from a connection and the largest argument of `feed`."""
 TRAILER_BYTES = 16 * 1024
-"""The most bytes of trailers, or of a chunk's extensions."""
+"""Bytes. The limit for trailers and for chunk extensions."""
 
 _HOST = re.compile(HOST)
 _METHOD = re.compile(rb"%b(?: |\Z)" % TOKEN)
@@ -23,7 +23,7 @@ _ONE_LINE = (b"", b"\r\n")
 
 
 class BadRequest(ValueError):
-    """The bytes are no request that may be served. status: what the client is answered."""
+    """The bytes are no acceptable request. status: of the response."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -33,8 +33,8 @@ class BadRequest(ValueError):
 class IncomingRequest:
     """One request.
 
-    version: "1.0", "1.1" or "2". length: of the body in bytes, None where only the body's end tells.
-    expects_continue: the client waits for 100 (Continue). close: the connection ends with the response.
+    version: "1.0", "1.1" or "2". length: of the body in bytes; None: unknown before its end.
+    expects_continue: the client waits for 100 (Continue). close: the connection is closed after the response.
     """
 
     __slots__ = ("body", "close", "expects_continue", "fields", "length", "method", "target", "version")
@@ -51,11 +51,11 @@ class IncomingRequest:
 
 
 class RequestReader:
-    """Reads the requests of one connection, however their bytes are cut.
+    """Reads the requests of one connection from pieces of any size.
 
-    requests: those whose head is complete, oldest first; their bodies go on filling while `feed` is called.
-    error: why nothing more can be read; it is the answer to the request behind the last one in `requests`,
-    or it has failed that request's body. reads_head: a head has begun and isn't complete.
+    requests: those with a complete head, oldest first; `feed` continues to fill the body of the last.
+    error: why nothing more can be read; it has failed the last request's body, or answers the next request.
+    reads_head: a head has begun and isn't complete.
     """
 
     def __init__(self, head_bytes: int) -> None:
@@ -64,32 +64,32 @@ class RequestReader:
         self.reads_head = False
         self._head_bytes = head_bytes
         self._request: IncomingRequest | None = None
-        """The request that is being read; None between two."""
+        """The request that is being read; None between requests."""
         self._in_body = False
         self._trailer_bytes = 0
         self._non_body_bytes = 0
-        """Bytes since the last that were part of a body: trailers, or a chunk's extensions."""
+        """Bytes of trailers or chunk extensions since the last byte of a body."""
         self._closed = False
         self._raw = b""
-        """The bytes in which the current head began, and all since."""
+        """All bytes since the piece in which the current head began."""
         self._head_at = 0
-        """Where in `_raw` the current head begins, or the empty line in front of it."""
+        """The index in `_raw` of the current head, or of the empty line before it."""
         self._next_at = 0
-        """Where in `_raw` the next head begins, as far as it is read."""
+        """The index in `_raw` of the next head."""
         self._is_exact = True
-        """Whether both are exact. Behind a chunked body they are too low: llhttp gives no positions."""
+        """Whether both indexes are exact. After a chunked body they are too low: llhttp has no positions."""
         self._empty = b""
-        """An empty line that was fed since the last request."""
+        """An empty line after the last request."""
         self._new_parser()
 
     def _new_parser(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        # `on_headers_complete` judges the version: a later HTTP/1 is read as HTTP/1.1 (RFC 9110, 2.5).
+        # `on_headers_complete` checks the version: HTTP/1.2 is read as HTTP/1.1 (RFC 9110, 2.5).
         self._parser.set_dangerous_leniencies(lenient_version=True)
 
     @property
     def method(self) -> str:
-        """The method of the request that can't be read, as far as it is known."""
+        """The method of an unreadable request, empty if unknown."""
         if self._request is not None and self._request.method:
             return self._request.method
         return "HEAD" if self._begun().startswith(b"HEAD ") else ""
@@ -98,7 +98,7 @@ class RequestReader:
         return self._raw[self._head_at :].lstrip(b"\r\n")
 
     def feed(self, data: bytes) -> None:
-        """Read `data`. What follows an error, or a request that closes the connection, is dropped."""
+        """Read `data`. Bytes after an error or after a request that closes the connection are dropped."""
         if self._closed or self.error is not None:
             return
         if self.reads_head:
@@ -138,11 +138,11 @@ class RequestReader:
             self._is_exact = True
 
     def _ignore_upgrade(self) -> None:
-        """Read on as if no other protocol had been offered. llhttp takes what follows for that protocol."""
+        """Continue with a new parser: after an Upgrade field llhttp stops reading HTTP."""
         self._new_parser()
         request = self.requests[-1]
         if not request.body.ended:
-            # The new parser gets into the body by a head that says the same of it.
+            # A head with the same framing puts the new parser into the body.
             length = request.length
             framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
             self._raw = b"POST / HTTP/1.1\r\nhost: h\r\n%b\r\n\r\n" % framing
@@ -183,7 +183,7 @@ class RequestReader:
             self._fail(_empty_lines())
 
     def on_message_begin(self) -> None:
-        """Llhttp calls this, and the methods below, from within `feed_data`."""
+        """Begin a request. llhttp calls this and the methods below during `feed_data`."""
         if self._closed:
             raise BadRequest("a request behind the last one")
         self._request = IncomingRequest()
@@ -192,12 +192,12 @@ class RequestReader:
         self._head_at = self._next_at
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
+        """Append a piece of the target."""
         assert self._request is not None
         self._request.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field, or a trailer."""
+        """Add a field, or count the bytes of a trailer. Raises BadRequest."""
         assert self._request is not None
         if self._in_body:
             self._trailer_bytes += len(name) + len(value)
@@ -207,7 +207,7 @@ class RequestReader:
         self._request.fields.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """The head is complete: check it. Raises BadRequest."""
+        """Check the complete head. Raises BadRequest."""
         request = self._request
         assert request is not None
         request.method = _decoded(self._parser.get_method())
@@ -223,19 +223,19 @@ class RequestReader:
         self._in_body = True
         self._trailer_bytes = self._non_body_bytes = 0
         if upgrades and request.length != 0:
-            # llhttp reports this request as complete; its body comes behind.
+            # llhttp reports this request as complete before its body.
             self._request = None
         self.requests.append(request)
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
+        """Append a piece of the body."""
         assert self._request is not None
         self._non_body_bytes = 0
         self._next_at += len(data)
         self._request.body.push(data)
 
     def on_message_complete(self) -> None:
-        """The request is complete."""
+        """End the request."""
         request, self._request = self._request, None
         if request is not None:
             request.body.end()
@@ -247,7 +247,7 @@ class RequestReader:
         if not version.startswith("1."):
             raise BadRequest("only HTTP/1.1 is spoken here", 505)
         line = b"%b %b HTTP/%b\r\n" % (request.method.encode(), request.target, version.encode())
-        # llhttp lets other protocols' names pass, and more than one space.
+        # llhttp accepts other protocols' names and several spaces.
         at = self._raw.find(line, self._head_at)
         if at != self._head_at or self._empty:
             self._check_front(at)
@@ -262,7 +262,7 @@ class RequestReader:
         front = self._raw[self._head_at : at]
         if at < 0 or (self._is_exact and front.strip(b"\r\n")):
             raise BadRequest("the request line can't be read")
-        # One may be left over from the body before (RFC 9112, 2.2); llhttp takes any number, and a lone CR.
+        # One empty line may follow a body (RFC 9112, 2.2). llhttp accepts any number, and a lone CR.
         if not (self._empty + front in _ONE_LINE if self._is_exact else b"\r\n".endswith(front[-2:])):
             raise _empty_lines()
 
@@ -279,12 +279,12 @@ _METHODS: dict[bytes, str] = {}
 
 
 def _decoded(method: bytes) -> str:
-    # llhttp knows some forty methods, and no others.
+    # Only llhttp's methods, about forty, get here.
     return _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
 
 
 def read_framing(request: IncomingRequest) -> None:
-    """Read from the fields what frames the request. Raises BadRequest where two readers could disagree."""
+    """Set the request's framing from its fields. Raises BadRequest if two readers could disagree."""
     found: dict[bytes, list[bytes]] = {}
     for name, value in request.fields:
         if name in _FRAMING_FIELDS:
