@@ -81,7 +81,7 @@ ANSWERS = {
     "forced": (503, "SERVICE_UNAVAILABLE", {"Retry-After": "30", "X-Failure-Origin": "one"}),
     "database": (503, "DATABASE_ERROR", {"X-Failure-Origin": "one"}),
     "missing": (401, "MISSING_TOKEN", {"WWW-Authenticate": "Bearer"}),
-    "bad": (401, "INVALID_TOKEN", {"WWW-Authenticate": "Bearer"}),
+    "bad": (401, "INVALID_TOKEN", {"WWW-Authenticate": 'Bearer error="invalid_token"'}),
     "keys": (503, "SERVICE_UNAVAILABLE", {"Retry-After": "1"}),
     "bug": (500, "INTERNAL_ERROR", {"X-Handler-Failure": "1"}),
     "abort": (500, "INTERNAL_ERROR", {"X-Handler-Failure": "1"}),
