@@ -229,7 +229,7 @@ def _warnings(config: CircuitBreakerConfig, kind: str | None) -> list[str]:
     if config.trip is not None:
         del ranges["max_failures"]
     return [
-        f"breaker {config.name}: {key} {getattr(config, key):g} is outside what suits its type {kind}"
+        f"breaker {config.name}: {key} {getattr(config, key):g} is outside the range for its type {kind}"
         f" ({low} to {high})"
         for key, (low, high) in ranges.items()
         if not low <= getattr(config, key) <= high

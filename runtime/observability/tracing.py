@@ -80,7 +80,7 @@ def wanted(environment: Mapping[str, str]) -> bool:
         # The value isn't shown: any part of it could be a secret.
         raise BadTelemetry(
             f"setting {endpoint}: should be http://HOST:PORT or https://HOST:PORT, without a query; "
-            f"what a collector is to know of us belongs into {HEADERS[1]}"
+            f"credentials for the collector belong in {HEADERS[1]}"
         )
     protocol = _first(environment, PROTOCOLS)
     if protocol and environment[protocol] != "http/protobuf":
@@ -97,7 +97,7 @@ def _first(environment: Mapping[str, str], names: Iterable[str]) -> str | None:
 
 
 def _is_url(value: str) -> bool:
-    """Whether spans can be sent there. Not with a query: the exporter logs it while nobody answers."""
+    """Return whether spans can be sent to the URL. A query is refused: the exporter would log it."""
     try:
         parts = urlsplit(value)
     except ValueError:

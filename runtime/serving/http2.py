@@ -29,8 +29,8 @@ from hyperframe.frame import GoAwayFrame
 from runtime.header_fields import encode_fields
 from runtime.serving.http1 import Phase
 from runtime.serving.http2_request import read_request
+from runtime.serving.incoming_request import BadRequest, IncomingRequest
 from runtime.serving.limits import Limits
-from runtime.serving.request_reader import BadRequest, IncomingRequest
 from runtime.serving.stream import LastBody, RequestStream
 from runtime.serving.stream_buffer import SendBuffer
 

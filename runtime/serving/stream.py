@@ -23,8 +23,8 @@ from runtime.asgi import Message
 from runtime.header_fields import Fields, http_date
 from runtime.serving import extensions
 from runtime.serving.error_response import error_response
+from runtime.serving.incoming_request import BadRequest, IncomingRequest
 from runtime.serving.limits import Limits
-from runtime.serving.request_reader import BadRequest, IncomingRequest
 
 # Fields about the connection, which the server decides.
 _CONNECTION = frozenset(

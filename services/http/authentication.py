@@ -27,7 +27,7 @@ def require_token(app: QuartTrio, keys: TokenVerifier, prefix: str) -> None:
         try:
             token = bearer(request.headers.get("Authorization"))
             if not keys:
-                await keys.first(FIRST_KEYS_SECONDS)
+                await keys.wait_for_keys(FIRST_KEYS_SECONDS)
             g.identity = keys.verify(token)
         except TokenError as error:
             raise token_api_error(error) from error

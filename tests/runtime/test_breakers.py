@@ -211,7 +211,7 @@ def test_a_policy_outside_its_type_works_and_is_warned_about(written) -> None:
         found = load_breakers(path, None)[DATABASE]
     assert (found.max_failures, found.reset_timeout) == (2, 90)
     assert [(entry["log_level"], entry["event"]) for entry in logs] == [
-        ("warning", f"breaker {DATABASE}: max_failures 2 is outside what suits its type database (5 to 7)")
+        ("warning", f"breaker {DATABASE}: max_failures 2 is outside the range for its type database (5 to 7)")
     ]
 
 
