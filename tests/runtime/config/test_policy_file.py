@@ -14,7 +14,7 @@ from protocols.topology import BREAKERS
 from runtime.config.policies import BadConfiguration, Sharing
 from runtime.config.policy_file import load_breakers, load_configuration
 
-SHIPPED = Path(__file__).resolve().parents[2] / "breakers.toml"
+SHIPPED = Path(__file__).resolve().parents[3] / "breakers.toml"
 DATABASE = "auth-database"
 
 
