@@ -14,9 +14,9 @@ from hypercorn.typing import AppWrapper
 
 from runtime.header_fields import encode_fields
 from runtime.serving.connection import LINGER_SECONDS, ClientConnection
-from runtime.serving.error_response import error_response
 from runtime.serving.limits import Limits, client_network
-from runtime.serving.request_reader import READ_SIZE
+from runtime.serving.protocol.error_response import error_response
+from runtime.serving.protocol.request_reader import READ_SIZE
 
 IDLE_GRACE_SECONDS = 0.5
 """Seconds for which an idle connection stays open after the stop: its next request may be on its way."""

@@ -20,11 +20,11 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from runtime.serving.hangup import hung_up
-from runtime.serving.http1 import Finished, Http1Protocol, LastData, Phase
-from runtime.serving.http2 import Http2Protocol
 from runtime.serving.limits import Limits
-from runtime.serving.request_reader import READ_SIZE
-from runtime.serving.stream import RECHECK_SECONDS
+from runtime.serving.protocol.http1 import Finished, Http1Protocol, LastData, Phase
+from runtime.serving.protocol.http2 import Http2Protocol
+from runtime.serving.protocol.request_reader import READ_SIZE
+from runtime.serving.protocol.stream import RECHECK_SECONDS
 
 LINGER_SECONDS = 2.0
 """Seconds for which a client that is still sending may read its response."""

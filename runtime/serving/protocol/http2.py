@@ -27,12 +27,12 @@ from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerConte
 from hyperframe.frame import GoAwayFrame
 
 from runtime.header_fields import encode_fields
-from runtime.serving.http1 import Phase
-from runtime.serving.http2_request import read_request
-from runtime.serving.incoming_request import BadRequest, IncomingRequest
 from runtime.serving.limits import Limits
-from runtime.serving.stream import LastBody, RequestStream
-from runtime.serving.stream_buffer import SendBuffer
+from runtime.serving.protocol.http1 import Phase
+from runtime.serving.protocol.http2_request import read_request
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest
+from runtime.serving.protocol.stream import LastBody, RequestStream
+from runtime.serving.protocol.stream_buffer import SendBuffer
 
 FREE_FRAMES = 100
 """The burst of frames that cost the client nothing: resets, pings, settings, empty data."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from runtime.header_fields import HOST, Fields
-from runtime.serving.request_body import RequestBody
+from runtime.serving.protocol.request_body import RequestBody
 
 _HOST = re.compile(HOST)
 

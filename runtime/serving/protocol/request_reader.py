@@ -8,7 +8,7 @@ from collections import deque
 import httptools
 
 from runtime.header_fields import TOKEN
-from runtime.serving.incoming_request import BadRequest, IncomingRequest, read_framing
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest, read_framing
 
 READ_SIZE = 64 * 1024
 """Bytes. The largest read from a connection and the largest argument of `feed`."""

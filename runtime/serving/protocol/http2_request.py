@@ -8,7 +8,7 @@ import h2.events
 from hypercorn.utils import filter_pseudo_headers
 
 from runtime.header_fields import TOKEN, InvalidField, encode_fields
-from runtime.serving.incoming_request import BadRequest, IncomingRequest, read_framing
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest, read_framing
 
 _METHOD = re.compile(TOKEN)
 _PATH = re.compile(rb"/[\x21-\x7e]*|\*")

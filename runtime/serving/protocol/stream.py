@@ -22,9 +22,9 @@ from hypercorn.protocol.http_stream import HTTPStream
 from runtime.asgi import Message
 from runtime.header_fields import Fields, http_date
 from runtime.serving import extensions
-from runtime.serving.error_response import error_response
-from runtime.serving.incoming_request import BadRequest, IncomingRequest
 from runtime.serving.limits import Limits
+from runtime.serving.protocol.error_response import error_response
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest
 
 # Fields about the connection, which the server decides.
 _CONNECTION = frozenset(

@@ -22,10 +22,10 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
 
 from runtime.header_fields import Fields, encode_fields
-from runtime.serving.incoming_request import BadRequest, IncomingRequest
 from runtime.serving.limits import Limits
-from runtime.serving.request_reader import READ_SIZE, RequestReader
-from runtime.serving.stream import LastBody, RequestStream
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest
+from runtime.serving.protocol.request_reader import READ_SIZE, RequestReader
+from runtime.serving.protocol.stream import LastBody, RequestStream
 
 STREAM_ID = 1
 
