@@ -1,4 +1,4 @@
-"""Checks the internals of other packages that runtime/serving uses: an update that moves one fails by name."""
+"""Checks the internals of packages that runtime/serving uses: an update that moves one fails by name."""
 
 from __future__ import annotations
 
@@ -145,7 +145,9 @@ def test_attributes() -> None:
     ):
         assert hasattr(protocol, name), moved("Hypercorn", f"H2Protocol.{name}", "protocol/http2.py")
     for name in ("insert_stream", "remove_stream", "block", "unblock"):
-        assert hasattr(protocol.priority, name), moved("priority", f"PriorityTree.{name}", "protocol/http2.py")
+        assert hasattr(protocol.priority, name), moved(
+            "priority", f"PriorityTree.{name}", "protocol/http2.py"
+        )
     one = HTTPStream(*arguments, True, None, None, _nothing, 1)
     for name in ("app", "client", "server", "closed", "send", "scheme", "stream_id", "task_group"):
         assert hasattr(one, name), moved("Hypercorn", f"HTTPStream.{name}", "protocol/stream.py")
@@ -188,8 +190,12 @@ def test_the_windows_of_h2() -> None:
 
     codes = h2.settings.SettingCodes
     settings = h2.settings.Settings(client=False, initial_values={codes.MAX_CONCURRENT_STREAMS: 7})
-    assert settings.max_concurrent_streams == 7, moved("h2", "the initial values of Settings", "protocol/http2.py")
-    assert settings.initial_window_size == STREAM_WINDOW, moved("h2", "the initial window", "protocol/http2.py")
+    assert settings.max_concurrent_streams == 7, moved(
+        "h2", "the initial values of Settings", "protocol/http2.py"
+    )
+    assert settings.initial_window_size == STREAM_WINDOW, moved(
+        "h2", "the initial window", "protocol/http2.py"
+    )
     frame = hyperframe.frame.GoAwayFrame(0, last_stream_id=3).serialize()
     assert frame[3] == 7, moved("hyperframe", "GoAwayFrame", "protocol/http2.py")
 
