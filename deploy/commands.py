@@ -153,7 +153,8 @@ def _confirm(question: str) -> bool:
 
 def check_breakers() -> None:
     """Read the breakers' policies as the processes do, and print the warnings. Raises StackError."""
-    from runtime.config.breakers import BadConfiguration, load_configuration
+    from runtime.config.policies import BadConfiguration
+    from runtime.config.policy_file import load_configuration
 
     path = ROOT / os.environ.get("CIRCUIT_BREAKERS", "breakers.toml")
     try:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from protocols.topology import API_GATEWAY, AUTH_SERVICE, PORTS, SCHOOL_SERVICE, STUDENT_SERVICE
 from runtime.config.settings import ProcessSettings, is_secret
-from runtime.observability.logging import redact
+from runtime.observability.redaction import redact
 
 # The modules that declare the settings of each process. They are imported by name, since deploy must not
 # depend on the processes' packages.

@@ -24,7 +24,8 @@ from gateway.workers.supervisor import run_workers
 from protocols.topology import API_GATEWAY
 from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http
-from runtime.config.breakers import BadConfiguration, Configuration, load_policies
+from runtime.config.policies import BadConfiguration, Configuration
+from runtime.config.policy_file import load_policies
 from runtime.config.reload import defer_sighup, reload_on_hangup
 from runtime.config.settings import load
 from runtime.observability.logging import configure_logs

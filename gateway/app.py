@@ -23,11 +23,12 @@ from gateway.upstream.overloads import Overloads
 from gateway.upstream.upstream import RouteBreaker, Upstream
 from gateway.workers.crew import Crew
 from runtime.auth import TokenVerifier
-from runtime.config.policy_file import Routes
+from runtime.config.policies import Routes
 from runtime.observability import tracing
 from runtime.serving.loop_time import LoopTime
 
 _PREFIXES = tuple(route.prefix.decode() for route in ROUTES)
+
 
 def create_app(
     settings: GatewaySettings,

@@ -18,8 +18,8 @@ from actors import (
 from actors.call.classifier import kind_of
 from protocols.http import Code
 from runtime.observability import tracing
-from runtime.serving.loop_time import LoopTime, Stretch
-from runtime.web.app import ApiError, unavailable
+from runtime.serving.loop_time import LoopTime, StallWatch
+from runtime.web.errors import ApiError, unavailable
 from services.failure_reason import failure_reason
 
 P = ParamSpec("P")
@@ -105,13 +105,13 @@ class Dependency:
             raise response from error
 
     async def _guarded(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        stretch = Stretch(self._loop_time)
+        stall_watch = StallWatch(self._loop_time)
         async with self._breaker.guard() as call:
             try:
                 result = await operation(*args, **kwargs)
             except Exception as error:
                 if self._verdict(error) is Verdict.FAILURE:
-                    if stretch.stood_still():
+                    if stall_watch.was_mostly_stalled():
                         raise ProcessStalled("the answer may have been waiting") from error
                     # The policy would count this failure too, but with the exception's class as the reason.
                     call.fail(failure_reason(error))

@@ -14,9 +14,9 @@ import trio
 
 from gateway.upstream.upstream import Upstream
 from protocols.http import REQUEST_ID, Code
-from runtime.admin.api import AdminCommand, BreakerAdmin, known_action
 from runtime.admin.history import Report
-from runtime.web.app import ApiError
+from runtime.admin.service import AdminCommand, BreakerAdmin, known_action
+from runtime.web.errors import ApiError
 
 ASK_SECONDS = 5.0
 

@@ -25,11 +25,13 @@ from gateway.workers.admin import ClusterBreakerAdmin
 from gateway.workers.crew import Crew
 from protocols.http import STATUS, Code, failure, success
 from protocols.topology import API_GATEWAY
-from runtime.admin.api import AdminAuthenticator, add_admin, own_desk
+from runtime.admin.api import AdminAuthenticator, add_admin
 from runtime.admin.history import Recorder
-from runtime.admin.source import BreakerSource
+from runtime.admin.service import local_breaker_admin
 from runtime.auth import TokenVerifier
-from runtime.web.app import ApiError, service_app
+from runtime.breaker_source import BreakerSource
+from runtime.web.app import service_app
+from runtime.web.errors import ApiError
 
 _ASSETS = Path(__file__).parent / "assets"
 _SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
@@ -80,7 +82,7 @@ def add_operations(
 ) -> DashboardFeed:
     """Add the dashboard and the admin API; what is returned feeds the dashboard once it runs."""
     recorder = Recorder(API_GATEWAY, crew or panel)
-    own = own_desk(panel, recorder, settings, None if crew is None else crew.seat.policies)
+    own = local_breaker_admin(panel, recorder, settings, None if crew is None else crew.seat.policies)
     desk = own if crew is None else ClusterBreakerAdmin(own, crew, settings)
     add_admin(app, FederatedBreakerAdmin(desk, upstreams), AdminAuthenticator(keys, settings.admin_token))
     add_dashboard(app)

@@ -11,7 +11,7 @@ from actors.adapters.health import breaker_health
 from gateway.routes import Service
 from gateway.upstream.fetch import fetch_json
 from gateway.upstream.upstream import Upstream
-from runtime.admin.source import BreakerSource
+from runtime.breaker_source import BreakerSource
 
 ASK_SECONDS = 1.0
 _STATUSES = ("healthy", "recovering", "unhealthy")

@@ -33,7 +33,7 @@ from gateway.proxy.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
-from runtime.serving.loop_time import Stretch
+from runtime.serving.loop_time import StallWatch
 
 PROBE_BODY_SECONDS = 1.0
 """How long the start of a body may take to arrive before its request may act as a probe."""
@@ -81,7 +81,7 @@ class UpstreamCall:
         self._nursery = nursery
         self._now = upstream.loop_time.now
         # On a host that was paused the services have stood still too: what they say is then of that.
-        self._stretch = Stretch(upstream.loop_time)
+        self._stall_watch = StallWatch(upstream.loop_time)
         self._limit = upstream.loop_time.limit(math.inf)
         self._body: RequestBodyStream | None = None
         self._unread = 0.0
@@ -112,11 +112,11 @@ class UpstreamCall:
         source = Source(self._inbound.client, self._inbound.route) if probes else None
         async with self._breaker.guard(source=source) as call:
             with self._limit:
-                self._limit.due = self._now() + self._head_seconds()
+                self._limit.deadline = self._now() + self._head_seconds()
                 try:
                     response = await self._head(call)
                 except httpx.TransportError:
-                    if self._stretch.stood_still():
+                    if self._stall_watch.was_mostly_stalled():
                         call.ignore()
                     raise
                 try:
@@ -211,7 +211,7 @@ class UpstreamCall:
         assert isinstance(body, httpx.AsyncByteStream)
         status, fields = response.status_code, _lower_case_fields(response)
         upstream = self._upstream
-        if status >= 500 and self._stretch.stood_still():
+        if status >= 500 and self._stall_watch.was_mostly_stalled():
             call.ignore()
         elif status >= 500:
             self._answer.failure_origin = charge(
@@ -228,7 +228,7 @@ class UpstreamCall:
         try:
             return await self._stream(call, status, fields, body)
         except httpx.TransportError as error:
-            if self._unread >= STALL_SECONDS or self._stretch.stood_still():
+            if self._unread >= STALL_SECONDS or self._stall_watch.was_mostly_stalled():
                 # The upstream may have given up because we stopped reading.
                 call.ignore()
             else:
@@ -264,13 +264,13 @@ class UpstreamCall:
             piece = found
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
-        self._limit.due = self._now() + self._upstream.idle_timeout
+        self._limit.deadline = self._now() + self._upstream.idle_timeout
         return await anext(pieces, None)
 
     async def _to_client(self, call: Guard, sending: Awaitable[None]) -> None:
         """Send to the client. Its slowness is neither the upstream's time nor a limit of ours."""
         start = self._now()
-        self._limit.due = math.inf
+        self._limit.deadline = math.inf
         await sending
         waited = self._now() - start
         call.exclude(waited)

@@ -41,7 +41,7 @@ class DownstreamRequest:
         self._may_send: trio.Event | None = None
         self.scope = trio.CancelScope()
         self.too_large = False
-        watch = extensions.get(asgi.CANCEL_WHEN_LEFT)
+        watch = extensions.get(asgi.CANCEL_ON_DISCONNECT)
         self.is_watched = watch is not None
         """Whether the server itself cancels `scope` when the client leaves; else `watch` has to run."""
         if watch is not None:
@@ -140,7 +140,7 @@ class RequestBodyStream(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         start = self._now()
-        self._limit.due = start + self._budget
+        self._limit.deadline = start + self._budget
         self.awaits_client = True
         piece = await self._request.next_piece()
         # Not where this is cancelled: whoever has run out of time asks who let it wait.
@@ -148,7 +148,7 @@ class RequestBodyStream(httpx.AsyncByteStream):
         now = self._now()
         self.waited += now - start
         self._budget -= now - start
-        self._limit.due = now + self._upstream_timeout
+        self._limit.deadline = now + self._upstream_timeout
         if piece is None:
             raise StopAsyncIteration
         return piece

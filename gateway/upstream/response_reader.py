@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import httptools
 
-from runtime.web.header_fields import Fields
+from runtime.header_fields import Fields
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a head; or of chunk extensions and trailers without a piece of the body. More are malformed."""

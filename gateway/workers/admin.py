@@ -12,10 +12,10 @@ from gateway.workers.crew import Crew
 from gateway.workers.orders import CommandRecord
 from gateway.workers.policies import stage_policy_file
 from protocols.http import Code
-from runtime.admin.api import AdminCommand, LocalBreakerAdmin
 from runtime.admin.history import Report
-from runtime.config.breakers import BadConfiguration
-from runtime.web.app import ApiError
+from runtime.admin.service import AdminCommand, LocalBreakerAdmin
+from runtime.config.policies import BadConfiguration
+from runtime.web.errors import ApiError
 
 
 class ClusterBreakerAdmin:

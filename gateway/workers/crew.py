@@ -29,7 +29,7 @@ from gateway.upstream.overloads import RESOURCES, Overloads
 from gateway.workers.merge import add_counts, merge_snapshots
 from gateway.workers.orders import AGAIN, CommandRecord, Orders, standing
 from gateway.workers.seats import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, WorkerSlot, read_line, tell
-from runtime.admin.api import reload_policies
+from runtime.config.reload import reload_policies
 
 log = structlog.get_logger("workers")
 

@@ -22,8 +22,8 @@ from gateway.settings import GatewaySettings
 from gateway.workers.orders import AGAIN, Orders
 from gateway.workers.policies import stage_policy_file
 from gateway.workers.seats import CERTIFICATE, FOLLOW, WorkerSlot, tell
-from runtime.config.breakers import BadConfiguration
-from runtime.config.reload import refuse, sighup_events
+from runtime.config.policies import BadConfiguration
+from runtime.config.reload import log_unusable, sighup_events
 from runtime.serving import listen, stop_signal
 
 STEADY_SECONDS = 10.0
@@ -130,7 +130,7 @@ class WorkerSupervisor:
                 try:
                     stage_policy_file(self._settings, self._folder)
                 except BadConfiguration as error:
-                    refuse(error)
+                    log_unusable(error)
                 else:
                     # In the list as well: who starts later mustn't take up what was changed before.
                     Orders(WorkerSlot(0, self._folder).orders).add(AGAIN)

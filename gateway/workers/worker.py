@@ -12,7 +12,7 @@ from gateway.__main__ import main
 from gateway.settings import GatewaySettings
 from gateway.workers.seats import WorkerContext, WorkerSlot
 from protocols.topology import API_GATEWAY
-from runtime.config.breakers import load_configuration
+from runtime.config.policy_file import load_configuration
 from runtime.config.settings import load
 from runtime.observability.logging import configure_logs
 from runtime.observability.tracing import tracing

@@ -10,7 +10,7 @@ from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from protocols.topology import AUTH_DATABASE, AUTH_SERVICE, AUTH_SERVICE_PORT
 from runtime.auth import TokenVerifier
-from runtime.config.breakers import Configuration
+from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import serve, stop_signal
@@ -34,7 +34,7 @@ async def run(settings: AuthSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB may be down at the start or at any time later."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "auth") as client,
+        open_database(settings.mongodb_uri.get_secret_value(), "auth") as client,
         open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
     ):

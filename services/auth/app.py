@@ -12,7 +12,9 @@ from quart_trio import QuartTrio
 from actors import Panel
 from protocols.http import REQUEST_TIMEOUT_MS, Code
 from protocols.topology import AUTH_SERVICE
-from runtime.web.app import ApiError, read_json, reply, service_app
+from runtime.web.app import reply, service_app
+from runtime.web.errors import ApiError
+from runtime.web.json_body import read_json
 from services.auth import responses
 from services.auth.accounts import Accounts
 from services.auth.schemas import Login, Refresh, Signup

@@ -5,7 +5,8 @@ from __future__ import annotations
 from quart import g, request
 from quart_trio import QuartTrio
 
-from runtime.auth import TokenVerifier, bearer
+from runtime.auth import TokenError, TokenVerifier, bearer
+from runtime.web.errors import token_api_error
 
 FIRST_KEYS_SECONDS = 1.0
 """Maximum seconds that a request waits for the first key. The verifier retries at shorter intervals."""
@@ -24,9 +25,12 @@ def require_token(app: QuartTrio, keys: TokenVerifier, prefix: str) -> None:
     async def authenticate() -> None:
         if request.path != prefix and not request.path.startswith(f"{prefix}/"):
             return
-        token = bearer(request.headers.get("Authorization"))
-        if not keys:
-            await keys.first(FIRST_KEYS_SECONDS)
-        g.identity = keys.verify(token)
+        try:
+            token = bearer(request.headers.get("Authorization"))
+            if not keys:
+                await keys.wait_for_keys(FIRST_KEYS_SECONDS)
+            g.identity = keys.verify(token)
+        except TokenError as error:
+            raise token_api_error(error) from error
 
     app.before_request(authenticate)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from protocols.http import Code
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.mongo.repository import UniqueViolation
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from protocols.topology import SCHOOL_DATABASE, SCHOOL_GRPC_PORT, SCHOOL_SERVICE, SCHOOL_SERVICE_PORT
-from runtime.config.breakers import Configuration
+from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import serve, stop_signal
@@ -35,7 +35,7 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
     """Serve HTTP and gRPC until SIGTERM. MongoDB and the auth service may be down at any time."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "school") as client,
+        open_database(settings.mongodb_uri.get_secret_value(), "school") as client,
         open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
     ):

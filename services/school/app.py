@@ -14,7 +14,9 @@ from actors import Panel
 from protocols.http import Code
 from protocols.topology import SCHOOL_SERVICE
 from runtime.auth import TokenVerifier
-from runtime.web.app import ApiError, read_json, reply, service_app
+from runtime.web.app import reply, service_app
+from runtime.web.errors import ApiError
+from runtime.web.json_body import read_json
 from services.dependency import Dependency
 from services.http.authentication import require_token
 from services.http.pagination import PageQuery, read_page

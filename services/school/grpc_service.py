@@ -23,7 +23,7 @@ from protocols.school_pb2 import (
     ValidateSchoolRequest,
     ValidateSchoolResponse,
 )
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.dependency import Dependency
 from services.grpc.call_log import logged_service
 from services.grpc.tracing import traced_service

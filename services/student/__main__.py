@@ -8,7 +8,7 @@ from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from protocols.topology import STUDENT_DATABASE, STUDENT_SERVICE, STUDENT_SERVICE_GRPC, STUDENT_SERVICE_PORT
-from runtime.config.breakers import Configuration
+from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import serve, stop_signal
@@ -33,7 +33,7 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB, the auth and the school service may be down at any time."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "student") as client,
+        open_database(settings.mongodb_uri.get_secret_value(), "student") as client,
         open_channel(settings.school_grpc_address) as channel,
         open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,

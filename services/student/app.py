@@ -11,7 +11,8 @@ from actors import Panel
 from protocols.http import Code
 from protocols.topology import STUDENT_SERVICE
 from runtime.auth import TokenVerifier
-from runtime.web.app import read_json, reply, service_app
+from runtime.web.app import reply, service_app
+from runtime.web.json_body import read_json
 from services.http.authentication import require_token
 from services.http.pagination import PageQuery
 from services.http.validation import parse_id

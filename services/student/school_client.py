@@ -19,7 +19,7 @@ from protocols.http import FAILURE_ORIGIN, REQUEST_ID, Code
 from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
 from runtime.serving.loop_time import LoopTime
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.deadlines import seconds_for_call
 from services.dependency import Dependency
 from services.grpc.dependency import grpc_verdict

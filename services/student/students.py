@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from protocols.http import Code
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.dependency import Dependency
 from services.http.pagination import read_page
 from services.http.results import existing, without_conflict

@@ -20,9 +20,9 @@ from gateway.workers.crew import Crew
 from gateway.workers.orders import AGAIN, Orders, standing
 from gateway.workers.policies import stage_policy_file
 from gateway.workers.seats import FOLLOW, WorkerSlot, tell
-from runtime.admin.api import AdminCommand, own_desk
 from runtime.admin.history import Recorder
-from runtime.web.app import ApiError
+from runtime.admin.service import AdminCommand, local_breaker_admin
+from runtime.web.errors import ApiError
 
 SERVICE = "auth-service-http"
 
@@ -47,7 +47,7 @@ async def worker(folder: Path, number: int) -> AsyncIterator[tuple[ClusterBreake
     async with open_panel() as panel, trio.open_nursery() as nursery:
         breaker = panel.breaker(CircuitBreakerConfig(name=SERVICE))
         crew = Crew(panel, WorkerSlot(number, seats(folder)), None)
-        own = own_desk(panel, Recorder("api-gateway", crew), settings, crew.seat.policies)
+        own = local_breaker_admin(panel, Recorder("api-gateway", crew), settings, crew.seat.policies)
         desk = ClusterBreakerAdmin(own, crew, settings)
         await nursery.start(crew.run)
         yield desk, breaker

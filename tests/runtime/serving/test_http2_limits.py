@@ -11,7 +11,7 @@ import trio
 from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
 from trio.testing import wait_all_tasks_blocked
 
-from runtime.serving.http2 import FREE_FRAMES
+from runtime.serving.protocol.http2 import FREE_FRAMES
 from tests.runtime.serving.h2_client import h2_client
 from tests.runtime.serving.running_app import body_of, echo, respond, running
 
@@ -195,7 +195,7 @@ async def test_draining(pair):
 
 
 async def test_draining_an_idle_client(pair):
-    """It is told so, and doesn't hold up the end."""
+    """It gets GOAWAY and doesn't delay the end."""
     async with running(echo, pair, grace=5) as server, h2_client(server) as client:
         assert (await client.ask()).status == 200
         server.stop.set()

@@ -14,7 +14,7 @@ import trio_asyncio
 from pymongo.errors import OperationFailure, PyMongoError, WaitQueueTimeoutError
 
 from actors import CircuitBreakerConfig, Panel, State
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.dependency import Dependency, Verdict
 from services.mongo.client import Database, MongoDatabase, open_database
 from services.mongo.dependency import database_dependency, mongo_verdict

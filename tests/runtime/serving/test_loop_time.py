@@ -1,4 +1,4 @@
-"""Limits that don't count the time in which the process stood still."""
+"""Limits exclude the time in which the process was stalled."""
 
 import time
 
@@ -32,7 +32,7 @@ async def test_a_block_that_ends_in_time_is_left_alone(loop_time):
 async def test_a_limit_may_be_moved(loop_time):
     start = trio.current_time()
     with loop_time.limit(0.1) as limit:
-        limit.due += 0.3
+        limit.deadline += 0.3
         await trio.sleep_forever()
     assert limit.expired
     assert trio.current_time() - start >= 0.4
@@ -40,7 +40,7 @@ async def test_a_limit_may_be_moved(loop_time):
 
 async def test_a_limit_may_be_lifted(loop_time):
     with loop_time.limit(0.1) as limit:
-        limit.due = float("inf")
+        limit.deadline = float("inf")
         await trio.sleep(0.3)
     assert not limit.expired
 
@@ -66,7 +66,7 @@ async def test_a_stall_only_moves_the_limit(loop_time):
 
 
 async def test_a_jump_of_the_clock_is_no_stall(mock_clock, nursery):
-    """A test's clock moves without the process having stood still."""
+    """A jump of a test's clock is no stall."""
     loop_time = LoopTime()
     await nursery.start(loop_time.run)
     expired = trio.Event()
@@ -86,7 +86,7 @@ async def test_a_jump_of_the_clock_is_no_stall(mock_clock, nursery):
 
 
 async def test_a_stall_is_known_at_once(loop_time):
-    """Whoever runs first after it needn't wait for the next look."""
+    """A stall is measurable before the next check of the limits."""
     with loop_time.limit(10):
         await trio.sleep(0.01)
         before = loop_time.stalled
