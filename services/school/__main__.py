@@ -9,6 +9,7 @@ import trio_asyncio
 from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
+from actors.adapters.logs import log_transitions
 from runtime.config.breakers import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
@@ -42,7 +43,8 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
-        keys = await start_token_verifier(nursery, settings, panel)
+        await nursery.start(log_transitions, panel)
+        keys = await start_token_verifier(nursery, settings)
         repository = school_repository(client)
         policies = configuration.with_probes({BREAKER: lambda _: ping_probe(client)})
         database = database_dependency(panel, policies[BREAKER], REJECTION_MESSAGE, loop_time)
