@@ -10,7 +10,6 @@ import trio
 from quart_trio import QuartTrio
 
 from actors import Panel
-from actors.adapters.logs import log_transitions
 from runtime.admin.api import add_breaker_admin
 from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http
@@ -47,13 +46,10 @@ def start(
         run_process(run, settings, configuration)
 
 
-async def start_token_verifier(
-    nursery: trio.Nursery, settings: ProcessSettings, panel: Panel
-) -> TokenVerifier:
-    """Start to fetch the auth service's keys and to log transitions; return the verifier of tokens."""
+async def start_token_verifier(nursery: trio.Nursery, settings: ProcessSettings) -> TokenVerifier:
+    """A TokenVerifier that fetches the auth service's keys in `nursery`."""
     fetch_keys = jwks_over_http(settings.auth_service_url, ca_file=settings.upstream_ca_file)
     keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
-    await nursery.start(log_transitions, panel)
     await nursery.start(keys.run)
     return keys
 

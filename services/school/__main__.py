@@ -9,6 +9,7 @@ import trio_asyncio
 from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
+from actors.adapters.logs import log_transitions
 from protocols.topology import SCHOOL_DATABASE, SCHOOL_GRPC_PORT, SCHOOL_SERVICE, SCHOOL_SERVICE_PORT
 from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
@@ -40,7 +41,8 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
-        keys = await start_token_verifier(nursery, settings, panel)
+        await nursery.start(log_transitions, panel)
+        keys = await start_token_verifier(nursery, settings)
         repository = school_repository(client)
         policies = configuration.with_probes({SCHOOL_DATABASE: lambda _: ping_probe(client)})
         database = database_dependency(panel, policies[SCHOOL_DATABASE], REJECTION_MESSAGE, loop_time)

@@ -7,6 +7,7 @@ import trio_asyncio
 from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
+from actors.adapters.logs import log_transitions
 from protocols.topology import STUDENT_DATABASE, STUDENT_SERVICE, STUDENT_SERVICE_GRPC, STUDENT_SERVICE_PORT
 from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
@@ -39,7 +40,8 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
-        keys = await start_token_verifier(nursery, settings, panel)
+        await nursery.start(log_transitions, panel)
+        keys = await start_token_verifier(nursery, settings)
         policies = configuration.with_probes(
             {
                 STUDENT_DATABASE: lambda _: ping_probe(client),

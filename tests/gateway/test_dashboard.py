@@ -20,7 +20,7 @@ import trio
 
 from actors import open_panel
 from deploy.terminal.watch import LiveView
-from gateway.dashboard import live as live_module
+from gateway.dashboard import feed as live_module
 from gateway.dashboard.feed import BEHIND, VIEWERS, DashboardFeed, Subscriber
 from gateway.dashboard.sse import PATH, SEND_SECONDS, EventStream
 from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, ProcessUptime

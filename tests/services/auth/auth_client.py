@@ -8,8 +8,9 @@ from argon2 import PasswordHasher
 from pymongo.errors import AutoReconnect
 
 from actors import CircuitBreakerConfig, Panel
+from protocols.topology import AUTH_DATABASE
 from services.auth.accounts import Accounts
-from services.auth.app import BREAKER, REJECTION_MESSAGE, create_app
+from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.mongo.dependency import database_dependency
 from tests.services.api_client import Answer, Caller
@@ -25,7 +26,7 @@ class Service:
     def __init__(self, panel: Panel) -> None:
         self.now = 1_000_000.0
         self.repository = FakeAccountRepository()
-        self.dependency = database_dependency(panel, CircuitBreakerConfig(name=BREAKER), REJECTION_MESSAGE)
+        self.dependency = database_dependency(panel, CircuitBreakerConfig(name=AUTH_DATABASE), REJECTION_MESSAGE)
         self.passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         self.accounts = Accounts(self.repository, self.dependency, self.passwords, lambda: self.now)
         self.call = Caller(create_app(self.accounts, panel), {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from actors import Panel
-from services.auth.app import BREAKER
+from protocols.topology import AUTH_DATABASE
 from tests.services.auth.auth_client import ADA, CREDENTIALS, Service, bearer
 
 
@@ -41,7 +41,7 @@ async def test_each_operation_is_charged(service: Service, panel: Panel) -> None
     ):
         answer = await service.call("POST", path, sent, headers=token)
         assert (answer.status, answer.error) == (503, "DATABASE_ERROR")
-        assert (await panel[BREAKER].snapshot()).failure_count == count
+        assert (await panel[AUTH_DATABASE].snapshot()).failure_count == count
 
 
 async def test_what_needs_no_database_works_without(service: Service) -> None:
@@ -61,7 +61,7 @@ async def test_started_without_a_database(service: Service, panel: Panel) -> Non
         answer = await service.call("GET", "/.well-known/jwks.json")
         assert (answer.status, answer.error) == (503, "DATABASE_ERROR")
         assert "X-Failure-Origin" not in answer.headers
-    assert (await panel[BREAKER].snapshot()).failure_count == 0
+    assert (await panel[AUTH_DATABASE].snapshot()).failure_count == 0
     service.repository.fault = trio.lowlevel.checkpoint
     assert (await service.signup()).status == 201
 
@@ -75,7 +75,7 @@ async def test_a_client_that_asks_for_the_keys_is_charged(service: Service, pane
     ]
     assert [answer.error for answer in answers] == ["DATABASE_ERROR"] * 5 + ["SERVICE_UNAVAILABLE"]
     assert {answer.headers["X-Failure-Origin"] for answer in answers} == {BREAKER}
-    assert (await panel[BREAKER].snapshot()).counts["failure"] == 5
+    assert (await panel[AUTH_DATABASE].snapshot()).counts["failure"] == 5
 
 
 async def test_a_client_that_leaves(service: Service, panel: Panel) -> None:
@@ -97,5 +97,5 @@ async def test_a_client_that_leaves(service: Service, panel: Panel) -> None:
         await entered.wait()
         nursery.cancel_scope.cancel()
     assert cancelled.is_set()
-    counts = (await panel[BREAKER].snapshot()).counts
+    counts = (await panel[AUTH_DATABASE].snapshot()).counts
     assert (counts["cancelled"], counts["failure"]) == (1, 0)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors import Panel
-from services.auth.app import BREAKER
+from protocols.topology import AUTH_DATABASE
 from tests.services.auth.auth_client import ADA, CREDENTIALS, Service
 
 POSTS = ["/signup", "/login", "/refresh", "/validate", "/logout"]
@@ -131,5 +131,5 @@ async def test_bad_input_counts_for_nothing(service: Service, panel: Panel) -> N
         await service.signup()
         await service.login(password="wrong")
         await service.login(email={"$ne": None})
-    snapshot = await panel[BREAKER].snapshot()
+    snapshot = await panel[AUTH_DATABASE].snapshot()
     assert (snapshot.failure_count, snapshot.counts["failure"]) == (0, 0)
