@@ -13,7 +13,7 @@ from gateway.pages.app import add_operations, own_pages
 from gateway.pages.openapi import OpenApiAggregator
 from gateway.proxy.access import Limits
 from gateway.proxy.cors import CorsPolicy, parse_origins
-from gateway.proxy.middleware import App, Proxy
+from gateway.proxy.middleware import Proxy
 from gateway.proxy.rate_limit import Counters, SharedCounters
 from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
 from gateway.routes import ROUTES, SERVICES
@@ -22,12 +22,14 @@ from gateway.upstream.breakers import route_breaker
 from gateway.upstream.overloads import Overloads
 from gateway.upstream.upstream import RouteBreaker, Upstream
 from gateway.workers.crew import Crew
+from runtime.asgi import App
 from runtime.auth import TokenVerifier
 from runtime.config.policy_file import Routes
 from runtime.observability import tracing
 from runtime.serving.loop_time import LoopTime
 
 _PREFIXES = tuple(route.prefix.decode() for route in ROUTES)
+
 
 def create_app(
     settings: GatewaySettings,

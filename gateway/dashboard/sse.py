@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 
 import trio
 
 from gateway.dashboard.feed import DashboardFeed, Subscriber
-from gateway.proxy.request import Scope
-from gateway.proxy.request_body import Message, Receive
-from gateway.proxy.responses import Send
 from protocols.http import Code, failure
-
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from runtime.asgi import App, Message, Receive, Scope, Send
 
 PATH = "/dashboard/events"
 SEND_SECONDS = 5.0

@@ -14,7 +14,7 @@ from quart_trio import QuartTrio
 from actors import Panel
 from gateway.dashboard.feed import DashboardFeed
 from gateway.dashboard.page import add_dashboard
-from gateway.dashboard.sse import App, EventStream
+from gateway.dashboard.sse import EventStream
 from gateway.pages.admin import FederatedBreakerAdmin
 from gateway.pages.health import is_outage, whole_health
 from gateway.pages.openapi import OpenApiAggregator
@@ -27,6 +27,7 @@ from protocols.http import STATUS, Code, failure, success
 from runtime.admin.api import AdminAuthenticator, add_admin, own_desk
 from runtime.admin.history import Recorder
 from runtime.admin.source import BreakerSource
+from runtime.asgi import App
 from runtime.auth import TokenVerifier
 from runtime.web.app import ApiError, service_app
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
@@ -14,13 +14,12 @@ from gateway.proxy.access import Limits, authenticate
 from gateway.proxy.cors import CorsPolicy
 from gateway.proxy.forward import Ending, UpstreamAborted, UpstreamCall
 from gateway.proxy.headers import Fields, find, forwards_left
-from gateway.proxy.request import Inbound, ResolvedTarget, Scope, client_address, identify, locate, read
-from gateway.proxy.request_body import DownstreamRequest, Receive
+from gateway.proxy.request import Inbound, ResolvedTarget, client_address, identify, locate, read
+from gateway.proxy.request_body import DownstreamRequest
 from gateway.proxy.responses import (
     Addressed,
     LocalResponse,
     ResponseWriter,
-    Send,
     max_forwards_response,
     too_large,
 )
@@ -28,6 +27,7 @@ from gateway.proxy.target import LocalTarget, UpstreamTarget
 from gateway.proxy.trusted_proxies import TrustedProxies
 from gateway.upstream.upstream import Upstream
 from protocols.http import Code
+from runtime.asgi import App, Receive, Scope, Send
 from runtime.auth import TokenVerifier
 from runtime.observability import tracing
 from runtime.observability.logging import loggable_path
@@ -38,8 +38,6 @@ log = structlog.get_logger("gateway")
 
 GatewayReply = LocalResponse | Addressed
 """What the gateway answers in the place of a service."""
-
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Proxy:

@@ -19,11 +19,10 @@ from gateway.proxy.responses import Addressed, LocalResponse
 from gateway.proxy.target import LocalTarget, NoRouteError, TargetError, UpstreamTarget, resolve, split
 from gateway.proxy.trusted_proxies import Origin
 from protocols.http import REQUEST_ID, Code
+from runtime.asgi import Scope
 from runtime.serving import client_network
 from runtime.serving.extensions import BODILESS, TARGET
 from runtime.web.request_log import request_id
-
-Scope = dict[str, Any]
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
 _ID = re.compile(rb"/(?:[0-9]+|[0-9A-Fa-f-]{16,})(?=/|\Z)")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 import trio
 
 from gateway.proxy.headers import Framing
+from runtime.asgi import Receive
 from runtime.serving import extensions as asgi
 from runtime.serving.loop_time import TimeLimit
-
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 
 READ_AHEAD = 512 * 1024
 """Bytes of a body that are held before its request may be a probe."""

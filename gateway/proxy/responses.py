@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import httpx
 
 from actors import BulkheadFullError, CallRejected, CallTimeout
 from gateway.proxy.headers import Fields
-from gateway.proxy.request_body import Message
 from gateway.upstream.connection import LocalShortage
 from protocols.http import REQUEST_ID, RETRY_AFTER, STATUS, Code, failure
-
-Send = Callable[[Message], Awaitable[None]]
+from runtime.asgi import Send
 
 ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
