@@ -19,8 +19,8 @@ from gateway.upstream.balancer import service_transport
 from gateway.upstream.breakers import open_breakers, with_http_probes
 from gateway.upstream.overloads import warn_of_file_limit
 from gateway.upstream.pool import UpstreamTransport
-from gateway.workers.crew import Crew
-from gateway.workers.seats import WorkerContext
+from gateway.workers.cluster import Crew
+from gateway.workers.slot import WorkerContext
 from gateway.workers.supervisor import run_workers
 from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http

@@ -21,7 +21,7 @@ from gateway.settings import GatewaySettings
 from gateway.upstream.breakers import route_breaker
 from gateway.upstream.overloads import Overloads
 from gateway.upstream.upstream import RouteBreaker, Upstream
-from gateway.workers.crew import Crew
+from gateway.workers.cluster import Crew
 from runtime.asgi import App
 from runtime.auth import TokenVerifier
 from runtime.config.policy_file import Routes

@@ -22,7 +22,7 @@ from gateway.settings import GatewaySettings
 from gateway.upstream.overloads import Overloads, overload_metric
 from gateway.upstream.upstream import Upstream
 from gateway.workers.admin import ClusterBreakerAdmin
-from gateway.workers.crew import Crew
+from gateway.workers.cluster import Crew
 from protocols.http import STATUS, Code, failure, success
 from runtime.admin.api import AdminAuthenticator, add_admin, own_desk
 from runtime.admin.history import Recorder

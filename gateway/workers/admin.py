@@ -8,9 +8,9 @@ from typing import Any
 import trio
 
 from gateway.settings import GatewaySettings
-from gateway.workers.crew import Crew
-from gateway.workers.orders import CommandRecord
-from gateway.workers.policies import stage_policy_file
+from gateway.workers.cluster import Crew
+from gateway.workers.command_log import CommandRecord
+from gateway.workers.policy_file import stage_policy_file
 from protocols.http import Code
 from runtime.admin.api import AdminCommand, LocalBreakerAdmin
 from runtime.admin.history import Report

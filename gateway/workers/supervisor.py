@@ -19,9 +19,9 @@ import structlog
 import trio
 
 from gateway.settings import GatewaySettings
-from gateway.workers.orders import AGAIN, Orders
-from gateway.workers.policies import stage_policy_file
-from gateway.workers.seats import CERTIFICATE, FOLLOW, WorkerSlot, tell
+from gateway.workers.command_log import AGAIN, Orders
+from gateway.workers.policy_file import stage_policy_file
+from gateway.workers.slot import CERTIFICATE, FOLLOW, WorkerSlot, tell
 from runtime.config.breakers import BadConfiguration
 from runtime.config.reload import refuse, sighup_events
 from runtime.serving import listen, stop_signal

@@ -11,7 +11,7 @@ import structlog
 from gateway.__main__ import main
 from gateway.pages.app import PROCESS
 from gateway.settings import GatewaySettings
-from gateway.workers.seats import WorkerContext, WorkerSlot
+from gateway.workers.slot import WorkerContext, WorkerSlot
 from runtime.config.breakers import load_configuration
 from runtime.config.settings import load
 from runtime.observability.logging import configure_logs

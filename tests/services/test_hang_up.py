@@ -21,7 +21,7 @@ from services.student.app import OPEN_MESSAGE, Students, create_app
 from services.student.schemas import UNIQUE as STUDENT_RULES
 from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 from tests.tokens import Issuer
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 ADA = {"roll_number": "1", "first_name": "Ada", "last_name": "L", "school_id": 1}
 
@@ -30,8 +30,8 @@ class Chain:
     """HTTP to a student service, gRPC from there to a school service, each on a store in memory."""
 
     def __init__(self) -> None:
-        self.schools = MemoryRecords(SCHOOL_RULES)
-        self.students = MemoryRecords(STUDENT_RULES)
+        self.schools = FakeRepository(SCHOOL_RULES)
+        self.students = FakeRepository(STUDENT_RULES)
         self.port = 0
 
 
@@ -68,7 +68,7 @@ async def send(chain: Chain, issuer: Issuer) -> trio.SocketStream:
     return stream
 
 
-async def until_running(store: MemoryRecords, count: int) -> float:
+async def until_running(store: FakeRepository, count: int) -> float:
     """How long it took until `count` operations were running."""
     started = trio.current_time()
     with trio.fail_after(2):
@@ -82,7 +82,7 @@ async def test_hanging_up_cancels_what_is_being_done_at_the_far_end(
     chain: Chain, issuer: Issuer, panel: Panel, slow: str
 ) -> None:
     await chain.schools.create({"registration_number": "R-1", "name": "North"})
-    store: MemoryRecords = getattr(chain, slow)
+    store: FakeRepository = getattr(chain, slow)
     store.faults.delay = math.inf
     stream = await send(chain, issuer)
     await until_running(store, 1)

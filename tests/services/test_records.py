@@ -9,7 +9,7 @@ import trio
 
 from services.mongo.client import Database
 from services.mongo.repository import MongoRecords, Record, Repository, Unique, UniqueViolation
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 UNIQUE = (Unique("roll", ("school", "roll")), Unique("email", ("email",), optional=True))
 
@@ -17,7 +17,7 @@ UNIQUE = (Unique("roll", ("school", "roll")), Unique("email", ("email",), option
 @pytest.fixture(params=["mongo", "memory"])
 def store(request: pytest.FixtureRequest, database: Database) -> Repository:
     if request.param == "memory":
-        return MemoryRecords(UNIQUE)
+        return FakeRepository(UNIQUE)
     return MongoRecords(database, "things", UNIQUE, sorted_by=["school"])
 
 

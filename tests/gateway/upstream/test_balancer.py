@@ -9,7 +9,7 @@ import trio
 
 from gateway.upstream.balancer import LoadBalancingTransport, service_transport
 from gateway.upstream.pool import ConnectionPoolTransport
-from tests.gateway.house import served
+from tests.gateway.running_gateway import served
 from tests.gateway.upstream.requests import fetch, request
 from tests.gateway.upstream.test_pool import close_when_asked_again
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
@@ -180,7 +180,7 @@ async def test_one_breaker_for_all():
             )
             assert (await peer.rest()).startswith(b"HTTP/1.1 200 ")
         assert await gateway.counts() == {"success": 4}
-        async with gateway.proxy.request_body() as client:
+        async with gateway.client() as client:
             auth = (await client.get("/health")).json()["data"]["auth"]
         assert auth["dependencies"]["auth-database"]["status"] == "healthy"
     async with served(auth=f"{nobody()},{nobody()}") as gateway:

@@ -14,7 +14,7 @@ import gateway.upstream.balancer
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.fetch import fetch_json
 from runtime.auth import jwks_over_http
-from tests.gateway.house import served
+from tests.gateway.running_gateway import served
 from tests.gateway.upstream.certificates import Authority
 from tests.gateway.upstream.requests import fetch, request
 from tests.gateway.wire import Peer, answering, connect, ok, upstream

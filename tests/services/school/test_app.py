@@ -17,7 +17,7 @@ from services.school.app import OPEN_MESSAGE, create_app
 from services.school.schemas import UNIQUE
 from tests.services.client import Caller
 from tests.tokens import Issuer
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 CONFIG = CircuitBreakerConfig(name="school-database", max_failures=5, reset_timeout=60)
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
@@ -25,12 +25,12 @@ SCHOOL = {"registration_number": "R-1", "name": "North", "email": "n@school.test
 
 
 @pytest.fixture
-def store() -> MemoryRecords:
-    return MemoryRecords(UNIQUE)
+def store() -> FakeRepository:
+    return FakeRepository(UNIQUE)
 
 
 @pytest.fixture
-def call(panel: Panel, issuer: Issuer, store: MemoryRecords) -> Caller:
+def call(panel: Panel, issuer: Issuer, store: FakeRepository) -> Caller:
     guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
     app = create_app(store=store, guard=guard, panel=panel, keys=issuer.keys, now=lambda: NOON)
     return Caller(app, issuer.headers())
@@ -146,7 +146,7 @@ async def test_what_is_not_a_json_object_is_an_invalid_request(call: Caller, bod
     ids=lambda change: ascii(change)[:30],
 )
 async def test_bad_fields_are_validation_errors_and_store_nothing(
-    call: Caller, store: MemoryRecords, change: dict[str, Any]
+    call: Caller, store: FakeRepository, change: dict[str, Any]
 ) -> None:
     await call("POST", "/schools", SCHOOL)
     created = await call(
@@ -168,14 +168,14 @@ async def test_without_a_good_token_nothing_is_answered(call: Caller, issuer: Is
 
 
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/openapi.json"])
-async def test_what_operators_ask_for_is_open(panel: Panel, store: MemoryRecords, path: str) -> None:
+async def test_what_operators_ask_for_is_open(panel: Panel, store: FakeRepository, path: str) -> None:
     guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
     app = create_app(store=store, guard=guard, panel=panel, keys=TokenVerifier())
     assert (await app.test_client().get(path)).status_code == 200
 
 
 async def test_without_any_key_the_service_names_no_breaker(
-    panel: Panel, store: MemoryRecords, issuer: Issuer, autojump_clock: MockClock
+    panel: Panel, store: FakeRepository, issuer: Issuer, autojump_clock: MockClock
 ) -> None:
     """None has counted that the keys could not be fetched."""
     guard = guard_database(panel, CONFIG, OPEN_MESSAGE)
@@ -189,7 +189,7 @@ async def test_without_any_key_the_service_names_no_breaker(
 
 
 async def test_a_request_waits_for_the_first_keys(
-    panel: Panel, store: MemoryRecords, issuer: Issuer, autojump_clock: MockClock
+    panel: Panel, store: FakeRepository, issuer: Issuer, autojump_clock: MockClock
 ) -> None:
     """The auth service may have come up a moment ago: that must cost no service its breaker."""
     asked = 0
@@ -214,7 +214,7 @@ async def test_a_request_waits_for_the_first_keys(
 
 
 async def test_five_database_failures_then_rejections_then_recovery(
-    call: Caller, store: MemoryRecords, mock_clock: MockClock
+    call: Caller, store: FakeRepository, mock_clock: MockClock
 ) -> None:
     await call("POST", "/schools", SCHOOL)
     store.faults.fail()
@@ -240,7 +240,7 @@ async def test_wrong_paths_and_methods_are_envelopes(call: Caller) -> None:
 
 
 async def test_a_callers_deadline_ends_a_slow_operation(
-    call: Caller, store: MemoryRecords, panel: Panel, autojump_clock: MockClock
+    call: Caller, store: FakeRepository, panel: Panel, autojump_clock: MockClock
 ) -> None:
     store.faults.delay = 10
     answer = await call("GET", "/schools", headers={"X-Request-Timeout-Ms": "500"})

@@ -29,7 +29,7 @@ from services.grpc.server import serve_rpc
 from services.school.grpc_service import SchoolRpc, rpc_services
 from services.school.schemas import UNIQUE
 from services.student.school_client import open_channel
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 CONFIG = CircuitBreakerConfig(name="school-database", max_failures=5, reset_timeout=60)
 NORTH = {"registration_number": "R-1", "name": "North", "address": None, "phone": "1", "email": None}
@@ -37,14 +37,14 @@ STAMPS = {"created_at": "2024-05-06T12:00:00.000Z", "updated_at": "2024-05-06T12
 
 
 @pytest.fixture
-async def store() -> MemoryRecords:
-    store = MemoryRecords(UNIQUE)
+async def store() -> FakeRepository:
+    store = FakeRepository(UNIQUE)
     await store.create({**NORTH, **STAMPS})
     return store
 
 
 @pytest.fixture
-def services(panel: Panel, store: MemoryRecords) -> list[Any]:
+def services(panel: Panel, store: FakeRepository) -> list[Any]:
     return rpc_services(store, guard_database(panel, CONFIG, "closed for now"))
 
 
@@ -103,7 +103,7 @@ async def test_a_malformed_id_is_an_invalid_argument(channel: Channel, school_id
 
 
 async def test_a_database_fault_is_unavailable_and_so_is_its_open_breaker(
-    channel: Channel, store: MemoryRecords
+    channel: Channel, store: FakeRepository
 ) -> None:
     store.faults.fail()
     messages = [(await refused(channel, "1")) for _ in range(6)]
@@ -113,7 +113,7 @@ async def test_a_database_fault_is_unavailable_and_so_is_its_open_breaker(
 
 
 async def test_each_call_leaves_a_line_but_no_question_about_health(
-    channel: Channel, store: MemoryRecords
+    channel: Channel, store: FakeRepository
 ) -> None:
     """Answered, asked wrongly, failed, turned away: with the caller's id, and whose fault it was."""
     mine = {"metadata": {"x-request-id": "mine"}}
@@ -138,7 +138,7 @@ async def test_each_call_leaves_a_line_but_no_question_about_health(
     ]
 
 
-async def test_a_caller_that_leaves_leaves_a_line(channel: Channel, store: MemoryRecords) -> None:
+async def test_a_caller_that_leaves_leaves_a_line(channel: Channel, store: FakeRepository) -> None:
     store.faults.delay = math.inf
     with capture_logs() as lines:
         with trio.move_on_after(0.05):
@@ -147,7 +147,7 @@ async def test_a_caller_that_leaves_leaves_a_line(channel: Channel, store: Memor
     assert [line["status"] for line in lines if line["event"] == "request"] == ["CANCELLED"]
 
 
-async def test_a_callers_deadline_reaches_the_store(channel: Channel, store: MemoryRecords) -> None:
+async def test_a_callers_deadline_reaches_the_store(channel: Channel, store: FakeRepository) -> None:
     store.faults.delay = math.inf
     with pytest.raises((TimeoutError, GRPCError)):
         await validate(channel, "1", timeout=0.1)
@@ -157,7 +157,7 @@ async def test_a_callers_deadline_reaches_the_store(channel: Channel, store: Mem
 
 
 async def test_a_cancelled_caller_cancels_the_store_and_counts_nowhere(
-    channel: Channel, store: MemoryRecords, panel: Panel
+    channel: Channel, store: FakeRepository, panel: Panel
 ) -> None:
     store.faults.delay = math.inf
     with trio.move_on_after(0.05):
@@ -243,7 +243,7 @@ async def test_stopping_ends_though_a_connection_is_open(running: Running) -> No
 
 
 async def test_stopping_lets_a_call_in_flight_finish_and_takes_no_new_one(
-    running: Running, store: MemoryRecords
+    running: Running, store: FakeRepository
 ) -> None:
     outcomes: list[Any] = []
 
@@ -263,7 +263,7 @@ async def test_stopping_lets_a_call_in_flight_finish_and_takes_no_new_one(
 
 
 async def test_a_call_that_does_not_finish_is_cut_off_after_the_grace(
-    running: Running, store: MemoryRecords, nursery: trio.Nursery
+    running: Running, store: FakeRepository, nursery: trio.Nursery
 ) -> None:
     async def stop_soon() -> None:
         await trio.sleep(0.05)

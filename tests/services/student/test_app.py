@@ -20,7 +20,7 @@ from services.student.schemas import UNIQUE
 from services.student.school_client import SchoolCheck, SchoolRef
 from tests.services.client import Answer, Caller
 from tests.tokens import Issuer
-from tests.world.stores import Faults, MemoryRecords
+from tests.world.fake_repositories import FakeRepository, Faults
 
 DATABASE = CircuitBreakerConfig(name="student-database", max_failures=5, reset_timeout=60)
 GRPC = CircuitBreakerConfig(name="student-service-grpc", max_failures=3, reset_timeout=30)
@@ -49,12 +49,12 @@ def schools() -> ScriptedSchools:
 
 
 @pytest.fixture
-def store() -> MemoryRecords:
-    return MemoryRecords(UNIQUE)
+def store() -> FakeRepository:
+    return FakeRepository(UNIQUE)
 
 
 @pytest.fixture
-def call(panel: Panel, issuer: Issuer, store: MemoryRecords, schools: ScriptedSchools) -> Caller:
+def call(panel: Panel, issuer: Issuer, store: FakeRepository, schools: ScriptedSchools) -> Caller:
     guard = guard_database(panel, DATABASE, OPEN_MESSAGE)
     students = Students(store, guard, SchoolCheck(schools, panel, GRPC), lambda: NOON)
     return Caller(create_app(students, panel=panel, keys=issuer.keys), issuer.headers())
@@ -118,7 +118,7 @@ async def test_taken_values_are_conflicts(call: Caller) -> None:
 
 
 async def test_a_student_of_a_school_that_does_not_exist_is_refused(
-    call: Caller, store: MemoryRecords
+    call: Caller, store: FakeRepository
 ) -> None:
     assert outcome(await call("POST", "/students", {**ADA, "school_id": 9})) == (400, "INVALID_SCHOOL")
     assert store.records == {}
@@ -134,7 +134,7 @@ async def test_a_move_takes_the_new_schools_name_along(call: Caller) -> None:
 
 
 async def test_three_failed_checks_then_rejections_then_recovery(
-    call: Caller, schools: ScriptedSchools, store: MemoryRecords, mock_clock: MockClock
+    call: Caller, schools: ScriptedSchools, store: FakeRepository, mock_clock: MockClock
 ) -> None:
     schools.break_down()
     for _ in range(3):
@@ -271,7 +271,7 @@ async def test_a_number_that_is_no_school_id_is_refused(call: Caller, school_id:
     ids=lambda change: ascii(change)[:30],
 )
 async def test_bad_fields_are_validation_errors_and_ask_nobody(
-    call: Caller, schools: ScriptedSchools, store: MemoryRecords, change: dict[str, Any]
+    call: Caller, schools: ScriptedSchools, store: FakeRepository, change: dict[str, Any]
 ) -> None:
     created = await call("POST", "/students", json.dumps({**ADA, **change}).encode())
     changed = await call("PUT", "/students/1", json.dumps(change).encode())
@@ -280,7 +280,7 @@ async def test_bad_fields_are_validation_errors_and_ask_nobody(
 
 
 async def test_a_failing_database_is_charged_to_its_own_breaker(
-    call: Caller, store: MemoryRecords, panel: Panel
+    call: Caller, store: FakeRepository, panel: Panel
 ) -> None:
     store.faults.fail()
     failed = await call("POST", "/students", ADA)
@@ -290,7 +290,7 @@ async def test_a_failing_database_is_charged_to_its_own_breaker(
 
 
 async def test_a_caller_out_of_time_leaves_nothing_behind(
-    call: Caller, schools: ScriptedSchools, store: MemoryRecords, autojump_clock: MockClock
+    call: Caller, schools: ScriptedSchools, store: FakeRepository, autojump_clock: MockClock
 ) -> None:
     schools.faults.delay = math.inf
     answer = await call("POST", "/students", ADA, headers={"X-Request-Timeout-Ms": "300"})

@@ -24,20 +24,20 @@ from services.school.grpc_service import rpc_services
 from services.school.schemas import UNIQUE
 from services.student.school_client import GrpcSchools, SchoolRef, UpstreamDependencyFailed, open_channel
 from tests.mongo import free_port
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 CONFIG = CircuitBreakerConfig(name="school-database")
 
 
 @pytest.fixture
-async def store() -> MemoryRecords:
-    store = MemoryRecords(UNIQUE)
+async def store() -> FakeRepository:
+    store = FakeRepository(UNIQUE)
     await store.create({"registration_number": "R-1", "name": "North"})
     return store
 
 
 @pytest.fixture
-def link(panel: Panel, store: MemoryRecords) -> ChannelFor:
+def link(panel: Panel, store: FakeRepository) -> ChannelFor:
     return ChannelFor(rpc_services(store, guard_database(panel, CONFIG, "closed for now")))
 
 
@@ -54,14 +54,14 @@ async def test_a_school_is_known_by_its_name_or_not_at_all(channel: Channel) -> 
 
 
 async def test_a_school_service_that_hangs_is_given_up_in_time(
-    channel: Channel, store: MemoryRecords
+    channel: Channel, store: FakeRepository
 ) -> None:
     store.faults.delay = math.inf
     with trio.fail_after(1), pytest.raises((TimeoutError, GRPCError)):
         await GrpcSchools(channel, seconds=0.1).find(1)
 
 
-async def test_a_call_gets_less_time_than_its_caller_has(channel: Channel, store: MemoryRecords) -> None:
+async def test_a_call_gets_less_time_than_its_caller_has(channel: Channel, store: FakeRepository) -> None:
     store.faults.delay = math.inf
     with trio.fail_after(0.3), pytest.raises((TimeoutError, GRPCError)):
         await GrpcSchools(channel).find(1)
@@ -87,7 +87,7 @@ async def test_a_school_service_that_is_down_raises_as_grpclib_does(loop: trio_a
 
 
 async def test_a_database_fault_there_names_the_breaker_that_counted_it(
-    channel: Channel, store: MemoryRecords
+    channel: Channel, store: FakeRepository
 ) -> None:
     store.faults.fail()
     with pytest.raises(UpstreamDependencyFailed) as raised:

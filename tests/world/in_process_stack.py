@@ -40,7 +40,7 @@ from services.student.app import create_app as create_student
 from services.student.repository import UNIQUE as STUDENT_UNIQUE
 from services.student.school_client import GrpcSchools, SchoolCheck, SchoolRef
 from tests.services.auth.memory import MemoryStore
-from tests.world.stores import MemoryRecords
+from tests.world.fake_repositories import FakeRepository
 
 POLICIES = Path(__file__).parents[2] / "breakers.toml"
 
@@ -51,7 +51,7 @@ class Line(httpx.AsyncBaseTransport):
     def __init__(self, app: Any) -> None:
         self._inner = httpx.ASGITransport(app)
         self._up = True
-        self.extract_context = 0
+        self.passed = 0
 
     def cut(self) -> None:
         self._up = False
@@ -63,7 +63,7 @@ class Line(httpx.AsyncBaseTransport):
         if not self._up:
             raise httpx.ConnectError("connection refused")
         if request.url.path not in ("/health", "/openapi.json", "/.well-known/jwks.json"):
-            self.extract_context += 1
+            self.passed += 1
         return await self._inner.handle_async_request(request)
 
 
@@ -73,29 +73,29 @@ class SchoolLine:
     def __init__(self, inner: GrpcSchools) -> None:
         self._inner = inner
         self.up = True
-        self.extract_context = 0
+        self.passed = 0
 
     async def find(self, school_id: int) -> SchoolRef | None:
         if not self.up:
             raise ConnectionRefusedError("connection refused")
-        self.extract_context += 1
+        self.passed += 1
         return await self._inner.find(school_id)
 
 
 @dataclass
-class World:
+class InProcessStack:
     """Everything in it, by the names of contract and configuration."""
 
     client: httpx.AsyncClient
     lines: Mapping[str, Line]
     grpc: SchoolLine
     accounts: MemoryStore
-    schools: MemoryRecords
-    students: MemoryRecords
+    schools: FakeRepository
+    students: FakeRepository
     panels: Mapping[str, Panel]
 
     def state(self, breaker: str) -> str:
-        """The state last published of any breaker of the world."""
+        """The state last published of any breaker of the stack."""
         panel = next(panel for panel in self.panels.values() if breaker in panel)
         return panel[breaker].state.name
 
@@ -124,8 +124,8 @@ class World:
 
 
 @asynccontextmanager
-async def open_world() -> AsyncIterator[World]:
-    """A world in which all is well."""
+async def open_in_process_stack() -> AsyncIterator[InProcessStack]:
+    """A stack in which all is well."""
     policies = load_breakers(POLICIES, "default")
     async with (
         trio_asyncio.open_loop(),
@@ -139,8 +139,8 @@ async def open_world() -> AsyncIterator[World]:
             await nursery.start(log_transitions, panel)
         accounts, schools, students = (
             MemoryStore(),
-            MemoryRecords(SCHOOL_UNIQUE),
-            MemoryRecords(STUDENT_UNIQUE),
+            FakeRepository(SCHOOL_UNIQUE),
+            FakeRepository(STUDENT_UNIQUE),
         )
         auth_guard = guard_database(auth, policies["auth-database"], AUTH_OPEN)
         auth_line = Line(create_auth(Accounts(accounts, auth_guard, Passwords()), auth))
@@ -164,12 +164,12 @@ async def open_world() -> AsyncIterator[World]:
             panels = {"gateway": gateway, "auth": auth, "school": school, "student": student}
             transport = httpx.ASGITransport(app, client=("192.0.2.1", 4711))
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                yield World(client, lines, grpc, accounts, schools, students, panels)
+                yield InProcessStack(client, lines, grpc, accounts, schools, students, panels)
             nursery.cancel_scope.cancel()
 
 
 def _student_service(
-    students: MemoryRecords, grpc: SchoolLine, panel: Panel, policies: Mapping[str, CircuitBreakerConfig]
+    students: FakeRepository, grpc: SchoolLine, panel: Panel, policies: Mapping[str, CircuitBreakerConfig]
 ) -> Students:
     guard = guard_database(panel, policies["student-database"], STUDENT_OPEN)
     check = SchoolCheck(grpc, panel, policies["student-service-grpc"])

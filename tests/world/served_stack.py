@@ -32,22 +32,22 @@ from services.student.app import Students
 from services.student.app import create_app as create_student
 from services.student.repository import UNIQUE as STUDENT_UNIQUE
 from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
-from tests.gateway.house import House, served
+from tests.gateway.running_gateway import RunningGateway, served
 from tests.services.auth.memory import MemoryStore
-from tests.world.stores import MemoryRecords
-from tests.world.world import POLICIES
+from tests.world.fake_repositories import FakeRepository
+from tests.world.in_process_stack import POLICIES
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @dataclass
-class ServedWorld:
+class ServedStack:
     """services: the panel of all three services' breakers. token: of someone who is signed in."""
 
-    gateway: House
+    gateway: RunningGateway
     services: Panel
-    schools: MemoryRecords
-    students: MemoryRecords
+    schools: FakeRepository
+    students: FakeRepository
     token: str
 
     @property
@@ -60,10 +60,10 @@ class ServedWorld:
 
 
 @asynccontextmanager
-async def open_served_world(limits: Limits, **settings: Any) -> AsyncIterator[ServedWorld]:
+async def open_served_stack(limits: Limits, **settings: Any) -> AsyncIterator[ServedStack]:
     """A stack in which all is well. limits: of the services' servers. settings: of the gateway."""
     policies = load_breakers(POLICIES, "default")
-    schools, students, keys = MemoryRecords(SCHOOL_UNIQUE), MemoryRecords(STUDENT_UNIQUE), TokenVerifier()
+    schools, students, keys = FakeRepository(SCHOOL_UNIQUE), FakeRepository(STUDENT_UNIQUE), TokenVerifier()
     async with trio_asyncio.open_loop(), open_panel() as panel, trio.open_nursery() as nursery:
 
         async def start(app: Any) -> str:
@@ -90,5 +90,5 @@ async def open_served_world(limits: Limits, **settings: Any) -> AsyncIterator[Se
             values = {"rate_limit_per_minute": 10_000, "rate_limit_per_hour": 100_000, **settings}
             async with served(**urls, **values) as gateway:
                 keys.replace(gateway.issuer.document)
-                yield ServedWorld(gateway, panel, schools, students, gateway.issuer.token())
+                yield ServedStack(gateway, panel, schools, students, gateway.issuer.token())
             nursery.cancel_scope.cancel()

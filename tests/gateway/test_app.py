@@ -12,7 +12,7 @@ from gateway.routes import STUDENT
 from gateway.settings import GatewaySettings
 from runtime.auth import TokenVerifier
 from runtime.config.settings import complaints
-from tests.gateway.house import House, house
+from tests.gateway.running_gateway import RunningGateway, in_process_gateway
 
 
 class Scripted(httpx.AsyncBaseTransport):
@@ -48,8 +48,8 @@ def services():
 
 
 @pytest.fixture
-async def gateway(services, autojump_clock) -> AsyncIterator[House]:
-    async with house(services) as built:
+async def gateway(services, autojump_clock) -> AsyncIterator[RunningGateway]:
+    async with in_process_gateway(services) as built:
         yield built
 
 
@@ -62,7 +62,7 @@ DEAD = httpx.ConnectError("refused")
 
 async def test_break_reject_recover(gateway, services, autojump_clock):
     """Fail five times, rejected; sixty seconds later one probe, and closed again."""
-    client, auth = gateway.proxy.request_body(), services["auth"]
+    client, auth = gateway.client(), services["auth"]
     auth.answer = DEAD
     for _ in range(5):
         assert code(await client.post("/auth/login", json={})) == (502, "SERVICE_UNAVAILABLE")
@@ -82,7 +82,7 @@ async def test_break_reject_recover(gateway, services, autojump_clock):
 
 async def test_whoever_sees_the_end_sees_it_counted(gateway, services, autojump_clock):
     """The fifth failure has opened the breaker before the last byte of its answer is sent."""
-    client, auth = gateway.proxy.request_body(), services["auth"]
+    client, auth = gateway.client(), services["auth"]
     auth.answer = httpx.Response(500, content=b"oh no")
     for _ in range(4):
         await client.get("/auth/x")
@@ -109,7 +109,7 @@ async def test_whoever_sees_the_end_sees_it_counted(gateway, services, autojump_
 
 async def test_half_open_rejections_say_when(gateway, services, autojump_clock):
     """While a probe is under way nobody knows how long it takes: Retry-After is 1."""
-    client, auth = gateway.proxy.request_body(), services["auth"]
+    client, auth = gateway.client(), services["auth"]
     auth.answer = DEAD
     for _ in range(5):
         await client.get("/auth/x")
@@ -127,15 +127,18 @@ async def test_half_open_rejections_say_when(gateway, services, autojump_clock):
 async def test_too_slow(gateway, services, autojump_clock):
     """Thirty seconds without a head: 504."""
     services["auth"].takes = 31
-    assert code(await gateway.proxy.request_body().get("/auth/x")) == (504, "GATEWAY_TIMEOUT")
+    assert code(await gateway.client().get("/auth/x")) == (504, "GATEWAY_TIMEOUT")
     assert await gateway.counts() == {"failure": 1}
 
 
 async def test_bulkhead(services, autojump_clock):
     """All places taken: 503 BULKHEAD_FULL with Retry-After, and no failure."""
     services["auth"].takes = 5
-    async with house(services, policy={"max_concurrent": 1}) as gateway, trio.open_nursery() as nursery:
-        client = gateway.proxy.request_body()
+    async with (
+        in_process_gateway(services, policy={"max_concurrent": 1}) as gateway,
+        trio.open_nursery() as nursery,
+    ):
+        client = gateway.client()
         nursery.start_soon(client.get, "/auth/x")
         await trio.sleep(1)
         refused = await client.get("/auth/x")
@@ -147,7 +150,7 @@ async def test_bulkhead(services, autojump_clock):
 async def test_full_transport_is_no_failure(gateway, services, autojump_clock):
     """That we have no connection left says nothing of the upstream."""
     services["auth"].answer = httpx.PoolTimeout("full")
-    refused = await gateway.proxy.request_body().get("/auth/x")
+    refused = await gateway.client().get("/auth/x")
     assert code(refused) == (503, "BULKHEAD_FULL")
     assert await gateway.counts() == {"ignored": 1}
 
@@ -155,7 +158,7 @@ async def test_full_transport_is_no_failure(gateway, services, autojump_clock):
 async def test_a_bug_is_500_and_no_failure(gateway, services):
     """What nobody foresaw is answered without a trace of it, and not charged to the upstream."""
     services["auth"].answer = ZeroDivisionError("secret detail")
-    answer = await gateway.proxy.request_body().get("/auth/x")
+    answer = await gateway.client().get("/auth/x")
     assert code(answer) == (500, "INTERNAL_ERROR")
     assert "secret" not in answer.text
     assert await gateway.counts() == {"ignored": 1}
@@ -164,7 +167,7 @@ async def test_a_bug_is_500_and_no_failure(gateway, services):
 @pytest.mark.parametrize("path", ["/schools", "/schools/1", "/students", "/students/school/1"])
 async def test_tokens_are_needed(gateway, services, path, autojump_clock):
     """Schools and students need an access token; the service gets it too."""
-    client = gateway.proxy.request_body()
+    client = gateway.client()
     missing = await client.get(path)
     assert (code(missing), missing.headers["www-authenticate"]) == ((401, "MISSING_TOKEN"), "Bearer")
     for bad in ("Bearer x.y.z", f"Bearer {gateway.issuer.token(lifetime=-1)}"):
@@ -182,15 +185,15 @@ async def test_tokens_are_needed(gateway, services, path, autojump_clock):
 async def test_no_keys_yet(gateway, autojump_clock):
     """Before the auth service was ever reached no token can be checked: 503, not 401."""
     gateway.issuer.keys._keys = TokenVerifier()._keys
-    answer = await gateway.proxy.request_body().get("/schools", headers=gateway.issuer.headers())
+    answer = await gateway.client().get("/schools", headers=gateway.issuer.headers())
     assert code(answer) == (503, "SERVICE_UNAVAILABLE")
     assert answer.headers["retry-after"] == "1"
 
 
 async def test_limit_by_address(services, autojump_clock):
     """So many requests a minute from an address; others aren't concerned, nor are the gateway's own pages."""
-    async with house(services, rate_limit_per_minute=3) as gateway:
-        client = gateway.proxy.request_body()
+    async with in_process_gateway(services, rate_limit_per_minute=3) as gateway:
+        client = gateway.client()
         assert [(await client.get("/auth/x")).status_code for _ in range(3)] == [200] * 3
         refused = await client.get("/auth/x")
         assert code(refused) == (429, "RATE_LIMITED")
@@ -199,19 +202,16 @@ async def test_limit_by_address(services, autojump_clock):
         assert refused.headers["ratelimit-remaining"] == "0"
         assert refused.headers["ratelimit-reset"] == refused.headers["retry-after"]
         assert refused.headers["ratelimit-policy"] == "3;w=60"
-        assert (await gateway.proxy.request_body("192.0.2.2").get("/auth/x")).status_code == 200
+        assert (await gateway.client("192.0.2.2").get("/auth/x")).status_code == 200
         assert (await client.get("/livez")).status_code == 200
         assert len(services["auth"].seen) == 4
 
 
 async def test_limit_by_user(services, autojump_clock):
     """So many requests an hour of a user, from whichever address."""
-    async with house(services, rate_limit_per_hour=2) as gateway:
+    async with in_process_gateway(services, rate_limit_per_hour=2) as gateway:
         headers = gateway.issuer.headers()
-        answers = [
-            await gateway.proxy.request_body(f"192.0.2.{n}").get("/schools", headers=headers)
-            for n in range(3)
-        ]
+        answers = [await gateway.client(f"192.0.2.{n}").get("/schools", headers=headers) for n in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert answers[2].headers["ratelimit-policy"] == "2;w=3600"
 
@@ -229,19 +229,19 @@ async def test_limit_by_user(services, autojump_clock):
 )
 async def test_not_found(gateway, path, autojump_clock):
     """Anything else: an envelope with 404."""
-    answer = await gateway.proxy.request_body().get(path, headers={"X-Request-ID": "mine"})
+    answer = await gateway.client().get(path, headers={"X-Request-ID": "mine"})
     assert code(answer) == (404, "NOT_FOUND")
     assert (answer.headers["content-type"], answer.headers["x-request-id"]) == ("application/json", "mine")
 
 
 async def test_wrong_method(gateway, autojump_clock):
     """The gateway's own pages are there to be read."""
-    assert code(await gateway.proxy.request_body().post("/health")) == (405, "METHOD_NOT_ALLOWED")
+    assert code(await gateway.client().post("/health")) == (405, "METHOD_NOT_ALLOWED")
 
 
 async def test_own_pages(gateway, autojump_clock):
     """livez, readyz, metrics with the fixed names, and the way to the documentation."""
-    client = gateway.proxy.request_body()
+    client = gateway.client()
     for path in ("/livez", "/readyz"):
         answer = await client.get(path)
         assert answer.status_code == 200
@@ -261,7 +261,7 @@ async def test_health(gateway, services, autojump_clock):
     services["auth"].documents["/health"] = httpx.Response(
         200, json={"message": "m", "data": {"auth-database": REPORT}}
     )
-    answer = await gateway.proxy.request_body().get("/health")
+    answer = await gateway.client().get("/health")
     assert (answer.status_code, answer.json()["message"]) == (200, "All services are healthy")
     data = answer.json()["data"]
     assert list(data) == ["gateway", "auth", "school", "student"]
@@ -279,7 +279,7 @@ async def test_health_of_a_partial_outage(gateway, services, autojump_clock):
     """A service's broken dependency makes the whole answer 503, though the gateway's breaker is closed."""
     body = {"error": "PARTIAL_OUTAGE", "message": "m", "data": {"school-database": BROKEN}}
     services["school"].documents["/health"] = httpx.Response(503, json=body)
-    answer = await gateway.proxy.request_body().get("/health")
+    answer = await gateway.client().get("/health")
     assert (code(answer), answer.json()["message"]) == (
         (503, "PARTIAL_OUTAGE"),
         "Some services are unhealthy",
@@ -295,9 +295,9 @@ async def test_health_waits_a_second_for_all(services, autojump_clock):
         async def handle_async_request(self, request):
             await trio.sleep_forever()
 
-    async with house(dict.fromkeys(services, Hanging())) as gateway:
+    async with in_process_gateway(dict.fromkeys(services, Hanging())) as gateway:
         start = trio.current_time()
-        answer = await gateway.proxy.request_body().get("/health")
+        answer = await gateway.client().get("/health")
         assert (answer.status_code, trio.current_time() - start) == (200, 1.0)
 
 
@@ -349,19 +349,19 @@ async def test_docs(gateway, services, autojump_clock):
     """Every path is there as it is outside, and each reference leads to its own service's schema."""
     for name, path in (("auth", "/login"), ("school", "/schools/{id}"), ("student", "/students")):
         services[name].documents["/openapi.json"] = httpx.Response(200, json=document(path, name))
-    merge_reports = (await gateway.proxy.request_body().get("/docs/openapi.json")).json()
-    assert sorted(merge_reports["paths"]) == ["/auth/livez", "/auth/login", "/schools/{id}", "/students"]
+    merged = (await gateway.client().get("/docs/openapi.json")).json()
+    assert sorted(merged["paths"]) == ["/auth/livez", "/auth/login", "/schools/{id}", "/students"]
     for path, name, needs_token in (("/auth/login", "auth", False), ("/students", "student", True)):
-        operation = merge_reports["paths"][path]["get"]
+        operation = merged["paths"][path]["get"]
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
         assert schema == {"$ref": f"#/components/schemas/{name}.Item"}
-        assert merge_reports["components"]["schemas"][f"{name}.Item"] == {"title": name}
+        assert merged["components"]["schemas"][f"{name}.Item"] == {"title": name}
         assert ("security" in operation) is needs_token
 
 
 async def test_docs_survive_a_service(gateway, services, autojump_clock):
     """What was fetched once is still shown while its service is down, and renewed when it is back."""
-    client, school = gateway.proxy.request_body(), services["school"]
+    client, school = gateway.client(), services["school"]
     school.documents["/openapi.json"] = httpx.Response(200, json=document("/schools", "old"))
     await client.get("/docs/openapi.json")
     school.documents["/openapi.json"] = DEAD
@@ -374,7 +374,7 @@ async def test_docs_survive_a_service(gateway, services, autojump_clock):
 
 async def test_docs_page_needs_nothing_from_elsewhere(gateway, autojump_clock):
     """The page and all it refers to come from here."""
-    client = gateway.proxy.request_body()
+    client = gateway.client()
     page = await client.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "http://" not in page.text
@@ -389,7 +389,7 @@ async def test_docs_page_needs_nothing_from_elsewhere(gateway, autojump_clock):
 
 async def test_request_lines_in_the_log(gateway, capsys, autojump_clock):
     """One line a request, with its id and without its query."""
-    await gateway.proxy.request_body().get("/auth/x?password=hunter2", headers={"X-Request-ID": "mine"})
+    await gateway.client().get("/auth/x?password=hunter2", headers={"X-Request-ID": "mine"})
     lines = [line for line in capsys.readouterr().out.splitlines() if "mine" in line]
     assert len(lines) == 1
     assert "/auth/x" in lines[0]

@@ -10,9 +10,9 @@ import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
 from actors.messages import HistogramSnapshot, Snapshot, State
-from gateway.workers.crew import Crew
+from gateway.workers.cluster import Crew
 from gateway.workers.merge import merge_snapshots
-from gateway.workers.seats import WorkerSlot
+from gateway.workers.slot import WorkerSlot
 
 SERVICE = "auth-service-http"
 

@@ -12,14 +12,14 @@ import pytest
 import structlog
 import trio
 
-import gateway.workers.crew
+import gateway.workers.cluster
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
 from gateway.settings import GatewaySettings
 from gateway.workers.admin import ClusterBreakerAdmin
-from gateway.workers.crew import Crew
-from gateway.workers.orders import AGAIN, Orders, standing
-from gateway.workers.policies import stage_policy_file
-from gateway.workers.seats import FOLLOW, WorkerSlot, tell
+from gateway.workers.cluster import Crew
+from gateway.workers.command_log import AGAIN, Orders, standing
+from gateway.workers.policy_file import stage_policy_file
+from gateway.workers.slot import FOLLOW, WorkerSlot, tell
 from runtime.admin.api import AdminCommand, own_desk
 from runtime.admin.history import Recorder
 from runtime.web.app import ApiError
@@ -56,13 +56,13 @@ async def worker(folder: Path, number: int) -> AsyncIterator[tuple[ClusterBreake
 
 async def test_orders_at_the_same_time_leave_all_workers_alike(tmp_path: Path) -> None:
     """Whoever is asked, and however the orders cross."""
-    async with worker(tmp_path, 0) as (one, max_forwards_response), worker(tmp_path, 1) as (other, there):
+    async with worker(tmp_path, 0) as (one, first), worker(tmp_path, 1) as (other, there):
         for _ in range(20):
             async with trio.open_nursery() as nursery:
                 crossing = ((one, "force_open"), (other, "reset"), (one, "disable"), (other, "observe"))
                 for desk, action in crossing:
                     nursery.start_soon(desk.steer, SERVICE, action, order())
-            assert max_forwards_response.state is there.state
+            assert first.state is there.state
 
 
 async def test_who_starts_later_takes_up_what_still_holds(tmp_path: Path) -> None:
@@ -84,12 +84,12 @@ async def test_who_starts_later_takes_up_what_still_holds(tmp_path: Path) -> Non
 
 async def test_an_order_that_one_worker_cannot_follow_harms_nobody(tmp_path: Path) -> None:
     """It goes on, says so, and follows the next one; the others have followed."""
-    async with worker(tmp_path, 0) as (one, max_forwards_response), worker(tmp_path, 1) as (_, there):
-        await max_forwards_response.configure(CircuitBreakerConfig(name=SERVICE, max_concurrent=3))
+    async with worker(tmp_path, 0) as (one, first), worker(tmp_path, 1) as (_, there):
+        await first.configure(CircuitBreakerConfig(name=SERVICE, max_concurrent=3))
         with structlog.testing.capture_logs() as lines:
             await one.change(SERVICE, {"max_queue": 5}, order())
         assert "an order could not be carried out" in [line["event"] for line in lines]
-        assert (max_forwards_response.config.max_queue, there.config.max_queue) == (5, 0)
+        assert (first.config.max_queue, there.config.max_queue) == (5, 0)
         await one.steer(SERVICE, "force_open", order())
         assert there.state is State.FORCED_OPEN
 
@@ -168,20 +168,20 @@ def hanging(folder: Path, number: int) -> Iterator[None]:
 
 async def test_who_is_slow_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever told of the orders has long gone; they stand in the list, and each is carried out."""
-    monkeypatch.setattr(gateway.workers.crew, "ASK_SECONDS", 0.002)
+    monkeypatch.setattr(gateway.workers.cluster, "ASK_SECONDS", 0.002)
 
     async def slow(self: Crew, told: Mapping[str, object]) -> object:
         await trio.sleep(0.02)
         return await carry_out(self, told)
 
     carry_out = Crew._carry_out
-    async with worker(tmp_path, 0) as (desk, max_forwards_response), worker(tmp_path, 1) as (_, there):
+    async with worker(tmp_path, 0) as (desk, first), worker(tmp_path, 1) as (_, there):
         monkeypatch.setattr(Crew, "_carry_out", slow)
         async with trio.open_nursery() as nursery:
             for failures in range(1, 9):
                 nursery.start_soon(desk.change, SERVICE, {"max_failures": failures}, order())
         with trio.fail_after(5):
-            while there.config != max_forwards_response.config:  # noqa: ASYNC110
+            while there.config != first.config:  # noqa: ASYNC110
                 await trio.sleep(0.01)
 
 
@@ -199,7 +199,7 @@ async def test_who_starts_follows_old_orders_before_new_ones(
         return await original(self, *what)
 
     came = trio.Event()
-    async with worker(tmp_path, 0) as (desk, max_forwards_response):
+    async with worker(tmp_path, 0) as (desk, first):
         for action in ("trip", "reset", "force_open"):
             await desk.steer(SERVICE, action, order("old"))
         monkeypatch.setattr(Crew, moment, interrupted)
@@ -212,7 +212,7 @@ async def test_who_starts_follows_old_orders_before_new_ones(
             nursery.start_soon(later)
             async with worker(tmp_path, 1) as (_, late):
                 await trio.sleep(0.2)
-                assert late.state is max_forwards_response.state is State.CLOSED
+                assert late.state is first.state is State.CLOSED
                 transitions = (await late.snapshot()).transitions
                 assert (State.CLOSED, State.OPEN) not in transitions
 
@@ -232,22 +232,22 @@ async def test_a_file_that_changes_while_a_worker_starts_is_read(
             Orders(self.seat.orders).add(AGAIN)
 
     came: list[Crew] = []
-    async with worker(tmp_path, 0) as (_, max_forwards_response):
+    async with worker(tmp_path, 0) as (_, first):
         monkeypatch.setattr(Crew, "_read_policies", overtaken)
         async with worker(tmp_path, 1) as (_, late):
             await tell([WorkerSlot(number, seats(tmp_path)) for number in (0, 1)], FOLLOW)
-            assert late.config.max_failures == max_forwards_response.config.max_failures == 4
+            assert late.config.max_failures == first.config.max_failures == 4
 
 
 async def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     """Whoever wrote it was told; those before and after it hold."""
-    async with worker(tmp_path, 0) as (desk, max_forwards_response):
+    async with worker(tmp_path, 0) as (desk, first):
         await desk.steer(SERVICE, "force_open", order())
         with WorkerSlot(0, seats(tmp_path)).orders.open("ab") as file:
             file.write(b'\n{"do": "st')
         await desk.change(SERVICE, {"max_failures": 8}, order())
         async with worker(tmp_path, 1) as (_, late):
-            for breaker in (max_forwards_response, late):
+            for breaker in (first, late):
                 assert (breaker.state, breaker.config.max_failures) == (State.FORCED_OPEN, 8)
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from gateway.proxy.cors import CorsPolicy, parse_origins
 from gateway.proxy.rewriting import below_prefix
-from tests.gateway.house import served
-from tests.gateway.test_wire import fields, talk
+from tests.gateway.end_to_end.test_wire import fields, talk
+from tests.gateway.running_gateway import served
 from tests.gateway.wire import answering, ok, upstream
 
 APP = b"https://app.example.org"

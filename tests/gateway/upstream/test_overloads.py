@@ -8,7 +8,7 @@ import structlog.testing
 
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.overloads import Overloads, warn_of_file_limit
-from tests.gateway.house import house
+from tests.gateway.running_gateway import in_process_gateway
 
 NOWHERE = {"auth": None, "school": None, "student": None}
 
@@ -36,8 +36,8 @@ def test_a_shortage_is_counted_by_what_was_lacking(number, lacked):
 
 
 async def test_every_resource_is_in_the_metrics_from_the_start(autojump_clock):
-    async with house(NOWHERE) as gateway:
-        text = (await gateway.proxy.request_body().get("/metrics")).text
+    async with in_process_gateway(NOWHERE) as gateway:
+        text = (await gateway.client().get("/metrics")).text
     for name in ("files", "memory", "ports"):
         assert f'gateway_overloaded_total{{resource="{name}"}} 0.0' in text
 

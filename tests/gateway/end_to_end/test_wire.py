@@ -6,7 +6,7 @@ import re
 import pytest
 import trio
 
-from tests.gateway.house import served
+from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
 GET = b"GET /auth/x HTTP/1.1\r\nHost: gateway\r\n\r\n"

@@ -5,7 +5,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.gateway.house import served
+from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, connect, upstream
 
 WHOLE = {

@@ -26,9 +26,9 @@ from actors.adapters.health import PLAIN
 from actors.events import EventBroadcaster, Subscription
 from actors.messages import Snapshot, State, Transition
 from gateway.upstream.overloads import RESOURCES, Overloads
+from gateway.workers.command_log import AGAIN, CommandRecord, Orders, standing
 from gateway.workers.merge import add_counts, merge_snapshots
-from gateway.workers.orders import AGAIN, CommandRecord, Orders, standing
-from gateway.workers.seats import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, WorkerSlot, read_line, tell
+from gateway.workers.slot import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, WorkerSlot, read_line, tell
 from runtime.admin.api import reload_policies
 
 log = structlog.get_logger("workers")

@@ -5,8 +5,8 @@ import re
 import pytest
 import trio
 
-from tests.gateway.house import served
-from tests.gateway.test_wire import GET, error, fields, recording, talk
+from tests.gateway.end_to_end.test_wire import GET, error, fields, recording, talk
+from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
 CLOSE = b"Connection: close\r\n\r\n"

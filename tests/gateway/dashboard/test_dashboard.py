@@ -26,10 +26,10 @@ from gateway.dashboard.sse import PATH, SEND_SECONDS, EventStream
 from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, ProcessUptime
 from gateway.routes import SERVICES
 from runtime.admin.history import Recorder
-from tests.gateway.house import House, house, served
+from tests.gateway.running_gateway import RunningGateway, in_process_gateway, served
 from tests.mongo import free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ASSETS = ROOT / "gateway" / "dashboard" / "assets"
 
 # The page.
@@ -37,7 +37,10 @@ ASSETS = ROOT / "gateway" / "dashboard" / "assets"
 
 async def test_the_page_needs_nothing_from_elsewhere() -> None:
     """Every reference in it and in its parts is to the gateway, and is there."""
-    async with house({one.name: Silent() for one in SERVICES}) as built, built.client() as client:
+    async with (
+        in_process_gateway({one.name: Silent() for one in SERVICES}) as built,
+        built.client() as client,
+    ):
         page = await client.get("/dashboard")
         assert page.headers["content-type"].startswith("text/html")
         policy = page.headers["content-security-policy"]
@@ -63,7 +66,10 @@ async def test_nothing_in_the_page_is_inline() -> None:
 @pytest.mark.parametrize("name", ["nothing.js", "dashboard.html", "..%2flive.py"])
 async def test_other_assets_are_404(name: str) -> None:
     """Only what the page is made of is served."""
-    async with house({one.name: Silent() for one in SERVICES}) as built, built.client() as client:
+    async with (
+        in_process_gateway({one.name: Silent() for one in SERVICES}) as built,
+        built.client() as client,
+    ):
         assert (await client.get(f"/dashboard/assets/{name}")).status_code == 404
 
 
@@ -113,7 +119,7 @@ async def looking(port: int) -> AsyncIterator[Reader]:
 
 
 @asynccontextmanager
-async def shown(**settings: Any) -> AsyncIterator[House]:
+async def shown(**settings: Any) -> AsyncIterator[RunningGateway]:
     """A gateway on a port, with its dashboard fed."""
     async with served(**settings) as built, trio.open_nursery() as nursery:
         await nursery.start(built.app.extensions["live"].run)
@@ -190,7 +196,7 @@ async def test_a_service_that_does_not_answer_is_said_to_be_silent() -> None:
 async def test_a_service_that_answers_nonsense_is_silent_too(body: bytes) -> None:
     """It harms neither the feed nor the gateway."""
     lines = {one.name: Silent(lambda: httpx.Response(200, content=body)) for one in SERVICES}
-    async with house(lines) as built, trio.open_nursery() as nursery:
+    async with in_process_gateway(lines) as built, trio.open_nursery() as nursery:
         live: DashboardFeed = built.app.extensions["live"]
         await nursery.start(live.run)
         with live.viewer() as viewer:
@@ -263,7 +269,7 @@ async def test_a_fresh_page_knows_of_a_restart() -> None:
     answers = [told_of(then - 9, then, 0.0, [opened]), told_of(then + 5, then + 6, then - 3, [])]
     lines = {one.name: Silent() for one in SERVICES}
     lines["auth"] = Silent(lambda: answers.pop(0))
-    async with house(lines) as built:
+    async with in_process_gateway(lines) as built:
         live: DashboardFeed = built.app.extensions["live"]
         auth = live._upstreams["auth"]
         await live._ask(auth)
@@ -280,7 +286,7 @@ async def test_a_fresh_page_knows_of_a_restart() -> None:
 async def test_nobody_is_asked_while_nobody_looks(autojump_clock: trio.testing.MockClock) -> None:
     """An hour without a viewer, then a second with fifty: each service is asked once or twice."""
     lines = {one.name: Silent() for one in SERVICES}
-    async with house(lines) as built, trio.open_nursery() as nursery:
+    async with in_process_gateway(lines) as built, trio.open_nursery() as nursery:
         live: DashboardFeed = built.app.extensions["live"]
         await nursery.start(live.run)
         await trio.sleep(3600)
@@ -298,7 +304,7 @@ async def test_nobody_is_asked_while_nobody_looks(autojump_clock: trio.testing.M
 # Viewers that misbehave.
 
 
-def open_stream(built: House) -> EventStream:
+def open_stream(built: RunningGateway) -> EventStream:
     async def nothing(*_: Any) -> None:
         raise AssertionError("not for the app")
 
@@ -316,7 +322,10 @@ async def stays() -> dict[str, Any]:
 
 async def test_a_viewer_that_hangs_is_dropped_alone(autojump_clock: trio.testing.MockClock) -> None:
     """After a few seconds; another one misses nothing meanwhile."""
-    async with house({one.name: Silent() for one in SERVICES}) as built, trio.open_nursery() as nursery:
+    async with (
+        in_process_gateway({one.name: Silent() for one in SERVICES}) as built,
+        trio.open_nursery() as nursery,
+    ):
         live: DashboardFeed = built.app.extensions["live"]
         await nursery.start(live.run)
         began = trio.current_time()

@@ -6,14 +6,16 @@ import pytest
 
 from runtime.serving import ServerCertificate
 from tests.certificates import TestCertificate
-from tests.gateway import test_sly, test_wire, wire
-from tests.gateway.test_cuts import test_a_request_cut_anywhere  # noqa: F401
-from tests.gateway.test_sly import (  # noqa: F401
+from tests.gateway import wire
+from tests.gateway.end_to_end import test_hostile_requests as hostile
+from tests.gateway.end_to_end import test_wire
+from tests.gateway.end_to_end.test_hostile_requests import (  # noqa: F401
     test_a_flood_of_fields,
     test_an_early_answer_and_a_close,
     test_nothing_behind_the_last_request,
 )
-from tests.gateway.test_wire import (  # noqa: F401
+from tests.gateway.end_to_end.test_truncated_messages import test_a_request_cut_anywhere  # noqa: F401
+from tests.gateway.end_to_end.test_wire import (  # noqa: F401
     test_a_bad_chunk_is_answered_at_once,
     test_a_client_that_stops_sending,
     test_an_expectation_refused,
@@ -64,4 +66,4 @@ async def test_hostile_requests(kind):
 )
 async def test_request_lines(line, status):
     """Refused, and nothing reaches the service."""
-    await test_sly.test_request_lines(line, status)
+    await hostile.test_request_lines(line, status)

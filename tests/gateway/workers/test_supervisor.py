@@ -18,11 +18,11 @@ import httpx
 import pytest
 import trio
 
-from tests.gateway.crowd import crowd, pong, until
+from tests.gateway.load_clients import load_clients, pong, until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ADMIN = {"Authorization": "Bearer secret-of-the-operators"}
 SERVICE = "auth-service-http"
 
@@ -95,9 +95,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(
-    folder: Path, workers: int, rate: int = 10**8, **settings: str
-) -> AsyncIterator[Gateway]:
+async def gateway(folder: Path, workers: int, rate: int = 10**8, **settings: str) -> AsyncIterator[Gateway]:
     """A gateway in front of an upstream of this test's own; no process of it is left behind."""
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, pong, 0, host="127.0.0.1"))
@@ -154,7 +152,7 @@ async def test_a_worker_that_dies_is_replaced_and_its_counts_stay(tmp_path: Path
     success = f'outcome="success",service="{SERVICE}"'
     async with gateway(tmp_path, workers=2) as found:
         victim = (await found.staffed())[0]
-        async with crowd(found.port) as clients:
+        async with load_clients(found.port) as clients:
             await clients.progress(200)
             os.kill(victim, signal.SIGKILL)
             await clients.progress()
@@ -174,7 +172,7 @@ async def test_a_worker_that_dies_is_replaced_and_its_counts_stay(tmp_path: Path
 async def test_counts_are_those_of_all_workers(tmp_path: Path) -> None:
     """Whoever is asked, each request is counted once."""
     async with gateway(tmp_path, workers=2) as found:
-        async with crowd(found.port) as clients:
+        async with load_clients(found.port) as clients:
             await clients.progress(200)
         for _ in range(6):
             labels = f'outcome="success",service="{SERVICE}"'
@@ -183,7 +181,7 @@ async def test_counts_are_those_of_all_workers(tmp_path: Path) -> None:
 
 async def test_a_worker_told_to_stop_loses_no_request(tmp_path: Path) -> None:
     """SIGTERM to one worker, then to its successor, while clients never pause."""
-    async with gateway(tmp_path, workers=2) as found, crowd(found.port) as clients:
+    async with gateway(tmp_path, workers=2) as found, load_clients(found.port) as clients:
         for _ in range(2):
             victim = (await found.staffed())[0]
             await clients.progress()
@@ -198,7 +196,7 @@ async def test_a_worker_told_to_stop_loses_no_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_the_end_of_all_loses_no_request(tmp_path: Path, workers: int) -> None:
     """SIGTERM: whoever was accepted is answered, and who comes later is refused."""
-    async with gateway(tmp_path, workers) as found, crowd(found.port) as clients:
+    async with gateway(tmp_path, workers) as found, load_clients(found.port) as clients:
         await clients.progress(200)
         found.process.terminate()
         with trio.fail_after(12):
@@ -228,7 +226,7 @@ async def test_before_the_end_a_load_balancer_has_time_to_notice(tmp_path: Path,
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_hangup_reloads_the_policies_and_loses_no_request(tmp_path: Path, workers: int) -> None:
     """SIGHUP: every worker has the new policy; a bad file changes nothing, and is reported."""
-    async with gateway(tmp_path, workers) as found, crowd(found.port) as clients:
+    async with gateway(tmp_path, workers) as found, load_clients(found.port) as clients:
         await clients.progress()
         found.policies.write_text(f"[breakers.{SERVICE}]\nmax_failures = 9\n")
         found.process.send_signal(signal.SIGHUP)

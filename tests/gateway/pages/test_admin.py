@@ -20,7 +20,7 @@ from gateway.routes import SERVICES
 from runtime.admin.api import operate
 from runtime.config.settings import ProcessSettings
 from runtime.web.app import service_app
-from tests.gateway.house import House, house
+from tests.gateway.running_gateway import RunningGateway, in_process_gateway
 
 TOKEN = "a-long-admin-token"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
@@ -52,7 +52,7 @@ class Line(httpx.AsyncBaseTransport):
 class School:
     """A gateway, and services that have nothing but their breakers."""
 
-    house: House
+    gateway: RunningGateway
     panels: dict[str, Panel]
     lines: dict[str, Line]
     policies: Path
@@ -60,7 +60,7 @@ class School:
     async def ask(
         self, method: str, path: str, headers: dict[str, str] = ADMIN, **more: Any
     ) -> httpx.Response:
-        async with self.house.client() as client:
+        async with self.gateway.client() as client:
             return await client.request(method, path, headers=headers, **more)
 
     async def post(self, path: str, reason: str = "") -> Any:
@@ -85,7 +85,7 @@ async def school(path: Path, admin_token: str | None = TOKEN) -> AsyncIterator[S
         open_panel() as auth,
         open_panel() as schools,
         open_panel() as student,
-        house(lines, **chosen) as built,
+        in_process_gateway(lines, **chosen) as built,
     ):
         panels = {"auth": auth, "school": schools, "student": student}
         for one in SERVICES:
@@ -101,9 +101,9 @@ async def school(path: Path, admin_token: str | None = TOKEN) -> AsyncIterator[S
 async def test_only_admins_get_in(tmp_path: Path, method: str, path: str) -> None:
     """No token, a bad one, a user's: refused by the gateway, and by the service asked directly."""
     async with school(tmp_path) as stack:
-        user = {"Authorization": f"Bearer {stack.house.issuer.token('user')}"}
+        user = {"Authorization": f"Bearer {stack.gateway.issuer.token('user')}"}
         bad = {"Authorization": "Bearer nonsense"}
-        apps: list[QuartTrio | None] = [stack.house.app, stack.lines["auth"].app]
+        apps: list[QuartTrio | None] = [stack.gateway.app, stack.lines["auth"].app]
         for app in apps:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
                 answers = [await client.request(method, path, headers=one) for one in ({}, bad, user)]
@@ -116,7 +116,7 @@ async def test_who_is_refused_is_logged_with_the_reason_and_without_the_token(tm
     """By the gateway, which did not ask the service."""
     async with school(tmp_path) as stack:
         with structlog.testing.capture_logs() as lines:
-            for token in ("", "Bearer nonsense", f"Bearer {stack.house.issuer.token('user')}"):
+            for token in ("", "Bearer nonsense", f"Bearer {stack.gateway.issuer.token('user')}"):
                 await stack.ask("POST", "/admin/breakers/auth-database/trip", {"Authorization": token})
         said = [(one["error"], one["reason"]) for one in lines if one["event"] == "request"]
         assert said == [
@@ -146,13 +146,13 @@ async def test_a_body_that_cannot_be_read_is_a_400_and_changes_nothing(
             ("VALIDATION_ERROR", "reason: Input should be a valid string"),
         ]
         assert stack.panels["auth"]["auth-database"].state is State.CLOSED
-        assert stack.house.panel["auth-service-http"].config.max_failures == 5
+        assert stack.gateway.panel["auth-service-http"].config.max_failures == 5
 
 
 async def test_an_admins_access_token_gets_in(tmp_path: Path) -> None:
     """Also where the service asks again whose it is."""
     async with school(tmp_path) as stack:
-        admin = {"Authorization": f"Bearer {stack.house.issuer.token('admin')}"}
+        admin = {"Authorization": f"Bearer {stack.gateway.issuer.token('admin')}"}
         answer = await stack.ask("POST", "/admin/breakers/auth-database/trip", admin)
         assert (answer.status_code, answer.json()["data"]["state"]) == (200, "OPEN")
 
@@ -211,9 +211,9 @@ async def test_a_body_may_be_missing(tmp_path: Path) -> None:
 async def test_a_service_is_steered_while_its_breaker_is_open(tmp_path: Path) -> None:
     """The way there doesn't pass through the gateway's breaker, and counts nothing on it."""
     async with school(tmp_path) as stack:
-        await stack.house.panel["auth-service-http"].force_open()
+        await stack.gateway.panel["auth-service-http"].force_open()
         assert (await stack.post("auth-database/trip"))["state"] == "OPEN"
-        counts = (await stack.house.snapshot()).counts
+        counts = (await stack.gateway.snapshot()).counts
         assert sum(counts.values()) == 0
 
 
@@ -268,7 +268,7 @@ async def test_a_number_that_nothing_can_hold_is_refused(tmp_path: Path, breaker
 async def test_one_breaker_tells_its_recent_past(tmp_path: Path) -> None:
     """Failures with their error, and calls by time."""
     async with school(tmp_path) as stack:
-        breaker = stack.house.panel["auth-service-http"]
+        breaker = stack.gateway.panel["auth-service-http"]
         await stack.ask("GET", "/admin/breakers/auth-service-http")
         for _ in range(2):
             with pytest.raises(httpx.ConnectError):
@@ -290,7 +290,7 @@ def _raises(error: Exception) -> Callable[[], Awaitable[None]]:
 async def test_a_policy_is_changed_in_place(tmp_path: Path, name: str) -> None:
     """What isn't named stays, code included; so does the state."""
     async with school(tmp_path) as stack:
-        panel = stack.house.panel if name in stack.house.panel else stack.panels["auth"]
+        panel = stack.gateway.panel if name in stack.gateway.panel else stack.panels["auth"]
         before = panel[name].config
         await panel[name].trip()
         strategy = {"kind": "FailureRate", "rate": 0.5, "window": {"last_calls": 20}, "minimum_calls": 5}
@@ -328,7 +328,7 @@ async def test_a_bad_policy_names_the_field(
         answer = await stack.ask("PUT", f"/admin/breakers/{name}/policy", json=change)
         assert (answer.status_code, answer.json()["error"]) == (400, "VALIDATION_ERROR")
         assert said in answer.json()["message"]
-        panel = stack.house.panel if name in stack.house.panel else stack.panels["auth"]
+        panel = stack.gateway.panel if name in stack.gateway.panel else stack.panels["auth"]
         assert (panel[name].config.max_failures, panel[name].config.reset_timeout) == (5, 60)
 
 
@@ -367,7 +367,7 @@ async def test_the_file_is_read_again_everywhere(tmp_path: Path) -> None:
             "school-service": [],
             "student-service": {"error": "student-service doesn't answer"},
         }
-        assert stack.house.panel["auth-service-http"].config.max_failures == 4
+        assert stack.gateway.panel["auth-service-http"].config.max_failures == 4
         kept = stack.panels["auth"]["auth-database"].config
         assert (kept.reset_timeout, kept.failure) == (70, never)
 
@@ -379,4 +379,4 @@ async def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
         answer = await stack.ask("POST", "/admin/breakers/reload", json={"reason": "try"})
         assert (answer.status_code, answer.json()["error"]) == (400, "VALIDATION_ERROR")
         assert "breakers.toml: breakers.x: unknown breaker" in answer.json()["message"]
-        assert stack.house.panel["auth-service-http"].config.max_failures == 5
+        assert stack.gateway.panel["auth-service-http"].config.max_failures == 5

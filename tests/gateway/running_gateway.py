@@ -28,7 +28,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 @dataclass
-class House:
+class RunningGateway:
     """A running gateway, and what stands around it."""
 
     app: QuartTrio
@@ -52,12 +52,12 @@ class House:
 
 
 @asynccontextmanager
-async def house(
+async def in_process_gateway(
     transports: Mapping[str, httpx.AsyncBaseTransport],
     policy: Mapping[str, Any] | None = None,
     routes: Mapping[str, Routes] | None = None,
     **settings: Any,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[RunningGateway]:
     """A gateway in process. policy: of every breaker."""
     async with open_panel(durations=DURATION_BUCKETS) as panel:
         policies = {
@@ -73,7 +73,7 @@ async def house(
         app = create_app(chosen, panel, breakers, issuer.keys, transports, None, routes)
         async with trio.open_nursery() as nursery:
             await nursery.start(app.extensions["loop_time"].run)
-            yield House(app, panel, issuer, transports, chosen.limits())
+            yield RunningGateway(app, panel, issuer, transports, chosen.limits())
             nursery.cancel_scope.cancel()
 
 
@@ -86,7 +86,7 @@ async def served(
     routes: Mapping[str, Routes] | None = None,
     certificate: ServerCertificate | None = None,
     **settings: Any,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[RunningGateway]:
     """A gateway on a real port, in front of the services at these URLs. certificate: it speaks TLS."""
     urls = {"auth_service_url": auth, "school_service_url": school, "student_service_url": student}
     chosen = GatewaySettings(**urls, **settings)
@@ -96,7 +96,10 @@ async def served(
         )
         for name, listed in chosen.service_urls().items()
     }
-    async with house(transports, policy, routes, **urls, **settings) as built, trio.open_nursery() as nursery:
+    async with (
+        in_process_gateway(transports, policy, routes, **urls, **settings) as built,
+        trio.open_nursery() as nursery,
+    ):
         stop = trio.Event()
         run = partial(
             serve,

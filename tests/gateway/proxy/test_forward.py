@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from actors.messages import State
-from tests.gateway.house import served
+from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, Watch, answering, connect, ok, upstream
 
 GET = b"GET /auth/x HTTP/1.1\r\nHost: gateway\r\n\r\n"

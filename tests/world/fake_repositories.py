@@ -47,7 +47,7 @@ class Faults:
             raise self.failing
 
 
-class MemoryRecords:
+class FakeRepository:
     """`services.mongo.repository.Records` in memory.
 
     refusals: what a record that has a field of this value is refused with, as MongoDB or its driver would.

@@ -9,8 +9,8 @@ from gateway.upstream.breakers import http_probe, with_http_probes
 from gateway.upstream.pool import ConnectionPoolTransport
 from runtime.config.breakers import load_configuration
 from runtime.config.route_pattern import RoutePattern
-from tests.gateway.house import house, served
-from tests.gateway.test_exchange import GET, ask
+from tests.gateway.proxy.test_forward import GET, ask
+from tests.gateway.running_gateway import in_process_gateway, served
 from tests.gateway.wire import Peer, answering, ok, upstream
 
 REPORT = {"auth-service-http": {"report": (RoutePattern.parse("GET /auth/report/*"),)}}
@@ -47,9 +47,9 @@ async def test_without_routes_there_is_one_breaker_a_service():
 async def test_health_shows_the_breakers_of_routes():
     nowhere = ConnectionPoolTransport("http://127.0.0.1:1")
     transports = dict.fromkeys(("auth", "school", "student"), nowhere)
-    async with house(transports, routes=REPORT) as gateway:
+    async with in_process_gateway(transports, routes=REPORT) as gateway:
         await gateway.panel["auth-service-http:report"].trip()
-        answer = await gateway.proxy.request_body().get("/health")
+        answer = await gateway.client().get("/health")
         part = answer.json()["data"]["auth"]
         assert answer.status_code == 503
         assert part["status"] == "healthy"

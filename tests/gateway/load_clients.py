@@ -10,7 +10,7 @@ import trio
 REQUEST = b"GET /auth/ping HTTP/1.1\r\nHost: gateway\r\n\r\n"
 
 
-class Crowd:
+class LoadClients:
     """Counts what its clients saw. refused: connections that nobody took; failures: what should not be."""
 
     def __init__(self, port: int) -> None:
@@ -69,9 +69,9 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 @asynccontextmanager
-async def crowd(port: int, clients: int = 8) -> AsyncIterator[Crowd]:
+async def load_clients(port: int, clients: int = 8) -> AsyncIterator[LoadClients]:
     """A crowd for as long as the block lasts; each client then finishes what it asked."""
-    found = Crowd(port)
+    found = LoadClients(port)
     async with trio.open_nursery() as nursery:
         for _ in range(clients):
             nursery.start_soon(found.client)

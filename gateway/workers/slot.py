@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from gateway.workers.policies import POLICIES
+from gateway.workers.policy_file import POLICIES
 from runtime.serving import stop_signal
 
 ASK_SECONDS = 0.5

@@ -9,8 +9,8 @@ import trio
 
 from actors.messages import State
 from gateway.proxy.charging import HANDLER_SECONDS, HandlerFailures
-from tests.gateway.house import served
-from tests.gateway.test_exchange import GET, ask, post, settled
+from tests.gateway.proxy.test_forward import GET, ask, post, settled
+from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
 FAILED = b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno"

@@ -12,8 +12,8 @@ import trio
 
 from actors import State
 from tests.certificates import TestCertificate
-from tests.gateway.house import House, served
-from tests.gateway.test_exchange import GET, envelope
+from tests.gateway.proxy.test_forward import GET, envelope
+from tests.gateway.running_gateway import RunningGateway, served
 from tests.gateway.wire import Peer, Script, answering, connect, ok, upstream
 
 FAILURES = 5
@@ -81,7 +81,7 @@ async def status_of(port: int, data: bytes = GET) -> tuple[int, bytes, bytes]:
     return int(head.split()[1]), head, body
 
 
-async def assert_opens(gateway: House, status: int, seconds: float = 0.0) -> None:
+async def assert_opens(gateway: RunningGateway, status: int, seconds: float = 0.0) -> None:
     """Its breaker opens after FAILURES requests, each within so many seconds; then it answers at once."""
     start = trio.current_time()
     for number in range(FAILURES):
@@ -100,7 +100,7 @@ async def assert_opens(gateway: House, status: int, seconds: float = 0.0) -> Non
 
 
 @asynccontextmanager
-async def beside_a_good_one(url: str, **settings: object) -> AsyncIterator[House]:
+async def beside_a_good_one(url: str, **settings: object) -> AsyncIterator[RunningGateway]:
     """A gateway whose auth service is at this URL, and whose school service is well."""
     async with upstream(answering(ok())) as well:
         async with served(auth=url, school=well.url, upstream_timeout=SECONDS, **settings) as gateway:
