@@ -1,11 +1,11 @@
-"""What the workers of one gateway know and do together, each asked through any of them.
+"""All workers of one gateway, seen and steered through any one of them.
 
-Each worker keeps a file of its snapshots in a folder that only they can enter, and writes it anew when
-another asks over the socket beside it. Nothing is shown that isn't in a file: so when a worker dies, what was
-shown of its counts stays, and its successor in the same seat counts on from there. No sum ever goes down.
+Each worker writes its snapshots to a file in a folder that only the workers can enter, whenever another
+worker asks for that over its socket. Only what is in a file is shown. So when a worker dies, the counts that
+were shown remain, and its successor in the same slot continues from them: no sum ever decreases.
 
-What operators order stands in one list for all, in the same folder: all follow in one order, and a successor
-carries out what still holds.
+The operators' commands are in one log in the same folder. All workers run them in the same order, and a
+successor runs those that are still in effect.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import pickle
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from operator import attrgetter
 from typing import Any
@@ -26,198 +26,224 @@ from actors.adapters.health import PLAIN
 from actors.events import EventBroadcaster, Subscription
 from actors.messages import Snapshot, State, Transition
 from gateway.upstream.overloads import RESOURCES, Overloads
-from gateway.workers.command_log import AGAIN, CommandRecord, Orders, standing
+from gateway.workers.command_log import RELOAD_POLICIES, CommandLog, CommandRecord, commands_in_effect
 from gateway.workers.merge import add_counts, merge_snapshots
-from gateway.workers.slot import ASK_SECONDS, CERTIFICATE, FOLLOW, LOOK, WorkerSlot, read_line, tell
+from gateway.workers.notifications import (
+    RELOAD_CERTIFICATE,
+    REPLY_SECONDS,
+    RUN_COMMANDS,
+    SAVE_SNAPSHOTS,
+    Notification,
+    notify,
+    read_line,
+)
+from gateway.workers.slot import WorkerSlot
 from runtime.admin.api import reload_policies
 
 log = structlog.get_logger("workers")
 
 Snapshots = dict[str, Snapshot]
-Obey = Callable[[CommandRecord], Awaitable[Any]]
+CommandHandler = Callable[[CommandRecord], Awaitable[Any]]
 
 
-class Crew:
-    """The breakers of all workers, as one panel's are seen. The others see this one's while `run` runs.
+class WorkerCluster:
+    """The breakers of all workers, in the place of one panel's (see BreakerSource).
 
-    Policies are this worker's own: all have the same.
+    The other workers see this one's breakers while `run` runs. Policies are this worker's own: they are the
+    same in all workers.
+
+    slot: this worker's. overloads: this worker's, to be replaced by those that its app counts in.
+    reload_certificate: called when the certificate's files are to be read again. run_command: carries out a
+    command of an operator, whichever worker received it; None until the admin API is there.
     """
 
-    def __init__(self, panel: Panel, seat: WorkerSlot, profile: str | None) -> None:
+    def __init__(self, panel: Panel, slot: WorkerSlot, profile: str | None) -> None:
         self._panel = panel
         self._profile = profile
-        self.seat = seat
-        self._before = _read(seat)
+        self.slot = slot
+        self._inherited = _read_snapshots(slot)
         self._saving = trio.Lock()
         self._shown: dict[str, State] = {}
-        self._hub = EventBroadcaster()
-        self._orders = Orders(seat.orders)
-        self._following = trio.Lock()
+        self._broadcaster = EventBroadcaster()
+        self._commands = CommandLog(slot.commands)
+        self._running_commands = trio.Lock()
         self.overloads = Overloads()
-        self._overloads_before = _read_overloads(seat)
-        self._awaited: dict[str, Any] = {}
-        """What became of this worker's own orders, by id: a result or an exception."""
+        self._inherited_overloads = _read_overloads(slot)
+        self._results: dict[str, Any] = {}
+        """The result of each command that this worker has appended and not returned yet, or its exception."""
         self.reload_certificate: Callable[[], None] = lambda: None
-        self.obey: Obey | None = None
-        """Carries out what an operator has ordered, of this worker or of another."""
+        self.run_command: CommandHandler | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Answer the other workers, for ever. Cancelling is safe at any point."""
+        """Serve the notifications of the other workers, for ever. May be cancelled at any point."""
         await self.save()
-        self.seat.socket.unlink(missing_ok=True)
+        self.slot.socket.unlink(missing_ok=True)
         sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-        await sock.bind(str(self.seat.socket))
+        await sock.bind(str(self.slot.socket))
         sock.listen()
         async with trio.open_nursery() as nursery:
-            # Whoever tells of a new order waits until this worker has taken up the old ones.
-            async with self._following:
-                await nursery.start(trio.serve_listeners, self._answer, [trio.SocketListener(sock)])
-                await nursery.start(self._pass_on_observed)
-                # First the list, then the file: who puts a new file there adds to the list afterwards.
-                orders = standing(self._orders.new())
-                await self._read_policies()
-                await self._follow(orders)
+            # A notification of a new command waits until this worker has run the earlier ones.
+            async with self._running_commands:
+                await nursery.start(trio.serve_listeners, self._serve, [trio.SocketListener(sock)])
+                await nursery.start(self._forward_observed)
+                # The log is read before the policy file: a new file is put there before it is logged.
+                records = commands_in_effect(self._commands.read_new())
+                await self._reload_policies()
+                await self._run(records)
             task_status.started()
 
-    async def _read_policies(self) -> None:
-        await reload_policies(self._panel, self.seat.policies, self._profile)
+    async def _reload_policies(self) -> None:
+        await reload_policies(self._panel, self.slot.policies, self._profile)
 
-    async def order(self, told: CommandRecord) -> tuple[Any, list[int]]:
-        """Have all workers carry out an order; what it gave here, and the seats that have not followed yet.
+    async def run_on_all(self, record: CommandRecord) -> tuple[Any, list[int]]:
+        """Have all workers run a command.
 
-        Raises what carrying it out here has raised. Not cancelled: an order that is told stands.
+        Returns its result in this worker, and the slots of the workers that have not run it within
+        REPLY_SECONDS; they run it later. Raises what running it here has raised, and OSError if it could not
+        be written. Cancelling takes effect afterwards: a command that is in the log is run.
         """
         number = uuid.uuid4().hex
-        self._awaited[number] = None
+        self._results[number] = None
         try:
             with trio.CancelScope(shield=True):
-                self._orders.add({**told, "order": number})
-                await self._catch_up()
-                followed = await self.tell_others(FOLLOW)
+                self._commands.append({**record, "number": number})
+                await self._run_new_commands()
+                replied = await self.notify_others(RUN_COMMANDS)
         finally:
-            found = self._awaited.pop(number)
-        if isinstance(found, Exception):
-            raise found
-        behind = sorted(seat for seat, done in followed.items() if not done)
+            result = self._results.pop(number)
+        if isinstance(result, Exception):
+            raise result
+        behind = sorted(slot for slot, in_time in replied.items() if not in_time)
         if behind:
-            log.warning("workers have not followed an order yet", workers=behind, order=told["do"])
-        return found, behind
+            log.warning("workers have not run a command yet", workers=behind, order=record["do"])
+        return result, behind
 
-    async def _catch_up(self) -> None:
-        """Carry out what is new among the orders, whoever gave it. What is read isn't cancelled any more."""
+    async def _run_new_commands(self) -> None:
+        """Run the commands that are new in the log, of any worker. Commands that were read are always run."""
         with trio.CancelScope(shield=True):
-            async with self._following:
-                await self._follow(self._orders.new())
+            async with self._running_commands:
+                await self._run(self._commands.read_new())
 
-    async def _follow(self, orders: Sequence[CommandRecord]) -> None:
-        """One order that can't be carried out is no reason to leave out others."""
-        for told in orders:
-            number = told.get("order")
-            found: Any
+    async def _run(self, records: Sequence[CommandRecord]) -> None:
+        """Run commands. One that fails doesn't prevent the next."""
+        for record in records:
+            number = record.get("number")
+            result: Any
             try:
-                found = await self._carry_out(told)
-            except Exception as error:  # noqa: BLE001 - whoever gave it is told
-                log.warning("an order could not be carried out", order=told["do"], reason=str(error))
-                found = error
-            if number in self._awaited:
-                self._awaited[number] = found
+                result = await self._run_one(record)
+            except Exception as error:  # noqa: BLE001 - returned to the operator, and logged
+                log.warning("a command could not be run", order=record["do"], reason=str(error))
+                result = error
+            if number in self._results:
+                self._results[number] = result
 
-    async def _carry_out(self, told: CommandRecord) -> Any:
-        if told["do"] == AGAIN["do"]:
-            return await self._read_policies()
-        return None if self.obey is None else await self.obey(told)
+    async def _run_one(self, record: CommandRecord) -> Any:
+        if record["do"] == RELOAD_POLICIES["do"]:
+            return await self._reload_policies()
+        return None if self.run_command is None else await self.run_command(record)
 
-    async def _answer(self, stream: trio.SocketStream) -> None:
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        """Carry out one notification, then reply."""
         try:
-            with trio.fail_after(10 * ASK_SECONDS):
+            with trio.fail_after(10 * REPLY_SECONDS):
                 notification = json.loads(await read_line(stream))
-            if notification == CERTIFICATE:
+            if notification == RELOAD_CERTIFICATE:
                 self.reload_certificate()
             else:
-                await (self._catch_up() if notification == FOLLOW else self.save())
-            with trio.fail_after(10 * ASK_SECONDS):
+                await (self._run_new_commands() if notification == RUN_COMMANDS else self.save())
+            with trio.fail_after(10 * REPLY_SECONDS):
                 await stream.send_all(b"done\n")
         except (trio.BrokenResourceError, trio.TooSlowError):
-            pass  # it has waited long enough; what it told of was done all the same
+            pass  # the sender no longer waits for the reply; the notification was carried out
         except ValueError as error:
-            log.warning("another worker could not be understood", reason=str(error))
+            log.warning("a notification could not be read", reason=str(error))
         finally:
             await trio.aclose_forcefully(stream)
 
     async def save(self) -> None:
-        """Write this worker's file. Raises PanelClosedError."""
+        """Write this worker's files of snapshots and overloads. Raises PanelClosedError."""
         async with self._saving:
             own = await self._panel.snapshots()
-            text = pickle.dumps({name: add_counts(one, self._before.get(name)) for name, one in own.items()})
-            draft = self.seat.counts.with_suffix(".draft")
+            text = pickle.dumps(
+                {name: add_counts(one, self._inherited.get(name)) for name, one in own.items()}
+            )
+            draft = self.slot.counts.with_suffix(".draft")
             draft.write_bytes(text)
-            draft.replace(self.seat.counts)
-            lacked, before = self.overloads.counts, self._overloads_before
-            counts = {name: count + before.get(name, 0) for name, count in lacked.items()}
-            self.seat.overloads.write_text(json.dumps(counts))
+            draft.replace(self.slot.counts)
+            own_overloads, inherited = self.overloads.counts, self._inherited_overloads
+            counts = {name: count + inherited.get(name, 0) for name, count in own_overloads.items()}
+            self.slot.overloads.write_text(json.dumps(counts))
 
     async def snapshots(self) -> Snapshots:
-        """Of each breaker the worst that a living worker has, with the counts of all there ever were."""
+        """A snapshot of each breaker: the worst of the running workers', with the counts of all workers ever.
+
+        Raises PanelClosedError.
+        """
         await self.save()
-        living = {self.seat.number, *await self.tell_others(LOOK)}
-        shares = {seat.number: _read(seat) for seat in self.seat.all()}
-        alive = [shares[number] for number in living]
-        whole = {
+        running = {self.slot.number, *await self.notify_others(SAVE_SNAPSHOTS)}
+        by_slot = {slot.number: _read_snapshots(slot) for slot in self.slot.all()}
+        of_running = [by_slot[number] for number in running]
+        merged = {
             name: merge_snapshots(
-                [share[name] for share in alive if name in share],
-                [share[name] for share in shares.values() if name in share],
+                [snapshots[name] for snapshots in of_running if name in snapshots],
+                [snapshots[name] for snapshots in by_slot.values() if name in snapshots],
             )
-            for name in shares[self.seat.number]
+            for name in by_slot[self.slot.number]
         }
-        for name, one in whole.items():
-            self._show(one, [share[name] for share in alive if name in share])
-        return whole
+        for name, one in merged.items():
+            self._emit_change(one, [snapshots[name] for snapshots in of_running if name in snapshots])
+        return merged
 
     def overload_counts(self) -> dict[str, int]:
-        """Of all workers there ever were, as of the last `snapshots`."""
-        found = [_read_overloads(seat) for seat in self.seat.all()]
-        return {name: sum(one.get(name, 0) for one in found) for name in RESOURCES}
+        """The overloads of all workers ever, as of the last `snapshots`."""
+        counts = [_read_overloads(slot) for slot in self.slot.all()]
+        return {name: sum(one.get(name, 0) for one in counts) for name in RESOURCES}
 
-    def _show(self, whole: Snapshot, living: Sequence[Snapshot]) -> None:
-        """Tell of a change of what is shown. Nothing waits between this and the reading of the files."""
-        before = self._shown.setdefault(whole.name, State.CLOSED)
-        if whole.state is before:
+    def _emit_change(self, merged: Snapshot, running: Sequence[Snapshot]) -> None:
+        """Emit a transition if the state that is shown has changed.
+
+        There is no checkpoint between reading the files and this.
+        """
+        before = self._shown.setdefault(merged.name, State.CLOSED)
+        if merged.state is before:
             return
-        self._shown[whole.name] = whole.state
-        # Open since the first of them opened, closed since the last of them closed.
-        pick = min if PLAIN[whole.state] is State.OPEN else max
-        teller = pick((one for one in living if one.state is whole.state), key=attrgetter("unix_changed_at"))
-        self._hub.emit(
+        self._shown[merged.name] = merged.state
+        # Open since the first worker's breaker opened, closed since the last one's closed.
+        pick = min if PLAIN[merged.state] is State.OPEN else max
+        source = pick(
+            (one for one in running if one.state is merged.state), key=attrgetter("unix_changed_at")
+        )
+        self._broadcaster.emit(
             Transition(
-                name=whole.name,
+                name=merged.name,
                 old=before,
-                new=whole.state,
-                reason=teller.last_reason or "",
-                generation=teller.generation,
+                new=merged.state,
+                reason=source.last_reason or "",
+                generation=source.generation,
                 time=trio.current_time(),
-                unix_time=teller.unix_changed_at,
-                retry_after=teller.retry_after,
+                unix_time=source.unix_changed_at,
+                retry_after=source.retry_after,
             )
         )
 
-    async def _pass_on_observed(
+    async def _forward_observed(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """What an observing breaker would have done changes no state: it is told as this worker's own."""
+        """Emit the observed transitions of this worker's breakers: they change no state that is shown."""
         async with self._panel.events() as events:
             task_status.started()
             async for event in events:
                 if isinstance(event, Transition) and event.observed:
-                    self._hub.emit(event)
+                    self._broadcaster.emit(event)
 
-    async def tell_others(self, notification: Mapping[str, Any]) -> dict[int, bool]:
-        """Tell every other worker that lives; whether it has answered in time, by seat. Never raises."""
-        return await tell([seat for seat in self.seat.all() if seat != self.seat], notification)
+    async def notify_others(self, notification: Notification) -> dict[int, bool]:
+        """Notify every other worker; see `notify`."""
+        return await notify([slot for slot in self.slot.all() if slot != self.slot], notification)
 
     @asynccontextmanager
     async def events(self, buffer: int = 1000) -> AsyncIterator[Subscription]:
-        """The changes of what `snapshots` shows, seen when somebody asks for it."""
-        with self._hub.subscribe(buffer) as subscription:
+        """The transitions of the states that `snapshots` shows; they are noticed when it is called."""
+        with self._broadcaster.subscribe(buffer) as subscription:
             yield subscription
 
     def __getitem__(self, name: str) -> CircuitBreaker:
@@ -225,18 +251,18 @@ class Crew:
         return self._panel[name]
 
 
-def _read_overloads(seat: WorkerSlot) -> dict[str, int]:
+def _read_overloads(slot: WorkerSlot) -> dict[str, int]:
     try:
-        found: dict[str, int] = json.loads(seat.overloads.read_text())
-    except (FileNotFoundError, ValueError):  # not there yet, or being written
+        counts: dict[str, int] = json.loads(slot.overloads.read_text())
+    except (FileNotFoundError, ValueError):  # not written yet, or being written
         return {}
-    return found
+    return counts
 
 
-def _read(seat: WorkerSlot) -> Snapshots:
+def _read_snapshots(slot: WorkerSlot) -> Snapshots:
     try:
-        # Written by this program, in a folder that nobody else can enter.
-        found: Snapshots = pickle.loads(seat.counts.read_bytes())  # noqa: S301
+        # Written by this program, in a folder that only this user can enter.
+        snapshots: Snapshots = pickle.loads(slot.counts.read_bytes())  # noqa: S301
     except FileNotFoundError:
         return {}
-    return found
+    return snapshots

@@ -1,6 +1,6 @@
-"""What operators have ordered of all workers: one list for all, in a file, so that all follow in one order.
+"""The operators' commands for all workers: one file, so that every worker runs them in the same order.
 
-Who starts later reads it, too, and carries out what still holds.
+A worker that starts later reads the file as well, and runs the commands that are still in effect.
 """
 
 from __future__ import annotations
@@ -13,66 +13,71 @@ from typing import Any
 
 import structlog
 
-HOLDS = frozenset({"force_open", "disable", "observe"})
-"""Actions that hold until another ends them."""
+LASTING_ACTIONS = frozenset({"force_open", "disable", "observe"})
+"""The actions whose state lasts until another action ends it."""
 
 CommandRecord = Mapping[str, Any]
-AGAIN: CommandRecord = {"do": "policies"}
-"""An order: the seats' own copy of breakers.toml is a new one."""
+"""A command as JSON. `do` is its kind; the other keys depend on it."""
+RELOAD_POLICIES: CommandRecord = {"do": "policies"}
+"""The workers' copy of breakers.toml has been replaced."""
 
 log = structlog.get_logger("workers")
 
 
-class Orders:
-    """The list, and how far one worker has read it."""
+class CommandLog:
+    """The file of commands, and the position up to which one worker has read it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._read = 0
+        self._position = 0
 
-    def add(self, told: CommandRecord) -> None:
-        """Append one order. Raises OSError."""
-        # One write to the end of a file is before or after another's, never within it. It begins a new line,
-        # so that one which a full disk has cut off spoils no other.
-        line = b"\n" + json.dumps(told).encode() + b"\n"
+    def append(self, record: CommandRecord) -> None:
+        """Append one command. Raises OSError if it can't be written whole."""
+        # Writes that append to a file never interleave. The record begins with a newline, so that a record
+        # that a full disk has truncated doesn't spoil the next one.
+        line = b"\n" + json.dumps(record).encode() + b"\n"
         with self._path.open("ab", buffering=0) as file:
             if file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, "an order could not be written", str(self._path))
+                raise OSError(errno.ENOSPC, "a command could not be written", str(self._path))
 
-    def new(self) -> list[CommandRecord]:
-        """What was added since this was last asked, oldest first."""
+    def read_new(self) -> list[CommandRecord]:
+        """The commands that were added since the previous call, oldest first."""
         try:
             with self._path.open("rb") as file:
-                file.seek(self._read)
+                file.seek(self._position)
                 lines = file.read()
-                lines = lines[: lines.rfind(b"\n") + 1]  # one may be seen while it is being written
+                lines = lines[: lines.rfind(b"\n") + 1]  # the last record may still be being written
         except FileNotFoundError:
             return []
-        self._read += len(lines)
-        return [told for line in lines.splitlines() if line and (told := _read(line)) is not None]
+        self._position += len(lines)
+        return [record for line in lines.splitlines() if line and (record := _parse(line)) is not None]
 
 
-def _read(line: bytes) -> CommandRecord | None:
+def _parse(line: bytes) -> CommandRecord | None:
     try:
-        told: CommandRecord = json.loads(line)
+        record: CommandRecord = json.loads(line)
     except ValueError:
-        log.warning("an order was written by half; whoever gave it was told so")
+        log.warning("a truncated command is skipped; its author got an error")
         return None
-    return told
+    return record
 
 
-def standing(orders: Iterable[CommandRecord]) -> list[CommandRecord]:
-    """Which of the orders still hold: policies changed since the file was read, and held states. Pure."""
+def commands_in_effect(records: Iterable[CommandRecord]) -> list[CommandRecord]:
+    """The commands that a new worker has to run, oldest first for each kind. Pure.
+
+    These are the changes of policies since the last reload, and the last lasting action on each breaker
+    unless another action has ended it.
+    """
     changes: list[CommandRecord] = []
-    holds: dict[str, CommandRecord] = {}
-    for told in orders:
-        match told:
+    lasting: dict[str, CommandRecord] = {}
+    for record in records:
+        match record:
             case {"do": "steer", "name": name, "action": action}:
-                holds.pop(name, None)
-                if action in HOLDS:
-                    holds[name] = told
+                lasting.pop(name, None)
+                if action in LASTING_ACTIONS:
+                    lasting[name] = record
             case {"do": "change"}:
-                changes.append(told)
-            case _:  # the file was read again
+                changes.append(record)
+            case _:  # a reload has replaced all policies
                 changes.clear()
-    return [*changes, *holds.values()]
+    return [*changes, *lasting.values()]

@@ -20,8 +20,8 @@ import trio
 
 from actors import open_panel
 from deploy.terminal.watch import LiveView
-from gateway.dashboard import live as live_module
-from gateway.dashboard.feed import BEHIND, VIEWERS, DashboardFeed, Subscriber
+from gateway.dashboard import feed as feed_module
+from gateway.dashboard.feed import BACKLOG, SUBSCRIBERS, DashboardFeed, Subscriber
 from gateway.dashboard.sse import PATH, SEND_SECONDS, EventStream
 from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, ProcessUptime
 from gateway.routes import SERVICES
@@ -122,7 +122,7 @@ async def looking(port: int) -> AsyncIterator[Reader]:
 async def shown(**settings: Any) -> AsyncIterator[RunningGateway]:
     """A gateway on a port, with its dashboard fed."""
     async with served(**settings) as built, trio.open_nursery() as nursery:
-        await nursery.start(built.app.extensions["live"].run)
+        await nursery.start(built.app.extensions["dashboard_feed"].run)
         yield built
         nursery.cancel_scope.cancel()
 
@@ -165,9 +165,9 @@ async def test_what_a_process_learns_late_is_told_all_the_same() -> None:
     async with shown() as built, looking(built.port) as reader:
         await reader.next("report", "api-gateway")
         await reader.next("tick")
-        live: DashboardFeed = built.app.extensions["live"]
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
         late = {"breaker": "auth-service-http", "old": "CLOSED", "new": "OPEN", "time": time.time() - 2.5}
-        live._recorder._of("auth-service-http").transitions.append(late)
+        feed._recorder._of("auth-service-http").transitions.append(late)
         with trio.fail_after(5):
             while not (changed := (await reader.next("report", "api-gateway"))["breakers"]):
                 pass
@@ -197,9 +197,9 @@ async def test_a_service_that_answers_nonsense_is_silent_too(body: bytes) -> Non
     """It harms neither the feed nor the gateway."""
     lines = {one.name: Silent(lambda: httpx.Response(200, content=body)) for one in SERVICES}
     async with in_process_gateway(lines) as built, trio.open_nursery() as nursery:
-        live: DashboardFeed = built.app.extensions["live"]
-        await nursery.start(live.run)
-        with live.viewer() as viewer:
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        await nursery.start(feed.run)
+        with feed.subscribe() as viewer:
             reader = Reader(viewer.messages)
             assert (await reader.next("report", "auth-service"))["answers"] is False
             assert (await reader.next("report", "auth-service"))["answers"] is False
@@ -211,47 +211,47 @@ async def test_a_service_that_answers_nonsense_is_silent_too(body: bytes) -> Non
 
 def test_a_silence_is_a_gap() -> None:
     """From when the process was last heard of until it answers again."""
-    presence = ProcessUptime()
-    presence.answers(90, 100)
-    presence.is_silent(101)
-    presence.is_silent(105)
-    assert presence.gaps == [(100, 105)]
-    presence.answers(90, 107)
-    presence.answers(90, 108)
-    assert (presence.starts, presence.gaps) == ([90], [(100, 107)])
+    uptime = ProcessUptime()
+    uptime.record_report(90, 100)
+    uptime.record_silence(101)
+    uptime.record_silence(105)
+    assert uptime.gaps == [(100, 105)]
+    uptime.record_report(90, 107)
+    uptime.record_report(90, 108)
+    assert (uptime.starts, uptime.gaps) == ([90], [(100, 107)])
 
 
 def test_a_gap_ends_with_a_new_start() -> None:
     """What was since then the process knows; also where nobody has seen it silent."""
-    presence = ProcessUptime()
-    presence.answers(90, 100)
-    presence.answers(100.5, 101)
-    presence.is_silent(102)
-    presence.answers(104, 107)
-    assert presence.starts == [90, 100.5, 104]
-    assert presence.gaps == [(100, 100.5), (101, 104)]
+    uptime = ProcessUptime()
+    uptime.record_report(90, 100)
+    uptime.record_report(100.5, 101)
+    uptime.record_silence(102)
+    uptime.record_report(104, 107)
+    assert uptime.starts == [90, 100.5, 104]
+    assert uptime.gaps == [(100, 100.5), (101, 104)]
 
 
 def test_a_process_never_heard_of_is_silent_since_it_was_asked() -> None:
     """Until its start, or its answer, when it was there all the time."""
     for started, end in ((103, 103), (50, 105)):
-        presence = ProcessUptime()
-        presence.is_silent(100)
-        presence.answers(started, 105)
-        assert (presence.starts, presence.gaps) == ([started], [(100, end)])
+        uptime = ProcessUptime()
+        uptime.record_silence(100)
+        uptime.record_report(started, 105)
+        assert (uptime.starts, uptime.gaps) == ([started], [(100, end)])
 
 
 def test_what_is_kept_of_presence_is_bounded() -> None:
     """By the span on show, and by a number."""
-    presence = ProcessUptime()
-    presence.answers(0, 0)
+    uptime = ProcessUptime()
+    uptime.record_report(0, 0)
     for n in range(1, 1000):
-        presence.answers(n - 0.5, n)
-    assert (len(presence.starts), len(presence.gaps)) == (STARTS, GAPS)
-    presence.is_silent(2000)
-    presence.answers(0, 2000 + SPAN_SECONDS)
-    presence.is_silent(2001 + 3 * SPAN_SECONDS)
-    assert presence.gaps == [(2000 + SPAN_SECONDS, 2001 + 3 * SPAN_SECONDS)]
+        uptime.record_report(n - 0.5, n)
+    assert (len(uptime.starts), len(uptime.gaps)) == (STARTS, GAPS)
+    uptime.record_silence(2000)
+    uptime.record_report(0, 2000 + SPAN_SECONDS)
+    uptime.record_silence(2001 + 3 * SPAN_SECONDS)
+    assert uptime.gaps == [(2000 + SPAN_SECONDS, 2001 + 3 * SPAN_SECONDS)]
 
 
 def told_of(started: float, now: float, since: float, transitions: list[Any]) -> httpx.Response:
@@ -270,12 +270,12 @@ async def test_a_fresh_page_knows_of_a_restart() -> None:
     lines = {one.name: Silent() for one in SERVICES}
     lines["auth"] = Silent(lambda: answers.pop(0))
     async with in_process_gateway(lines) as built:
-        live: DashboardFeed = built.app.extensions["live"]
-        auth = live._upstreams["auth"]
-        await live._ask(auth)
-        await live._ask(auth)
-        with live.viewer() as viewer:
-            live._take("auth-service", None)
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        auth = feed._upstreams["auth"]
+        await feed._fetch(auth)
+        await feed._fetch(auth)
+        with feed.subscribe() as viewer:
+            feed._publish("auth-service", None)
             whole = await Reader(viewer.messages).next("report", "auth-service")
     assert (whole["since"], whole["starts"]) == (0, [then - 9, then + 5])
     assert whole["gaps"][0] == [then, then + 5]
@@ -287,11 +287,11 @@ async def test_nobody_is_asked_while_nobody_looks(autojump_clock: trio.testing.M
     """An hour without a viewer, then a second with fifty: each service is asked once or twice."""
     lines = {one.name: Silent() for one in SERVICES}
     async with in_process_gateway(lines) as built, trio.open_nursery() as nursery:
-        live: DashboardFeed = built.app.extensions["live"]
-        await nursery.start(live.run)
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        await nursery.start(feed.run)
         await trio.sleep(3600)
         assert {line.asked for line in lines.values()} == {0}
-        viewers = [live.viewer() for _ in range(50)]
+        viewers = [feed.subscribe() for _ in range(50)]
         for viewer in viewers:
             viewer.__enter__()
         await trio.sleep(0.95)
@@ -308,7 +308,7 @@ def open_stream(built: RunningGateway) -> EventStream:
     async def nothing(*_: Any) -> None:
         raise AssertionError("not for the app")
 
-    return EventStream(nothing, built.app.extensions["live"])
+    return EventStream(nothing, built.app.extensions["dashboard_feed"])
 
 
 SCOPE = {"type": "http", "path": PATH, "method": "GET"}
@@ -326,15 +326,15 @@ async def test_a_viewer_that_hangs_is_dropped_alone(autojump_clock: trio.testing
         in_process_gateway({one.name: Silent() for one in SERVICES}) as built,
         trio.open_nursery() as nursery,
     ):
-        live: DashboardFeed = built.app.extensions["live"]
-        await nursery.start(live.run)
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        await nursery.start(feed.run)
         began = trio.current_time()
 
         async def hang(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.body":
                 await trio.sleep_forever()
 
-        with live.viewer() as other:
+        with feed.subscribe() as other:
             reader = Reader(other.messages)
             await open_stream(built)(SCOPE, stays, hang)
             assert trio.current_time() - began == pytest.approx(SEND_SECONDS, abs=0.01)
@@ -347,16 +347,16 @@ async def test_a_viewer_that_stops_reading_is_dropped(monkeypatch: pytest.Monkey
     """On a real socket, when its buffers are full; its connection is closed, and another goes on."""
     monkeypatch.setattr("gateway.dashboard.sse.SEND_SECONDS", 0.3)
     async with shown() as built, looking(built.port) as other:
-        live: DashboardFeed = built.app.extensions["live"]
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
         await other.next("hello")
-        before = set(live._viewers)
+        before = set(feed._subscribers)
         stalled = await trio.open_tcp_stream("127.0.0.1", built.port)
         await stalled.send_all(b"GET /dashboard/events HTTP/1.1\r\nHost: x\r\n\r\n")
         await stalled.receive_some(10)
-        [viewer] = live._viewers - before
-        viewer.give(b"x" * 50_000_000)
+        [viewer] = feed._subscribers - before
+        viewer.send(b"x" * 50_000_000)
         with trio.fail_after(5):
-            while live._viewers != before:  # noqa: ASYNC110 - it tells nobody
+            while feed._subscribers != before:  # noqa: ASYNC110 - it tells nobody
                 await trio.sleep(0.01)
         assert not viewer.scope.cancel_called, "dropped for its slowness, not for what waits"
         for _ in range(2):
@@ -367,29 +367,29 @@ async def test_a_viewer_that_stops_reading_is_dropped(monkeypatch: pytest.Monkey
 async def test_a_viewer_that_falls_behind_is_dropped() -> None:
     """What waits for it is bounded."""
     viewer = Subscriber()
-    for _ in range(BEHIND):
-        viewer.give(b"x")
+    for _ in range(BACKLOG):
+        viewer.send(b"x")
     assert not viewer.scope.cancel_called
-    viewer.give(b"x")
+    viewer.send(b"x")
     assert viewer.scope.cancel_called
 
 
 async def test_a_viewer_that_leaves_is_forgotten() -> None:
     """At once, and nothing is sent to it any more."""
     async with shown() as built:
-        live: DashboardFeed = built.app.extensions["live"]
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
         async with looking(built.port) as reader:
             await reader.next("hello")
-            assert len(live._viewers) == 1
+            assert len(feed._subscribers) == 1
         with trio.fail_after(2):
-            while live._viewers:  # noqa: ASYNC110 - it tells nobody
+            while feed._subscribers:  # noqa: ASYNC110 - it tells nobody
                 await trio.sleep(0.01)
 
 
 async def test_there_is_room_for_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is told to come back, as every failure is told."""
-    monkeypatch.setattr(live_module, "VIEWERS", 1)
-    assert VIEWERS == 100
+    monkeypatch.setattr(feed_module, "SUBSCRIBERS", 1)
+    assert SUBSCRIBERS == 100
     async with shown() as built, looking(built.port) as reader:
         await reader.next("hello")
         answer = await to_the_end(built.port)
@@ -406,7 +406,7 @@ async def test_streams_end_when_the_gateway_is_about_to() -> None:
     """Cleanly, for those who look; and no new one begins."""
     async with shown() as built, looking(built.port) as reader:
         await reader.next("hello")
-        built.app.extensions["live"].end()
+        built.app.extensions["dashboard_feed"].end()
         with trio.fail_after(2), pytest.raises(StopAsyncIteration):
             while True:
                 await anext(reader._pieces)
@@ -416,23 +416,23 @@ async def test_streams_end_when_the_gateway_is_about_to() -> None:
 async def test_the_feed_ends_with_the_panel() -> None:
     """Recorder and feed return; nothing hangs."""
     async with open_panel() as panel:
-        live = DashboardFeed(Recorder("x", panel), {})
+        feed = DashboardFeed(Recorder("x", panel), {})
         nursery_ended = trio.Event()
 
-        async def feed(*, task_status: trio.TaskStatus[None]) -> None:
-            await live.run(task_status=task_status)
+        async def run(*, task_status: trio.TaskStatus[None]) -> None:
+            await feed.run(task_status=task_status)
             nursery_ended.set()
 
         async with trio.open_nursery() as nursery:
-            await nursery.start(feed)
-            with live.viewer():
+            await nursery.start(run)
+            with feed.subscribe():
                 await trio.sleep(0.05)
                 panel._close()
                 with trio.fail_after(3):
                     await nursery_ended.wait()
 
 
-def test_sigterm_does_not_wait_for_viewers() -> None:
+def test_sigterm_does_not_wait_for_subscribers() -> None:
     """A gateway with an open dashboard ends with 0, long before the time of grace is over."""
     port = free_port()
     process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -321,8 +322,9 @@ async def test_a_documents_size_is_bounded():
 
     async with upstream(endless) as server:
         transport = ConnectionPoolTransport(server.url)
+        service = SimpleNamespace(transport=transport, base_url=server.url)
         with trio.fail_after(5):
-            assert await fetch_json(transport, server.url, "/health", timeout=30) is None
+            assert (await fetch_json(service, "/health", timeout=30)).document is None
         assert sent < LIMIT + 20_000_000  # the kernel's buffers, mostly
         assert repr(transport).endswith("0 idle, 0 in use>")
 
@@ -332,5 +334,6 @@ async def test_a_document_that_cannot_be_decoded():
     answer = ok(b"not gzip", b"content-encoding: gzip")
     async with upstream(answering(answer)) as server:
         transport = ConnectionPoolTransport(server.url)
+        service = SimpleNamespace(transport=transport, base_url=server.url)
         with trio.fail_after(5):
-            assert await fetch_json(transport, server.url, "/health", timeout=3) is None
+            assert (await fetch_json(service, "/health", timeout=3)).document is None

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from actors.messages import State
-from gateway.proxy.charging import HANDLER_SECONDS, HandlerFailures
+from gateway.upstream.handler_failures import HANDLER_SECONDS, HandlerFailures
 from tests.gateway.proxy.test_forward import GET, ask, post, settled
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, answering, connect, ok, upstream

@@ -29,9 +29,9 @@ PROXIED = [
 @pytest.mark.parametrize(("path", "query", "service", "target"), PROXIED)
 def test_proxied(path, query, service, target):
     """The service gets the path, without the prefix where it is cut off, and the query as they were."""
-    place = resolve(path, query)
-    assert isinstance(place, UpstreamTarget)
-    assert (place.route.service, place.target) == (service, target)
+    resolved = resolve(path, query)
+    assert isinstance(resolved, UpstreamTarget)
+    assert (resolved.route.service, resolved.request_target) == (service, target)
 
 
 @pytest.mark.parametrize(

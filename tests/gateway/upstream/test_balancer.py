@@ -195,9 +195,9 @@ async def test_expire_and_close_reach_every_server():
         transport = service_transport([a.url, b.url])
         for _ in range(2):
             await fetch(transport, request())
-        assert [len(pool._free) for pool in transport._pools] == [1, 1]
+        assert [len(pool._idle) for pool in transport._pools] == [1, 1]
         transport.expire(trio.current_time() + 60)
-        assert [len(pool._free) for pool in transport._pools] == [0, 0]
+        assert [len(pool._idle) for pool in transport._pools] == [0, 0]
         await fetch(transport, request())
         await transport.aclose()
-        assert [len(pool._free) for pool in transport._pools] == [0, 0]
+        assert [len(pool._idle) for pool in transport._pools] == [0, 0]

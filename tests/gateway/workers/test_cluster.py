@@ -10,7 +10,7 @@ import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
 from actors.messages import HistogramSnapshot, Snapshot, State
-from gateway.workers.cluster import Crew
+from gateway.workers.cluster import WorkerCluster
 from gateway.workers.merge import merge_snapshots
 from gateway.workers.slot import WorkerSlot
 
@@ -18,21 +18,25 @@ SERVICE = "auth-service-http"
 
 
 @asynccontextmanager
-async def worker(folder: Path, number: int) -> AsyncIterator[tuple[Crew, CircuitBreaker]]:
-    """A worker's part in the crew, and its own breaker."""
+async def worker(folder: Path, number: int) -> AsyncIterator[tuple[WorkerCluster, CircuitBreaker]]:
+    """A worker's part in the cluster, and its own breaker."""
     with trio.fail_after(10):
         async with open_panel() as panel, trio.open_nursery() as nursery:
             breaker = panel.breaker(CircuitBreakerConfig(name=SERVICE, max_failures=1))
-            crew = Crew(panel, WorkerSlot(number, folder), None)
+            cluster = WorkerCluster(panel, WorkerSlot(number, folder), None)
             (folder / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 1\n")
-            await nursery.start(crew.run)
-            yield crew, breaker
+            await nursery.start(cluster.run)
+            yield cluster, breaker
             nursery.cancel_scope.cancel()
 
 
 async def test_changes_are_those_of_all(tmp_path: Path) -> None:
     """A breaker is open from when one worker's opens until the last one's has closed, whoever tells it."""
-    async with worker(tmp_path, 0) as (crew, own), worker(tmp_path, 1) as (_, other), crew.events() as events:
+    async with (
+        worker(tmp_path, 0) as (cluster, own),
+        worker(tmp_path, 1) as (_, other),
+        cluster.events() as events,
+    ):
         for change in (
             other.trip("it fails there"),
             own.trip("and here"),
@@ -40,7 +44,7 @@ async def test_changes_are_those_of_all(tmp_path: Path) -> None:
             other.reset("all is well"),
         ):
             await change
-            await crew.snapshots()
+            await cluster.snapshots()
         told = [await anext(events) for _ in range(2)]
         snapshot = await other.snapshot()
         assert [(one.old, one.new, one.reason) for one in told] == [
@@ -54,10 +58,14 @@ async def test_changes_are_those_of_all(tmp_path: Path) -> None:
 
 async def test_an_opening_is_told_as_the_first_workers(tmp_path: Path) -> None:
     """Also where more have opened until somebody looks."""
-    async with worker(tmp_path, 0) as (crew, own), worker(tmp_path, 1) as (_, other), crew.events() as events:
+    async with (
+        worker(tmp_path, 0) as (cluster, own),
+        worker(tmp_path, 1) as (_, other),
+        cluster.events() as events,
+    ):
         await other.trip("the first")
         await own.trip("the second")
-        await crew.snapshots()
+        await cluster.snapshots()
         told = await anext(events)
         assert (told.reason, told.unix_time) == ("the first", (await other.snapshot()).unix_changed_at)
 
@@ -68,13 +76,13 @@ async def test_what_an_observing_breaker_would_do_is_told(tmp_path: Path) -> Non
     async def fail() -> None:
         raise OSError
 
-    async with worker(tmp_path, 0) as (crew, own), crew.events() as events:
+    async with worker(tmp_path, 0) as (cluster, own), cluster.events() as events:
         await own.observe("to see")
         try:
             await own.execute(fail)
         except OSError:
             pass
-        await crew.snapshots()
+        await cluster.snapshots()
         told = {(one.new, one.observed) for one in [await anext(events), await anext(events)]}
         assert told == {(State.OBSERVING, False), (State.OPEN, True)}
 

@@ -16,10 +16,11 @@ import gateway.workers.cluster
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
 from gateway.settings import GatewaySettings
 from gateway.workers.admin import ClusterBreakerAdmin
-from gateway.workers.cluster import Crew
-from gateway.workers.command_log import AGAIN, Orders, standing
+from gateway.workers.cluster import WorkerCluster
+from gateway.workers.command_log import RELOAD_POLICIES, CommandLog, commands_in_effect
+from gateway.workers.notifications import RUN_COMMANDS, notify
 from gateway.workers.policy_file import stage_policy_file
-from gateway.workers.slot import FOLLOW, WorkerSlot, tell
+from gateway.workers.slot import WorkerSlot
 from runtime.admin.api import AdminCommand, own_desk
 from runtime.admin.history import Recorder
 from runtime.web.app import ApiError
@@ -27,30 +28,30 @@ from runtime.web.app import ApiError
 SERVICE = "auth-service-http"
 
 
-def seats(folder: Path) -> Path:
+def workers_folder(folder: Path) -> Path:
     """What the workers share."""
-    return folder / "seats"
+    return folder / "workers"
 
 
-def order(reason: str = "", number: str = "abc") -> AdminCommand:
+def command(reason: str = "", number: str = "abc") -> AdminCommand:
     return AdminCommand("somebody", reason, "", number)
 
 
 @asynccontextmanager
 async def worker(folder: Path, number: int) -> AsyncIterator[tuple[ClusterBreakerAdmin, CircuitBreaker]]:
-    """A worker's desk, and its own breaker."""
+    """A worker's admin, and its own breaker."""
     settings = GatewaySettings(circuit_breakers=folder / "breakers.toml")
     if not settings.circuit_breakers.exists():
         settings.circuit_breakers.touch()
-        seats(folder).mkdir()
-        stage_policy_file(settings, seats(folder))
+        workers_folder(folder).mkdir()
+        stage_policy_file(settings, workers_folder(folder))
     async with open_panel() as panel, trio.open_nursery() as nursery:
         breaker = panel.breaker(CircuitBreakerConfig(name=SERVICE))
-        crew = Crew(panel, WorkerSlot(number, seats(folder)), None)
-        own = own_desk(panel, Recorder("api-gateway", crew), settings, crew.seat.policies)
-        desk = ClusterBreakerAdmin(own, crew, settings)
-        await nursery.start(crew.run)
-        yield desk, breaker
+        cluster = WorkerCluster(panel, WorkerSlot(number, workers_folder(folder)), None)
+        own = own_desk(panel, Recorder("api-gateway", cluster), settings, cluster.slot.policies)
+        admin = ClusterBreakerAdmin(own, cluster, settings)
+        await nursery.start(cluster.run)
+        yield admin, breaker
         nursery.cancel_scope.cancel()
 
 
@@ -60,23 +61,23 @@ async def test_orders_at_the_same_time_leave_all_workers_alike(tmp_path: Path) -
         for _ in range(20):
             async with trio.open_nursery() as nursery:
                 crossing = ((one, "force_open"), (other, "reset"), (one, "disable"), (other, "observe"))
-                for desk, action in crossing:
-                    nursery.start_soon(desk.steer, SERVICE, action, order())
+                for admin, action in crossing:
+                    nursery.start_soon(admin.steer, SERVICE, action, command())
             assert first.state is there.state
 
 
 async def test_who_starts_later_takes_up_what_still_holds(tmp_path: Path) -> None:
     """A state held by an operator, and a policy changed since the file was read."""
-    async with worker(tmp_path, 0) as (desk, _):
-        await desk.change(SERVICE, {"max_failures": 8}, order())
-        await desk.reload(order())
-        await desk.change(SERVICE, {"reset_timeout": 7}, order())
-        await desk.steer(SERVICE, "force_open", order("maintenance"))
+    async with worker(tmp_path, 0) as (admin, _):
+        await admin.change(SERVICE, {"max_failures": 8}, command())
+        await admin.reload(command())
+        await admin.change(SERVICE, {"reset_timeout": 7}, command())
+        await admin.steer(SERVICE, "force_open", command("maintenance"))
         async with worker(tmp_path, 1) as (_, late):
             assert late.state is State.FORCED_OPEN
             assert (await late.snapshot()).last_reason == "forced by operator: maintenance"
             assert (late.config.max_failures, late.config.reset_timeout) == (5, 7)
-            await desk.steer(SERVICE, "reset", order())
+            await admin.steer(SERVICE, "reset", command())
             assert late.state is State.CLOSED
         async with worker(tmp_path, 1) as (_, later):
             assert later.state is State.CLOSED
@@ -87,10 +88,10 @@ async def test_an_order_that_one_worker_cannot_follow_harms_nobody(tmp_path: Pat
     async with worker(tmp_path, 0) as (one, first), worker(tmp_path, 1) as (_, there):
         await first.configure(CircuitBreakerConfig(name=SERVICE, max_concurrent=3))
         with structlog.testing.capture_logs() as lines:
-            await one.change(SERVICE, {"max_queue": 5}, order())
-        assert "an order could not be carried out" in [line["event"] for line in lines]
+            await one.change(SERVICE, {"max_queue": 5}, command())
+        assert "a command could not be run" in [line["event"] for line in lines]
         assert (first.config.max_queue, there.config.max_queue) == (5, 0)
-        await one.steer(SERVICE, "force_open", order())
+        await one.steer(SERVICE, "force_open", command())
         assert there.state is State.FORCED_OPEN
 
 
@@ -105,19 +106,19 @@ async def test_an_order_that_one_worker_cannot_follow_harms_nobody(tmp_path: Pat
 )
 async def test_what_nobody_could_carry_out_is_no_order(tmp_path: Path, wrong: partial) -> None:
     """It is refused, and told to no other worker."""
-    async with worker(tmp_path, 0) as (desk, _):
+    async with worker(tmp_path, 0) as (admin, _):
         with pytest.raises(ApiError):
-            await wrong(desk, order=order())
-        assert Orders(WorkerSlot(0, seats(tmp_path)).orders).new() == []
+            await wrong(admin, command=command())
+        assert CommandLog(WorkerSlot(0, workers_folder(tmp_path)).commands).read_new() == []
 
 
 async def test_a_bad_file_is_refused_and_no_order(tmp_path: Path) -> None:
     """Its successors start from the last good one."""
-    async with worker(tmp_path, 0) as (desk, breaker):
+    async with worker(tmp_path, 0) as (admin, breaker):
         (tmp_path / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 0\n")
         with pytest.raises(ApiError, match="max_failures"):
-            await desk.reload(order())
-        assert Orders(WorkerSlot(0, seats(tmp_path)).orders).new() == []
+            await admin.reload(command())
+        assert CommandLog(WorkerSlot(0, workers_folder(tmp_path)).commands).read_new() == []
         assert breaker.config.max_failures == 5
         async with worker(tmp_path, 1) as (_, late):
             assert late.config.max_failures == 5
@@ -125,31 +126,31 @@ async def test_a_bad_file_is_refused_and_no_order(tmp_path: Path) -> None:
 
 async def test_who_hangs_is_named_and_follows_later(tmp_path: Path) -> None:
     """The order holds for the others at once, and nobody waits for long."""
-    async with worker(tmp_path, 0) as (desk, breaker):
+    async with worker(tmp_path, 0) as (admin, breaker):
         with hanging(tmp_path, 1), trio.fail_after(5):
-            seen = await desk.steer(SERVICE, "force_open", order())
+            seen = await admin.steer(SERVICE, "force_open", command())
         assert (breaker.state, seen["workers_behind"]) == (State.FORCED_OPEN, [1])
         async with worker(tmp_path, 1) as (_, late):
             assert late.state is State.FORCED_OPEN
-            assert "workers_behind" not in await desk.steer(SERVICE, "reset", order())
+            assert "workers_behind" not in await admin.steer(SERVICE, "reset", command())
 
 
 async def test_each_worker_logs_an_order_with_its_id(tmp_path: Path) -> None:
     """The one that was asked and the one that was told."""
-    async with worker(tmp_path, 0) as (desk, _), worker(tmp_path, 1):
+    async with worker(tmp_path, 0) as (admin, _), worker(tmp_path, 1):
         with structlog.testing.capture_logs() as lines:
-            await desk.steer(SERVICE, "trip", order("to see", "request-7"))
+            await admin.steer(SERVICE, "trip", command("to see", "request-7"))
         said = [(line["who"], line["reason"], line["request_id"]) for line in lines if line.get("action")]
         assert said == [("somebody", "to see", "request-7")] * 2
 
 
 async def test_of_three_only_the_one_that_hangs_is_behind(tmp_path: Path) -> None:
     """Those that follow don't wait for it themselves."""
-    async with worker(tmp_path, 0) as (desk, _), worker(tmp_path, 1) as (_, there):
+    async with worker(tmp_path, 0) as (admin, _), worker(tmp_path, 1) as (_, there):
         with hanging(tmp_path, 2):
-            seen = await desk.steer(SERVICE, "force_open", order())
+            seen = await admin.steer(SERVICE, "force_open", command())
             assert seen["workers_behind"] == [2]
-            told = await desk.reload(order())
+            told = await admin.reload(command())
             assert "not yet by worker 2" in told["api-gateway"]["error"]
         assert there.state is State.FORCED_OPEN
 
@@ -157,56 +158,56 @@ async def test_of_three_only_the_one_that_hangs_is_behind(tmp_path: Path) -> Non
 @contextmanager
 def hanging(folder: Path, number: int) -> Iterator[None]:
     """A worker that lives and says nothing."""
-    seat = WorkerSlot(number, seats(folder))
-    seat.counts.write_bytes(WorkerSlot(0, seats(folder)).counts.read_bytes())
+    slot = WorkerSlot(number, workers_folder(folder))
+    slot.counts.write_bytes(WorkerSlot(0, workers_folder(folder)).counts.read_bytes())
     with socket(AF_UNIX) as listener:
-        listener.bind(str(seat.socket))
+        listener.bind(str(slot.socket))
         listener.listen(100)
         yield
-    seat.socket.unlink()
+    slot.socket.unlink()
 
 
 async def test_who_is_slow_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever told of the orders has long gone; they stand in the list, and each is carried out."""
-    monkeypatch.setattr(gateway.workers.cluster, "ASK_SECONDS", 0.002)
+    monkeypatch.setattr(gateway.workers.cluster, "REPLY_SECONDS", 0.002)
 
-    async def slow(self: Crew, told: Mapping[str, object]) -> object:
+    async def slow(self: WorkerCluster, record: Mapping[str, object]) -> object:
         await trio.sleep(0.02)
-        return await carry_out(self, told)
+        return await run_one(self, record)
 
-    carry_out = Crew._carry_out
-    async with worker(tmp_path, 0) as (desk, first), worker(tmp_path, 1) as (_, there):
-        monkeypatch.setattr(Crew, "_carry_out", slow)
+    run_one = WorkerCluster._run_one
+    async with worker(tmp_path, 0) as (admin, first), worker(tmp_path, 1) as (_, there):
+        monkeypatch.setattr(WorkerCluster, "_run_one", slow)
         async with trio.open_nursery() as nursery:
             for failures in range(1, 9):
-                nursery.start_soon(desk.change, SERVICE, {"max_failures": failures}, order())
+                nursery.start_soon(admin.change, SERVICE, {"max_failures": failures}, command())
         with trio.fail_after(5):
             while there.config != first.config:  # noqa: ASYNC110
                 await trio.sleep(0.01)
 
 
-@pytest.mark.parametrize("moment", ["_read_policies", "_carry_out"])
+@pytest.mark.parametrize("moment", ["_reload_policies", "_run_one"])
 async def test_who_starts_follows_old_orders_before_new_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """What comes while it reads the file, or takes up what still holds, waits; what is over stays so."""
-    original = getattr(Crew, moment)
+    original = getattr(WorkerCluster, moment)
 
-    async def interrupted(self: Crew, *what: object) -> object:
-        if self.seat.number == 1 and not came.is_set():
+    async def interrupted(self: WorkerCluster, *what: object) -> object:
+        if self.slot.number == 1 and not came.is_set():
             came.set()
             await trio.sleep(0.1)
         return await original(self, *what)
 
     came = trio.Event()
-    async with worker(tmp_path, 0) as (desk, first):
+    async with worker(tmp_path, 0) as (admin, first):
         for action in ("trip", "reset", "force_open"):
-            await desk.steer(SERVICE, action, order("old"))
-        monkeypatch.setattr(Crew, moment, interrupted)
+            await admin.steer(SERVICE, action, command("old"))
+        monkeypatch.setattr(WorkerCluster, moment, interrupted)
 
         async def later() -> None:
             await came.wait()
-            await desk.steer(SERVICE, "reset", order("new"))
+            await admin.steer(SERVICE, "reset", command("new"))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(later)
@@ -221,31 +222,33 @@ async def test_a_file_that_changes_while_a_worker_starts_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It had read the one before; the list says that there is another."""
-    original = Crew._read_policies
+    original = WorkerCluster._reload_policies
 
-    async def overtaken(self: Crew) -> None:
+    async def overtaken(self: WorkerCluster) -> None:
         await original(self)
         if not came:
             came.append(self)
             (tmp_path / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 4\n")
-            stage_policy_file(GatewaySettings(circuit_breakers=tmp_path / "breakers.toml"), seats(tmp_path))
-            Orders(self.seat.orders).add(AGAIN)
+            stage_policy_file(
+                GatewaySettings(circuit_breakers=tmp_path / "breakers.toml"), workers_folder(tmp_path)
+            )
+            CommandLog(self.slot.commands).append(RELOAD_POLICIES)
 
-    came: list[Crew] = []
+    came: list[WorkerCluster] = []
     async with worker(tmp_path, 0) as (_, first):
-        monkeypatch.setattr(Crew, "_read_policies", overtaken)
+        monkeypatch.setattr(WorkerCluster, "_reload_policies", overtaken)
         async with worker(tmp_path, 1) as (_, late):
-            await tell([WorkerSlot(number, seats(tmp_path)) for number in (0, 1)], FOLLOW)
+            await notify([WorkerSlot(number, workers_folder(tmp_path)) for number in (0, 1)], RUN_COMMANDS)
             assert late.config.max_failures == first.config.max_failures == 4
 
 
 async def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     """Whoever wrote it was told; those before and after it hold."""
-    async with worker(tmp_path, 0) as (desk, first):
-        await desk.steer(SERVICE, "force_open", order())
-        with WorkerSlot(0, seats(tmp_path)).orders.open("ab") as file:
+    async with worker(tmp_path, 0) as (admin, first):
+        await admin.steer(SERVICE, "force_open", command())
+        with WorkerSlot(0, workers_folder(tmp_path)).commands.open("ab") as file:
             file.write(b'\n{"do": "st')
-        await desk.change(SERVICE, {"max_failures": 8}, order())
+        await admin.change(SERVICE, {"max_failures": 8}, command())
         async with worker(tmp_path, 1) as (_, late):
             for breaker in (first, late):
                 assert (breaker.state, breaker.config.max_failures) == (State.FORCED_OPEN, 8)
@@ -267,26 +270,26 @@ CHANGE = {"do": "change", "name": SERVICE, "table": {}}
         ([steer("observe"), steer("trip")], []),
         ([steer("disable"), steer("reset"), steer("force_open", "other")], [2]),
         ([CHANGE, steer("force_open"), CHANGE], [0, 2, 1]),
-        ([CHANGE, steer("force_open"), AGAIN, CHANGE], [3, 1]),
+        ([CHANGE, steer("force_open"), RELOAD_POLICIES, CHANGE], [3, 1]),
         ([CHANGE, {"do": "reload"}], []),
     ],
 )
 def test_what_still_holds(orders: list, left: list[int]) -> None:
     """Of each breaker the last state that was held and not ended; changes since the file was read."""
-    found = standing(orders)
+    found = commands_in_effect(orders)
     assert [id(one) for one in found] == [id(orders[place]) for place in left]
 
 
 def test_an_order_is_seen_when_it_is_whole(tmp_path: Path) -> None:
     """Another worker may be about to write it."""
     path = tmp_path / "orders"
-    reader, writer = Orders(path), Orders(path)
-    assert reader.new() == []
-    writer.add({"do": "one"})
+    reader, writer = CommandLog(path), CommandLog(path)
+    assert reader.read_new() == []
+    writer.append({"do": "one"})
     with path.open("ab") as file:
         file.write(b'{"do": "tw')
-    assert reader.new() == [{"do": "one"}]
+    assert reader.read_new() == [{"do": "one"}]
     with path.open("ab") as file:
         file.write(b'o"}\n')
-    assert reader.new() == [{"do": "two"}]
-    assert reader.new() == []
+    assert reader.read_new() == [{"do": "two"}]
+    assert reader.read_new() == []

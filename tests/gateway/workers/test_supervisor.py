@@ -69,7 +69,7 @@ class Gateway:
         return float(found[1])
 
     async def staffed(self) -> list[int]:
-        """Wait until every seat has a worker that accepts; their process ids."""
+        """Wait until every slot has a worker that accepts; their process ids."""
         await until(lambda: len(self.listening()) == self.workers)
         return self.listening()
 
@@ -78,15 +78,15 @@ class Gateway:
         if self.workers == 1:
             return [self.process.pid] if "listening" in self.log() else []
         started = {}
-        for seat, pid in re.findall(
+        for slot, pid in re.findall(
             r'"worker": (\d+), "pid": (\d+), "event": "a worker has started"', self.log()
         ):
-            started.setdefault(seat, []).append(int(pid))
+            started.setdefault(slot, []).append(int(pid))
         heard = re.findall(r'"event": "listening", "worker": (\d+)', self.log())
-        counted = {seat: heard.count(seat) for seat in started}
+        counted = {slot: heard.count(slot) for slot in started}
         alive = children(self.process.pid)
         return [
-            pids[-1] for seat, pids in started.items() if counted[seat] == len(pids) and pids[-1] in alive
+            pids[-1] for slot, pids in started.items() if counted[slot] == len(pids) and pids[-1] in alive
         ]
 
     def log(self) -> str:
