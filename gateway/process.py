@@ -34,7 +34,7 @@ EXPIRE_SECONDS = 5.0
 async def run_gateway(
     settings: GatewaySettings, configuration: Configuration, worker: WorkerContext | None = None
 ) -> None:
-    """Run the gateway until it is told to stop. worker: given if it is one of several.
+    """Run the gateway until a stop is requested. worker: given if it is one of several.
 
     Raises CannotListen. Cancelling ends it without draining.
     """
@@ -90,7 +90,7 @@ async def _serve(
     worker: WorkerContext | None,
     certificate: ServerCertificate | None,
 ) -> None:
-    """Serve the app until this process, or this worker, is told to stop; then drain."""
+    """Serve the app until a stop of this process, or this worker, is requested; then drain."""
     stop_requested = stop_signal if worker is None else worker.stop_requested
     delayed = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_requested)
 

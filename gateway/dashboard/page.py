@@ -29,8 +29,8 @@ def add_dashboard(app: QuartTrio) -> None:
     """Add GET /dashboard and its assets."""
     page = (_ASSETS / "dashboard.html").read_text(encoding="utf-8")
     assets = {
-        path.name: (path.read_bytes(), _CONTENT_TYPES[path.suffix])
-        for path in _ASSETS.iterdir()
+        path.relative_to(_ASSETS).as_posix(): (path.read_bytes(), _CONTENT_TYPES[path.suffix])
+        for path in _ASSETS.rglob("*")
         if path.suffix in _CONTENT_TYPES
     }
 
@@ -39,7 +39,7 @@ def add_dashboard(app: QuartTrio) -> None:
     async def dashboard() -> Response:
         return Response(page, content_type="text/html; charset=utf-8", headers=_HEADERS)
 
-    @app.get("/dashboard/assets/<name>")
+    @app.get("/dashboard/assets/<path:name>")
     @hide
     async def dashboard_asset(name: str) -> Response:
         if name not in assets:

@@ -1,8 +1,8 @@
-// All about one breaker, and what an admin can do with it.
+// The sheet with the details of one breaker, and its actions.
 
-import { Acting } from "./acting.js";
-import { STATES, make, moment, number, put, plural, sentence } from "./format.js";
-import { plainPolicy } from "./policy.js";
+import { Actions } from "./actions.js";
+import { STATES, make, moment, number, put, plural, sentence } from "../model/format.js";
+import { plainPolicy } from "../model/policy.js";
 import { since, why } from "./rows.js";
 
 export class Detail {
@@ -14,9 +14,9 @@ export class Detail {
     dialog.addEventListener("close", () => (this.name = null));
     closeByBackdrop(dialog);
     dialog.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.acting.back()) event.preventDefault();
+      if (event.key === "Escape" && this.actions.back()) event.preventDefault();
     });
-    admin.changed = () => this.name && this.acting.renew();
+    admin.changed = () => this.name && this.actions.renew();
   }
 
   show(name) {
@@ -32,13 +32,13 @@ export class Detail {
     this.failures = make("ol", "failures");
     this.changes = make("ol", "changes");
     this.policy = make("dl", "facts policy");
-    this.acting = new Acting(this.name, this.model, this.admin);
+    this.actions = new Actions(this.name, this.model, this.admin);
     const close = make("button", "quiet close", { type: "button", ariaLabel: "Close", onclick: () => this.dialog.close() }, "✕");
     this.dialog.replaceChildren(make("div", "inside", {},
       make("header", "", {}, make("div", "", {}, make("h2", "", { id: "detail-name" }, breaker.name),
         make("p", "between", {}, `Guards ${breaker.from} → ${breaker.to}`)), close),
       this.state,
-      this.acting.element,
+      this.actions.element,
       make("div", "known", {},
         make("h3", "", {}, "Since its process started"), this.facts,
         make("h3", "", {}, "Last failures"), this.failures,
@@ -55,7 +55,7 @@ export class Detail {
     const now = model.now();
     this.dialog.dataset.state = model.state(breaker);
     put(this.state, this.#sentences(breaker, now));
-    this.acting.draw();
+    this.actions.draw();
     list(this.facts, {
       answered: breaker.calls.success, failed: breaker.calls.failure, rejected: breaker.calls.rejected,
       ignored: breaker.calls.ignored, cancelled: breaker.calls.cancelled, "running now": breaker.in_flight,
@@ -79,7 +79,7 @@ export class Detail {
   }
 }
 
-/** A drag out of the sheet, as of one who selects, ends on the backdrop too. */
+/** A drag that starts in the sheet, to select text, must not close it when it ends on the backdrop. */
 function closeByBackdrop(dialog) {
   let pressed = null;
   dialog.addEventListener("pointerdown", (event) => (pressed = event.target));

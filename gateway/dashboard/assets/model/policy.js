@@ -1,9 +1,9 @@
-// A policy in plain words: how near a breaker is to tripping, and everything it goes by.
+// Formats a policy, and the distance of its breaker from tripping.
 
 const PIPS = 12;
 const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds"]);
 
-/** How near it is to tripping: {pips: how many there are to light, text}. */
+/** The distance of a breaker from tripping: {pips: number of segments of the meter, text}. */
 export function fuse({ failure_count: count, slow_count: slow, policy }) {
   if (!policy || count === undefined) return { pips: 0, text: "" };
   const { trip } = policy;
@@ -29,7 +29,7 @@ function extent(window) {
   return window?.last_calls ? `${window.last_calls} calls` : `${window?.last_seconds} s`;
 }
 
-/** In words of the file, without what is switched off or says nothing. */
+/** The policy with the file's keys, without those that have no effect. */
 export function plainPolicy(policy) {
   const { backoff, max_concurrent: bulkhead, trip } = policy;
   const mute = new Set();
@@ -40,8 +40,8 @@ export function plainPolicy(policy) {
 }
 
 function plain(table, mute = new Set()) {
-  const told = Object.entries(table).filter(([key, value]) => value !== null && value !== false && !mute.has(key));
-  return Object.fromEntries(told.map(([key, value]) => [key.replaceAll("_", " "), inWords(key, value)]));
+  const entries = Object.entries(table).filter(([key, value]) => value !== null && value !== false && !mute.has(key));
+  return Object.fromEntries(entries.map(([key, value]) => [key.replaceAll("_", " "), inWords(key, value)]));
 }
 
 function inWords(key, value) {
@@ -49,6 +49,6 @@ function inWords(key, value) {
   if (typeof value !== "object") return SECONDS.has(key) ? `${value} s` : String(value);
   if (value.strategies) return `${value.kind}:\n${inWords(key, value.strategies)}`;
   const { kind, ...rest } = value;
-  const said = Object.entries(plain(rest)).map(([what, much]) => `${what} ${much}`).join(", ");
-  return kind ? `${kind}: ${said}` : said;
+  const text = Object.entries(plain(rest)).map(([what, much]) => `${what} ${much}`).join(", ");
+  return kind ? `${kind}: ${text}` : text;
 }

@@ -1,7 +1,7 @@
-// Light and dark.
+// The light and dark themes.
 
-import { capital, put } from "./format.js";
-import { keep, recall } from "./keep.js";
+import { capital, put } from "../model/format.js";
+import { keep, recall } from "../model/storage.js";
 
 const THEMES = ["auto", "light", "dark"];
 const LABELS = { auto: "as the system has them", light: "light", dark: "dark" };

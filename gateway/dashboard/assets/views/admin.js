@@ -1,10 +1,10 @@
-// Who may act. The token lives in this tab alone, and is sent nowhere but to the admin API.
+// Signing in as an admin. The token is kept in this tab, and sent only to the admin API.
 
-import { make, put, sentence } from "./format.js";
-import { keep, recall } from "./keep.js";
+import { make, put, sentence } from "../model/format.js";
+import { keep, recall } from "../model/storage.js";
 
 const KEPT = "admin-token";
-const PATIENCE = 15000;
+const TIMEOUT_MS = 15000;
 
 export class Admin {
   constructor(button, dialog) {
@@ -24,7 +24,7 @@ export class Admin {
   }
 
   #show() {
-    // Where the top is narrow, what it is for must do without words.
+    // A narrow header hides the last words.
     const words = this.token ? ["Sign out"] : ["Sign in", make("span", "wide", {}, " to act")];
     this.button.replaceChildren(...words);
   }
@@ -47,7 +47,7 @@ export class Admin {
       event.preventDefault();
       const token = input.value.trim();
       try {
-        await send("GET", "", undefined, token);
+        await request("GET", "", undefined, token);
         this.dialog.close();
         this.#take(token);
       } catch (error) {
@@ -59,10 +59,10 @@ export class Admin {
     input.focus();
   }
 
-  /** Throws an Error whose message is for the person; a token that has expired is forgotten. */
-  async order(method, path, body) {
+  /** Send a command. Throws an Error with a message for the user; deletes a token that has expired. */
+  async send(method, path, body) {
     try {
-      return await send(method, path, body, this.token);
+      return await request(method, path, body, this.token);
     } catch (error) {
       if (error.status === 401) this.#take(null);
       throw error;
@@ -70,8 +70,8 @@ export class Admin {
   }
 }
 
-async function send(method, path, body, token) {
-  // Only these can be in a header at all.
+async function request(method, path, body, token) {
+  // A header can contain no other characters.
   if (!/^[\x21-\x7e]+$/.test(token ?? "")) throw refusal(401);
   let answer;
   try {
@@ -79,19 +79,19 @@ async function send(method, path, body, token) {
       method,
       headers: { Authorization: `Bearer ${token}` },
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (error) {
     throw new Error(error.name === "TimeoutError"
       ? "The gateway doesn’t answer; it may still carry this out." : "The gateway can’t be reached.");
   }
-  const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw refusal(answer.status, said.message);
-  return said.data;
+  const reply = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw refusal(answer.status, reply.message);
+  return reply.data;
 }
 
 function refusal(status, message) {
   const words = { 401: "This token isn’t accepted.", 403: "This is no admin’s token." };
-  const told = words[status] ?? sentence(message?.replaceAll("'", "’") ?? `Status ${status}`);
-  return Object.assign(new Error(told), { status });
+  const text = words[status] ?? sentence(message?.replaceAll("'", "’") ?? `Status ${status}`);
+  return Object.assign(new Error(text), { status });
 }

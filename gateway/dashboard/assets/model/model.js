@@ -1,6 +1,6 @@
-// Everything the page knows, and what follows from it. No element is touched here.
+// The reports of all processes, and values computed from them. It uses no elements of the page.
 
-import { Presence } from "./presence.js";
+import { Uptime } from "./uptime.js";
 
 export const BUCKET = 5;
 export const SPAN = 900;
@@ -14,7 +14,7 @@ export class Model {
     this.breakers = new Map();
     this.processes = new Map();
     this.skew = 0;
-    /** Since when the gateway isn't heard of; while it isn't, the page's time stands still. */
+    /** When the connection to the gateway was lost; until it is back, the page's clock stops. */
     this.lostAt = null;
   }
 
@@ -22,7 +22,7 @@ export class Model {
     return this.lostAt ?? Date.now() / 1000 + this.skew;
   }
 
-  /** Where the span on show begins: it goes on by whole buckets, so that bars keep their shape. */
+  /** The start of the displayed time span. It moves by whole buckets, so that bars keep their shape. */
   begin() {
     return (Math.floor(this.now() / BUCKET) + 1) * BUCKET - SPAN;
   }
@@ -39,7 +39,7 @@ export class Model {
   #cast(name, owner, from, to, edge) {
     const empty = { name, state: "UNKNOWN", transitions: [], failures: [], calls_by_time: [], calls: {} };
     this.breakers.set(name, { ...empty, ...this.breakers.get(name), owner, from, to, edge });
-    if (!this.processes.has(owner)) this.processes.set(owner, new Presence());
+    if (!this.processes.has(owner)) this.processes.set(owner, new Uptime());
   }
 
   tick(message) {
@@ -48,7 +48,7 @@ export class Model {
 
   report(message) {
     this.processes.get(message.process)?.take(message, this.now(), this.now() - SPAN);
-    // What was before the report's knowledge begins, we may know all the same.
+    // Events before the report's start may be known from earlier reports.
     const since = Math.max(message.since, message.starts[0] ?? 0);
     for (const news of message.breakers) {
       const known = this.breakers.get(news.name);
@@ -60,8 +60,8 @@ export class Model {
     return [...this.breakers.values()];
   }
 
-  /** Whether any process has told anything, be it by its silence. */
-  get heard() {
+  /** Whether the page has received a report of any process, or that it is silent. */
+  get hasReports() {
     return [...this.processes.values()].some((one) => one.answers !== null);
   }
 
@@ -69,7 +69,7 @@ export class Model {
     return this.processes.get(breaker.owner);
   }
 
-  /** Its state, as far as it is known now. */
+  /** The state of a breaker, or UNKNOWN. */
   state(breaker) {
     return this.owner(breaker).answers === false ? "UNKNOWN" : breaker.state;
   }
@@ -78,7 +78,7 @@ export class Model {
     return REJECTING.has(this.state(breaker));
   }
 
-  /** Since when it is as it is: an outage lasts from when the breaker first left CLOSED, however often it has probed. */
+  /** When the state began. An outage begins when the breaker leaves CLOSED, whatever its probes do. */
   since(breaker) {
     return (OUTAGE.has(breaker.state) && breaker.outage_since) || breaker.since;
   }
@@ -92,9 +92,9 @@ export class Model {
     return sums;
   }
 
-  /** Calls in the minute before the last report; of a bucket that began before it, its part. */
+  /** Calls in the minute before the last report; a bucket that began earlier counts proportionally. */
   perMinute(breaker) {
-    const since = Math.min(this.owner(breaker).heard, this.now()) - 60;
+    const since = Math.min(this.owner(breaker).lastReport, this.now()) - 60;
     const sum = breaker.calls_by_time.reduce((total, [start, ...counts]) => {
       const part = Math.min(Math.max((start + BUCKET - since) / BUCKET, 0), 1);
       return total + part * counts.reduce((a, b) => a + b);
@@ -102,7 +102,7 @@ export class Model {
     return Math.round(sum);
   }
 
-  /** [from, until, state] for the span on show, oldest first; a time before everything known has none. */
+  /** [from, until, state] for the displayed time span, oldest first, without times of unknown state. */
   stays(breaker) {
     const now = this.now();
     const { starts } = this.owner(breaker);
@@ -117,7 +117,7 @@ export class Model {
 
   #knownStays(breaker, starts, now) {
     if (!starts.length) return [];
-    // Each start is a change too: what begins, begins closed.
+    // Each start is a transition too: a new breaker is closed.
     const changes = [
       ...breaker.transitions.filter((one) => !one.observed),
       ...starts.slice(1).map((time) => ({ time, new: "CLOSED" })),
@@ -137,7 +137,7 @@ export class Model {
     return stays;
   }
 
-  /** Every transition of every breaker and every start but a process's first, newest first. */
+  /** Every transition of every breaker, and every restart of a process, newest first. */
   events(most) {
     const starts = [...this.processes].flatMap(([process, { starts }]) =>
       starts.slice(1).map((time) => ({ process, time })));

@@ -1,4 +1,4 @@
-// Words and numbers, as the page writes them. Times are Unix seconds.
+// Formats numbers, times and words for the page. Times are Unix seconds.
 
 const whole = new Intl.NumberFormat("en-GB");
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -38,7 +38,7 @@ export function duration(seconds) {
   return s < 100 * YEAR ? `${Math.floor(s / YEAR)} y` : "over 100 y";
 }
 
-/** An element with classes, properties and children; text is always text. */
+/** Create an element with classes, properties and children. Strings become text, never markup. */
 export function make(tag, classes = "", properties = {}, ...children) {
   const element = document.createElement(tag);
   if (classes) element.className = classes;
@@ -50,7 +50,7 @@ export function make(tag, classes = "", properties = {}, ...children) {
   return element;
 }
 
-/** Write only what differs: what is read aloud, selected or animated stays undisturbed. */
+/** Set the text only if it differs, so as not to disturb screen readers, selections and animations. */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,8 +1,8 @@
-// What happened: every change of every breaker, and every new start of a process.
+// The list of events: every transition of every breaker, and every restart of a process.
 
-import { STATES, make, moment } from "./format.js";
+import { STATES, make, moment } from "../model/format.js";
 
-// An outage whose probes fail once a minute fills some lines a minute: its beginning must still be there.
+// Failing probes add a few lines a minute; the list must still include the outage's start.
 const MOST = 300;
 
 export class Events {

@@ -1,4 +1,4 @@
-// What the browser keeps for this page. Where it may keep nothing, the page remembers as long as it is open.
+// The browser's storage; if it isn't available, values are kept while the page is open.
 
 const memory = new Map();
 
@@ -10,7 +10,7 @@ export function recall(area, key) {
   }
 }
 
-/** value: null forgets it. */
+/** value: null deletes it. */
 export function keep(area, key, value) {
   try {
     if (value === null) window[area].removeItem(key);

@@ -1,20 +1,20 @@
-// The page's first sentence, and what stands below it.
+// The page's headline, and the line below it.
 
-import { capital, duration, inWords, plural, time } from "./format.js";
-import { SPAN } from "./model.js";
+import { capital, duration, inWords, plural, time } from "../model/format.js";
+import { SPAN } from "../model/model.js";
 
 /** [headline, subline, kind]; kind: open, watch, well or unknown. */
 export function summary(model) {
-  if (!model.heard) return [model.lostAt === null ? "Asking every process…" : "Nothing is known yet.", "\u00a0", "unknown"];
+  if (!model.hasReports) return [model.lostAt === null ? "Asking every process…" : "Nothing is known yet.", "\u00a0", "unknown"];
   const all = model.all();
   const of = (...states) => all.filter((one) => states.includes(model.state(one)));
   const [open, probing, unknown] = [of("OPEN", "FORCED_OPEN"), of("HALF_OPEN"), of("UNKNOWN")];
   const held = of("DISABLED", "OBSERVING");
-  const said = sentence(all, open, probing, unknown, held);
+  const text = sentence(all, open, probing, unknown, held);
   const below = open.length ? cost(model, [...open, ...probing]) : traffic(model, all);
-  // Nobody is to read an old report as the present.
-  if (model.lostAt !== null) return ["The gateway can’t be heard.", `At ${time(model.lostAt)}: ${said} ${below}`, "unknown"];
-  return [said, below, kind(open, probing, unknown, held)];
+  // An old report must not look like the present.
+  if (model.lostAt !== null) return ["The gateway can’t be heard.", `At ${time(model.lostAt)}: ${text} ${below}`, "unknown"];
+  return [text, below, kind(open, probing, unknown, held)];
 }
 
 function kind(open, probing, unknown, held) {
@@ -40,7 +40,7 @@ function cost(model, out) {
   const next = Math.min(...out.map((one) => one.probe_at ?? Infinity));
   const parts = [
     `Out for ${duration(now - first)}`,
-    // No longer ago is known.
+    // The history covers no longer time.
     `${plural(rejected, "call")} rejected in ${now - first > SPAN ? "the last 15 minutes" : "that time"}`,
   ];
   if (next < Infinity) parts.push(next - now < 1 ? "next probe now" : `next probe in ${duration(Math.ceil(next - now))}`);

@@ -1,11 +1,11 @@
-// One row for each breaker: what it is, what it does, how near it is to tripping, and what went through it.
+// One row for each breaker: its name, state, distance from tripping, and calls.
 
-import { STATES, capital, duration, make, number, put } from "./format.js";
-import { BUCKET } from "./model.js";
+import { STATES, capital, duration, make, number, put } from "../model/format.js";
+import { BUCKET } from "../model/model.js";
 import { Plot } from "./plot.js";
-import { fuse } from "./policy.js";
+import { fuse } from "../model/policy.js";
 
-// Beside each number, for those who hear it without the heads of the columns.
+// The label of each number for screen readers, which do not read the column heads.
 const NUMBERS = { minute: "calls in the last minute", failed: "failed in 15 minutes", rejections: "rejected in 15 minutes" };
 
 function glyph() {

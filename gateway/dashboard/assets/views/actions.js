@@ -1,9 +1,9 @@
-// What an admin can do with a breaker.
+// The actions that an admin can take on a breaker.
 
 import { Confirm } from "./confirm.js";
-import { make } from "./format.js";
+import { make } from "../model/format.js";
 
-// What each does, in words that can be weighed before it is done.
+// The label of each action, and its effect, which is shown before it is confirmed.
 const ACTIONS = {
   trip: ["Trip", "It opens now, and probes when its reset timeout has passed."],
   force_open: ["Force open", "Every call is rejected until somebody resets it."],
@@ -15,7 +15,7 @@ const NUMBERS = { max_failures: "Failures to trip", reset_timeout: "Reset timeou
 const CHANGE = "Change policy";
 const RELOAD = "Reload file";
 
-export class Acting {
+export class Actions {
   constructor(name, model, admin) {
     this.name = name;
     this.model = model;
@@ -24,13 +24,13 @@ export class Acting {
     this.#offer();
   }
 
-  /** Somebody has signed in or out; a form that is open stays, with all that was typed. */
+  /** Update after a sign-in or sign-out. An open form keeps its inputs. */
   renew() {
     if (this.confirm === null) this.#offer("");
     else if (this.admin.token) this.confirm.signedIn();
   }
 
-  /** Whether there is anything to go back from. */
+  /** Close an open form; return whether there was one. */
   back() {
     const asks = this.confirm !== null;
     if (asks) this.confirm.giveUp();
@@ -45,7 +45,7 @@ export class Acting {
     return this.model.breakers.get(this.name).policy;
   }
 
-  /** from: the label of the button to focus, the first where there is none; undefined leaves the focus alone. */
+  /** from: the label of the button to focus; if there is none, the first button. undefined: keep the focus. */
   #offer(from) {
     this.confirm = null;
     const button = (label, title, onclick) => make("button", "quiet", { type: "button", title, onclick }, label);
@@ -67,7 +67,7 @@ export class Acting {
     const path = `/${this.name}/${action}`;
     this.#ask(label, {
       question: `${label} ${this.name}?`, meaning, label,
-      act: async (reason) => tellBehind(await this.admin.order("POST", path, { reason })),
+      act: async (reason) => checkWorkers(await this.admin.send("POST", path, { reason })),
     });
   }
 
@@ -75,13 +75,13 @@ export class Acting {
     this.#ask(RELOAD, {
       question: "Read breakers.toml again?", label: "Reload",
       meaning: "Every process takes its policies from breakers.toml; what was changed by hand is lost.",
-      act: async (reason) => tellFailed(await this.admin.order("POST", "/reload", { reason })),
+      act: async (reason) => checkProcesses(await this.admin.send("POST", "/reload", { reason })),
     });
   }
 
   #askForPolicy() {
     const policy = this.#policy;
-    // A strategy of its own doesn't go by max_failures.
+    // A policy with a trip strategy ignores max_failures.
     const keys = Object.keys(NUMBERS).filter((key) => key !== "max_failures" || !policy.trip);
     const inputs = keys.map((key) => make("label", "field", {}, NUMBERS[key],
       make("input", "", { type: "number", name: key, step: "any", defaultValue: policy[key], required: true })));
@@ -89,7 +89,7 @@ export class Acting {
       question: `Change the policy of ${this.name}?`, inputs, label: "Change",
       meaning: "It holds from the next call on, until breakers.toml is read again. State and counts stay.",
       act: async (reason, form) =>
-        tellBehind(await this.admin.order("PUT", `/${this.name}/policy`, { ...changed(form, keys), reason })),
+        checkWorkers(await this.admin.send("PUT", `/${this.name}/policy`, { ...changed(form, keys), reason })),
     });
   }
 
@@ -100,21 +100,21 @@ export class Acting {
   }
 }
 
-/** Only what was changed here: what somebody else has changed meanwhile stays. */
+/** Only the values changed in this form, so that concurrent changes of other values are kept. */
 function changed(form, keys) {
   const inputs = keys.map((key) => form.elements[key]).filter((input) => input.value !== input.defaultValue);
   if (!inputs.length) throw new Error("Nothing is different from what it was.");
   return Object.fromEntries(inputs.map((input) => [input.name, Number(input.value)]));
 }
 
-/** Of several workers one may hang. */
-function tellBehind({ workers_behind: behind }) {
+/** Throws an Error if some workers have not run the command yet. */
+function checkWorkers({ workers_behind: behind }) {
   if (behind) throw new Error(`Done, but not yet by worker ${behind.join(", ")}: it follows when it runs again.`);
 }
 
-/** A reload may fail in some processes only. */
-function tellFailed(told) {
-  const failed = Object.entries(told).filter(([, one]) => one?.error);
+/** Throws an Error if the reload has failed in some processes. */
+function checkProcesses(results) {
+  const failed = Object.entries(results).filter(([, one]) => one?.error);
   if (!failed.length) return;
   const names = failed.map(([process]) => process).join(" and ");
   const reasons = [...new Set(failed.map(([, one]) => one.error))].join("; ");

@@ -1,10 +1,10 @@
-// The stream of events. It comes back by itself, also where the connection has gone without a word.
+// The stream of events. It reconnects by itself, also after a silent loss of the connection.
 
 const SILENCE = 4000;
 const PAUSES = [500, 1000, 2000, 5000];
 
 export class Stream {
-  /** on: {hello, tick, report}, each called with its data; link(whether it is live) when that is known anew. */
+  /** on: {hello, tick, report}, each called with its data; link(isLive) is called when that changes. */
   constructor(on, link) {
     this.on = on;
     this.link = link;
@@ -22,7 +22,7 @@ export class Stream {
     this.source = new EventSource("/dashboard/events");
     for (const [kind, take] of Object.entries(this.on)) {
       this.source.addEventListener(kind, (event) => {
-        this.#heard();
+        this.#received();
         take(JSON.parse(event.data));
       });
     }
@@ -30,7 +30,7 @@ export class Stream {
     this.#watch();
   }
 
-  #heard() {
+  #received() {
     this.failures = 0;
     this.link(true);
     this.#watch();

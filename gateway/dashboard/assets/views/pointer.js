@@ -1,7 +1,7 @@
-// One moment across all rows, under the pointer or the finger.
+// Marks the time under the pointer or finger in all rows, with its values.
 
-import { STATES, make, number, time } from "./format.js";
-import { BUCKET, SPAN } from "./model.js";
+import { STATES, make, number, time } from "../model/format.js";
+import { BUCKET, SPAN } from "../model/model.js";
 
 const FAR = 16;
 const EDGE = 8;
@@ -12,7 +12,7 @@ export class Pointer {
     this.at = null;
     board.addEventListener("pointermove", (event) => this.#follow(event));
     board.addEventListener("pointerdown", (event) => this.#follow(event));
-    // A finger that is lifted leaves too; what it has shown stays until it taps elsewhere.
+    // Lifting a finger is a leave event too; the values stay until the next tap elsewhere.
     board.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.#hide());
     document.addEventListener("pointerdown", (event) => board.contains(event.target) || this.#hide());
     addEventListener("scroll", () => this.#hide(), { passive: true });
@@ -31,7 +31,7 @@ export class Pointer {
     this.tip.hidden = true;
   }
 
-  /** Again while the pointer rests: time goes on below it. */
+  /** Redraw while the pointer rests, since the plot moves below it. */
   draw() {
     if (this.at === null) return;
     const { x, svg } = this.at;
@@ -55,16 +55,16 @@ export class Pointer {
       ["rejected", bucket[5]],
       ["neutral", bucket[3] + bucket[4]],
     ].filter(([, count]) => count);
-    const said = counts.length ? counts.map(([what, count]) => `${number(count)} ${what}`).join(", ") : "no calls";
+    const text = counts.length ? counts.map(([what, count]) => `${number(count)} ${what}`).join(", ") : "no calls";
     return [
       make("strong", "", {}, time(at)),
       ` ${stay ? STATES[stay[2]].toLowerCase() : "not known"}`,
       make("br"),
-      `${said} in ${BUCKET} s`,
+      `${text} in ${BUCKET} s`,
     ];
   }
 
-  /** Below the pointer, where there is room; never below a finger. */
+  /** Below the pointer if there is room; never below a finger. */
   #place() {
     const { x, y, finger } = this.at;
     const { offsetWidth: width, offsetHeight: height } = this.tip;

@@ -1,20 +1,20 @@
-// A breaker's last quarter of an hour: calls by outcome as bars, and below them its states as a ribbon.
+// A breaker's last 15 minutes: calls by outcome as bars, and a ribbon of its states below them.
 
-import { BUCKET, SPAN } from "./model.js";
-import { number, plural } from "./format.js";
+import { BUCKET, SPAN } from "../model/model.js";
+import { number, plural } from "../model/format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 44;
 const RIBBON = 4;
 const GAP = 3;
-// Bottom to top; what must not be overlooked has a least height.
+// From bottom to top. Important outcomes have a minimum height.
 const LAYERS = [
   ["success", [1], 0],
   ["neutral", [3, 4], 0.8],
   ["failure", [2], 3],
   ["rejected", [5], 3],
 ];
-// Calls in a second at full height: few sizes, so that a call more or less doesn't move everything.
+// Calls per second at full height: few sizes, so that the scale changes rarely.
 const SIZES = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
 
 function element(tag, attributes) {
@@ -23,7 +23,7 @@ function element(tag, attributes) {
   return made;
 }
 
-/** Calls in one bucket at full height, where it holds `most` at most. */
+/** The calls in one bucket at full height, if the fullest bucket has `most`. */
 function scale(most) {
   const rate = Math.max(1, most / BUCKET);
   const power = 10 ** Math.floor(Math.log10(rate));
@@ -45,7 +45,7 @@ export class Plot {
     this.ribbon = this.svg.appendChild(element("g", {}));
   }
 
-  /** Returns the height of the scale: calls in one bucket. */
+  /** Draw; return the scale: the calls in one bucket at full height. */
   draw(model, breaker) {
     const begin = model.begin();
     const shown = breaker.calls_by_time.filter((bucket) => bucket[0] >= begin);
@@ -75,7 +75,7 @@ export class Plot {
     const rects = stays.map(([from, until, state], place) => {
       const x = Math.max(0, from - begin);
       const end = place === stays.length - 1 ? SPAN : until - begin;
-      // A short stay is one all the same; a short silence says little.
+      // A short state is drawn, a short gap is not.
       const width = Math.max(end - x, state === "UNKNOWN" ? 0 : 3);
       return element("rect", { class: `stay ${state}`, x, width, y: HEIGHT + GAP, height: RIBBON });
     });
@@ -84,7 +84,7 @@ export class Plot {
 
   #describe([succeeded, failed, ignored, cancelled, rejected]) {
     const neutral = ignored + cancelled;
-    const said = `Last 15 minutes: ${number(succeeded)} answered, ${number(failed)} failed, ${number(rejected)} rejected`;
-    this.svg.setAttribute("aria-label", neutral ? `${said}, ${plural(neutral, "neutral call")}` : said);
+    const label = `Last 15 minutes: ${number(succeeded)} answered, ${number(failed)} failed, ${number(rejected)} rejected`;
+    this.svg.setAttribute("aria-label", neutral ? `${label}, ${plural(neutral, "neutral call")}` : label);
   }
 }

@@ -1,11 +1,11 @@
-// Asks before something is done: what it means, and why it is wanted.
+// A form that explains an action and asks for its reason before it is taken.
 
-import { make, put } from "./format.js";
+import { make, put } from "../model/format.js";
 
 const REFUSED = "This token isn’t accepted any more. Sign in again, then repeat.";
 
 export class Confirm {
-  /** act(reason, form) does it, or throws an Error for the person; done() is called when it is over, or given up. */
+  /** act(reason, form) takes the action, or throws an Error with a message; done() is called at the end. */
   constructor({ question, meaning, inputs = [], label, act, done, signIn }) {
     Object.assign(this, { label, act, done });
     this.pending = false;
@@ -57,7 +57,7 @@ export class Confirm {
     }
   }
 
-  /** What has been sent can't be called back, so that nothing is offered meanwhile. */
+  /** Disable the form while the command is being sent: it can't be revoked. */
   #wait(pending) {
     this.pending = pending;
     this.element.ariaBusy = String(pending);
