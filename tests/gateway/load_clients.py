@@ -70,7 +70,7 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @asynccontextmanager
 async def load_clients(port: int, clients: int = 8) -> AsyncIterator[LoadClients]:
-    """A crowd for as long as the block lasts; each client then finishes what it asked."""
+    """Clients that send requests until the block ends; each then finishes its last request."""
     found = LoadClients(port)
     async with trio.open_nursery() as nursery:
         for _ in range(clients):

@@ -5,7 +5,7 @@ import re
 import pytest
 import trio
 
-from tests.gateway.end_to_end.test_wire import GET, error, fields, recording, talk
+from tests.gateway.end_to_end.raw_http import GET, error, fields, recording, talk
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 

@@ -14,17 +14,21 @@ from tests.gateway.end_to_end.test_hostile_requests import (  # noqa: F401
     test_an_early_answer_and_a_close,
     test_nothing_behind_the_last_request,
 )
-from tests.gateway.end_to_end.test_truncated_messages import test_a_request_cut_anywhere  # noqa: F401
-from tests.gateway.end_to_end.test_wire import (  # noqa: F401
-    test_a_bad_chunk_is_answered_at_once,
-    test_a_client_that_stops_sending,
+from tests.gateway.end_to_end.test_interim import (  # noqa: F401
     test_an_expectation_refused,
     test_early_hints,
     test_expect_reaches_the_service,
+    test_trailers,
+)
+from tests.gateway.end_to_end.test_truncated_messages import test_a_request_cut_anywhere  # noqa: F401
+from tests.gateway.end_to_end.test_upgrades import (  # noqa: F401
+    test_the_body_of_a_request_that_offers_an_upgrade,
+)
+from tests.gateway.end_to_end.test_wire import (  # noqa: F401
+    test_a_bad_chunk_is_answered_at_once,
+    test_a_client_that_stops_sending,
     test_http_1_0_gets_a_whole_body,
     test_requests_in_one_stream,
-    test_the_body_of_a_request_that_offers_an_upgrade,
-    test_trailers,
 )
 
 

@@ -9,7 +9,7 @@ import trio
 
 from actors.messages import State
 from gateway.upstream.handler_failures import HANDLER_SECONDS, HandlerFailures
-from tests.gateway.proxy.test_forward import GET, ask, post, settled
+from tests.gateway.raw_requests import GET, ask, post, settled
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 

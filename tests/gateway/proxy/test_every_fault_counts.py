@@ -12,7 +12,7 @@ import trio
 
 from actors import State
 from tests.certificates import TestCertificate
-from tests.gateway.proxy.test_forward import GET, envelope
+from tests.gateway.raw_requests import GET, envelope
 from tests.gateway.running_gateway import RunningGateway, served
 from tests.gateway.wire import Peer, Script, answering, connect, ok, upstream
 

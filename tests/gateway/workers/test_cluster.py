@@ -1,4 +1,4 @@
-"""Several workers as one: whose breaker is shown, and what is told of its changes."""
+"""Several workers as one cluster: which breaker is shown, and the transitions that are emitted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVICE = "auth-service-http"
 
 @asynccontextmanager
 async def worker(folder: Path, number: int) -> AsyncIterator[tuple[WorkerCluster, CircuitBreaker]]:
-    """A worker's part in the cluster, and its own breaker."""
+    """A worker's view of the cluster, and its own breaker."""
     with trio.fail_after(10):
         async with open_panel() as panel, trio.open_nursery() as nursery:
             breaker = panel.breaker(CircuitBreakerConfig(name=SERVICE, max_failures=1))
@@ -31,7 +31,7 @@ async def worker(folder: Path, number: int) -> AsyncIterator[tuple[WorkerCluster
 
 
 async def test_changes_are_those_of_all(tmp_path: Path) -> None:
-    """A breaker is open from when one worker's opens until the last one's has closed, whoever tells it."""
+    """A breaker is open from when one worker's opens until the last one's has closed."""
     async with (
         worker(tmp_path, 0) as (cluster, own),
         worker(tmp_path, 1) as (_, other),
@@ -45,19 +45,19 @@ async def test_changes_are_those_of_all(tmp_path: Path) -> None:
         ):
             await change
             await cluster.snapshots()
-        told = [await anext(events) for _ in range(2)]
+        emitted = [await anext(events) for _ in range(2)]
         snapshot = await other.snapshot()
-        assert [(one.old, one.new, one.reason) for one in told] == [
+        assert [(one.old, one.new, one.reason) for one in emitted] == [
             (State.CLOSED, State.OPEN, "it fails there"),
             (State.OPEN, State.CLOSED, snapshot.last_reason),
         ]
-        assert told[1].unix_time == snapshot.unix_changed_at
+        assert emitted[1].unix_time == snapshot.unix_changed_at
         with trio.move_on_after(0.05):
             raise AssertionError(await anext(events))
 
 
-async def test_an_opening_is_told_as_the_first_workers(tmp_path: Path) -> None:
-    """Also where more have opened until somebody looks."""
+async def test_an_opening_is_that_of_the_first_worker(tmp_path: Path) -> None:
+    """Also if more workers' breakers have opened before the next `snapshots`."""
     async with (
         worker(tmp_path, 0) as (cluster, own),
         worker(tmp_path, 1) as (_, other),
@@ -66,12 +66,12 @@ async def test_an_opening_is_told_as_the_first_workers(tmp_path: Path) -> None:
         await other.trip("the first")
         await own.trip("the second")
         await cluster.snapshots()
-        told = await anext(events)
-        assert (told.reason, told.unix_time) == ("the first", (await other.snapshot()).unix_changed_at)
+        emitted = await anext(events)
+        assert (emitted.reason, emitted.unix_time) == ("the first", (await other.snapshot()).unix_changed_at)
 
 
-async def test_what_an_observing_breaker_would_do_is_told(tmp_path: Path) -> None:
-    """It changes no state, and is told all the same."""
+async def test_observed_transitions_are_emitted(tmp_path: Path) -> None:
+    """They change no state."""
 
     async def fail() -> None:
         raise OSError
@@ -83,8 +83,8 @@ async def test_what_an_observing_breaker_would_do_is_told(tmp_path: Path) -> Non
         except OSError:
             pass
         await cluster.snapshots()
-        told = {(one.new, one.observed) for one in [await anext(events), await anext(events)]}
-        assert told == {(State.OBSERVING, False), (State.OPEN, True)}
+        emitted = {(one.new, one.observed) for one in [await anext(events), await anext(events)]}
+        assert emitted == {(State.OBSERVING, False), (State.OPEN, True)}
 
 
 def snapshot(state: State, failures: int, **more: object) -> Snapshot:

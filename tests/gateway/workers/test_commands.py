@@ -1,4 +1,4 @@
-"""What is ordered of all workers: in one order for all, and by whoever starts later."""
+"""Commands for all workers: every worker runs them in the same order, and so does one that starts later."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SERVICE = "auth-service-http"
 
 
 def workers_folder(folder: Path) -> Path:
-    """What the workers share."""
+    """The folder that the workers share."""
     return folder / "workers"
 
 
@@ -55,8 +55,8 @@ async def worker(folder: Path, number: int) -> AsyncIterator[tuple[ClusterBreake
         nursery.cancel_scope.cancel()
 
 
-async def test_orders_at_the_same_time_leave_all_workers_alike(tmp_path: Path) -> None:
-    """Whoever is asked, and however the orders cross."""
+async def test_concurrent_commands_leave_all_workers_alike(tmp_path: Path) -> None:
+    """Whichever workers receive them."""
     async with worker(tmp_path, 0) as (one, first), worker(tmp_path, 1) as (other, there):
         for _ in range(20):
             async with trio.open_nursery() as nursery:
@@ -66,8 +66,8 @@ async def test_orders_at_the_same_time_leave_all_workers_alike(tmp_path: Path) -
             assert first.state is there.state
 
 
-async def test_who_starts_later_takes_up_what_still_holds(tmp_path: Path) -> None:
-    """A state held by an operator, and a policy changed since the file was read."""
+async def test_a_later_worker_runs_commands_in_effect(tmp_path: Path) -> None:
+    """A lasting state, and a policy changed since the last reload."""
     async with worker(tmp_path, 0) as (admin, _):
         await admin.change(SERVICE, {"max_failures": 8}, command())
         await admin.reload(command())
@@ -83,8 +83,8 @@ async def test_who_starts_later_takes_up_what_still_holds(tmp_path: Path) -> Non
             assert later.state is State.CLOSED
 
 
-async def test_an_order_that_one_worker_cannot_follow_harms_nobody(tmp_path: Path) -> None:
-    """It goes on, says so, and follows the next one; the others have followed."""
+async def test_a_command_that_fails_in_one_worker_does_no_harm(tmp_path: Path) -> None:
+    """The worker logs it, goes on, and runs the next one; the other workers have run it."""
     async with worker(tmp_path, 0) as (one, first), worker(tmp_path, 1) as (_, there):
         await first.configure(CircuitBreakerConfig(name=SERVICE, max_concurrent=3))
         with structlog.testing.capture_logs() as lines:
@@ -104,16 +104,16 @@ async def test_an_order_that_one_worker_cannot_follow_harms_nobody(tmp_path: Pat
         partial(ClusterBreakerAdmin.change, name="nobody", table={"max_failures": 3}),
     ],
 )
-async def test_what_nobody_could_carry_out_is_no_order(tmp_path: Path, wrong: partial) -> None:
-    """It is refused, and told to no other worker."""
+async def test_an_invalid_command_is_not_logged(tmp_path: Path, wrong: partial) -> None:
+    """It is refused, and no other worker runs it."""
     async with worker(tmp_path, 0) as (admin, _):
         with pytest.raises(ApiError):
             await wrong(admin, command=command())
         assert CommandLog(WorkerSlot(0, workers_folder(tmp_path)).commands).read_new() == []
 
 
-async def test_a_bad_file_is_refused_and_no_order(tmp_path: Path) -> None:
-    """Its successors start from the last good one."""
+async def test_an_invalid_file_is_refused_and_not_logged(tmp_path: Path) -> None:
+    """Workers that start later use the last valid file."""
     async with worker(tmp_path, 0) as (admin, breaker):
         (tmp_path / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 0\n")
         with pytest.raises(ApiError, match="max_failures"):
@@ -124,8 +124,8 @@ async def test_a_bad_file_is_refused_and_no_order(tmp_path: Path) -> None:
             assert late.config.max_failures == 5
 
 
-async def test_who_hangs_is_named_and_follows_later(tmp_path: Path) -> None:
-    """The order holds for the others at once, and nobody waits for long."""
+async def test_a_worker_that_hangs_is_named_and_follows_later(tmp_path: Path) -> None:
+    """The other workers run the command at once, and no one waits for long."""
     async with worker(tmp_path, 0) as (admin, breaker):
         with hanging(tmp_path, 1), trio.fail_after(5):
             seen = await admin.steer(SERVICE, "force_open", command())
@@ -135,8 +135,8 @@ async def test_who_hangs_is_named_and_follows_later(tmp_path: Path) -> None:
             assert "workers_behind" not in await admin.steer(SERVICE, "reset", command())
 
 
-async def test_each_worker_logs_an_order_with_its_id(tmp_path: Path) -> None:
-    """The one that was asked and the one that was told."""
+async def test_each_worker_logs_a_command_with_its_id(tmp_path: Path) -> None:
+    """The worker that received it, and the other one."""
     async with worker(tmp_path, 0) as (admin, _), worker(tmp_path, 1):
         with structlog.testing.capture_logs() as lines:
             await admin.steer(SERVICE, "trip", command("to see", "request-7"))
@@ -145,7 +145,7 @@ async def test_each_worker_logs_an_order_with_its_id(tmp_path: Path) -> None:
 
 
 async def test_of_three_only_the_one_that_hangs_is_behind(tmp_path: Path) -> None:
-    """Those that follow don't wait for it themselves."""
+    """The others don't wait for it."""
     async with worker(tmp_path, 0) as (admin, _), worker(tmp_path, 1) as (_, there):
         with hanging(tmp_path, 2):
             seen = await admin.steer(SERVICE, "force_open", command())
@@ -157,7 +157,7 @@ async def test_of_three_only_the_one_that_hangs_is_behind(tmp_path: Path) -> Non
 
 @contextmanager
 def hanging(folder: Path, number: int) -> Iterator[None]:
-    """A worker that lives and says nothing."""
+    """A worker that runs and never replies."""
     slot = WorkerSlot(number, workers_folder(folder))
     slot.counts.write_bytes(WorkerSlot(0, workers_folder(folder)).counts.read_bytes())
     with socket(AF_UNIX) as listener:
@@ -167,8 +167,8 @@ def hanging(folder: Path, number: int) -> Iterator[None]:
     slot.socket.unlink()
 
 
-async def test_who_is_slow_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever told of the orders has long gone; they stand in the list, and each is carried out."""
+async def test_a_slow_worker_runs_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notifications have timed out, but the commands are in the log."""
     monkeypatch.setattr(gateway.workers.cluster, "REPLY_SECONDS", 0.002)
 
     async def slow(self: WorkerCluster, record: Mapping[str, object]) -> object:
@@ -187,10 +187,10 @@ async def test_who_is_slow_leaves_nothing_out(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("moment", ["_reload_policies", "_run_one"])
-async def test_who_starts_follows_old_orders_before_new_ones(
+async def test_a_worker_that_starts_runs_old_commands_before_new_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """What comes while it reads the file, or takes up what still holds, waits; what is over stays so."""
+    """New commands wait while it reads the file and runs the old ones; ended states are not taken up."""
     original = getattr(WorkerCluster, moment)
 
     async def interrupted(self: WorkerCluster, *what: object) -> object:
@@ -221,7 +221,7 @@ async def test_who_starts_follows_old_orders_before_new_ones(
 async def test_a_file_that_changes_while_a_worker_starts_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It had read the one before; the list says that there is another."""
+    """It has read the previous file; the log says that there is a new one."""
     original = WorkerCluster._reload_policies
 
     async def overtaken(self: WorkerCluster) -> None:
@@ -242,8 +242,8 @@ async def test_a_file_that_changes_while_a_worker_starts_is_read(
             assert late.config.max_failures == first.config.max_failures == 4
 
 
-async def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
-    """Whoever wrote it was told; those before and after it hold."""
+async def test_a_truncated_record_spoils_no_other(tmp_path: Path) -> None:
+    """The records before and after it are read."""
     async with worker(tmp_path, 0) as (admin, first):
         await admin.steer(SERVICE, "force_open", command())
         with WorkerSlot(0, workers_folder(tmp_path)).commands.open("ab") as file:
@@ -262,7 +262,7 @@ CHANGE = {"do": "change", "name": SERVICE, "table": {}}
 
 
 @pytest.mark.parametrize(
-    ("orders", "left"),
+    ("records", "left"),
     [
         ([], []),
         ([steer("force_open"), steer("trip", "other")], [0]),
@@ -274,15 +274,15 @@ CHANGE = {"do": "change", "name": SERVICE, "table": {}}
         ([CHANGE, {"do": "reload"}], []),
     ],
 )
-def test_what_still_holds(orders: list, left: list[int]) -> None:
-    """Of each breaker the last state that was held and not ended; changes since the file was read."""
-    found = commands_in_effect(orders)
-    assert [id(one) for one in found] == [id(orders[place]) for place in left]
+def test_commands_in_effect(records: list, left: list[int]) -> None:
+    """The last lasting state of each breaker unless it has ended, and the changes since the last reload."""
+    found = commands_in_effect(records)
+    assert [id(one) for one in found] == [id(records[index]) for index in left]
 
 
-def test_an_order_is_seen_when_it_is_whole(tmp_path: Path) -> None:
-    """Another worker may be about to write it."""
-    path = tmp_path / "orders"
+def test_a_command_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    """Another worker may still be writing it."""
+    path = tmp_path / "commands"
     reader, writer = CommandLog(path), CommandLog(path)
     assert reader.read_new() == []
     writer.append({"do": "one"})
