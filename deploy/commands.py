@@ -15,8 +15,9 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from deploy import mongodb, procfs
-from deploy.config import HOST, PORTS, PROCESSES, ROOT, StackConfig, StackError
+from deploy.config import HOST, ROOT, StackConfig, StackError
 from deploy.supervisor import Process, Supervisor, kill_orphans, stack_lock
+from protocols.topology import API_GATEWAY, MONGODB, PORTS, PROCESSES
 
 PATIENCE = 60.0
 """Seconds a process may take until it is ready."""
@@ -49,9 +50,9 @@ def down(layout: StackConfig) -> None:
         was_up = supervisor.is_alive()
         if was_up:
             with console.status("Ending the stack"):
-                supervisor.stop(*(name for name in layout.processes if name != "mongodb"))
+                supervisor.stop(*(name for name in layout.processes if name != MONGODB))
                 if layout.own_mongod:
-                    supervisor.stop("mongodb")
+                    supervisor.stop(MONGODB)
                 supervisor.shut_down()
         left = kill_orphans(layout)
     for line in left if not was_up else []:
@@ -110,7 +111,7 @@ def status(layout: StackConfig) -> bool:
         state = "RUNNING" if running else process.state
         table.add_row(name, f"[{colour}]{state}[/]", str(process.pid or "–"), lasted, ports)
     if not layout.own_mongod:
-        table.add_row("mongodb", "elsewhere", "–", "", "MONGODB_URI")
+        table.add_row(MONGODB, "elsewhere", "–", "", "MONGODB_URI")
     console.print(table)
     return all(is_running(layout, process) for process in found.values())
 
@@ -127,7 +128,7 @@ def clean_db(layout: StackConfig, *, yes: bool) -> None:
             kill_orphans(layout)  # a mongod that was left behind must not go on writing what is deleted
         found = supervisor.processes() if supervisor.is_alive() else {}
         running = [name for name, process in found.items() if not process.is_stopped]
-        if layout.own_mongod and "mongodb" not in running:
+        if layout.own_mongod and MONGODB not in running:
             shutil.rmtree(layout.data, ignore_errors=True)
             layout.data.mkdir(parents=True)
         else:
@@ -149,7 +150,8 @@ def _agreed(question: str) -> bool:
 
 def check_breakers() -> None:
     """Raise StackError where the processes would refuse the policies, and show what they would warn about."""
-    from runtime.config.breakers import BadConfiguration, load_configuration
+    from runtime.config.policies import BadConfiguration
+    from runtime.config.policy_file import load_configuration
 
     path = ROOT / os.environ.get("CIRCUIT_BREAKERS", "breakers.toml")
     try:
@@ -190,11 +192,11 @@ def show_where(layout: StackConfig) -> None:
 
 def ready(layout: StackConfig, name: str) -> bool:
     """Whether a process does its work now."""
-    if name == "mongodb":
+    if name == MONGODB:
         return mongodb.is_ready(layout)
     port, *others = layout.ports_of(name)
     connection: http.client.HTTPConnection
-    if name == "api-gateway" and layout.tls:
+    if name == API_GATEWAY and layout.tls:
         context = ssl.create_default_context()
         # The certificate is for another name than the loopback address.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -240,7 +242,7 @@ def _start(layout: StackConfig, supervisor: Supervisor, names: Sequence[str]) ->
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        for stage in ([n for n in names if n == "mongodb"], [n for n in names if n != "mongodb"]):
+        for stage in ([n for n in names if n == MONGODB], [n for n in names if n != MONGODB]):
             tasks = {name: progress.add_task(name, total=1) for name in stage}
             for name in stage:
                 supervisor.start(name)

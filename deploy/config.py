@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from protocols.topology import MODULES, PORTS, PROCESSES
+
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 REPLICA_SET = "rs0"
@@ -21,26 +23,6 @@ LOOPBACK: Mapping[str, Any] = {"trust_env": False, "verify": False}
 """How httpx asks the stack on this machine: past any proxy, and the certificate is for another name."""
 MARK = "SCHOOL_STACK_MARK"
 """In the environment of every process of a stack: its folder. So that left-overs can be recognised."""
-
-PROCESSES = ("mongodb", "auth-service", "school-service", "student-service", "api-gateway")
-"""In the order in which they are started."""
-
-MODULES = {
-    "auth-service": "services.auth",
-    "school-service": "services.school",
-    "student-service": "services.student",
-    "api-gateway": "gateway",
-}
-
-PORTS = {
-    "GATEWAY_PORT": ("api-gateway", 8080),
-    "AUTH_SERVICE_PORT": ("auth-service", 8081),
-    "SCHOOL_SERVICE_PORT": ("school-service", 8082),
-    "SCHOOL_GRPC_PORT": ("school-service", 50051),
-    "STUDENT_SERVICE_PORT": ("student-service", 8083),
-    "MONGODB_PORT": ("mongodb", 27017),
-}
-"""Setting: whose port it is, and its default. A process's first one answers HTTP."""
 
 # bind() takes 107 bytes, and supervisor first binds a name with its pid behind the final one.
 LONGEST_SOCKET_PATH = 107 - len(".4194304")

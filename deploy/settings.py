@@ -6,19 +6,20 @@ import os
 from collections import defaultdict
 from importlib import import_module
 
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from deploy.config import PORTS
+from protocols.topology import API_GATEWAY, AUTH_SERVICE, PORTS, SCHOOL_SERVICE, STUDENT_SERVICE
 from runtime.config.settings import ProcessSettings, is_secret
-from runtime.observability.logging import redact
+from runtime.observability.redaction import redact
 
 # Where each process declares its settings; loaded by name, for operator tooling stands outside the packages.
 _MODULES = {
-    "api-gateway": "gateway.settings",
-    "auth-service": "services.auth.__main__",
-    "school-service": "services.school.__main__",
-    "student-service": "services.student.__main__",
+    API_GATEWAY: "gateway.settings",
+    AUTH_SERVICE: "services.auth.__main__",
+    SCHOOL_SERVICE: "services.school.__main__",
+    STUDENT_SERVICE: "services.student.__main__",
 }
 
 
@@ -46,6 +47,8 @@ def found() -> dict[str, tuple[str, bool, list[str]]]:
                 continue
             for field, info in cls.model_fields.items():
                 default = info.get_default(call_default_factory=True)
+                if isinstance(default, SecretStr):
+                    default = default.get_secret_value()  # a default is public
                 defaults[field.upper()] = ("" if default is None else str(default), is_secret(cls, field))
                 owners[field.upper()].append(process)
     own = {name: (str(default), False, [owner]) for name, (owner, default) in PORTS.items()}

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 
 from deploy import commands
-from deploy.config import PROCESSES, StackConfig, StackError, layout
+from deploy.config import StackConfig, StackError, layout
 from deploy.terminal import logs
+from protocols.topology import PROCESSES
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> int:

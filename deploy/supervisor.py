@@ -19,6 +19,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from deploy import libraries, mongodb, procfs
 from deploy.config import ROOT, StackConfig, StackError, command
+from protocols.topology import MONGODB
 
 _NOT_RUNNING = 70
 _ALREADY_STARTED = 60
@@ -89,9 +90,9 @@ def render(layout: StackConfig, for_mongod: Mapping[str, str] | None = None) -> 
     values = {"patience": stop_seconds(), **folders}
     parts = [_SERVER.format(**_escaped(values))]
     for name in layout.processes:
-        words = mongodb.command(layout) if name == "mongodb" else command(name)
+        words = mongodb.command(layout) if name == MONGODB else command(name)
         parts.append(_PROGRAM.format(**_escaped({**values, "name": name, "command": shlex.join(words)})))
-        if name == "mongodb":
+        if name == MONGODB:
             parts[-1] += _environment(for_mongod or {})
         elif "JWKS_CACHE" not in os.environ:
             # A cache for each process: each replaces its own file, whatever the others do.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 
 from gateway.process import run_gateway
-from gateway.routes import PROCESS
 from gateway.settings import GatewaySettings
 from gateway.workers.supervisor import run_workers
-from runtime.config.breakers import BadConfiguration, load_policies
+from protocols.topology import API_GATEWAY
+from runtime.config.policies import BadConfiguration
+from runtime.config.policy_file import load_policies
 from runtime.config.reload import defer_sighup
 from runtime.config.settings import load
 from runtime.observability.logging import configure_logs
@@ -20,7 +21,7 @@ def run() -> None:
     """Start the gateway; exit with status 2 and a message on standard error if its settings are invalid."""
     defer_sighup()
     settings = load(GatewaySettings)
-    configure_logs(PROCESS, settings.log_format, settings.secrets())
+    configure_logs(API_GATEWAY, settings.log_format, settings.secrets())
     try:
         configuration = load_policies(settings.circuit_breakers, settings.circuit_breaker_profile)
         settings.certificate()
@@ -30,7 +31,7 @@ def run() -> None:
     if settings.gateway_workers > 1:
         run_process(run_workers, settings)
         return
-    with tracing(PROCESS):
+    with tracing(API_GATEWAY):
         run_process(run_gateway, settings, configuration)
 
 

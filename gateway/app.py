@@ -24,7 +24,7 @@ from gateway.upstream.upstream import RouteBreaker, Upstream
 from gateway.workers.cluster import WorkerCluster
 from runtime.asgi import App
 from runtime.auth import TokenVerifier
-from runtime.config.policy_file import Routes
+from runtime.config.policies import Routes
 from runtime.observability import tracing
 from runtime.serving.loop_time import LoopTime
 

@@ -12,7 +12,6 @@ from structlog.contextvars import get_contextvars
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app
-from gateway.routes import PROCESS
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.breakers import open_breakers, with_http_probes
@@ -20,9 +19,10 @@ from gateway.upstream.overloads import warn_of_file_limit
 from gateway.upstream.pool import UpstreamTransport
 from gateway.workers.cluster import WorkerCluster
 from gateway.workers.slot import WorkerContext
+from protocols.topology import API_GATEWAY
 from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http
-from runtime.config.breakers import Configuration
+from runtime.config.policies import Configuration
 from runtime.config.reload import reload_on_hangup
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import ServerCertificate, serve, stop_signal
@@ -66,7 +66,7 @@ async def run_gateway(
         await nursery.start(app.extensions["loop_time"].run)
         nursery.start_soon(app.extensions["openapi"].fetch_all)
         await nursery.start(app.extensions["dashboard_feed"].run)
-        await start_webhook(nursery, PROCESS, settings, panel)
+        await start_webhook(nursery, API_GATEWAY, settings, panel)
         certificate = settings.certificate()
         reload_certificate = _no_certificate if certificate is None else certificate.reload
         if cluster is None:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PROCESS = "api-gateway"
-"""The gateway's name among the stack's processes."""
+from protocols.topology import (
+    AUTH_DATABASE,
+    AUTH_SERVICE,
+    AUTH_SERVICE_HTTP,
+    SCHOOL_DATABASE,
+    SCHOOL_SERVICE,
+    SCHOOL_SERVICE_HTTP,
+    STUDENT_DATABASE,
+    STUDENT_SERVICE,
+    STUDENT_SERVICE_GRPC,
+    STUDENT_SERVICE_HTTP,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """One upstream service.
 
-    breaker: guards the gateway's calls to it. dependencies: the breakers that the service itself owns.
+    process: its name in `protocols.topology`. breaker: guards the gateway's calls to it. dependencies: the
+    breakers that the service itself owns.
     indirect: breakers of the services behind it, which it may name in X-Failure-Origin too.
     """
 
     name: str
+    process: str
     breaker: str
     dependencies: tuple[str, ...]
     indirect: tuple[str, ...] = ()
@@ -25,11 +37,6 @@ class Service:
     def origins(self) -> frozenset[str]:
         """The breakers that the service may name in X-Failure-Origin."""
         return frozenset(self.dependencies + self.indirect)
-
-    @property
-    def process(self) -> str:
-        """The service's name among the stack's processes."""
-        return f"{self.name}-service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +54,14 @@ class Route:
     bearer: bool
 
 
-AUTH = Service("auth", "auth-service-http", ("auth-database",))
-SCHOOL = Service("school", "school-service-http", ("school-database",))
+AUTH = Service("auth", AUTH_SERVICE, AUTH_SERVICE_HTTP, (AUTH_DATABASE,))
+SCHOOL = Service("school", SCHOOL_SERVICE, SCHOOL_SERVICE_HTTP, (SCHOOL_DATABASE,))
 STUDENT = Service(
     "student",
-    "student-service-http",
-    ("student-database", "student-service-grpc"),
-    indirect=("school-database",),
+    STUDENT_SERVICE,
+    STUDENT_SERVICE_HTTP,
+    (STUDENT_DATABASE, STUDENT_SERVICE_GRPC),
+    indirect=(SCHOOL_DATABASE,),
 )
 SERVICES = (AUTH, SCHOOL, STUDENT)
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from gateway.proxy.cors import parse_origins
 from gateway.proxy.trusted_proxies import read_networks
+from protocols.topology import GATEWAY_PORT
 from runtime.config.settings import FilePath, Port, ProcessSettings, split_urls
 from runtime.serving import Limits, ServerCertificate
 
@@ -46,7 +47,7 @@ class GatewaySettings(ProcessSettings):
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
 
-    gateway_port: Port = 8080
+    gateway_port: Port = GATEWAY_PORT
     gateway_workers: Annotated[int, Field(ge=1, le=64)] = 1
     rate_limit_per_minute: Amount = 100
     rate_limit_per_hour: Amount = 1000

@@ -1,1 +1,1 @@
-"""What crosses a boundary between the parts. No behaviour, no I/O, no trio."""
+"""The data that crosses between processes: formats, names, codes. No behaviour, no I/O, no trio."""

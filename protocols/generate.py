@@ -1,4 +1,4 @@
-"""Write the Python code for school.proto beside it, or with --check say whether it is stale (exit 1)."""
+"""Generates the Python code for school.proto beside it, or with --check exits with 1 if that is stale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GENERATED = ("protocols/school_pb2.py", "protocols/school_pb2.pyi", "protocols/s
 
 
 def generate(target: Path) -> None:
-    """Generate into `target`, a folder that stands for the root of the project."""
+    """Generate into `target`, a folder in place of the project's root. Raises CalledProcessError."""
     plugin = Path(sysconfig.get_path("scripts")) / "protoc-gen-grpclib_python"
     subprocess.run(
         [
@@ -32,7 +32,7 @@ def generate(target: Path) -> None:
 
 
 def stale() -> list[str]:
-    """The generated files that aren't what the generator writes today."""
+    """Return the generated files that differ from the generator's output."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         generate(fresh)
@@ -44,7 +44,7 @@ def _same(left: Path, right: Path) -> bool:
 
 
 def main() -> int:
-    """Generate, or with --check only compare."""
+    """Generate, or with --check only compare; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail when the generated code is stale")
     if not parser.parse_args().check:

@@ -1,4 +1,4 @@
-"""What every HTTP answer of the stack has in common: envelope, error codes, header names."""
+"""The envelope, error codes and header names of every HTTP response of the stack."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 REQUEST_ID = "X-Request-ID"
 FAILURE_ORIGIN = "X-Failure-Origin"
-"""The breaker that has counted the failure which this answer tells of."""
+"""The breaker that has counted the failure behind this response."""
 HANDLER_FAILURE = "X-Handler-Failure"
-"""`1` on an answer to which a handler's own error led: nothing is said of anybody's health."""
+"""`1` on a response to a handler's own error, which says nothing about any dependency."""
 REQUEST_TIMEOUT_MS = "X-Request-Timeout-Ms"
 RETRY_AFTER = "Retry-After"
 
 
 class Code(StrEnum):
-    """The `error` of a failed answer."""
+    """The `error` of a failed response."""
 
     INVALID_REQUEST = "INVALID_REQUEST"
     VALIDATION_ERROR = "VALIDATION_ERROR"
@@ -82,14 +82,14 @@ STATUS = MappingProxyType(
         Code.PARTIAL_OUTAGE: 503,
     }
 )
-"""The status of each code; SERVICE_UNAVAILABLE is 502 where the gateway found nobody there."""
+"""The usual status of each code. SERVICE_UNAVAILABLE is 502 if the gateway can't reach a service."""
 
 
 def success(message: str, data: Any, **more: Any) -> dict[str, Any]:
-    """The body of an answer that succeeded; `more` are keys beside `data`, such as `next`."""
+    """Return the body of a successful response. more: keys beside `data`, such as `next`."""
     return {"message": message, "data": data, **more}
 
 
 def failure(code: Code, message: str, **more: Any) -> dict[str, Any]:
-    """The body of an answer that failed."""
+    """Return the body of a failed response. more: further keys."""
     return {"error": code.value, "message": message, **more}

@@ -1,10 +1,12 @@
-"""What a verified access token says."""
+"""The identity in a verified access token, and the constants of tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-ISSUER = "auth-service"
+from protocols.topology import AUTH_SERVICE
+
+ISSUER = AUTH_SERVICE
 ALGORITHM = "EdDSA"
 ACCESS_SECONDS = 15 * 60
 REFRESH_SECONDS = 7 * 24 * 3600
@@ -12,7 +14,7 @@ REFRESH_SECONDS = 7 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sends a request. user_id: 24 hex digits; expires_at: Unix seconds."""
+    """The sender of a request. user_id: 24 hex digits. expires_at: Unix seconds."""
 
     user_id: str
     email: str

@@ -1,4 +1,7 @@
-"""Users, schools and students as they travel. Timestamps are ISO 8601 in UTC, dates YYYY-MM-DD."""
+"""Users, schools and students in requests and responses.
+
+Timestamps are ISO 8601 in UTC, dates YYYY-MM-DD.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import TypedDict
 
 
 class User(TypedDict):
-    """id: 24 hex digits."""
+    """An account. id: 24 hex digits."""
 
     id: str
     email: str
@@ -18,7 +21,7 @@ class User(TypedDict):
 
 
 class School(TypedDict):
-    """registration_number is unique; so is email where one is given."""
+    """A school. registration_number is unique, and so is email unless None."""
 
     id: int
     registration_number: str
@@ -31,7 +34,7 @@ class School(TypedDict):
 
 
 class Student(TypedDict):
-    """roll_number is unique within its school; email everywhere, where one is given."""
+    """A student. roll_number is unique within its school; email is unique unless None."""
 
     id: int
     roll_number: str

@@ -1,1 +1,1 @@
-"""What every process of the stack does alike: settings, logs, serving, answers, tokens."""
+"""The parts that all processes of the stack share: settings, logs, HTTP serving, errors and tokens."""

@@ -1,6 +1,6 @@
-"""Verifying access tokens locally, from a key set that is fetched in the background and kept on disk.
+"""Verifies access tokens locally, with public keys that are fetched in the background and cached on disk.
 
-`verify` looks only at the keys there are, and never waits for the auth service.
+`verify` uses the keys at hand and never waits for the auth service.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import httpx
 import jwt
 import structlog
 import trio
 
+from protocols.http import Code
 from protocols.identity import ALGORITHM, ISSUER, Identity
 from runtime.config.settings import split_urls
 from runtime.observability.reasons import reason_of
@@ -26,8 +28,9 @@ from runtime.serving.tls import client_context
 REFRESH_SECONDS = 300.0
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 FIRST_RETRY_SECONDS = 0.5
-"""The longest pause while there is no key at all: nothing can be verified then."""
+"""The longest pause before the first key: until then no token can be verified."""
 UNKNOWN_KEY_SECONDS = 5.0
+"""The shortest time between two fetches because of unknown key ids."""
 FETCH_SECONDS = 5.0
 _MAX_TOKEN = 4096
 
@@ -37,27 +40,48 @@ Fetch = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class TokenError(Exception):
-    """A request can't be given an identity."""
+    """A request can't be given an identity; str() is the reason for the log.
+
+    code: of the response. message: for the client. challenge: the WWW-Authenticate field, if any.
+    retry_after: seconds, if trying again makes sense.
+    """
+
+    code: ClassVar[Code]
+    message: ClassVar[str]
+    challenge: ClassVar[Mapping[str, str]] = {}
+    retry_after: ClassVar[float | None] = None
 
 
 class MissingToken(TokenError):
-    """There is no bearer token."""
+    """The request carries no bearer token."""
+
+    code = Code.MISSING_TOKEN
+    message = "A bearer token is needed"
+    challenge = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class BadToken(TokenError):
-    """The token is malformed, forged, expired or signed with a key nobody knows."""
+    """The token is malformed, forged, expired or signed with an unknown key."""
+
+    code = Code.INVALID_TOKEN
+    message = "The token is invalid or expired"
+    challenge = MappingProxyType({"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 class KeysUnavailable(TokenError):
-    """No key was ever had, so nothing can be verified; the auth service could not be asked yet."""
+    """Tokens can't be verified: no key has been fetched yet."""
+
+    code = Code.SERVICE_UNAVAILABLE
+    message = "Tokens can't be checked before the auth service was first reached"
+    retry_after = 1.0
 
 
 class TokenVerifier:
-    """The public keys of the auth service, by their id.
+    """Verifies tokens with the public keys of the auth service. Its length is the number of keys.
 
-    fetch: gives the JWKS document; None for a set that is only filled by `replace`.
-    cache: a file that keeps the document, so that a restart needs no auth service.
-    clock: Unix seconds, for the expiry of tokens.
+    fetch: returns the JWKS document; None: only `replace` sets keys, and `run` can't be used. cache: a file
+    that keeps the document, so that a restart doesn't need the auth service; an unusable one is logged and
+    ignored. clock: returns Unix seconds, for the expiry of tokens.
     """
 
     def __init__(
@@ -83,20 +107,20 @@ class TokenVerifier:
         return f"<TokenVerifier {sorted(self._keys)}>"
 
     def replace(self, document: Mapping[str, Any]) -> None:
-        """Take the keys of a JWKS document in place of all others. Raises ValueError where it has none."""
+        """Replace all keys by those of a JWKS document. Raises ValueError if it has no usable key."""
         keys = _parse(document)
         if not keys:
             raise ValueError("the key set has no usable key")
         self._keys = keys
         self._first.set()
 
-    async def first(self, seconds: float) -> None:
-        """Return when there is a key, or after so many seconds."""
+    async def wait_for_keys(self, seconds: float) -> None:
+        """Wait for the first key, `seconds` at most."""
         with trio.move_on_after(seconds):
             await self._first.wait()
 
     def verify(self, token: str) -> Identity:
-        """Whose token this is. Raises BadToken, or KeysUnavailable while no key was ever had."""
+        """Return the token's identity. Raises BadToken, or KeysUnavailable before the first key."""
         if not self._keys:
             raise KeysUnavailable("no key to verify tokens with yet")
         key = self._keys.get(_key_id(token))
@@ -109,19 +133,20 @@ class TokenVerifier:
         return identity
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the keys fresh, for ever: quick retries, then every 5 minutes or soon after an unknown key.
+        """Refresh the keys until cancelled: every 5 minutes, after an unknown key id, soon after a failure.
 
-        A failed fetch is logged once and changes nothing. Cancelling is safe at any point.
+        A failed fetch keeps the old keys; the first of consecutive failures is logged. Safe to cancel at any
+        point.
         """
         task_status.started()
         failures = 0
         while True:
-            asked = trio.current_time()
+            fetched_at = trio.current_time()
             failures = 0 if await self._refresh(first_failure=failures == 0) else failures + 1
             with trio.move_on_after(self._pause(failures)):
                 await self._wanted.wait()
-                # A stream of forged key ids must not become a stream of fetches.
-                await trio.sleep_until(asked + UNKNOWN_KEY_SECONDS)
+                # Forged key ids must not cause a fetch each.
+                await trio.sleep_until(fetched_at + UNKNOWN_KEY_SECONDS)
             self._wanted = trio.Event()
 
     def _pause(self, failures: int) -> float:
@@ -138,7 +163,7 @@ class TokenVerifier:
             self.replace(document)
             if self._cache is not None:
                 await trio.to_thread.run_sync(_write, self._cache, document)
-        except Exception as error:  # noqa: BLE001 - whatever a fetch raises, the keys there are stay good
+        except Exception as error:  # noqa: BLE001 - no failure of a fetch invalidates the old keys
             if first_failure:
                 log.warning(
                     "the key set could not be refreshed",
@@ -158,12 +183,12 @@ class TokenVerifier:
 
 
 def require(keys: TokenVerifier, authorization: str | None) -> Identity:
-    """Whose request this is, from its Authorization field. Raises MissingToken, BadToken, KeysUnavailable."""
+    """Return the identity behind an Authorization field. Raises TokenError."""
     return keys.verify(bearer(authorization))
 
 
 def bearer(authorization: str | None) -> str:
-    """The token of an Authorization field. Raises MissingToken where there is none."""
+    """Return the token of an Authorization field. Raises MissingToken."""
     scheme, _, token = (authorization or "").strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise MissingToken("no bearer token")
@@ -173,14 +198,15 @@ def bearer(authorization: str | None) -> str:
 def jwks_over_http(
     base_urls: str, *, transport: httpx.AsyncBaseTransport | None = None, ca_file: Path | None = None
 ) -> Fetch:
-    """A `fetch` for TokenVerifier from the auth service at `base_urls`: URLs separated by commas.
+    """Return a `fetch` for TokenVerifier that reads the keys of the auth service.
 
-    It asks one after the other until one answers, and raises the last error if none does. Each has an equal
-    share of FETCH_SECONDS. transport: never closed; by default each fetch opens its own, which verifies
-    certificates by `ca_file` or the system's store.
+    base_urls: separated by commas. A fetch tries one after the other, each for an equal share of
+    FETCH_SECONDS, and raises the last error (httpx.HTTPError or ValueError) if all fail. transport: for all
+    fetches, never closed; None: each fetch opens its own. ca_file: PEM certificates of authorities to trust;
+    None: the system's.
     """
     urls = split_urls(base_urls)
-    # Without TLS nothing is verified; and reading the certificates stops everything for 20 ms: once.
+    # Reading the certificates blocks for 20 ms, so it is done once, and only for TLS.
     secure = transport is None and any(url.startswith("https:") for url in urls)
     verify = client_context(ca_file) if secure else False
 
@@ -216,7 +242,7 @@ async def _document(transport: httpx.AsyncBaseTransport, base_url: str) -> Mappi
 
 
 def _parse(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The usable keys by id. A key of an unknown kind is skipped: a newer auth service may have such."""
+    """Return the usable keys by id. Unknown kinds of keys are skipped: a newer auth service may add some."""
     listed = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(listed, list):
         raise ValueError("not a key set")
@@ -235,7 +261,7 @@ def _key_id(token: str) -> str:
         raise BadToken("too long")
     try:
         kid = jwt.get_unverified_header(token).get("kid")
-    except Exception as error:  # hostile input reaches a JSON parser here; nested deep enough, it overflows
+    except Exception as error:  # the JSON parser raises RecursionError for deeply nested input
         raise BadToken("malformed") from error
     if not isinstance(kid, str):
         raise BadToken("no key id")
@@ -249,7 +275,7 @@ def _decode(token: str, key: Any) -> Identity:
             key,
             algorithms=[ALGORITHM],
             issuer=ISSUER,
-            # The expiry is checked against the set's own clock; iat isn't, for clocks of two hosts differ.
+            # `verify` checks the expiry on its own clock. iat isn't checked: the clocks of two hosts differ.
             options={"require": ["exp", "sub", "iss"], "verify_exp": False, "verify_iat": False},
         )
         expires = float(claims["exp"])

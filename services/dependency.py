@@ -17,8 +17,8 @@ from actors import (
 from actors.call.classifier import kind_of
 from protocols.http import Code
 from runtime.observability import tracing
-from runtime.serving.loop_time import LoopTime, Stretch
-from runtime.web.app import ApiError, unavailable
+from runtime.serving.loop_time import LoopTime, StallWatch
+from runtime.web.errors import ApiError, unavailable
 from services.failures import Verdict, judge_mongo, reason
 
 P = ParamSpec("P")
@@ -89,14 +89,14 @@ class Dependency:
                     raise
 
     async def _counted(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        stretch = Stretch(self._loop_time)
+        stall_watch = StallWatch(self._loop_time)
         async with self._breaker.guard() as call:
             try:
                 result = await operation(*args, **kwargs)
             except Exception as error:
                 verdict = self._verdict(error)
                 if verdict is Verdict.FAILURE:
-                    if stretch.stood_still():
+                    if stall_watch.was_mostly_stalled():
                         raise StoodStill("its answer may have been waiting") from error
                     call.fail(reason(error))
                 elif verdict is Verdict.ANSWER:

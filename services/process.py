@@ -11,10 +11,11 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from actors.adapters.logs import log_transitions
-from runtime.admin.api import operate
+from runtime.admin.api import add_breaker_admin
 from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http
-from runtime.config.breakers import BadConfiguration, Configuration, load_policies
+from runtime.config.policies import BadConfiguration, Configuration
+from runtime.config.policy_file import load_policies
 from runtime.config.reload import defer_sighup, reload_on_hangup
 from runtime.config.settings import ProcessSettings, load
 from runtime.observability.logging import configure_logs
@@ -68,7 +69,7 @@ async def start_operations(
 
     From then on SIGHUP reads breakers.toml again.
     """
-    recorder = operate(app, name, panel, keys, settings)
+    recorder = add_breaker_admin(app, name, panel, keys, settings)
     await nursery.start(recorder.run)
     await start_webhook(nursery, name, settings, panel)
     policies = settings.circuit_breakers, settings.circuit_breaker_profile

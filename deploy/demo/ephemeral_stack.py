@@ -20,10 +20,11 @@ from typing import Any
 import httpx
 
 from deploy import procfs
-from deploy.config import LOOPBACK, PORTS, ROOT, StackConfig, layout
+from deploy.config import LOOPBACK, ROOT, StackConfig, layout
 from deploy.stack import main
 from deploy.supervisor import Supervisor
 from deploy.terminal.health import breakers
+from protocols.topology import PORTS
 
 _ADMIN = {
     "email": "head@example.org",

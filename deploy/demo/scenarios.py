@@ -12,6 +12,17 @@ from rich.panel import Panel as Frame
 
 from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
 from deploy.terminal import health
+from protocols.topology import (
+    API_GATEWAY,
+    AUTH_DATABASE,
+    AUTH_SERVICE,
+    AUTH_SERVICE_HTTP,
+    MONGODB,
+    SCHOOL_SERVICE,
+    SCHOOL_SERVICE_HTTP,
+    STUDENT_SERVICE,
+    STUDENT_SERVICE_GRPC,
+)
 
 RESET_TIMEOUT = 4.0
 """Seconds the demo's breakers stay open; sixty by default."""
@@ -173,10 +184,10 @@ def acts(stack: EphemeralStack, bearer: dict[str, str], pupil: dict[str, object]
     return [
         OutageScenario(
             title="The auth service stops",
-            process="auth-service",
-            breaker="auth-service-http",
-            guard="api-gateway",
-            innocent="school-service-http",
+            process=AUTH_SERVICE,
+            breaker=AUTH_SERVICE_HTTP,
+            guard=API_GATEWAY,
+            innocent=SCHOOL_SERVICE_HTTP,
             what="login",
             call=stack.login,
             answers=[(502, "SERVICE_UNAVAILABLE")] * 5 + [(503, "CIRCUIT_BREAKER_OPEN")],
@@ -185,10 +196,10 @@ def acts(stack: EphemeralStack, bearer: dict[str, str], pupil: dict[str, object]
         ),
         OutageScenario(
             title="MongoDB stops",
-            process="mongodb",
-            breaker="auth-database",
-            guard="auth-service",
-            innocent="auth-service-http",
+            process=MONGODB,
+            breaker=AUTH_DATABASE,
+            guard=AUTH_SERVICE,
+            innocent=AUTH_SERVICE_HTTP,
             what="login",
             call=stack.login,
             answers=[(503, "DATABASE_ERROR")] * 5 + [unavailable],
@@ -196,10 +207,10 @@ def acts(stack: EphemeralStack, bearer: dict[str, str], pupil: dict[str, object]
         ),
         OutageScenario(
             title="The school service stops: gRPC from the student service",
-            process="school-service",
-            breaker="student-service-grpc",
-            guard="student-service",
-            innocent="school-service-http",
+            process=SCHOOL_SERVICE,
+            breaker=STUDENT_SERVICE_GRPC,
+            guard=STUDENT_SERVICE,
+            innocent=SCHOOL_SERVICE_HTTP,
             what="new student",
             call=lambda: client.post("/students", headers=bearer, json=pupil),
             answers=[(503, "SCHOOL_SERVICE_ERROR")] * 3 + [unavailable],

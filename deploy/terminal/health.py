@@ -16,7 +16,13 @@ from rich.text import Text
 
 from deploy.config import LOOPBACK, StackConfig, StackError
 from deploy.terminal.formatting import STYLES, columns_for_width, duration
-from runtime.config.breakers import BREAKERS
+from protocols.topology import (
+    API_GATEWAY,
+    AUTH_SERVICE_HTTP,
+    BREAKERS,
+    SCHOOL_SERVICE_HTTP,
+    STUDENT_SERVICE_HTTP,
+)
 from runtime.observability.printable import printable
 
 COLUMNS = (
@@ -28,7 +34,7 @@ COLUMNS = (
     ("next probe", 10, 45),
     ("why", 10, 73),
 )
-_OWNERS = {"auth": "auth-service-http", "school": "school-service-http", "student": "student-service-http"}
+_OWNERS = {"auth": AUTH_SERVICE_HTTP, "school": SCHOOL_SERVICE_HTTP, "student": STUDENT_SERVICE_HTTP}
 
 
 def ask(layout: StackConfig, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
@@ -47,7 +53,7 @@ def breakers(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, A
     """(breaker, whose it is, circuit_breaker) of each breaker in the `data` of /health."""
     for part, name in _OWNERS.items():
         entry = data.get(part, {})
-        yield name, "api-gateway", entry.get("circuit_breaker", {})
+        yield name, API_GATEWAY, entry.get("circuit_breaker", {})
         for dependency, found in entry.get("dependencies", {}).items():
             yield dependency, f"{part}-service", found.get("circuit_breaker", {})
 

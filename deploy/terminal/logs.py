@@ -17,16 +17,17 @@ from rich.console import Console
 from rich.text import Text
 
 from deploy.config import StackConfig, StackError
+from protocols.topology import API_GATEWAY, AUTH_SERVICE, MONGODB, SCHOOL_SERVICE, STUDENT_SERVICE
 from runtime.observability.printable import printable
 
 # Only where a line's own time stands: a path or a document may hold another.
 _STAMP = re.compile(r"""(?:^|"timestamp": "|"\$date":")(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?)""")
 _COLOURS = {
-    "api-gateway": "cyan",
-    "auth-service": "magenta",
-    "school-service": "green",
-    "student-service": "yellow",
-    "mongodb": "blue",
+    API_GATEWAY: "cyan",
+    AUTH_SERVICE: "magenta",
+    SCHOOL_SERVICE: "green",
+    STUDENT_SERVICE: "yellow",
+    MONGODB: "blue",
 }
 
 _VERBS = {" OPENED:": "bold red", " HALF_OPEN:": "bold yellow", " CLOSED:": "bold green"}

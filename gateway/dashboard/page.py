@@ -9,7 +9,7 @@ from quart_schema import hide
 from quart_trio import QuartTrio
 
 from protocols.http import Code
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 
 _ASSETS = Path(__file__).parent / "assets"
 _CONTENT_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}

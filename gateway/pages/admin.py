@@ -12,9 +12,9 @@ from typing import Any
 from gateway.upstream.fetch import fetch_json, for_each_service
 from gateway.upstream.upstream import Upstream
 from protocols.http import REQUEST_ID, Code
-from runtime.admin.api import AdminCommand, BreakerAdmin, known_action
 from runtime.admin.history import Report
-from runtime.web.app import ApiError
+from runtime.admin.service import AdminCommand, BreakerAdmin, known_action
+from runtime.web.errors import ApiError
 
 FETCH_SECONDS = 5.0
 """Seconds that a service has to answer."""

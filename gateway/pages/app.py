@@ -18,19 +18,21 @@ from gateway.dashboard.sse import EventStream
 from gateway.pages.admin import FederatedBreakerAdmin
 from gateway.pages.health import is_outage, stack_health
 from gateway.pages.openapi import OpenApiAggregator
-from gateway.routes import PROCESS
 from gateway.settings import GatewaySettings
 from gateway.upstream.overloads import Overloads, overload_metric
 from gateway.upstream.upstream import Upstream
 from gateway.workers.admin import ClusterBreakerAdmin
 from gateway.workers.cluster import WorkerCluster
 from protocols.http import STATUS, Code, failure, success
-from runtime.admin.api import AdminAuthenticator, add_admin, own_desk
+from protocols.topology import API_GATEWAY
+from runtime.admin.api import AdminAuthenticator, add_admin
 from runtime.admin.history import Recorder
-from runtime.admin.source import BreakerSource
+from runtime.admin.service import local_breaker_admin
 from runtime.asgi import App
 from runtime.auth import TokenVerifier
-from runtime.web.app import ApiError, service_app
+from runtime.breaker_source import BreakerSource
+from runtime.web.app import service_app
+from runtime.web.errors import ApiError
 
 _ASSETS = Path(__file__).parent / "assets"
 _SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
@@ -59,7 +61,7 @@ def own_pages(
         counts = overloads.counts if isinstance(overloads, Overloads) else overloads.overload_counts()
         return [overload_metric(counts)]
 
-    app = service_app(PROCESS, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
+    app = service_app(API_GATEWAY, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
 
     async def health() -> Any:
         data = await stack_health(panel, upstreams)
@@ -83,8 +85,8 @@ def add_operations(
     cluster: WorkerCluster | None,
 ) -> DashboardFeed:
     """Add the dashboard and the admin API. The caller runs the DashboardFeed that is returned."""
-    recorder = Recorder(PROCESS, cluster or panel)
-    local = own_desk(panel, recorder, settings, None if cluster is None else cluster.slot.policies)
+    recorder = Recorder(API_GATEWAY, cluster or panel)
+    local = local_breaker_admin(panel, recorder, settings, None if cluster is None else cluster.slot.policies)
     own = local if cluster is None else ClusterBreakerAdmin(local, cluster, settings)
     add_admin(app, FederatedBreakerAdmin(own, upstreams), AdminAuthenticator(keys, settings.admin_token))
     add_dashboard(app)

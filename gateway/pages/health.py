@@ -9,7 +9,7 @@ from actors.adapters.health import breaker_health
 from gateway.routes import Service
 from gateway.upstream.fetch import JsonReply, fetch_json, for_each_service
 from gateway.upstream.upstream import Upstream
-from runtime.admin.source import BreakerSource
+from runtime.breaker_source import BreakerSource
 
 FETCH_SECONDS = 1.0
 """Seconds that each service has to report its health."""

@@ -12,7 +12,7 @@ from gateway.proxy.rate_limit import Counters
 from gateway.proxy.responses import LocalResponse, whole_seconds
 from protocols.http import Code
 from protocols.identity import Identity
-from runtime.auth import BadToken, KeysUnavailable, MissingToken, TokenVerifier, require
+from runtime.auth import BadToken, TokenError, TokenVerifier, require
 from runtime.serving import client_network
 
 
@@ -58,12 +58,7 @@ def authenticate(keys: TokenVerifier, fields: Fields) -> Identity:
         if len(given) > 1:
             raise BadToken("several Authorization fields")
         return require(keys, given[0].decode("latin-1") if given else None)
-    except MissingToken:
-        challenge = {"WWW-Authenticate": "Bearer"}
-        raise LocalResponse(Code.MISSING_TOKEN, "A bearer token is needed", fields=challenge) from None
-    except BadToken:
-        challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-        raise LocalResponse(Code.INVALID_TOKEN, "The token is invalid or expired", fields=challenge) from None
-    except KeysUnavailable:
-        message = "Tokens can't be checked before the auth service was first reached"
-        raise LocalResponse(Code.SERVICE_UNAVAILABLE, message, retry_after=1.0) from None
+    except TokenError as error:
+        raise LocalResponse(
+            error.code, error.message, retry_after=error.retry_after, fields=dict(error.challenge)
+        ) from None

@@ -33,7 +33,7 @@ from gateway.proxy.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
-from runtime.serving.loop_time import Stretch
+from runtime.serving.loop_time import StallWatch
 
 PROBE_BODY_SECONDS = 1.0
 """Maximum seconds to buffer the start of a request body before the request may act as a probe."""
@@ -85,7 +85,7 @@ class UpstreamCall:
         self._nursery = nursery
         self._now = upstream.loop_time.now
         # While the host was paused, the services were paused too: a failure may be a consequence of that.
-        self._stretch = Stretch(upstream.loop_time)
+        self._stall_watch = StallWatch(upstream.loop_time)
         self._limit = upstream.loop_time.limit(math.inf)
         self._body: RequestBodyStream | None = None
         self._stalled_seconds = 0.0
@@ -119,11 +119,11 @@ class UpstreamCall:
         source = Source(self._request.client, self._request.route) if probes else None
         async with self._breaker.guard(source=source) as call:
             with self._limit:
-                self._limit.due = self._now() + self._head_seconds()
+                self._limit.deadline = self._now() + self._head_seconds()
                 try:
                     response = await self._head(call)
                 except httpx.TransportError:
-                    if self._stretch.stood_still():
+                    if self._stall_watch.was_mostly_stalled():
                         call.ignore()
                     raise
                 try:
@@ -218,7 +218,7 @@ class UpstreamCall:
         assert isinstance(body, httpx.AsyncByteStream)
         status, fields = response.status_code, _lower_case_fields(response)
         upstream = self._upstream
-        if status >= 500 and self._stretch.stood_still():
+        if status >= 500 and self._stall_watch.was_mostly_stalled():
             call.ignore()
         elif status >= 500:
             self._writer.failure_origin = charge(
@@ -235,7 +235,7 @@ class UpstreamCall:
         try:
             return await self._stream(call, status, fields, body)
         except httpx.TransportError as error:
-            if self._stalled_seconds >= STALL_SECONDS or self._stretch.stood_still():
+            if self._stalled_seconds >= STALL_SECONDS or self._stall_watch.was_mostly_stalled():
                 # The upstream may have aborted the response because the gateway had stopped reading.
                 call.ignore()
             else:
@@ -274,13 +274,13 @@ class UpstreamCall:
             piece = found
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
-        self._limit.due = self._now() + self._upstream.idle_timeout
+        self._limit.deadline = self._now() + self._upstream.idle_timeout
         return await anext(pieces, None)
 
     async def _to_client(self, call: Guard, sending: Awaitable[None]) -> None:
         """Send to the client. The time counts neither as the upstream's nor towards the limit."""
         start = self._now()
-        self._limit.due = math.inf
+        self._limit.deadline = math.inf
         await sending
         waited = self._now() - start
         call.exclude(waited)

@@ -36,10 +36,10 @@ from gateway.upstream.upstream import Upstream
 from protocols.http import Code
 from runtime.asgi import App, Receive, Scope, Send
 from runtime.auth import TokenVerifier
+from runtime.header_fields import is_websocket_handshake
 from runtime.observability import tracing
-from runtime.observability.logging import loggable_path
+from runtime.observability.redaction import loggable_path
 from runtime.serving import extensions as asgi
-from runtime.web.header_fields import is_websocket_handshake
 
 log = structlog.get_logger("gateway")
 

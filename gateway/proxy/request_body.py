@@ -39,7 +39,7 @@ class DownstreamRequest:
         self._continue_sent: trio.Event | None = None
         self.scope = trio.CancelScope()
         self.too_large = False
-        watch = extensions.get(asgi.CANCEL_WHEN_LEFT)
+        watch = extensions.get(asgi.CANCEL_ON_DISCONNECT)
         self.is_watched = watch is not None
         if watch is not None:
             watch(self.scope)
@@ -138,7 +138,7 @@ class RequestBodyStream(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         start = self._now()
-        self._limit.due = start + self._budget
+        self._limit.deadline = start + self._budget
         self.awaits_client = True
         piece = await self._request.next_piece()
         # Not in a finally clause: when the limit expires, the call checks whether it was waiting for the
@@ -147,7 +147,7 @@ class RequestBodyStream(httpx.AsyncByteStream):
         now = self._now()
         self.waited += now - start
         self._budget -= now - start
-        self._limit.due = now + self._upstream_timeout
+        self._limit.deadline = now + self._upstream_timeout
         if piece is None:
             raise StopAsyncIteration
         return piece

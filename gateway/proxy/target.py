@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from gateway.routes import OWN_FOLDERS, OWN_PATHS, ROUTES, Route
-from runtime.web.header_fields import HOST
+from runtime.header_fields import HOST
 
 _AUTHORITY = re.compile(rb"(?!:|\Z)" + HOST)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/]*)(.*)", re.DOTALL)

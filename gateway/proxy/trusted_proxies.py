@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from gateway.proxy.headers import Fields, find
-from runtime.web.header_fields import HOST, TOKEN
+from runtime.header_fields import HOST, TOKEN
 
 Network = IPv4Network | IPv6Network
 

@@ -11,7 +11,7 @@ from actors import CircuitBreaker, CircuitBreakerConfig, Panel
 from actors.adapters.httpx import is_failure
 from gateway.routes import SERVICES
 from gateway.upstream.pool import StaleConnection
-from runtime.config.policy_file import Configuration, Probe, Routes
+from runtime.config.policies import Configuration, Probe, Routes
 from runtime.config.probe_spec import ProbeSpec
 
 # Errors of the gateway itself, or by chance: they are no evidence of the upstream's health.

@@ -12,8 +12,8 @@ import trio
 from actors.adapters.shortage import is_shortage
 from gateway.upstream.addresses import Resolver, connect_to_any
 from gateway.upstream.response_reader import MalformedResponse, ResponseHead, ResponseReader
+from runtime.header_fields import TOKEN, Fields, InvalidField, encode_fields
 from runtime.observability.reasons import reason_of
-from runtime.web.header_fields import TOKEN, Fields, InvalidField, encode_fields
 
 READ_SIZE = 64 * 1024
 INTERIM_LIMIT = 32

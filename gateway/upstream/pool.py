@@ -15,7 +15,7 @@ import trio
 from gateway.upstream.addresses import Resolver
 from gateway.upstream.connection import UpstreamConnection, has_body
 from gateway.upstream.response_reader import ResponseHead
-from runtime.web.header_fields import Fields
+from runtime.header_fields import Fields
 
 CONNECT_SECONDS = 2.0
 """Default seconds to connect."""

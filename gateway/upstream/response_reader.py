@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import httptools
 
-from runtime.web.header_fields import Fields
+from runtime.header_fields import Fields
 
 HEAD_LIMIT = 64 * 1024
 """The most bytes of a head, and of consecutive chunk extensions or trailers. More are malformed."""

@@ -12,10 +12,10 @@ from gateway.workers.cluster import WorkerCluster
 from gateway.workers.command_log import CommandRecord
 from gateway.workers.policy_file import stage_policy_file
 from protocols.http import Code
-from runtime.admin.api import AdminCommand, LocalBreakerAdmin
 from runtime.admin.history import Report
-from runtime.config.breakers import BadConfiguration
-from runtime.web.app import ApiError
+from runtime.admin.service import AdminCommand, LocalBreakerAdmin
+from runtime.config.policies import BadConfiguration
+from runtime.web.errors import ApiError
 
 
 class ClusterBreakerAdmin:

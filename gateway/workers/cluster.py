@@ -38,7 +38,7 @@ from gateway.workers.notifications import (
     read_line,
 )
 from gateway.workers.slot import WorkerSlot
-from runtime.admin.api import reload_policies
+from runtime.config.reload import reload_policies
 
 log = structlog.get_logger("workers")
 

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from gateway.settings import GatewaySettings
-from runtime.config.breakers import BadConfiguration, load_breakers
+from runtime.config.policies import BadConfiguration
+from runtime.config.policy_file import load_breakers
 
 POLICY_FILE = "breakers.toml"
 

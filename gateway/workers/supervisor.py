@@ -23,8 +23,8 @@ from gateway.workers.command_log import RELOAD_POLICIES, CommandLog
 from gateway.workers.notifications import RELOAD_CERTIFICATE, RUN_COMMANDS, notify
 from gateway.workers.policy_file import stage_policy_file
 from gateway.workers.slot import WorkerSlot
-from runtime.config.breakers import BadConfiguration
-from runtime.config.reload import refuse, sighup_events
+from runtime.config.policies import BadConfiguration
+from runtime.config.reload import log_unusable, sighup_events
 from runtime.serving import listen, stop_signal
 
 STEADY_SECONDS = 10.0
@@ -133,7 +133,7 @@ class WorkerSupervisor:
                 try:
                     stage_policy_file(self._settings, self._folder)
                 except BadConfiguration as error:
-                    refuse(error)
+                    log_unusable(error)
                 else:
                     # It is logged too: a worker that starts later must not repeat changes of the old
                     # policies.

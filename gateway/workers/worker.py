@@ -9,10 +9,10 @@ from socket import socket
 import structlog
 
 from gateway.process import run_gateway
-from gateway.routes import PROCESS
 from gateway.settings import GatewaySettings
 from gateway.workers.slot import WorkerContext, WorkerSlot
-from runtime.config.breakers import load_configuration
+from protocols.topology import API_GATEWAY
+from runtime.config.policy_file import load_configuration
 from runtime.config.settings import load
 from runtime.observability.logging import configure_logs
 from runtime.observability.tracing import tracing
@@ -25,12 +25,12 @@ def run(number: str, folder: str, listener: str, lifeline: str) -> None:
     number, folder: of this worker's slot. listener, lifeline: inherited file descriptors.
     """
     settings = load(GatewaySettings)
-    configure_logs(PROCESS, settings.log_format, settings.secrets())
+    configure_logs(API_GATEWAY, settings.log_format, settings.secrets())
     structlog.contextvars.bind_contextvars(worker=int(number))
     slot = WorkerSlot(int(number), Path(folder))
     # The supervisor has validated the policies, and warned of unusual ones.
     configuration = load_configuration(slot.policies, settings.circuit_breaker_profile)
-    with socket(fileno=int(listener)) as inherited, tracing(PROCESS):
+    with socket(fileno=int(listener)) as inherited, tracing(API_GATEWAY):
         inherited.setblocking(False)
         context = WorkerContext(slot, inherited, int(lifeline))
         run_process(run_gateway, settings, configuration, context)

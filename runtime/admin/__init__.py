@@ -1,1 +1,1 @@
-"""How operators see and steer the breakers of a process."""
+"""The operators' view of a process's breakers: history, commands over HTTP, webhook."""

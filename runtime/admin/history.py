@@ -1,6 +1,6 @@
-"""What the breakers of one process did lately, kept small: for the dashboard, the admin API and `just watch`.
+"""The recent history of a process's breakers, in bounded memory: for dashboard, admin API and `just watch`.
 
-Nothing here is on the way of a call: counters are read once a second, and transitions are heard as events.
+It costs a call nothing: counters are sampled once a second, and transitions arrive as events.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from typing import Any
 
 import trio
 
-from actors import CircuitBreakerConfig, PanelClosedError
+from actors import Backoff, CircuitBreakerConfig, PanelClosedError
 from actors.messages import Snapshot, Transition
 from actors.policy.trip import AnyOf
 from actors.policy.window import LastCalls, LastSeconds
-from runtime.admin.source import BreakerSource
-from runtime.config.breakers import CODE
+from runtime.breaker_source import BreakerSource
+from runtime.config.policies import CODE_FIELDS
 
 SAMPLE_SECONDS = 1.0
 BUCKET_SECONDS = 5
 BUCKETS = 180
-"""A quarter of an hour of calls."""
+"""The number of buckets: a quarter of an hour of calls."""
 TRANSITIONS = 200
 FAILURES = 50
 
 OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
-"""The order of the counts in a bucket, behind its time."""
+"""The order of the counts in a bucket, after its start time."""
 
 Report = dict[str, Any]
 PAST = ("transitions", "failures", "calls_by_time")
-"""The keys of a breaker's recent past in a report."""
+"""The keys of a breaker's history in a report."""
 
 
-class _Breaker:
-    """One breaker's recent past."""
+class _History:
+    """One breaker's recent history."""
 
     def __init__(self) -> None:
         self.transitions: deque[Report] = deque(maxlen=TRANSITIONS)
@@ -45,7 +45,7 @@ class _Breaker:
         self._counts: Mapping[str, int] | None = None
 
     def sample(self, snapshot: Snapshot, now: float) -> None:
-        """Charge what was counted since the last sample to the present bucket."""
+        """Add the calls counted since the last sample to the current bucket."""
         before, self._counts = self._counts, dict(snapshot.counts)
         if before is None:
             return
@@ -59,11 +59,11 @@ class _Breaker:
         if not self.buckets or self.buckets[-1][0] != start:
             self.buckets.append([start, 0, 0, 0, 0, 0])
         bucket = self.buckets[-1]
-        for place, count in enumerate(grown, 1):
-            bucket[place] += count
+        for index, count in enumerate(grown, 1):
+            bucket[index] += count
 
     def recent(self, since: float) -> Report:
-        """What is not older than `since`."""
+        """Return the history since `since` (Unix seconds)."""
         return {
             "transitions": [one for one in self.transitions if one["time"] >= since],
             "failures": [one for one in self.failures if one["time"] >= since],
@@ -72,19 +72,22 @@ class _Breaker:
 
 
 class Recorder:
-    """Keeps the recent past of a panel's breakers, in bounded memory, while `run` runs."""
+    """Records the recent history of a panel's breakers while `run` runs.
+
+    process: its name in reports. clock: returns Unix seconds.
+    """
 
     def __init__(self, process: str, panel: BreakerSource, clock: Callable[[], float] = time.time) -> None:
         self.process = process
         self._panel = panel
         self._clock = clock
-        self._past: dict[str, _Breaker] = {}
+        self._histories: dict[str, _History] = {}
         self._started = clock()
         self.has_changed = trio.Event()
-        """Set, and replaced, at each transition."""
+        """Set and replaced at each transition."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Record until the panel closes. Cancelling is safe at any point."""
+        """Record until the panel closes. Safe to cancel at any point."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._listen, nursery.cancel_scope)
             task_status.started()
@@ -102,26 +105,26 @@ class Recorder:
             task_status.started()
             async for event in events:
                 if isinstance(event, Transition):
-                    self._of(event.name).transitions.append(transition_view(event))
+                    self._history(event.name).transitions.append(transition_view(event))
                     self.has_changed.set()
                     self.has_changed = trio.Event()
         whole.cancel()
 
-    def _of(self, name: str) -> _Breaker:
-        return self._past.setdefault(name, _Breaker())
+    def _history(self, name: str) -> _History:
+        return self._histories.setdefault(name, _History())
 
     async def sample(self) -> dict[str, Snapshot]:
-        """Read every breaker now. Raises PanelClosedError."""
+        """Sample every breaker and return the snapshots by name. Raises PanelClosedError."""
         snapshots = await self._panel.snapshots()
         now = self._clock()
         for name, snapshot in snapshots.items():
-            self._of(name).sample(snapshot, now)
+            self._history(name).sample(snapshot, now)
         return snapshots
 
     async def recent(self, since: float = 0.0, only: str | None = None) -> Report:
-        """Every breaker as it is, with what is not older than `since` (Unix seconds) of its past.
+        """Return a report of every breaker with its history since `since` (Unix seconds).
 
-        only: one breaker's name. Raises PanelClosedError.
+        only: the name of the one breaker to report; None: all. Raises PanelClosedError.
         """
         snapshots = await self.sample()
         now = self._clock()
@@ -131,7 +134,7 @@ class Recorder:
             "now": now,
             "since": since,
             "breakers": [
-                {**breaker_view(self._panel[name].config, snapshot, now), **self._of(name).recent(since)}
+                {**breaker_view(self._panel[name].config, snapshot, now), **self._history(name).recent(since)}
                 for name, snapshot in snapshots.items()
                 if only in (None, name)
             ],
@@ -139,7 +142,7 @@ class Recorder:
 
 
 def breaker_view(config: CircuitBreakerConfig, snapshot: Snapshot, now: float) -> Report:
-    """One breaker as JSON: what it is and why, what it counted, and its policy. Times are Unix seconds."""
+    """Return one breaker as JSON: state, reason, counts and policy. Times are Unix seconds."""
     wait = snapshot.retry_after
     return {
         "name": snapshot.name,
@@ -147,7 +150,8 @@ def breaker_view(config: CircuitBreakerConfig, snapshot: Snapshot, now: float) -
         "since": snapshot.unix_changed_at,
         "outage_since": snapshot.unix_opened_at or None,
         "reason": snapshot.last_reason,
-        # A moment, not a wait: it stays the same while nothing changes. Tenths are finer than its reading.
+        # A point in time instead of a wait: it stays constant while nothing changes. Readers need no more
+        # than tenths.
         "probe_at": None if wait is None else round(now + wait, 1),
         "failure_count": snapshot.failure_count,
         "slow_count": snapshot.slow_count,
@@ -162,7 +166,7 @@ def breaker_view(config: CircuitBreakerConfig, snapshot: Snapshot, now: float) -
 
 
 def transition_view(event: Transition) -> Report:
-    """One transition as JSON."""
+    """Return one transition as JSON."""
     return {
         "breaker": event.name,
         "old": event.old.name,
@@ -176,11 +180,11 @@ def transition_view(event: Transition) -> Report:
 
 
 def policy_view(config: CircuitBreakerConfig) -> Report:
-    """A policy as breakers.toml would have it, without what is code."""
+    """Return a policy in the form of breakers.toml, without the fields that hold code."""
     return {
         field.name: _plain(getattr(config, field.name))
         for field in dataclasses.fields(config)
-        if field.name not in CODE and field.name != "name"
+        if field.name not in CODE_FIELDS and field.name != "name"
     }
 
 
@@ -193,12 +197,15 @@ def _plain(value: Any) -> Any:
         return {"kind": "AnyOf", "strategies": [_plain(one) for one in value.strategies]}
     if not dataclasses.is_dataclass(value):
         return value
-    told = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    return told if type(value).__name__ == "Backoff" else {"kind": type(value).__name__, **told}
+    table = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return table if isinstance(value, Backoff) else {"kind": type(value).__name__, **table}
 
 
 def merge_reports(known: Report | None, news: Report) -> Report:
-    """What is known of a process after its `news`: of each breaker's past, what is older stays. Pure."""
+    """Return `news` with the older part of each breaker's history from `known`. Pure.
+
+    Both are reports of one process; `news` holds the history since news["since"].
+    """
     if known is None:
         return news
     old = {breaker["name"]: breaker for breaker in known["breakers"]}

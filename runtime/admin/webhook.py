@@ -1,6 +1,7 @@
-"""Transitions told to a URL: signed, tried again, behind a breaker of its own, and never in anybody's way.
+"""Delivers transitions to a URL: signed, retried, and guarded by a breaker of its own.
 
-What waits is bounded: the oldest events are dropped first, and the next delivery says how many.
+The queue is bounded: the oldest events are dropped first, and the next delivery reports how many. Nothing
+waits for a delivery.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from actors.adapters.logs import log_transitions
 from actors.messages import EventsLost, Transition
 from runtime.admin.history import transition_view
 from runtime.config.settings import ProcessSettings
-from runtime.observability.logging import redact
+from runtime.observability.redaction import redact
 
 BREAKER = "webhook"
 WAITING = 256
-"""Events that may wait for a receiver that is away."""
+"""The number of events that may wait for an unavailable receiver."""
 GIVE_UP_SECONDS = 600.0
-"""How long one event is tried."""
+"""The time after which the delivery of one event is given up."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 SIGNATURE = "X-Webhook-Signature"
 DELIVERY = "X-Webhook-Id"
 
-# A receiver that hangs costs one attempt five seconds, and then nothing while the breaker is open.
+# A hanging receiver costs five seconds an attempt, and nothing while the breaker is open.
 POLICY = CircuitBreakerConfig(
     name=BREAKER, max_failures=3, reset_timeout=15.0, call_timeout=5.0, failure=is_failure
 )
@@ -42,20 +43,23 @@ log = structlog.get_logger("webhook")
 
 
 class WebhookRefused(Exception):
-    """The receiver answered that it doesn't want this event: no use in trying again."""
+    """The receiver rejected the event with a status that a retry won't change."""
 
 
 def sign(secret: str, body: bytes, now: int) -> str:
-    """`t=<now>,v1=<hex>`: HMAC-SHA256 of "<now>." and the body. A receiver refuses old times."""
+    """Return `t=<now>,v1=<hex>`: the HMAC-SHA256 of "<now>." and the body.
+
+    now: Unix seconds. A receiver should refuse old times.
+    """
     digest = hmac.new(secret.encode(), b"%d." % now + body, hashlib.sha256).hexdigest()
     return f"t={now},v1={digest}"
 
 
 class Webhook:
-    """Delivers the transitions of a panel to `url`, one after the other, in order.
+    """Delivers the transitions of a panel to `url`, in order, one at a time.
 
-    worker: which of several processes that share a name this is.
-    transport: how it gets there; httpx's own where None.
+    secret: signs deliveries; None: they aren't signed. worker: the number of this process among those with
+    the same name. transport: None: httpx's own. clock: returns Unix seconds.
     """
 
     def __init__(
@@ -80,10 +84,10 @@ class Webhook:
     async def run(
         self, panel: Panel, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Deliver until the panel closes. Cancelling drops what waits."""
+        """Deliver until the panel closes. Cancelling drops the waiting events."""
         async with (
             panel.events(buffer=WAITING) as events,
-            # Its own panel: whoever asks for the health of the stack doesn't ask for this.
+            # Its own panel keeps this breaker out of the process's health and metrics.
             open_panel() as own,
             httpx.AsyncClient(transport=self._transport, follow_redirects=False) as client,
             trio.open_nursery() as nursery,
@@ -100,7 +104,7 @@ class Webhook:
             nursery.cancel_scope.cancel()
 
     async def _deliver(self, client: httpx.AsyncClient, breaker: CircuitBreaker, event: Transition) -> None:
-        """Try until it is taken, refused, or too old."""
+        """Try until the event is accepted, rejected or too old."""
         lost, delivery, pause = self._lost, uuid.uuid4().hex, FIRST_PAUSE
         body = self._body(delivery, event)
         with trio.move_on_after(GIVE_UP_SECONDS):
@@ -113,7 +117,7 @@ class Webhook:
                 except WebhookRefused as error:
                     log.warning("webhook refused", breaker=event.name, reason=str(error))
                     return
-                except Exception as error:  # noqa: BLE001 - whatever a receiver does, it is tried again
+                except Exception as error:  # noqa: BLE001 - any failure of a receiver is retried
                     log.info("webhook failed", breaker=event.name, reason=_reason(error))
                     pause = min(2 * pause, LONGEST_PAUSE)
                 else:
@@ -124,9 +128,9 @@ class Webhook:
         log.warning("webhook given up", breaker=event.name, seconds=GIVE_UP_SECONDS)
 
     def _body(self, delivery: str, event: Transition) -> bytes:
-        """What is told. The id is in it, too: the field is not signed, and a replay could bear another."""
+        """Return the signed content. It contains the id too: the header field with it isn't signed."""
         view = transition_view(event)
-        view["reason"] = redact(view["reason"])  # an operator's own words leave the house
+        view["reason"] = redact(view["reason"])  # it may be an operator's text
         return json.dumps({"id": delivery, **self._sender, "transition": view, "lost": self._lost}).encode()
 
     async def _post(self, client: httpx.AsyncClient, delivery: str, body: bytes) -> None:
@@ -134,7 +138,7 @@ class Webhook:
         if self._secret is not None:
             fields[SIGNATURE] = sign(self._secret, body, int(self._clock()))
         request = client.build_request("POST", self._url, content=body, headers=fields)
-        # The answer's body isn't read: it may be endless.
+        # The response's body isn't read: it may be endless.
         response = await client.send(request, stream=True)
         await response.aclose()
         status = response.status_code
@@ -145,15 +149,17 @@ class Webhook:
 
 
 def _reason(error: Exception) -> str:
-    """No more than the kind of an error: its text may quote the URL, which may hold a key."""
+    """Return only the type of an error: its text may contain the URL, and that a key."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"status {error.response.status_code}"
     return type(error).__name__
 
 
 async def start_webhook(nursery: trio.Nursery, process: str, settings: ProcessSettings, panel: Panel) -> None:
-    """Start the webhook that the settings ask for; nothing where they don't."""
+    """Start the webhook in `nursery` if the settings have a webhook_url."""
     if settings.webhook_url is not None:
-        worker = structlog.contextvars.get_contextvars().get("worker")  # as every line of the log says it
-        webhook = Webhook(process, settings.webhook_url, settings.webhook_secret, worker=worker)
+        url = settings.webhook_url.get_secret_value()
+        secret = None if settings.webhook_secret is None else settings.webhook_secret.get_secret_value()
+        worker = structlog.contextvars.get_contextvars().get("worker")  # the number in every log line
+        webhook = Webhook(process, url, secret, worker=worker)
         await nursery.start(webhook.run, panel)

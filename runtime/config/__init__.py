@@ -1,1 +1,1 @@
-"""What a process is configured by."""
+"""Configuration: settings from the environment, and breakers.toml."""

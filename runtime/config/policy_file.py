@@ -1,319 +1,102 @@
-"""How breakers.toml is read: its tables become policies, and every complaint names file, key and reason."""
+"""Reads breakers.toml, the policies of the stack's breakers.
+
+    profile = "default"                    # or "dev", "prod"; CIRCUIT_BREAKER_PROFILE overrides it
+
+    [breakers.auth-database]
+    type = "database"                      # of the guarded service; values outside its ranges cause a warning
+    max_failures = 6                       # any key of CircuitBreakerConfig that isn't code
+    backoff = { factor = 2.0, maximum = 300.0 }
+    trip = { kind = "FailureRate", rate = 0.5, window = { last_seconds = 30 }, minimum_calls = 20 }
+    probe = { kind = "ping" }              # or "grpc.health", or "http" with a path; read at start only
+    probe_interval = 5.0
+
+    [breakers.auth-service-http.routes]    # for fair probes; read at start only
+    login = ["POST /auth/login"]
+
+    [sharing]
+    quorum = 2
+
+A breaker's own key replaces the profile's value, and the profile's value the default. Times are seconds.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from actors import (
-    AnyOf,
-    Backoff,
-    CircuitBreakerConfig,
-    ConsecutiveFailures,
-    FailureCount,
-    FailureRate,
-    LastCalls,
-    LastSeconds,
-    SlowCallRate,
-    TripStrategy,
-)
-from actors.policy.checks import positive_int, positive_number
-from runtime.config.probe_spec import ProbeSpec
-from runtime.config.route_pattern import RoutePattern
+import structlog
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from actors import CircuitBreakerConfig
+from protocols.topology import BREAKERS
+from runtime.config.policies import BadConfiguration, Configuration
+from runtime.config.policy_reader import PolicyReader, Table
 
-Made = TypeVar("Made", bound="DataclassInstance")
-Table = dict[str, Any]
-Probe = Callable[[], Awaitable[object]]
-Policy = Mapping[str, int | float]
-
-_EDGE: Policy = {"max_failures": 5, "reset_timeout": 60.0}
-
-BREAKERS: Mapping[str, Policy] = {
-    "auth-service-http": _EDGE,
-    "school-service-http": _EDGE,
-    "student-service-http": _EDGE,
-    "auth-database": _EDGE,
-    "school-database": _EDGE,
-    "student-database": _EDGE,
-    "student-service-grpc": {"max_failures": 3, "reset_timeout": 30.0},
-}
-"""Every breaker of the stack, with its default policy."""
-
-PROFILES: Mapping[str, Policy] = {
-    "default": {},
-    "dev": {"max_failures": 3, "reset_timeout": 30.0},
-    "prod": {"max_failures": 10, "reset_timeout": 120.0},
-}
-"""What each profile says of all breakers."""
-
-TYPE_RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
-    "user-facing": {"max_failures": (3, 5), "reset_timeout": (30, 60)},
-    "internal": {"max_failures": (5, 10), "reset_timeout": (60, 120)},
-    "database": {"max_failures": (5, 7), "reset_timeout": (60, 90)},
-    "external": {"max_failures": (3, 5), "reset_timeout": (30, 60)},
-}
-"""Starting points by type of service: a policy outside them works, and is warned about."""
-
-CODE = frozenset(
-    {"failure", "ignore", "answers", "failure_result", "retry_after", "probe", "probe_interval"}
-)
-"""What decides by running code: a process sets it with dataclasses.replace, and a reload keeps it."""
-
-_PROBE_KINDS: Mapping[str, str] = {"-http": "http", "-database": "ping", "-grpc": "grpc.health"}
-"""By the end of a breaker's name, how its dependency is probed."""
-
-_KEYS = {field.name for field in dataclasses.fields(CircuitBreakerConfig)} - CODE - {"name"} | {"type"}
-_STRATEGIES: Mapping[str, type[Any]] = {
-    kind.__name__: kind for kind in (ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate)
-}
-_WINDOWS: Mapping[str, Callable[[Any], Any]] = {"last_calls": LastCalls, "last_seconds": LastSeconds}
+_first_read: dict[Path, Configuration] = {}
+"""By file, its contents when this process first read it."""
 
 
-class BadConfiguration(Exception):
-    """breakers.toml can't be used; the message names file, key and reason."""
-
-    def __init__(self, path: Path, key: str, reason: str) -> None:
-        super().__init__(f"{path}: {key}: {reason}" if key else f"{path}: {reason}")
-        self.path, self.key, self.reason = path, key, reason
+def load_breakers(path: Path, profile: str | None) -> dict[str, CircuitBreakerConfig]:
+    """Return the policy of every breaker by name, without probes. Like `load_policies` otherwise."""
+    return load_policies(path, profile).breakers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
-    """How instances agree on a breaker. quorum: instances that must have tripped; the rest seconds."""
+def load_policies(path: Path, profile: str | None) -> Configuration:
+    """Read and check the file, and log its warnings. Raises BadConfiguration.
 
-    quorum: int = 2
-    lease: float = 10.0
-    window: float = 30.0
-
-    def __post_init__(self) -> None:
-        positive_int("quorum", self.quorum)
-        positive_number("lease", self.lease)
-        positive_number("window", self.window)
-
-
-Routes = Mapping[str, tuple[RoutePattern, ...]]
-"""The patterns of each route, by its name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """All of breakers.toml.
-
-    warnings: policies outside the range of their declared type. probes, routes: of the breakers that have
-    any, by the breaker's name. A process reads both when it starts.
+    profile: overrides the file's; None: the file's.
     """
-
-    profile: str
-    breakers: dict[str, CircuitBreakerConfig]
-    sharing: Sharing
-    warnings: tuple[str, ...]
-    probes: Mapping[str, ProbeSpec] = dataclasses.field(default_factory=dict)
-    routes: Mapping[str, Routes] = dataclasses.field(default_factory=dict)
-
-    def with_probes(
-        self, makers: Mapping[str, Callable[[ProbeSpec], Probe]]
-    ) -> dict[str, CircuitBreakerConfig]:
-        """The policy of every breaker by name, with the probes that this process can run.
-
-        makers: by the breaker's name, what makes its probe.
-        """
-        policies = dict(self.breakers)
-        for name in self.probes.keys() & makers.keys():
-            spec = self.probes[name]
-            policies[name] = dataclasses.replace(
-                policies[name], probe=makers[name](spec), probe_interval=spec.interval
-            )
-        return policies
+    found = load_configuration(path, profile)
+    _log_warnings(found, path)
+    return found
 
 
-class PolicyReader:
-    """Reads one file. Each method raises BadConfiguration, which names the file and the key."""
-
-    def __init__(self, path: Path, override: str | None) -> None:
-        self._path = path
-        self._override = override
-
-    def read(self, document: Table) -> Configuration:
-        """Everything the file says."""
-        self._only(document, "", {"profile", "breakers", "sharing"})
-        profile = self._profile(document)
-        tables = self._table(document.get("breakers", {}), "breakers")
-        for name in tables:
-            if name not in BREAKERS:
-                raise self._bad(f"breakers.{name}", f"unknown breaker; one of: {', '.join(BREAKERS)}")
-        breakers, warnings = {}, []
-        probes: dict[str, ProbeSpec] = {}
-        routes: dict[str, Routes] = {}
-        for name in BREAKERS:
-            table = dict(self._table(tables.get(name, {}), f"breakers.{name}"))
-            kind = self._type(f"breakers.{name}", table)
-            if (spec := self._probe(f"breakers.{name}", table)) is not None:
-                probes[name] = spec
-            if found := self._routes(f"breakers.{name}.routes", table.pop("routes", {})):
-                routes[name] = found
-            breakers[name] = self._breaker(name, profile, table)
-            warnings += _outside(breakers[name], kind)
-        sharing = self._make(Sharing, "sharing", self._table(document.get("sharing", {}), "sharing"))
-        return Configuration(profile, breakers, sharing, tuple(warnings), probes, routes)
-
-    def change(self, config: CircuitBreakerConfig, table: Table) -> CircuitBreakerConfig:
-        """`config` with the values of `table`."""
-        self._only(table, "", _KEYS - {"type"})
-        if table.get("backoff") is not None:
-            table["backoff"] = self._make(Backoff, "backoff", table["backoff"])
-        if table.get("trip") is not None:
-            table["trip"] = self._strategy(table["trip"], "trip")
-        return dataclasses.replace(config, **table)
-
-    def _profile(self, document: Table) -> str:
-        found = document.get("profile", "default")
-        self._known_profile(found, self._path, "profile")
-        if self._override is None:
-            return str(found)
-        self._known_profile(self._override, self._path, "CIRCUIT_BREAKER_PROFILE")
-        return self._override
-
-    def _known_profile(self, value: object, path: Path, key: str) -> None:
-        if not isinstance(value, str) or value not in PROFILES:
-            raise BadConfiguration(path, key, f"must be one of {', '.join(PROFILES)}, got {value!r}")
-
-    def _type(self, where: str, table: Table) -> str | None:
-        kind = table.pop("type", None)
-        if kind is not None and (not isinstance(kind, str) or kind not in TYPE_RANGES):
-            raise self._bad(f"{where}.type", f"must be one of {', '.join(TYPE_RANGES)}, got {kind!r}")
-        return kind
-
-    def _breaker(self, name: str, profile: str, table: Table) -> CircuitBreakerConfig:
-        where = f"breakers.{name}"
-        self._only(table, where, _KEYS)
-        values: Table = {**BREAKERS[name], **PROFILES[profile], **table}
-        if "trip" in table and "max_failures" not in table:
-            # What the profile says of failures in a row is for breakers that trip by them.
-            del values["max_failures"]
-        if "backoff" in table:
-            values["backoff"] = self._make(Backoff, f"{where}.backoff", table["backoff"])
-        if "trip" in table:
-            values["trip"] = self._strategy(table["trip"], f"{where}.trip")
-        return self._make(CircuitBreakerConfig, where, {"name": name, **values})
-
-    def _probe(self, where: str, table: Table) -> ProbeSpec | None:
-        value, interval = table.pop("probe", None), table.pop("probe_interval", None)
-        if value is None:
-            if interval is not None:
-                raise self._bad(f"{where}.probe_interval", f"needs probe to be set, got {interval!r}")
-            return None
-        self._only(self._table(value, f"{where}.probe"), f"{where}.probe", {"kind", "path"})
-        spec = self._make(ProbeSpec, f"{where}.probe", value)
-        wanted = next(kind for ending, kind in _PROBE_KINDS.items() if where.endswith(ending))
-        if spec.kind != wanted:
-            raise self._bad(f"{where}.probe.kind", f"must be {wanted} for this breaker, got {spec.kind!r}")
-        try:
-            return dataclasses.replace(spec, interval=interval)
-        except ValueError as error:
-            raise self._bad(f"{where}.probe_interval", str(error)) from error
-
-    def _routes(self, where: str, value: Any) -> Routes:
-        if value and not where.endswith("-http.routes"):
-            raise self._bad(where, "only a breaker of HTTP requests has routes")
-        routes: dict[str, tuple[RoutePattern, ...]] = {}
-        taken: dict[RoutePattern, str] = {}
-        for name, patterns in self._table(value, where).items():
-            if not isinstance(patterns, list) or not patterns:
-                raise self._bad(f"{where}.{name}", f"must be a list of patterns, got {patterns!r}")
-            places = [f"{where}.{name}[{n}]" for n in range(len(patterns))]
-            routes[name] = tuple(map(self._pattern, patterns, places))
-            for pattern, place in zip(routes[name], places, strict=True):
-                if pattern in taken:
-                    raise self._bad(place, f"is in route {taken[pattern]} already, got {str(pattern)!r}")
-                taken[pattern] = name
-        return routes
-
-    def _pattern(self, value: Any, where: str) -> RoutePattern:
-        try:
-            return RoutePattern.parse(value)
-        except ValueError as error:
-            raise self._bad(where, str(error)) from error
-
-    def _strategy(self, value: Any, where: str) -> TripStrategy:
-        table = dict(self._table(value, where))
-        kind = table.pop("kind", None)
-        if kind == "AnyOf":
-            self._only(table, where, {"strategies"})
-            members = table.get("strategies")
-            if not isinstance(members, list) or not members:
-                raise self._bad(f"{where}.strategies", f"must be a list of strategies, got {members!r}")
-            return AnyOf(*(self._strategy(one, f"{where}.strategies[{n}]") for n, one in enumerate(members)))
-        if not isinstance(kind, str) or kind not in _STRATEGIES:
-            raise self._bad(f"{where}.kind", f"must be one of {', '.join(_STRATEGIES)}, AnyOf, got {kind!r}")
-        if "window" in table:
-            table["window"] = self._window(table["window"], f"{where}.window")
-        made: TripStrategy = self._make(_STRATEGIES[kind], where, table)
-        return made
-
-    def _window(self, value: Any, where: str) -> LastCalls | LastSeconds:
-        table = self._table(value, where)
-        self._only(table, where, set(_WINDOWS))
-        if len(table) != 1:
-            raise self._bad(where, f"must have one of {', '.join(_WINDOWS)}, got {table!r}")
-        [(key, size)] = table.items()
-        try:
-            made: LastCalls | LastSeconds = _WINDOWS[key](size)
-        except ValueError as error:
-            raise self._bad(f"{where}.{key}", str(error)) from error
-        return made
-
-    def _make(self, kind: type[Made], where: str, value: Any) -> Made:
-        """A dataclass from a table; it checks its own values."""
-        table = self._table(value, where)
-        fields = {field.name: field for field in dataclasses.fields(kind)}
-        self._only(table, where, set(fields))
-        for name, field in fields.items():
-            if name not in table and field.default is dataclasses.MISSING:
-                raise self._bad(f"{where}.{name}", "is missing")
-        try:
-            return kind(**table)
-        except ValueError as error:
-            key = _named(str(error), table)
-            raise self._bad(f"{where}.{key}" if key else where, str(error)) from error
-
-    def _table(self, value: Any, where: str) -> Table:
-        if not isinstance(value, dict):
-            raise self._bad(where, f"must be a table, got {value!r}")
-        return value
-
-    def _only(self, table: Table, where: str, known: set[str]) -> None:
-        for key in table:
-            if key not in known:
-                unknown = f"unknown key; one of: {', '.join(sorted(known))}"
-                raise self._bad(
-                    f"{where}.{key}".lstrip("."), "is set by code, not here" if key in CODE else unknown
-                )
-
-    def _bad(self, key: str, reason: str) -> BadConfiguration:
-        return BadConfiguration(self._path, key, reason)
+def _log_warnings(found: Configuration, path: Path) -> None:
+    """Log unusual values, and probes or routes that differ from those at the first read."""
+    log = structlog.get_logger()
+    if changed := _changed_breakers(found, _first_read.get(path, found)):
+        log.warning("probes and routes take effect at the next start", file=str(path), breakers=changed)
+    for warning in found.warnings:
+        log.warning(warning, file=str(path), profile=found.profile)
 
 
-def _named(message: str, table: Table) -> str | None:
-    """Which key of the table a value's own complaint is about: they all begin with its name."""
-    field = message.split(maxsplit=1)[0].rsplit(".", 1)[-1]
-    return field if field in table else None
+def load_configuration(path: Path, profile: str | None) -> Configuration:
+    """Read and check the file without logging anything. Raises BadConfiguration."""
+    try:
+        found = PolicyReader(path, profile).read(_parse(path))
+    except RecursionError as error:
+        raise BadConfiguration(path, "", "has tables or lists too deep within each other") from error
+    _first_read.setdefault(path, found)
+    return found
 
 
-def _outside(config: CircuitBreakerConfig, kind: str | None) -> list[str]:
-    if kind is None:
-        return []
-    ranges = dict(TYPE_RANGES[kind])
-    if config.trip is not None:
-        del ranges["max_failures"]
-    return [
-        f"breaker {config.name}: {key} {getattr(config, key):g} is outside what suits its type {kind}"
-        f" ({low} to {high})"
-        for key, (low, high) in ranges.items()
-        if not low <= getattr(config, key) <= high
-    ]
+def _changed_breakers(found: Configuration, first: Configuration) -> list[str]:
+    """Return the breakers whose probes, routes or order of routes have changed."""
+
+    def at_start(of: Configuration, name: str) -> object:
+        return of.probes.get(name), list(of.routes.get(name, {}).items())
+
+    return [name for name in BREAKERS if at_start(found, name) != at_start(first, name)]
+
+
+def _parse(path: Path) -> Table:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
+        raise BadConfiguration(path, "", f"not TOML: {error}") from error
+    except OSError as error:
+        raise BadConfiguration(path, "", f"can't be read: {error.strerror}") from error
+
+
+def changed_policy(config: CircuitBreakerConfig, table: Mapping[str, Any]) -> CircuitBreakerConfig:
+    """Return `config` with the values of `table`, whose keys are those of a breaker's table.
+
+    Raises ValueError naming key and reason.
+    """
+    try:
+        return PolicyReader(Path(config.name), None).change(config, dict(table))
+    except BadConfiguration as error:
+        raise ValueError(f"{error.key}: {error.reason}") from error
+    except RecursionError as error:
+        raise ValueError("trip: has strategies too deep within each other") from error

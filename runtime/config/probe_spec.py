@@ -1,4 +1,4 @@
-"""A breaker's own probe as breakers.toml describes it; a process makes the call of it."""
+"""The probe that breakers.toml configures for a breaker. A process makes the call from it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _PATH = re.compile(r"/[!-~]*")
 
 @dataclass(frozen=True, slots=True)
 class ProbeSpec:
-    """What to ask of a dependency.
+    """A request that checks a dependency.
 
     kind: `http`: GET `path`; `ping`: a database's ping; `grpc.health`: the standard health service.
-    interval: seconds between probes while the breaker is open; None: it probes only while half-open.
+    interval: seconds between probes while the breaker is open; None: probes run only while half-open.
 
     Raises ValueError naming field, value and range.
     """

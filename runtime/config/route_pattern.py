@@ -1,4 +1,4 @@
-"""Routes as breakers.toml describes them: which requests are one kind of call to a dependency."""
+"""Patterns of breakers.toml that group requests into routes, one kind of call to a dependency each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _FORM = re.compile(r"([A-Z]+) ((?:/(?:\*|[^\s*?#/]*))+)")
 
 @dataclass(frozen=True, slots=True)
 class RoutePattern:
-    """A method, and a path in which the segment `*` stands for any one that isn't empty."""
+    """A method, and a path in which the segment `*` matches any segment that isn't empty."""
 
     method: str
     path: str
 
     @classmethod
     def parse(cls, text: object) -> RoutePattern:
-        """The pattern that reads `text`, such as 'GET /users/*'. Raises ValueError."""
+        """Parse a pattern such as 'GET /users/*'. Raises ValueError."""
         form = _FORM.fullmatch(text) if isinstance(text, str) else None
         if form is None:
             raise ValueError(f"must be such as 'GET /users/*', got {text!r}")
@@ -28,7 +28,7 @@ class RoutePattern:
         return f"{self.method} {self.path}"
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether a request is of this route. path: as it was sent, without its query."""
+        """Return whether a request matches. path: as sent, without the query."""
         if method != self.method:
             return False
         wanted, given = self.path.split("/"), path.split("/")
@@ -39,7 +39,7 @@ class RoutePattern:
 
 
 def route_of(routes: Mapping[str, tuple[RoutePattern, ...]], method: str, path: str) -> str | None:
-    """The first route, in the order of the file, that a request is of; None where it is of none."""
+    """Return the first route, in the file's order, that a request matches; None: no route."""
     for name, patterns in routes.items():
         if any(pattern.matches(method, path) for pattern in patterns):
             return name

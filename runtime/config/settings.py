@@ -1,23 +1,30 @@
 """Settings from the environment, typed and checked at the start.
 
-A process subclasses `ProcessSettings`, adds its own fields and calls `load`. A field's variable is its
-name in capitals. Secrets are `SecretText`: they are kept out of reprs and of error messages.
+A process subclasses `ProcessSettings`, adds its own fields and calls `load`. The variable of a field is its
+name in capitals. Secrets are `SecretStr`: their values appear in no repr and in no error message.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from runtime.observability.logging import redact
+from protocols.topology import (
+    AUTH_SERVICE_PORT,
+    MONGODB_PORT,
+    SCHOOL_GRPC_PORT,
+    SCHOOL_SERVICE_PORT,
+    STUDENT_SERVICE_PORT,
+)
 from runtime.observability.reasons import reason_of
+from runtime.observability.redaction import redact
 
 
 def _base_url(value: str) -> str:
@@ -36,12 +43,12 @@ def _base_urls(value: str) -> str:
 
 
 def split_urls(value: str) -> list[str]:
-    """The URLs of a BaseUrls setting."""
+    """Return the URLs of a BaseUrls setting."""
     return value.split(",")
 
 
 def _web_url(value: str) -> str:
-    # Only who sets the variable pays for the import: what will ask for the URL has to understand it.
+    # Few processes set the variable. httpx's parser decides, since httpx sends the requests.
     from httpx import URL, InvalidURL
 
     try:
@@ -54,7 +61,7 @@ def _web_url(value: str) -> str:
 
 
 def _token(value: str) -> str:
-    # What a header can carry behind "Bearer".
+    # The characters that a header can carry after "Bearer".
     if not re.fullmatch(r"[!-~]+", value):
         raise ValueError("should be printable ASCII without spaces")
     return value
@@ -71,7 +78,7 @@ def _mongodb_uri(value: str) -> str:
     if not value.startswith(("mongodb://", "mongodb+srv://")):
         raise ValueError("should begin with mongodb:// or mongodb+srv://")
     if value.startswith("mongodb://"):
-        # Only who sets the variable pays for the import; an SRV name can't be parsed without DNS.
+        # Few processes set the variable. An SRV name can't be parsed without DNS.
         from pymongo.errors import PyMongoError
         from pymongo.uri_parser import parse_uri
 
@@ -85,7 +92,7 @@ def _mongodb_uri(value: str) -> str:
 def _text(value: str) -> str:
     if not value.strip() or "\0" in value:
         raise ValueError("should not be empty")
-    value.encode()  # a variable may hold bytes that are no text
+    value.encode()  # raises ValueError: a variable may hold bytes that aren't UTF-8
     return value
 
 
@@ -96,7 +103,7 @@ def _file(value: Path) -> Path:
 
 
 def _ca_file(value: Path) -> Path:
-    # Imported here: few processes set the variable.
+    # Few processes set the variable.
     import ssl
 
     try:
@@ -106,24 +113,12 @@ def _ca_file(value: Path) -> Path:
     return value
 
 
-class _Secret:
-    """Marks a type whose values are never shown."""
-
-
-def is_secret(cls: type[BaseSettings], name: str) -> bool:
-    """Whether the field, or a part of its type, is a SecretText."""
-    field = cls.model_fields[name]
-    return any(isinstance(mark, _Secret) for mark in (*field.metadata, *_marks(field.annotation)))
-
-
-def _marks(annotation: Any) -> Iterator[Any]:
-    yield from getattr(annotation, "__metadata__", ())
-    for part in get_args(annotation):
-        yield from _marks(part)
+def _checked_secret(check: Callable[[str], str]) -> AfterValidator:
+    return AfterValidator(lambda secret: SecretStr(check(secret.get_secret_value())))
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-"""A port to listen on; 0 takes a free one."""
+"""A port to listen on; 0: any free one."""
 BaseUrls = Annotated[str, AfterValidator(_base_urls)]
 """http://HOST:PORT without a slash at the end, or several separated by commas; see `split_urls`."""
 Address = Annotated[str, AfterValidator(_address)]
@@ -131,44 +126,44 @@ Address = Annotated[str, AfterValidator(_address)]
 Text = Annotated[str, AfterValidator(_text)]
 """Text that isn't empty."""
 CaFile = Annotated[Path, AfterValidator(_ca_file)]
-"""A file of certificates in PEM, there and readable."""
+"""A readable file of certificates in PEM."""
 FilePath = Annotated[Path, AfterValidator(_file)]
-"""A file that may not exist yet."""
-SecretText = Annotated[str, _Secret()]
-"""Text that is never shown."""
-SecretLine = Annotated[SecretText, AfterValidator(_text)]
+"""A file, which may not exist yet."""
+SecretLine = Annotated[SecretStr, _checked_secret(_text)]
 """Secret text that isn't empty."""
-SecretToken = Annotated[SecretText, AfterValidator(_token)]
-"""A bearer's token: printable ASCII without spaces."""
-WebUrl = Annotated[SecretText, AfterValidator(_web_url)]
-"""A whole http or https URL; secret, for what receives webhooks often has its key in the path."""
-MongoUri = Annotated[SecretText, AfterValidator(_mongodb_uri)]
-"""Where MongoDB is; secret, for it may carry a password."""
+SecretToken = Annotated[SecretStr, _checked_secret(_token)]
+"""A bearer token: printable ASCII without spaces."""
+WebUrl = Annotated[SecretStr, _checked_secret(_web_url)]
+"""A whole http or https URL. Secret: the path of a webhook's URL often contains its key."""
+MongoUri = Annotated[SecretStr, _checked_secret(_mongodb_uri)]
+"""A MongoDB connection string. Secret: it may contain a password."""
 
 
 class ProcessSettings(BaseSettings):
-    """What all processes share; each field's variable is its name in capitals.
+    """The settings that all processes share.
 
+    circuit_breakers: breakers.toml. circuit_breaker_profile: overrides the file's.
     …_service_url: the URLs of the service's servers. upstream_ca_file: the authorities that verify their
     certificates; None: the system's.
-    admin_token: lets its bearer steer breakers, beside the access tokens of admins; None: those alone.
-    webhook_url: is told of every transition; webhook_secret signs what it is told.
-    shutdown_delay: seconds for which clients are still served after a stop signal, while /readyz answers 503.
-    shutdown_grace: seconds that requests in flight then have to finish in.
+    jwks_cache: keeps the auth service's public keys for the next start; None: nothing is kept.
+    admin_token: admits its bearer to the admin API, besides admins with access tokens; None: only them.
+    webhook_url: receives every transition; webhook_secret signs each delivery.
+    shutdown_delay: seconds between a stop signal and the stop; requests are served and /readyz answers 503.
+    shutdown_grace: seconds that requests in flight then have to finish.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=False)
 
     circuit_breakers: FilePath = Path("breakers.toml")
     circuit_breaker_profile: Text | None = None
-    mongodb_uri: MongoUri = "mongodb://127.0.0.1:27017/?replicaSet=rs0"
+    mongodb_uri: MongoUri = SecretStr(f"mongodb://127.0.0.1:{MONGODB_PORT}/?replicaSet=rs0")
     host: Text = "127.0.0.1"
     log_format: Literal["auto", "json", "console"] = "auto"
-    auth_service_url: BaseUrls = "http://127.0.0.1:8081"
-    school_service_url: BaseUrls = "http://127.0.0.1:8082"
-    student_service_url: BaseUrls = "http://127.0.0.1:8083"
+    auth_service_url: BaseUrls = f"http://127.0.0.1:{AUTH_SERVICE_PORT}"
+    school_service_url: BaseUrls = f"http://127.0.0.1:{SCHOOL_SERVICE_PORT}"
+    student_service_url: BaseUrls = f"http://127.0.0.1:{STUDENT_SERVICE_PORT}"
     upstream_ca_file: CaFile | None = None
-    school_grpc_address: Address = "127.0.0.1:50051"
+    school_grpc_address: Address = f"127.0.0.1:{SCHOOL_GRPC_PORT}"
     jwks_cache: FilePath | None = None
     admin_token: SecretToken | None = None
     webhook_url: WebUrl | None = None
@@ -177,19 +172,29 @@ class ProcessSettings(BaseSettings):
     shutdown_grace: Annotated[float, Field(ge=0, le=3600)] = 12.0
 
     def secrets(self) -> list[str]:
-        """What must be in no line of the log, wherever it comes from."""
-        return [value for value in (self.admin_token, self.webhook_secret) if value]
-
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        for name, value in super().__repr_args__():
-            yield name, "***" if name and is_secret(type(self), name) else value
+        """Return the values that `configure_logs` hides wherever they occur."""
+        return [one.get_secret_value() for one in (self.admin_token, self.webhook_secret) if one]
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
 
 
+def is_secret(cls: type[BaseSettings], name: str) -> bool:
+    """Return whether the field holds a secret."""
+    return SecretStr in _parts(cls.model_fields[name].annotation)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
 def load(cls: type[Settings]) -> Settings:
-    """Read `cls` from the environment; a bad value prints `setting NAME: reason (got …)` and exits with 2."""
+    """Read `cls` from the environment.
+
+    Ends the process with 2 if a value can't be used, after a line for each: `setting NAME: reason (got …)`.
+    """
     try:
         return cls()
     except ValidationError as error:
@@ -199,7 +204,7 @@ def load(cls: type[Settings]) -> Settings:
 
 
 def complaints(cls: type[ProcessSettings], error: ValidationError) -> list[str]:
-    """One line for each value that can't be used; a secret's value is not in it."""
+    """Return one line for each unusable value, without the values of secrets."""
     return [_complaint(cls, problem) for problem in error.errors(include_url=False, include_context=False)]
 
 

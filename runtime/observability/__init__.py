@@ -1,1 +1,1 @@
-"""Logs and traces."""
+"""Logs and traces, without secrets."""

@@ -1,12 +1,12 @@
-"""Text that others wrote, as a terminal may show it."""
+"""Makes untrusted text safe for a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""The text with what isn't printable as an escape (\x1b, \n, \u202e), but for the characters to keep.
+    r"""Return the text with unprintable characters as escapes (\x1b, \n, \u202e), except those in `keep`.
 
-    Whoever chooses a path or a reason could else colour, hide or forge lines on the screen of its reader.
+    Otherwise the author of a path or a reason could colour, hide or forge lines on a reader's terminal.
     """
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""Says in words why a connection failed. Pure."""
+"""Describes why a connection failed. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _OPENSSL = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 
 
 def reason_of(error: BaseException) -> str:
-    """The operating system's or OpenSSL's words behind an exception, else its own; never empty.
+    """Return the message of the OSError or SSLError that caused an exception, else its own; never empty.
 
-    str() of trio.BrokenResourceError is empty, and "all attempts to connect failed" says too little: the
-    reason is that of the OSError or SSLError behind it, or of those in its group.
+    str() of trio.BrokenResourceError is empty, and "all attempts to connect failed" is imprecise. The cause
+    may be in an exception group; then the messages are joined by "; ".
     """
     return _words(error) or type(error).__name__
 
@@ -21,7 +21,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(dict.fromkeys(words for one in error.exceptions if (words := _words(one))))
     if isinstance(error, ssl.SSLCertVerificationError):
-        # str() adds OpenSSL's name for the error and a line number of Python's source.
+        # str() adds OpenSSL's name of the error and a line of Python's source.
         return f"certificate verify failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return _OPENSSL.sub("", error.strerror or "")
@@ -35,7 +35,7 @@ def _words(error: BaseException) -> str:
 
 
 def _is_systems(error: BaseException) -> bool:
-    """Whether the operating system or OpenSSL is at the end of the causes."""
+    """Return whether the chain of causes ends in an OSError, which SSLError is too."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, BaseExceptionGroup):

@@ -1,12 +1,12 @@
-"""Spans at a process's edges. Imported only where tracing is on.
+"""Spans for requests that a process receives and sends. Imported only if tracing is on.
 
-Nothing secret is in them: no query, no header field but the request's id, no command's values, and of an
-error its kind alone.
+They contain no secrets: no query, no header field except the request's id, no values of database commands,
+and only the type of an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -19,23 +19,19 @@ from quart import g, request
 
 from actors.call.classifier import kind_of
 from protocols.http import FAILURE_ORIGIN
-from runtime.observability.logging import loggable_path, redact
-from runtime.web.request_log import UNLOGGED_PATHS
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from runtime.asgi import App, Receive, Scope, Send
+from runtime.observability.logging import UNLOGGED_PATHS
+from runtime.observability.redaction import loggable_path, redact
 
 PROPAGATOR = TraceContextTextMapPropagator()
 FIELDS = ("traceparent", "tracestate")
 _MARK = "school.traced"
-# A dashboard's stream lasts as long as somebody looks at it.
+# A dashboard's event stream lasts as long as the page is open.
 _DASHBOARD = "/dashboard"
 
 
 def current_ids() -> Mapping[str, str] | None:
-    """The ids of the current span, where it is recorded."""
+    """Return the ids of the current span; None if it isn't sampled."""
     context = trace.get_current_span().get_span_context()
     if not (context.is_valid and context.trace_flags.sampled):
         return None
@@ -46,7 +42,7 @@ def current_ids() -> Mapping[str, str] | None:
 
 
 def extract_context(fields: Iterable[tuple[str, str]]) -> Context:
-    """The caller's span, as its fields or metadata tell; a new trace where they don't."""
+    """Return the context of the caller's span from header fields or gRPC metadata; empty without one."""
     found: dict[str, list[str]] = {}
     for name, value in fields:
         if name in FIELDS:
@@ -55,21 +51,24 @@ def extract_context(fields: Iterable[tuple[str, str]]) -> Context:
 
 
 def inject_context() -> dict[str, str]:
-    """What tells the other side of the current span; empty where there is none."""
+    """Return the header fields that carry the current span; empty without one."""
     carrier: dict[str, str] = {}
     PROPAGATOR.inject(carrier)
     return carrier
 
 
 def bound_trace(span: Span) -> Any:
-    """While it is entered, every line of the log carries the span's trace id."""
+    """Return a context manager that adds the span's trace id to every log line."""
     return structlog.contextvars.bound_contextvars(
         trace_id=trace.format_trace_id(span.get_span_context().trace_id)
     )
 
 
 class TracedApp:
-    """An ASGI app around another: each request is a server span, current while it is served."""
+    """ASGI middleware: each request is a server span, which is current while the app runs.
+
+    prefixes: paths; a span is named after the longest that contains the request's path.
+    """
 
     def __init__(self, app: App, tracer: Tracer, prefixes: Collection[str] = ()) -> None:
         self._app = app
@@ -77,8 +76,8 @@ class TracedApp:
         self._prefixes = sorted(prefixes, key=len, reverse=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. A span that was begun further out isn't begun again."""
-        if scope["type"] != "http" or _MARK in scope or _is_quiet(scope["path"]):
+        """Serve one request, in a span unless an outer TracedApp has begun one."""
+        if scope["type"] != "http" or _MARK in scope or _is_untraced(scope["path"]):
             await self._app(scope, receive, send)
             return
         with (
@@ -88,12 +87,12 @@ class TracedApp:
                 kind=SpanKind.SERVER,
                 attributes=_request_attributes(scope),
                 record_exception=False,
-                set_status_on_exception=False,  # its description would quote the error
+                set_status_on_exception=False,  # the description would contain the error's message
             ) as span,
             bound_trace(span),
         ):
             try:
-                await self._app({**scope, _MARK: True}, receive, _noting(span, send))
+                await self._app({**scope, _MARK: True}, receive, _recording_status(span, send))
             except Exception as error:
                 span.set_attribute("error.type", kind_of(error))
                 span.set_status(StatusCode.ERROR)
@@ -107,7 +106,7 @@ class TracedApp:
         return str(scope["method"])
 
 
-def _is_quiet(path: str) -> bool:
+def _is_untraced(path: str) -> bool:
     return path in UNLOGGED_PATHS or path == _DASHBOARD or path.startswith(f"{_DASHBOARD}/")
 
 
@@ -127,30 +126,30 @@ def _request_attributes(scope: Scope) -> dict[str, str]:
     return attributes
 
 
-def _noting(span: Span, send: Send) -> Send:
-    async def noting(message: dict[str, Any]) -> None:
+def _recording_status(span: Span, send: Send) -> Send:
+    async def send_and_record(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             _note_status(span, message["status"])
         await send(message)
 
-    return noting
+    return send_and_record
 
 
 def _note_status(span: Span, status: int) -> None:
     span.set_attribute("http.response.status_code", status)
     if status >= 500:
-        # An exception that ends the span later puts its kind there.
+        # An exception that ends the span later overwrites it with its type.
         span.set_attribute("error.type", str(status))
         span.set_status(StatusCode.ERROR)
 
 
 def note_request_id(request_id: str) -> None:
-    """On the current span, as the field that every answer has; the client may have chosen it."""
+    """Add the request's id to the current span, redacted: the client may have chosen it."""
     trace.get_current_span().set_attribute("http.response.header.x-request-id", [redact(request_id)])
 
 
 async def name_by_route() -> None:
-    """Before a request: its span is named after the rule that it matched, never after the path itself."""
+    """Name the request's span after the matching route, never after the path. A Quart `before_request`."""
     span = trace.get_current_span()
     if not span.is_recording():
         return
@@ -169,14 +168,17 @@ def _call_attributes(request: httpx.Request) -> dict[str, str | int]:
     }
 
 
-class CarryingTransport(httpx.AsyncBaseTransport):
-    """A transport around another: the fields of the current span in the place of the client's own."""
+class PropagatingTransport(httpx.AsyncBaseTransport):
+    """Wraps a transport: requests carry the current span, in place of the trace fields they came with."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
         self._inner = inner
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """As the inner one. The response's status becomes an attribute of the call's span."""
+        """Send the request, and add its target and the response's status to the call's span.
+
+        Errors and cancellation are those of the wrapped transport.
+        """
         span = trace.get_current_span()
         if not span.get_span_context().is_valid:
             return await self._inner.handle_async_request(request)
@@ -184,7 +186,7 @@ class CarryingTransport(httpx.AsyncBaseTransport):
             request.headers.pop(name, None)
         request.headers.update(inject_context())
         called = span if getattr(span, "kind", None) is SpanKind.CLIENT else None
-        if called is not None:  # before the call: it may fail, and then it matters most whom it was for
+        if called is not None:  # before the call, since a failed call needs its target most
             called.set_attributes(_call_attributes(request))
         response = await self._inner.handle_async_request(request)
         if called is not None:
@@ -194,5 +196,5 @@ class CarryingTransport(httpx.AsyncBaseTransport):
         return response
 
     async def aclose(self) -> None:
-        """As the inner one."""
+        """Close the wrapped transport."""
         await self._inner.aclose()

@@ -1,8 +1,8 @@
-"""Traces, off unless OpenTelemetry's own environment variables ask for them.
+"""Traces, off unless OpenTelemetry's environment variables enable them.
 
-Off means that nothing stands in the way: each `traced_…` returns what it is given, and OpenTelemetry isn't
-even imported. So this has to be decided before an app is made. Spans leave the process from a thread of
-their own, through a queue that is bounded: a collector that is slow, hung or gone costs spans, nothing else.
+When off, tracing costs nothing: each `traced_…` returns its argument, and OpenTelemetry isn't imported. So
+this is decided before an app is made. A thread exports the spans from a bounded queue: a slow, hung or
+missing collector loses spans and delays nothing.
 """
 
 from __future__ import annotations
@@ -27,31 +27,32 @@ if TYPE_CHECKING:
 AppT = TypeVar("AppT")
 
 LAST_SECONDS = 1.0
-"""How long a process that ends waits for its last spans to be taken."""
-# As the SDK reads them: what is said of traces goes before what is said of everything, and empty is unset.
+"""How long a process that ends waits for the export of its last spans."""
+# In the SDK's order: variables for traces come before general ones. An empty variable is unset.
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 
 _HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*")
-"""What the SDK takes for a header; anything else it would write into the log."""
+"""The syntax of a header that the SDK accepts; it would log anything else."""
 
 
 class BadTelemetry(Exception):
-    """A variable has a value that can't be used; str() names it."""
+    """A variable has an unusable value; str() names the variable."""
 
 
 class _Switch:
-    """The one thing about tracing that is of the whole process, as logging is."""
+    """The provider of the whole process; None: tracing is off."""
 
     provider: TracerProvider | None = None
 
 
 @contextmanager
 def tracing(process: str, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
-    """Around a whole process: on where the environment says so, and off again at its end.
+    """Enable tracing during the block if the environment asks for it.
 
-    A bad value ends the process with 2 and is named. The end waits LAST_SECONDS at most.
+    An unusable variable ends the process with 2 after a line that names it. Leaving the block waits for the
+    last spans, LAST_SECONDS at most.
     """
     try:
         if wanted(environment):
@@ -66,7 +67,7 @@ def tracing(process: str, environment: Mapping[str, str] = os.environ) -> Iterat
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
-    """Whether spans shall be sent. Raises BadTelemetry."""
+    """Return whether the environment enables tracing. Raises BadTelemetry."""
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     exporter = environment.get("OTEL_TRACES_EXPORTER", "")
@@ -76,10 +77,10 @@ def wanted(environment: Mapping[str, str]) -> bool:
     if exporter == "none" or not (exporter or endpoint):
         return False
     if endpoint and not _is_url(environment[endpoint]):
-        # No value: what isn't a URL has no part of which we know that it isn't secret.
+        # The value isn't shown: any part of it could be a secret.
         raise BadTelemetry(
             f"setting {endpoint}: should be http://HOST:PORT or https://HOST:PORT, without a query; "
-            f"what a collector is to know of us belongs into {HEADERS[1]}"
+            f"credentials for the collector belong in {HEADERS[1]}"
         )
     protocol = _first(environment, PROTOCOLS)
     if protocol and environment[protocol] != "http/protobuf":
@@ -91,12 +92,12 @@ def wanted(environment: Mapping[str, str]) -> bool:
 
 
 def _first(environment: Mapping[str, str], names: Iterable[str]) -> str | None:
-    """The first of the names that is set."""
+    """Return the first name that is set and not empty."""
     return next((name for name in names if environment.get(name)), None)
 
 
 def _is_url(value: str) -> bool:
-    """Whether spans can be sent there. Not with a query: the exporter logs it while nobody answers."""
+    """Return whether spans can be sent to the URL. A query is refused: the exporter would log it."""
     try:
         parts = urlsplit(value)
     except ValueError:
@@ -120,7 +121,7 @@ def _provider(process: str, environment: Mapping[str, str]) -> TracerProvider:
 
     name = environment.get("OTEL_SERVICE_NAME") or process
     try:
-        # At the end of a process the SDK would wait for its collector much longer than we may take.
+        # On exit the SDK would wait for its collector for much longer than LAST_SECONDS.
         provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     except ValueError as error:
@@ -129,23 +130,23 @@ def _provider(process: str, environment: Mapping[str, str]) -> TracerProvider:
 
 
 def use(provider: TracerProvider | None) -> None:
-    """Send the spans of whatever is made from now on to `provider`; None: off."""
+    """Send the spans of apps, breakers and transports made from now on to `provider`; None: off."""
     _Switch.provider = provider
 
 
 def is_on() -> bool:
-    """Whether spans are made."""
+    """Return whether tracing is on."""
     return _Switch.provider is not None
 
 
 def tracer() -> Tracer:
-    """What makes this process's spans. Only where tracing is on."""
+    """Return the tracer of this process. Only if tracing is on."""
     assert _Switch.provider is not None
     return _Switch.provider.get_tracer("trio-breakers")
 
 
 def stop(seconds: float = LAST_SECONDS) -> None:
-    """Switch off, and wait at most `seconds` for the last spans to be taken."""
+    """Switch tracing off, and wait at most `seconds` for the export of the last spans."""
     provider = _Switch.provider
     if provider is None:
         return
@@ -156,7 +157,7 @@ def stop(seconds: float = LAST_SECONDS) -> None:
 
 
 def traced_breaker(breaker: CircuitBreaker) -> CircuitBreaker:
-    """The breaker, with its calls as spans and its decisions as their events."""
+    """Return the breaker with its calls as spans and its decisions as span events."""
     if not is_on():
         return breaker
     from actors.adapters.tracing import traced
@@ -165,7 +166,7 @@ def traced_breaker(breaker: CircuitBreaker) -> CircuitBreaker:
 
 
 def traced_app(app: AppT, prefixes: Collection[str] = ()) -> AppT:
-    """The ASGI app, with each request as a span; `prefixes`: paths below which it is named by them."""
+    """Return the ASGI app with each request as a span. prefixes: see TracedApp."""
     if not is_on():
         return app
     from runtime.observability.spans import TracedApp
@@ -174,7 +175,7 @@ def traced_app(app: AppT, prefixes: Collection[str] = ()) -> AppT:
 
 
 def trace_requests(app: QuartTrio) -> None:
-    """Make each request to the app a span, named after its route."""
+    """Make each request to the app a span that is named after its route."""
     if not is_on():
         return
     from runtime.observability.spans import name_by_route
@@ -184,7 +185,7 @@ def trace_requests(app: QuartTrio) -> None:
 
 
 def note_request(request_id: str) -> None:
-    """Put the request's id on the current span, before anything can end the request."""
+    """Add the request's id to the current span."""
     if is_on():
         from runtime.observability.spans import note_request_id
 
@@ -192,16 +193,16 @@ def note_request(request_id: str) -> None:
 
 
 def traced_transport(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-    """The transport, which tells the other side which span a request belongs to."""
+    """Return the transport with requests that carry the current span."""
     if not is_on():
         return transport
-    from runtime.observability.spans import CarryingTransport
+    from runtime.observability.spans import PropagatingTransport
 
-    return CarryingTransport(transport)
+    return PropagatingTransport(transport)
 
 
 def exemplar_labels() -> Callable[[], Mapping[str, str] | None] | None:
-    """What `open_panel(exemplar=…)` wants: the ids of the trace that a call is part of."""
+    """Return the argument `exemplar` of `open_panel`: it reads the ids of the current trace. None if off."""
     if not is_on():
         return None
     from runtime.observability.spans import current_ids

@@ -1,4 +1,4 @@
-"""Hypercorn on trio, its HTTP/1.1 read by llhttp, within limits and with an end that loses no response."""
+"""Serves ASGI apps: Hypercorn on trio, HTTP/1.1 read by llhttp, limits for clients, and a graceful stop."""
 
 from runtime.serving.certificate import ServerCertificate, UnusableCertificate
 from runtime.serving.limits import Limits, client_network

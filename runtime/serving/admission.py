@@ -1,4 +1,4 @@
-"""Which clients are served: so many at once, and no few of them at the cost of all others."""
+"""Limits how many connections are served at once, in total and for each client network."""
 
 from __future__ import annotations
 
@@ -12,80 +12,81 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper
 
+from runtime.header_fields import encode_fields
 from runtime.serving.connection import LINGER_SECONDS, ClientConnection
-from runtime.serving.error_response import error_response
 from runtime.serving.limits import Limits, client_network
-from runtime.serving.request_reader import READ_SIZE
-from runtime.web.header_fields import encode_fields
+from runtime.serving.protocol.error_response import error_response
+from runtime.serving.protocol.request_reader import READ_SIZE
 
-LAST_CALL = 0.5
-"""Seconds in which an idle client may still ask when the process stops: it may have asked already."""
+IDLE_GRACE_SECONDS = 0.5
+"""Seconds for which an idle connection stays open after the stop: its next request may be on its way."""
 RETRY_SECONDS = 1
-LINGERING = 100
-"""How many clients that are turned away are given time to read why."""
+"""The Retry-After of a rejected connection."""
+MAX_LINGERING = 100
+"""Up to so many rejected connections at once get time to read their response."""
 
 log = structlog.get_logger("runtime")
 
 
 class ConnectionAdmission:
-    """Serves each client that is admitted, `limits.connections` at once.
+    """Serves up to `limits.connections` connections at once.
 
-    When all places are taken, the client that has been idle longest makes room for a new one. Where none is
-    idle, the new one is answered 503 with Retry-After. The last tenth of the places is kept from client
-    networks that hold more than a tenth of all: those can only take the place of an idle client of their own.
+    At the limit a new connection replaces the one that has been idle longest. If none is idle, the new one is
+    answered 503 with Retry-After. A client network that has more than a tenth of all connections gets none of
+    the last tenth: its new connections replace idle ones of its own.
     """
 
     def __init__(self, app: AppWrapper, config: Config, limits: Limits) -> None:
         self._arguments = app, config, WorkerContext(None)
         self._limits = limits
         self._admitted: dict[ClientConnection, str] = {}
-        self._turned_away = 0
+        self._rejecting = 0
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._admitted)
 
     async def serve(self, stream: trio.SocketStream, context: ssl.SSLContext | None = None) -> None:
-        """Serve one client until it or we close. context: it speaks TLS."""
+        """Serve a connection until either side closes it. context: for TLS; None: clear text."""
         secured: Any = stream
         if context is not None:
-            # Without close_notify a response that ends with its connection looks cut off.
+            # Without close_notify a response that ends with its connection looks truncated.
             secured = trio.SSLStream(stream, context, server_side=True)
         try:
             connection = ClientConnection(*self._arguments, secured, self._limits)
-        except OSError:  # gone before it was served
+        except OSError:  # the client has disconnected already
             stream.socket.close()
             return
         network = client_network(connection.address)
         if not self._has_room(network):
-            await self._turn_away(stream, secured=context is not None)
+            await self._reject(stream, secured=context is not None)
             return
         self._admitted[connection] = network
         if self._closed:
-            connection.stop(LAST_CALL)
+            connection.stop(IDLE_GRACE_SECONDS)
         try:
             await connection.run()
         finally:
             self._admitted.pop(connection, None)
 
     def close(self) -> None:
-        """Take no more requests; those in flight are answered."""
+        """Finish the requests in flight, then close each connection."""
         self._closed = True
         for connection in self._admitted:
-            connection.stop(LAST_CALL)
+            connection.stop(IDLE_GRACE_SECONDS)
 
     def break_off(self) -> None:
-        """Reset all connections that are left: only so a write to a client that has stalled ends."""
+        """Reset all connections. Nothing else ends a write to a client that has stopped reading."""
         for connection in self._admitted:
             connection.break_off()
 
     def _has_room(self, network: str) -> bool:
         free = self._limits.connections - len(self._admitted)
         share = self._limits.connections // 10
-        crowds = free <= share and sum(other == network for other in self._admitted.values()) > share
-        if free > 0 and not crowds:
+        over_share = free <= share and sum(other == network for other in self._admitted.values()) > share
+        if free > 0 and not over_share:
             return True
-        candidates = (one for one, other in self._admitted.items() if not crowds or other == network)
+        candidates = (one for one, other in self._admitted.items() if not over_share or other == network)
         return self._make_room([one for one in candidates if one.is_idle])
 
     def _make_room(self, idle: list[ClientConnection]) -> bool:
@@ -93,31 +94,31 @@ class ConnectionAdmission:
             return False
         longest = min(idle, key=lambda one: one.idle_since)
         longest.close()
-        # It ends a moment later, and isn't asked to make room twice.
+        # It ends a moment later, and must not be chosen again until then.
         del self._admitted[longest]
         return True
 
-    async def _turn_away(self, stream: trio.SocketStream, *, secured: bool) -> None:
+    async def _reject(self, stream: trio.SocketStream, *, secured: bool) -> None:
         request_id = token_hex(16)
         log.warning("too many connections", limit=self._limits.connections, request_id=request_id)
-        self._turned_away += 1
+        self._rejecting += 1
         try:
             if not secured:
-                await self._say_why(stream, request_id)
+                await self._send_rejection(stream, request_id)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
-            self._turned_away -= 1
+            self._rejecting -= 1
             stream.socket.close()
 
-    async def _say_why(self, stream: trio.SocketStream, request_id: str) -> None:
+    async def _send_rejection(self, stream: trio.SocketStream, request_id: str) -> None:
         fields, body = error_response(503, "Too many connections", request_id, RETRY_SECONDS)
         head = encode_fields([*fields, (b"connection", b"close")])
         with trio.move_on_after(self._limits.head_seconds):
             await stream.send_all(b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (head, body))
             await stream.send_eof()
-        if self._turned_away <= LINGERING:
-            # Without this, what the client has sent already would turn the close into a reset.
+        if self._rejecting <= MAX_LINGERING:
+            # Closing with unread data in the socket would reset the connection and lose the response.
             with trio.move_on_after(LINGER_SECONDS):
                 while await stream.receive_some(READ_SIZE):
                     pass

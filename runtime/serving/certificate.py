@@ -1,4 +1,4 @@
-"""The server's certificate, read again when it is renewed."""
+"""The server's certificate, which can be reloaded while the server runs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ log = structlog.get_logger("runtime")
 
 
 class UnusableCertificate(Exception):
-    """Certificate and key can't be used; str() says why."""
+    """Certificate and key can't be used; str() names both files and the reason."""
 
 
 class ServerCertificate:
-    """A certificate and its key. context: for connections that are accepted now.
+    """A certificate and its key, both PEM files. Raises UnusableCertificate.
 
-    Raises UnusableCertificate where the pair can't be used.
+    context: for connections accepted from now on; `reload` replaces it.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
@@ -27,7 +27,7 @@ class ServerCertificate:
         self.context = self._read()
 
     def reload(self) -> None:
-        """Read both files again. A pair that can't be used is reported, and the old one stays in use."""
+        """Read both files again. An unusable pair is logged, and the old one stays in use."""
         try:
             self.context = self._read()
         except UnusableCertificate as error:
@@ -39,7 +39,7 @@ class ServerCertificate:
         config = Config()
         config.certfile = str(self._certificate)
         config.keyfile = str(self._key)
-        # A key with a pass phrase would be asked for on the terminal.
+        # Without a pass phrase here, OpenSSL would prompt for one on the terminal.
         config.keyfile_password = ""
         try:
             context = config.create_ssl_context()
@@ -48,6 +48,6 @@ class ServerCertificate:
             files = f"TLS_CERT_FILE {self._certificate} with TLS_KEY_FILE {self._key}"
             raise UnusableCertificate(f"{files} can't be used: {reason}") from error
         assert context is not None
-        # Hypercorn sets the options anew, and this one saves a handshake that a client could ask for at will.
+        # Hypercorn overwrites the options. Renegotiation would let a client cause handshakes at will.
         context.options |= ssl.OP_NO_RENEGOTIATION
         return context

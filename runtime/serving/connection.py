@@ -1,4 +1,4 @@
-"""One client's connection: Hypercorn's, with time limits, and an end that loses no response."""
+"""One client's connection: Hypercorn's TCPServer with time limits, and a close that loses no response."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from runtime.serving.hangup import hung_up
-from runtime.serving.http1 import Finished, Http1Protocol, LastData, Phase
-from runtime.serving.http2 import Http2Protocol
 from runtime.serving.limits import Limits
-from runtime.serving.request_reader import READ_SIZE
-from runtime.serving.stream import LAST_LOOK_SECONDS
+from runtime.serving.protocol.http1 import Finished, Http1Protocol, LastData, Phase
+from runtime.serving.protocol.http2 import Http2Protocol
+from runtime.serving.protocol.request_reader import READ_SIZE
+from runtime.serving.protocol.stream import RECHECK_SECONDS
 
 LINGER_SECONDS = 2.0
-"""How long a client that still sends has to see its response."""
+"""Seconds for which a client that is still sending may read its response."""
 
 ClientStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -35,10 +35,10 @@ log = structlog.get_logger("runtime")
 
 
 class ClientConnection(TCPServer):
-    """Serves one client. `run` it once; cancelling that breaks the connection off.
+    """Serves one client. Call `run` once; cancelling it resets the connection.
 
-    Raises OSError where the client has gone already. address: the client's. idle_since: when the last
-    response ended, or the connection began.
+    Raises OSError if the client has disconnected already. idle_since: on trio's clock, when the last response
+    ended or the connection began.
     """
 
     protocol: Http1Protocol | Http2Protocol  # type: ignore[assignment]
@@ -55,26 +55,26 @@ class ClientConnection(TCPServer):
         self._reading = trio.CancelScope()
         self._phase: Phase | None = None
         self._deadline = math.inf
-        self._last_call = math.inf
+        self._idle_until = math.inf
         self._stopping = False
         self._closing = False
         self._resets = False
-        self._has_looked = False
-        """Whether data that was there when a deadline was seen is being read."""
+        self._has_rechecked = False
+        """Whether the deadline was extended for data that arrived before it."""
         self.idle_since = trio.current_time()
 
     @property
     def address(self) -> str:
-        """Where the client is."""
+        """The client's IP address."""
         return self._client[0]
 
     @property
     def is_idle(self) -> bool:
-        """Whether it waits for the first byte of a request."""
+        """Whether the connection waits for the first byte of a request."""
         return self._phase is Phase.IDLE
 
     async def run(self) -> None:
-        """Serve until either side closes. A fault ends this connection alone."""
+        """Serve until either side closes. An unexpected error is logged and ends this connection only."""
         try:
             if self._secured and not await self._shake_hands():
                 self._resets = True
@@ -92,7 +92,7 @@ class ClientConnection(TCPServer):
             await self._end()
 
     def _chosen_protocol(self) -> type[Http1Protocol | Http2Protocol]:
-        # On clear text neither prior knowledge nor an upgrade leads to HTTP/2.
+        # HTTP/2 needs ALPN: on clear text neither prior knowledge nor an upgrade is supported.
         offered = self.stream.selected_alpn_protocol() if self._secured else None
         return Http2Protocol if offered == "h2" else Http1Protocol
 
@@ -105,20 +105,20 @@ class ClientConnection(TCPServer):
             return True
         return False
 
-    def stop(self, last_call: float) -> None:
-        """Close when the requests in flight are answered.
+    def stop(self, idle_grace: float) -> None:
+        """Close after the responses in flight.
 
-        An idle client may still ask for `last_call` seconds: it may have asked already.
+        idle_grace: seconds for which an idle connection stays open: its next request may be on its way.
         """
         self._stopping = True
-        self._last_call = trio.current_time() + last_call
+        self._idle_until = trio.current_time() + idle_grace
         if self._phase is not None and not self._closing:
             self.protocol.stop()
             if self.is_idle:
-                self._deadline = self._reading.deadline = self._last_call
+                self._deadline = self._reading.deadline = self._idle_until
 
     def close(self) -> None:
-        """Read nothing more, and close when the apps in flight have ended."""
+        """Stop reading, and close when the apps in flight have ended."""
         self._closing = True
         self._reading.cancel()
 
@@ -131,10 +131,10 @@ class ClientConnection(TCPServer):
         await self.protocol.handle(Closed())
 
     async def _read_on(self) -> bool:
-        """Read while there is room, and time. Whether there may be more."""
+        """Read until the phase changes or no more may be buffered. Return whether to read on."""
         protocol = self.protocol
         if not protocol.has_room:
-            return await self._room()
+            return await self._wait_for_room()
         data: bytes | bytearray = b""
         with trio.CancelScope() as self._reading:
             self._enter_phase()
@@ -151,57 +151,57 @@ class ClientConnection(TCPServer):
         if self._reading.cancelled_caught:
             return self._has_time()
         if data and isinstance(protocol, Http2Protocol):
-            # Its answers to frames may wait for the client, and must not be cut off.
+            # It may send frames and wait for the client, outside the scope that a deadline cancels.
             await protocol.handle(RawData(bytes(data)))
         return bool(data)
 
     def _enter_phase(self) -> None:
-        """Let the time of what is read next begin, where that is something else than before."""
+        """Start the time limit of the current phase, if the phase has changed."""
         phase = self.protocol.phase
         if phase is self._phase:
             return
         self._phase = phase
-        self._has_looked = False
-        if phase is Phase.EXCHANGE:
+        self._has_rechecked = False
+        if phase is Phase.RESPONSE:
             self._deadline = math.inf
             return
         now = trio.current_time()
         if phase is Phase.IDLE:
             self.idle_since = now
-            self._deadline = min(now + self._limits.idle_seconds, max(self._last_call, now))
+            self._deadline = min(now + self._limits.idle_seconds, max(self._idle_until, now))
         elif phase is Phase.HEAD:
             self._deadline = now + self._limits.head_seconds
         else:
             self._deadline = now + LINGER_SECONDS
-        # A later deadline is looked up when the earlier one is reached: to move it each time would cost.
+        # A later deadline takes effect when the earlier one is reached: moving it every time would be slow.
         if self._deadline < self._reading.deadline:
             self._reading.deadline = self._deadline
 
     def _has_time(self) -> bool:
-        """Whether to read on at a deadline that was reached."""
+        """Return whether to read on after a deadline."""
         if self._closing:
             return False
         if trio.current_time() < self._deadline:
             return True
-        if not self._has_looked and self._has_arrived():
-            self._has_looked = True
-            self._deadline = trio.current_time() + LAST_LOOK_SECONDS
+        if not self._has_rechecked and self._has_arrived():
+            self._has_rechecked = True
+            self._deadline = trio.current_time() + RECHECK_SECONDS
             return True
         if self._phase is Phase.HEAD and isinstance(self.protocol, Http1Protocol):
-            self.protocol.head_is_slow()
+            self.protocol.refuse_slow_head()
             return True
         self.protocol.stop()
         return False
 
     def _has_arrived(self) -> bool:
-        # After the loop stood still, a deadline is seen before the data that has arrived.
+        # After a stall of the event loop, trio reports a deadline before the data that arrived in time.
         look = select.poll()
         with suppress(OSError, ValueError):  # the socket is closed
             look.register(self._socket, select.POLLIN)
         return bool(look.poll(0))
 
-    async def _room(self) -> bool:
-        """Wait until more may be read. Whether the client is still there: its leaving is seen meanwhile."""
+    async def _wait_for_room(self) -> bool:
+        """Wait until more may be buffered. Return False if the client disconnects meanwhile."""
         left = True
 
         async def look() -> None:
@@ -210,13 +210,13 @@ class ClientConnection(TCPServer):
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look)
-            await self.protocol.room()
+            await self.protocol.wait_for_room()
             left = False
             nursery.cancel_scope.cancel()
         return not left
 
     async def protocol_send(self, event: Event) -> None:
-        """Do what the protocol asks for."""
+        """Carry out an event of the protocol: write, update the phase, finish or close."""
         if isinstance(event, RawData):
             data = self._write_at_once(event.data) if isinstance(event, LastData) else event.data
             if data:
@@ -229,13 +229,13 @@ class ClientConnection(TCPServer):
             self.close()
 
     def _write_at_once(self, data: bytes) -> bytes:
-        """Send what can be sent at once, and return the rest. Mostly this saves a turn of the loop."""
+        """Write without waiting and return the rest. This usually saves a turn of the event loop."""
         if self._secured or self.send_lock.locked():
             return data
         try:
             sent = os.write(self._socket.fileno(), data)
         except OSError:
-            return data  # `_write` finds out why
+            return data  # `_write` reports the error
         return data[sent:]
 
     async def _finish(self, event: Finished) -> None:
@@ -250,10 +250,10 @@ class ClientConnection(TCPServer):
             self.close()
 
     async def _write(self, data: bytes) -> None:
-        """Send all of it, if the client takes it in time; else the connection is broken off."""
+        """Send all data within `write_seconds`, else reset the connection."""
         deadline = trio.current_time() + self._limits.write_seconds
         try:
-            # What waits for its turn belongs to the frames around it, and can't be left out either.
+            # Shielded from the wait for the lock on: a frame in a sequence of frames can't be skipped.
             with trio.CancelScope(deadline=deadline, shield=self.protocol.shields_writes) as writing:
                 await self._take_turn()
                 try:
@@ -263,7 +263,7 @@ class ClientConnection(TCPServer):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             await self.protocol.handle(Closed())
         except trio.Cancelled:
-            # What was cut off in the middle can't be carried on.
+            # The data may be partly sent, so nothing can follow it.
             self.break_off()
             raise
         if writing.cancelled_caught:
@@ -277,14 +277,14 @@ class ClientConnection(TCPServer):
             await self.send_lock.acquire()
 
     def break_off(self) -> None:
-        """Reset the connection. Whoever reads or writes ends with an error."""
+        """Reset the connection. Reads and writes in progress raise errors."""
         self._reset_on_close()
         self._socket.close()
         self.close()
 
     def _reset_on_close(self) -> None:
         self._resets = True
-        with suppress(OSError):  # it is closed already
+        with suppress(OSError):  # closed already
             self._socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
     async def _end(self) -> None:
@@ -292,7 +292,7 @@ class ClientConnection(TCPServer):
             with trio.move_on_after(LINGER_SECONDS):
                 await self.stream.aclose()
         if not self._resets:
-            with suppress(OSError):  # it is closed already, or the client has gone
+            with suppress(OSError):  # closed already, or the client has disconnected
                 self._socket.shutdown(SHUT_WR)
         self._socket.close()
 

@@ -1,11 +1,12 @@
-"""The ASGI extensions of this server. An app uses one only where the scope's `extensions` have it."""
+"""The ASGI extensions of this server. An app may use one if the scope's `extensions` contain it."""
 
 TARGET = "http.request.target"
 """The request's target, byte for byte."""
-CANCEL_WHEN_LEFT = "http.request.cancel_when_left"
-"""A function: it cancels the given cancel scope when the client leaves, also while bytes of its body wait."""
+CANCEL_ON_DISCONNECT = "http.request.cancel_on_disconnect"
+"""A function that registers a trio.CancelScope, which is cancelled when the client disconnects, even while
+unread bytes of its request body are buffered. The last registered scope counts."""
 BODILESS = "http.request.bodiless"
-"""Present where an HTTP/2 request has no body."""
+"""Present if an HTTP/2 request has no body."""
 INFORMATIONAL = "http.response.informational"
 """Messages of this type, with `status` and `headers`, send a 1xx response."""
 TRAILERS = "http.response.trailers"

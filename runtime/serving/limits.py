@@ -1,4 +1,4 @@
-"""What one client may take of a server."""
+"""Limits on the resources that clients may use."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ipaddress import IPv6Address
 class Limits:
     """Limits of one server. Times are seconds.
 
-    head_bytes: of a request's head. head_seconds: from the first byte of a head to its end; a TLS handshake
-    has as long. body_seconds: between two pieces of a request's body. upload_seconds: of waiting for all
-    pieces of a body; every `upload_rate` bytes that arrive add a second. idle_seconds: between two requests.
-    write_seconds: until the client takes a piece of the response. connections: at once.
-    streams: concurrent requests of one HTTP/2 connection.
+    head_bytes: of a request's head. head_seconds: from the first byte of a head to its end, and for a TLS
+    handshake. body_seconds: between two pieces of a request's body. upload_seconds: of waiting for a whole
+    body; each `upload_rate` bytes received add a second. idle_seconds: between two requests. write_seconds:
+    until the client reads a piece of the response. connections: concurrent. streams: concurrent requests of
+    one HTTP/2 connection.
     """
 
     head_bytes: int = 32 * 1024
@@ -29,7 +29,7 @@ class Limits:
 
 
 def client_network(address: str) -> str:
-    """What counts as one client: an IPv4 address, or an IPv6 address's /64. Other text stays as it is."""
+    """Return the network that counts as one client: an IPv4 address, an IPv6 /64, or other text as it is."""
     if ":" not in address:
         return address
     try:
@@ -42,4 +42,4 @@ def client_network(address: str) -> str:
 
 
 SERVICE_LIMITS = Limits(head_bytes=64 * 1024, connections=10_000)
-"""A service has few callers with many connections, and a gateway adds to the heads that it passes on."""
+"""For services: few callers with many connections each, and heads to which the gateway has added fields."""

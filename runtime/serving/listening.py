@@ -1,4 +1,4 @@
-"""Listening sockets, and the connections that wait in them."""
+"""Listening sockets and their backlogs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import trio
 
 RETRY_SECONDS = 0.1
 WARN_SECONDS = 10.0
-"""How often it is logged that connections can't be accepted."""
+"""Seconds between two log lines about connections that can't be accepted."""
 _SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 log = structlog.get_logger("runtime")
 
 
 class CannotListen(Exception):
-    """The address can't be listened on; str() says which and why."""
+    """An address can't be listened on; str() names address and reason."""
 
 
 def listen(host: str, port: int, backlog: int = 512) -> socket.socket:
-    """A listening socket on host:port (port 0: a free one). Raises CannotListen."""
+    """Return a listening socket, non-blocking. port: 0: any free one. Raises CannotListen."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -49,7 +49,10 @@ async def accept_for_ever(
     nursery: trio.Nursery,
     handle: Callable[[trio.SocketStream], Awaitable[None]],
 ) -> None:
-    """Run `handle` in `nursery` for each connection. Where files or memory are lacking, connections wait."""
+    """Run `handle` in `nursery` for each connection, until cancelled.
+
+    While the process lacks file descriptors or memory, new connections stay in the backlog.
+    """
     warned_at = -math.inf
     while True:
         try:
@@ -66,12 +69,12 @@ async def accept_for_ever(
 
 
 def accept_backlog(listener: socket.socket) -> Iterator[trio.SocketStream]:
-    """The connections that wait to be accepted now."""
+    """Accept the connections in the backlog without waiting."""
     while True:
         try:
             accepted, _ = listener.accept()
         except ConnectionAbortedError:
-            continue  # it has left again
-        except OSError:  # none any more
+            continue  # the client has disconnected
+        except OSError:  # the backlog is empty
             return
         yield trio.SocketStream(trio.socket.from_stdlib_socket(accepted))

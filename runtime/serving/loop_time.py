@@ -1,8 +1,8 @@
-"""Time limits that don't count the time in which this process stood still.
+"""Time limits that exclude stalls of this process.
 
-A process that was frozen (SIGSTOP, a paused virtual machine, a host without a free core) finds two things
-when it goes on: deadlines that have passed, and data that arrived in time. trio lets deadlines come first.
-Here the limits move on by the time that was lost, so that what has arrived is read before a time-out counts.
+After a stall (SIGSTOP, a paused virtual machine, a host without a free core) a process finds deadlines that
+have passed and data that arrived before them. trio processes the deadlines first. Here each stall moves the
+limits by its length, so that the data is read before a time-out counts.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from types import TracebackType
 import trio
 
 TICK = 0.05
-"""Seconds between two looks at the limits: one may be reached so much later than it says."""
+"""Seconds between two checks of the limits. A limit may expire late by so much."""
 STALL = 0.25
-"""A look that comes so many seconds late means that the process stood still."""
-LOST_SECONDS = 1.0
-"""What fails while the process stood still for so long says nothing of whoever was waited for."""
+"""Seconds. A check that is later than this means that the process was stalled."""
+MIN_STALLED_SECONDS = 1.0
+"""Seconds. After a longer stall, a failed call says nothing about the dependency."""
 
 
 class TimeLimit:
-    """A cancel scope that is cancelled when `due` comes; due may be set anew at any time.
+    """A cancel scope that is cancelled at `deadline`, which may be changed at any time.
 
-    due: on `LoopTime.now`; inf: no limit. expired: the limit ended the block.
+    deadline: on the clock `LoopTime.now`; inf: no limit.
     """
 
-    __slots__ = ("_loop_time", "_scope", "due")
+    __slots__ = ("_loop_time", "_scope", "deadline")
 
     def __init__(self, loop_time: LoopTime, due: float) -> None:
         self._loop_time = loop_time
         self._scope = trio.CancelScope()
-        self.due = due
+        self.deadline = due
 
     @property
     def expired(self) -> bool:
-        """Whether the block was ended by this limit. Known once the block has been left."""
+        """Whether this limit ended the block. Valid after the block."""
         return self._scope.cancelled_caught
 
     def cancel(self) -> None:
@@ -57,8 +57,8 @@ class TimeLimit:
         return self._scope.__exit__(kind, error, trace)
 
 
-class Stretch:
-    """The time from its making on, of which a part may be lost. LoopTime has something to watch meanwhile."""
+class StallWatch:
+    """Measures stalls from its creation on. Only while LoopTime has a limit or `watched` is entered."""
 
     __slots__ = ("_loop_time", "_stalled", "_start")
 
@@ -67,16 +67,16 @@ class Stretch:
         self._stalled = loop_time.stalled
         self._start = time.monotonic()
 
-    def stood_still(self) -> bool:
-        """Whether the process stood still for LOST_SECONDS of it or more, and longer than it ran."""
+    def was_mostly_stalled(self) -> bool:
+        """Return whether the process was stalled for MIN_STALLED_SECONDS, and more than half of the time."""
         still = self._loop_time.stalled_since(self._stalled)
-        return still >= LOST_SECONDS and still > (time.monotonic() - self._start) / 2
+        return still >= MIN_STALLED_SECONDS and still > (time.monotonic() - self._start) / 2
 
 
 class LoopTime:
-    """The time in which the event loop ran, and the limits that go by it. `run` it beside them.
+    """A clock that stops while the event loop is stalled, and limits on that clock. Needs `run` in a task.
 
-    stalled: the seconds in which the process stood still, in all.
+    stalled: seconds of all stalls so far.
     """
 
     def __init__(self) -> None:
@@ -84,24 +84,24 @@ class LoopTime:
         self._limits: dict[TimeLimit, None] = {}
         self._wake = trio.Event()
         self._looked_at = math.inf
-        """When the limits were last looked at, by the system's monotonic clock; inf while there are none."""
+        """When the limits were last checked, on the system's monotonic clock; inf while there are none."""
 
     def now(self) -> float:
-        """Seconds on trio's clock, less the time in which the process stood still."""
+        """Return trio's time in seconds, less all stalls."""
         return trio.current_time() - self.stalled
 
     def limit(self, seconds: float) -> TimeLimit:
-        """A limit that comes in so many seconds. Enter it at once."""
+        """Return a limit that expires after `seconds`. Enter it at once."""
         return TimeLimit(self, self.now() + seconds)
 
     def stalled_since(self, stalled: float) -> float:
-        """Seconds in which the process stood still since `self.stalled` was `stalled`, up to this moment."""
+        """Return the seconds of stalls since `self.stalled` was `stalled`, including one that just ended."""
         lag = time.monotonic() - self._looked_at - TICK
         return self.stalled - stalled + (lag if lag > STALL else 0.0)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Notice in the block if the process stands still, though nothing has a limit."""
+        """Detect stalls during the block even if there is no limit."""
         limit = self.limit(math.inf)
         self.add(limit)
         try:
@@ -110,17 +110,17 @@ class LoopTime:
             self.discard(limit)
 
     def add(self, limit: TimeLimit) -> None:
-        """Watch a limit."""
+        """Check a limit from now on."""
         if not self._limits:
             self._wake.set()
         self._limits[limit] = None
 
     def discard(self, limit: TimeLimit) -> None:
-        """Watch it no longer."""
+        """Stop checking a limit."""
         del self._limits[limit]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Watch the limits, for ever."""
+        """Check the limits until cancelled."""
         task_status.started()
         while True:
             if not self._limits:
@@ -129,7 +129,7 @@ class LoopTime:
                 await self._wake.wait()
             self._looked_at = time.monotonic()
             await trio.sleep(TICK)
-            # By the system's clock: a test's clock may jump while the process runs.
+            # On the system's clock: a test's clock may jump without a stall.
             lag = time.monotonic() - self._looked_at - TICK
             if lag > STALL:
                 self.stalled += lag
@@ -138,5 +138,5 @@ class LoopTime:
 
     def _cancel_due(self) -> None:
         now = self.now()
-        for limit in [one for one in self._limits if one.due <= now]:
+        for limit in [one for one in self._limits if one.deadline <= now]:
             limit.cancel()

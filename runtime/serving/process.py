@@ -1,4 +1,4 @@
-"""How a process that serves starts, and how it learns that it is to stop."""
+"""Starting a server process on trio, and waiting for its stop signal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtime.serving.listening import CannotListen
 
 
 async def stop_signal() -> None:
-    """Return when this process gets SIGTERM or SIGINT. Only in the main thread."""
+    """Return when this process receives SIGTERM or SIGINT. Only in the main thread."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             structlog.get_logger("runtime").info("stopping", signal=signal.Signals(number).name)
@@ -25,29 +25,32 @@ async def stop_signal() -> None:
 
 
 def run_process(main: Callable[..., Awaitable[None]], *args: Any) -> None:
-    """Run a process's `main` on trio. An address that can't be listened on is one line and exit code 1."""
+    """Run `main(*args)` on trio.
+
+    CannotListen ends the process with 1, after a line for each address.
+    """
     _raise_file_limit()
     try:
         trio.run(partial(main, *args))
     except (CannotListen, BaseExceptionGroup) as error:
-        refused = _refused(error)
-        if not refused:
+        failures = _listen_failures(error)
+        if not failures:
             raise
-        print("\n".join(refused), file=sys.stderr)
+        print("\n".join(failures), file=sys.stderr)
         raise SystemExit(1) from None
 
 
 def _raise_file_limit() -> None:
-    """Each connection is an open file, and the usual soft limit is less than the connections we allow."""
+    """Raise the soft limit on open files: each connection is one, and the default is below our limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS allows less than it says
+    with suppress(ValueError, OSError):  # macOS allows less than it reports
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _refused(error: BaseException) -> list[str]:
-    """The messages of CannotListen, if `error` consists of nothing else."""
+def _listen_failures(error: BaseException) -> list[str]:
+    """Return the messages of CannotListen, or nothing if `error` contains any other exception."""
     if isinstance(error, CannotListen):
         return [str(error)]
     if not isinstance(error, BaseExceptionGroup) or error.split(CannotListen)[1] is not None:
         return []
-    return [line for leaf in error.exceptions for line in _refused(leaf)]
+    return [line for leaf in error.exceptions for line in _listen_failures(leaf)]

@@ -1,4 +1,4 @@
-"""Serving an ASGI app with Hypercorn on trio: bind first, drain at the stop, then return."""
+"""Serves an ASGI app with Hypercorn on trio: binds, serves until the stop, drains and returns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runtime.serving.listening import accept_backlog, accept_for_ever, listen
 from runtime.serving.process import stop_signal
 
 GRACE = 10.0
-"""Seconds that requests in flight have to finish in."""
+"""Seconds that requests in flight have to finish after the stop."""
 
 Stop = Callable[[], Awaitable[None]]
 
@@ -37,14 +37,12 @@ async def serve(
     certificate: ServerCertificate | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `app` until `stop` returns, then finish what is in flight and return.
+    """Serve `app` until `stop` returns, then finish the requests in flight and return.
 
-    sock: listens already, in the place of host and port. It is closed when no more clients are accepted.
-    certificate: TLS is spoken, with HTTP/2 where the client asks for it.
-
-    Binds before anything else and raises CannotListen where it can't; then task_status.started(port bound).
-    Requests still running `grace` seconds after the stop are cancelled. Cancelling this cancels every
-    request.
+    sock: a listening socket to use instead of host and port; it is closed at the stop. certificate: for TLS,
+    with HTTP/2 for clients that offer it; None: clear text. grace: seconds after the stop until requests that
+    are still running are cancelled. task_status: started with the bound port. Raises CannotListen before
+    anything else. Cancelling this cancels every request.
     """
     sock = sock or listen(host, port)
     try:
@@ -78,7 +76,7 @@ async def _serve(
 
 
 def _config() -> Config:
-    """Hypercorn's settings: its log through ours. A response's fields are the app's and RequestStream's."""
+    """Return Hypercorn's settings. RequestStream adds the Date field, so Hypercorn adds none."""
     config = Config()
     config.include_server_header = False
     config.include_date_header = False
@@ -119,7 +117,7 @@ async def _accept(
             connections.start_soon(handle, stream)
         sock.close()
         admission.close()
-        # What was accepted last has not begun yet.
+        # Let the handlers of the last accepted connections start.
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(grace):
             while serving:

@@ -1,4 +1,4 @@
-"""Whether a process wants new requests. Before it stops it says so, and goes on serving for a while."""
+"""Readiness: before a process stops, /readyz reports it while requests are still served."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Stop = Callable[[], Awaitable[None]]
 
 
 class Readiness:
-    """stopping: the process will stop soon, so /readyz answers 503."""
+    """The state behind /readyz. stopping: the process stops soon, so /readyz answers 503."""
 
     def __init__(self) -> None:
         self.stopping = False
 
     def stop_after(self, delay: float, stop: Stop) -> Stop:
-        """An async function that returns `delay` seconds after `stop` has.
+        """Return an async function that waits for `stop`, then for `delay` seconds.
 
-        In between clients are still served: a load balancer that asks /readyz has that long to send them
-        elsewhere.
+        In between `stopping` is true and requests are still served, so that a load balancer can redirect
+        them.
         """
 
         async def delayed() -> None:

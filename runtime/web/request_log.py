@@ -1,4 +1,4 @@
-"""What is known of each request to a service, however it ends: its id, its deadline, its line in the log."""
+"""Every request's id, deadline and log line, however the request ends."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 
 from protocols.http import REQUEST_ID, REQUEST_TIMEOUT_MS
-from runtime.observability.logging import loggable_path
-from runtime.web.connection import LEFT, Connection
+from runtime.observability.logging import UNLOGGED_PATHS
+from runtime.observability.redaction import loggable_path
+from runtime.web.connection import CLIENT_DISCONNECTED, Connection
 
 if TYPE_CHECKING:
     from quart.ctx import RequestContext
     from quart.typing import ResponseReturnValue
-
-UNLOGGED_PATHS = ("/health", "/livez", "/readyz", "/metrics", "/breakers")
-"""Asked all the time by machines: neither a line nor a span for each."""
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -30,15 +28,15 @@ log = structlog.get_logger("http")
 
 
 class DeadlineExceeded(Exception):
-    """The caller waits no longer."""
+    """The deadline that the caller sent has passed."""
 
 
 class InstrumentedApp(QuartTrio):
-    """An app whose requests each leave one line, also where the handler is cancelled.
+    """An app that writes one log line for each request, even if the handler is cancelled.
 
-    A caller's X-Request-Timeout-Ms is the handler's deadline, which `received_body` moves on; what is
-    answered then is said by the handler of DeadlineExceeded. A client that leaves cancels it, too; then
-    there is no answer, and the line says so.
+    A caller's X-Request-Timeout-Ms is the deadline of the handler; past it the error handler of
+    DeadlineExceeded answers. `received_body` suspends the deadline. A client that disconnects cancels the
+    handler too; the request gets no response, and its line has the field `client_left`.
     """
 
     asgi_http_class = Connection
@@ -49,25 +47,25 @@ class InstrumentedApp(QuartTrio):
         self.after_request(_end)
 
     async def dispatch_request(self, request_context: RequestContext | None = None) -> ResponseReturnValue:
-        """As Quart's. Raises DeadlineExceeded."""
+        """Dispatch the request as Quart does, within the caller's deadline. Raises DeadlineExceeded."""
         seconds = seconds_left(request.headers.get(REQUEST_TIMEOUT_MS, ""))
         try:
-            with trio.move_on_after(seconds) as g.callers_time:
+            with trio.move_on_after(seconds) as g.caller_deadline:
                 return await super().dispatch_request(request_context)
         except BaseException as error:
             if not isinstance(error, Exception):
-                _tell(None, client_left=LEFT in request.scope)
+                _log_request(None, client_left=CLIENT_DISCONNECTED in request.scope)
             raise
         raise DeadlineExceeded
 
 
 async def received_body() -> bytes:
-    """The request's whole body. While it waits for the client, the caller's deadline stands still.
+    """Return the request's whole body. The caller's deadline is suspended while this waits for the client.
 
-    The caller's time is for this service and what it depends on; how long a client may take to send its body
-    is the server's to say (`runtime.serving.limits`).
+    The deadline limits this service and its dependencies. The server limits the time that a client may take
+    to send its body (`runtime.serving.limits`).
     """
-    deadline: trio.CancelScope | None = g.get("callers_time")
+    deadline: trio.CancelScope | None = g.get("caller_deadline")
     if deadline is None or math.isinf(deadline.deadline):
         return bytes(await request.body)
     left = deadline.deadline - trio.current_time()
@@ -79,12 +77,12 @@ async def received_body() -> bytes:
 
 
 def request_id(given: str | None) -> str:
-    """The client's request id where it can be used, else a new one."""
+    """Return the client's request id if it is acceptable, else a new one."""
     return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def seconds_left(text: str) -> float:
-    """How long a caller that sends `text` milliseconds will wait; for ever where that isn't a number."""
+    """Return the seconds that a caller still waits. text: milliseconds; anything else: inf."""
     return int(text) / 1000 if text.isascii() and text.isdigit() and len(text) < 10 else math.inf
 
 
@@ -96,11 +94,11 @@ async def _begin() -> None:
 
 async def _end(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.request_id
-    _tell(response.status_code, **g.get("told", {}))
+    _log_request(response.status_code, **g.get("log_fields", {}))
     return response
 
 
-def _tell(status: int | None, **more: Any) -> None:
+def _log_request(status: int | None, **more: Any) -> None:
     write = log.debug if request.path in UNLOGGED_PATHS else log.info
     write(
         "request",

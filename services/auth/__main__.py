@@ -8,13 +8,14 @@ from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
+from protocols.topology import AUTH_DATABASE, AUTH_SERVICE, AUTH_SERVICE_PORT
 from runtime.auth import TokenVerifier
-from runtime.config.breakers import Configuration
+from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import serve, stop_signal
 from services.auth.accounts import Accounts
-from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
+from services.auth.app import OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.auth.repository import MongoStore
 from services.dependency import guard_database
@@ -22,35 +23,31 @@ from services.mongo.client import open_database
 from services.probes import ping
 from services.process import start, start_loop_time, start_operations
 
-NAME = "auth-service"
-
 
 class AuthSettings(ProcessSettings):
     """The auth service's settings."""
 
-    auth_service_port: Port = 8081
+    auth_service_port: Port = AUTH_SERVICE_PORT
 
 
 async def run(settings: AuthSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB may be down, now or later."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "auth") as database,
-        open_panel(
-            durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars
-        ) as panel,
+        open_database(settings.mongodb_uri.get_secret_value(), "auth") as database,
+        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
         await nursery.start(log_transitions, panel)
-        policies = configuration.with_probes({BREAKER: lambda _: ping(database)})
-        guard = guard_database(panel, policies[BREAKER], OPEN_MESSAGE, loop_time)
+        policies = configuration.with_probes({AUTH_DATABASE: lambda _: ping(database)})
+        guard = guard_database(panel, policies[AUTH_DATABASE], OPEN_MESSAGE, loop_time)
         accounts = Accounts(MongoStore(database), guard, Passwords())
         app = create_app(accounts, panel)
         # Kept on disk: an admin can steer this breaker while the database that has the keys is down.
         keys = TokenVerifier(accounts.poll_jwks, cache=settings.jwks_cache)
         await nursery.start(keys.run)
-        await start_operations(nursery, NAME, app, panel, keys, settings)
+        await start_operations(nursery, AUTH_SERVICE, app, panel, keys, settings)
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
         port, grace = settings.auth_service_port, settings.shutdown_grace
         await serve(app, host=settings.host, port=port, grace=grace, stop=stop)
@@ -58,4 +55,4 @@ async def run(settings: AuthSettings, configuration: Configuration) -> None:
 
 
 if __name__ == "__main__":
-    start(NAME, AuthSettings, run)
+    start(AUTH_SERVICE, AuthSettings, run)

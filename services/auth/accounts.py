@@ -10,7 +10,7 @@ from protocols.http import Code
 from protocols.identity import REFRESH_SECONDS, Identity
 from protocols.records import User
 from runtime.auth import TokenError, TokenVerifier, bearer
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.auth.passwords import Passwords
 from services.auth.repository import NewUser, Store
 from services.auth.schemas import ADMIN, Login, Signup, granted_role

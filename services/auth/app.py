@@ -11,12 +11,14 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import REQUEST_TIMEOUT_MS, Code
-from runtime.web.app import ApiError, read_json, reply, service_app
+from protocols.topology import AUTH_SERVICE
+from runtime.web.app import reply, service_app
+from runtime.web.errors import ApiError
+from runtime.web.json_body import read_json
 from services.auth import responses
 from services.auth.accounts import Accounts
 from services.auth.schemas import Login, Refresh, Signup
 
-BREAKER = "auth-database"
 OPEN_MESSAGE = "authentication service temporarily unavailable"
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
@@ -24,7 +26,7 @@ _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 def create_app(accounts: Accounts, panel: Panel) -> QuartTrio:
     """The app. panel: owns `auth-database`, and is what health and metrics speak of."""
     # Health checks in the field ask GET /signup and expect 400.
-    app = service_app("auth-service", panel, wrong_method=Code.INVALID_REQUEST)
+    app = service_app(AUTH_SERVICE, panel, wrong_method=Code.INVALID_REQUEST)
     _add_accounts(app, accounts)
     _add_tokens(app, accounts)
     return app

@@ -13,7 +13,7 @@ from grpclib.server import Stream
 from h2.exceptions import StreamClosedError
 
 from protocols.http import REQUEST_ID
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from runtime.web.request_log import request_id
 
 Call = Callable[[Stream[Any, Any]], Awaitable[None]]
@@ -76,4 +76,4 @@ def _logged(path: str, func: Call) -> Call:
 def _refusal(error: BaseException | None) -> dict[str, str]:
     """What a refused call is told of."""
     cause = None if error is None else error.__cause__
-    return cause.told() if isinstance(cause, ApiError) else {}
+    return cause.log_fields() if isinstance(cause, ApiError) else {}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from quart import g, request
 from quart_trio import QuartTrio
 
-from protocols.http import Code
-from runtime.auth import BadToken, KeysUnavailable, MissingToken, TokenVerifier, bearer
-from runtime.web.app import ApiError
+from runtime.auth import TokenError, TokenVerifier, bearer
+from runtime.web.errors import token_api_error
 
 FIRST_KEYS_SECONDS = 1.0
 """How long a request waits for the first key; while there is none, one is asked for more often than that."""
@@ -28,17 +27,9 @@ def require_token(app: QuartTrio, keys: TokenVerifier, prefix: str) -> None:
         try:
             token = bearer(request.headers.get("Authorization"))
             if not keys:
-                await keys.first(FIRST_KEYS_SECONDS)
+                await keys.wait_for_keys(FIRST_KEYS_SECONDS)
             g.identity = keys.verify(token)
-        except MissingToken:
-            raise ApiError(Code.MISSING_TOKEN, "authorization token is required") from None
-        except BadToken:
-            raise ApiError(Code.INVALID_TOKEN, "invalid or expired token") from None
-        except KeysUnavailable:
-            raise ApiError(
-                Code.SERVICE_UNAVAILABLE,
-                "tokens can't be verified yet",
-                retry_after=1,
-            ) from None
+        except TokenError as error:
+            raise token_api_error(error) from error
 
     app.before_request(check)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from quart import request
 
 from protocols.http import Code
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.dependency import Dependency
 from services.http.validation import parse_page
 from services.mongo.repository import Record, Repository, UniqueViolation

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 from protocols.http import Code
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 
 HIGHEST_ID = 2**63 - 1
 DEFAULT_LIMIT = 100

@@ -12,8 +12,11 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import Code
+from protocols.topology import SCHOOL_SERVICE
 from runtime.auth import TokenVerifier
-from runtime.web.app import ApiError, read_json, reply, service_app
+from runtime.web.app import reply, service_app
+from runtime.web.errors import ApiError
+from runtime.web.json_body import read_json
 from services.dependency import Dependency
 from services.http.authentication import require_token
 from services.http.pagination import PageQuery, read_page, stored
@@ -48,7 +51,7 @@ def create_app(
     now: Callable[[], datetime] = utc_now,
 ) -> QuartTrio:
     """The app. guard: goes around every operation on `store`; now: the time of day, for stamps."""
-    app = service_app("school-service", panel)
+    app = service_app(SCHOOL_SERVICE, panel)
     require_token(app, keys, "/schools")
     _add_collection(app, store, guard, now)
     _add_item(app, store, guard, now)

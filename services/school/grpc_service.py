@@ -23,7 +23,7 @@ from protocols.school_pb2 import (
     ValidateSchoolRequest,
     ValidateSchoolResponse,
 )
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.dependency import Dependency
 from services.grpc.call_log import logged_service
 from services.grpc.tracing import traced_service
@@ -67,9 +67,7 @@ class SchoolRpc(SchoolServiceBase):
             status = Status.INVALID_ARGUMENT if error.status < 500 else Status.UNAVAILABLE
             # One fault, one breaker: the caller's must know that ours has counted this.
             origin = {} if error.failure_origin is None else {FAILURE_ORIGIN.lower(): error.failure_origin}
-            await stream.send_trailing_metadata(
-                status=status, status_message=error.message, metadata=origin
-            )
+            await stream.send_trailing_metadata(status=status, status_message=error.message, metadata=origin)
             raise GRPCError(status, error.message) from error
         return found
 

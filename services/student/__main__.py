@@ -7,7 +7,8 @@ import trio_asyncio
 from structlog.contextvars import get_contextvars
 
 from actors import DURATION_BUCKETS, open_panel
-from runtime.config.breakers import Configuration
+from protocols.topology import STUDENT_DATABASE, STUDENT_SERVICE, STUDENT_SERVICE_GRPC, STUDENT_SERVICE_PORT
+from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.tracing import exemplar_labels
 from runtime.serving import serve, stop_signal
@@ -19,42 +20,36 @@ from services.student.app import OPEN_MESSAGE, Students, create_app
 from services.student.repository import mongo_store
 from services.student.school_client import GrpcSchools, SchoolCheck, open_channel
 
-NAME = "student-service"
-DATABASE_BREAKER = "student-database"
-SCHOOL_BREAKER = "student-service-grpc"
-
 
 class StudentSettings(ProcessSettings):
     """The student service's settings."""
 
-    student_service_port: Port = 8083
+    student_service_port: Port = STUDENT_SERVICE_PORT
 
 
 async def run(settings: StudentSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB, the auth and the school service may be down, now or later."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri, "student") as database,
+        open_database(settings.mongodb_uri.get_secret_value(), "student") as database,
         open_channel(settings.school_grpc_address) as channel,
-        open_panel(
-            durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars
-        ) as panel,
+        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
         keys = await start_companions(nursery, settings, panel)
         policies = configuration.with_probes(
             {
-                DATABASE_BREAKER: lambda _: ping(database),
-                SCHOOL_BREAKER: lambda _: grpc_health(channel),
+                STUDENT_DATABASE: lambda _: ping(database),
+                STUDENT_SERVICE_GRPC: lambda _: grpc_health(channel),
             }
         )
-        guard = guard_database(panel, policies[DATABASE_BREAKER], OPEN_MESSAGE, loop_time)
+        guard = guard_database(panel, policies[STUDENT_DATABASE], OPEN_MESSAGE, loop_time)
         asked = GrpcSchools(channel, address=settings.school_grpc_address)
-        schools = SchoolCheck(asked, panel, policies[SCHOOL_BREAKER], loop_time)
+        schools = SchoolCheck(asked, panel, policies[STUDENT_SERVICE_GRPC], loop_time)
         students = Students(mongo_store(database), guard, schools)
         app = create_app(students, panel=panel, keys=keys)
-        await start_operations(nursery, NAME, app, panel, keys, settings)
+        await start_operations(nursery, STUDENT_SERVICE, app, panel, keys, settings)
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
         port, grace = settings.student_service_port, settings.shutdown_grace
         await serve(app, host=settings.host, port=port, grace=grace, stop=stop)
@@ -62,4 +57,4 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
 
 
 if __name__ == "__main__":
-    start(NAME, StudentSettings, run)
+    start(STUDENT_SERVICE, StudentSettings, run)

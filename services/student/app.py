@@ -13,8 +13,11 @@ from quart_trio import QuartTrio
 
 from actors import Panel
 from protocols.http import Code
+from protocols.topology import STUDENT_SERVICE
 from runtime.auth import TokenVerifier
-from runtime.web.app import ApiError, read_json, reply, service_app
+from runtime.web.app import reply, service_app
+from runtime.web.errors import ApiError
+from runtime.web.json_body import read_json
 from services.dependency import Dependency
 from services.http.authentication import require_token
 from services.http.pagination import PageQuery, read_page, stored
@@ -105,7 +108,7 @@ def missing() -> ApiError:
 
 def create_app(students: Students, *, panel: Panel, keys: TokenVerifier) -> QuartTrio:
     """The app around `students`. panel: whose breakers /health and /metrics speak of."""
-    app = service_app("student-service", panel)
+    app = service_app(STUDENT_SERVICE, panel)
     require_token(app, keys, "/students")
     _add_collection(app, students)
     _add_item(app, students)

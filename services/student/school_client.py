@@ -18,8 +18,9 @@ from actors import CircuitBreakerConfig, Panel
 from protocols.http import FAILURE_ORIGIN, REQUEST_ID, Code
 from protocols.school_grpc import SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
+from protocols.topology import SCHOOL_DATABASE
 from runtime.serving.loop_time import LoopTime
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.deadlines import seconds_for_call
 from services.dependency import Dependency
 from services.failures import judge_grpc
@@ -28,7 +29,7 @@ from services.grpc.tracing import trace_calls
 CALL_SECONDS = 2.0
 FAILED_MESSAGE = "failed to validate school"
 OPEN_MESSAGE = "school service temporarily unavailable"
-ORIGINS = frozenset({"school-database"})
+ORIGINS = frozenset({SCHOOL_DATABASE})
 """The breakers that the school service may say it has charged a failure to. Any other name isn't believed."""
 # A connection whose other end vanished without a word is given up then, not after TCP's quarter of an hour.
 KEEPALIVE = Configuration(_keepalive_time=10.0, _keepalive_timeout=5.0)

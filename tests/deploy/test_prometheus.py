@@ -18,7 +18,7 @@ from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
 from actors.adapters.metrics import negotiated
 from actors.messages import Snapshot
 from deploy.demo.ephemeral_stack import free_ports, wait_for
-from runtime.config.breakers import BREAKERS
+from protocols.topology import BREAKERS
 from tests.deploy.programs import is_up, program
 from tests.deploy.tools import DEPLOY, RULES, exported, promtool, rules, tool
 

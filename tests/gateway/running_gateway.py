@@ -19,7 +19,7 @@ from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.breakers import open_breakers
-from runtime.config.policy_file import Routes
+from runtime.config.policies import Routes
 from runtime.serving import Limits, ServerCertificate, serve
 from tests.gateway.wire import TLS
 from tests.tokens import Issuer

@@ -12,7 +12,7 @@ import trio_asyncio
 from actors import CircuitBreakerConfig, Panel, State
 from protocols.http import Code
 from runtime.serving.loop_time import LoopTime
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.dependency import guard_database
 from services.mongo.client import MongoDatabase, open_database
 from tests.mongo import Mongod

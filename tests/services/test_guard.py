@@ -23,7 +23,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors import CircuitBreakerConfig, CircuitOpenError, Panel
 from actors.messages import State
 from protocols.http import Code
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.dependency import Dependency, guard_database
 
 CONFIG = CircuitBreakerConfig(name="some-database", max_failures=3, reset_timeout=60)
@@ -236,8 +236,8 @@ async def test_the_log_is_told_why_the_breaker_rejected(panel: Panel, mock_clock
 
     async def why() -> tuple[str, str | None]:
         raised = await refused(guard, AutoReconnect("gone"))
-        assert raised.told()["breaker"] == "some-database"
-        return raised.message, raised.told().get("rejected")
+        assert raised.log_fields()["breaker"] == "some-database"
+        return raised.message, raised.log_fields().get("rejected")
 
     assert await why() == ("database error", None)
     async with trio.open_nursery() as nursery:

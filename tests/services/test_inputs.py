@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from protocols.http import Code
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.http.validation import (
     Address,
     Date,

@@ -14,7 +14,7 @@ import trio_asyncio
 from pymongo.errors import OperationFailure, PyMongoError, WaitQueueTimeoutError
 
 from actors import CircuitBreakerConfig, Panel, State
-from runtime.web.app import ApiError
+from runtime.web.errors import ApiError
 from services.dependency import Dependency, guard_database
 from services.failures import Verdict, judge_mongo
 from services.mongo.client import Database, MongoDatabase, open_database
@@ -106,9 +106,7 @@ async def test_without_files_the_service_is_unwell_and_not_its_database(
     assert (counts["failure"], counts["ignored"], counts["success"]) == (0, 1, 1)
 
 
-async def test_a_full_pool_is_not_the_databases(
-    mongod: Mongod, loop: trio_asyncio.TrioEventLoop
-) -> None:
+async def test_a_full_pool_is_not_the_databases(mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> None:
     verdicts: list[Verdict] = []
 
     async def slow(db: MongoDatabase) -> object:

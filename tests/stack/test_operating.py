@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from deploy import procfs
-from deploy.config import PROCESSES
 from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
+from protocols.topology import PROCESSES
 from tests.stack.running import Running
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from deploy import procfs
-from deploy.config import LONGEST_SOCKET_PATH, PORTS, StackError, layout
+from deploy.config import LONGEST_SOCKET_PATH, StackError, layout
 from deploy.demo.ephemeral_stack import free_ports
 from deploy.mongodb import find_mongod
 from deploy.supervisor import render
 from deploy.terminal import logs
+from protocols.topology import PORTS
 
 
 def test_the_defaults_are_the_contracts() -> None:

@@ -24,7 +24,7 @@ from gateway.app import create_app as create_gateway
 from gateway.settings import GatewaySettings
 from gateway.upstream.breakers import open_breakers
 from runtime.auth import TokenVerifier, jwks_over_http
-from runtime.config.breakers import load_breakers
+from runtime.config.policy_file import load_breakers
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth

@@ -15,7 +15,7 @@ from argon2 import PasswordHasher
 from actors import Panel, open_panel
 from actors.messages import Snapshot
 from runtime.auth import TokenVerifier
-from runtime.config.breakers import load_breakers
+from runtime.config.policy_file import load_breakers
 from runtime.serving import Limits, serve
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE as AUTH_OPEN

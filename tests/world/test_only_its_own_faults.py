@@ -21,7 +21,7 @@ from argon2 import PasswordHasher
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreakerConfig, LastCalls, SlowCallRate, State
-from runtime.config.breakers import load_breakers
+from runtime.config.policy_file import load_breakers
 from services.auth.passwords import Passwords
 from tests.world.clients import CLIENTS, REFUSALS, Client, Session, choose, sends_what_stores_refuse
 from tests.world.in_process_stack import InProcessStack, open_in_process_stack

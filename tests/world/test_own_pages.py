@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 from actors import open_panel
 from gateway.proxy.target import NoRouteError, UpstreamTarget, resolve
 from gateway.routes import AUTH
-from runtime.admin.api import operate
+from runtime.admin.api import add_breaker_admin
 from runtime.auth import TokenVerifier
-from runtime.config.breakers import load_breakers
+from runtime.config.policy_file import load_breakers
 from runtime.config.settings import ProcessSettings
 from services.auth.accounts import Accounts
 from services.auth.app import OPEN_MESSAGE, create_app
@@ -25,7 +25,7 @@ async def test_of_the_auth_service_only_the_api_is_outside() -> None:
         guard = guard_database(panel, load_breakers(POLICIES, "default")["auth-database"], OPEN_MESSAGE)
         app = create_app(Accounts(MemoryStore(), guard, Passwords()), panel)
         with capture_logs():
-            operate(app, "auth-service", panel, TokenVerifier(), ProcessSettings())
+            add_breaker_admin(app, "auth-service", panel, TokenVerifier(), ProcessSettings())
         api = set((await (await app.test_client().get("/openapi.json")).get_json())["paths"])
     rules = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"}
     assert len(api) > 4

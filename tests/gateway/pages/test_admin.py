@@ -17,7 +17,7 @@ from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, FailureRate, Panel, State, open_panel
 from gateway.routes import SERVICES
-from runtime.admin.api import operate
+from runtime.admin.api import add_breaker_admin
 from runtime.config.settings import ProcessSettings
 from runtime.web.app import service_app
 from tests.gateway.running_gateway import RunningGateway, in_process_gateway
@@ -92,7 +92,9 @@ async def school(path: Path, admin_token: str | None = TOKEN) -> AsyncIterator[S
             for name in one.dependencies:
                 panels[one.name].breaker(CircuitBreakerConfig(name=name, failure=never))
             app = service_app(one.process, panels[one.name])
-            operate(app, one.process, panels[one.name], built.issuer.keys, ProcessSettings(**chosen))
+            add_breaker_admin(
+                app, one.process, panels[one.name], built.issuer.keys, ProcessSettings(**chosen)
+            )
             lines[one.name].app = app
         yield School(built, panels, lines, policies)
 

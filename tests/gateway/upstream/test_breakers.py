@@ -7,7 +7,7 @@ import trio
 from actors.messages import State
 from gateway.upstream.breakers import http_probe, with_http_probes
 from gateway.upstream.pool import ConnectionPoolTransport
-from runtime.config.breakers import load_configuration
+from runtime.config.policy_file import load_configuration
 from runtime.config.route_pattern import RoutePattern
 from tests.gateway.raw_requests import GET, ask
 from tests.gateway.running_gateway import in_process_gateway, served

@@ -21,9 +21,9 @@ from gateway.workers.command_log import RELOAD_POLICIES, CommandLog, commands_in
 from gateway.workers.notifications import RUN_COMMANDS, notify
 from gateway.workers.policy_file import stage_policy_file
 from gateway.workers.slot import WorkerSlot
-from runtime.admin.api import AdminCommand, own_desk
 from runtime.admin.history import Recorder
-from runtime.web.app import ApiError
+from runtime.admin.service import AdminCommand, local_breaker_admin
+from runtime.web.errors import ApiError
 
 SERVICE = "auth-service-http"
 
@@ -48,7 +48,7 @@ async def worker(folder: Path, number: int) -> AsyncIterator[tuple[ClusterBreake
     async with open_panel() as panel, trio.open_nursery() as nursery:
         breaker = panel.breaker(CircuitBreakerConfig(name=SERVICE))
         cluster = WorkerCluster(panel, WorkerSlot(number, workers_folder(folder)), None)
-        own = own_desk(panel, Recorder("api-gateway", cluster), settings, cluster.slot.policies)
+        own = local_breaker_admin(panel, Recorder("api-gateway", cluster), settings, cluster.slot.policies)
         admin = ClusterBreakerAdmin(own, cluster, settings)
         await nursery.start(cluster.run)
         yield admin, breaker

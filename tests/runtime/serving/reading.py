@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.serving.request_reader import IncomingRequest, RequestReader
+from runtime.serving.protocol.incoming_request import IncomingRequest
+from runtime.serving.protocol.request_reader import RequestReader
 
 HEAD_BYTES = 32 * 1024
 

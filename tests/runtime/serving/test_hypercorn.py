@@ -1,4 +1,4 @@
-"""What runtime/serving relies on inside other packages: an update that moves it fails here, with its name."""
+"""Checks the internals of packages that runtime/serving uses: an update that moves one fails by name."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ ARGUMENTS = [
     (
         H2Protocol,
         [*("app", "config", "context", "task_group", "connection_state", "ssl", "client", "server"), "send"],
-        "http2.py",
+        "protocol/http2.py",
     ),
     (
         HTTPStream,
         [*("app", "config", "context", "task_group", "ssl", "client", "server", "send"), "stream_id"],
-        "stream.py",
+        "protocol/stream.py",
     ),
     (WorkerContext, ["max_requests"], "admission.py"),
     (Lifespan, ["app", "config", "state"], "server.py"),
@@ -58,18 +58,18 @@ METHODS = [
     (TCPServer, "run", ["self"], "connection.py"),
     (TCPServer, "protocol_send", ["self", "event"], "connection.py"),
     (TCPServer, "_read_data", ["self"], "connection.py"),
-    (TaskGroup, "spawn", ["self", "func", "args"], "http1.py"),
-    (H2Protocol, "initiate", ["self", "headers", "settings"], "http2.py"),
-    (H2Protocol, "handle", ["self", "event"], "http2.py"),
-    (H2Protocol, "stream_send", ["self", "event"], "http2.py"),
-    (H2Protocol, "send_task", ["self"], "http2.py"),
-    (H2Protocol, "_handle_events", ["self", "events"], "http2.py"),
-    (H2Protocol, "_send_data", ["self", "stream_id"], "http2.py"),
-    (H2Protocol, "_close_stream", ["self", "stream_id"], "http2.py"),
-    (H2Protocol, "_flush", ["self"], "http2.py"),
-    (H2Protocol, "_window_updated", ["self", "stream_id"], "http2.py"),
-    (HTTPStream, "handle", ["self", "event"], "stream.py"),
-    (HTTPStream, "app_send", ["self", "message"], "stream.py"),
+    (TaskGroup, "spawn", ["self", "func", "args"], "protocol/http1.py"),
+    (H2Protocol, "initiate", ["self", "headers", "settings"], "protocol/http2.py"),
+    (H2Protocol, "handle", ["self", "event"], "protocol/http2.py"),
+    (H2Protocol, "stream_send", ["self", "event"], "protocol/http2.py"),
+    (H2Protocol, "send_task", ["self"], "protocol/http2.py"),
+    (H2Protocol, "_handle_events", ["self", "events"], "protocol/http2.py"),
+    (H2Protocol, "_send_data", ["self", "stream_id"], "protocol/http2.py"),
+    (H2Protocol, "_close_stream", ["self", "stream_id"], "protocol/http2.py"),
+    (H2Protocol, "_flush", ["self"], "protocol/http2.py"),
+    (H2Protocol, "_window_updated", ["self", "stream_id"], "protocol/http2.py"),
+    (HTTPStream, "handle", ["self", "event"], "protocol/stream.py"),
+    (HTTPStream, "app_send", ["self", "message"], "protocol/stream.py"),
     (Lifespan, "handle_lifespan", ["self", "task_status"], "server.py"),
     (Lifespan, "wait_for_startup", ["self"], "server.py"),
     (Lifespan, "wait_for_shutdown", ["self"], "server.py"),
@@ -101,7 +101,7 @@ EVENTS = [
 @pytest.mark.parametrize(("one", "names"), EVENTS)
 def test_events(one: Any, names: list[str]) -> None:
     found = [field.name for field in dataclasses.fields(one)]
-    assert found == names, moved("Hypercorn", f"the fields of {one.__name__}", "http1.py")
+    assert found == names, moved("Hypercorn", f"the fields of {one.__name__}", "protocol/http1.py")
 
 
 OPTIONS = [
@@ -143,12 +143,14 @@ def test_attributes() -> None:
         ),
         *("streams", "stream_buffers", "priority", "has_data"),
     ):
-        assert hasattr(protocol, name), moved("Hypercorn", f"H2Protocol.{name}", "http2.py")
+        assert hasattr(protocol, name), moved("Hypercorn", f"H2Protocol.{name}", "protocol/http2.py")
     for name in ("insert_stream", "remove_stream", "block", "unblock"):
-        assert hasattr(protocol.priority, name), moved("priority", f"PriorityTree.{name}", "http2.py")
+        assert hasattr(protocol.priority, name), moved(
+            "priority", f"PriorityTree.{name}", "protocol/http2.py"
+        )
     one = HTTPStream(*arguments, True, None, None, _nothing, 1)
     for name in ("app", "client", "server", "closed", "send", "scheme", "stream_id", "task_group"):
-        assert hasattr(one, name), moved("Hypercorn", f"HTTPStream.{name}", "stream.py")
+        assert hasattr(one, name), moved("Hypercorn", f"HTTPStream.{name}", "protocol/stream.py")
     connection = protocol.connection
     for name in (
         *("acknowledge_received_data", "close_connection", "data_to_send", "highest_inbound_stream_id"),
@@ -156,8 +158,8 @@ def test_attributes() -> None:
         *("local_settings", "max_outbound_frame_size", "receive_data", "reset_stream", "send_data"),
         *("send_headers", "state_machine", "config"),
     ):
-        assert hasattr(connection, name), moved("h2", f"H2Connection.{name}", "http2.py")
-    where = "http2.py"
+        assert hasattr(connection, name), moved("h2", f"H2Connection.{name}", "protocol/http2.py")
+    where = "protocol/http2.py"
     assert hasattr(connection.decoder, "max_header_list_size"), moved("hpack", "max_header_list_size", where)
     assert hasattr(connection.state_machine, "state"), moved("h2", "the state of its connection", where)
     assert hasattr(h2.connection.ConnectionState, "SERVER_OPEN"), moved("h2", "SERVER_OPEN", where)
@@ -177,21 +179,25 @@ def test_attributes() -> None:
 def test_events_of_h2(name: str, fields: list[str]) -> None:
     found = getattr(h2.events, name).__annotations__
     assert hasattr(h2.events.ConnectionTerminated(), "error_code"), moved(
-        "h2", "a GOAWAY's error", "http2.py"
+        "h2", "a GOAWAY's error", "protocol/http2.py"
     )
-    assert set(fields) <= set(found), moved("h2", f"a field of {name}", "http2.py")
+    assert set(fields) <= set(found), moved("h2", f"a field of {name}", "protocol/http2.py")
 
 
 def test_the_windows_of_h2() -> None:
     """A stream's window is what http2.py takes it for, and a settled value holds from the beginning."""
-    from runtime.serving.http2 import STREAM_WINDOW
+    from runtime.serving.protocol.http2 import STREAM_WINDOW
 
     codes = h2.settings.SettingCodes
     settings = h2.settings.Settings(client=False, initial_values={codes.MAX_CONCURRENT_STREAMS: 7})
-    assert settings.max_concurrent_streams == 7, moved("h2", "the initial values of Settings", "http2.py")
-    assert settings.initial_window_size == STREAM_WINDOW, moved("h2", "the initial window", "http2.py")
+    assert settings.max_concurrent_streams == 7, moved(
+        "h2", "the initial values of Settings", "protocol/http2.py"
+    )
+    assert settings.initial_window_size == STREAM_WINDOW, moved(
+        "h2", "the initial window", "protocol/http2.py"
+    )
     frame = hyperframe.frame.GoAwayFrame(0, last_stream_id=3).serialize()
-    assert frame[3] == 7, moved("hyperframe", "GoAwayFrame", "http2.py")
+    assert frame[3] == 7, moved("hyperframe", "GoAwayFrame", "protocol/http2.py")
 
 
 def test_what_hypercorn_makes_of_a_head() -> None:

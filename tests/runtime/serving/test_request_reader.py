@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.serving.request_reader import READ_SIZE, TRAILER_BYTES, BadRequest
+from runtime.serving.protocol.incoming_request import BadRequest
+from runtime.serving.protocol.request_reader import READ_SIZE, TRAILER_BYTES
 from tests.runtime.serving.reading import HEAD_BYTES, read_in, read_one
 
 HOST = b"Host: h\r\n"

@@ -12,9 +12,10 @@ from pymongo.errors import AutoReconnect
 
 from actors import CircuitBreakerConfig, Panel
 from protocols.identity import ACCESS_SECONDS, REFRESH_SECONDS
+from protocols.topology import AUTH_DATABASE
 from runtime.auth import TokenVerifier
 from services.auth.accounts import Accounts
-from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
+from services.auth.app import OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.dependency import guard_database
 from tests.services.auth.memory import MemoryStore
@@ -31,7 +32,7 @@ class Service:
     def __init__(self, panel: Panel) -> None:
         self.now = 1_000_000.0
         self.store = MemoryStore()
-        self.guard = guard_database(panel, CircuitBreakerConfig(name=BREAKER), OPEN_MESSAGE)
+        self.guard = guard_database(panel, CircuitBreakerConfig(name=AUTH_DATABASE), OPEN_MESSAGE)
         self.passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         self.accounts = Accounts(self.store, self.guard, self.passwords, lambda: self.now)
         self.call = Caller(create_app(self.accounts, panel), {})
@@ -339,7 +340,7 @@ async def test_each_operation_is_charged(service: Service, panel: Panel) -> None
     ):
         answer = await service.call("POST", path, sent, headers=token)
         assert (answer.status, answer.error) == (503, "DATABASE_ERROR")
-        assert (await panel[BREAKER].snapshot()).failure_count == count
+        assert (await panel[AUTH_DATABASE].snapshot()).failure_count == count
 
 
 async def test_what_needs_no_database_works_without(service: Service) -> None:
@@ -359,7 +360,7 @@ async def test_started_without_a_database(service: Service, panel: Panel) -> Non
         answer = await service.call("GET", "/.well-known/jwks.json")
         assert (answer.status, answer.error) == (503, "DATABASE_ERROR")
         assert "X-Failure-Origin" not in answer.headers
-    assert (await panel[BREAKER].snapshot()).failure_count == 0
+    assert (await panel[AUTH_DATABASE].snapshot()).failure_count == 0
     service.store.fault = trio.lowlevel.checkpoint
     assert (await service.signup()).status == 201
 
@@ -372,8 +373,8 @@ async def test_a_client_that_asks_for_the_keys_is_charged(service: Service, pane
         for _ in range(6)
     ]
     assert [answer.error for answer in answers] == ["DATABASE_ERROR"] * 5 + ["SERVICE_UNAVAILABLE"]
-    assert {answer.headers["X-Failure-Origin"] for answer in answers} == {BREAKER}
-    assert (await panel[BREAKER].snapshot()).counts["failure"] == 5
+    assert {answer.headers["X-Failure-Origin"] for answer in answers} == {AUTH_DATABASE}
+    assert (await panel[AUTH_DATABASE].snapshot()).counts["failure"] == 5
 
 
 async def test_bad_input_counts_for_nothing(service: Service, panel: Panel) -> None:
@@ -383,7 +384,7 @@ async def test_bad_input_counts_for_nothing(service: Service, panel: Panel) -> N
         await service.signup()
         await service.login(password="wrong")
         await service.login(email={"$ne": None})
-    snapshot = await panel[BREAKER].snapshot()
+    snapshot = await panel[AUTH_DATABASE].snapshot()
     assert (snapshot.failure_count, snapshot.counts["failure"]) == (0, 0)
 
 
@@ -406,7 +407,7 @@ async def test_a_client_that_leaves(service: Service, panel: Panel) -> None:
         await entered.wait()
         nursery.cancel_scope.cancel()
     assert cancelled.is_set()
-    counts = (await panel[BREAKER].snapshot()).counts
+    counts = (await panel[AUTH_DATABASE].snapshot()).counts
     assert (counts["cancelled"], counts["failure"]) == (1, 0)
 
 

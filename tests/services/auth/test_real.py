@@ -17,9 +17,10 @@ import pytest
 import trio
 
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel, State
+from protocols.topology import AUTH_DATABASE
 from runtime.serving import listen, serve
 from services.auth.accounts import Accounts
-from services.auth.app import BREAKER, OPEN_MESSAGE, create_app
+from services.auth.app import OPEN_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.auth.repository import MongoStore
 from services.dependency import guard_database
@@ -56,13 +57,13 @@ class Served:
 @asynccontextmanager
 async def served(database: Database, panel: Panel) -> AsyncIterator[Served]:
     """The app on a free port, with a breaker that tries again after 0.4 seconds."""
-    guard = guard_database(panel, CircuitBreakerConfig(name=BREAKER, reset_timeout=0.4), OPEN_MESSAGE)
+    guard = guard_database(panel, CircuitBreakerConfig(name=AUTH_DATABASE, reset_timeout=0.4), OPEN_MESSAGE)
     app = create_app(Accounts(MongoStore(database), guard, Passwords()), panel)
     async with trio.open_nursery() as nursery:
         start = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever)
         port = await nursery.start(start)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            yield Served(panel[BREAKER], client)
+            yield Served(panel[AUTH_DATABASE], client)
         nursery.cancel_scope.cancel()
 
 

@@ -1,4 +1,4 @@
-"""HTTP/2 on Hypercorn's protocol, with the limits that a server for strangers needs."""
+"""HTTP/2: Hypercorn's protocol with limits for clients that can't be trusted."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerContext
 from hyperframe.frame import GoAwayFrame
 
-from runtime.serving.http1 import Phase
-from runtime.serving.http2_request import read_request
+from runtime.header_fields import encode_fields
 from runtime.serving.limits import Limits
-from runtime.serving.request_reader import BadRequest, IncomingRequest
-from runtime.serving.stream import LastBody, RequestStream
-from runtime.serving.stream_buffer import SendBuffer
-from runtime.web.header_fields import encode_fields
+from runtime.serving.protocol.http1 import Phase
+from runtime.serving.protocol.http2_request import read_request
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest
+from runtime.serving.protocol.stream import LastBody, RequestStream
+from runtime.serving.protocol.stream_buffer import SendBuffer
 
 FREE_FRAMES = 100
-"""How many frames that cost the client nothing (resets, pings, settings) it may send at once."""
+"""The burst of frames that cost the client nothing: resets, pings, settings, empty data."""
 FREE_FRAMES_PER_SECOND = 10.0
+"""The rate of such frames after the burst. A faster client loses its connection."""
 CONNECTION_WINDOW = 1024 * 1024
-"""Bytes of request bodies that one connection may leave with its apps. A stream's own window is 64 KiB: apps
-that don't read hold up other streams only where there are sixteen of them."""
+"""Bytes of unread request bodies on one connection. A stream's window is 64 KiB: only sixteen apps that don't
+read can block the other streams."""
 STREAM_WINDOW = 65_535
 
 
@@ -50,21 +51,21 @@ class Http2Stream(RequestStream):
         super().__init__(*arguments)
         self._acknowledge = acknowledge
 
-    async def _took(self, size: int) -> None:
+    async def _body_taken(self, size: int) -> None:
         await self._acknowledge(size, self.stream_id)
 
 
 class Http2Protocol(H2Protocol):
-    """Serves the requests of one HTTP/2 connection, side by side.
+    """Serves the requests of one HTTP/2 connection concurrently.
 
-    Hypercorn's protocol has no limit on resets, ends a connection's requests when it drains, and lets one app
-    that doesn't read hold up all others.
+    Hypercorn's protocol doesn't limit resets, aborts the requests in flight when it drains, and lets one app
+    that doesn't read its body block all other streams.
     """
 
     shields_writes = True
-    """A frame that is cut off would break the other streams."""
+    """A partly sent frame would break the other streams."""
     has_room = True
-    """The windows limit what a client may send, so that the connection is always read."""
+    """Always: HTTP/2's windows limit the data in flight, so the connection is always read."""
 
     streams: dict[int, RequestStream]  # type: ignore[assignment]
     stream_buffers: dict[int, SendBuffer]  # type: ignore[assignment]
@@ -87,37 +88,37 @@ class Http2Protocol(H2Protocol):
         values = {codes.MAX_CONCURRENT_STREAMS: limits.streams, codes.MAX_HEADER_LIST_SIZE: limits.head_bytes}
         self.connection.local_settings = h2.settings.Settings(client=False, initial_values=values)
         self.connection.decoder.max_header_list_size = limits.head_bytes
-        # `encode_fields` does as much in less time.
+        # `encode_fields` checks the same in less time.
         self.connection.config.validate_outbound_headers = False
         self._last_stream: int | None = None
-        """Since the connection drains: the last stream that is served."""
+        """The last stream that is served while the connection drains; None: it doesn't drain."""
         self._free_frames = float(FREE_FRAMES)
         self._counted_at = trio.current_time()
 
     @property
     def phase(self) -> Phase:
-        """What is read next."""
-        return Phase.EXCHANGE if self.streams or self.stream_buffers else Phase.IDLE
+        """RESPONSE while any stream is open, else IDLE."""
+        return Phase.RESPONSE if self.streams or self.stream_buffers else Phase.IDLE
 
-    async def room(self) -> None:
-        """Return at once."""
+    async def wait_for_room(self) -> None:
+        """Return at once: `has_room` is always true."""
 
     async def initiate(self, headers: Any = None, settings: Any = None) -> None:
-        """Send the settings. headers, settings: of an upgrade, which there is none of."""
+        """Send the settings. headers, settings: unused; they belong to upgrades, which aren't supported."""
         self.connection.initiate_connection()
         self.connection.increment_flow_control_window(CONNECTION_WINDOW - STREAM_WINDOW)
         await self._flush()
         self.task_group.spawn(self.send_task)
 
     def stop(self) -> None:
-        """Serve the streams that have begun, and no others. The client learns which (GOAWAY)."""
+        """Serve the streams that have begun, and no others. GOAWAY tells the client the last one."""
         if self._last_stream is None and not self.closed:
             self._last_stream = self.connection.highest_inbound_stream_id
             self.task_group.spawn(self._go_away, self._last_stream)
 
     async def _go_away(self, last_stream: int) -> None:
         await self._flush()
-        # By itself h2 would take the connection for closed.
+        # h2's own GOAWAY would mark the connection as closed.
         await self.send(RawData(GoAwayFrame(0, last_stream_id=last_stream).serialize()))
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
@@ -133,7 +134,7 @@ class Http2Protocol(H2Protocol):
                 await self._drop(event.stream_id)
             elif isinstance(event, h2.events.ConnectionTerminated) and not event.error_code:
                 await self._client_goes_away()
-            elif not isinstance(event, h2.events.PriorityUpdated):  # RFC 9113, 5.3.2: no longer of use
+            elif not isinstance(event, h2.events.PriorityUpdated):  # obsolete (RFC 9113, 5.3.2)
                 if isinstance(event, h2.events.PingReceived | h2.events.RemoteSettingsChanged):
                     self._spend_free_frame()
                 await super()._handle_events([event])
@@ -145,7 +146,7 @@ class Http2Protocol(H2Protocol):
         await self._flush()
 
     async def _client_goes_away(self) -> None:
-        """Serve the streams that have begun. By itself h2 would take the connection for closed."""
+        """Serve the streams that have begun. h2 has marked the connection as closed: undo that."""
         if self.phase is Phase.IDLE:
             await self.send(Closed())
         else:
@@ -196,11 +197,11 @@ class Http2Protocol(H2Protocol):
         elif not event.data:
             self._spend_free_frame()
         if size:
-            # Padding, or a body that nobody takes any more.
+            # Padding, or a body whose stream has ended.
             await self.acknowledge(size, event.stream_id)
 
     async def acknowledge(self, size: int, stream_id: int) -> None:
-        """Let the client send as many bytes more."""
+        """Open the windows by `size` bytes, for the client to send more."""
         if self.closed:
             return
         try:
@@ -210,7 +211,7 @@ class Http2Protocol(H2Protocol):
         await self._flush()
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Send a part of a response. A client that doesn't take it in time loses its stream."""
+        """Send a part of a response. If the client doesn't read for `write_seconds`, reset the stream."""
         if isinstance(event, StreamClosed):
             await self._stream_ended(event.stream_id)
             return
@@ -274,18 +275,18 @@ class Http2Protocol(H2Protocol):
                     await self._end_of_stream(stream_id)
 
     async def _end_of_stream(self, stream_id: int) -> None:
-        """All of a response was sent."""
+        """End a stream whose whole response was sent."""
         try:
-            # What the client still sends of its request is of no use (RFC 9113, 8.1).
+            # The rest of the request's body isn't needed (RFC 9113, 8.1).
             self.connection.reset_stream(stream_id)
         except h2.exceptions.ProtocolError:
-            pass  # it had sent all
+            pass  # the client had sent the whole request
         await self._flush()
-        await self._look_whether_idle()
+        await self._check_idle()
 
-    async def _look_whether_idle(self) -> None:
+    async def _check_idle(self) -> None:
         if self.phase is Phase.IDLE:
-            # Since the connection drains, no other stream comes.
+            # A connection that drains gets no other stream.
             await self.send(Updated(idle=True) if self._last_stream is None else Closed())
 
     async def _reset(self, stream_id: int, code: h2.errors.ErrorCodes) -> None:
@@ -297,18 +298,18 @@ class Http2Protocol(H2Protocol):
         await self._flush()
 
     async def _drop(self, stream_id: int) -> None:
-        """Forget a stream that can't be answered any more; its app learns that the client has left."""
+        """Close a stream without a complete response; its app sees a disconnect."""
         await self._close_stream(stream_id)
         if buffer := self.stream_buffers.get(stream_id):
             await buffer.close()
             self._forget_buffer(stream_id)
-        await self._look_whether_idle()
+        await self._check_idle()
 
     async def _close_stream(self, stream_id: int) -> None:
         stream = self.streams.get(stream_id)
         await super()._close_stream(stream_id)
         if stream is not None and (unread := stream.request.body.size):
-            # Else what the app didn't read would be lost to the connection's window.
+            # Bytes that the app didn't read would otherwise stay charged to the connection's window.
             stream.request.body.discard()
             await self.acknowledge(unread, stream_id)
 

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 import pytest
 import structlog
 
-from runtime.observability.logging import configure_logs, loggable_path, redact
+from runtime.observability.logging import configure_logs
+from runtime.observability.redaction import loggable_path, redact
 
 
 @pytest.fixture(autouse=True)

@@ -1,24 +1,35 @@
-"""The body of one request: what has arrived and isn't taken yet, and how it ends."""
+"""The body of one request: a buffer between connection and app."""
 
 from __future__ import annotations
 
 import trio
 
 HIGH_WATER = 128 * 1024
-"""A connection isn't read any further while so many bytes of a body wait to be taken."""
+"""Bytes. A connection isn't read while its buffered body is larger."""
 
 
 class RequestBody:
-    """Filled by the connection, emptied by the app. No method but `changed` and `room` ever waits.
+    """Filled by the connection, emptied by the app. Only `changed` and `wait_for_room` wait.
 
-    ended: all of it has arrived. error: it can't be read any further. left: the client has gone.
+    size: buffered bytes. ended: the body is complete. error: why the rest can't be read. disconnected: the
+    client has closed the connection.
     """
 
-    __slots__ = ("_arrival", "_discards", "_pieces", "_room", "_scope", "ended", "error", "left", "size")
+    __slots__ = (
+        "_arrival",
+        "_discards",
+        "_pieces",
+        "_room",
+        "_scope",
+        "disconnected",
+        "ended",
+        "error",
+        "size",
+    )
 
     def __init__(self) -> None:
         self.ended = False
-        self.left = False
+        self.disconnected = False
         self.error: Exception | None = None
         self.size = 0
         self._pieces: list[bytes] = []
@@ -28,43 +39,43 @@ class RequestBody:
         self._scope: trio.CancelScope | None = None
 
     def push(self, data: bytes) -> None:
-        """Add what has arrived."""
+        """Append received bytes."""
         if not self._discards:
             self._pieces.append(data)
             self.size += len(data)
             self._wake()
 
     def end(self) -> None:
-        """All of it has arrived."""
+        """Mark the body as complete."""
         self.ended = True
         self._wake()
 
     def fail(self, error: Exception) -> None:
-        """The rest can't be read."""
+        """Record that the rest can't be read."""
         self.error = error
         self._wake()
 
-    def leave(self) -> None:
-        """The client has gone, or has been given up."""
-        self.left = True
+    def disconnect(self) -> None:
+        """Record that the client has disconnected, and cancel the registered scope."""
+        self.disconnected = True
         if self._scope is not None:
             self._scope.cancel()
         self._wake()
         self._make_room()
 
-    def cancel_when_left(self, scope: trio.CancelScope) -> None:
-        """Cancel `scope` when the client leaves: the one of the last call counts."""
+    def cancel_on_disconnect(self, scope: trio.CancelScope) -> None:
+        """Register the scope that is cancelled when the client disconnects. It replaces an earlier one."""
         self._scope = scope
-        if self.left:
+        if self.disconnected:
             scope.cancel()
 
     def discard(self) -> None:
-        """Drop what is there and what will come: the response is complete."""
+        """Drop buffered and future bytes."""
         self._discards = True
         self.take()
 
     def take(self) -> bytes:
-        """All that has arrived."""
+        """Remove and return all buffered bytes."""
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
         self.size = 0
@@ -72,18 +83,18 @@ class RequestBody:
         return data
 
     async def changed(self) -> None:
-        """Wait until something arrives, or the body ends in one of its ways."""
+        """Wait until bytes arrive, the body ends or fails, or the client disconnects."""
         if self._arrival is None:
             self._arrival = trio.Event()
         await self._arrival.wait()
 
     @property
     def has_room(self) -> bool:
-        """Whether more of it may be read from the connection."""
-        return self.size < HIGH_WATER or self.left
+        """Whether more may be buffered."""
+        return self.size < HIGH_WATER or self.disconnected
 
-    async def room(self) -> None:
-        """Wait until less than HIGH_WATER is there, or the client has gone."""
+    async def wait_for_room(self) -> None:
+        """Wait until less than HIGH_WATER is buffered, or the client has disconnected."""
         while not self.has_room:
             if self._room is None:
                 self._room = trio.Event()

@@ -20,15 +20,9 @@ from actors import CircuitBreakerConfig, Panel, open_panel
 from protocols.http import STATUS, Code
 from runtime.auth import BadToken, KeysUnavailable, MissingToken
 from runtime.serving import serve
-from runtime.web.app import (
-    ApiError,
-    parse_json,
-    read_json,
-    reply,
-    service_app,
-    unavailable,
-    validated,
-)
+from runtime.web.app import reply, service_app
+from runtime.web.errors import ApiError, unavailable
+from runtime.web.json_body import parse_json, read_json, validated
 from runtime.web.request_log import request_id
 
 
@@ -87,7 +81,7 @@ ANSWERS = {
     "forced": (503, "SERVICE_UNAVAILABLE", {"Retry-After": "30", "X-Failure-Origin": "one"}),
     "database": (503, "DATABASE_ERROR", {"X-Failure-Origin": "one"}),
     "missing": (401, "MISSING_TOKEN", {"WWW-Authenticate": "Bearer"}),
-    "bad": (401, "INVALID_TOKEN", {"WWW-Authenticate": "Bearer"}),
+    "bad": (401, "INVALID_TOKEN", {"WWW-Authenticate": 'Bearer error="invalid_token"'}),
     "keys": (503, "SERVICE_UNAVAILABLE", {"Retry-After": "1"}),
     "bug": (500, "INTERNAL_ERROR", {"X-Handler-Failure": "1"}),
     "abort": (500, "INTERNAL_ERROR", {"X-Handler-Failure": "1"}),

@@ -1,4 +1,4 @@
-"""HTTP/1.1 requests, read by llhttp, and the few rules that it leaves to us. Pure: bytes in, requests out."""
+"""Reads HTTP/1.1 requests with llhttp and checks the rules that llhttp leaves out. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -7,55 +7,26 @@ from collections import deque
 
 import httptools
 
-from runtime.serving.request_body import RequestBody
-from runtime.web.header_fields import HOST, TOKEN, Fields
+from runtime.header_fields import TOKEN
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest, read_framing
 
 READ_SIZE = 64 * 1024
-"""The most bytes that are read from a connection, and given to `feed`, at once."""
+"""Bytes. The largest read from a connection and the largest argument of `feed`."""
 TRAILER_BYTES = 16 * 1024
-"""The most bytes of trailers, or of a chunk's extensions."""
+"""Bytes. The limit for trailers and for chunk extensions."""
 
-_HOST = re.compile(HOST)
 _METHOD = re.compile(rb"%b(?: |\Z)" % TOKEN)
 
 
 _ONE_LINE = (b"", b"\r\n")
 
 
-class BadRequest(ValueError):
-    """The bytes are no request that may be served. status: what the client is answered."""
-
-    def __init__(self, reason: str, status: int = 400) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-class IncomingRequest:
-    """One request.
-
-    version: "1.0", "1.1" or "2". length: of the body in bytes, None where only the body's end tells.
-    expects_continue: the client waits for 100 (Continue). close: the connection ends with the response.
-    """
-
-    __slots__ = ("body", "close", "expects_continue", "fields", "length", "method", "target", "version")
-
-    def __init__(self) -> None:
-        self.method = ""
-        self.target = b""
-        self.version = "1.1"
-        self.fields: Fields = []
-        self.length: int | None = 0
-        self.expects_continue = False
-        self.close = False
-        self.body = RequestBody()
-
-
 class RequestReader:
-    """Reads the requests of one connection, however their bytes are cut.
+    """Reads the requests of one connection from pieces of any size.
 
-    requests: those whose head is complete, oldest first; their bodies go on filling while `feed` is called.
-    error: why nothing more can be read; it is the answer to the request behind the last one in `requests`,
-    or it has failed that request's body. reads_head: a head has begun and isn't complete.
+    requests: those with a complete head, oldest first; `feed` continues to fill the body of the last.
+    error: why nothing more can be read; it has failed the last request's body, or answers the next request.
+    reads_head: a head has begun and isn't complete.
     """
 
     def __init__(self, head_bytes: int) -> None:
@@ -64,32 +35,32 @@ class RequestReader:
         self.reads_head = False
         self._head_bytes = head_bytes
         self._request: IncomingRequest | None = None
-        """The request that is being read; None between two."""
+        """The request that is being read; None between requests."""
         self._in_body = False
         self._trailer_bytes = 0
-        self._barren_bytes = 0
-        """Bytes since the last that were part of a body: trailers, or a chunk's extensions."""
+        self._non_body_bytes = 0
+        """Bytes of trailers or chunk extensions since the last byte of a body."""
         self._closed = False
         self._raw = b""
-        """The bytes in which the current head began, and all since."""
+        """All bytes since the piece in which the current head began."""
         self._head_at = 0
-        """Where in `_raw` the current head begins, or the empty line in front of it."""
+        """The index in `_raw` of the current head, or of the empty line before it."""
         self._next_at = 0
-        """Where in `_raw` the next head begins, as far as it is read."""
+        """The index in `_raw` of the next head."""
         self._is_exact = True
-        """Whether both are exact. Behind a chunked body they are too low: llhttp gives no positions."""
+        """Whether both indexes are exact. After a chunked body they are too low: llhttp has no positions."""
         self._empty = b""
-        """An empty line that was fed since the last request."""
+        """An empty line after the last request."""
         self._new_parser()
 
     def _new_parser(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        # `on_headers_complete` judges the version: a later HTTP/1 is read as HTTP/1.1 (RFC 9110, 2.5).
+        # `on_headers_complete` checks the version: HTTP/1.2 is read as HTTP/1.1 (RFC 9110, 2.5).
         self._parser.set_dangerous_leniencies(lenient_version=True)
 
     @property
     def method(self) -> str:
-        """The method of the request that can't be read, as far as it is known."""
+        """The method of an unreadable request, empty if unknown."""
         if self._request is not None and self._request.method:
             return self._request.method
         return "HEAD" if self._begun().startswith(b"HEAD ") else ""
@@ -98,7 +69,7 @@ class RequestReader:
         return self._raw[self._head_at :].lstrip(b"\r\n")
 
     def feed(self, data: bytes) -> None:
-        """Read `data`. What follows an error, or a request that closes the connection, is dropped."""
+        """Read `data`. Bytes after an error or after a request that closes the connection are dropped."""
         if self._closed or self.error is not None:
             return
         if self.reads_head:
@@ -109,7 +80,7 @@ class RequestReader:
             if self._request is None:
                 self._head_at = 0
                 self._is_exact = True
-        self._barren_bytes += len(data)
+        self._non_body_bytes += len(data)
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
@@ -118,7 +89,7 @@ class RequestReader:
         if self.reads_head:
             self._check_partial_head()
         elif self._request is not None:
-            if self._barren_bytes > TRAILER_BYTES + READ_SIZE:
+            if self._non_body_bytes > TRAILER_BYTES + READ_SIZE:
                 self._fail(BadRequest("the trailers are too long"))
         elif not self._closed and (self._next_at != len(self._raw) or not self._is_exact):
             self._check_empty_line()
@@ -138,11 +109,11 @@ class RequestReader:
             self._is_exact = True
 
     def _ignore_upgrade(self) -> None:
-        """Read on as if no other protocol had been offered. llhttp takes what follows for that protocol."""
+        """Continue with a new parser: after an Upgrade field llhttp stops reading HTTP."""
         self._new_parser()
         request = self.requests[-1]
         if not request.body.ended:
-            # The new parser gets into the body by a head that says the same of it.
+            # A head with the same framing puts the new parser into the body.
             length = request.length
             framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
             self._raw = b"POST / HTTP/1.1\r\nhost: h\r\n%b\r\n\r\n" % framing
@@ -183,7 +154,7 @@ class RequestReader:
             self._fail(_empty_lines())
 
     def on_message_begin(self) -> None:
-        """Llhttp calls this, and the methods below, from within `feed_data`."""
+        """Begin a request. llhttp calls this and the methods below during `feed_data`."""
         if self._closed:
             raise BadRequest("a request behind the last one")
         self._request = IncomingRequest()
@@ -192,12 +163,12 @@ class RequestReader:
         self._head_at = self._next_at
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
+        """Append a piece of the target."""
         assert self._request is not None
         self._request.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field, or a trailer."""
+        """Add a field, or count the bytes of a trailer. Raises BadRequest."""
         assert self._request is not None
         if self._in_body:
             self._trailer_bytes += len(name) + len(value)
@@ -207,13 +178,13 @@ class RequestReader:
         self._request.fields.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """The head is complete: check it. Raises BadRequest."""
+        """Check the complete head. Raises BadRequest."""
         request = self._request
         assert request is not None
         request.method = _decoded(self._parser.get_method())
         version = self._parser.get_http_version()
         self._check_line(request, version)
-        take_fields(request)
+        read_framing(request)
         upgrades = self._parser.should_upgrade()
         if request.method == "CONNECT":
             request.close = True
@@ -221,21 +192,21 @@ class RequestReader:
                 raise BadRequest("CONNECT has no body")
         self.reads_head = False
         self._in_body = True
-        self._trailer_bytes = self._barren_bytes = 0
+        self._trailer_bytes = self._non_body_bytes = 0
         if upgrades and request.length != 0:
-            # llhttp reports this request as complete; its body comes behind.
+            # llhttp reports this request as complete before its body.
             self._request = None
         self.requests.append(request)
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
+        """Append a piece of the body."""
         assert self._request is not None
-        self._barren_bytes = 0
+        self._non_body_bytes = 0
         self._next_at += len(data)
         self._request.body.push(data)
 
     def on_message_complete(self) -> None:
-        """The request is complete."""
+        """End the request."""
         request, self._request = self._request, None
         if request is not None:
             request.body.end()
@@ -247,7 +218,7 @@ class RequestReader:
         if not version.startswith("1."):
             raise BadRequest("only HTTP/1.1 is spoken here", 505)
         line = b"%b %b HTTP/%b\r\n" % (request.method.encode(), request.target, version.encode())
-        # llhttp lets other protocols' names pass, and more than one space.
+        # llhttp accepts other protocols' names and several spaces.
         at = self._raw.find(line, self._head_at)
         if at != self._head_at or self._empty:
             self._check_front(at)
@@ -262,7 +233,7 @@ class RequestReader:
         front = self._raw[self._head_at : at]
         if at < 0 or (self._is_exact and front.strip(b"\r\n")):
             raise BadRequest("the request line can't be read")
-        # One may be left over from the body before (RFC 9112, 2.2); llhttp takes any number, and a lone CR.
+        # One empty line may follow a body (RFC 9112, 2.2). llhttp accepts any number, and a lone CR.
         if not (self._empty + front in _ONE_LINE if self._is_exact else b"\r\n".endswith(front[-2:])):
             raise _empty_lines()
 
@@ -279,51 +250,5 @@ _METHODS: dict[bytes, str] = {}
 
 
 def _decoded(method: bytes) -> str:
-    # llhttp knows some forty methods, and no others.
+    # Only llhttp's methods, about forty, get here.
     return _METHODS.get(method) or _METHODS.setdefault(method, method.decode())
-
-
-def take_fields(request: IncomingRequest) -> None:
-    """Read from the fields what frames the request. Raises BadRequest where two readers could disagree."""
-    found: dict[bytes, list[bytes]] = {}
-    for name, value in request.fields:
-        if name in _FRAMING:
-            found.setdefault(name, []).append(value)
-    hosts = found.get(b"host", ())
-    if len(hosts) > 1 or (not hosts and request.version != "1.0"):
-        raise BadRequest("a request has exactly one Host")
-    if hosts and not _HOST.fullmatch(hosts[0]):
-        raise BadRequest("Host is no host")
-    if lengths := found.get(b"content-length"):
-        request.length = int(lengths[0])
-    if options := found.get(b"connection"):
-        request.close = request.close or b"close" in _listed(options)
-    if codings := found.get(b"transfer-encoding"):
-        request.length = None
-        _check_codings(request, _listed(codings))
-    if expectations := found.get(b"expect"):
-        _expect(request, _listed(expectations))
-
-
-_FRAMING = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"))
-
-
-def _check_codings(request: IncomingRequest, codings: list[bytes]) -> None:
-    if request.version == "1.0":
-        raise BadRequest("Transfer-Encoding in HTTP/1.0")
-    if codings[-1] != b"chunked":
-        raise BadRequest("Transfer-Encoding doesn't end in chunked")
-    if b"" in codings:
-        raise BadRequest("Transfer-Encoding has an empty name in its list")
-    if len(codings) > 1:
-        raise BadRequest("a transfer coding that isn't known here", 501)
-
-
-def _expect(request: IncomingRequest, expectations: list[bytes]) -> None:
-    if expectations != [b"100-continue"]:
-        raise BadRequest("an expectation that can't be met", 417)
-    request.expects_continue = request.version != "1.0" and request.length != 0
-
-
-def _listed(values: list[bytes]) -> list[bytes]:
-    return [name.strip(b" \t").lower() for value in values for name in value.split(b",")]

@@ -1,11 +1,11 @@
-"""The server's own answers: to what no app gets to see, or leaves unanswered."""
+"""Responses of the server itself: to requests that reach no app, or that an app leaves unanswered."""
 
 from __future__ import annotations
 
 import json
 
 from protocols.http import REQUEST_ID, RETRY_AFTER, Code, failure
-from runtime.web.header_fields import Fields, http_date
+from runtime.header_fields import Fields, http_date
 
 _CODES = {408: Code.REQUEST_TIMEOUT, 500: Code.INTERNAL_ERROR, 503: Code.SERVICE_UNAVAILABLE}
 
@@ -13,7 +13,7 @@ _CODES = {408: Code.REQUEST_TIMEOUT, 500: Code.INTERNAL_ERROR, 503: Code.SERVICE
 def error_response(
     status: int, message: str, request_id: str, retry_after: int | None = None
 ) -> tuple[Fields, bytes]:
-    """Header fields and body. retry_after: seconds."""
+    """Return header fields and body of a JSON error. retry_after: seconds."""
     body = json.dumps(failure(_CODES.get(status, Code.INVALID_REQUEST), message)).encode()
     fields = [
         (b"content-type", b"application/json"),

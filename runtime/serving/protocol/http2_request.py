@@ -1,4 +1,4 @@
-"""The head of an HTTP/2 request, held to the rules of HTTP/1.1: it may go on as one."""
+"""Reads the head of an HTTP/2 request by the rules of HTTP/1.1, since the gateway forwards it as HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import re
 import h2.events
 from hypercorn.utils import filter_pseudo_headers
 
-from runtime.serving.request_reader import BadRequest, IncomingRequest, take_fields
-from runtime.web.header_fields import TOKEN, InvalidField, encode_fields
+from runtime.header_fields import TOKEN, InvalidField, encode_fields
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest, read_framing
 
 _METHOD = re.compile(TOKEN)
 _PATH = re.compile(rb"/[\x21-\x7e]*|\*")
-"""RFC 9113, 8.3.1. Another host than Host's can't be asked for."""
+"""RFC 9113, 8.3.1. An absolute URL is refused: its host could differ from Host."""
 _AUTHORITY = re.compile(rb"[\x21-\x7e]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 def read_request(request: IncomingRequest, event: h2.events.RequestReceived) -> None:
-    """Fill `request` from its head. Raises BadRequest where HTTP/1.1 would have no such request."""
+    """Fill `request` from its head. Raises BadRequest if HTTP/1.1 couldn't carry the request."""
     pseudo = {name: value for name, value in event.headers if name.startswith(b":")}
     method = pseudo.get(b":method", b"")
     target = pseudo.get(b":path", pseudo.get(b":authority", b""))
     request.version = "2"
     request.length = 0 if event.stream_ended is not None else None
-    # h2 has joined what there is of Cookie fields: HTTP/1.1 knows one (RFC 9113, 8.2.3).
+    # h2 has joined the Cookie fields: HTTP/1.1 has one (RFC 9113, 8.2.3).
     request.fields = filter_pseudo_headers(event.headers)
     if not _METHOD.fullmatch(method) or not (_PATH if b":path" in pseudo else _AUTHORITY).fullmatch(target):
         raise BadRequest("the method or the target has bytes that neither may have")
@@ -37,4 +37,4 @@ def read_request(request: IncomingRequest, event: h2.events.RequestReceived) -> 
     lengths = [value for name, value in request.fields if name == b"content-length"]
     if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
         raise BadRequest("Content-Length isn't one number")
-    take_fields(request)
+    read_framing(request)

@@ -1,4 +1,4 @@
-"""One request and its response, as the ASGI app sees them, on HTTP/1.1 and HTTP/2 alike."""
+"""The ASGI side of one request, for HTTP/1.1 and HTTP/2."""
 
 from __future__ import annotations
 
@@ -19,39 +19,38 @@ from hypercorn.protocol.events import (
 )
 from hypercorn.protocol.http_stream import HTTPStream
 
+from runtime.asgi import Message
+from runtime.header_fields import Fields, http_date
 from runtime.serving import extensions
-from runtime.serving.error_response import error_response
 from runtime.serving.limits import Limits
-from runtime.serving.request_reader import BadRequest, IncomingRequest
-from runtime.web.header_fields import Fields, http_date
+from runtime.serving.protocol.error_response import error_response
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest
 
-Message = dict[str, Any]
-
-# The connection is the server's own matter.
+# Fields about the connection, which the server decides.
 _CONNECTION = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade")
 )
 
-LAST_LOOK_SECONDS = 0.05
-"""How much longer a body may take than its time, for data that is there already to be read."""
+RECHECK_SECONDS = 0.05
+"""Seconds added once to an expired limit, to read data that arrived in time."""
 
 log = structlog.get_logger("runtime")
 
 
 @dataclass(frozen=True)
 class LastBody(Body):
-    """The last piece of a body that has no trailers: its end goes in the same write."""
+    """The last piece of a body without trailers. The end of the body is sent in the same write."""
 
 
 class RequestStream(HTTPStream):
     """Runs the app for one request.
 
-    Hypercorn's own stream queues what has arrived for the app. Here the app takes it from the request's body:
-    so the time that the client may take counts only while the app waits for it, a client that expects 100
-    (Continue) gets it when the app asks for its body, and HTTP/2's windows open as the app reads.
+    Hypercorn's own stream queues the request's body for the app. Here the app reads it from `request.body`:
+    the client's time limits count only while the app waits, 100 (Continue) is sent when the app asks for the
+    body, and HTTP/2's windows open as the app reads.
 
-    status: of the response, None before it has begun. is_complete: all of the response was given to the
-    protocol. bodiless: the response has no body. length: what its Content-Length says.
+    status: of the response, None before it has begun. is_complete: the whole response was passed to the
+    protocol. bodiless: the response has no body. length: its Content-Length.
     """
 
     request: IncomingRequest
@@ -65,35 +64,35 @@ class RequestStream(HTTPStream):
         self.bodiless = False
         self.length: int | None = None
         self.is_complete = False
-        self._given = 0
+        self._body_bytes = 0
         self._pending_head: Response | None = None
         self._has_trailers = False
         self._received_all = False
-        self._patience = limits.upload_seconds
+        self._wait_budget = limits.upload_seconds
         self._continued = not request.expects_continue
-        self._has_looked = False
+        self._has_rechecked = False
 
     async def handle(self, event: Event) -> None:
-        """Take what Hypercorn's HTTP/2 says of a stream; the request itself comes by other ways."""
+        """Handle Hypercorn's StreamClosed. Other events carry the request's body, which bypasses them."""
         if isinstance(event, StreamClosed):
             self.close()
 
     def start(self) -> None:
-        """Run the app, in a task of its own."""
+        """Run the app in a task of its own."""
         self.scope = self._scope()  # type: ignore[assignment]
         self.task_group.spawn(self._run)
 
     def close(self) -> None:
-        """Let the app know that nothing more will come: the response is complete, or the client has gone."""
+        """Report a disconnect to the app: the response is complete, or the client has disconnected."""
         self.closed = True
-        self.request.body.leave()
+        self.request.body.disconnect()
 
     def _scope(self) -> Message:
         request = self.request
         path, _, query = request.target.partition(b"?")
         offered: Message = {
             extensions.TARGET: request.target,
-            extensions.CANCEL_WHEN_LEFT: self.request.body.cancel_when_left,
+            extensions.CANCEL_ON_DISCONNECT: self.request.body.cancel_on_disconnect,
             extensions.INFORMATIONAL: {},
             extensions.TRAILERS: {},
         }
@@ -122,7 +121,7 @@ class RequestStream(HTTPStream):
         except Exception:
             log.exception("the app failed")
         except BaseExceptionGroup as group:
-            # A failure beside a cancellation would end the server, and not its connection alone.
+            # Together with Cancelled, a failure would end the server instead of only this connection.
             cancelled, failed = group.split(trio.Cancelled)
             if failed is not None:
                 log.exception("the app failed", exc_info=failed)
@@ -132,16 +131,16 @@ class RequestStream(HTTPStream):
             await self.app_send(None)
 
     async def receive(self) -> Message:
-        """The next piece of the body as it arrives; then wait for the client to leave."""
+        """Return the next piece of the body; after the last, wait for the client to disconnect."""
         body = self.request.body
-        while not body.left:
+        while not body.disconnected:
             if body.error is not None and not self._received_all:
                 break
             if body.size or (body.ended and not self._received_all):
                 self._received_all = body.ended
                 size, piece = body.size, body.take()
                 if size:
-                    await self._took(size)
+                    await self._body_taken(size)
                 return {"type": "http.request", "body": piece, "more_body": not body.ended}
             if self._received_all:
                 await body.changed()
@@ -149,37 +148,37 @@ class RequestStream(HTTPStream):
                 await self._next_piece()
         return {"type": "http.disconnect"}
 
-    async def _took(self, size: int) -> None:
-        """The app took so many bytes of the body. HTTP/2 lets the client send as many more."""
+    async def _body_taken(self, size: int) -> None:
+        """Note that the app has read `size` bytes. HTTP/2 opens its windows by as many."""
 
     async def _next_piece(self) -> None:
-        """Wait for the client, for as long as it may take."""
+        """Wait for the next piece, within the client's time limits."""
         if not self._continued and self.status is None:
             self._continued = True
             await self.send(InformationalResponse(self.stream_id, [], 100))
         limits, body, start = self.limits, self.request.body, trio.current_time()
-        with trio.move_on_after(min(limits.body_seconds, self._patience)) as waiting:
+        with trio.move_on_after(min(limits.body_seconds, self._wait_budget)) as waiting:
             await body.changed()
-        if waiting.cancelled_caught and not await self._comes_late():
+        if waiting.cancelled_caught and not await self._recheck():
             body.fail(BadRequest("the body came too slowly", 408))
         earned = body.size / limits.upload_rate - (trio.current_time() - start)
-        # A piece may come at the last moment, or be seen late: then less than no patience is left.
-        self._patience = max(0.0, min(limits.upload_seconds, self._patience + earned))
+        # The last piece may arrive late enough to make the budget negative.
+        self._wait_budget = max(0.0, min(limits.upload_seconds, self._wait_budget + earned))
 
-    async def _comes_late(self) -> bool:
-        """Look once more: after the loop stood still, a deadline is seen before the data that has arrived."""
+    async def _recheck(self) -> bool:
+        """Wait once more: after a stall, trio reports a deadline before the data that arrived in time."""
         body = self.request.body
-        if self._has_looked:
+        if self._has_rechecked:
             return False
-        self._has_looked = True
-        with trio.move_on_after(LAST_LOOK_SECONDS):
-            while not (body.size or body.ended or body.left or body.error):
+        self._has_rechecked = True
+        with trio.move_on_after(RECHECK_SECONDS):
+            while not (body.size or body.ended or body.disconnected or body.error):
                 await body.changed()
             return True
         return False
 
     async def app_send(self, message: Message | None) -> None:  # type: ignore[override]
-        """Send a part of the response, unless the client has left. None: the app has ended."""
+        """Send a part of the response, unless the client has disconnected. None: the app has ended."""
         if message is None:
             await self._end_of_app()
             return
@@ -187,7 +186,7 @@ class RequestStream(HTTPStream):
         if kind == "http.response.start":
             self._start(message)
         elif self.closed:
-            # An app that sends without an end, and looks at nothing else, must not hold up the process.
+            # An app that only sends, without end, must not block the event loop.
             await trio.lowlevel.checkpoint()
         elif kind == "http.response.body":
             await self._body(message.get("body", b""), more=message.get("more_body", False))
@@ -197,7 +196,7 @@ class RequestStream(HTTPStream):
             await self._inform(message["status"], message["headers"])
 
     def _start(self, message: Message) -> None:
-        """Take the head; it goes with the first piece of the body. Raises RuntimeError for a second one."""
+        """Keep the head until the first piece of the body. Raises RuntimeError for a second head."""
         if self.status is not None:
             raise RuntimeError("a response has one head")
         status = self.status = message["status"]
@@ -217,7 +216,7 @@ class RequestStream(HTTPStream):
             fields.append((lower, value))
         if not has_date:
             fields.append((b"date", http_date()))
-        # RFC 9112, 7.1.2: only a chunked body has a place for them.
+        # Only a chunked body can have trailers (RFC 9112, 7.1.2).
         may_have_trailers = self.length is None and not self.bodiless and self.request.version != "1.0"
         self._has_trailers = may_have_trailers and bool(message.get("trailers"))
         self._pending_head = Response(self.stream_id, fields, status)
@@ -228,8 +227,8 @@ class RequestStream(HTTPStream):
         if self.bodiless:
             data = b""
         elif self.length is not None:
-            self._given += len(data)
-            if self._given > self.length or (self._given < self.length and not more):
+            self._body_bytes += len(data)
+            if self._body_bytes > self.length or (self._body_bytes < self.length and not more):
                 raise RuntimeError("the body isn't as long as its Content-Length")
         await self._send_head()
         if more or self._has_trailers:
@@ -267,7 +266,7 @@ class RequestStream(HTTPStream):
             await self.send(StreamClosed(self.stream_id))
 
     async def refuse(self, error: BadRequest) -> None:
-        """Answer in the app's place, and close."""
+        """Answer instead of the app, and close the connection."""
         request_id = token_hex(16)
         address = self.client[0] if self.client else "unknown"
         log.warning(
@@ -283,10 +282,10 @@ class RequestStream(HTTPStream):
         self.is_complete = True
         await self.send(StreamClosed(self.stream_id))
 
-    def gets_continued(self) -> bool:
-        """Whether the client was told to send the body that it held back, or holds none back."""
+    def sends_body(self) -> bool:
+        """Return whether the client sends its body: it needs no 100 (Continue), or got it."""
         return self._continued or self.request.body.ended
 
 
 def _unused(*_: Any) -> None:
-    """In the place of what only WSGI apps need."""
+    """Replaces two callables that only WSGI apps need."""

@@ -10,9 +10,11 @@ from structlog.testing import capture_logs
 from actors import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
 from actors.policy.config import Backoff
 from actors.policy.window import LastCalls, LastSeconds
-from runtime.config.breakers import BREAKERS, BadConfiguration, Sharing, load_breakers, load_configuration
+from protocols.topology import BREAKERS
+from runtime.config.policies import BadConfiguration, Sharing
+from runtime.config.policy_file import load_breakers, load_configuration
 
-SHIPPED = Path(__file__).resolve().parents[2] / "breakers.toml"
+SHIPPED = Path(__file__).resolve().parents[3] / "breakers.toml"
 DATABASE = "auth-database"
 
 
@@ -209,7 +211,7 @@ def test_a_policy_outside_its_type_works_and_is_warned_about(written) -> None:
         found = load_breakers(path, None)[DATABASE]
     assert (found.max_failures, found.reset_timeout) == (2, 90)
     assert [(entry["log_level"], entry["event"]) for entry in logs] == [
-        ("warning", f"breaker {DATABASE}: max_failures 2 is outside what suits its type database (5 to 7)")
+        ("warning", f"breaker {DATABASE}: max_failures 2 is outside the range for its type database (5 to 7)")
     ]
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 between llhttp and Hypercorn's server: requests in order, responses in as few writes as can be."""
+"""The HTTP/1.1 protocol between llhttp and Hypercorn's server: requests in order, few writes per response."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from hypercorn.protocol.events import (
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
 
+from runtime.header_fields import Fields, encode_fields
 from runtime.serving.limits import Limits
-from runtime.serving.request_reader import READ_SIZE, BadRequest, IncomingRequest, RequestReader
-from runtime.serving.stream import LastBody, RequestStream
-from runtime.web.header_fields import Fields, encode_fields
+from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest
+from runtime.serving.protocol.request_reader import READ_SIZE, RequestReader
+from runtime.serving.protocol.stream import LastBody, RequestStream
 
 STREAM_ID = 1
 
@@ -32,24 +33,24 @@ _STATUS_LINE = {one.value: b"HTTP/1.1 %d %b\r\n" % (one, one.phrase.encode()) fo
 
 
 class Phase(Enum):
-    """What a connection reads next. Each phase has a time limit of its own."""
+    """The part of a request that a connection reads next. Each phase has its own time limit."""
 
     IDLE = auto()
     """The first byte of a request."""
     HEAD = auto()
     """The rest of a head."""
-    EXCHANGE = auto()
-    """A body, or nothing: a request is being answered."""
-    REST = auto()
-    """What a client goes on sending behind its response, for nobody."""
+    RESPONSE = auto()
+    """A body, or nothing: a response is in progress."""
+    DISCARD = auto()
+    """Data that follows the last response. It is read and dropped."""
 
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """No other request will be served, and the response in flight has ended.
+    """The last response has ended; no other request will be served.
 
-    linger: the client may still be sending, and would lose the response in a reset. reset: only a reset
-    tells the client that the response isn't whole.
+    linger: the client may still be sending, so closing now would reset the connection and lose the response.
+    reset: the response is incomplete, and only a reset shows that to the client.
     """
 
     linger: bool = False
@@ -58,11 +59,11 @@ class Finished(Event):
 
 @dataclass(frozen=True)
 class LastData(RawData):
-    """The last bytes of a response: whoever sends them needn't wait for its turn again."""
+    """The last bytes of a response, which may be written without taking the send lock."""
 
 
 class Http1Protocol:
-    """Serves the requests of one connection, one at a time, in the place of Hypercorn's H11Protocol."""
+    """Serves the requests of one connection, one at a time. Replaces Hypercorn's H11Protocol."""
 
     shields_writes = False
 
@@ -88,48 +89,48 @@ class Http1Protocol:
             STREAM_ID,
         )
         self._stream: RequestStream | None = None
-        self._later = b""
-        """What was read of later requests while one is being answered."""
+        self._pipelined = b""
+        """Bytes of later requests that arrived before the current response ended."""
         self._discarding: IncomingRequest | None = None
-        """The request whose response is complete before its body."""
+        """The request whose response ended before its body."""
         self._head = b""
-        """A response's head that waits for the first piece of its body."""
+        """The head of the response, until it is sent with the first piece of the body."""
         self._chunked = False
         self._until_close = False
         self._stopping = False
         self._finished = False
-        self._answered = trio.Event()
-        """Set when the request in flight has been answered."""
+        self._response_ended = trio.Event()
+        """Set and replaced when a response ends."""
 
     @property
     def phase(self) -> Phase:
-        """What is read next."""
+        """The part of a request that is read next."""
         if self._stream is not None:
-            return Phase.EXCHANGE
+            return Phase.RESPONSE
         if self._finished or self._discarding is not None:
-            return Phase.REST
+            return Phase.DISCARD
         return Phase.HEAD if self._reader.reads_head else Phase.IDLE
 
     async def initiate(self) -> None:
-        """There is nothing to say before the first request."""
+        """Do nothing: an HTTP/1.1 server sends nothing before the first request."""
 
     def stop(self) -> None:
-        """Close the connection after the response in flight."""
+        """Close the connection after the current response."""
         self._stopping = True
 
     async def handle(self, event: Event) -> None:
-        """Take in what the client sent, or that it has gone."""
+        """Process data from the client, or its disconnect."""
         if isinstance(event, RawData):
             self.feed(event.data)
         elif isinstance(event, Closed) and self._stream is not None:
             self._stream.close()
 
     def feed(self, data: bytes) -> None:
-        """Take in what the client sent."""
+        """Process data from the client."""
         if self._finished:
             return
         if self._stream is not None and self._stream.request.body.ended:
-            self._later += data
+            self._pipelined += data
             return
         self._reader.feed(data)
         if self._stream is None:
@@ -137,21 +138,21 @@ class Http1Protocol:
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be read from the connection now."""
+        """Whether more data may be buffered now."""
         stream = self._stream
-        return stream is None or (stream.request.body.has_room and len(self._later) < READ_SIZE)
+        return stream is None or (stream.request.body.has_room and len(self._pipelined) < READ_SIZE)
 
-    async def room(self) -> None:
-        """Wait until more may be read."""
+    async def wait_for_room(self) -> None:
+        """Wait until more data may be buffered."""
         while not self.has_room:
             assert self._stream is not None
             if self._stream.request.body.has_room:
-                await self._answered.wait()
+                await self._response_ended.wait()
             else:
-                await self._stream.request.body.room()
+                await self._stream.request.body.wait_for_room()
 
     def _advance(self) -> None:
-        """Begin the next request, if it is there."""
+        """Begin the next request, if its head is complete."""
         if self._discarding is not None and not self._has_discarded(self._discarding):
             return
         reader = self._reader
@@ -160,13 +161,13 @@ class Http1Protocol:
                 self._begin(reader.requests.popleft())
             elif reader.error is not None:
                 self._refuse(reader.error)
-            elif self._later:
-                self._feed_later()
+            elif self._pipelined:
+                self._feed_pipelined()
             else:
                 return
 
-    def _feed_later(self) -> None:
-        later, self._later = self._later, b""
+    def _feed_pipelined(self) -> None:
+        later, self._pipelined = self._pipelined, b""
         for at in range(0, len(later), READ_SIZE):
             self._reader.feed(later[at : at + READ_SIZE])
 
@@ -181,18 +182,18 @@ class Http1Protocol:
         request.close = request.close or self._stopping
         self._stream = RequestStream(request, self._limits, *self._stream_arguments)
         self._stream.start()
-        if self._later and not request.body.ended:
-            self._feed_later()
+        if self._pipelined and not request.body.ended:
+            self._feed_pipelined()
 
     def _refuse(self, error: BadRequest) -> None:
-        """Answer what can't be read: there is no telling where the next request would begin."""
+        """Answer an unreadable request and close: the start of the next request is unknown."""
         request = IncomingRequest()
         request.method = self._reader.method
         self._stream = RequestStream(request, self._limits, *self._stream_arguments)
         self._task_group.spawn(self._stream.refuse, error)
 
-    def head_is_slow(self) -> None:
-        """The head that has begun didn't end in time."""
+    def refuse_slow_head(self) -> None:
+        """Answer a request whose head didn't end in time, and close."""
         self._refuse(BadRequest("the head came too slowly"))
 
     async def stream_send(self, event: StreamEvent) -> None:
@@ -206,7 +207,7 @@ class Http1Protocol:
         elif isinstance(event, Response):
             self._head = self._encode_head(event.status_code, event.headers)
         elif isinstance(event, StreamClosed):
-            await self._recycle()
+            await self._end_response()
         elif isinstance(event, Body):
             if data := self._framed(event.data):
                 await self._send(RawData(data))
@@ -226,8 +227,8 @@ class Http1Protocol:
             self._until_close = not self._chunked
         else:
             self._chunked = self._until_close = False
-        # A client that holds its body back, and isn't told to send it, may never send it.
-        if self._until_close or self._stopping or not stream.gets_continued():
+        # Without 100 (Continue) the client may never send its body, so the connection can't be reused.
+        if self._until_close or self._stopping or not stream.sends_body():
             request.close = True
         if self._chunked:
             fields = [*fields, (b"transfer-encoding", b"chunked")]
@@ -238,7 +239,7 @@ class Http1Protocol:
         return _status_line(status) + encode_fields(fields) + b"\r\n"
 
     def _framed(self, data: bytes) -> bytes:
-        """A piece of a body, with the head in front of the first."""
+        """Return a piece of the body as it is sent, preceded by the head if that is still due."""
         if self._chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if self._head:
@@ -246,19 +247,19 @@ class Http1Protocol:
             self._head = b""
         return data
 
-    async def _recycle(self) -> None:
-        """The response is complete, or nothing more will come of it."""
+    async def _end_response(self) -> None:
+        """Close the stream after its response, complete or not, and go on to the next request."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
-        self._answered.set()
-        self._answered = trio.Event()
+        self._response_ended.set()
+        self._response_ended = trio.Event()
         request, body_ended = stream.request, stream.request.body.ended
         stream.close()
         if not stream.is_complete:
             await self._finish(reset=self._until_close)
         elif request.close or (not body_ended and self._reader.error is not None):
-            await self._finish(linger=not body_ended or bool(self._later or self._reader.requests))
+            await self._finish(linger=not body_ended or bool(self._pipelined or self._reader.requests))
         elif not body_ended:
             self._discarding = request
             request.body.discard()

@@ -32,7 +32,7 @@ async def test_a_block_that_ends_in_time_is_left_alone(loop_time):
 async def test_a_limit_may_be_moved(loop_time):
     start = trio.current_time()
     with loop_time.limit(0.1) as limit:
-        limit.due += 0.3
+        limit.deadline += 0.3
         await trio.sleep_forever()
     assert limit.expired
     assert trio.current_time() - start >= 0.4
@@ -40,7 +40,7 @@ async def test_a_limit_may_be_moved(loop_time):
 
 async def test_a_limit_may_be_lifted(loop_time):
     with loop_time.limit(0.1) as limit:
-        limit.due = float("inf")
+        limit.deadline = float("inf")
         await trio.sleep(0.3)
     assert not limit.expired
 

@@ -1,4 +1,4 @@
-"""Breakers as they are looked at: one panel's, or those of several processes together."""
+"""The read-only view of breakers: of one panel, or merged from several processes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from actors.messages import Snapshot
 
 
 class BreakerSource(Protocol):
-    """What pages, metrics and recorders need of a panel."""
+    """The part of a Panel that pages, metrics and recorders use."""
 
     async def snapshots(self) -> dict[str, Snapshot]:
-        """A snapshot of each breaker by name. Raises PanelClosedError."""
+        """Return a snapshot of each breaker, by name. Raises PanelClosedError."""
 
     def events(self, buffer: int = 1000) -> AbstractAsyncContextManager[Subscription]:
-        """Every transition from now on."""
+        """Subscribe to all transitions from now on. buffer: events; older ones are dropped."""
 
     def __getitem__(self, name: str) -> CircuitBreaker:
-        """Raises KeyError with the name."""
+        """Return a breaker. Raises KeyError."""

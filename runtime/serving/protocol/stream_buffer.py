@@ -1,4 +1,4 @@
-"""What an app has sent on one HTTP/2 stream and the client's windows don't let through yet."""
+"""Response bytes of one HTTP/2 stream that wait for the client's flow-control windows."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import trio
 from hypercorn.protocol.h2 import BufferCompleteError
 
 HIGH_WATER = 32 * 1024
-"""An app that sends waits while so many bytes wait for the client."""
+"""Bytes. An app that sends waits while the buffer is larger."""
 
 
 class SendBuffer:
-    """Filled by the app, emptied by the task that sends, in the place of Hypercorn's StreamBuffer.
-
-    That one lets the app go on when nothing could be sent, so that it holds as much as the app has.
-    complete: the response is complete, and all of it was taken.
-    """
+    """Filled by the app, emptied by the sending task. Hypercorn's StreamBuffer has no limit."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -23,11 +19,11 @@ class SendBuffer:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the response was taken."""
+        """Whether the response is complete and was removed entirely."""
         return self._is_last and not self._buffer
 
     async def push(self, data: bytes) -> None:
-        """Add a piece; wait until less than HIGH_WATER is left. BufferCompleteError: it was closed."""
+        """Append a piece and wait until less than HIGH_WATER is left. Raises BufferCompleteError."""
         if self._is_last:
             raise BufferCompleteError
         self._buffer += data
@@ -35,16 +31,16 @@ class SendBuffer:
             await self._changed.wait()
 
     def set_complete(self) -> None:
-        """Nothing more comes."""
+        """Mark the response as complete."""
         self._is_last = True
 
     async def drain(self) -> None:
-        """Wait until all was taken."""
+        """Wait until the buffer is empty."""
         while self._buffer:
             await self._changed.wait()
 
     def pop(self, size: int) -> bytes:
-        """Take at most `size` bytes."""
+        """Remove and return at most `size` bytes."""
         data = bytes(self._buffer[:size])
         if data:
             del self._buffer[:size]
@@ -52,7 +48,7 @@ class SendBuffer:
         return data
 
     async def close(self) -> None:
-        """Drop what is there: nobody will take it."""
+        """Drop the contents and refuse further pieces."""
         self._is_last = True
         self._buffer.clear()
         self._wake()

@@ -234,7 +234,7 @@ async def test_a_worker_is_known_as_the_log_knows_it(monkeypatch: pytest.MonkeyP
 
 def test_the_receiver_that_the_page_shows_knows_true_from_false() -> None:
     """The code of docs/how-to/operate.md, run: a forged body, a wrong secret and a replay are refused."""
-    page = (Path(__file__).parents[2] / "docs/how-to/operate.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/how-to/operate.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)

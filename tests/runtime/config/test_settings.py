@@ -127,7 +127,9 @@ def test_a_secret_that_could_never_work_stops_the_start(
 def test_a_webhook_may_be_any_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """With a key in its path, and credentials."""
     monkeypatch.setenv("WEBHOOK_URL", url)
-    assert load(Some).webhook_url == url
+    found = load(Some).webhook_url
+    assert found is not None
+    assert found.get_secret_value() == url
 
 
 def test_several_bad_values(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ from structlog.testing import LogCapture
 from actors import open_panel
 from runtime.serving import serve
 from runtime.serving.limits import Limits
-from runtime.web.app import read_json, service_app
+from runtime.web.app import service_app
+from runtime.web.json_body import read_json
 from runtime.web.request_log import seconds_left
 from tests.spans import recorded
 

@@ -9,7 +9,8 @@ import pytest
 import structlog
 
 from actors import CircuitBreakerConfig
-from runtime.config.breakers import BadConfiguration, changed_policy, load_breakers, load_configuration
+from runtime.config.policies import BadConfiguration
+from runtime.config.policy_file import changed_policy, load_breakers, load_configuration
 from runtime.config.probe_spec import ProbeSpec
 from runtime.config.route_pattern import RoutePattern, route_of
 

@@ -46,7 +46,7 @@ async def test_a_hangup_changes_policies_and_nothing_else(
         await breaker.trip()
         with capture_logs() as logs:
             if early:
-                monkeypatch.setattr(reload, "_held", [])
+                monkeypatch.setattr(reload, "_deferred", [])
                 defer_sighup()
                 os.kill(os.getpid(), signal.SIGHUP)
             await nursery.start(reload_on_hangup, panel, path, None)

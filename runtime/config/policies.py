@@ -1,0 +1,112 @@
+"""The policies of the stack's breakers: defaults, profiles, and all that breakers.toml can configure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors import CircuitBreakerConfig
+from actors.policy.checks import positive_int, positive_number
+from protocols.topology import BREAKERS, STUDENT_SERVICE_GRPC
+from runtime.config.probe_spec import ProbeSpec
+from runtime.config.route_pattern import RoutePattern
+
+Probe = Callable[[], Awaitable[object]]
+Policy = Mapping[str, int | float]
+
+_DEFAULT: Policy = {"max_failures": 5, "reset_timeout": 60.0}
+DEFAULTS: Mapping[str, Policy] = {
+    **dict.fromkeys(BREAKERS, _DEFAULT),
+    STUDENT_SERVICE_GRPC: {"max_failures": 3, "reset_timeout": 30.0},
+}
+"""By breaker, its default policy. reset_timeout: seconds."""
+
+PROFILES: Mapping[str, Policy] = {
+    "default": {},
+    "dev": {"max_failures": 3, "reset_timeout": 30.0},
+    "prod": {"max_failures": 10, "reset_timeout": 120.0},
+}
+"""By profile, the values that replace the defaults of all breakers."""
+
+TYPE_RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
+    "user-facing": {"max_failures": (3, 5), "reset_timeout": (30, 60)},
+    "internal": {"max_failures": (5, 10), "reset_timeout": (60, 120)},
+    "database": {"max_failures": (5, 7), "reset_timeout": (60, 90)},
+    "external": {"max_failures": (3, 5), "reset_timeout": (30, 60)},
+}
+"""By type of service, the recommended ranges. A policy outside them works; a warning is logged."""
+
+CODE_FIELDS = frozenset(
+    {"failure", "ignore", "answers", "failure_result", "retry_after", "probe", "probe_interval"}
+)
+"""Fields of CircuitBreakerConfig that hold or control code.
+
+A process sets them with `dataclasses.replace`, and a reload keeps them.
+"""
+
+
+class BadConfiguration(Exception):
+    """breakers.toml can't be used; the message names file, key and reason.
+
+    key: such as `breakers.auth-database.trip.kind`; empty if the whole file is unusable.
+    """
+
+    def __init__(self, path: Path, key: str, reason: str) -> None:
+        super().__init__(f"{path}: {key}: {reason}" if key else f"{path}: {reason}")
+        self.path, self.key, self.reason = path, key, reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """How instances share a breaker's state.
+
+    quorum: the instances that must have tripped. lease, window: seconds. Raises ValueError naming field,
+    value and range.
+    """
+
+    quorum: int = 2
+    lease: float = 10.0
+    window: float = 30.0
+
+    def __post_init__(self) -> None:
+        positive_int("quorum", self.quorum)
+        positive_number("lease", self.lease)
+        positive_number("window", self.window)
+
+
+Routes = Mapping[str, tuple[RoutePattern, ...]]
+"""By route, its patterns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The contents of breakers.toml.
+
+    breakers: the policy of every breaker, by name. warnings: one for each value outside the range of the
+    breaker's declared type. probes, routes: by breaker, for those that have any; a process reads both when it
+    starts.
+    """
+
+    profile: str
+    breakers: dict[str, CircuitBreakerConfig]
+    sharing: Sharing
+    warnings: tuple[str, ...]
+    probes: Mapping[str, ProbeSpec] = dataclasses.field(default_factory=dict)
+    routes: Mapping[str, Routes] = dataclasses.field(default_factory=dict)
+
+    def with_probes(
+        self, makers: Mapping[str, Callable[[ProbeSpec], Probe]]
+    ) -> dict[str, CircuitBreakerConfig]:
+        """Return the policy of every breaker, with the probes that this process can run.
+
+        makers: by breaker, a function that makes its probe. Breakers without a maker get no probe.
+        """
+        policies = dict(self.breakers)
+        for name in self.probes.keys() & makers.keys():
+            spec = self.probes[name]
+            policies[name] = dataclasses.replace(
+                policies[name], probe=makers[name](spec), probe_interval=spec.interval
+            )
+        return policies
