@@ -234,7 +234,7 @@ def requests_at_work():
 
 
 async def test_nothing_is_left_behind():
-    """After a crowd that finishes, is cut off and hangs up: no call, connection or task remains."""
+    """After clients that finish, are cut off or hang up: no call, connection or task remains."""
 
     async def script(peer: Peer):
         while True:
