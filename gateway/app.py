@@ -1,4 +1,4 @@
-"""The gateway as one ASGI app, with everything it needs given to it."""
+"""The gateway as one ASGI app, built from its parts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from quart_trio import QuartTrio
 from actors import CircuitBreaker, Panel
 from gateway.pages.app import add_operations, own_pages
 from gateway.pages.openapi import OpenApiAggregator
-from gateway.proxy.access import Limits
+from gateway.proxy.access import RateLimiter
 from gateway.proxy.cors import CorsPolicy, parse_origins
-from gateway.proxy.middleware import App, Proxy
+from gateway.proxy.middleware import ProxyMiddleware
 from gateway.proxy.rate_limit import Counters, SharedCounters
 from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
 from gateway.routes import ROUTES, SERVICES
@@ -21,7 +21,8 @@ from gateway.settings import GatewaySettings
 from gateway.upstream.breakers import route_breaker
 from gateway.upstream.overloads import Overloads
 from gateway.upstream.upstream import RouteBreaker, Upstream
-from gateway.workers.crew import Crew
+from gateway.workers.cluster import WorkerCluster
+from runtime.asgi import App
 from runtime.auth import TokenVerifier
 from runtime.config.policies import Routes
 from runtime.observability import tracing
@@ -36,19 +37,17 @@ def create_app(
     breakers: Mapping[str, CircuitBreaker],
     keys: TokenVerifier,
     transports: Mapping[str, httpx.AsyncBaseTransport],
-    crew: Crew | None = None,
+    cluster: WorkerCluster | None = None,
     routes: Mapping[str, Routes] | None = None,
 ) -> QuartTrio:
-    """The app. breakers: by their name; transports: by service (auth, school, student).
+    """Build the app.
 
-    routes: as of `open_breakers`.
+    breakers: by name. transports: by service (auth, school, student). cluster: given if there are several
+    workers. routes: see `open_breakers`.
 
-    crew: where there are other workers, what all of them know together.
-
-    Nothing runs in the background but what the caller starts: `keys.run`; the `gather` of
-    `app.extensions["documents"]`, so that /docs is there even where nobody looked at it while all was up;
-    the `run` of `app.extensions["live"]`, which feeds the dashboard; and the `run` of
-    `app.extensions["loop_time"]`, without which no limit on a service's time ever ends a request.
+    The caller runs the background tasks: `keys.run`; `app.extensions["openapi"].fetch_all`, so that /docs is
+    complete even if it is first requested while a service is down; `app.extensions["dashboard_feed"].run`;
+    and `app.extensions["loop_time"].run`, without which no time limit on a service takes effect.
     """
     urls = settings.service_urls()
     loop_time, overloads = LoopTime(), Overloads()
@@ -67,18 +66,20 @@ def create_app(
         )
         for service in SERVICES
     }
-    documents = OpenApiAggregator(upstreams)
-    if crew is not None:
-        crew.overloads = overloads
-    app = own_pages(crew or panel, upstreams, documents, overloads if crew is None else crew)
-    app.extensions["documents"] = documents
+    openapi = OpenApiAggregator(upstreams)
+    if cluster is not None:
+        cluster.overloads = overloads
+    app = own_pages(cluster or panel, upstreams, openapi, overloads if cluster is None else cluster)
+    app.extensions["openapi"] = openapi
     app.extensions["loop_time"] = loop_time
-    app.extensions["live"] = add_operations(app, settings, panel, keys, upstreams, crew)
-    counters = Counters() if crew is None else SharedCounters(crew.seat.counters)
-    limits = Limits(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
-    trust = TrustedProxies(read_networks(settings.trusted_proxies))
+    app.extensions["dashboard_feed"] = add_operations(app, settings, panel, keys, upstreams, cluster)
+    counters = Counters() if cluster is None else SharedCounters(cluster.slot.counters)
+    limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
+    trusted_proxies = TrustedProxies(read_networks(settings.trusted_proxies))
     cors = CorsPolicy(parse_origins(settings.cors_origins))
-    proxy = Proxy(cast(App, app.asgi_app), upstreams, keys, limits, settings.max_body_bytes, trust, cors)
+    proxy = ProxyMiddleware(
+        cast(App, app.asgi_app), upstreams, keys, limiter, settings.max_body_bytes, trusted_proxies, cors
+    )
     app.asgi_app = tracing.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
     return app
 

@@ -1,4 +1,4 @@
-"""The gateway's two tables: which path goes to which service, and which paths are its own."""
+"""The gateway's tables: the services, the routes to them, and the paths of the gateway's own pages."""
 
 from __future__ import annotations
 
@@ -20,35 +20,36 @@ from protocols.topology import (
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One upstream.
+    """One upstream service.
 
-    process: its name in `protocols.topology`. breaker: guards the calls to it. dependencies: the breakers
-    that it owns itself. behind: the breakers of its dependencies, whose failures it reports too.
+    process: its name in `protocols.topology`. breaker: guards the gateway's calls to it. dependencies: the
+    breakers that the service itself owns.
+    indirect: breakers of the services behind it, which it may name in X-Failure-Origin too.
     """
 
     name: str
     process: str
     breaker: str
     dependencies: tuple[str, ...]
-    behind: tuple[str, ...] = ()
+    indirect: tuple[str, ...] = ()
 
     @property
     def origins(self) -> frozenset[str]:
-        """The breakers that it may name as having counted a failure."""
-        return frozenset(self.dependencies + self.behind)
+        """The breakers that the service may name in X-Failure-Origin."""
+        return frozenset(self.dependencies + self.indirect)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Everything below `prefix` belongs to `service`.
+    """Sends every path below `prefix` to `service`.
 
-    itself: the prefix is a path of the service too. strip: the service sees the path without the prefix.
-    bearer: an access token is needed.
+    exact: the prefix itself is a path of the service too. strip: the service gets the path without the
+    prefix. bearer: an access token is required.
     """
 
     prefix: bytes
     service: Service
-    itself: bool
+    exact: bool
     strip: bool
     bearer: bool
 
@@ -60,14 +61,14 @@ STUDENT = Service(
     STUDENT_SERVICE,
     STUDENT_SERVICE_HTTP,
     (STUDENT_DATABASE, STUDENT_SERVICE_GRPC),
-    behind=(SCHOOL_DATABASE,),
+    indirect=(SCHOOL_DATABASE,),
 )
 SERVICES = (AUTH, SCHOOL, STUDENT)
 
 ROUTES = (
-    Route(b"/auth", AUTH, itself=False, strip=True, bearer=False),
-    Route(b"/schools", SCHOOL, itself=True, strip=False, bearer=True),
-    Route(b"/students", STUDENT, itself=True, strip=False, bearer=True),
+    Route(b"/auth", AUTH, exact=False, strip=True, bearer=False),
+    Route(b"/schools", SCHOOL, exact=True, strip=False, bearer=True),
+    Route(b"/students", STUDENT, exact=True, strip=False, bearer=True),
 )
 
 OWN_PATHS = frozenset(

@@ -1,4 +1,4 @@
-"""The gateway's settings; each field's variable is its name in capitals."""
+"""The gateway's settings. Each is read from the environment variable with its name in capitals."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from runtime.config.settings import FilePath, Port, ProcessSettings, split_urls
 from runtime.serving import Limits, ServerCertificate
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-"""A time-out; more than nothing, a day at most."""
+"""A timeout: more than 0 seconds, a day at most."""
 Amount = Annotated[int, Field(ge=1)]
-"""At least one."""
+"""An integer of at least 1."""
 
 
 def _networks(value: str) -> str:
@@ -35,16 +35,15 @@ Networks = Annotated[str, AfterValidator(_networks)]
 
 
 class GatewaySettings(ProcessSettings):
-    """What the gateway adds to every process's settings. Times are seconds.
+    """The gateway's settings besides those of every process. Times are seconds.
 
-    upstream_connect_timeout: until there is a connection to a service, look-up and TLS included.
-    upstream_timeout: until the head of the response; upstream_idle_timeout: between two pieces of a body.
-    client_header_timeout: from a request's first byte to the end of its head; client_body_timeout: between
-    two pieces of its body; client_upload_timeout: of waiting for all of its body, and a second more for every
-    client_upload_rate bytes that come; client_write_timeout: for a piece of the answer to be taken;
-    client_idle_timeout: between two requests.
-    tls_cert_file, tls_key_file: a certificate with its chain, and its key, both PEM; TLS is spoken with them.
-    cors_origins: origins of pages that may read answers, separated by commas, or *.
+    upstream_connect_timeout: to connect to a service, look-up and TLS included. upstream_timeout: until the
+    head of the response; upstream_idle_timeout: between two pieces of a body. client_header_timeout: from a
+    request's first byte to the end of its head; client_body_timeout: between two pieces of its body;
+    client_upload_timeout: of waiting for its whole body, plus one second for every client_upload_rate bytes
+    received; client_write_timeout: until the client takes a piece of the response; client_idle_timeout:
+    between two requests. tls_cert_file, tls_key_file: a certificate with its chain, and its key, both PEM;
+    with them, TLS is served. cors_origins: origins whose pages may read responses, separated by commas, or *.
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
 
@@ -53,12 +52,12 @@ class GatewaySettings(ProcessSettings):
     rate_limit_per_minute: Amount = 100
     rate_limit_per_hour: Amount = 1000
     upstream_connect_timeout: Seconds = 2.0
-    # Longer than a request to a service may take; see `grace`.
+    # None: longer than a request to a service may take; see `grace`.
     shutdown_grace: Annotated[float, Field(ge=0, le=3600)] | None = None  # type: ignore[assignment]
     upstream_timeout: Seconds = 10.0
     upstream_idle_timeout: Seconds = 300.0
     max_body_bytes: Amount = 10 * 1024 * 1024
-    # More than the services read with what we add to it would be theirs to refuse.
+    # The services accept 64 KiB: the rest is for the fields that the gateway adds.
     max_header_bytes: Annotated[int, Field(ge=1024, le=48 * 1024)] = 32 * 1024
     max_connections: Amount = 1000
     client_header_timeout: Seconds = 10.0
@@ -80,17 +79,17 @@ class GatewaySettings(ProcessSettings):
         return self
 
     def grace(self) -> float:
-        """Seconds that requests in flight have to finish in: UPSTREAM_TIMEOUT and two, if nothing is set."""
+        """Seconds in which requests in flight must finish at a stop; by default UPSTREAM_TIMEOUT + 2."""
         return self.upstream_timeout + 2 if self.shutdown_grace is None else self.shutdown_grace
 
     def certificate(self) -> ServerCertificate | None:
-        """The certificate to serve TLS with, if there is one. Raises UnusableCertificate."""
+        """The certificate for TLS; None if none is set. Raises UnusableCertificate."""
         if self.tls_cert_file is None or self.tls_key_file is None:
             return None
         return ServerCertificate(self.tls_cert_file, self.tls_key_file)
 
     def limits(self) -> Limits:
-        """What one client may take."""
+        """The server's limits."""
         return Limits(
             head_bytes=self.max_header_bytes,
             head_seconds=self.client_header_timeout,
@@ -103,7 +102,7 @@ class GatewaySettings(ProcessSettings):
         )
 
     def service_urls(self) -> dict[str, list[str]]:
-        """Where the servers of each service of the routing table are."""
+        """The URLs of each service's servers, by the service's name."""
         urls = {
             "auth": self.auth_service_url,
             "school": self.school_service_url,

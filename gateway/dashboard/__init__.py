@@ -1,1 +1,1 @@
-"""The gateway's live page of all breakers: what feeds it, the stream of events, and the page itself."""
+"""The gateway's live page of all breakers: its data, the stream of events, and the page itself."""

@@ -1,6 +1,7 @@
-"""What the dashboard shows: one task asks everybody once a second, and all viewers get what it found.
+"""The dashboard's data: one task collects the reports of all processes, and all open pages receive them.
 
-Nobody is asked while nobody looks. A viewer that doesn't keep up is dropped; it comes back by itself.
+No process is asked while no page is open. A page that doesn't read fast enough is disconnected; its browser
+connects again by itself.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from pydantic import BaseModel, Field, ValidationError
 
 from actors import PanelClosedError
 from gateway.dashboard.uptime import ProcessUptime
-from gateway.upstream.fetch import fetch_json
+from gateway.upstream.fetch import fetch_json, for_each_service
 from gateway.upstream.upstream import Upstream
 from runtime.admin.history import Recorder, Report, merge_reports
 
 TICK_SECONDS = 1.0
-ASK_SECONDS = 0.9
+"""Seconds between two collections."""
+FETCH_SECONDS = 0.9
+"""Seconds that a service has to report."""
 SHORTEST_TICK = 0.1
-"""Seconds between two looks, however often breakers change."""
+"""The least seconds between two collections, however often breakers change."""
 OVERLAP_SECONDS = 3.0
-"""How late a process may learn of what has happened: of another worker's breaker when it next looks."""
-VIEWERS = 100
-"""More than that are told to come back later."""
-BEHIND = 32
-"""Messages that may wait for one viewer."""
+"""Seconds by which consecutive reports overlap: a process may notice its other workers' events late."""
+SUBSCRIBERS = 100
+"""The most open pages; more are refused."""
+BACKLOG = 32
+"""The most messages that may wait for one page."""
 
 
 class _Dated(BaseModel):
@@ -52,9 +55,9 @@ class _Report(BaseModel):
     breakers: list[_Breaker]
 
 
-def readable(answer: Any) -> Report | None:
-    """The report in a service's answer; None where there is none, or none that can be used."""
-    report: Any = answer.get("data") if isinstance(answer, dict) else None
+def parse_report(document: Any) -> Report | None:
+    """The report in a service's document; None if there is no valid one."""
+    report: Any = document.get("data") if isinstance(document, dict) else None
     try:
         _Report.model_validate(report, strict=True)
     except (ValidationError, RecursionError):
@@ -63,74 +66,77 @@ def readable(answer: Any) -> Report | None:
 
 
 class Subscriber:
-    """One open page. scope: around whatever is done for it; cancelled when it falls behind."""
+    """One open page. scope: surrounds its response; cancelled when its backlog is full.
+
+    messages: the server-sent events for it. received: the processes whose whole report it has been sent.
+    """
 
     def __init__(self) -> None:
-        self._send, self.messages = trio.open_memory_channel[bytes](BEHIND)
+        self._send, self.messages = trio.open_memory_channel[bytes](BACKLOG)
         self.scope = trio.CancelScope()
-        self.knows: set[str] = set()
-        """The processes of which it has had the whole report."""
+        self.received: set[str] = set()
 
-    def give(self, message: bytes) -> None:
-        """Never waits."""
+    def send(self, message: bytes) -> None:
+        """Queue a message. Never waits."""
         try:
             self._send.send_nowait(message)
         except trio.WouldBlock:
             self.scope.cancel()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # it has left, or is about to
+            pass  # the page has been closed, or the process is about to stop
 
     def end(self) -> None:
-        """No more will come; what waits is still sent."""
+        """Queue no more messages; those in the queue are still sent."""
         self._send.close()
 
 
 class DashboardFeed:
-    """The present state of every breaker, for any number of viewers. Nothing happens before `run`."""
+    """The present state of every breaker, for any number of open pages. Nothing is collected before `run`."""
 
     def __init__(self, recorder: Recorder, upstreams: Mapping[str, Upstream]) -> None:
         self._recorder = recorder
         self._upstreams = upstreams
-        self._known: dict[str, Report] = {}
-        self._presence: defaultdict[str, ProcessUptime] = defaultdict(ProcessUptime)
-        self._shown: dict[str, dict[str, str]] = {}
-        self._viewers: set[Subscriber] = set()
-        self._joined = trio.Event()
+        self._reports: dict[str, Report] = {}
+        self._uptimes: defaultdict[str, ProcessUptime] = defaultdict(ProcessUptime)
+        self._published: dict[str, dict[str, str]] = {}
+        """By process, the JSON of each breaker as it was last published."""
+        self._subscribers: set[Subscriber] = set()
+        self._subscribed = trio.Event()
         self._ended = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Record, and feed the viewers, until the panel closes. Cancelling is safe at any point."""
+        """Record, and feed the open pages, until the panel closes. May be cancelled at any point."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._recorder.run)
             task_status.started()
             nursery.start_soon(self._feed, nursery.cancel_scope)
 
     def end(self) -> None:
-        """End every stream, and let no new one begin: the process is about to stop."""
+        """End every stream and refuse new ones: the process is about to stop."""
         self._ended = True
-        for viewer in self._viewers:
-            viewer.end()
+        for subscriber in self._subscribers:
+            subscriber.end()
 
     @property
     def has_room(self) -> bool:
-        """Whether one more may look."""
-        return not self._ended and len(self._viewers) < VIEWERS
+        """Whether another page may subscribe."""
+        return not self._ended and len(self._subscribers) < SUBSCRIBERS
 
     @contextmanager
-    def viewer(self) -> Iterator[Subscriber]:
-        """A viewer for as long as the block lasts; it is told everything soon, then what changes."""
-        viewer = Subscriber()
-        self._viewers.add(viewer)
-        viewer.give(_event("hello", self._cast()))
-        self._joined.set()
+    def subscribe(self) -> Iterator[Subscriber]:
+        """A subscriber until the block ends. It is sent every whole report soon, and then the changes."""
+        subscriber = Subscriber()
+        self._subscribers.add(subscriber)
+        subscriber.send(_event("hello", self._topology()))
+        self._subscribed.set()
         try:
-            yield viewer
+            yield subscriber
         finally:
-            self._viewers.discard(viewer)
-            viewer.messages.close()
+            self._subscribers.discard(subscriber)
+            subscriber.messages.close()
 
-    def _cast(self) -> dict[str, Any]:
-        """Who is who: each breaker, whose it is, and what it stands between."""
+    def _topology(self) -> dict[str, Any]:
+        """The processes, and the breakers that each owns."""
         services = [upstream.service for upstream in self._upstreams.values()]
         return {
             "gateway": self._recorder.process,
@@ -143,11 +149,11 @@ class DashboardFeed:
     async def _feed(self, whole: trio.CancelScope) -> None:
         try:
             while True:
-                if not self._viewers:
-                    self._joined = trio.Event()
-                    await self._joined.wait()
+                if not self._subscribers:
+                    self._subscribed = trio.Event()
+                    await self._subscribed.wait()
                 began = trio.current_time()
-                self._joined = trio.Event()
+                self._subscribed = trio.Event()
                 has_changed = self._recorder.has_changed
                 await self.refresh()
                 await self._pause(began, has_changed)
@@ -155,6 +161,7 @@ class DashboardFeed:
             whole.cancel()
 
     async def _pause(self, began: float, has_changed: trio.Event) -> None:
+        """Wait for the next tick, a breaker's change or a new page; SHORTEST_TICK at least."""
         await trio.sleep_until(began + SHORTEST_TICK)
 
         async def until(event: trio.Event) -> None:
@@ -164,69 +171,73 @@ class DashboardFeed:
         with trio.move_on_at(began + TICK_SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(until, has_changed)
-                nursery.start_soon(until, self._joined)
+                nursery.start_soon(until, self._subscribed)
 
     async def refresh(self) -> None:
-        """Ask every process side by side, and tell the viewers of each as soon as it has answered."""
-        self._tell(_event("tick", {"now": time.time()}))
-        async with trio.open_nursery() as nursery:
-            for upstream in self._upstreams.values():
-                nursery.start_soon(self._ask, upstream)
-            process = self._recorder.process
-            self._take(process, await self._recorder.recent(self._since(process)))
+        """Collect the reports of all processes concurrently, and publish each as soon as it is there.
 
-    async def _ask(self, upstream: Upstream) -> None:
+        Raises PanelClosedError, in a group.
+        """
+        self._broadcast(_event("tick", {"now": time.time()}))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(for_each_service, self._upstreams.values(), self._fetch)
+            process = self._recorder.process
+            self._publish(process, await self._recorder.recent(self._since(process)))
+
+    async def _fetch(self, upstream: Upstream) -> None:
         process = upstream.service.process
         path = f"/breakers?since={self._since(process):.3f}"
-        found = await fetch_json(upstream.transport, upstream.base_url, path, timeout=ASK_SECONDS)
-        self._take(process, readable(found))
+        reply = await fetch_json(upstream, path, timeout=FETCH_SECONDS)
+        self._publish(process, parse_report(reply.document))
 
     def _since(self, process: str) -> float:
-        known = self._known.get(process)
+        """The time from which a process has to report its events."""
+        known = self._reports.get(process)
         return 0.0 if known is None else max(0.0, known["now"] - OVERLAP_SECONDS)
 
-    def _take(self, process: str, news: Report | None) -> None:
-        """Keep what a process told, and pass on what of it is new; None: it doesn't answer."""
-        if news is None:
-            self._presence[process].is_silent(time.time())
+    def _publish(self, process: str, report: Report | None) -> None:
+        """Merge a process's report, and send the changes to the pages. None: the process doesn't answer."""
+        if report is None:
+            self._uptimes[process].record_silence(time.time())
         else:
-            # One that was started again doesn't know what was before its start; what is known of it stays.
-            news["since"] = max(news["since"], news["started"])
-            self._presence[process].answers(news["started"], news["now"])
-            self._known[process] = merge_reports(self._known.get(process), news)
+            # After a restart the process can't report what happened before; the earlier reports are kept.
+            report["since"] = max(report["since"], report["started"])
+            self._uptimes[process].record_report(report["started"], report["now"])
+            self._reports[process] = merge_reports(self._reports.get(process), report)
         whole: bytes | None = None
-        changed = _event("report", self._message(process, news, self._changed(process, news)))
-        for viewer in list(self._viewers):
-            if process in viewer.knows:
-                viewer.give(changed)
+        changes = _event("report", self._message(process, report, self._changed_breakers(process, report)))
+        for subscriber in list(self._subscribers):
+            if process in subscriber.received:
+                subscriber.send(changes)
                 continue
-            viewer.knows.add(process)
-            whole = whole or self._whole(process, answers=news is not None)
-            viewer.give(whole)
+            subscriber.received.add(process)
+            whole = whole or self._whole_report(process, answers=report is not None)
+            subscriber.send(whole)
 
-    def _whole(self, process: str, *, answers: bool) -> bytes:
-        known = self._known.get(process)
+    def _whole_report(self, process: str, *, answers: bool) -> bytes:
+        known = self._reports.get(process)
         message = self._message(process, known, known["breakers"] if known else [])
         return _event("report", {**message, "answers": answers, "since": 0})
 
     def _message(self, process: str, report: Report | None, breakers: list[Report]) -> dict[str, Any]:
-        presence = self._presence[process]
-        more = {key: report[key] for key in ("since", "started")} if report else {}
-        there = {"starts": presence.starts, "gaps": presence.gaps}
-        return {"process": process, "answers": report is not None, **more, **there, "breakers": breakers}
+        uptime = self._uptimes[process]
+        times = {key: report[key] for key in ("since", "started")} if report else {}
+        gaps = {"starts": uptime.starts, "gaps": uptime.gaps}
+        return {"process": process, "answers": report is not None, **times, **gaps, "breakers": breakers}
 
-    def _changed(self, process: str, news: Report | None) -> list[Report]:
-        """The breakers of a report that differ from what was shown of them last."""
-        if news is None:
+    def _changed_breakers(self, process: str, report: Report | None) -> list[Report]:
+        """The breakers of a report that differ from those published last."""
+        if report is None:
             return []
-        before, now = self._shown.get(process, {}), {one["name"]: json.dumps(one) for one in news["breakers"]}
-        self._shown[process] = now
-        return [one for one in news["breakers"] if before.get(one["name"]) != now[one["name"]]]
+        before = self._published.get(process, {})
+        now = self._published[process] = {one["name"]: json.dumps(one) for one in report["breakers"]}
+        return [one for one in report["breakers"] if before.get(one["name"]) != now[one["name"]]]
 
-    def _tell(self, message: bytes) -> None:
-        for viewer in list(self._viewers):
-            viewer.give(message)
+    def _broadcast(self, message: bytes) -> None:
+        for subscriber in list(self._subscribers):
+            subscriber.send(message)
 
 
 def _event(kind: str, data: Mapping[str, Any]) -> bytes:
+    """A server-sent event."""
     return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

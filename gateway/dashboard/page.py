@@ -1,4 +1,4 @@
-"""The page and its parts, as they are in the folder beside this: nothing is built."""
+"""The dashboard's page and its assets, served as they are in the folder `assets`: there is no build step."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from protocols.http import Code
 from runtime.web.errors import ApiError
 
 _ASSETS = Path(__file__).parent / "assets"
-_KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-_FIELDS = {
+_CONTENT_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # It is small, and a page of one version with a script of another is no use.
+    # They are small, and a page must not get a script of another version from a cache.
     "Cache-Control": "no-cache",
 }
 
@@ -28,21 +28,21 @@ _FIELDS = {
 def add_dashboard(app: QuartTrio) -> None:
     """Add GET /dashboard and its assets."""
     page = (_ASSETS / "dashboard.html").read_text(encoding="utf-8")
-    parts = {
-        path.name: (path.read_bytes(), _KINDS[path.suffix])
-        for path in _ASSETS.iterdir()
-        if path.suffix in _KINDS
+    assets = {
+        path.relative_to(_ASSETS).as_posix(): (path.read_bytes(), _CONTENT_TYPES[path.suffix])
+        for path in _ASSETS.rglob("*")
+        if path.suffix in _CONTENT_TYPES
     }
 
     @app.get("/dashboard")
     @hide
     async def dashboard() -> Response:
-        return Response(page, content_type="text/html; charset=utf-8", headers=_FIELDS)
+        return Response(page, content_type="text/html; charset=utf-8", headers=_HEADERS)
 
-    @app.get("/dashboard/assets/<name>")
+    @app.get("/dashboard/assets/<path:name>")
     @hide
     async def dashboard_asset(name: str) -> Response:
-        if name not in parts:
+        if name not in assets:
             raise ApiError(Code.NOT_FOUND, "Nothing is found at this path")
-        content, kind = parts[name]
-        return Response(content, content_type=f"{kind}; charset=utf-8", headers=_FIELDS)
+        content, kind = assets[name]
+        return Response(content, content_type=f"{kind}; charset=utf-8", headers=_HEADERS)

@@ -1,23 +1,18 @@
-"""The stream of server-sent events, on ASGI's own messages: a framework would hold the answer back."""
+"""The stream of server-sent events, as ASGI messages: the web framework would buffer the response."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 
 import trio
 
 from gateway.dashboard.feed import DashboardFeed, Subscriber
-from gateway.proxy.request import Scope
-from gateway.proxy.request_body import Message, Receive
-from gateway.proxy.responses import Send
 from protocols.http import Code, failure
-
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from runtime.asgi import App, Message, Receive, Scope, Send
 
 PATH = "/dashboard/events"
 SEND_SECONDS = 5.0
-"""How long one message may take to leave: whoever reads slower than that is dropped."""
+"""Seconds in which a page must take a message; a slower one is disconnected."""
 
 _HEAD: Message = {
     "type": "http.response.start",
@@ -31,41 +26,41 @@ _HEAD: Message = {
 
 
 class EventStream:
-    """Serves GET /dashboard/events from `live`, and leaves everything else to `app`."""
+    """Serves GET /dashboard/events from `feed`, and passes all other requests to `app`."""
 
-    def __init__(self, app: App, live: DashboardFeed) -> None:
+    def __init__(self, app: App, feed: DashboardFeed) -> None:
         self._app = app
-        self._live = live
+        self._feed = feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Returning before the answer's end breaks the viewer's connection off."""
+        """Serve one request. Returning before the response has ended aborts the connection."""
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "GET":
             await self._app(scope, receive, send)
-        elif self._live.has_room:
+        elif self._feed.has_room:
             await self._stream(receive, send)
         else:
-            await _turn_away(send)
+            await _refuse(send)
 
     async def _stream(self, receive: Receive, send: Send) -> None:
-        with self._live.viewer() as viewer:
+        with self._feed.subscribe() as subscriber:
             ended = False
-            with viewer.scope:
+            with subscriber.scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_until_gone, receive, viewer)
-                    ended = await _write(viewer, send)
+                    nursery.start_soon(_until_disconnected, receive, subscriber)
+                    ended = await _write(subscriber, send)
                     nursery.cancel_scope.cancel()
-            # Outside the scope: the server reports the viewer gone from within the final send.
+            # Outside the scope: the server may report the disconnect from within the final send.
             if ended:
                 with trio.move_on_after(SEND_SECONDS):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _write(viewer: Subscriber, send: Send) -> bool:
-    """Send what comes; True when no more will come, False where the viewer is too slow."""
+async def _write(subscriber: Subscriber, send: Send) -> bool:
+    """Send the messages. Returns True when there are no more, False if the page takes them too slowly."""
     try:
         with trio.fail_after(SEND_SECONDS):
             await send(_HEAD)
-        async for message in viewer.messages:
+        async for message in subscriber.messages:
             with trio.fail_after(SEND_SECONDS):
                 await send({"type": "http.response.body", "body": message, "more_body": True})
     except trio.TooSlowError:
@@ -73,13 +68,13 @@ async def _write(viewer: Subscriber, send: Send) -> bool:
     return True
 
 
-async def _until_gone(receive: Receive, viewer: Subscriber) -> None:
+async def _until_disconnected(receive: Receive, subscriber: Subscriber) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    viewer.scope.cancel()
+    subscriber.scope.cancel()
 
 
-async def _turn_away(send: Send) -> None:
+async def _refuse(send: Send) -> None:
     body = json.dumps(failure(Code.SERVICE_UNAVAILABLE, "no more viewers now")).encode()
     fields = [(b"content-type", b"application/json"), (b"retry-after", b"5")]
     await send({"type": "http.response.start", "status": 503, "headers": fields})

@@ -1,44 +1,52 @@
-"""When a process was there: what its breakers did while it wasn't, it can't tell afterwards."""
+"""When a process ran: it can't report what its breakers did while it did not run."""
 
 from __future__ import annotations
 
 from runtime.admin.history import BUCKET_SECONDS, BUCKETS
 
 SPAN_SECONDS = float(BUCKETS * BUCKET_SECONDS)
+"""Seconds of history that the dashboard shows."""
 STARTS = 20
 GAPS = 100
+"""The most starts and gaps that are kept."""
 
 
 class ProcessUptime:
-    """The starts of one process, and the gaps of the span on show in which nothing was heard of it."""
+    """The starts of one process, and the gaps in its reports. All times are Unix seconds.
+
+    starts: oldest first. gaps: begin and end of each, oldest first; one that lasts ends now.
+    """
 
     def __init__(self) -> None:
         self.starts: list[float] = []
         self.gaps: list[tuple[float, float]] = []
-        self._heard: float | None = None
-        self._silent_from: float | None = None
+        self._last_report: float | None = None
+        self._silent_since: float | None = None
 
-    def is_silent(self, now: float) -> None:
-        """It doesn't answer: nothing is known since it was last heard of."""
-        if self._silent_from is None:
-            self._silent_from = now if self._heard is None else self._heard
+    def record_silence(self, now: float) -> None:
+        """The process doesn't answer: its history is unknown since its last report."""
+        if self._silent_since is None:
+            self._silent_since = now if self._last_report is None else self._last_report
         else:
             self.gaps.pop()
-        self._lay(self._silent_from, now, now)
+        self._add_gap(self._silent_since, now, now)
 
-    def answers(self, started: float, now: float) -> None:
-        """It does. What it knows goes back to its start, so that a gap ends there."""
-        heard, self._heard = self._heard, now
-        again = heard is not None and started > heard
-        if heard is None or again:
+    def record_report(self, started: float, now: float) -> None:
+        """The process has reported. Its history reaches back to its start, so a gap ends there.
+
+        started: when it was started.
+        """
+        previous, self._last_report = self._last_report, now
+        restarted = previous is not None and started > previous
+        if previous is None or restarted:
             self.starts = [*self.starts, started][-STARTS:]
-        if self._silent_from is not None:
+        if self._silent_since is not None:
             self.gaps.pop()
-            self._lay(self._silent_from, started if started > self._silent_from else now, now)
-            self._silent_from = None
-        elif heard is not None and again:
-            self._lay(heard, started, now)
+            self._add_gap(self._silent_since, started if started > self._silent_since else now, now)
+            self._silent_since = None
+        elif previous is not None and restarted:
+            self._add_gap(previous, started, now)
 
-    def _lay(self, begin: float, end: float, now: float) -> None:
+    def _add_gap(self, begin: float, end: float, now: float) -> None:
         kept = [gap for gap in self.gaps if gap[1] > now - SPAN_SECONDS]
         self.gaps = [*kept, (begin, end)][-GAPS:]

@@ -1,6 +1,6 @@
-"""The admin API for all breakers: the gateway's own here, each service's through the service itself.
+"""The admin API for all breakers: the gateway's own here, those of a service through the service.
 
-Asking a service passes its HTTP breaker by: it is most wanted while that is open.
+A request to a service bypasses its HTTP breaker: it is most wanted while that breaker is open.
 """
 
 from __future__ import annotations
@@ -9,118 +9,113 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
-import trio
-
+from gateway.upstream.fetch import fetch_json, for_each_service
 from gateway.upstream.upstream import Upstream
 from protocols.http import REQUEST_ID, Code
 from runtime.admin.history import Report
 from runtime.admin.service import AdminCommand, BreakerAdmin, known_action
 from runtime.web.errors import ApiError
 
-ASK_SECONDS = 5.0
+FETCH_SECONDS = 5.0
+"""Seconds that a service has to answer."""
 
 
 class FederatedBreakerAdmin:
-    """The desk for every breaker of the stack."""
+    """Administers every breaker of the stack. own: administers the gateway's."""
 
     def __init__(self, own: BreakerAdmin, upstreams: Mapping[str, Upstream]) -> None:
         self._own = own
         self._upstreams = list(upstreams.values())
 
-    async def show(self, order: AdminCommand) -> list[Report]:
-        """Every breaker; one whose service doesn't answer has the state None, and `error` says why."""
-        told: dict[str, list[Report]] = {}
+    async def show(self, command: AdminCommand) -> list[Report]:
+        """Every breaker. If a service doesn't answer, the state of its breakers is None; `error` is why."""
 
-        async def inquire(upstream: Upstream) -> None:
+        async def fetch(upstream: Upstream) -> list[Report]:
             try:
-                told[upstream.service.name] = await _tell(upstream, order, "GET", "")
+                reports: list[Report] = await _send(upstream, command, "GET", "")
             except ApiError as error:
-                told[upstream.service.name] = [
+                return [
                     {"name": name, "owner": upstream.service.process, "state": None, "error": error.message}
                     for name in upstream.service.dependencies
                 ]
+            return reports
 
-        async with trio.open_nursery() as nursery:
-            for upstream in self._upstreams:
-                nursery.start_soon(inquire, upstream)
-        found = await self._own.show(order)
-        return found + [one for upstream in self._upstreams for one in told[upstream.service.name]]
+        by_service = await for_each_service(self._upstreams, fetch)
+        own = await self._own.show(command)
+        return own + [report for reports in by_service.values() for report in reports]
 
-    async def show_one(self, name: str, order: AdminCommand) -> Report:
-        """One breaker, with its recent past."""
+    async def show_one(self, name: str, command: AdminCommand) -> Report:
+        """One breaker, with its recent history."""
         if (upstream := self._owner(name)) is None:
-            return await self._own.show_one(name, order)
-        seen: Report = await _tell(upstream, order, "GET", f"/{name}")
-        return seen
+            return await self._own.show_one(name, command)
+        report: Report = await _send(upstream, command, "GET", f"/{name}")
+        return report
 
-    async def steer(self, name: str, action: str, order: AdminCommand) -> Report:
-        """Do one of ACTIONS where the breaker is."""
+    async def steer(self, name: str, action: str, command: AdminCommand) -> Report:
+        """Do one of ACTIONS in the process that owns the breaker."""
         if (upstream := self._owner(name)) is None:
-            return await self._own.steer(name, action, order)
+            return await self._own.steer(name, action, command)
         known_action(action)  # it becomes part of a URL
-        seen: Report = await _tell(upstream, order, "POST", f"/{name}/{action}", {"reason": order.reason})
-        return seen
+        body = {"reason": command.reason}
+        report: Report = await _send(upstream, command, "POST", f"/{name}/{action}", body)
+        return report
 
-    async def change(self, name: str, table: Mapping[str, Any], order: AdminCommand) -> Report:
-        """Change keys of a policy where the breaker is."""
+    async def change(self, name: str, table: Mapping[str, Any], command: AdminCommand) -> Report:
+        """Change keys of a policy in the process that owns the breaker."""
         if (upstream := self._owner(name)) is None:
-            return await self._own.change(name, table, order)
-        body = {**table, "reason": order.reason}
-        seen: Report = await _tell(upstream, order, "PUT", f"/{name}/policy", body)
-        return seen
+            return await self._own.change(name, table, command)
+        body = {**table, "reason": command.reason}
+        report: Report = await _send(upstream, command, "PUT", f"/{name}/policy", body)
+        return report
 
-    async def reload(self, order: AdminCommand) -> dict[str, Any]:
-        """Every process reads breakers.toml again, the gateway first; what each said, by process.
+    async def reload(self, command: AdminCommand) -> dict[str, Any]:
+        """Have every process read breakers.toml again, the gateway first; return the results by process.
 
-        A file that the gateway can't use raises ApiError and has changed nothing anywhere. A service that
-        can't use its own, or doesn't answer, is told of as {"error": …}.
+        If the gateway's file is invalid, raises ApiError and changes nothing anywhere. The result of a
+        service whose file is invalid, or that doesn't answer, is {"error": …}.
         """
-        told: dict[str, Any] = dict(await self._own.reload(order))
+        results: dict[str, Any] = dict(await self._own.reload(command))
 
-        async def pass_on(upstream: Upstream) -> None:
+        async def reload_service(upstream: Upstream) -> dict[str, Any]:
+            body = {"reason": command.reason}
             try:
-                told.update(await _tell(upstream, order, "POST", "/reload", {"reason": order.reason}))
+                result: dict[str, Any] = await _send(upstream, command, "POST", "/reload", body)
             except ApiError as error:
-                told[upstream.service.process] = {"error": error.message}
+                return {upstream.service.process: {"error": error.message}}
+            return result
 
-        async with trio.open_nursery() as nursery:
-            for upstream in self._upstreams:
-                nursery.start_soon(pass_on, upstream)
-        return told
+        for result in (await for_each_service(self._upstreams, reload_service)).values():
+            results.update(result)
+        return results
 
     def _owner(self, name: str) -> Upstream | None:
-        """The service that has the breaker; None where it's the gateway's or nobody's."""
+        """The service that owns the breaker; None if it is the gateway's, or unknown."""
         return next((one for one in self._upstreams if name in one.service.dependencies), None)
 
 
-async def _tell(
-    upstream: Upstream, order: AdminCommand, method: str, path: str, body: Mapping[str, Any] | None = None
+async def _send(
+    upstream: Upstream, command: AdminCommand, method: str, path: str, body: Mapping[str, Any] | None = None
 ) -> Any:
-    """The `data` of a service's answer. Raises ApiError: its own, or 502 where it doesn't answer."""
-    request = httpx.Request(
-        method,
-        f"{upstream.base_url}/admin/breakers{path}",
-        headers={"Authorization": order.authorization, REQUEST_ID: order.request_id},
+    """Send a command to a service; return the `data` of its answer.
+
+    Raises ApiError: the service's own, or 502 if it doesn't answer within FETCH_SECONDS.
+    """
+    reply = await fetch_json(
+        upstream,
+        f"/admin/breakers{path}",
+        method=method,
+        headers={"Authorization": command.authorization, REQUEST_ID: command.request_id},
         content=None if body is None else _encoded(body),
+        timeout=FETCH_SECONDS,
     )
-    found: Any = None
-    with trio.move_on_after(ASK_SECONDS) as limit:
-        try:
-            response = await upstream.transport.handle_async_request(request)
-            try:
-                found = json.loads(await response.aread())
-            finally:
-                await response.aclose()
-        except (httpx.TransportError, ValueError, RecursionError):
-            pass
+    found = reply.document
     if not isinstance(found, dict):
         message = f"{upstream.service.process} doesn't answer"
-        if limit.cancelled_caught and method != "GET":
+        if reply.timed_out and method != "GET":
             message += "; it may still carry this out"
         raise ApiError(Code.SERVICE_UNAVAILABLE, message, status=502)
     if "error" in found:
-        raise ApiError(_code(found["error"]), str(found.get("message")), status=response.status_code)
+        raise ApiError(_code(found["error"]), str(found.get("message")), status=reply.status)
     return found.get("data")
 
 

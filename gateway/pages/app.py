@@ -14,20 +14,21 @@ from quart_trio import QuartTrio
 from actors import Panel
 from gateway.dashboard.feed import DashboardFeed
 from gateway.dashboard.page import add_dashboard
-from gateway.dashboard.sse import App, EventStream
+from gateway.dashboard.sse import EventStream
 from gateway.pages.admin import FederatedBreakerAdmin
-from gateway.pages.health import is_outage, whole_health
+from gateway.pages.health import is_outage, stack_health
 from gateway.pages.openapi import OpenApiAggregator
 from gateway.settings import GatewaySettings
 from gateway.upstream.overloads import Overloads, overload_metric
 from gateway.upstream.upstream import Upstream
 from gateway.workers.admin import ClusterBreakerAdmin
-from gateway.workers.crew import Crew
+from gateway.workers.cluster import WorkerCluster
 from protocols.http import STATUS, Code, failure, success
 from protocols.topology import API_GATEWAY
 from runtime.admin.api import AdminAuthenticator, add_admin
 from runtime.admin.history import Recorder
 from runtime.admin.service import local_breaker_admin
+from runtime.asgi import App
 from runtime.auth import TokenVerifier
 from runtime.breaker_source import BreakerSource
 from runtime.web.app import service_app
@@ -41,17 +42,20 @@ _BUNDLED = {
     "swagger-ui-bundle.js": "text/javascript",
     "favicon-32x32.png": "image/png",
 }
-# None of the pages takes a body worth speaking of.
+# No page takes a large body.
 _MAX_BODY = 64 * 1024
 
 
 def own_pages(
     panel: BreakerSource,
     upstreams: Mapping[str, Upstream],
-    documents: OpenApiAggregator,
-    overloads: Overloads | Crew,
+    openapi: OpenApiAggregator,
+    overloads: Overloads | WorkerCluster,
 ) -> QuartTrio:
-    """An app that serves what `routes.OWN_PATHS` names. overloads: of this process, or of all workers."""
+    """An app that serves `routes.OWN_PATHS`, but for the dashboard and the admin API.
+
+    overloads: those of this process, or of all workers.
+    """
 
     def more_metrics() -> list[Metric]:
         counts = overloads.counts if isinstance(overloads, Overloads) else overloads.overload_counts()
@@ -60,15 +64,15 @@ def own_pages(
     app = service_app(API_GATEWAY, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
 
     async def health() -> Any:
-        data = await whole_health(panel, upstreams)
+        data = await stack_health(panel, upstreams)
         if is_outage(data):
             body = failure(Code.PARTIAL_OUTAGE, "Some services are unhealthy", data=data)
             return body, STATUS[Code.PARTIAL_OUTAGE]
         return success("All services are healthy", data)
 
-    # In place of a single process's health, which knows nothing of dependencies.
+    # It replaces the health of a single process, which has no dependencies.
     app.view_functions["health"] = health
-    _add_documentation(app, documents)
+    _add_documentation(app, openapi)
     return app
 
 
@@ -78,20 +82,20 @@ def add_operations(
     panel: Panel,
     keys: TokenVerifier,
     upstreams: Mapping[str, Upstream],
-    crew: Crew | None,
+    cluster: WorkerCluster | None,
 ) -> DashboardFeed:
-    """Add the dashboard and the admin API; what is returned feeds the dashboard once it runs."""
-    recorder = Recorder(API_GATEWAY, crew or panel)
-    own = local_breaker_admin(panel, recorder, settings, None if crew is None else crew.seat.policies)
-    desk = own if crew is None else ClusterBreakerAdmin(own, crew, settings)
-    add_admin(app, FederatedBreakerAdmin(desk, upstreams), AdminAuthenticator(keys, settings.admin_token))
+    """Add the dashboard and the admin API. The caller runs the DashboardFeed that is returned."""
+    recorder = Recorder(API_GATEWAY, cluster or panel)
+    local = local_breaker_admin(panel, recorder, settings, None if cluster is None else cluster.slot.policies)
+    own = local if cluster is None else ClusterBreakerAdmin(local, cluster, settings)
+    add_admin(app, FederatedBreakerAdmin(own, upstreams), AdminAuthenticator(keys, settings.admin_token))
     add_dashboard(app)
-    live = DashboardFeed(recorder, upstreams)
-    app.asgi_app = EventStream(cast(App, app.asgi_app), live)  # type: ignore[method-assign, assignment]
-    return live
+    feed = DashboardFeed(recorder, upstreams)
+    app.asgi_app = EventStream(cast(App, app.asgi_app), feed)  # type: ignore[method-assign, assignment]
+    return feed
 
 
-def _add_documentation(app: QuartTrio, documents: OpenApiAggregator) -> None:
+def _add_documentation(app: QuartTrio, openapi: OpenApiAggregator) -> None:
     swagger = files("flask_swagger_ui") / "dist"
     bundle = {name: ((swagger / name).read_bytes(), kind) for name, kind in _BUNDLED.items()}
     bundle["docs.js"] = ((_ASSETS / "docs.js").read_bytes(), "text/javascript")
@@ -108,7 +112,7 @@ def _add_documentation(app: QuartTrio, documents: OpenApiAggregator) -> None:
 
     @app.get("/docs/openapi.json")
     async def merged_document() -> Any:
-        return await documents.merge_reports()
+        return await openapi.merged_document()
 
     @app.get("/docs/assets/<name>")
     async def asset(name: str) -> Response:

@@ -1,4 +1,4 @@
-"""The services' OpenAPI documents, merged into one as a client of the gateway sees them."""
+"""The services' OpenAPI documents, merged into one with the paths that clients of the gateway see."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 import trio
 
 from gateway.routes import ROUTES, Route
-from gateway.upstream.fetch import fetch_json
+from gateway.upstream.fetch import fetch_json, for_each_service
 from gateway.upstream.upstream import Upstream
 
-ASK_SECONDS = 2.0
+FETCH_SECONDS = 2.0
+"""Seconds that a service has to answer."""
 FRESH_SECONDS = 60.0
+"""Seconds for which the documents are used without being fetched again."""
 RETRY_SECONDS = 2.0
+"""Seconds between two fetches until every document was fetched once."""
 
 Document = dict[str, Any]
 
@@ -21,41 +24,45 @@ _METHODS = frozenset(("get", "put", "post", "delete", "options", "head", "patch"
 
 
 class OpenApiAggregator:
-    """Fetches the documents, and keeps the last of each: they survive their service being down."""
+    """Fetches the documents, and keeps the last one of each service for when the service is down."""
 
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
         self._upstreams = upstreams
-        self._known: dict[str, Document] = {}
-        self._fetched = float("-inf")
+        self._documents: dict[str, Document] = {}
+        self._fetched_at = float("-inf")
 
-    async def merge_reports(self) -> Document:
-        """One document for all services that ever answered."""
-        if trio.current_time() - self._fetched > FRESH_SECONDS or len(self._known) < len(self._upstreams):
+    async def merged_document(self) -> Document:
+        """One document for all services whose own document was ever fetched."""
+        stale = trio.current_time() - self._fetched_at > FRESH_SECONDS
+        if stale or self._is_incomplete():
             await self.refresh()
-        return merge(self._known)
+        return merge(self._documents)
 
     async def refresh(self) -> None:
-        """Ask all services side by side; one that doesn't answer keeps the document it has."""
-        async with trio.open_nursery() as nursery:
-            for name in self._upstreams:
-                nursery.start_soon(self._fetch, name)
-        self._fetched = trio.current_time()
+        """Fetch all documents concurrently; if a service doesn't answer, its last document is kept."""
+        await for_each_service(self._upstreams.values(), self._fetch)
+        self._fetched_at = trio.current_time()
 
-    async def gather(self) -> None:
-        """Ask until every service has answered once. A task for a nursery; may be cancelled at any point."""
-        while len(self._known) < len(self._upstreams):
+    async def fetch_all(self) -> None:
+        """Fetch until every service has answered once. May be cancelled at any point."""
+        while self._is_incomplete():
             await self.refresh()
             await trio.sleep(RETRY_SECONDS)
 
-    async def _fetch(self, name: str) -> None:
-        upstream = self._upstreams[name]
-        found = await fetch_json(upstream.transport, upstream.base_url, "/openapi.json", timeout=ASK_SECONDS)
-        if isinstance(found, dict) and isinstance(found.get("paths"), dict):
-            self._known[name] = found
+    def _is_incomplete(self) -> bool:
+        return len(self._documents) < len(self._upstreams)
+
+    async def _fetch(self, upstream: Upstream) -> None:
+        document = (await fetch_json(upstream, "/openapi.json", timeout=FETCH_SECONDS)).document
+        if isinstance(document, dict) and isinstance(document.get("paths"), dict):
+            self._documents[upstream.service.name] = document
 
 
 def merge(documents: Mapping[str, Document]) -> Document:
-    """One document from those of several services: paths as they are outside, components by service. Pure."""
+    """Merge the documents of several services, by the service's name. Pure.
+
+    Paths become those that clients of the gateway see; components are prefixed with the service's name.
+    """
     paths: Document = {}
     components: Document = {
         "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
@@ -66,8 +73,8 @@ def merge(documents: Mapping[str, Document]) -> Document:
             continue
         renamed = _renamed(document, route.service.name)
         for path, item in renamed["paths"].items():
-            if (outside := _outside(route, path)) is not None:
-                paths[outside] = _operations(item, route)
+            if (gateway_path := _gateway_path(route, path)) is not None:
+                paths[gateway_path] = _operations(item, route)
         for kind, entries in (renamed.get("components") or {}).items():
             if kind != "securitySchemes":
                 named = {f"{route.service.name}.{name}": entry for name, entry in entries.items()}
@@ -76,13 +83,13 @@ def merge(documents: Mapping[str, Document]) -> Document:
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": components}
 
 
-def _outside(route: Route, path: str) -> str | None:
-    """A service's path as a client of the gateway sees it; None where it can't be reached."""
+def _gateway_path(route: Route, path: str) -> str | None:
+    """A service's path as clients of the gateway see it; None if the gateway doesn't route to it."""
     prefix = route.prefix.decode()
     if route.strip:
         return prefix + path
-    reached = path.startswith(prefix + "/") or (route.itself and path == prefix)
-    return path if reached else None
+    is_routed = path.startswith(prefix + "/") or (route.exact and path == prefix)
+    return path if is_routed else None
 
 
 def _operations(item: Any, route: Route) -> Any:
@@ -92,14 +99,14 @@ def _operations(item: Any, route: Route) -> Any:
 
 
 def _operation(operation: Document, route: Route) -> Document:
-    said = {**operation, "tags": [route.service.name]}
+    tagged = {**operation, "tags": [route.service.name]}
     if route.bearer:
-        said["security"] = [{"bearer": []}]
-    return said
+        tagged["security"] = [{"bearer": []}]
+    return tagged
 
 
 def _renamed(value: Any, service: str) -> Any:
-    """The same with every reference to a component naming its service too: two may use one name."""
+    """Prefix every reference to a component with the service's name: two services may use the same name."""
     if isinstance(value, list):
         return [_renamed(one, service) for one in value]
     if not isinstance(value, dict):

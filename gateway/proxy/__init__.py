@@ -1,1 +1,1 @@
-"""The way of a proxied request: what is let in, what goes to the service, what comes back."""
+"""Forwards requests to the services: admission, header fields, streaming, and charging of failures."""

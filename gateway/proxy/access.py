@@ -1,4 +1,4 @@
-"""Who may pass: access tokens, and limits by address and by user."""
+"""Access control: access tokens, and rate limits by address and by user."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ from runtime.auth import BadToken, TokenError, TokenVerifier, require
 from runtime.serving import client_network
 
 
-class Limits:
-    """How often an address and a user may ask. O(1) of memory for each of them."""
+class RateLimiter:
+    """Limits the requests of each address by the minute, and of each user by the hour.
+
+    It uses O(1) of memory for each address and user. counters: where requests are counted.
+    """
 
     def __init__(self, per_minute: int, per_hour: int, counters: Counters) -> None:
         self._limiter = SlidingWindowCounterRateLimiter(counters)
         self._by_address = RateLimitItemPerMinute(per_minute)
         self._by_user = RateLimitItemPerHour(per_hour)
 
-    def address(self, address: str) -> None:
+    def count_address(self, address: str) -> None:
         """Count a request from `address`, or its /64. Raises LocalResponse (RATE_LIMITED)."""
         self._hit(self._by_address, client_network(address))
 
-    def user(self, user_id: str) -> None:
+    def count_user(self, user_id: str) -> None:
         """Count a request of a user. Raises LocalResponse (RATE_LIMITED)."""
         self._hit(self._by_user, user_id)
 
-    def _hit(self, item: RateLimitItem, who: str) -> None:
-        if self._limiter.hit(item, who):
+    def _hit(self, item: RateLimitItem, key: str) -> None:
+        if self._limiter.hit(item, key):
             return
-        wait = self._limiter.get_window_stats(item, who).reset_time - time.time()
+        wait = self._limiter.get_window_stats(item, key).reset_time - time.time()
         fields = {
             "RateLimit-Limit": str(item.amount),
             "RateLimit-Remaining": "0",
@@ -46,7 +49,10 @@ class Limits:
 
 
 def authenticate(keys: TokenVerifier, fields: Fields) -> Identity:
-    """Whose request this is. Raises LocalResponse (MISSING_TOKEN, INVALID_TOKEN, SERVICE_UNAVAILABLE)."""
+    """Verify the request's bearer token and return its identity.
+
+    Raises LocalResponse (MISSING_TOKEN, INVALID_TOKEN, SERVICE_UNAVAILABLE).
+    """
     given = find(fields, b"authorization")
     try:
         if len(given) > 1:

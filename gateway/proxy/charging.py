@@ -1,8 +1,7 @@
-"""Whose failure an upstream's response is. docs/explanation/charging.md argues each rule."""
+"""Which breaker a failed response is charged to. docs/explanation/charging.md explains each rule."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Set
 
 import httpx
@@ -10,31 +9,13 @@ import httpx
 from actors.adapters.httpx import retry_after
 from actors.call.guard import Guard
 from gateway.proxy.headers import Fields, find
+from gateway.upstream.handler_failures import HandlerFailures
 from protocols.http import FAILURE_ORIGIN, HANDLER_FAILURE
 
-HANDLER_CLIENTS = 3
-HANDLER_SECONDS = 60.0
-"""A handler's own error counts once requests of so many clients have ended in one within so many seconds."""
-
-_ANSWERS = frozenset((501, 505))
-"""The service says what it can't do, and is well."""
+_NOT_FAILURES = frozenset((501, 505))
+"""The service states that it doesn't support the request; it is healthy."""
 _FAILURE_ORIGIN = FAILURE_ORIGIN.lower().encode()
 _HANDLER_FAILURE = HANDLER_FAILURE.lower().encode()
-
-
-class HandlerFailures:
-    """Tells a handler that fails for one client's data from a service that fails for everybody."""
-
-    def __init__(self) -> None:
-        self._recent: deque[tuple[float, Hashable]] = deque(maxlen=100)
-
-    def counts(self, client: Hashable, now: float) -> bool:
-        """Note a handler's own error. Whether it is a failure of the service. now: seconds, on any clock."""
-        while self._recent and self._recent[0][0] <= now - HANDLER_SECONDS:
-            self._recent.popleft()
-        if client not in {known for _, known in self._recent}:
-            self._recent.append((now, client))
-        return len(self._recent) >= HANDLER_CLIENTS
 
 
 def charge(
@@ -47,13 +28,13 @@ def charge(
     client: Hashable,
     now: float,
 ) -> str | None:
-    """Say to the breaker what a response means, and return the breaker that has counted its failure already.
+    """Count a response's failure on the call's breaker, unless another breaker has counted it.
 
-    fields: the response's, with names in lower case. origins: the breakers that the service may name. Nothing
-    is said of a response below 500: it is a success.
+    Returns that other breaker's name, else None. fields: the response's, with lower-case names. origins: the
+    breakers that the service may name. A status below 500, 501 and 505 change nothing: the call is a success.
     """
     status = response.status_code
-    if status < 500 or status in _ANSWERS:
+    if status < 500 or status in _NOT_FAILURES:
         return None
     named = find(fields, _FAILURE_ORIGIN)
     origin = named[0].decode("latin-1") if len(named) == 1 else None

@@ -1,4 +1,4 @@
-"""Which pages of other origins may call the gateway (CORS). Pure."""
+"""Cross-origin resource sharing (CORS): which pages of other origins may call the gateway. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from gateway.proxy.headers import Fields, find
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 EXPOSED = b"Retry-After, X-Request-ID, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset"
 MAX_AGE_SECONDS = 600
-"""How long a browser may keep the answer to a preflight."""
+"""Seconds for which a browser may cache the response to a preflight."""
 
-_OURS = frozenset(
+_CORS_FIELDS = frozenset(
     (b"access-control-allow-origin", b"access-control-allow-credentials", b"access-control-expose-headers")
 )
 _VARY = (b"vary", b"Origin")
 
 
 def parse_origins(value: str) -> frozenset[bytes]:
-    """The origins in a list separated by commas, such as https://app.example.org. Raises ValueError."""
+    """Parse origins separated by commas, such as https://app.example.org. Raises ValueError."""
     origins = [one.strip() for one in value.split(",") if one.strip()]
     for origin in origins:
         scheme, separator, host = origin.partition("://")
@@ -29,16 +29,19 @@ def parse_origins(value: str) -> frozenset[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class CorsPolicy:
-    """The origins that may read answers; none: the gateway says nothing of CORS, and a service may."""
+    """The origins whose pages may read responses.
+
+    If there are none, the gateway leaves CORS to the services.
+    """
 
     origins: frozenset[bytes] = frozenset()
 
     def allows(self, origin: bytes) -> bool:
-        """Whether pages of `origin` may read answers."""
+        """Whether pages of `origin` may read responses."""
         return b"*" in self.origins or origin.lower() in self.origins
 
     def is_preflight(self, method: str, fields: Fields) -> bool:
-        """Whether a browser asks what it may ask. Such a request carries no token."""
+        """Whether the request is a preflight. A browser sends those without a token."""
         return (
             bool(self.origins)
             and method == "OPTIONS"
@@ -47,25 +50,25 @@ class CorsPolicy:
         )
 
     def preflight_fields(self, fields: Fields) -> Fields:
-        """The fields of the answer to a preflight, besides those of every answer."""
+        """The fields of the response to a preflight, without those that every response has."""
         origins = find(fields, b"origin")
         if len(origins) != 1 or not self.allows(origins[0]):
             return []
-        asked = find(fields, b"access-control-request-headers")
+        requested = find(fields, b"access-control-request-headers")
         return [
             (b"access-control-allow-methods", ALLOWED_METHODS),
             (b"access-control-max-age", b"%d" % MAX_AGE_SECONDS),
-            *[(b"access-control-allow-headers", value) for value in asked[:1]],
+            *[(b"access-control-allow-headers", value) for value in requested[:1]],
         ]
 
     def response_fields(self, origins: list[bytes], fields: Fields) -> Fields:
-        """A response's fields with what a page of the request's origin may read.
+        """Add the CORS fields for the request's origin to a response's fields.
 
-        origins: the values of the request's Origin. What the service says of CORS gives way.
+        They replace the service's own CORS fields. origins: the values of the request's Origin field.
         """
         if not self.origins:
             return fields
-        kept = [field for field in fields if field[0] not in _OURS]
+        kept = [field for field in fields if field[0] not in _CORS_FIELDS]
         kept.append(_VARY)
         if len(origins) == 1 and self.allows(origins[0]):
             kept += [

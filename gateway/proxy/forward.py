@@ -1,6 +1,6 @@
-"""One request carried to its service and back, streamed both ways, under the service's breaker.
+"""Forwards one request under its service's breaker, and streams both bodies.
 
-Only time spent waiting for the service counts for its breaker. docs/explanation/charging.md has the rules.
+The breaker counts only the time spent waiting for the service. docs/explanation/charging.md has the rules.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from gateway.proxy.headers import (
     takes_trailers,
     trailer_fields,
 )
-from gateway.proxy.request import Inbound
+from gateway.proxy.request import ForwardableRequest
 from gateway.proxy.request_body import DownstreamRequest, RequestBodyStream
-from gateway.proxy.responses import LocalResponse, ResponseWriter, breaker_rejection, refusal
+from gateway.proxy.responses import LocalResponse, ResponseWriter, breaker_rejection, error_response
 from gateway.proxy.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
@@ -36,80 +36,87 @@ from gateway.upstream.upstream import Upstream
 from runtime.serving.loop_time import StallWatch
 
 PROBE_BODY_SECONDS = 1.0
-"""How long the start of a body may take to arrive before its request may act as a probe."""
+"""Maximum seconds to buffer the start of a request body before the request may act as a probe."""
 PROBE_CLIENT_SHARE = 0.25
-"""How much of a probe's time it may then wait for its client; the rest is the upstream's."""
-ANSWERED_SECONDS = 1.0
-"""A probe whose body still streams so long after its head has answered."""
+"""The share of a probe's time in which it may wait for its client; the rest is the upstream's."""
+STREAMING_SECONDS = 1.0
+"""A probe whose response still streams this many seconds after its head is a success."""
 STALL_SECONDS = 1.0
-"""An upstream may give up a response that we haven't read for so long, in all, because its client didn't.
+"""If the client has kept the gateway from reading a response for this many seconds in total, an abort of the
+response is not the upstream's failure.
 
-In all, since an upstream may limit the time of the whole response: a client that never pauses for long can
-exceed that too.
+The total counts, since an upstream may limit the time of a whole response: many short pauses of the client
+can exceed that too.
 """
 
 
 class UpstreamAborted(Exception):
-    """The response was cut when it had begun: the client's connection must not end cleanly."""
+    """The response was aborted after its head: the client's connection must not end cleanly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """The last piece of a response's body, and the fields behind it."""
+class ResponseEnd:
+    """The last piece of a response's body, and its trailers."""
 
     last: bytes
     trailers: Fields
 
 
 class UpstreamCall:
-    """Carries one request. nursery: outlives the call, for what goes on beside it; None if nothing does."""
+    """Forwards one request.
+
+    nursery: for tasks that run beside the call, such as sending the body; None if there are none.
+    """
 
     def __init__(
         self,
         upstream: Upstream,
         breaker: CircuitBreaker,
-        inbound: Inbound,
-        client: DownstreamRequest,
-        answer: ResponseWriter,
+        request: ForwardableRequest,
+        downstream: DownstreamRequest,
+        writer: ResponseWriter,
         nursery: trio.Nursery | None,
     ) -> None:
         self._upstream = upstream
         self._breaker = breaker
-        self._inbound = inbound
-        self._client = client
-        self._answer = answer
+        self._request = request
+        self._downstream = downstream
+        self._writer = writer
         self._nursery = nursery
         self._now = upstream.loop_time.now
-        # On a host that was paused the services have stood still too: what they say is then of that.
+        # While the host was paused, the services were paused too: a failure may be a consequence of that.
         self._stall_watch = StallWatch(upstream.loop_time)
         self._limit = upstream.loop_time.limit(math.inf)
         self._body: RequestBodyStream | None = None
-        self._unread = 0.0
-        """Seconds in which the client has kept us from reading the response, in all."""
+        self._stalled_seconds = 0.0
+        """Seconds in which the client has kept the gateway from reading the response, in total."""
 
-    async def run(self) -> Ending:
-        """Answer the client, but for the last piece of the body and the trailers, which are returned.
+    async def run(self) -> ResponseEnd:
+        """Forward the request, and the response but for its last piece and trailers, which are returned.
 
-        The breaker has counted the call by then: who sees the end of a response sees its consequences too.
-        Raises LocalResponse where nothing was sent yet, else UpstreamAborted. Cancelling closes the upstream
-        connection, and the breaker counts neither success nor failure.
+        The breaker has counted the call when this returns: a client that has seen the end of a response sees
+        its effect on the breaker too. Raises LocalResponse if no response was begun, else UpstreamAborted.
+        Cancelling closes the upstream connection; the breaker then counts neither success nor failure.
         """
         try:
             ending = await self._guarded()
         except (CallRejected, CallTimeout, httpx.TransportError) as error:
             if isinstance(error, LocalShortage):
                 self._upstream.overloads.note(error)
-            if self._answer.status is not None:
+            if self._writer.status is not None:
                 raise UpstreamAborted(str(error)) from error
-            raise refusal(error) from error
+            raise error_response(error) from error
         if ending is None:
             raise UpstreamAborted(f"silent for {self._upstream.idle_timeout:g} s in the middle of a response")
         return ending
 
-    async def _guarded(self) -> Ending | None:
-        """None: our own limit has ended a response that fell silent, which is no failure."""
+    async def _guarded(self) -> ResponseEnd | None:
+        """Make the call under the breaker.
+
+        Returns None if the idle limit has ended a response, which is not a failure.
+        """
         probes = await self._may_probe()
-        source = Source(self._inbound.client, self._inbound.route) if probes else None
+        source = Source(self._request.client, self._request.route) if probes else None
         async with self._breaker.guard(source=source) as call:
             with self._limit:
                 self._limit.deadline = self._now() + self._head_seconds()
@@ -123,42 +130,42 @@ class UpstreamCall:
                     return await self._relay(call, response, probes=probes)
                 finally:
                     await response.stream.aclose()  # type: ignore[union-attr]
-            # Only the limit's end leads here.
-            if self._answer.status is None:
-                self._no_head()
+            # The limit has expired.
+            if self._writer.status is None:
+                self._raise_no_head()
             return None
 
     def _head_seconds(self) -> float:
         timeout = self._breaker.config.call_timeout
         return self._upstream.timeout if timeout is None else min(timeout, self._upstream.timeout)
 
-    def _no_head(self) -> None:
+    def _raise_no_head(self) -> None:
         if self._body is not None and self._body.awaits_client:
-            raise self._no_probe()
+            raise self._probing_rejection()
         raise httpx.ReadTimeout(f"no response within {self._head_seconds():g} s")
 
     async def _may_probe(self) -> bool:
-        """Whether this request may be a probe. Raises LocalResponse if it may, but its client is slow.
+        """Whether this request may act as a probe. Raises LocalResponse if it may, but its client is slow.
 
-        A probe's time is bounded: a client that trickles would hold it, and be taken for an outage.
+        A probe's time is limited: a client that sends slowly would use it up, and the probe would fail.
         """
         breaker = self._breaker
-        due = breaker.state is State.HALF_OPEN or breaker.retry_after == 0
-        if not due or self._inbound.framing.empty:
-            return due
-        is_slow = not await self._client.body_buffered_within(PROBE_BODY_SECONDS)
+        probe_due = breaker.state is State.HALF_OPEN or breaker.retry_after == 0
+        if not probe_due or self._request.framing.empty:
+            return probe_due
+        is_slow = not await self._downstream.body_buffered_within(PROBE_BODY_SECONDS)
         if is_slow and breaker.state is not State.CLOSED:
-            raise self._no_probe()
-        return due
+            raise self._probing_rejection()
+        return probe_due
 
     def _client_wait_budget(self) -> float:
         """Seconds that an admitted call may wait for its client."""
-        most = self._breaker.config.probe_timeout
-        if most is None or self._breaker.state is not State.HALF_OPEN:
+        probe_timeout = self._breaker.config.probe_timeout
+        if probe_timeout is None or self._breaker.state is not State.HALF_OPEN:
             return math.inf
-        return PROBE_CLIENT_SHARE * most
+        return PROBE_CLIENT_SHARE * probe_timeout
 
-    def _no_probe(self) -> LocalResponse:
+    def _probing_rejection(self) -> LocalResponse:
         breaker = self._breaker
         return breaker_rejection(
             CircuitOpenError(breaker.name, breaker.state, RETRY_SOON, RejectReason.PROBING)
@@ -166,21 +173,21 @@ class UpstreamCall:
 
     async def _head(self, call: Guard) -> httpx.Response:
         """Send the request and wait for the response's head."""
-        response = await self._upstream.transport.handle_async_request(self._request())
+        response = await self._upstream.transport.handle_async_request(self._upstream_request())
         call.lift_timeout()
         if self._body is not None:
             call.exclude(self._body.waited)
         return response
 
-    def _request(self) -> httpx.Request:
-        inbound, upstream = self._inbound, self._upstream
+    def _upstream_request(self) -> httpx.Request:
+        inbound, upstream = self._request, self._upstream
         target, seconds = inbound.target, self._head_seconds()
         fields = request_fields(
             inbound.fields,
             inbound.sender,
             inbound.framing,
-            request_id=self._answer.request_id,
-            # Less than our own, so that the service can give its reason before we give up.
+            request_id=self._writer.request_id,
+            # Less than the gateway's own timeout, so that the service can report its reason in time.
             timeout_ms=int(seconds * 950),
             awaits_continue=inbound.awaits_continue,
             prefix=inbound.prefix,
@@ -189,24 +196,24 @@ class UpstreamCall:
         stream: httpx.AsyncByteStream = _NO_BODY
         if not inbound.framing.empty:
             budget = self._client_wait_budget()
-            stream = self._body = RequestBodyStream(self._client, self._limit, self._now, seconds, budget)
+            stream = self._body = RequestBodyStream(self._downstream, self._limit, self._now, seconds, budget)
             extensions["nursery"] = self._nursery
         request = httpx.Request(
             inbound.method, _url(upstream, target), headers=fields, stream=stream, extensions=extensions
         )
-        # httpx makes it upper case; methods are case-sensitive.
+        # httpx converts it to upper case, but methods are case-sensitive.
         request.method = inbound.method
         return request
 
     async def _interim(self, status: int, fields: Fields) -> None:
-        """RFC 9110, 15.2: a proxy passes 1xx responses on."""
+        """Forward a 1xx response (RFC 9110, 15.2)."""
         if status == 100:
-            self._client.let_send()
-            if not self._inbound.awaits_continue:
+            self._downstream.allow_body()
+            if not self._request.awaits_continue:
                 return
-        await self._answer.interim(status, interim_fields(fields))
+        await self._writer.interim(status, interim_fields(fields))
 
-    async def _relay(self, call: Guard, response: httpx.Response, *, probes: bool) -> Ending:
+    async def _relay(self, call: Guard, response: httpx.Response, *, probes: bool) -> ResponseEnd:
         body = response.stream
         assert isinstance(body, httpx.AsyncByteStream)
         status, fields = response.status_code, _lower_case_fields(response)
@@ -214,41 +221,43 @@ class UpstreamCall:
         if status >= 500 and self._stall_watch.was_mostly_stalled():
             call.ignore()
         elif status >= 500:
-            self._answer.failure_origin = charge(
+            self._writer.failure_origin = charge(
                 call,
                 response,
                 fields,
                 origins=upstream.service.origins,
                 handlers=upstream.handlers,
-                client=self._inbound.client,
+                client=self._request.client,
                 now=self._now(),
             )
         elif probes and self._nursery is not None:
-            self._nursery.start_soon(_answer_later, call)
+            self._nursery.start_soon(_succeed_later, call)
         try:
             return await self._stream(call, status, fields, body)
         except httpx.TransportError as error:
-            if self._unread >= STALL_SECONDS or self._stall_watch.was_mostly_stalled():
-                # The upstream may have given up because we stopped reading.
+            if self._stalled_seconds >= STALL_SECONDS or self._stall_watch.was_mostly_stalled():
+                # The upstream may have aborted the response because the gateway had stopped reading.
                 call.ignore()
             else:
                 call.fail(f"{type(error).__name__}: {error}")
             raise
 
-    async def _stream(self, call: Guard, status: int, fields: Fields, body: httpx.AsyncByteStream) -> Ending:
-        """Pass on the head and the body as they arrive. What completes a declared length is returned."""
+    async def _stream(
+        self, call: Guard, status: int, fields: Fields, body: httpx.AsyncByteStream
+    ) -> ResponseEnd:
+        """Forward the head and the body as they arrive, but for the last piece."""
         left = content_length(fields)
-        trailers = left is None and takes_trailers(self._inbound.fields, self._inbound.sender.version)
-        kept = response_fields(fields, request_id=self._answer.request_id, trailers=trailers)
-        if self._inbound.prefix:
-            kept = below_prefix(kept, self._inbound.prefix, self._upstream.own_origins)
-        await self._answer.head(status, kept, trailers=trailers)
+        trailers = left is None and takes_trailers(self._request.fields, self._request.sender.version)
+        kept = response_fields(fields, request_id=self._writer.request_id, trailers=trailers)
+        if self._request.prefix:
+            kept = below_prefix(kept, self._request.prefix, self._upstream.own_origins)
+        await self._writer.head(status, kept, trailers=trailers)
         piece = body.buffered() if isinstance(body, ResponseBody) else b""
         if left is not None and left == len(piece):
-            await anext(aiter(body), None)  # it has ended, so that its connection serves the next request
-            return Ending(piece, [])
+            await anext(aiter(body), None)  # reads the end, so that the connection can be reused
+            return ResponseEnd(piece, [])
         if not piece:
-            await self._to_client(call, self._answer.flush())
+            await self._to_client(call, self._writer.flush())
         pieces = aiter(body)
         while True:
             if piece:
@@ -256,11 +265,12 @@ class UpstreamCall:
                     left -= len(piece)
                 if left == 0:
                     await self._next(pieces)
-                    return Ending(piece, [])
-                await self._to_client(call, self._answer.piece(piece))
+                    return ResponseEnd(piece, [])
+                await self._to_client(call, self._writer.piece(piece))
             found = await self._next(pieces)
             if found is None:
-                return Ending(b"", trailer_fields(body.trailers) if isinstance(body, ResponseBody) else [])
+                trailer = trailer_fields(body.trailers) if isinstance(body, ResponseBody) else []
+                return ResponseEnd(b"", trailer)
             piece = found
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
@@ -268,23 +278,23 @@ class UpstreamCall:
         return await anext(pieces, None)
 
     async def _to_client(self, call: Guard, sending: Awaitable[None]) -> None:
-        """Send to the client. Its slowness is neither the upstream's time nor a limit of ours."""
+        """Send to the client. The time counts neither as the upstream's nor towards the limit."""
         start = self._now()
         self._limit.deadline = math.inf
         await sending
         waited = self._now() - start
         call.exclude(waited)
-        self._unread += waited
+        self._stalled_seconds += waited
 
 
-async def _answer_later(call: Guard) -> None:
-    """A probe that streams has passed, however long its client takes to read."""
-    await trio.sleep(ANSWERED_SECONDS)
+async def _succeed_later(call: Guard) -> None:
+    """Count a streaming probe as a success, however long its client takes to read."""
+    await trio.sleep(STREAMING_SECONDS)
     call.answered()
 
 
 def _url(upstream: Upstream, target: bytes) -> httpx.URL | str:
-    """The request's URL; where the transport takes only the target, the same for all: parsing costs."""
+    """The request's URL. An UpstreamTransport ignores its path, so one parsed URL serves all requests."""
     if isinstance(upstream.transport, UpstreamTransport):
         return _parsed(upstream.base_url)
     return upstream.base_url + target.decode("latin-1")

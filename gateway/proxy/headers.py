@@ -1,6 +1,6 @@
-"""Which header fields cross the gateway, and what it says of itself in them. Pure.
+"""The header fields that the gateway forwards, and those that it adds. Pure.
 
-Names are lower case, as ASGI gives them; values are bytes, and stay the bytes they were.
+Names are lower case, as ASGI gives them; values are bytes, and are never changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from protocols.http import FAILURE_ORIGIN, HANDLER_FAILURE, REQUEST_ID, REQUEST_
 Fields = list[tuple[bytes, bytes]]
 
 MOST_FORWARDS = 10**9
-"""As much of Max-Forwards as is counted."""
+"""A larger Max-Forwards is treated as this."""
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
 _FAILURE_ORIGIN = FAILURE_ORIGIN.lower().encode()
@@ -31,9 +31,9 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-# Whatever else they are called, they are between one proxy and the next.
-_PROXYS = b"proxy-"
-# Nobody outside may speak for the gateway, and it has answered Expect itself.
+# All fields of this family are meant for the next proxy only.
+_PROXY_FAMILY = b"proxy-"
+# A client must not forge the fields that the gateway sets. The server has handled Expect itself.
 _SPOOFABLE = frozenset(
     (
         b"expect",
@@ -46,8 +46,8 @@ _SPOOFABLE = frozenset(
         _TIMEOUT_MS,
     )
 )
-_SPOOFABLE_FAMILIES = (_PROXYS, b"x-forwarded-")
-# RFC 9110, 6.5.1: what frames, routes or authenticates a message, or says how to take its content.
+_SPOOFABLE_FAMILIES = (_PROXY_FAMILY, b"x-forwarded-")
+# RFC 9110, 6.5.1: fields that frame, route or authenticate a message, or describe its content.
 _NEVER_TRAILERS = (
     HOP_BY_HOP
     | _SPOOFABLE
@@ -71,16 +71,17 @@ _NEVER_TRAILERS = (
 _NEVER_RESPONSES = HOP_BY_HOP | {_FAILURE_ORIGIN, _HANDLER_FAILURE, _REQUEST_ID}
 _NEVER_INTERIM = frozenset((b"content-length", _FAILURE_ORIGIN, _HANDLER_FAILURE, _REQUEST_ID))
 _LIMITED = frozenset(("OPTIONS", "TRACE"))
-# A Connection field can't take away what frames the message.
+# A Connection field can't remove the fields that frame or route the message.
 _NOT_HOP_BY_HOP = frozenset((b"content-length", b"host"))
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who speaks to the gateway, and how.
+    """The client of a request, and the means of its request.
 
-    hops: the trusted proxies between the two, the nearest to us last; asked: the host that the client named
-    to the first of them, where it isn't `host`.
+    hops: the trusted proxies between the client and the gateway, the nearest to the gateway last. version: of
+    HTTP, such as "1.1". requested_host: the host of the client's request to the first proxy; None if it is
+    `host`.
     """
 
     address: str
@@ -88,18 +89,18 @@ class Sender:
     host: bytes
     version: str
     hops: tuple[str, ...] = ()
-    asked: bytes | None = None
+    requested_host: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How long a request's body is; `length` is None where only its end will tell."""
+    """The length of a request's body in bytes; None if it isn't known before the body ends."""
 
     length: int | None
 
     @property
     def empty(self) -> bool:
-        """Whether there is surely no body."""
+        """Whether there is certainly no body."""
         return self.length == 0
 
 
@@ -109,9 +110,9 @@ def find(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
 
 
 def request_framing(fields: Fields, version: str, *, bodiless: bool = False) -> Framing:
-    """How long the request's body is, as far as its head says; the server has checked what it says.
+    """The length of the request's body by its head, which the server has validated.
 
-    bodiless: an HTTP/2 request has no body. It needs no field to say that it has one.
+    bodiless: an HTTP/2 request has no body; it could have one without any field that announces it.
     """
     for name, value in fields:
         if name == b"content-length":
@@ -131,24 +132,24 @@ def request_fields(
     awaits_continue: bool = False,
     prefix: bytes = b"",
 ) -> Fields:
-    """What the service gets of a client's fields, and what the gateway adds.
+    """The fields of the request to the service: the client's that are forwarded, and the gateway's own.
 
-    held_back: the client waits for 100 (Continue), and the service is to say it. prefix: what of the path the
-    service doesn't see.
+    timeout_ms: the milliseconds that the service has. awaits_continue: the client waits for a 100 (Continue)
+    that the service has to send. prefix: the part of the path that the service doesn't get.
     """
-    dropped = HOP_BY_HOP | _SPOOFABLE | _listed(fields)
+    dropped = HOP_BY_HOP | _SPOOFABLE | _connection_options(fields)
     kept = [
         (name, value)
         for name, value in fields
         if name not in dropped and not name.startswith(_SPOOFABLE_FAMILIES)
     ]
     kept[:0] = [(b"host", sender.host)]
-    asked = sender.host if sender.asked is None else sender.asked
+    requested_host = sender.host if sender.requested_host is None else sender.requested_host
     kept += [
         (b"x-forwarded-for", ", ".join((sender.address, *sender.hops)).encode("latin-1", "replace")),
         (b"x-forwarded-proto", sender.scheme.encode()),
-        (b"x-forwarded-host", asked),
-        (b"forwarded", _forwarded(sender, asked)),
+        (b"x-forwarded-host", requested_host),
+        (b"forwarded", _forwarded(sender, requested_host)),
         (b"via", sender.version.encode() + b" api-gateway"),
         (_REQUEST_ID, request_id),
         (_TIMEOUT_MS, b"%d" % timeout_ms),
@@ -164,8 +165,8 @@ def request_fields(
     return kept
 
 
-def _forwarded(sender: Sender, asked: bytes) -> bytes:
-    host = asked.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+def _forwarded(sender: Sender, requested_host: bytes) -> bytes:
+    host = requested_host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     first = b'for=%s;host="%s";proto=%s' % (_node(sender.address), host, sender.scheme.encode())
     return b", ".join([first, *(b"for=" + _node(hop) for hop in sender.hops)])
 
@@ -176,7 +177,7 @@ def _node(address: str) -> bytes:
 
 
 def takes_trailers(fields: Fields, version: str) -> bool:
-    """Whether the client wants the fields behind a chunked body, and can get them."""
+    """Whether the client accepts trailers, and its version of HTTP has them."""
     offers = [] if version == "1.0" else find(fields, b"te")
     return bool(offers) and b"trailers" in [
         part.partition(b";")[0].strip().lower() for value in offers for part in value.split(b",")
@@ -184,7 +185,10 @@ def takes_trailers(fields: Fields, version: str) -> bool:
 
 
 def forwards_left(method: str, fields: Fields) -> int | None:
-    """Max-Forwards, where it means something (RFC 9110, 7.6.2)."""
+    """The value of Max-Forwards; None if absent, malformed or without meaning for the method.
+
+    See RFC 9110, 7.6.2.
+    """
     if method not in _LIMITED:
         return None
     given = find(fields, b"max-forwards")
@@ -195,33 +199,33 @@ def forwards_left(method: str, fields: Fields) -> int | None:
 
 
 def with_forwards(fields: Fields, left: int) -> Fields:
-    """The fields with Max-Forwards set anew."""
+    """The fields with Max-Forwards set to `left`."""
     return [(name, b"%d" % left if name == b"max-forwards" else value) for name, value in fields]
 
 
 def interim_fields(fields: Fields) -> Fields:
-    """What the client gets of a 1xx response's fields."""
-    return _without(fields, HOP_BY_HOP | _NEVER_INTERIM | _listed(fields))
+    """The fields of a 1xx response that are forwarded to the client."""
+    return _without(fields, HOP_BY_HOP | _NEVER_INTERIM | _connection_options(fields))
 
 
 def trailer_fields(fields: Fields) -> Fields:
-    """What the client gets of the fields behind a body: none that would have had to come before it."""
+    """The trailers that are forwarded to the client: none that must precede the body."""
     return [field for field in _without(fields, _NEVER_TRAILERS) if not field[0].startswith(b"x-forwarded-")]
 
 
 def response_fields(fields: Fields, *, request_id: bytes, trailers: bool = False) -> Fields:
-    """What the client gets of a service's fields. The server adds a Date where the service gave none.
+    """The fields of the response to the client. The server adds a Date if the service sent none.
 
-    trailers: the fields behind the body are passed on too, and so is what announces them.
+    trailers: trailers are forwarded, and so is the field that announces them.
     """
     names = [name for name, _ in fields]
     dropped = _NEVER_RESPONSES
     if b"connection" in names:
-        dropped = dropped | _listed(fields)
+        dropped = dropped | _connection_options(fields)
     if trailers:
         dropped = dropped - {b"trailer"}
     if b"transfer-encoding" in names:
-        # The length is of no account beside a transfer coding, and would be believed further on.
+        # Beside a transfer coding the length has no meaning, but a later recipient might use it.
         dropped = dropped | {b"content-length"}
     kept = _without(fields, dropped)
     if names.count(b"date") > 1:
@@ -232,18 +236,20 @@ def response_fields(fields: Fields, *, request_id: bytes, trailers: bool = False
 
 
 def _without(fields: Fields, dropped: Set[bytes]) -> Fields:
-    return [(name, value) for name, value in fields if name not in dropped and not name.startswith(_PROXYS)]
+    return [
+        (name, value) for name, value in fields if name not in dropped and not name.startswith(_PROXY_FAMILY)
+    ]
 
 
 def content_length(fields: Fields) -> int | None:
-    """The length that a response declares, where it can be relied on."""
+    """The length in bytes that a response declares; None if it can't be relied on."""
     lengths = find(fields, b"content-length")
     if len(lengths) != 1 or find(fields, b"transfer-encoding") or not lengths[0].isdigit():
         return None
     return int(lengths[0])
 
 
-def _listed(fields: Fields) -> frozenset[bytes]:
-    """The names that Connection makes hop-by-hop."""
+def _connection_options(fields: Fields) -> frozenset[bytes]:
+    """The names that the Connection fields declare hop-by-hop."""
     names = {name.strip().lower() for value in find(fields, b"connection") for name in value.split(b",")}
     return frozenset(names) - _NOT_HOP_BY_HOP

@@ -1,26 +1,32 @@
-"""The ASGI side: which requests are carried to a service, and how every one of them ends."""
+"""The ASGI middleware that forwards requests to the services, and completes and logs every one of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
 import trio
 
 from actors.messages import State
-from gateway.proxy.access import Limits, authenticate
+from gateway.proxy.access import RateLimiter, authenticate
 from gateway.proxy.cors import CorsPolicy
-from gateway.proxy.forward import Ending, UpstreamAborted, UpstreamCall
+from gateway.proxy.forward import ResponseEnd, UpstreamAborted, UpstreamCall
 from gateway.proxy.headers import Fields, find, forwards_left
-from gateway.proxy.request import Inbound, ResolvedTarget, Scope, client_address, identify, locate, read
-from gateway.proxy.request_body import DownstreamRequest, Receive
+from gateway.proxy.request import (
+    ForwardableRequest,
+    ResolvedTarget,
+    client_address,
+    parse_request,
+    request_id_of,
+    route_request,
+)
+from gateway.proxy.request_body import DownstreamRequest
 from gateway.proxy.responses import (
-    Addressed,
     LocalResponse,
+    OptionsResponse,
     ResponseWriter,
-    Send,
     max_forwards_response,
     too_large,
 )
@@ -28,6 +34,7 @@ from gateway.proxy.target import LocalTarget, UpstreamTarget
 from gateway.proxy.trusted_proxies import TrustedProxies
 from gateway.upstream.upstream import Upstream
 from protocols.http import Code
+from runtime.asgi import App, Receive, Scope, Send
 from runtime.auth import TokenVerifier
 from runtime.header_fields import is_websocket_handshake
 from runtime.observability import tracing
@@ -36,17 +43,15 @@ from runtime.serving import extensions as asgi
 
 log = structlog.get_logger("gateway")
 
-GatewayReply = LocalResponse | Addressed
-"""What the gateway answers in the place of a service."""
-
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+GatewayResponse = LocalResponse | OptionsResponse
+"""A response of the gateway's own."""
 
 
-class Proxy:
-    """Stands around the app that has the gateway's own pages, and carries all other requests itself.
+class ProxyMiddleware:
+    """Wraps the app with the gateway's own pages, and forwards all other requests.
 
-    It works on ASGI's bytes: a framework's request object decodes paths and fields, and takes a body in
-    faster than the upstream does.
+    It works on ASGI's bytes: a web framework's request object would decode paths and fields, and would
+    receive a body faster than the upstream takes it. upstreams: by the service's name.
     """
 
     def __init__(
@@ -54,104 +59,105 @@ class Proxy:
         pages: App,
         upstreams: Mapping[str, Upstream],
         keys: TokenVerifier,
-        limits: Limits,
+        limiter: RateLimiter,
         max_body_bytes: int,
-        trust: TrustedProxies,
+        trusted_proxies: TrustedProxies,
         cors: CorsPolicy,
     ) -> None:
         self._pages = pages
         self._upstreams = upstreams
         self._keys = keys
-        self._limits = limits
+        self._limiter = limiter
         self._max_body_bytes = max_body_bytes
-        self._trust = trust
+        self._trusted_proxies = trusted_proxies
         self._cors = cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Returning before the answer's end breaks the client's connection off."""
+        """Serve one request. Returning before the response has ended aborts the client's connection."""
         if scope["type"] != "http":
             await self._pages(scope, receive, send)
             return
-        found = locate(scope)
-        if isinstance(found, ResolvedTarget) and isinstance(found.place, LocalTarget):
+        destination = route_request(scope)
+        if isinstance(destination, ResolvedTarget) and isinstance(destination.target, LocalTarget):
             await self._pages(scope, receive, send)
             return
         started = time.monotonic()
-        request_id = identify(scope)
+        request_id = request_id_of(scope)
         tracing.note_request(request_id.decode())
         extensions = scope.get("extensions", {})
-        answer = ResponseWriter(
+        writer = ResponseWriter(
             send,
             request_id,
-            informs=asgi.INFORMATIONAL in extensions,
+            sends_interim=asgi.INFORMATIONAL in extensions,
             add_fields=self._cors_fields(scope) if self._cors.origins else None,
         )
-        client = DownstreamRequest(receive, self._max_body_bytes, extensions)
+        downstream = DownstreamRequest(receive, self._max_body_bytes, extensions)
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
-            await self._answer(scope, found, client, answer)
-            _report(scope, found, client, answer, time.monotonic() - started)
+            await self._respond(scope, destination, downstream, writer)
+            _log_request(scope, destination, downstream, writer, time.monotonic() - started)
 
-    async def _answer(
+    async def _respond(
         self,
         scope: Scope,
-        found: ResolvedTarget | GatewayReply,
-        client: DownstreamRequest,
-        answer: ResponseWriter,
+        destination: ResolvedTarget | GatewayResponse,
+        downstream: DownstreamRequest,
+        writer: ResponseWriter,
     ) -> None:
-        """Answer the client, unless it leaves."""
-        outcome: Ending | GatewayReply | None = None
-        with client.scope:
-            outcome = await self._outcome(scope, found, client, answer)
-        if client.gone:
+        """Send the response, unless the client disconnects."""
+        outcome: ResponseEnd | GatewayResponse | None = None
+        with downstream.scope:
+            outcome = await self._outcome(scope, destination, downstream, writer)
+        if downstream.has_left:
             return
-        if client.too_large and answer.status is None:
+        if downstream.too_large and writer.status is None:
             outcome = too_large(self._max_body_bytes)
-        # Outside the scope: some servers report the client gone from within the final send, and that must not
+        # Outside the scope: some servers report the disconnect from within the final send, and that must not
         # cancel the send itself.
         if isinstance(outcome, LocalResponse):
-            await answer.refuse(outcome)
-        elif isinstance(outcome, Addressed):
-            await answer.allow(outcome)
+            await writer.send_local(outcome)
+        elif isinstance(outcome, OptionsResponse):
+            await writer.send_options(outcome)
         elif outcome is not None:
-            await answer.end(outcome.last, outcome.trailers)
+            await writer.end(outcome.last, outcome.trailers)
 
     async def _outcome(
         self,
         scope: Scope,
-        found: ResolvedTarget | GatewayReply,
-        client: DownstreamRequest,
-        answer: ResponseWriter,
-    ) -> Ending | GatewayReply | None:
-        """The end of a response passed on, or what to answer instead; None: it was broken off."""
-        if not isinstance(found, ResolvedTarget):
-            return found
-        assert isinstance(found.place, UpstreamTarget)
+        destination: ResolvedTarget | GatewayResponse,
+        downstream: DownstreamRequest,
+        writer: ResponseWriter,
+    ) -> ResponseEnd | GatewayResponse | None:
+        """The end of a forwarded response, or the gateway's own; None if the response was aborted."""
+        if not isinstance(destination, ResolvedTarget):
+            return destination
+        target = destination.target
+        assert isinstance(target, UpstreamTarget)
         try:
-            inbound = self._admit(scope, found.authority, found.place)
-            upstream = self._upstreams[found.place.route.service.name]
-            return await _carry(upstream, inbound, client, answer)
-        except (LocalResponse, Addressed) as instead:
-            return instead
+            request = self._admit(scope, destination.authority, target)
+            upstream = self._upstreams[target.route.service.name]
+            return await _forward(upstream, request, downstream, writer)
+        except (LocalResponse, OptionsResponse) as response:
+            return response
         except UpstreamAborted as error:
-            breaker = found.place.route.service.breaker
+            breaker = target.route.service.breaker
             log.warning(
                 "the answer was broken off", path=loggable_path(scope), breaker=breaker, reason=str(error)
             )
         except Exception:
             log.exception("a request failed", path=loggable_path(scope))
-            if answer.status is None:
+            if writer.status is None:
                 return LocalResponse(Code.INTERNAL_ERROR, "internal error")
         return None
 
     def _cors_fields(self, scope: Scope) -> Callable[[Fields], Fields]:
         return partial(self._cors.response_fields, find(scope["headers"], b"origin"))
 
-    def _admit(self, scope: Scope, authority: bytes | None, place: UpstreamTarget) -> Inbound:
-        """The request, if it may pass. Raises LocalResponse."""
-        origin = self._trust.origin(client_address(scope), scope["headers"])
-        self._limits.address(origin.address)
+    def _admit(self, scope: Scope, authority: bytes | None, target: UpstreamTarget) -> ForwardableRequest:
+        """Check a request and return it as it is to be forwarded. Raises LocalResponse or OptionsResponse."""
+        client = self._trusted_proxies.client(client_address(scope), scope["headers"])
+        self._limiter.count_address(client.address)
         if self._cors.is_preflight(scope["method"], scope["headers"]):
-            raise Addressed(self._cors.preflight_fields(scope["headers"]))
+            raise OptionsResponse(self._cors.preflight_fields(scope["headers"]))
         if is_websocket_handshake(scope["headers"]):
             fields = {"Upgrade": "HTTP/1.1"}
             raise LocalResponse(
@@ -159,57 +165,57 @@ class Proxy:
             )
         if forwards_left(scope["method"], scope["headers"]) == 0:
             raise max_forwards_response(scope["method"])
-        inbound = read(scope, place, authority, origin)
-        if place.route.bearer:
-            self._limits.user(authenticate(self._keys, inbound.fields).user_id)
-        if (inbound.framing.length or 0) > self._max_body_bytes:
+        request = parse_request(scope, target, authority, client)
+        if target.route.bearer:
+            self._limiter.count_user(authenticate(self._keys, request.fields).user_id)
+        if (request.framing.length or 0) > self._max_body_bytes:
             raise too_large(self._max_body_bytes)
-        return inbound
+        return request
 
 
-async def _carry(
-    upstream: Upstream, inbound: Inbound, client: DownstreamRequest, answer: ResponseWriter
-) -> Ending | GatewayReply:
-    """Carry a request. A nursery is opened only where something goes on beside the call: it costs."""
-    client.expect(inbound.framing, awaits_continue=inbound.awaits_continue)
-    breaker = upstream.breaker_for(inbound.method, inbound.path)
-    if client.is_watched and inbound.framing.empty and breaker.state is State.CLOSED:
-        return await UpstreamCall(upstream, breaker, inbound, client, answer, None).run()
+async def _forward(
+    upstream: Upstream, request: ForwardableRequest, downstream: DownstreamRequest, writer: ResponseWriter
+) -> ResponseEnd | GatewayResponse:
+    """Forward a request. A nursery is opened only if another task must run beside the call: it costs time."""
+    downstream.expect(request.framing, awaits_continue=request.awaits_continue)
+    breaker = upstream.breaker_for(request.method, request.path)
+    if downstream.is_watched and request.framing.empty and breaker.state is State.CLOSED:
+        return await UpstreamCall(upstream, breaker, request, downstream, writer, None).run()
     async with trio.open_nursery() as nursery:
-        if not client.is_watched and inbound.framing.empty:
-            nursery.start_soon(client.watch)
-        outcome: Ending | GatewayReply | Exception
+        if not downstream.is_watched and request.framing.empty:
+            nursery.start_soon(downstream.watch)
+        outcome: ResponseEnd | GatewayResponse | Exception
         try:
-            outcome = await UpstreamCall(upstream, breaker, inbound, client, answer, nursery).run()
+            outcome = await UpstreamCall(upstream, breaker, request, downstream, writer, nursery).run()
         except (LocalResponse, UpstreamAborted) as error:
-            outcome = error  # bare, not in a group of the nursery's
+            outcome = error  # returned, since the nursery would wrap it in a group
         nursery.cancel_scope.cancel()
     if isinstance(outcome, UpstreamAborted):
         raise outcome
     return outcome
 
 
-def _report(
+def _log_request(
     scope: Scope,
-    found: ResolvedTarget | GatewayReply,
-    client: DownstreamRequest,
-    answer: ResponseWriter,
+    destination: ResolvedTarget | GatewayResponse,
+    downstream: DownstreamRequest,
+    writer: ResponseWriter,
     seconds: float,
 ) -> None:
-    """The request's line in the log; the query isn't in it, nor is any field."""
-    more = {} if answer.failure_origin is None else {"breaker": answer.failure_origin}
-    if answer.refused is not None:
-        more = {"error": answer.refused.code.value}
-        if answer.refused.__cause__ is not None:
-            more["reason"] = str(answer.refused.__cause__)
-            if isinstance(found, ResolvedTarget) and isinstance(found.place, UpstreamTarget):
-                more["breaker"] = found.place.route.service.breaker
+    """Log the request, without its query and its fields."""
+    more = {} if writer.failure_origin is None else {"breaker": writer.failure_origin}
+    if writer.local_response is not None:
+        more = {"error": writer.local_response.code.value}
+        if writer.local_response.__cause__ is not None:
+            more["reason"] = str(writer.local_response.__cause__)
+            if isinstance(destination, ResolvedTarget) and isinstance(destination.target, UpstreamTarget):
+                more["breaker"] = destination.target.route.service.breaker
     log.info(
         "request",
         method=scope["method"],
         path=loggable_path(scope),
-        status=answer.status,
-        client_left=client.gone and not answer.ended,
+        status=writer.status,
+        client_left=downstream.has_left and not writer.ended,
         duration_ms=round(seconds * 1000, 1),
         **more,
     )

@@ -1,4 +1,4 @@
-"""Where rate limits count: in this process, or in a file that all workers of one gateway share."""
+"""The counters of the rate limits: in this process's memory, or in a file that all workers share."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ import structlog
 from limits.storage import MemoryStorage
 
 SWEEP_SECONDS = 10.0
+"""The least seconds between two removals of expired counters from memory."""
 FILE_BYTES = 64 * 1024 * 1024
-"""Room for about half a million addresses and users."""
-_SWEPT_AT_ONCE = 10
+"""Enough for about half a million addresses and users."""
+_REMOVED_AT_ONCE = 10
 _END, _COUNT = struct.Struct(">Q"), struct.Struct("<Q")
 
 log = structlog.get_logger("counters")
 
 
-class _Sweep:
-    """In the place of the library's timer, which is a new thread for each hundredth of a second of traffic.
+class _InlineTimer:
+    """Replaces the library's timer, which starts a thread every hundredth of a second while there is traffic.
 
-    What has expired is dropped in passing, at most every SWEEP_SECONDS.
+    Expired counters are removed during a hit, at most every SWEEP_SECONDS.
     """
 
     def __init__(self, timer: threading.Timer) -> None:
-        self._sweep = timer.function
+        self._remove_expired = timer.function
         self._due = time.monotonic() + SWEEP_SECONDS
 
     def start(self) -> None:
-        self._sweep()
+        self._remove_expired()
 
     def is_alive(self) -> bool:
         return time.monotonic() < self._due
@@ -45,22 +46,22 @@ class Counters(MemoryStorage):
 
     @property
     def timer(self) -> Any:
-        """What drops those who have expired."""
+        """Removes expired counters."""
         return self._timer
 
     @timer.setter
     def timer(self, timer: threading.Timer) -> None:
-        self._timer = _Sweep(timer)
+        self._timer = _InlineTimer(timer)
 
 
 class SharedCounters(Counters):
-    """Sliding windows that several processes count in together, each of them exactly.
+    """Sliding windows that several processes share; every hit is counted exactly once.
 
-    A hit is one transaction of a memory-mapped file: some microseconds, no waiting for the disk. Who dies in
-    the middle of one leaves no trace of it, and no lock. Where the file is full of those who have not expired
-    yet, everybody starts at nothing, and the log says so.
+    A hit is one transaction on a memory-mapped file: it takes some microseconds and never waits for the disk.
+    A process that dies during a transaction leaves neither a trace nor a lock. If the file is full of
+    counters that have not expired, all counters restart at zero, and a warning is logged.
 
-    One object for one path in a process. Raises lmdb.Error where the file can't be used.
+    A process may open a path only once. Raises lmdb.Error if the file can't be used.
     """
 
     def __init__(self, path: Path, file_bytes: int = FILE_BYTES) -> None:
@@ -68,43 +69,46 @@ class SharedCounters(Counters):
         self._file = lmdb.open(str(path), subdir=False, map_size=file_bytes, sync=False, max_spare_txns=1)
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count `amount` where fewer than `limit` then remain counted; whether it was."""
+        """Add `amount` unless the window would exceed `limit`; return whether it was added.
+
+        expiry: seconds of the window.
+        """
         try:
             return self._acquire(key, limit, expiry, amount)
         except lmdb.MapFullError:
-            log.warning("the counters of rate limits were full: all start at nothing again")
+            log.warning("the counters of rate limits were full: all restart at zero")
             self.reset()
             return self._acquire(key, limit, expiry, amount)
 
     def _acquire(self, key: str, limit: int, expiry: int, amount: int) -> bool:
         now = time.time()
         with self._file.begin(write=True) as transaction:
-            self._sweep(transaction, now)
+            self._delete_expired(transaction, now)
             before, left, current, _ = self._window(transaction, key, expiry, now)
             if floor(before * left / expiry + current) + amount > limit:
                 return False
-            transaction.put(_name(key, expiry, now), _COUNT.pack(current + amount))
+            transaction.put(_key(key, expiry, now), _COUNT.pack(current + amount))
             return True
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """The count of the window before and its seconds left; of this window, and its."""
-        # To read is to write here: a reader that dies would keep its place in the file's table of readers.
+        """The previous window's count and remaining seconds, then the current window's."""
+        # A write transaction, since a reader that dies would keep its slot in the file's table of readers.
         with self._file.begin(write=True) as transaction:
             return self._window(transaction, key, expiry, time.time())
 
     def reset(self) -> int | None:
-        """Forget everybody."""
+        """Delete all counters; return their number."""
         with self._file.begin(write=True) as transaction:
-            forgotten: int = transaction.stat()["entries"]
+            deleted: int = transaction.stat()["entries"]
             transaction.drop(self._file.open_db(None, txn=transaction), delete=False)
-        return forgotten
+        return deleted
 
     def _window(
         self, transaction: lmdb.Transaction, key: str, expiry: int, now: float
     ) -> tuple[int, float, int, float]:
         gone = now % expiry
-        before = transaction.get(_name(key, expiry, now - expiry))
-        current = transaction.get(_name(key, expiry, now))
+        before = transaction.get(_key(key, expiry, now - expiry))
+        current = transaction.get(_key(key, expiry, now))
         return (
             _COUNT.unpack(before)[0] if before else 0,
             expiry - gone if before else 0.0,
@@ -112,16 +116,16 @@ class SharedCounters(Counters):
             2 * expiry - gone,
         )
 
-    def _sweep(self, transaction: lmdb.Transaction, now: float) -> None:
-        """Drop a few that nobody asks for any more: the first, since names begin with their end."""
+    def _delete_expired(self, transaction: lmdb.Transaction, now: float) -> None:
+        """Delete a few expired counters. Keys start with their expiry time, so expired ones sort first."""
         cursor = transaction.cursor()
-        for _ in range(_SWEPT_AT_ONCE):
+        for _ in range(_REMOVED_AT_ONCE):
             if not cursor.first() or _END.unpack_from(cursor.key())[0] > now:
                 return
             cursor.delete()
 
 
-def _name(key: str, expiry: int, now: float) -> bytes:
-    """Of the window of `key` that `now` is in: when it is of no more use, and whose it is."""
+def _key(key: str, expiry: int, now: float) -> bytes:
+    """The key in the file for the window that contains `now`: its expiry time, then a hash of `key`."""
     end = (int(now // expiry) + 2) * expiry
     return _END.pack(end) + hashlib.blake2b(key.encode(), digest_size=16).digest()

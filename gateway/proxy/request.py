@@ -1,4 +1,4 @@
-"""A request as the client sent it, read from ASGI's bytes."""
+"""A client's request: its id, its target, and the form in which it is forwarded. Read from ASGI's bytes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from gateway.proxy.headers import (
     request_framing,
     with_forwards,
 )
-from gateway.proxy.responses import Addressed, LocalResponse
+from gateway.proxy.responses import LocalResponse, OptionsResponse
 from gateway.proxy.target import LocalTarget, NoRouteError, TargetError, UpstreamTarget, resolve, split
-from gateway.proxy.trusted_proxies import Origin
+from gateway.proxy.trusted_proxies import ForwardedClient
 from protocols.http import REQUEST_ID, Code
+from runtime.asgi import Scope
 from runtime.serving import client_network
 from runtime.serving.extensions import BODILESS, TARGET
 from runtime.web.request_log import request_id
-
-Scope = dict[str, Any]
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
 _ID = re.compile(rb"/(?:[0-9]+|[0-9A-Fa-f-]{16,})(?=/|\Z)")
@@ -31,18 +30,21 @@ _ID = re.compile(rb"/(?:[0-9]+|[0-9A-Fa-f-]{16,})(?=/|\Z)")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedTarget:
-    """Whose a request is. authority: what the target says in place of the Host field, mostly None."""
+    """The page or route that a request is for.
+
+    authority: of a target in absolute form, where it replaces the Host field; else None.
+    """
 
     authority: bytes | None
-    place: LocalTarget | UpstreamTarget
+    target: LocalTarget | UpstreamTarget
 
 
 @dataclass(frozen=True, slots=True)
-class Inbound:
-    """What is passed on of a request.
+class ForwardableRequest:
+    """A request in the form in which it is forwarded.
 
-    held_back: the client waits for 100 (Continue). client: whom it is from, as `client_network` tells clients
-    apart. path: as the client sent it. prefix: what of it the service doesn't see.
+    target: on the request line to the service. awaits_continue: the client waits for 100 (Continue). client:
+    its `client_network`. path: as the client sent it. prefix: the part of it that the service doesn't get.
     """
 
     method: str
@@ -57,21 +59,21 @@ class Inbound:
 
     @property
     def route(self) -> tuple[str, bytes]:
-        """Method and path, with numbers and ids in it made alike."""
+        """The method and the path, with each number and id in it replaced by `*`."""
         return self.method, _ID.sub(b"/*", self.target.partition(b"?")[0])
 
 
-def identify(scope: Scope) -> bytes:
-    """The request's id: the client's where it gave one that can be used, else a new one."""
+def request_id_of(scope: Scope) -> bytes:
+    """The request's id: the client's if it sent a valid one, else a new one."""
     given = find(scope["headers"], _REQUEST_ID)
     return request_id(given[0].decode("latin-1") if len(given) == 1 else None).encode()
 
 
-def locate(scope: Scope) -> ResolvedTarget | LocalResponse | Addressed:
-    """Whose the request is, or why it is nobody's (400, 404)."""
+def route_request(scope: Scope) -> ResolvedTarget | LocalResponse | OptionsResponse:
+    """Find the page or route that a request is for, or the response if there is none (400, 404)."""
     if scope["method"] == "OPTIONS" and scope["raw_path"] == b"*":
-        return Addressed()
-    if _misleads(scope["method"]):
+        return OptionsResponse()
+    if _is_ambiguous(scope["method"]):
         return LocalResponse(Code.INVALID_REQUEST, "Bad request: the method")
     try:
         authority, path, query = split(_target(scope))
@@ -82,17 +84,17 @@ def locate(scope: Scope) -> ResolvedTarget | LocalResponse | Addressed:
         return LocalResponse(Code.NOT_FOUND, "Nothing is found at this path")
 
 
-def _misleads(method: str) -> bool:
-    """Whether a service could see another end of its answer than we do.
+def _is_ambiguous(method: str) -> bool:
+    """Whether a service and the gateway could disagree about the end of the response.
 
-    CONNECT makes a tunnel of a connection; and a server that takes `head` for HEAD, as some do, sends a
-    length without its body.
+    CONNECT turns a connection into a tunnel. Some servers treat `head` as HEAD, and send a length without the
+    body.
     """
     return method != "HEAD" and method.upper() in ("CONNECT", "HEAD")
 
 
 def _target(scope: Scope) -> bytes:
-    """The request's target. Only where the server doesn't give its bytes, an empty query is lost."""
+    """The request's target. If the server doesn't provide its bytes, an empty query is lost."""
     target: bytes | None = _extensions(scope).get(TARGET)
     if target is None:
         query = scope["query_string"]
@@ -105,36 +107,41 @@ def _extensions(scope: Scope) -> dict[str, Any]:
     return extensions
 
 
-def read(scope: Scope, place: UpstreamTarget, authority: bytes | None, origin: Origin) -> Inbound:
-    """The request as it is passed on. Raises LocalResponse (400) where that would not be safe."""
+def parse_request(
+    scope: Scope, target: UpstreamTarget, authority: bytes | None, client: ForwardedClient
+) -> ForwardableRequest:
+    """The request in the form in which it is forwarded. Raises LocalResponse if that would not be safe."""
     fields = scope["headers"]
     framing = request_framing(fields, scope["http_version"], bodiless=BODILESS in _extensions(scope))
     if (left := forwards_left(scope["method"], fields)) is not None:
         fields = with_forwards(fields, left - 1)
-    awaits_continue = not framing.empty and scope["http_version"] == "1.1" and bool(find(fields, b"expect"))
-    sender = _sender(scope, authority, origin)
-    client = client_network(origin.address)
-    prefix = place.route.prefix if place.route.strip else b""
-    path = scope["raw_path"]
-    return Inbound(
-        scope["method"], place.target, fields, framing, sender, awaits_continue, client, path, prefix
+    return ForwardableRequest(
+        scope["method"],
+        target.request_target,
+        fields,
+        framing,
+        _sender(scope, authority, client),
+        not framing.empty and scope["http_version"] == "1.1" and bool(find(fields, b"expect")),
+        client_network(client.address),
+        scope["raw_path"],
+        target.route.prefix if target.route.strip else b"",
     )
 
 
 def client_address(scope: Scope) -> str:
-    """The address at the other end of the connection."""
+    """The address of the connection's peer."""
     return str(scope["client"][0]) if scope.get("client") else "unknown"
 
 
-def _sender(scope: Scope, authority: bytes | None, origin: Origin) -> Sender:
+def _sender(scope: Scope, authority: bytes | None, client: ForwardedClient) -> Sender:
     hosts = find(scope["headers"], b"host")
-    scheme = origin.scheme or scope["scheme"]
+    scheme = client.scheme or scope["scheme"]
     if authority is None:
         authority = hosts[0] if hosts else _own_host(scope)
     elif scheme != "https" and _target(scope)[:6].lower() == b"https:":
-        # RFC 9110, 7.4: what is only there for TLS isn't given without it.
+        # RFC 9110, 7.4: a resource of an https URL must not be served without TLS.
         raise LocalResponse(Code.INVALID_REQUEST, "An https URL was asked for without TLS", status=421)
-    return Sender(origin.address, scheme, authority, scope["http_version"], origin.hops, origin.host)
+    return Sender(client.address, scheme, authority, scope["http_version"], client.hops, client.host)
 
 
 def _own_host(scope: Scope) -> bytes:

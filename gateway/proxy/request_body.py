@@ -1,101 +1,98 @@
-"""The client's side of one request: its body, and whether it is still there."""
+"""The body of a client's request, as it arrives; and whether the client is still connected."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 import trio
 
 from gateway.proxy.headers import Framing
+from runtime.asgi import Receive
 from runtime.serving import extensions as asgi
 from runtime.serving.loop_time import TimeLimit
 
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-
 READ_AHEAD = 512 * 1024
-"""Bytes of a body that are held before its request may be a probe."""
+"""Bytes of a body to buffer before its request may act as a probe."""
 EXPECT_SECONDS = 1.0
-"""How long an upstream may leave a client without the 100 (Continue) that it waits for."""
+"""Seconds after which the body is read although the upstream has sent no 100 (Continue)."""
 
 
 class DownstreamRequest:
-    """The request of one client.
+    """The body and the connection of one client's request.
 
-    scope: stands around whatever is done for the client. It is cancelled when the client leaves, or when its
-    body is larger than `limit` bytes: `gone` and `too_large` say which.
-    framing: of the body. awaits_continue: the client holds its body back until it gets 100 (Continue).
+    scope: surrounds all work for the request. It is cancelled when the client disconnects, or when the body
+    is larger than `limit` bytes; then `has_left` or `too_large` is true. is_watched: whether the server
+    itself cancels `scope` when the client disconnects; otherwise `watch` must run.
     """
 
     def __init__(self, receive: Receive, limit: int, extensions: Mapping[str, Any]) -> None:
         self._receive = receive
         self._limit = limit
         self._size = 0
-        self._left = False
-        self._ahead: deque[bytes] = deque()
+        self._has_left = False
+        self._buffered: deque[bytes] = deque()
         self._ended = True
-        self._may_send: trio.Event | None = None
+        self._continue_sent: trio.Event | None = None
         self.scope = trio.CancelScope()
         self.too_large = False
         watch = extensions.get(asgi.CANCEL_ON_DISCONNECT)
         self.is_watched = watch is not None
-        """Whether the server itself cancels `scope` when the client leaves; else `watch` has to run."""
         if watch is not None:
             watch(self.scope)
 
     @property
-    def gone(self) -> bool:
-        """Whether the client has left."""
-        return self._left or (self.is_watched and self.scope.cancel_called and not self.too_large)
+    def has_left(self) -> bool:
+        """Whether the client has disconnected."""
+        return self._has_left or (self.is_watched and self.scope.cancel_called and not self.too_large)
 
     def expect(self, framing: Framing, *, awaits_continue: bool = False) -> None:
-        """Say what body there is, before the first wait. held_back: the client waits for 100 (Continue)."""
+        """Set the body's framing before it is read. awaits_continue: the client waits for 100 (Continue)."""
         self._ended = framing.empty
         if awaits_continue:
-            self._may_send = trio.Event()
+            self._continue_sent = trio.Event()
 
-    def let_send(self) -> None:
-        """The upstream asks for the body that the client holds back."""
-        if self._may_send is not None:
-            self._may_send.set()
+    def allow_body(self) -> None:
+        """Read the body from now on: the upstream has sent 100 (Continue), or it is needed before."""
+        if self._continue_sent is not None:
+            self._continue_sent.set()
 
     async def body_buffered_within(self, seconds: float) -> bool:
-        """Whether all of the body, or READ_AHEAD bytes of it, arrive in so many seconds."""
-        self.let_send()
-        held = sum(map(len, self._ahead))
+        """Buffer the start of the body; return whether READ_AHEAD bytes, or all, arrive within `seconds`."""
+        self.allow_body()
+        buffered_bytes = sum(map(len, self._buffered))
         with trio.move_on_after(seconds):
-            while not self._ended and held < READ_AHEAD:
+            while not self._ended and buffered_bytes < READ_AHEAD:
                 piece = await self._read()
-                self._ahead.append(piece)
-                held += len(piece)
-        return self._ended or held >= READ_AHEAD
+                self._buffered.append(piece)
+                buffered_bytes += len(piece)
+        return self._ended or buffered_bytes >= READ_AHEAD
 
     async def watch(self) -> None:
-        """Wait for the client to leave. Only for a request whose body has ended, or that has none."""
-        while not self._left:
+        """Wait for the client to disconnect. Only for a request whose body has ended, or that has none."""
+        while not self._has_left:
             if (await self._receive())["type"] == "http.disconnect":
-                self._leave()
+                self._disconnected()
 
     async def next_piece(self) -> bytes | None:
-        """The next piece of the body, None at its end. Doesn't return once the client has left."""
-        if self._ahead:
-            return self._ahead.popleft()
+        """The next piece of the body; None at its end. Never returns once the client has disconnected."""
+        if self._buffered:
+            return self._buffered.popleft()
         if self._ended:
             return None
-        if self._may_send is not None:
+        if self._continue_sent is not None:
             with trio.move_on_after(EXPECT_SECONDS):
-                await self._may_send.wait()
-            self._may_send = None
+                await self._continue_sent.wait()
+            self._continue_sent = None
         return await self._read()
 
     async def _read(self) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._leave()
+            self._disconnected()
             await trio.sleep_forever()
         piece: bytes = message.get("body", b"")
         self._ended = not message.get("more_body", False)
@@ -106,17 +103,18 @@ class DownstreamRequest:
             await trio.sleep_forever()
         return piece
 
-    def _leave(self) -> None:
-        self._left = True
+    def _disconnected(self) -> None:
+        self._has_left = True
         self.scope.cancel()
 
 
 class RequestBodyStream(httpx.AsyncByteStream):
-    """The pieces of a request's body, as an upstream connection takes them.
+    """A request's body as an httpx stream, for an upstream connection.
 
-    While it waits for the client, the upstream's time stands still: `limit` expires `upstream_timeout`
-    seconds after the last piece was taken, or when it has waited `client_wait_budget` seconds in all.
-    waited: seconds that the client has let it wait. awaits_client: it waits for the client now.
+    Seconds in which it waits for the client don't count as the upstream's: it moves `limit`, which expires
+    `upstream_timeout` seconds after the upstream was given the last piece, or once the waits for the client
+    have taken `client_wait_budget` seconds in all. waited: seconds waited for the client so far, without the
+    present wait. awaits_client: whether it is waiting for the client.
     """
 
     def __init__(
@@ -143,7 +141,8 @@ class RequestBodyStream(httpx.AsyncByteStream):
         self._limit.deadline = start + self._budget
         self.awaits_client = True
         piece = await self._request.next_piece()
-        # Not where this is cancelled: whoever has run out of time asks who let it wait.
+        # Not in a finally clause: when the limit expires, the call checks whether it was waiting for the
+        # client.
         self.awaits_client = False
         now = self._now()
         self.waited += now - start

@@ -1,28 +1,26 @@
-"""What the gateway itself answers, and the way every answer takes to the client."""
+"""The gateway's own responses, and the writer that sends every response to the client."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import httpx
 
 from actors import BulkheadFullError, CallRejected, CallTimeout
 from gateway.proxy.headers import Fields
-from gateway.proxy.request_body import Message
 from gateway.upstream.connection import LocalShortage
 from protocols.http import REQUEST_ID, RETRY_AFTER, STATUS, Code, failure
-
-Send = Callable[[Message], Awaitable[None]]
+from runtime.asgi import Send
 
 ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
-class Addressed(Exception):
-    """An OPTIONS request that asks the gateway itself (RFC 9110, 9.3.7 and 7.6.2), or a preflight (CORS).
+class OptionsResponse(Exception):
+    """The gateway's response to a preflight (CORS), or to OPTIONS for itself (RFC 9110, 9.3.7 and 7.6.2).
 
-    fields: of the answer, without those that every answer has.
+    fields: of the response, without those that every response has.
     """
 
     def __init__(self, fields: Fields | None = None) -> None:
@@ -31,9 +29,9 @@ class Addressed(Exception):
 
 
 class LocalResponse(Exception):
-    """The gateway answers by itself, with the envelope of a failure.
+    """A response of the gateway's own, with the envelope of a failure.
 
-    retry_after: seconds; sent as whole ones, rounded up, at least 1.
+    status: by default that of the code. retry_after: seconds; sent rounded up, at least 1.
     """
 
     def __init__(
@@ -54,27 +52,27 @@ class LocalResponse(Exception):
             self._fields[RETRY_AFTER] = str(whole_seconds(retry_after))
 
     def fields(self) -> Fields:
-        """The header fields of the answer, without those that every answer has."""
+        """The response's header fields, without those that every response has."""
         fixed = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
         return fixed + [(name.lower().encode(), value.encode()) for name, value in self._fields.items()]
 
 
-def max_forwards_response(method: str) -> Addressed | LocalResponse:
-    """The answer to a request that came as far as its Max-Forwards lets it (RFC 9110, 7.6.2)."""
+def max_forwards_response(method: str) -> OptionsResponse | LocalResponse:
+    """The response to a request whose Max-Forwards is zero (RFC 9110, 7.6.2)."""
     if method == "OPTIONS":
-        return Addressed()
-    # TRACE tells a page's scripts what they may not see, and isn't answered.
+        return OptionsResponse()
+    # A response to TRACE would show a page's scripts fields that they must not see.
     fields = {"Allow": ALLOWED.decode()}
     return LocalResponse(Code.METHOD_NOT_ALLOWED, "TRACE isn't answered here", fields=fields)
 
 
 def whole_seconds(seconds: float) -> int:
-    """As Retry-After has it: rounded up, and at least 1."""
+    """The seconds as Retry-After has them: rounded up, at least 1."""
     return max(1, math.ceil(seconds))
 
 
 def breaker_rejection(error: CallRejected) -> LocalResponse:
-    """The answer to a call that the breaker or its bulkhead did not admit."""
+    """The response to a call that the breaker or its bulkhead has rejected."""
     wait = error.retry_after
     if isinstance(error, BulkheadFullError):
         return LocalResponse(
@@ -85,31 +83,31 @@ def breaker_rejection(error: CallRejected) -> LocalResponse:
 
 
 def bad_gateway() -> LocalResponse:
-    """The upstream can't be reached, broke off or answered garbage."""
+    """The response if the upstream can't be reached, or aborts or garbles its response."""
     return LocalResponse(Code.SERVICE_UNAVAILABLE, "Target service is unavailable", status=502)
 
 
 def gateway_timeout() -> LocalResponse:
-    """The upstream did not answer in time."""
+    """The response if the upstream's time is over."""
     return LocalResponse(Code.GATEWAY_TIMEOUT, "Target service did not answer in time")
 
 
 def overloaded() -> LocalResponse:
-    """The gateway itself lacks files, memory or ports."""
+    """The response if the gateway itself lacks files, memory or ports."""
     return LocalResponse(Code.GATEWAY_OVERLOADED, "The gateway has no room for the request", retry_after=1.0)
 
 
 def too_large(limit: int) -> LocalResponse:
-    """The body is over the limit."""
+    """The response if the request's body is larger than `limit` bytes."""
     return LocalResponse(Code.PAYLOAD_TOO_LARGE, f"The body is larger than {limit} bytes")
 
 
 class ResponseWriter:
-    """The one answer to a request. status: None until its head was given; ended: all of it was sent.
+    """Sends the response to one request. Every method waits while the client is slow.
 
-    refused: what the gateway said in the place of a service. failure_origin: the breaker that a service's
-    failure is charged to. informs: the server sends 1xx responses. add_fields: adds to the fields of every
-    answer.
+    sends_interim: the server can send 1xx responses. add_fields: adds to the fields of every response.
+    status: None until `head`. ended: the whole response was sent. local_response: the gateway's own response,
+    if it has sent one. failure_origin: the breaker that has counted the service's failure, if any.
     """
 
     def __init__(
@@ -117,28 +115,28 @@ class ResponseWriter:
         send: Send,
         request_id: bytes,
         *,
-        informs: bool = False,
+        sends_interim: bool = False,
         add_fields: Callable[[Fields], Fields] | None = None,
     ) -> None:
         self._send = send
         self._add_fields = add_fields
-        self._informs = informs
+        self._sends_interim = sends_interim
         self._trailers = False
         self.request_id = request_id
         self.status: int | None = None
         self.ended = False
-        self.refused: LocalResponse | None = None
+        self.local_response: LocalResponse | None = None
         self.failure_origin: str | None = None
 
     async def interim(self, status: int, fields: Fields) -> None:
-        """Send a 1xx response, where the server can and the answer hasn't begun."""
-        if self._informs and self.status is None:
+        """Send a 1xx response if the server can, and the final response hasn't begun."""
+        if self._sends_interim and self.status is None:
             await self._send({"type": "http.response.informational", "status": status, "headers": fields})
 
     async def head(self, status: int, fields: Fields, *, trailers: bool = False) -> None:
-        """Give the head, which may wait for the first piece of the body; after that, don't answer again.
+        """Begin the response. The server may hold the head until the first piece of the body, or `flush`.
 
-        trailers: `end` may say fields that come behind the body.
+        trailers: `end` may send trailers.
         """
         self.status = status
         self._trailers = trailers
@@ -149,37 +147,37 @@ class ResponseWriter:
         )
 
     async def flush(self) -> None:
-        """Let the head go before there is a piece of the body."""
+        """Send the head before there is a piece of the body."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": True})
 
     async def piece(self, data: bytes) -> None:
-        """Send a piece of the body; waits while the client is slow."""
+        """Send a piece of the body."""
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, last: bytes, trailers: Fields | None = None) -> None:
-        """Send the last piece."""
+        """Send the last piece of the body, and the trailers."""
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
         if self._trailers:
             await self._send({"type": "http.response.trailers", "headers": trailers or []})
         self.ended = True
 
-    async def refuse(self, refused: LocalResponse) -> None:
-        """Answer with an envelope."""
-        self.refused = refused
-        await self._whole(refused.status, refused.fields(), refused.body)
+    async def send_local(self, response: LocalResponse) -> None:
+        """Send a whole response of the gateway's own."""
+        self.local_response = response
+        await self._send_whole(response.status, response.fields(), response.body)
 
-    async def allow(self, addressed: Addressed) -> None:
-        """Answer an OPTIONS that asks the gateway itself."""
-        await self._whole(204, addressed.fields, b"")
+    async def send_options(self, response: OptionsResponse) -> None:
+        """Send the whole response to OPTIONS for the gateway itself."""
+        await self._send_whole(204, response.fields, b"")
 
-    async def _whole(self, status: int, fields: Fields, body: bytes) -> None:
+    async def _send_whole(self, status: int, fields: Fields, body: bytes) -> None:
         await self.head(status, [*fields, (REQUEST_ID.lower().encode(), self.request_id)])
         await self.end(body)
 
 
-def refusal(error: Exception) -> LocalResponse:
-    """What a client is told where an upstream call ended in this error before anything was sent."""
+def error_response(error: Exception) -> LocalResponse:
+    """The response if an upstream call has raised this error before a response was begun."""
     if isinstance(error, CallRejected):
         return breaker_rejection(error)
     if isinstance(error, LocalShortage):

@@ -1,4 +1,4 @@
-"""What a service says of its own paths, where its clients see them below a prefix. Pure."""
+"""Rewrites a service's Location fields and cookie paths for clients that see it below a prefix. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _COOKIE_PATH = re.compile(rb"(;[ \t]*path[ \t]*=[ \t]*)(/[^;]*)", re.IGNORECASE)
 
 
 def below_prefix(fields: Fields, prefix: bytes, own_origins: frozenset[bytes]) -> Fields:
-    """The fields of a response with Location and the paths of cookies put below `prefix`.
+    """A response's fields, with Location and the paths of cookies moved below `prefix`.
 
     A Location that is a path, or a URL of one of the service's own origins, becomes a path below the prefix;
-    one of somebody else's stays. own_origins: such as b"http://auth:8081", in lower case.
+    any other URL is kept. own_origins: such as b"http://auth:8081", in lower case.
     """
     return [(name, _rewritten(name, value, prefix, own_origins)) for name, value in fields]
 

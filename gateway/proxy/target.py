@@ -1,6 +1,6 @@
-"""Which route a request's target belongs to, and the bytes that the service gets. Pure.
+"""Resolves a request's target to a route, and to the target that the service gets. Pure.
 
-Nothing is decoded, normalised or added: a target either reaches its service byte for byte, or it is refused.
+Nothing is decoded, normalised or added: the service gets the target byte for byte, or it is refused.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ _ENDS_A_NAME = re.compile(rb"[;?#]")
 _BLANK = b"\0\t\n\v\f\r "
 _SERVICE_PAGES = frozenset((b"health", b"livez", b"readyz", b"metrics", b"openapi.json"))
 _SERVICE_FOLDERS = (b"admin", b"breakers", b"docs")
-"""Every path that begins so."""
+"""Every path that starts with one of these."""
 _DECODINGS = 3
+"""Times that a path is decoded: more often than any service does."""
 
 
 class TargetError(ValueError):
-    """The target isn't one that HTTP allows."""
+    """HTTP doesn't allow this target."""
 
 
 class NoRouteError(LookupError):
-    """Nothing is found at this path."""
+    """No route and no page has this path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,14 @@ class LocalTarget:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTarget:
-    """target: what follows the method on the upstream's request line."""
+    """A path of a service. request_target: the target in the request that the service gets."""
 
     route: Route
-    target: bytes
+    request_target: bytes
 
 
 def split(target: bytes) -> tuple[bytes | None, bytes, bytes]:
-    """The authority of a target in absolute form (else None), its path, and its query with the `?` before it.
+    """Split a target into its authority (None unless in absolute form), its path, and its query with the `?`.
 
     Raises TargetError.
     """
@@ -63,16 +64,17 @@ def split(target: bytes) -> tuple[bytes | None, bytes, bytes]:
 
 
 def resolve(path: bytes, query: bytes) -> LocalTarget | UpstreamTarget:
-    """Whose `path` is; `query` begins with its `?`.
+    """Find the page or the route of a path. query: with its `?`.
 
-    Raises NoRouteError, also for a service's own pages and for every path that a decoder could make climb.
+    Raises NoRouteError: also for a service's own pages, and for every path that some decoder could resolve to
+    one outside its prefix.
     """
-    if _climbs(path):
+    if _has_dot_segment(path):
         raise NoRouteError(path)
     if path in OWN_PATHS or path.startswith(OWN_FOLDERS):
         return LocalTarget(path)
     for route in ROUTES:
-        if path.startswith(route.prefix + b"/") or (route.itself and path == route.prefix):
+        if path.startswith(route.prefix + b"/") or (route.exact and path == route.prefix):
             below = path[len(route.prefix) :] if route.strip else path
             if route.strip and _is_service_page(below):
                 raise NoRouteError(path)
@@ -81,9 +83,9 @@ def resolve(path: bytes, query: bytes) -> LocalTarget | UpstreamTarget:
 
 
 def _is_service_page(path: bytes) -> bool:
-    """Whether a service could take the path for one of its own pages, which are not for clients.
+    """Whether a service could take the path for one of its own pages, which clients may not reach.
 
-    Decoded more often than any service does it, and cut at whatever may end a name.
+    The path is decoded repeatedly, and each segment is cut at every character that some server ends it at.
     """
     for _ in range(_DECODINGS):
         path = unquote_to_bytes(path)
@@ -96,8 +98,8 @@ def _is_service_page(path: bytes) -> bool:
     return False
 
 
-def _climbs(path: bytes) -> bool:
-    """Whether any segment is a dot or two, however written.
+def _has_dot_segment(path: bytes) -> bool:
+    """Whether any segment is `.` or `..`, encoded or not.
 
     An encoded slash ends a segment too; and some servers cut a segment at its first semicolon.
     """

@@ -1,4 +1,4 @@
-"""Who a request comes from, where proxies that are trusted stand in between. Pure."""
+"""The client of a request that was forwarded by trusted proxies. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ Network = IPv4Network | IPv6Network
 _PAIR = re.compile(rb'[ \t]*(%b)=(?:"((?:[^"\\]|\\.)*)"|([^",; \t]*))[ \t]*([;,]|\Z)' % TOKEN)
 _HOST = re.compile(rb"(?!:|\Z)" + HOST)
 MOST_HOPS = 50
-"""More of them are no chain of proxies."""
+"""The most proxies of one request that are considered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """The client's address, and those of the trusted proxies behind it, the nearest to us last.
+class ForwardedClient:
+    """The client's address, and the trusted proxies between it and the gateway.
 
-    scheme, host: how the client asked the first of them; None where they don't say.
+    hops: the proxies' addresses, the nearest to the gateway last. scheme, host: those of the client's request
+    to the first proxy; None if unknown.
     """
 
     address: str
@@ -32,21 +33,21 @@ class Origin:
 
 
 class TrustedProxies:
-    """Which peers are believed when they say who asked them."""
+    """The peers whose X-Forwarded-* and Forwarded fields are believed."""
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         self._networks = tuple(networks)
 
-    def origin(self, peer: str, fields: Fields) -> Origin:
-        """Who a request from `peer` comes from: the last that no trusted proxy vouches for as a proxy.
+    def client(self, peer: str, fields: Fields) -> ForwardedClient:
+        """The client of a request from `peer`: the last address in the fields that isn't a trusted proxy's.
 
-        What stands before it in the fields is its own claim, and isn't believed.
+        Addresses before it are the client's own claims, and are ignored.
         """
         if not self._networks or not self._trusts(_address(peer)):
-            return Origin(peer)
+            return ForwardedClient(peer)
         hops = [peer]
         listed = _values(fields, b"x-forwarded-for")
-        # Who writes both says the same in both.
+        # A proxy that writes both fields writes the same into both.
         elements = [] if listed else _elements(fields)
         claims = [value.decode("latin-1") for value in listed or [one.get(b"for", b"") for one in elements]]
         claims = claims[-MOST_HOPS:]
@@ -54,22 +55,22 @@ class TrustedProxies:
             hops.append(str(address))
             if not self._trusts(address):
                 break
-        scheme, host = _asked(fields, elements[-1] if elements else {})
-        return Origin(hops[-1], tuple(reversed(hops[:-1])), scheme, host)
+        scheme, host = _requested(fields, elements[-1] if elements else {})
+        return ForwardedClient(hops[-1], tuple(reversed(hops[:-1])), scheme, host)
 
     def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)
 
 
 def read_networks(text: str) -> tuple[Network, ...]:
-    """Networks and addresses, separated by commas. Raises ValueError."""
+    """Parse networks and addresses separated by commas. Raises ValueError."""
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _elements(fields: Fields) -> list[dict[bytes, bytes]]:
-    """What each element of Forwarded says, names in lower case; nothing where they can't all be read.
+    """The pairs of each element of Forwarded, with lower-case names; none if any element is malformed.
 
-    A quote that its client left open would swallow what a trusted proxy put behind it.
+    An unclosed quote from the client would otherwise hide the elements that a trusted proxy has appended.
     """
     text = b",".join(find(fields, b"forwarded"))
     found: list[dict[bytes, bytes]] = []
@@ -86,7 +87,7 @@ def _elements(fields: Fields) -> list[dict[bytes, bytes]]:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address, with or without brackets and a port."""
+    """Parse an address, with or without brackets and a port; None if it is none."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -102,8 +103,8 @@ def _values(fields: Fields, name: bytes) -> list[bytes]:
     return [part.strip() for value in find(fields, name) for part in value.split(b",")]
 
 
-def _asked(fields: Fields, element: dict[bytes, bytes]) -> tuple[str | None, bytes | None]:
-    """Scheme and host that the nearest proxy was asked for."""
+def _requested(fields: Fields, element: dict[bytes, bytes]) -> tuple[str | None, bytes | None]:
+    """The scheme and host that the nearest proxy reports."""
     schemes = _values(fields, b"x-forwarded-proto") or [element.get(b"proto", b"")]
     hosts = _values(fields, b"x-forwarded-host") or [element.get(b"host", b"")]
     scheme, host = schemes[-1].lower(), hosts[-1]

@@ -1,1 +1,1 @@
-"""Connections to the services: resolving, TLS, pools, load balancing, and reading responses."""
+"""The services as the gateway reaches them: connections, pools, load balancing and breakers."""

@@ -1,4 +1,4 @@
-"""Finds the addresses of a host, and connects to the first that accepts."""
+"""Resolves a host's addresses, and connects to the first that accepts."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ import trio
 from actors.adapters.shortage import is_shortage
 
 LOOKUPS_AT_ONCE = 4
-"""Threads for the look-ups of one host. A look-up that hangs keeps its thread."""
+"""The most threads that look up one host. A look-up that hangs occupies its thread."""
 FRESH_SECONDS = 1.0
-"""How long the addresses found are used without looking again: many connections may be opened at once."""
+"""Seconds for which addresses are reused: many connections may be opened at once."""
 STAGGER_SECONDS = 0.25
-"""How long one address may take before the next is tried beside it (RFC 8305, 5)."""
+"""Seconds after which the next address is tried concurrently (RFC 8305, 5)."""
 
 
 class Address(NamedTuple):
-    """A socket's family, and where to connect it."""
+    """A socket's family, and the address that it connects to."""
 
     family: int
     sockaddr: Any
 
 
 class Resolver:
-    """Finds the addresses of one host in threads of its own: a look-up that hangs delays no other host.
+    """Resolves one host in its own threads, so that a look-up that hangs delays no other host.
 
-    One look-up serves all waiting callers, and later ones for FRESH_SECONDS.
+    The result of a look-up is shared by all waiting callers, and reused for FRESH_SECONDS.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
         self._callers = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
-        # A cancelled caller leaves its place above; its thread keeps one here until the look-up returns.
+        # A cancelled caller frees its slot above; its thread occupies one here until the look-up returns.
         self._threads = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
         self._found: list[Address] = []
         self._fresh_until = float("-inf")
-        # A numeric address needs no look-up, and so no thread.
+        # A numeric address needs no look-up, hence no thread.
         with suppress(OSError, UnicodeError):
             self._found = _look_up(host, port, socket.AI_NUMERICHOST)
             self._fresh_until = float("inf")
 
     async def resolve(self) -> list[Address]:
-        """All addresses, best first, the second of the other family. Raises OSError or UnicodeError.
+        """All addresses, best first; the second is of the other family. Raises OSError or UnicodeError.
 
         Cancelling returns at once; the look-up's thread ends when the system's resolver does.
         """
@@ -81,10 +81,10 @@ def _alternate(addresses: list[Address]) -> list[Address]:
 async def connect_to_any(
     addresses: Sequence[Address], *, stagger: float = STAGGER_SECONDS
 ) -> trio.SocketStream:
-    """A connection to the first address that accepts one. Raises OSError with every address's reason.
+    """Connect to the first address that accepts. Raises OSError with every address's reason.
 
-    stagger: seconds after which the next address is tried beside those before it; at once where they failed.
-    Cancelling closes what was opened.
+    stagger: seconds after which the next address is tried concurrently; it is tried at once after a failure.
+    Cancelling closes all sockets.
     """
     if len(addresses) == 1:
         return await _connect(addresses[0])
@@ -111,8 +111,8 @@ async def connect_to_any(
         _close(connected)
         raise
     if not connected:
-        told = next((one for one in errors if not is_shortage(one)), errors[0])
-        raise OSError(told.errno, "; ".join(one.strerror or str(one) for one in errors))
+        reported = next((one for one in errors if not is_shortage(one)), errors[0])
+        raise OSError(reported.errno, "; ".join(one.strerror or str(one) for one in errors))
     _close(connected[1:])
     return connected[0]
 
@@ -125,9 +125,9 @@ async def _connect(address: Address) -> trio.SocketStream:
         sock.close()
         host, port = address.sockaddr[:2]
         place = f"[{host}]:{port}" if address.family == socket.AF_INET6 else f"{host}:{port}"
-        # trio's own words name the address as a tuple.
-        said = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(error.errno, f"{said} ({place})") from error
+        # trio's message shows the address as a tuple.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, f"{reason} ({place})") from error
     except BaseException:
         sock.close()
         raise

@@ -13,7 +13,7 @@ from gateway.upstream.pool import CONNECT_SECONDS, ConnectionPoolTransport, Upst
 from runtime.serving.tls import client_context
 
 AVOID_SECONDS = 5.0
-"""How long a server that couldn't be reached is tried last."""
+"""Seconds for which a server that couldn't be reached is tried last."""
 
 log = structlog.get_logger("upstream")
 
@@ -21,12 +21,13 @@ log = structlog.get_logger("upstream")
 def service_transport(
     urls: Sequence[str], *, ca_file: Path | None = None, connect_timeout: float = CONNECT_SECONDS
 ) -> UpstreamTransport:
-    """A transport to the service whose servers are at `urls`. connect_timeout: seconds, for each server.
+    """A transport to the service whose servers are at `urls`.
 
-    ca_file: as of `client_context`; for https alone. Raises OSError where it can't be used.
+    ca_file: see `client_context`; only used for https. connect_timeout: seconds, for each server.
+    Raises OSError if `ca_file` can't be read.
     """
     secure = any(url.startswith("https:") for url in urls)
-    # One for the service: reading the certificates takes 20 ms.
+    # One context for all servers: reading the certificates takes 20 ms.
     context = client_context(ca_file) if secure else None
     pools = [ConnectionPoolTransport(url, context=context, connect_timeout=connect_timeout) for url in urls]
     return pools[0] if len(pools) == 1 else LoadBalancingTransport(pools)
@@ -35,8 +36,8 @@ def service_transport(
 class LoadBalancingTransport(UpstreamTransport):
     """Sends each request to the server with the fewest requests in flight; among equals, in turn.
 
-    pools: one for each server. If no connection to a server can be made, the request goes to the next, since
-    nothing of it was sent. The server is then tried last for AVOID_SECONDS, and afterwards by one request.
+    pools: one for each server. If connecting to a server fails, the request goes to the next one, since
+    nothing was sent. The failed server is tried last for AVOID_SECONDS; then one request tries it.
     """
 
     def __init__(self, pools: Sequence[ConnectionPoolTransport]) -> None:
@@ -48,9 +49,10 @@ class LoadBalancingTransport(UpstreamTransport):
         return f"<LoadBalancingTransport {self._pools}>"
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The response of the first server that can be reached, its body still to be read.
+        """Send the request to the first server that can be reached; return the response, its body unread.
 
-        Raises httpx.TransportError: an httpx.ConnectError that names each server where none can be reached.
+        Raises httpx.TransportError; if no server can be reached, an httpx.ConnectError that names all of
+        them. Cancelling closes the connection.
         """
         reasons = []
         for number in self._order():
@@ -72,7 +74,7 @@ class LoadBalancingTransport(UpstreamTransport):
         turns = [(self._turn + n) % count for n in range(count)]
         order = sorted(turns, key=lambda n: (self._avoided_until[n] > now, self._pools[n].in_use))
         if self._avoided_until[order[0]] > float("-inf"):
-            # It failed some time ago. This request tries it; until it has succeeded, the others avoid it.
+            # It failed some time ago. Only this request tries it; the others avoid it until it has succeeded.
             self._avoided_until[order[0]] = now + AVOID_SECONDS
         return order
 
@@ -82,11 +84,11 @@ class LoadBalancingTransport(UpstreamTransport):
         self._avoided_until[number] = trio.current_time() + AVOID_SECONDS
 
     def expire(self, now: float | None = None) -> None:
-        """Close the unused connections whose time is up. now: on trio's clock. Never waits."""
+        """Close the idle connections whose time is up. now: on trio's clock. Never waits."""
         for pool in self._pools:
             pool.expire(now)
 
     async def aclose(self) -> None:
-        """Close the idle connections; those in use end with their requests."""
+        """Close the idle connections. Those in use are closed after their requests."""
         for pool in self._pools:
             await pool.aclose()

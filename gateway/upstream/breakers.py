@@ -1,4 +1,4 @@
-"""The gateway's breakers: one for each service, and one for each route that breakers.toml sets apart."""
+"""The gateway's breakers: one for each service, and one for each route that breakers.toml lists."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gateway.upstream.pool import StaleConnection
 from runtime.config.policies import Configuration, Probe, Routes
 from runtime.config.probe_spec import ProbeSpec
 
-# What goes wrong on our side, or by chance, says nothing of the upstream's health.
-_NOT_ITS_FAULT = (StaleConnection, httpx.PoolTimeout, httpx.LocalProtocolError)
+# Errors of the gateway itself, or by chance: they are no evidence of the upstream's health.
+_IGNORED = (StaleConnection, httpx.PoolTimeout, httpx.LocalProtocolError)
 
 
 def route_breaker(breaker: str, route: str) -> str:
@@ -26,13 +26,14 @@ def route_breaker(breaker: str, route: str) -> str:
 def open_breakers(
     panel: Panel, policies: Mapping[str, CircuitBreakerConfig], routes: Mapping[str, Routes] | None = None
 ) -> dict[str, CircuitBreaker]:
-    """The gateway's breakers by name, with the failures of HTTP in the place of all exceptions.
+    """Open the gateway's breakers and return them by name. They count only failures of HTTP.
 
-    routes: of the breakers that have any, by the breaker's name. A route's breaker has its service's policy.
+    policies: by the breaker's name. routes: by the name of the service's breaker. A route's breaker has the
+    policy of its service's breaker.
     """
     found = {}
     for service in SERVICES:
-        policy = dataclasses.replace(policies[service.breaker], failure=is_failure, ignore=_NOT_ITS_FAULT)
+        policy = dataclasses.replace(policies[service.breaker], failure=is_failure, ignore=_IGNORED)
         names = [service.breaker]
         names += [route_breaker(service.breaker, route) for route in (routes or {}).get(service.breaker, {})]
         for name in names:
@@ -43,7 +44,7 @@ def open_breakers(
 def with_http_probes(
     configuration: Configuration, transports: Mapping[str, httpx.AsyncBaseTransport]
 ) -> dict[str, CircuitBreakerConfig]:
-    """The policies with the probes of the gateway's own breakers. transports: by service."""
+    """The policies, with an HTTP probe for each breaker that is to have one. transports: by service."""
 
     def maker(transport: httpx.AsyncBaseTransport) -> Callable[[ProbeSpec], Probe]:
         return lambda spec: http_probe(transport, spec.path or "/")
@@ -54,7 +55,10 @@ def with_http_probes(
 
 
 def http_probe(transport: httpx.AsyncBaseTransport, path: str) -> Probe:
-    """A probe past every breaker: it passes when GET `path` is answered below 500. Raises httpx.HTTPError."""
+    """A probe that bypasses every breaker. It succeeds if the status of GET `path` is below 500.
+
+    It raises httpx.HTTPError otherwise.
+    """
 
     async def probe() -> None:
         request = httpx.Request("GET", f"http://probe{path}", extensions={"target": path.encode()})

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an upstream, read and written side by side."""
+"""One HTTP/1.1 connection to an upstream, which reads and writes concurrently."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtime.observability.reasons import reason_of
 
 READ_SIZE = 64 * 1024
 INTERIM_LIMIT = 32
-"""So many 1xx responses may come before the answer."""
+"""The most 1xx responses before the final one."""
 
 _METHOD = re.compile(TOKEN)
 _TARGET = re.compile(rb"[\x21-\x7e]+")
@@ -28,16 +28,16 @@ Interim = Callable[[int, Fields], Awaitable[None]]
 class LocalShortage(httpx.PoolTimeout):
     """The gateway lacks files, memory or ports for a connection.
 
-    It says nothing of the upstream's health.
+    It is no evidence of the upstream's health.
     """
 
 
 class UpstreamConnection:
-    """Serves one request at a time: `send`, then `head`, then `piece` until None; then `reset_for_reuse`.
+    """Serves one request at a time: `send`, then `head`, then `piece` until None, then `reset_for_reuse`.
 
-    `open` comes first.
-    resolver: of the host that `url` names. context: verifies the server's certificate, for https.
-    Failures are httpx.TransportError. After cancelling any of the waits it can only be closed.
+    Before the first request, `open` it. resolver: resolves the host of `url`. context: verifies the server's
+    certificate; required for https. All methods raise httpx.TransportError. After cancelling one of them, the
+    connection can only be closed.
     """
 
     def __init__(self, url: httpx.URL, resolver: Resolver, context: ssl.SSLContext | None) -> None:
@@ -49,29 +49,29 @@ class UpstreamConnection:
         self._reader = ResponseReader()
         self._writing = False
         self.received_any = False
-        """Whether any byte of the present response came."""
+        """Whether any byte of the present response was received."""
         self.opened_at = 0.0
-        """When it was connected, on trio's clock."""
+        """When it was opened, on trio's clock."""
         self.usable_until = 0.0
-        """Until when it may wait for another request."""
+        """The time until which it may be kept idle, on trio's clock."""
 
     @property
     def is_open(self) -> bool:
-        """Whether it was connected, and not closed since."""
+        """Whether it was opened, and not closed since."""
         return self._stream is not None
 
     async def open(self, timeout: float) -> None:
         """Connect in `timeout` seconds, look-up and TLS handshake included.
 
-        Raises httpx.ConnectError, httpx.ConnectTimeout or LocalShortage. Nothing has been sent then.
+        Raises httpx.ConnectError, httpx.ConnectTimeout or LocalShortage; then no part of a request was sent.
         """
-        with trio.move_on_after(timeout) as patience:
+        with trio.move_on_after(timeout) as scope:
             try:
                 await self._connect()
             except (OSError, UnicodeError, trio.BrokenResourceError) as error:
                 kind = LocalShortage if is_shortage(error) else httpx.ConnectError
                 raise kind(f"{self._url}: {reason_of(error)}") from error
-        if patience.cancelled_caught:
+        if scope.cancelled_caught:
             raise httpx.ConnectTimeout(f"{self._url}: no connection within {timeout:g} s")
         self.opened_at = trio.current_time()
 
@@ -87,7 +87,10 @@ class UpstreamConnection:
         self._stream = secured
 
     async def send(self, request: httpx.Request) -> None:
-        """Send the request's head, and begin with its body. `head` raises if it can't be sent."""
+        """Send the request's head, and start to send its body.
+
+        If sending fails, `head` raises, unless the upstream has responded before.
+        """
         assert isinstance(request.stream, httpx.AsyncByteStream)
         self._reader.begin(request.method)
         self._writing = True
@@ -95,7 +98,7 @@ class UpstreamConnection:
         try:
             await self._write(_head(request))
         except trio.BrokenResourceError:
-            # The upstream may have answered before it stopped reading: reading tells what happened.
+            # The upstream may have responded before it stopped reading: `head` reads the response, or raises.
             return
         if left == 0:
             self._writing = False
@@ -115,7 +118,7 @@ class UpstreamConnection:
                     break
                 await self._write(piece)
             if left:
-                # The body isn't what its head announced: the upstream must not take it for the whole.
+                # The body isn't as long as announced: the upstream must not take it for a whole body.
                 self.close()
                 return
             if left is None:
@@ -124,7 +127,7 @@ class UpstreamConnection:
         except trio.BrokenResourceError:
             pass  # as above
         except trio.ClosedResourceError:
-            pass  # the answer came first, and nobody wants the rest
+            pass  # the response has ended, and the rest of the body isn't needed
 
     async def _write(self, data: bytes) -> None:
         if self._stream is None:
@@ -132,7 +135,7 @@ class UpstreamConnection:
         await self._stream.send_all(data)
 
     async def head(self, interim: Interim | None = None) -> ResponseHead:
-        """The response's head; 1xx before it go to `interim`."""
+        """Read the head of the final response; pass the 1xx responses before it to `interim`."""
         for _ in range(INTERIM_LIMIT):
             head = await self._next_head()
             if head.status >= 200:
@@ -151,7 +154,7 @@ class UpstreamConnection:
         return head
 
     async def piece(self) -> bytes | None:
-        """The next piece of the body, as it comes; None at its end."""
+        """The next piece of the body, as soon as it is received; None at its end."""
         reader = self._reader
         try:
             while not reader.ended:
@@ -164,7 +167,7 @@ class UpstreamConnection:
         return None
 
     def buffered(self) -> bytes:
-        """The part of the body that has been received already. Never waits."""
+        """The part of the body that has been received already; may be empty. Never waits."""
         try:
             return self._reader.next_piece()
         except MalformedResponse as error:
@@ -172,11 +175,11 @@ class UpstreamConnection:
 
     @property
     def trailers(self) -> Fields:
-        """The fields behind the body, at its end."""
+        """The trailers, once the body has ended."""
         return self._reader.trailers
 
     async def _receive(self) -> None:
-        """Let the reader have more, or see the end of the stream."""
+        """Pass more bytes, or the end of the stream, to the reader."""
         if data := await self._read():
             self._reader.receive(data)
         else:
@@ -193,18 +196,18 @@ class UpstreamConnection:
         return bytes(data)
 
     def reset_for_reuse(self) -> bool:
-        """Make it ready for another request; return False if it can't serve one."""
+        """Prepare for another request; return False if the connection can't serve one."""
         if not self.is_open or self._writing or not self._reader.is_reusable:
             return False
         self.received_any = False
         return True
 
     def is_stale(self) -> bool:
-        """Whether an idle connection can't be used: the upstream closed it, or sent bytes unasked."""
+        """Whether an idle connection is unusable: the upstream has closed it, or sent unexpected bytes."""
         return self._socket is None or bool(self._socket.is_readable())
 
     def close(self) -> None:
-        """Close at once; whoever waits on it gets an error. Never waits."""
+        """Close at once. A task that waits on the connection gets an error. Never waits."""
         if self._socket is not None:
             self._socket.close()
         self._stream = self._socket = None
@@ -221,9 +224,9 @@ def _head(request: httpx.Request) -> bytes:
 
 
 def body_length(request: httpx.Request) -> int | None:
-    """The length of the body by its fields, in bytes; None if it is chunked."""
+    """The length of the body in bytes, as its fields announce it; None if it is chunked."""
     length = 0
-    # Looking names up in httpx's headers costs more than this one pass.
+    # This single pass is cheaper than look-ups in httpx's headers.
     for name, value in request.headers.raw:
         lower = name.lower()
         if lower == b"transfer-encoding":

@@ -1,33 +1,68 @@
-"""Asking a service for a JSON document on the gateway's own account, past its breaker."""
+"""The gateway's own requests to the services, for JSON documents. They bypass the breakers.
+
+They are most wanted while a breaker is open, and must not change its state.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import httpx
 import trio
 
+from gateway.upstream.upstream import Upstream
+
 LIMIT = 4 * 1024 * 1024
-"""Bytes of an answer; a longer one is none."""
+"""Bytes of a response's body; a longer one is refused."""
+
+T = TypeVar("T")
 
 
-async def fetch_json(transport: httpx.AsyncBaseTransport, base_url: str, path: str, *, timeout: float) -> Any:
-    """The JSON at `path`, whatever the status; None where the service doesn't give any in `timeout` seconds.
+@dataclass(frozen=True, slots=True)
+class JsonReply:
+    """A service's response. document: the body's JSON; None if the service gave none.
 
-    Cancelling it closes its connection.
+    status: the HTTP status, if a document came. timed_out: whether the timeout has expired.
     """
-    request = httpx.Request("GET", base_url + path, headers={"accept": "application/json"})
-    with trio.move_on_after(timeout):
+
+    document: Any = None
+    status: int | None = None
+    timed_out: bool = False
+
+
+async def fetch_json(
+    upstream: Upstream,
+    path: str,
+    *,
+    timeout: float,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    content: bytes | None = None,
+) -> JsonReply:
+    """Send a request to a service and read the JSON of its response, whatever the status.
+
+    path: with its query. timeout: seconds, for all of it. Never raises; cancelling closes the connection.
+    """
+    request = httpx.Request(
+        method,
+        upstream.base_url + path,
+        headers={"accept": "application/json", **(headers or {})},
+        content=content,
+    )
+    with trio.move_on_after(timeout) as scope:
         try:
-            response = await transport.handle_async_request(request)
+            response = await upstream.transport.handle_async_request(request)
             try:
-                return json.loads(await _body(response))
+                document = json.loads(await _body(response))
             finally:
                 await response.aclose()
         except (httpx.RequestError, ValueError, RecursionError):
-            return None
-    return None
+            return JsonReply()
+        return JsonReply(document, response.status_code)
+    return JsonReply(timed_out=scope.cancelled_caught)
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -37,3 +72,22 @@ async def _body(response: httpx.Response) -> bytes:
         if len(body) > LIMIT:
             raise ValueError("too long")
     return bytes(body)
+
+
+async def for_each_service(
+    upstreams: Iterable[Upstream], fetch: Callable[[Upstream], Awaitable[T]]
+) -> dict[str, T]:
+    """Await `fetch` for all services concurrently; return the results by the service's name.
+
+    The results are in the order of `upstreams`. Raises what `fetch` raises, in a group.
+    """
+    upstreams = list(upstreams)
+    results: dict[str, T] = {}
+
+    async def fetch_one(upstream: Upstream) -> None:
+        results[upstream.service.name] = await fetch(upstream)
+
+    async with trio.open_nursery() as nursery:
+        for upstream in upstreams:
+            nursery.start_soon(fetch_one, upstream)
+    return {upstream.service.name: results[upstream.service.name] for upstream in upstreams}

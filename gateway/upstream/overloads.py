@@ -1,4 +1,4 @@
-"""How often the gateway itself lacked what a request needs."""
+"""Counts the requests that failed because the gateway itself lacked files, memory or ports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 from prometheus_client.core import CounterMetricFamily
 
 _OTHER_FILES = 64
-"""Listeners, logs, the store, the pools' own."""
+"""Files for listeners, logs, the shared store and idle connections."""
 RESOURCES = ("files", "memory", "ports")
 
 _RESOURCE_OF = MappingProxyType(
@@ -28,13 +28,13 @@ log = structlog.get_logger("gateway")
 
 
 class Overloads:
-    """Counts the requests answered GATEWAY_OVERLOADED, by what was lacking."""
+    """Counts the requests answered GATEWAY_OVERLOADED, by the resource that was lacking."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(RESOURCES, 0)
 
     def note(self, error: BaseException | None) -> None:
-        """Count one. error: what the system said, among its causes."""
+        """Count a request. error: the system's error is among its causes."""
         number = None
         while error is not None and number is None:
             number = getattr(error, "errno", None)
@@ -43,7 +43,7 @@ class Overloads:
 
 
 def warn_of_file_limit(connections: int, upstream_connections: int) -> None:
-    """Warn where this process may open fewer files than its settings may need. It starts all the same."""
+    """Log a warning if this process may open fewer files than its settings can require."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = connections + upstream_connections + _OTHER_FILES
     if allowed != resource.RLIM_INFINITY and allowed < needed:
@@ -55,7 +55,7 @@ def warn_of_file_limit(connections: int, upstream_connections: int) -> None:
 
 
 def overload_metric(counts: Mapping[str, int]) -> CounterMetricFamily:
-    """The family that Prometheus scrapes. All children are there from the start."""
+    """The metric for Prometheus, with a sample for each resource, zero included."""
     family = CounterMetricFamily(
         "gateway_overloaded", "Requests answered 503 for want of a resource of ours", labels=["resource"]
     )

@@ -1,7 +1,7 @@
-"""An httpx transport over the kept connections to one server.
+"""An httpx transport that pools the connections to one server.
 
-The connection used last is used first, so that a small load keeps few of them warm. A pool that searches
-all its connections for every request costs more the busier it is; this costs the same at any concurrency.
+The most recently used connection is used first, so that a small load keeps few connections open. A request
+costs the same at any concurrency, since no list of connections is searched.
 """
 
 from __future__ import annotations
@@ -18,40 +18,42 @@ from gateway.upstream.response_reader import ResponseHead
 from runtime.header_fields import Fields
 
 CONNECT_SECONDS = 2.0
+"""Default seconds to connect."""
 IDLE_SECONDS = 30.0
+"""Default seconds for which a connection is kept idle."""
 AGE_SECONDS = 30.0
-"""A busy connection is closed after that: traffic follows a name whose addresses have changed."""
+"""Default seconds after which a connection isn't reused, so that traffic follows changes of the DNS."""
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 
 
 class StaleConnection(httpx.RemoteProtocolError):
-    """The upstream had closed a kept connection, and the request can't be sent twice.
+    """The upstream had closed a reused connection, and the request can't safely be sent again.
 
-    It says nothing of the upstream's health.
+    It is no evidence of the upstream's health.
     """
 
 
 class UpstreamTransport(httpx.AsyncBaseTransport):
     """Sends requests to the server, or servers, that it was made for, whatever host their URLs name.
 
-    A request's `target` extension is sent as it is in place of its URL's path. Its `nursery` extension, where
-    there is one, runs the pump of its body, so that an answer is read while the body is still being sent;
-    without it the body goes first. Its `interim` extension is awaited with the status and fields of each 1xx
-    response. Time-outs are the caller's, but for connecting: cancelling a call closes its connection.
+    A request's extensions: `target` replaces the path of its URL. `nursery` runs the task that sends its
+    body, so that the response is read meanwhile; without it the body is sent first. `interim` is awaited with
+    the status and fields of each 1xx response. Apart from connecting, there are no timeouts: cancelling a
+    call closes its connection.
     """
 
     def expire(self, now: float | None = None) -> None:
-        """Close the unused connections whose time is up. now: on trio's clock. Never waits."""
+        """Close the idle connections whose time is up. now: on trio's clock. Never waits."""
         raise NotImplementedError
 
 
 class ConnectionPoolTransport(UpstreamTransport):
     """Sends requests to the server at `base_url`.
 
-    context: verifies its certificate; needed for https. resolver: finds its addresses; None: one of its own.
-    max_connections: more requests at once raise httpx.PoolTimeout, at once.
-    connect_timeout: seconds to connect, look-up and TLS handshake included.
-    idle_seconds, age_seconds: how long a connection is kept unused, and in all.
+    context: verifies the server's certificate; required for https. resolver: resolves its host; by default a
+    new one. max_connections: with more concurrent requests, a request raises httpx.PoolTimeout at once.
+    connect_timeout: seconds to connect, look-up and TLS handshake included. idle_seconds, age_seconds:
+    maximum seconds for which a connection is idle, and is reused.
     """
 
     def __init__(
@@ -73,39 +75,40 @@ class ConnectionPoolTransport(UpstreamTransport):
         self._connect_timeout = connect_timeout
         self._idle_seconds = idle_seconds
         self._age_seconds = age_seconds
-        self._free: list[UpstreamConnection] = []
-        self._lent: set[UpstreamConnection] = set()
+        self._idle: list[UpstreamConnection] = []
+        self._in_use: set[UpstreamConnection] = set()
 
     def __repr__(self) -> str:
-        return f"<ConnectionPoolTransport {self._url}: {len(self._free)} idle, {len(self._lent)} in use>"
+        return f"<ConnectionPoolTransport {self._url}: {len(self._idle)} idle, {len(self._in_use)} in use>"
 
     @property
     def url(self) -> httpx.URL:
-        """Where its server is."""
+        """The server's URL."""
         return self._url
 
     @property
     def in_use(self) -> int:
-        """Requests in flight."""
-        return len(self._lent)
+        """The number of requests in flight."""
+        return len(self._in_use)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The response, its body still to be read. Raises httpx.TransportError.
+        """Send the request; return the response, its body unread. Raises httpx.TransportError.
 
-        A kept connection that the upstream had closed: one more try on a new one, where that is harmless.
+        If the upstream had closed a reused connection, an idempotent request is sent once more on a new one.
+        Cancelling closes the connection.
         """
-        connection = self._take()
+        connection = self._acquire()
         kept = connection.is_open
         try:
-            return await self._converse(connection, request)
+            return await self._exchange(connection, request)
         except (httpx.ReadError, httpx.RemoteProtocolError) as error:
             if not kept or connection.received_any:
                 raise
             if not _may_repeat(request):
                 raise StaleConnection(str(error)) from error
-        return await self._converse(self._new(), request)
+        return await self._exchange(self._new(), request)
 
-    async def _converse(self, connection: UpstreamConnection, request: httpx.Request) -> httpx.Response:
+    async def _exchange(self, connection: UpstreamConnection, request: httpx.Request) -> httpx.Response:
         answered = False
         try:
             if not connection.is_open:
@@ -115,60 +118,59 @@ class ConnectionPoolTransport(UpstreamTransport):
             answered = True
         finally:
             if not answered:
-                self.give_back(connection)
+                self.release(connection)
         return httpx.Response(head.status, headers=head.fields, stream=ResponseBody(self, connection, head))
 
-    def _take(self) -> UpstreamConnection:
+    def _acquire(self) -> UpstreamConnection:
         now = trio.current_time()
-        while self._free:
-            connection = self._free.pop()
+        while self._idle:
+            connection = self._idle.pop()
             if connection.usable_until > now and not connection.is_stale():
-                self._lent.add(connection)
+                self._in_use.add(connection)
                 return connection
             connection.close()
         return self._new()
 
     def _new(self) -> UpstreamConnection:
-        if len(self._lent) >= self._max:
+        if len(self._in_use) >= self._max:
             raise httpx.PoolTimeout(f"all {self._max} connections to {self._url} are in use")
         connection = UpstreamConnection(self._url, self._resolver, self._context)
-        self._lent.add(connection)
+        self._in_use.add(connection)
         return connection
 
-    def give_back(self, connection: UpstreamConnection) -> None:
-        """Keep the connection for the next request if it can serve one, else close it. Never waits."""
-        if connection not in self._lent:
+    def release(self, connection: UpstreamConnection) -> None:
+        """Keep the connection for the next request if it can be reused, else close it. Never waits."""
+        if connection not in self._in_use:
             return
-        self._lent.remove(connection)
+        self._in_use.remove(connection)
         now = trio.current_time()
         usable_until = min(now + self._idle_seconds, connection.opened_at + self._age_seconds)
         if usable_until > now and connection.reset_for_reuse():
             connection.usable_until = usable_until
-            self._free.append(connection)
+            self._idle.append(connection)
         else:
             connection.close()
 
     def expire(self, now: float | None = None) -> None:
-        """Close the unused connections whose time is up. now: on trio's clock. Never waits."""
+        """Close the idle connections whose time is up. now: on trio's clock. Never waits."""
         now = trio.current_time() if now is None else now
         kept = []
-        for connection in self._free:
+        for connection in self._idle:
             if connection.usable_until > now:
                 kept.append(connection)
             else:
                 connection.close()
-        self._free = kept
+        self._idle = kept
 
     async def aclose(self) -> None:
-        """Close the idle connections; those in use end with their requests."""
+        """Close the idle connections. Those in use are closed after their requests."""
         self.expire(math.inf)
 
 
 class ResponseBody(httpx.AsyncByteStream):
-    """A response's body. It gives its connection back at the end, or when it is closed.
+    """A response's body. Its connection is released at its end, or when it is closed.
 
-    fields: those of the response's head, with names in lower case. trailers: the fields behind the body, once
-    it has ended.
+    fields: those of the response's head, with lower-case names. trailers: set once the body has ended.
     """
 
     def __init__(
@@ -183,20 +185,20 @@ class ResponseBody(httpx.AsyncByteStream):
         return self
 
     def buffered(self) -> bytes:
-        """A piece that is there without waiting; empty where none is. Raises httpx.TransportError."""
+        """The part that has been received already; may be empty. Never waits. Raises httpx.TransportError."""
         return self._connection.buffered()
 
     async def __anext__(self) -> bytes:
         piece = await self._connection.piece()
         if piece is None:
             self.trailers = self._connection.trailers
-            self._transport.give_back(self._connection)
+            self._transport.release(self._connection)
             raise StopAsyncIteration
         return piece
 
     async def aclose(self) -> None:
-        """Let go of the connection. Never waits."""
-        self._transport.give_back(self._connection)
+        """Release the connection. Never waits."""
+        self._transport.release(self._connection)
 
 
 def _may_repeat(request: httpx.Request) -> bool:

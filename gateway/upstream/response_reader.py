@@ -1,8 +1,8 @@
 """Reads HTTP/1.1 responses with llhttp. Pure: bytes in, heads and pieces of bodies out.
 
-llhttp reads heads and chunks. It accepts a few things that another reader could take for another message;
-those are refused here. Bodies of a known length are counted here, not by llhttp, so that the end of each
-response is exact: llhttp would read on into the next one, and can't be told that HEAD has no body.
+llhttp parses heads and chunks. It accepts a few ambiguous messages, which are refused here. Bodies of a known
+length are counted here, so that the end of each response is exact: llhttp would read on into the next
+response, and has no option for a response to HEAD, which has no body.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import httptools
 from runtime.header_fields import Fields
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes of a head; or of chunk extensions and trailers without a piece of the body. More are malformed."""
+"""The most bytes of a head, and of consecutive chunk extensions or trailers. More are malformed."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 _FRAMING = frozenset((b"connection", b"content-length", b"transfer-encoding"))
 
 
 class MalformedResponse(ValueError):
-    """The bytes are no HTTP/1.1 response, or could be read in two ways."""
+    """The bytes aren't an HTTP/1.1 response, or are ambiguous."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """A response's status and fields. close: the connection can't serve another request."""
+    """A response's status and fields. close: the connection can't be reused."""
 
     status: int
     fields: Fields
@@ -38,9 +38,10 @@ class ResponseReader:
     """Reads the responses on one connection, one at a time.
 
     For each request: `begin`, then `next_head` until it returns the final head, then `next_piece` until
-    `ended`. `receive` adds bytes from the connection. After a MalformedResponse it can only be closed.
+    `ended`. `receive` adds bytes from the connection. After a MalformedResponse the reader can't be used
+    again.
 
-    ended: the response is complete. trailers: the fields behind a chunked body, once it has ended.
+    ended: the response is complete. trailers: those of a chunked body, once it has ended.
     """
 
     __slots__ = (
@@ -70,7 +71,8 @@ class ResponseReader:
         """Expect the response to a `method` request."""
         self._bodiless = method == "HEAD"
         self._head: ResponseHead | None = None
-        # One parser for each head: after Content-Length in a response to HEAD it would wait for a body.
+        # Each head gets a new parser: after Content-Length in a response to HEAD, a parser would wait for a
+        # body.
         self._parser: httptools.HttpResponseParser | None = None
         self._fed = 0
         self._fields: Fields = []
@@ -87,16 +89,16 @@ class ResponseReader:
 
     @property
     def is_reusable(self) -> bool:
-        """Whether the connection can serve another request: the response is complete, nothing follows."""
+        """Whether the connection can be reused: the response is complete, and no bytes follow it."""
         head = self._head
         return self.ended and head is not None and not (head.close or self._surplus or self._buffer)
 
     def receive(self, data: bytes) -> None:
-        """Add what the connection has received."""
+        """Add bytes that the connection has received."""
         self._buffer = self._buffer + data if self._buffer else data
 
     def end_of_stream(self) -> None:
-        """The connection has ended. Raises MalformedResponse unless this is how the body ends."""
+        """Note that the connection has ended. Raises MalformedResponse unless that ends the body."""
         if self._head is None:
             raise MalformedResponse("the upstream closed the connection without an answer")
         if not self.ended and (self._chunked or self._left is not None):
@@ -116,7 +118,7 @@ class ResponseReader:
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         try:
-            # An incomplete head is parsed too, so that garbage is refused at once.
+            # An incomplete head is parsed as well, so that garbage is refused at once.
             self._parser.feed_data(data[fed:] if end < 0 else data[fed : end + 4])
         except httptools.HttpParserUpgrade:
             raise MalformedResponse("the upstream switches protocols unasked") from None
@@ -148,11 +150,11 @@ class ResponseReader:
         self._fields = [] if status < 200 else self.trailers
         self._framing = []
         if not self._chunked or self.ended:
-            self._parser = None  # it refers back to this object: a cycle would wait for the collector
+            self._parser = None  # it refers to this object: the cycle would stay until a garbage collection
         return head
 
     def _frame(self, status: int, *, is_1_0: bool) -> bool:
-        """Note how the body is delimited, and return whether the connection closes behind it."""
+        """Determine how the body is delimited; return whether the connection closes after it."""
         length: int | None = None
         chunked = False
         options: list[bytes] = []
@@ -172,7 +174,7 @@ class ResponseReader:
             return close
         if self._bodiless or status in (204, 304):
             self.ended = True
-            # The body that a 204 announces could still come, and be taken for the next response.
+            # A body that a 204 announces could arrive later, and be read as the next response.
             return close or (status == 204 and (chunked or bool(length)))
         self._chunked, self._left = chunked, length
         self.ended = length == 0
@@ -181,7 +183,10 @@ class ResponseReader:
     # Bodies
 
     def next_piece(self) -> bytes:
-        """The part of the body received so far; empty if none. Raises MalformedResponse."""
+        """The part of the body that was received since the last call; may be empty.
+
+        Raises MalformedResponse.
+        """
         if self._fault is not None:
             raise self._fault
         data, left = self._buffer, self._left
@@ -203,7 +208,7 @@ class ResponseReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            # After the end of the response the error is about surplus bytes, not about the response.
+            # After the end of the response the error concerns surplus bytes, not the response.
             self._surplus = self._complete
             if not self._complete:
                 self._fault = MalformedResponse(str(error))

@@ -1,4 +1,4 @@
-"""A service as the gateway reaches it."""
+"""A service, and the means by which the gateway reaches it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import httpx
 
 from actors import CircuitBreaker
-from gateway.proxy.charging import HandlerFailures
 from gateway.routes import Service
+from gateway.upstream.handler_failures import HandlerFailures
 from gateway.upstream.overloads import Overloads
 from runtime.config.route_pattern import RoutePattern
 from runtime.serving.loop_time import LoopTime
@@ -16,7 +16,7 @@ from runtime.serving.loop_time import LoopTime
 
 @dataclass(frozen=True, slots=True)
 class RouteBreaker:
-    """A breaker for some of a service's requests."""
+    """A breaker for the requests of a service that match one of the patterns."""
 
     patterns: tuple[RoutePattern, ...]
     breaker: CircuitBreaker
@@ -24,12 +24,13 @@ class RouteBreaker:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A service, and how it is reached. Seconds: until a response's head, and between pieces of its body.
+    """A service, and the means by which the gateway reaches it.
 
-    base_url: the URL in requests; an UpstreamTransport ignores it and chooses the server itself.
-    loop_time: by which the limits go. own_origins: its servers, such as http://auth:8081. routes: the
-    breakers that stand in the place of `breaker` for some requests. handlers: the errors of the service's
-    handlers. overloads: where our own shortages are counted.
+    base_url: the start of requests' URLs; an UpstreamTransport ignores it and chooses the server itself.
+    timeout: seconds until a response's head. idle_timeout: seconds between two pieces of its body.
+    loop_time: the clock of both. own_origins: the service's servers, such as b"http://auth:8081". routes: the
+    breakers that replace `breaker` for some requests. handlers: counts errors of the service's handlers.
+    overloads: counts what the gateway itself lacked.
     """
 
     service: Service

@@ -1,1 +1,1 @@
-"""Several worker processes on one port."""
+"""Several processes that serve one port, and are shown and steered as one gateway."""

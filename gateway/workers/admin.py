@@ -1,4 +1,4 @@
-"""The admin API's desk where there are several workers: what one is ordered, all do."""
+"""The admin API of a gateway with several workers: a command that one worker receives is run by all."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import trio
 
 from gateway.settings import GatewaySettings
-from gateway.workers.crew import Crew
-from gateway.workers.orders import CommandRecord
-from gateway.workers.policies import stage_policy_file
+from gateway.workers.cluster import WorkerCluster
+from gateway.workers.command_log import CommandRecord
+from gateway.workers.policy_file import stage_policy_file
 from protocols.http import Code
 from runtime.admin.history import Report
 from runtime.admin.service import AdminCommand, LocalBreakerAdmin
@@ -19,65 +19,66 @@ from runtime.web.errors import ApiError
 
 
 class ClusterBreakerAdmin:
-    """Gives every order to all workers. `workers_behind` in an answer are those that don't react now.
+    """Runs every command in all workers.
 
-    They follow as soon as they run again. own: the desk of this worker; it reads the seats' copy of
+    `workers_behind` in an answer lists the workers that have not replied in time; they run the command as
+    soon as they can. local: administers this worker's breakers; its policies are the workers' copy of
     breakers.toml.
     """
 
-    def __init__(self, own: LocalBreakerAdmin, crew: Crew, settings: GatewaySettings) -> None:
-        self._own = own
-        self._crew = crew
+    def __init__(self, local: LocalBreakerAdmin, cluster: WorkerCluster, settings: GatewaySettings) -> None:
+        self._local = local
+        self._cluster = cluster
         self._settings = settings
-        crew.obey = self._obey
+        cluster.run_command = self._run
 
-    async def show(self, order: AdminCommand) -> list[Report]:
+    async def show(self, command: AdminCommand) -> list[Report]:
         """Every breaker."""
-        return await self._own.show(order)
+        return await self._local.show(command)
 
-    async def show_one(self, name: str, order: AdminCommand) -> Report:
-        """One breaker, with this worker's view of its recent past."""
-        return await self._own.show_one(name, order)
+    async def show_one(self, name: str, command: AdminCommand) -> Report:
+        """One breaker, with the recent history that this worker has seen."""
+        return await self._local.show_one(name, command)
 
-    async def steer(self, name: str, action: str, order: AdminCommand) -> Report:
+    async def steer(self, name: str, action: str, command: AdminCommand) -> Report:
         """Do one of ACTIONS in every worker."""
-        self._own.action(name, action)
-        return await self._for_all(name, order, do="steer", name=name, action=action)
+        self._local.action(name, action)
+        return await self._run_on_all(name, command, do="steer", name=name, action=action)
 
-    async def change(self, name: str, table: Mapping[str, Any], order: AdminCommand) -> Report:
-        """Change keys of its policy in every worker."""
-        self._own.changed(name, table)
-        return await self._for_all(name, order, do="change", name=name, table=dict(table))
+    async def change(self, name: str, table: Mapping[str, Any], command: AdminCommand) -> Report:
+        """Change keys of the breaker's policy in every worker."""
+        self._local.changed(name, table)
+        return await self._run_on_all(name, command, do="change", name=name, table=dict(table))
 
-    async def reload(self, order: AdminCommand) -> Any:
-        """Read breakers.toml again in every worker; {"error": …} where some have not followed."""
+    async def reload(self, command: AdminCommand) -> Any:
+        """Read breakers.toml again in every worker; {"error": …} if some workers have not done so yet."""
         try:
-            await trio.to_thread.run_sync(stage_policy_file, self._settings, self._crew.seat.folder)
+            await trio.to_thread.run_sync(stage_policy_file, self._settings, self._cluster.slot.folder)
         except BadConfiguration as error:
             raise ApiError(Code.VALIDATION_ERROR, str(error)) from error
-        told, behind = await self._crew.order(_told(order, do="reload"))
+        result, behind = await self._cluster.run_on_all(_record(command, do="reload"))
         if behind:
             late = f"not yet by worker {', '.join(map(str, behind))}: it follows when it runs again"
-            return {process: {"error": late} for process in told}
-        return told
+            return {process: {"error": late} for process in result}
+        return result
 
-    async def _for_all(self, breaker: str, order: AdminCommand, **what: Any) -> Report:
-        _, behind = await self._crew.order(_told(order, **what))
-        # Seen anew: the others may have followed after this worker.
-        seen = await self._own.show_one(breaker, order)
-        return {**seen, "workers_behind": behind} if behind else seen
+    async def _run_on_all(self, breaker: str, command: AdminCommand, **fields: Any) -> Report:
+        _, behind = await self._cluster.run_on_all(_record(command, **fields))
+        # Read again: other workers may have run the command after this one.
+        report = await self._local.show_one(breaker, command)
+        return {**report, "workers_behind": behind} if behind else report
 
-    async def _obey(self, told: CommandRecord) -> Any:
-        # Who let the admin in was the worker that was asked.
-        order = AdminCommand(told["who"], told["reason"], "", told["id"])
-        match told["do"]:
+    async def _run(self, record: CommandRecord) -> Any:
+        # The worker that received the command has authenticated the admin.
+        command = AdminCommand(record["who"], record["reason"], "", record["id"])
+        match record["do"]:
             case "steer":
-                return await self._own.act(told["name"], told["action"], order)
+                return await self._local.act(record["name"], record["action"], command)
             case "change":
-                return await self._own.configure(told["name"], told["table"], order)
+                return await self._local.configure(record["name"], record["table"], command)
             case _:
-                return await self._own.reload(order)
+                return await self._local.reload(command)
 
 
-def _told(order: AdminCommand, **what: Any) -> CommandRecord:
-    return {"who": order.who, "reason": order.reason, "id": order.request_id, **what}
+def _record(command: AdminCommand, **fields: Any) -> CommandRecord:
+    return {"who": command.who, "reason": command.reason, "id": command.request_id, **fields}

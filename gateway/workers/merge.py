@@ -1,4 +1,4 @@
-"""One breaker of several processes as one: which of them speaks for all, and everybody's counts. Pure."""
+"""One breaker of several processes merged into one snapshot: the worst state, and the counts of all. Pure."""
 
 from __future__ import annotations
 
@@ -10,34 +10,38 @@ from actors.adapters.health import PLAIN
 from actors.messages import HistogramSnapshot, Snapshot, State
 
 
-def merge_snapshots(living: Sequence[Snapshot], all_of_it: Sequence[Snapshot]) -> Snapshot:
-    """The worst of `living`, whole, with everybody's counts, and since when they are so together."""
-    worst = max(living, key=_badness)
-    whole = worst
-    for one in all_of_it:
+def merge_snapshots(running: Sequence[Snapshot], ever: Sequence[Snapshot]) -> Snapshot:
+    """The worst snapshot of `running`, with the counts of `ever` added up.
+
+    running: of the workers that run, at least one. ever: those, and the last ones of workers that have died.
+    The calls in flight are those of `running`; the times are those of the merged state.
+    """
+    worst = max(running, key=_badness)
+    merged = worst
+    for one in ever:
         if one is not worst:
-            whole = add_counts(whole, one)
+            merged = add_counts(merged, one)
     return replace(
-        whole,
-        in_flight=sum(one.in_flight for one in living),
-        unix_changed_at=_changed_at(living),
-        unix_opened_at=min((one.unix_opened_at for one in living if one.unix_opened_at), default=0.0),
+        merged,
+        in_flight=sum(one.in_flight for one in running),
+        unix_changed_at=_changed_at(running),
+        unix_opened_at=min((one.unix_opened_at for one in running if one.unix_opened_at), default=0.0),
     )
 
 
-def _changed_at(living: Sequence[Snapshot]) -> float:
-    """When they came to be so: open with the first that is, else with the last change of those who live."""
-    opened = [one.unix_changed_at for one in living if PLAIN[one.state] is State.OPEN]
-    return min(opened) if opened else max(one.unix_changed_at for one in living)
+def _changed_at(running: Sequence[Snapshot]) -> float:
+    """When the merged state began: when the first breaker opened, else the last change of any breaker."""
+    opened = [one.unix_changed_at for one in running if PLAIN[one.state] is State.OPEN]
+    return min(opened) if opened else max(one.unix_changed_at for one in running)
 
 
 def _badness(one: Snapshot) -> tuple[int, int, float]:
-    """The open one first, then the one that counts more failures or slow calls, then the one longest so."""
+    """Orders by state (open is worst), then by the number of failures or slow calls, then by the age."""
     return PLAIN[one.state], max(one.failure_count, one.slow_count), -one.unix_changed_at
 
 
 def add_counts(one: Snapshot, other: Snapshot | None) -> Snapshot:
-    """One breaker's snapshot with the counts of another's added."""
+    """The snapshot `one` with the counts of `other` added."""
     if other is None:
         return one
     return replace(
@@ -48,8 +52,8 @@ def add_counts(one: Snapshot, other: Snapshot | None) -> Snapshot:
         late=one.late + other.late,
         would_reject=one.would_reject + other.would_reject,
         restarts=one.restarts + other.restarts,
-        recovery=_joined(one.recovery, other.recovery),
-        durations=_joined(one.durations, other.durations),
+        recovery=_merged_histogram(one.recovery, other.recovery),
+        durations=_merged_histogram(one.durations, other.durations),
     )
 
 
@@ -57,11 +61,13 @@ def _sum(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
     return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 
 
-def _joined(one: HistogramSnapshot | None, other: HistogramSnapshot | None) -> HistogramSnapshot | None:
+def _merged_histogram(
+    one: HistogramSnapshot | None, other: HistogramSnapshot | None
+) -> HistogramSnapshot | None:
     if one is None or other is None or one.bounds != other.bounds:
         return one
     counts = tuple(mine + theirs for mine, theirs in zip(one.counts, other.counts, strict=True))
-    # Of each bucket the exemplar of its last call, whosever it was.
+    # Each bucket keeps the exemplar of its latest call in any worker.
     found = [*one.exemplars.items(), *other.exemplars.items()]
     exemplars = dict(sorted(found, key=lambda item: item[1].unix_time))
     return replace(one, counts=counts, total=one.total + other.total, exemplars=exemplars)

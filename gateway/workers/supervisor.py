@@ -1,7 +1,7 @@
-"""Several processes on one port: each a whole gateway, all accepting from one listening socket.
+"""Several worker processes on one port: each a whole gateway, all accepting from one listening socket.
 
-The parent serves nobody. It opens the socket and keeps it, so that no connection that waits to be accepted is
-lost with a worker; it starts the workers, and others in the place of those that die.
+The supervisor serves no requests. It opens the listening socket and keeps it open, so that the connections in
+the listen backlog survive a worker's death; it starts the workers, and replaces those that die.
 """
 
 from __future__ import annotations
@@ -19,30 +19,32 @@ import structlog
 import trio
 
 from gateway.settings import GatewaySettings
-from gateway.workers.orders import AGAIN, Orders
-from gateway.workers.policies import stage_policy_file
-from gateway.workers.seats import CERTIFICATE, FOLLOW, WorkerSlot, tell
+from gateway.workers.command_log import RELOAD_POLICIES, CommandLog
+from gateway.workers.notifications import RELOAD_CERTIFICATE, RUN_COMMANDS, notify
+from gateway.workers.policy_file import stage_policy_file
+from gateway.workers.slot import WorkerSlot
 from runtime.config.policies import BadConfiguration
 from runtime.config.reload import log_unusable, sighup_events
 from runtime.serving import listen, stop_signal
 
 STEADY_SECONDS = 10.0
-"""A worker that lived as long is replaced at once when it dies."""
+"""A worker that dies after running for at least this long is replaced at once."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
+"""Seconds until a worker that died sooner is replaced: they double from the first to the longest."""
 KILL_SECONDS = 1.0
-"""How much longer than it may take to drain a worker is given."""
+"""Seconds between the end of the time for draining and SIGKILL."""
 
 log = structlog.get_logger("workers")
 
 
 async def run_workers(settings: GatewaySettings) -> None:
-    """Run `settings.gateway_workers` workers until SIGTERM or SIGINT; then they drain, and all have ended.
+    """Run `settings.gateway_workers` workers until SIGTERM or SIGINT; then drain them and wait for their end.
 
-    SIGHUP reads breakers.toml again in all of them; one that can't be used is reported, and changes nothing.
-    Raises CannotListen. However the parent ends, its workers see it and drain.
+    At SIGHUP all workers read breakers.toml again; an invalid file is logged, and changes nothing.
+    Raises CannotListen. The workers drain too if this process dies.
     """
     listener = listen(settings.host, settings.gateway_port)
-    folder = Path(tempfile.mkdtemp(prefix="gateway-"))  # nobody else may enter it
+    folder = Path(tempfile.mkdtemp(prefix="gateway-"))  # only this user may enter it
     try:
         await WorkerSupervisor(settings, listener, folder).run()
     finally:
@@ -51,7 +53,7 @@ async def run_workers(settings: GatewaySettings) -> None:
 
 
 class WorkerSupervisor:
-    """Keeps one worker in each seat."""
+    """Keeps one worker running in each slot."""
 
     def __init__(self, settings: GatewaySettings, listener: socket, folder: Path) -> None:
         self._settings = settings
@@ -59,27 +61,28 @@ class WorkerSupervisor:
         self._folder = folder
         self._workers: dict[int, trio.Process] = {}
         self._stopping = False
-        # Nothing is ever written: its end tells the workers that the parent has gone.
+        # Nothing is ever written: the workers see the end of the pipe when this process has ended.
         self._lifeline, self._alive = os.pipe()
 
     async def run(self) -> None:
-        """Until told to stop. Cancelling kills the workers."""
+        """Run until a stop signal. Cancelling kills the workers."""
         stage_policy_file(self._settings, self._folder)
         host, port = self._listener.getsockname()[:2]
         async with trio.open_nursery() as nursery:
             await nursery.start(self._reload)
             for number in range(self._settings.gateway_workers):
-                nursery.start_soon(self._keep, WorkerSlot(number, self._folder))
+                nursery.start_soon(self._supervise, WorkerSlot(number, self._folder))
             log.info("listening", host=host, port=port, workers=self._settings.gateway_workers)
             await stop_signal()
             await self._stop()
             nursery.cancel_scope.cancel()
 
-    async def _keep(self, seat: WorkerSlot) -> None:
+    async def _supervise(self, slot: WorkerSlot) -> None:
+        """Keep a worker running in one slot."""
         wait = 0.0
         while True:
             started = trio.current_time()
-            process = await self._start(seat)
+            process = await self._start(slot)
             try:
                 status = await process.wait()
             finally:
@@ -87,34 +90,34 @@ class WorkerSupervisor:
                     process.kill()
             if self._stopping:
                 return
-            del self._workers[seat.number]
+            del self._workers[slot.number]
             steady = trio.current_time() - started >= STEADY_SECONDS
             wait = 0.0 if steady else min(max(2 * wait, FIRST_WAIT), LONGEST_WAIT)
-            log.warning("a worker has ended", worker=seat.number, pid=process.pid, status=status, wait=wait)
+            log.warning("a worker has ended", worker=slot.number, pid=process.pid, status=status, wait=wait)
             await trio.sleep(wait)
 
-    async def _start(self, seat: WorkerSlot) -> trio.Process:
+    async def _start(self, slot: WorkerSlot) -> trio.Process:
         descriptors = self._listener.fileno(), self._lifeline
-        words = [sys.executable, "-m", "gateway.workers.worker", str(seat.number), str(seat.folder)]
-        # What is blocked stays so in the child: a SIGHUP is for the parent, also while the child starts.
+        command = [sys.executable, "-m", "gateway.workers.worker", str(slot.number), str(slot.folder)]
+        # The child inherits the signal mask. SIGHUP is for the supervisor, also while the child starts.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             process = await trio.lowlevel.open_process(
-                [*words, *map(str, descriptors)], stdin=subprocess.DEVNULL, pass_fds=descriptors
+                [*command, *map(str, descriptors)], stdin=subprocess.DEVNULL, pass_fds=descriptors
             )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        self._workers[seat.number] = process
-        log.info("a worker has started", worker=seat.number, pid=process.pid)
+        self._workers[slot.number] = process
+        log.info("a worker has started", worker=slot.number, pid=process.pid)
         return process
 
     async def _stop(self) -> None:
-        """Let the workers drain; what doesn't end is killed by the end of its `_keep`."""
+        """Let the workers drain; `_supervise` kills those that don't end in time."""
         self._stopping = True
         ending = list(self._workers.values())
         for process in ending:
             process.terminate()
-        # Who connects when the last worker has closed its own must be refused, not left waiting.
+        # Once the last worker has closed its socket, a connection must be refused, not left in the backlog.
         self._listener.close()
         settings = self._settings
         with trio.move_on_after(settings.shutdown_delay + settings.grace() + KILL_SECONDS):
@@ -125,13 +128,14 @@ class WorkerSupervisor:
         with sighup_events() as signals:
             task_status.started()
             async for _ in signals:
-                seats = [WorkerSlot(number, self._folder) for number in self._workers]
-                await tell(seats, CERTIFICATE)
+                slots = [WorkerSlot(number, self._folder) for number in self._workers]
+                await notify(slots, RELOAD_CERTIFICATE)
                 try:
                     stage_policy_file(self._settings, self._folder)
                 except BadConfiguration as error:
                     log_unusable(error)
                 else:
-                    # In the list as well: who starts later mustn't take up what was changed before.
-                    Orders(WorkerSlot(0, self._folder).orders).add(AGAIN)
-                    await tell(seats, FOLLOW)
+                    # It is logged too: a worker that starts later must not repeat changes of the old
+                    # policies.
+                    CommandLog(WorkerSlot(0, self._folder).commands).append(RELOAD_POLICIES)
+                    await notify(slots, RUN_COMMANDS)

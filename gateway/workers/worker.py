@@ -8,9 +8,9 @@ from socket import socket
 
 import structlog
 
-from gateway.__main__ import main
+from gateway.process import run_gateway
 from gateway.settings import GatewaySettings
-from gateway.workers.seats import WorkerContext, WorkerSlot
+from gateway.workers.slot import WorkerContext, WorkerSlot
 from protocols.topology import API_GATEWAY
 from runtime.config.policy_file import load_configuration
 from runtime.config.settings import load
@@ -20,16 +20,20 @@ from runtime.serving import run_process
 
 
 def run(number: str, folder: str, listener: str, lifeline: str) -> None:
-    """Serve from the listening socket with that descriptor until SIGTERM, or until the parent has gone."""
+    """Serve until SIGTERM, or until the supervisor has ended.
+
+    number, folder: of this worker's slot. listener, lifeline: inherited file descriptors.
+    """
     settings = load(GatewaySettings)
     configure_logs(API_GATEWAY, settings.log_format, settings.secrets())
     structlog.contextvars.bind_contextvars(worker=int(number))
-    seat = WorkerSlot(int(number), Path(folder))
-    # The parent has looked at them, and warned where they are unusual.
-    policies = load_configuration(seat.policies, settings.circuit_breaker_profile)
+    slot = WorkerSlot(int(number), Path(folder))
+    # The supervisor has validated the policies, and warned of unusual ones.
+    configuration = load_configuration(slot.policies, settings.circuit_breaker_profile)
     with socket(fileno=int(listener)) as inherited, tracing(API_GATEWAY):
         inherited.setblocking(False)
-        run_process(main, settings, policies, WorkerContext(seat, inherited, int(lifeline)))
+        context = WorkerContext(slot, inherited, int(lifeline))
+        run_process(run_gateway, settings, configuration, context)
 
 
 if __name__ == "__main__":

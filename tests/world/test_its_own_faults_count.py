@@ -29,33 +29,33 @@ from protocols.school_grpc import SchoolServiceBase
 from services.deadlines import seconds_for_call
 from services.mongo.client import OPERATION_SECONDS
 from services.student.school_client import CALL_SECONDS, GrpcSchoolClient, open_channel
+from tests.world.in_process_stack import InProcessStack, open_in_process_stack
 from tests.world.test_only_its_own_faults import InlinePasswords
-from tests.world.world import World, open_world
 
 DATABASE_FAILURES = 5
 CHECK_FAILURES = 3
 
 
 @pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def stack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[InProcessStack]:
     structlog.reset_defaults()
-    monkeypatch.setattr("tests.world.world.Passwords", InlinePasswords)
-    async with open_world() as opened:
+    monkeypatch.setattr("tests.world.in_process_stack.Passwords", InlinePasswords)
+    async with open_in_process_stack() as opened:
         await opened.sign_in()
         await opened.add_school()
         yield opened
 
 
-def not_closed(world: World) -> list[str]:
-    """The breakers of the world that are anything but closed."""
-    names = [breaker.name for panel in world.panels.values() for breaker in panel]
-    return [name for name in names if world.state(name) != "CLOSED"]
+def not_closed(stack: InProcessStack) -> list[str]:
+    """The breakers of the stack that are anything but closed."""
+    names = [breaker.name for panel in stack.panels.values() for breaker in panel]
+    return [name for name in names if stack.state(name) != "CLOSED"]
 
 
-async def failures(world: World) -> dict[str, int]:
+async def failures(stack: InProcessStack) -> dict[str, int]:
     """Who has counted how many failures."""
     found = {}
-    for panel in world.panels.values():
+    for panel in stack.panels.values():
         for name, snapshot in (await panel.snapshots()).items():
             if snapshot.counts["failure"]:
                 found[name] = snapshot.counts["failure"]
@@ -63,7 +63,7 @@ async def failures(world: World) -> dict[str, int]:
 
 
 async def assert_opens(
-    world: World,
+    stack: InProcessStack,
     breaker: str,
     ask: Callable[[], Awaitable[httpx.Response]],
     *,
@@ -75,17 +75,17 @@ async def assert_opens(
     """`breaker` opens after so many requests, each within so many seconds, and then answers at once."""
     start = trio.current_time()
     for number in range(after):
-        assert not_closed(world) == [], number
+        assert not_closed(stack) == [], number
         answer = await ask()
         assert (answer.status_code, answer.json()["error"]) == (503, told), number
-    assert not_closed(world) == [breaker]
+    assert not_closed(stack) == [breaker]
     assert trio.current_time() - start <= after * seconds
     start = trio.current_time()
     answer = await ask()
     assert (answer.status_code, answer.json()["error"]) == (503, "SERVICE_UNAVAILABLE")
     assert answer.headers["Retry-After"] == str(retry_after)
     assert trio.current_time() == start
-    assert await failures(world) == {breaker: after}
+    assert await failures(stack) == {breaker: after}
 
 
 DATABASES = ("auth-database", "school-database", "student-database")
@@ -114,34 +114,36 @@ DATABASE_FAULTS: dict[str, Exception] = {
 }
 
 
-def honest(world: World, breaker: str) -> Callable[[], Awaitable[httpx.Response]]:
+def honest(stack: InProcessStack, breaker: str) -> Callable[[], Awaitable[httpx.Response]]:
     if breaker == "auth-database":
-        return world.login
-    return lambda: world.client.get("/schools" if breaker == "school-database" else "/students")
+        return stack.login
+    return lambda: stack.client.get("/schools" if breaker == "school-database" else "/students")
 
 
-def break_database(world: World, breaker: str, fault: Callable[[], Awaitable[None]]) -> None:
+def break_database(stack: InProcessStack, breaker: str, fault: Callable[[], Awaitable[None]]) -> None:
     """Let `fault` be what each operation on this database awaits first."""
     if breaker == "auth-database":
-        world.accounts.fault = fault
+        stack.accounts.fault = fault
     else:
-        store = world.schools if breaker == "school-database" else world.students
+        store = stack.schools if breaker == "school-database" else stack.students
         store.faults.strike = fault  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("breaker", DATABASES)
 @pytest.mark.parametrize("fault", DATABASE_FAULTS)
-async def test_a_database_that_fails(world: World, breaker: str, fault: str, mock_clock: MockClock) -> None:
+async def test_a_database_that_fails(
+    stack: InProcessStack, breaker: str, fault: str, mock_clock: MockClock
+) -> None:
     async def fail() -> None:
         raise DATABASE_FAULTS[fault]
 
-    break_database(world, breaker, fail)
+    break_database(stack, breaker, fail)
     told = {"after": DATABASE_FAILURES, "told": "DATABASE_ERROR", "retry_after": 60}
-    await assert_opens(world, breaker, honest(world, breaker), **told)
+    await assert_opens(stack, breaker, honest(stack, breaker), **told)
 
 
 @pytest.mark.parametrize("breaker", DATABASES)
-async def test_a_database_that_hangs(world: World, breaker: str, mock_clock: MockClock) -> None:
+async def test_a_database_that_hangs(stack: InProcessStack, breaker: str, mock_clock: MockClock) -> None:
     """Its time is up before that of the service, so that its own breaker counts and the gateway's doesn't."""
     mock_clock.autojump_threshold = 0
 
@@ -150,20 +152,22 @@ async def test_a_database_that_hangs(world: World, breaker: str, mock_clock: Moc
         await trio.sleep(seconds_for_call(OPERATION_SECONDS))
         raise NetworkTimeout("scripted")
 
-    break_database(world, breaker, hang)
+    break_database(stack, breaker, hang)
     told = {"after": DATABASE_FAILURES, "told": "DATABASE_ERROR", "retry_after": 60}
-    await assert_opens(world, breaker, honest(world, breaker), **told, seconds=OPERATION_SECONDS)
+    await assert_opens(stack, breaker, honest(stack, breaker), **told, seconds=OPERATION_SECONDS)
 
 
 @pytest.mark.parametrize("fault", DATABASE_FAULTS)
-async def test_a_database_behind_the_school_service(world: World, fault: str, mock_clock: MockClock) -> None:
+async def test_a_database_behind_the_school_service(
+    stack: InProcessStack, fault: str, mock_clock: MockClock
+) -> None:
     """Students are refused because of it; neither the check's breaker nor any of the gateway's counts."""
-    world.schools.faults.fail(DATABASE_FAULTS[fault])
+    stack.schools.faults.fail(DATABASE_FAULTS[fault])
     for number in range(DATABASE_FAILURES + 1):
-        assert not_closed(world) == (["school-database"] if number == DATABASE_FAILURES else [])
-        answer = await world.add_student(1, "R")
+        assert not_closed(stack) == (["school-database"] if number == DATABASE_FAILURES else [])
+        answer = await stack.add_student(1, "R")
         assert (answer.status_code, answer.json()["error"]) == (503, "SCHOOL_SERVICE_ERROR")
-    assert await failures(world) == {"school-database": DATABASE_FAILURES}
+    assert await failures(stack) == {"school-database": DATABASE_FAILURES}
 
 
 ANSWERS = {"OK", "NOT_FOUND", "INVALID_ARGUMENT", "ALREADY_EXISTS", "OUT_OF_RANGE"}
@@ -187,47 +191,49 @@ class Failing(SchoolServiceBase):
         raise AssertionError
 
 
-async def assert_check_opens(world: World, seconds: float = 0.0) -> None:
+async def assert_check_opens(stack: InProcessStack, seconds: float = 0.0) -> None:
     async def ask() -> httpx.Response:
-        return await world.add_student(1, "R")
+        return await stack.add_student(1, "R")
 
     told = {"after": CHECK_FAILURES, "told": "SCHOOL_SERVICE_ERROR", "retry_after": 30}
-    await assert_opens(world, "student-service-grpc", ask, **told, seconds=seconds)
+    await assert_opens(stack, "student-service-grpc", ask, **told, seconds=seconds)
 
 
 @pytest.mark.parametrize("status", FAILED)
-async def test_a_status(world: World, status: Status, mock_clock: MockClock) -> None:
+async def test_a_status(stack: InProcessStack, status: Status, mock_clock: MockClock) -> None:
     async with aio_as_trio(ChannelFor([Failing(status)])) as channel:
-        world.grpc._inner = GrpcSchoolClient(channel)
-        await assert_check_opens(world)
+        stack.grpc._inner = GrpcSchoolClient(channel)
+        await assert_check_opens(stack)
 
 
-async def test_a_school_service_that_hangs(world: World, mock_clock: MockClock) -> None:
+async def test_a_school_service_that_hangs(stack: InProcessStack, mock_clock: MockClock) -> None:
     mock_clock.autojump_threshold = 0
     async with aio_as_trio(ChannelFor([Failing(None)])) as channel:
-        world.grpc._inner = GrpcSchoolClient(channel)
-        await assert_check_opens(world, CALL_SECONDS)
+        stack.grpc._inner = GrpcSchoolClient(channel)
+        await assert_check_opens(stack, CALL_SECONDS)
 
 
-async def test_a_method_that_is_not_there(world: World, mock_clock: MockClock) -> None:
+async def test_a_method_that_is_not_there(stack: InProcessStack, mock_clock: MockClock) -> None:
     async with aio_as_trio(ChannelFor([])) as channel:
-        world.grpc._inner = GrpcSchoolClient(channel)
-        await assert_check_opens(world)
+        stack.grpc._inner = GrpcSchoolClient(channel)
+        await assert_check_opens(stack)
 
 
-async def test_nobody_listens(world: World, mock_clock: MockClock) -> None:
+async def test_nobody_listens(stack: InProcessStack, mock_clock: MockClock) -> None:
     async with open_channel("127.0.0.1:1") as channel:
-        world.grpc._inner = GrpcSchoolClient(channel)
-        await assert_check_opens(world)
+        stack.grpc._inner = GrpcSchoolClient(channel)
+        await assert_check_opens(stack)
 
 
 @pytest.mark.parametrize(
     "fault", [ConnectionResetError("scripted"), StreamTerminatedError("scripted"), TimeoutError("scripted")]
 )
-async def test_a_connection_that_is_lost(world: World, fault: Exception, mock_clock: MockClock) -> None:
+async def test_a_connection_that_is_lost(
+    stack: InProcessStack, fault: Exception, mock_clock: MockClock
+) -> None:
     class Lost:
         async def find(self, school_id: int) -> None:
             raise fault
 
-    world.grpc._inner = Lost()  # type: ignore[assignment]
-    await assert_check_opens(world)
+    stack.grpc._inner = Lost()  # type: ignore[assignment]
+    await assert_check_opens(stack)

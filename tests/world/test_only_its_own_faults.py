@@ -24,10 +24,10 @@ from actors import CircuitBreakerConfig, LastCalls, SlowCallRate, State
 from runtime.config.policy_file import load_breakers
 from services.auth.passwords import Passwords
 from tests.world.clients import CLIENTS, REFUSALS, Client, Session, choose, sends_what_stores_refuse
-from tests.world.world import World, open_world
+from tests.world.in_process_stack import InProcessStack, open_in_process_stack
 
 BATCH = 50
-"""Mixtures that one world is used for."""
+"""Mixtures that one stack is used for."""
 SEEDS = 200
 MORE_SEEDS = int(os.environ.get("FAULT_SEEDS", "4000"))
 MOST_CLIENTS = 8
@@ -61,8 +61,8 @@ def strict(path: Path, profile: str) -> dict[str, CircuitBreakerConfig]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Passwords that cost nothing, and no lines in the log."""
-    monkeypatch.setattr("tests.world.world.Passwords", InlinePasswords)
-    monkeypatch.setattr("tests.world.world.load_breakers", strict)
+    monkeypatch.setattr("tests.world.in_process_stack.Passwords", InlinePasswords)
+    monkeypatch.setattr("tests.world.in_process_stack.load_breakers", strict)
     # The gateway looks at its limits less often: the clock jumps from one look to the next.
     monkeypatch.setattr("runtime.serving.loop_time.TICK", 0.5)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
@@ -70,27 +70,27 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def renew(world: World, rng: random.Random) -> None:
+def renew(stack: InProcessStack, rng: random.Random) -> None:
     """Empty the stores, and give each a speed of its own."""
-    world.accounts.accounts.clear()
-    world.accounts.fault = partial(trio.sleep, rng.choice([0, 0, 0.01, 0.5, 1.5]))
-    for store in (world.schools, world.students):
+    stack.accounts.accounts.clear()
+    stack.accounts.fault = partial(trio.sleep, rng.choice([0, 0, 0.01, 0.5, 1.5]))
+    for store in (stack.schools, stack.students):
         store.records.clear()
         store._last = 0
         store.faults.delay = rng.choice([0, 0, 0.01, 0.5, 1.5])
-    world.schools.refusals = REFUSALS
+    stack.schools.refusals = REFUSALS
 
 
-async def play(world: World, seed: int, ran: Counter[Client]) -> None:
-    """Let the clients of this seed loose on the world, and see that no breaker minded."""
+async def play(stack: InProcessStack, seed: int, ran: Counter[Client]) -> None:
+    """Let the clients of this seed loose on the stack, and see that no breaker minded."""
     rng = random.Random(seed)
-    renew(world, rng)
+    renew(stack, rng)
     sessions = []
     async with trio.open_nursery() as nursery:
         for number in range(rng.randint(2, MOST_CLIENTS)):
             client = choose(rng)
             ran[client] += 1
-            session = Session(world.client, random.Random(f"{seed}/{number}"), number)
+            session = Session(stack.client, random.Random(f"{seed}/{number}"), number)
             sessions.append((client, session))
             nursery.start_soon(_begin, client, session)
     await wait_all_tasks_blocked()
@@ -98,7 +98,7 @@ async def play(world: World, seed: int, ran: Counter[Client]) -> None:
         if client is not sends_what_stores_refuse:
             failed = [(asked, status) for asked, status in session.answers if status >= 500]
             assert not failed, f"seed {seed}: {client.__name__}"
-    await assert_none_minded(world, f"seed {seed}")
+    await assert_none_minded(stack, f"seed {seed}")
 
 
 async def _begin(client: Client, session: Session) -> None:
@@ -106,10 +106,10 @@ async def _begin(client: Client, session: Session) -> None:
     await client(session)
 
 
-async def assert_none_minded(world: World, where: str) -> None:
-    """Every breaker of the world is closed, has never been anything else, and has counted no failure."""
+async def assert_none_minded(stack: InProcessStack, where: str) -> None:
+    """Every breaker of the stack is closed, has never been anything else, and has counted no failure."""
     seen = 0
-    for panel in world.panels.values():
+    for panel in stack.panels.values():
         for name, snapshot in (await panel.snapshots()).items():
             seen += 1
             found = (snapshot.state, dict(snapshot.transitions), snapshot.in_flight)
@@ -122,11 +122,11 @@ async def assert_none_minded(world: World, where: str) -> None:
 async def run(seeds: range) -> Counter[Client]:
     """Which clients there were, by how often."""
     ran: Counter[Client] = Counter()
-    async with open_world() as world:
-        await world.sign_in()
+    async with open_in_process_stack() as stack:
+        await stack.sign_in()
         for seed in seeds:
             try:
-                await play(world, seed, ran)
+                await play(stack, seed, ran)
             except BaseException as error:
                 error.add_note(f"seed {seed}")
                 raise

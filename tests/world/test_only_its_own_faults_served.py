@@ -13,7 +13,7 @@ import trio
 from actors import State
 from runtime.serving import Limits
 from tests.world.clients import REFUSALS
-from tests.world.served import ServedWorld, open_served_world
+from tests.world.served_stack import ServedStack, open_served_stack
 from tests.world.wire_clients import (
     LARGE,
     STALL_SECONDS,
@@ -40,12 +40,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
-async def assert_none_minded(world: ServedWorld, where: str) -> None:
+async def assert_none_minded(stack: ServedStack, where: str) -> None:
     """Every breaker is closed, has never been anything else, and has counted no failure."""
     with trio.fail_after(3):
-        while any(one.in_flight for one in (await world.snapshots()).values()):  # noqa: ASYNC110
+        while any(one.in_flight for one in (await stack.snapshots()).values()):  # noqa: ASYNC110
             await trio.sleep(0.01)
-    snapshots = await world.snapshots()
+    snapshots = await stack.snapshots()
     assert len(snapshots) == 7
     for name, snapshot in snapshots.items():
         assert (snapshot.state, dict(snapshot.transitions)) == (State.CLOSED, {}), f"{where}: {name}"
@@ -56,9 +56,9 @@ async def assert_none_minded(world: ServedWorld, where: str) -> None:
 async def run(seeds: range) -> Counter[WireClient]:
     ran: Counter[WireClient] = Counter()
     limits = Limits(body_seconds=STALL_SECONDS)
-    async with open_served_world(limits, upstream_timeout=UPSTREAM_SECONDS) as world:
+    async with open_served_stack(limits, upstream_timeout=UPSTREAM_SECONDS) as stack:
         for number in range(LARGE):
-            await world.schools.create(
+            await stack.schools.create(
                 {
                     "registration_number": str(number),
                     "name": "x",
@@ -69,11 +69,11 @@ async def run(seeds: range) -> Counter[WireClient]:
                     "updated_at": "",
                 }
             )
-        world.schools.refusals = REFUSALS
+        stack.schools.refusals = REFUSALS
         async with trio.open_nursery() as nursery:
             for seed in seeds:
-                nursery.start_soon(play, world.port, world.token, seed, ran)
-        await assert_none_minded(world, f"seeds {seeds.start} to {seeds.stop - 1}")
+                nursery.start_soon(play, stack.port, stack.token, seed, ran)
+        await assert_none_minded(stack, f"seeds {seeds.start} to {seeds.stop - 1}")
     return ran
 
 

@@ -17,7 +17,7 @@ from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.mongo.dependency import database_dependency
 from tests.services.auth.fake_repository import FakeAccountRepository
-from tests.world.world import POLICIES
+from tests.world.in_process_stack import POLICIES
 
 
 async def test_of_the_auth_service_only_the_api_is_outside() -> None:

@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 from trio.testing import MockClock
 
-from tests.world.world import open_world
+from tests.world.in_process_stack import open_in_process_stack
 
 BREAKERS = {
     "gateway": {"auth-service-http", "school-service-http", "student-service-http"},
@@ -20,10 +20,10 @@ BREAKERS = {
 
 @pytest.mark.parametrize("process", BREAKERS)
 async def test_each_process_shows_its_breakers_in_both_formats(process: str, mock_clock: MockClock) -> None:
-    async with open_world() as world:
-        transport = None if process == "gateway" else world.lines[process]
+    async with open_in_process_stack() as stack:
+        transport = None if process == "gateway" else stack.lines[process]
         client = (
-            world.client
+            stack.client
             if transport is None
             else httpx.AsyncClient(transport=transport, base_url="http://it")
         )

@@ -14,7 +14,7 @@ from services.auth.accounts import Accounts
 from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.mongo.dependency import database_dependency
-from tests.gateway.house import served
+from tests.gateway.running_gateway import served
 from tests.services.auth.fake_repository import FakeAccountRepository
 
 HEAD = b"POST /auth/login HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\nConnection: close\r\n\r\n{"

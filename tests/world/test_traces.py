@@ -1,4 +1,4 @@
-"""One trace through the whole world: gateway, service, gRPC and database, with the breakers' decisions."""
+"""One trace through the whole stack: gateway, service, gRPC and database, with the breakers' decisions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from actors import (
 from runtime.observability import tracing
 from services.grpc.tracing import traced_service
 from tests.spans import Seen, recorded
-from tests.world.world import open_world
+from tests.world.in_process_stack import open_in_process_stack
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -50,13 +50,13 @@ def events(span: ReadableSpan) -> list[str]:
 
 async def test_one_trace_from_the_client_to_the_database(seen: Seen, mock_clock: MockClock) -> None:
     """The spans of one request are one tree, and belong to the trace that the client began."""
-    async with open_world() as world:
-        await world.sign_in()
-        school = await world.add_school()
+    async with open_in_process_stack() as stack:
+        await stack.sign_in()
+        school = await stack.add_school()
         seen.forget()
-        world.client.headers["traceparent"] = PARENT
+        stack.client.headers["traceparent"] = PARENT
         with capture_logs(processors=[merge_contextvars]) as lines:
-            answer = await world.add_student(school, "R-1")
+            answer = await stack.add_student(school, "R-1")
         assert answer.status_code == 201
     assert seen.tree() == [
         "POST /students",
@@ -83,14 +83,14 @@ async def test_one_trace_from_the_client_to_the_database(seen: Seen, mock_clock:
 
 
 async def test_spans_say_what_and_where_and_keep_secrets(seen: Seen, mock_clock: MockClock) -> None:
-    async with open_world() as world:
-        await world.sign_in()
+    async with open_in_process_stack() as stack:
+        await stack.sign_in()
         seen.forget()
-        answer = await world.client.post(
+        answer = await stack.client.post(
             "/auth/login?token=hush", json={"email": "a@b.example", "password": "secret1"}
         )
         assert answer.status_code == 401
-        await world.client.get("/schools/a@b.example", headers={"X-Request-ID": "from-a@b.example"})
+        await stack.client.get("/schools/a@b.example", headers={"X-Request-ID": "from-a@b.example"})
     outer, client, inner = (dict(seen.spans[n].attributes or {}) for n in range(3))
     assert {"http.response.status_code": 401, "http.route": "/login"}.items() <= inner.items()
     assert (outer["url.path"], outer["client.address"]) == ("/auth/login", "192.0.2.1")
@@ -110,15 +110,15 @@ async def test_the_breakers_decisions_are_events_of_the_calls_they_fell_on(
     seen: Seen, mock_clock: MockClock
 ) -> None:
     """Opened by the fifth failure, rejecting, probing at the deadline, closed by the probe."""
-    async with open_world() as world:
-        world.lines["auth"].cut()
+    async with open_in_process_stack() as stack:
+        stack.lines["auth"].cut()
         for _ in range(6):
-            await world.login()
+            await stack.login()
         mock_clock.jump(60)
-        world.lines["auth"].mend()
+        stack.lines["auth"].mend()
         await wait_all_tasks_blocked()
-        await world.login()
-        await world.login()
+        await stack.login()
+        await stack.login()
     calls = [span for span in seen.spans if span.name == "auth-service-http"]
     assert [events(span) for span in calls] == [
         *[["admitted"]] * 4,
@@ -141,12 +141,12 @@ async def test_a_service_that_had_to_refuse_says_whose_fault_it_was(
     seen: Seen, mock_clock: MockClock
 ) -> None:
     """On the gateway's line and span as well, where the client sees nothing of it."""
-    async with open_world() as world:
-        await world.sign_in()
-        world.schools.faults.fail()
+    async with open_in_process_stack() as stack:
+        await stack.sign_in()
+        stack.schools.faults.fail()
         seen.forget()
         with capture_logs() as lines:
-            answer = await world.client.get("/schools")
+            answer = await stack.client.get("/schools")
     assert (answer.status_code, "x-failure-origin" in answer.headers) == (503, False)
     assert [line.get("breaker") for line in lines if line["event"] == "request"] == ["school-database"] * 2
     outer, call, inner = (dict(span.attributes or {}) for span in seen.spans[:3])
@@ -155,12 +155,12 @@ async def test_a_service_that_had_to_refuse_says_whose_fault_it_was(
 
 
 async def test_a_client_that_leaves_is_known_by_its_request(seen: Seen, mock_clock: MockClock) -> None:
-    async with open_world() as world:
-        await world.sign_in()
-        world.schools.faults.delay = math.inf
+    async with open_in_process_stack() as stack:
+        await stack.sign_in()
+        stack.schools.faults.delay = math.inf
         seen.forget()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(world.client.get, "/schools", headers={"X-Request-ID": "mine"}))
+            nursery.start_soon(partial(stack.client.get, "/schools", headers={"X-Request-ID": "mine"}))
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     told = [dict(span.attributes or {}) for span in seen.spans if span.name == "GET /schools"]
@@ -321,11 +321,11 @@ async def test_a_call_over_grpc_tells_how_it_ended(
 
 
 async def test_what_asks_all_the_time_leaves_no_spans(seen: Seen, mock_clock: MockClock) -> None:
-    async with open_world() as world:
+    async with open_in_process_stack() as stack:
         for path in ("/health", "/livez", "/readyz", "/metrics"):
-            assert (await world.client.get(path)).status_code == 200
+            assert (await stack.client.get(path)).status_code == 200
         for path in ("/health", "/livez", "/readyz", "/metrics", "/breakers"):
-            for line in world.lines.values():
+            for line in stack.lines.values():
                 await line.handle_async_request(httpx.Request("GET", f"http://it{path}"))
     # The gateway gets the keys meanwhile.
     assert {span.name for span in seen.spans} <= {"GET /.well-known/jwks.json"}
@@ -333,12 +333,12 @@ async def test_what_asks_all_the_time_leaves_no_spans(seen: Seen, mock_clock: Mo
 
 async def test_off_means_nothing_is_wrapped(mock_clock: MockClock) -> None:
     """The very objects come back: whoever doesn't trace doesn't pay."""
-    async with open_panel() as panel, open_world() as world:
+    async with open_panel() as panel, open_in_process_stack() as stack:
         breaker = panel.breaker(CircuitBreakerConfig(name="it"))
         assert tracing.traced_breaker(breaker) is breaker
-        line = world.lines["auth"]
+        line = stack.lines["auth"]
         assert tracing.traced_transport(line) is line
         assert tracing.traced_app(line) is line
         assert tracing.exemplar_labels() is None
-        world.client.headers["traceparent"] = PARENT
-        assert (await world.login()).status_code == 401
+        stack.client.headers["traceparent"] = PARENT
+        assert (await stack.login()).status_code == 401

@@ -1,15 +1,15 @@
-// Puts the page together: what arrives on the stream is kept in the model, and drawn from there.
+// Builds the page: events from the stream update the model, and the views draw the model.
 
-import { Admin } from "./admin.js";
-import { Detail } from "./detail.js";
-import { Events } from "./events.js";
-import { put, time } from "./format.js";
-import { Model } from "./model.js";
-import { Pointer } from "./pointer.js";
-import { Row } from "./rows.js";
-import { Stream } from "./stream.js";
-import { summary } from "./summary.js";
-import { offerThemes } from "./theme.js";
+import { Admin } from "./views/admin.js";
+import { Detail } from "./views/detail.js";
+import { Events } from "./views/events.js";
+import { put, time } from "./model/format.js";
+import { Model } from "./model/model.js";
+import { Pointer } from "./views/pointer.js";
+import { Row } from "./views/rows.js";
+import { Stream } from "./model/stream.js";
+import { summary } from "./views/summary.js";
+import { offerThemes } from "./views/theme.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -43,12 +43,12 @@ function drawSummary() {
   document.documentElement.dataset.kind = kind;
 }
 
-/** The tab tells the worst also when nobody looks at the page. */
+/** Show the worst state in the tab's title and icon. */
 function drawTab() {
   const open = model.all().filter((one) => model.rejects(one)).length;
   const lost = model.lostAt !== null;
   document.title = lost ? "Disconnected · Breakers" : open ? `${open} open · Breakers` : "Breakers";
-  const icon = `/dashboard/assets/${lost ? "unknown" : open ? "open" : "closed"}.svg`;
+  const icon = `/dashboard/assets/icons/${lost ? "unknown" : open ? "open" : "closed"}.svg`;
   if ($("icon").getAttribute("href") !== icon) $("icon").setAttribute("href", icon);
 }
 
@@ -66,7 +66,7 @@ function link(live) {
 }
 
 function lostWords() {
-  return model.heard
+  return model.hasReports
     ? `Disconnected since ${time(model.lostAt)}. Trying again.`
     : "Can’t connect: the gateway is gone, or has too many viewers. Trying again.";
 }
@@ -80,12 +80,12 @@ const on = {
   },
 };
 new Stream(on, link);
-// Clocks and countdowns go on; while disconnected what is shown stays as it was.
+// Update clocks and countdowns, but not while disconnected.
 setInterval(() => {
   if (model.lostAt === null && rows.size && !document.hidden) draw();
 }, 1000);
 
-// By keyboard: arrows go from row to row.
+// The arrow keys move between rows.
 
 $("rows").addEventListener("keydown", (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1 }[event.key];

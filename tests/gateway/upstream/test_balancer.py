@@ -9,7 +9,7 @@ import trio
 
 from gateway.upstream.balancer import LoadBalancingTransport, service_transport
 from gateway.upstream.pool import ConnectionPoolTransport
-from tests.gateway.house import served
+from tests.gateway.running_gateway import served
 from tests.gateway.upstream.requests import fetch, request
 from tests.gateway.upstream.test_pool import close_when_asked_again
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
@@ -180,7 +180,7 @@ async def test_one_breaker_for_all():
             )
             assert (await peer.rest()).startswith(b"HTTP/1.1 200 ")
         assert await gateway.counts() == {"success": 4}
-        async with gateway.proxy.request_body() as client:
+        async with gateway.client() as client:
             auth = (await client.get("/health")).json()["data"]["auth"]
         assert auth["dependencies"]["auth-database"]["status"] == "healthy"
     async with served(auth=f"{nobody()},{nobody()}") as gateway:
@@ -195,9 +195,9 @@ async def test_expire_and_close_reach_every_server():
         transport = service_transport([a.url, b.url])
         for _ in range(2):
             await fetch(transport, request())
-        assert [len(pool._free) for pool in transport._pools] == [1, 1]
+        assert [len(pool._idle) for pool in transport._pools] == [1, 1]
         transport.expire(trio.current_time() + 60)
-        assert [len(pool._free) for pool in transport._pools] == [0, 0]
+        assert [len(pool._idle) for pool in transport._pools] == [0, 0]
         await fetch(transport, request())
         await transport.aclose()
-        assert [len(pool._free) for pool in transport._pools] == [0, 0]
+        assert [len(pool._idle) for pool in transport._pools] == [0, 0]

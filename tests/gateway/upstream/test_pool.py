@@ -26,9 +26,9 @@ async def test_connections_are_reused_last_in_first_out():
         )
         await first.aread()
         await second.aread()
-        last = transport._free[-1]
+        last = transport._idle[-1]
         await fetch(transport, request())
-        assert transport._free[-1] is last
+        assert transport._idle[-1] is last
         assert (server.connections, repr(transport)) == (
             2,
             f"<ConnectionPoolTransport {server.url}: 2 idle, 0 in use>",
@@ -40,12 +40,12 @@ async def test_idle_connections_expire():
     async with upstream(answering(ok())) as server:
         transport = ConnectionPoolTransport(server.url, idle_seconds=5)
         await fetch(transport, request())
-        kept = transport._free[0]
+        kept = transport._idle[0]
         transport.expire(trio.current_time() + 4)
         assert kept.is_open
         transport.expire(trio.current_time() + 5.1)
         assert not kept.is_open
-        assert transport._free == []
+        assert transport._idle == []
 
 
 async def test_aclose_closes_the_idle():
@@ -54,7 +54,7 @@ async def test_aclose_closes_the_idle():
         transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         await transport.aclose()
-        assert transport._free == []
+        assert transport._idle == []
         assert await fetch(transport, request()) == (200, b"ok")
 
 
@@ -87,7 +87,7 @@ async def test_not_kept(answer):
     async with upstream(answering(answer)) as server:
         transport = ConnectionPoolTransport(server.url)
         assert await fetch(transport, request()) == (200, b"ok")
-        assert transport._free == []
+        assert transport._idle == []
 
 
 async def close_when_asked_again(peer: Peer):
@@ -196,7 +196,7 @@ async def test_a_kept_connection_has_an_age():
         for _ in range(3):
             await fetch(transport, request())
         assert server.connections == 1
-        kept = transport._free[0]
+        kept = transport._idle[0]
         assert kept.usable_until == kept.opened_at + 0.2
         await trio.sleep(0.25)
         await fetch(transport, request())

@@ -3,6 +3,7 @@
 import ssl
 from contextlib import asynccontextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ import gateway.upstream.balancer
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.fetch import fetch_json
 from runtime.auth import jwks_over_http
-from tests.gateway.house import served
+from tests.gateway.running_gateway import served
 from tests.gateway.upstream.certificates import Authority
 from tests.gateway.upstream.requests import fetch, request
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
@@ -51,7 +52,8 @@ async def test_the_file_of_authorities(authority):
         transport = service_transport([url], ca_file=authority.file)
         for _ in range(5):
             assert await fetch(transport, request()) == (200, b"{}")
-        assert await fetch_json(transport, url, "/health", timeout=1) == {}
+        service = SimpleNamespace(transport=transport, base_url=url)
+        assert (await fetch_json(service, "/health", timeout=1)).document == {}
         assert len(seen) == 1
 
 

@@ -26,7 +26,9 @@ class Service:
     def __init__(self, panel: Panel) -> None:
         self.now = 1_000_000.0
         self.repository = FakeAccountRepository()
-        self.dependency = database_dependency(panel, CircuitBreakerConfig(name=AUTH_DATABASE), REJECTION_MESSAGE)
+        self.dependency = database_dependency(
+            panel, CircuitBreakerConfig(name=AUTH_DATABASE), REJECTION_MESSAGE
+        )
         self.passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         self.accounts = Accounts(self.repository, self.dependency, self.passwords, lambda: self.now)
         self.call = Caller(create_app(self.accounts, panel), {})

@@ -74,7 +74,7 @@ async def test_a_client_that_asks_for_the_keys_is_charged(service: Service, pane
         for _ in range(6)
     ]
     assert [answer.error for answer in answers] == ["DATABASE_ERROR"] * 5 + ["SERVICE_UNAVAILABLE"]
-    assert {answer.headers["X-Failure-Origin"] for answer in answers} == {BREAKER}
+    assert {answer.headers["X-Failure-Origin"] for answer in answers} == {AUTH_DATABASE}
     assert (await panel[AUTH_DATABASE].snapshot()).counts["failure"] == 5
 
 

@@ -1,0 +1,54 @@
+// Formats a policy, and the distance of its breaker from tripping.
+
+const PIPS = 12;
+const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds"]);
+
+/** The distance of a breaker from tripping: {pips: number of segments of the meter, text}. */
+export function fuse({ failure_count: count, slow_count: slow, policy }) {
+  if (!policy || count === undefined) return { pips: 0, text: "" };
+  const { trip } = policy;
+  if (!trip) return inRow(count, policy.max_failures);
+  const by = `opens at ${percent(trip.rate)} of ${extent(trip.window)}`;
+  switch (trip.kind) {
+    case "ConsecutiveFailures": return inRow(count, trip.n);
+    case "FailureCount": return { pips: pips(trip.n), text: `${count} of ${trip.n} in ${extent(trip.window)}` };
+    case "FailureRate": return { pips: 0, text: `${count} failed; ${by}` };
+    case "SlowCallRate": return { pips: 0, text: `${slow} slow; ${by}` };
+    case "AnyOf": return { pips: 0, text: `${counted(count, slow, trip)}; any of ${trip.strategies.length} rules opens it` };
+    default: return { pips: 0, text: `${count} counted` };
+  }
+}
+
+const pips = (most) => (most <= PIPS ? most : 0);
+const inRow = (count, most) => ({ pips: pips(most), text: `${count} of ${most} in a row` });
+const counted = (count, slow, { strategies }) =>
+  strategies.some(({ kind }) => kind === "SlowCallRate") ? `${count} failed, ${slow} slow` : `${count} counted`;
+const percent = (rate) => `${Math.round(rate * 1000) / 10} %`;
+
+function extent(window) {
+  return window?.last_calls ? `${window.last_calls} calls` : `${window?.last_seconds} s`;
+}
+
+/** The policy with the file's keys, without those that have no effect. */
+export function plainPolicy(policy) {
+  const { backoff, max_concurrent: bulkhead, trip } = policy;
+  const mute = new Set();
+  if (trip) mute.add("max_failures");
+  if (!bulkhead) mute.add("max_queue");
+  if (backoff?.factor === 1 && !backoff.jitter) mute.add("backoff");
+  return plain(policy, mute);
+}
+
+function plain(table, mute = new Set()) {
+  const entries = Object.entries(table).filter(([key, value]) => value !== null && value !== false && !mute.has(key));
+  return Object.fromEntries(entries.map(([key, value]) => [key.replaceAll("_", " "), inWords(key, value)]));
+}
+
+function inWords(key, value) {
+  if (Array.isArray(value)) return value.map((one) => inWords(key, one)).join("\n");
+  if (typeof value !== "object") return SECONDS.has(key) ? `${value} s` : String(value);
+  if (value.strategies) return `${value.kind}:\n${inWords(key, value.strategies)}`;
+  const { kind, ...rest } = value;
+  const text = Object.entries(plain(rest)).map(([what, much]) => `${what} ${much}`).join(", ");
+  return kind ? `${kind}: ${text}` : text;
+}

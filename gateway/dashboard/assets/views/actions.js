@@ -1,0 +1,122 @@
+// The actions that an admin can take on a breaker.
+
+import { Confirm } from "./confirm.js";
+import { make } from "../model/format.js";
+
+// The label of each action, and its effect, which is shown before it is confirmed.
+const ACTIONS = {
+  trip: ["Trip", "It opens now, and probes when its reset timeout has passed."],
+  force_open: ["Force open", "Every call is rejected until somebody resets it."],
+  reset: ["Reset", "It closes now, and forgets the failures it has counted."],
+  disable: ["Disable", "Every call is let through, and none is counted."],
+  observe: ["Observe", "Every call is let through; it says what it would have done."],
+};
+const NUMBERS = { max_failures: "Failures to trip", reset_timeout: "Reset timeout, s" };
+const CHANGE = "Change policy";
+const RELOAD = "Reload file";
+
+export class Actions {
+  constructor(name, model, admin) {
+    this.name = name;
+    this.model = model;
+    this.admin = admin;
+    this.element = make("div", "acting");
+    this.#offer();
+  }
+
+  /** Update after a sign-in or sign-out. An open form keeps its inputs. */
+  renew() {
+    if (this.confirm === null) this.#offer("");
+    else if (this.admin.token) this.confirm.signedIn();
+  }
+
+  /** Close an open form; return whether there was one. */
+  back() {
+    const asks = this.confirm !== null;
+    if (asks) this.confirm.giveUp();
+    return asks;
+  }
+
+  draw() {
+    if (this.change) this.change.hidden = !this.#policy;
+  }
+
+  get #policy() {
+    return this.model.breakers.get(this.name).policy;
+  }
+
+  /** from: the label of the button to focus; if there is none, the first button. undefined: keep the focus. */
+  #offer(from) {
+    this.confirm = null;
+    const button = (label, title, onclick) => make("button", "quiet", { type: "button", title, onclick }, label);
+    this.change = button(CHANGE, "", () => this.#askForPolicy());
+    const buttons = this.admin.token
+      ? [
+        ...Object.entries(ACTIONS).map(([action, [label, meaning]]) => button(label, meaning, () => this.#askFor(action))),
+        this.change,
+        button(RELOAD, "Read breakers.toml again", () => this.#askForReload()),
+      ]
+      : [button("Sign in to act", "", () => this.admin.ask())];
+    this.element.replaceChildren(make("div", "buttons", {}, ...buttons));
+    this.draw();
+    if (from !== undefined) (buttons.find((one) => one.textContent === from) ?? buttons[0]).focus();
+  }
+
+  #askFor(action) {
+    const [label, meaning] = ACTIONS[action];
+    const path = `/${this.name}/${action}`;
+    this.#ask(label, {
+      question: `${label} ${this.name}?`, meaning, label,
+      act: async (reason) => checkWorkers(await this.admin.send("POST", path, { reason })),
+    });
+  }
+
+  #askForReload() {
+    this.#ask(RELOAD, {
+      question: "Read breakers.toml again?", label: "Reload",
+      meaning: "Every process takes its policies from breakers.toml; what was changed by hand is lost.",
+      act: async (reason) => checkProcesses(await this.admin.send("POST", "/reload", { reason })),
+    });
+  }
+
+  #askForPolicy() {
+    const policy = this.#policy;
+    // A policy with a trip strategy ignores max_failures.
+    const keys = Object.keys(NUMBERS).filter((key) => key !== "max_failures" || !policy.trip);
+    const inputs = keys.map((key) => make("label", "field", {}, NUMBERS[key],
+      make("input", "", { type: "number", name: key, step: "any", defaultValue: policy[key], required: true })));
+    this.#ask(CHANGE, {
+      question: `Change the policy of ${this.name}?`, inputs, label: "Change",
+      meaning: "It holds from the next call on, until breakers.toml is read again. State and counts stay.",
+      act: async (reason, form) =>
+        checkWorkers(await this.admin.send("PUT", `/${this.name}/policy`, { ...changed(form, keys), reason })),
+    });
+  }
+
+  #ask(from, words) {
+    this.confirm = new Confirm({ ...words, done: () => this.#offer(from), signIn: () => this.admin.ask() });
+    this.element.replaceChildren(this.confirm.element);
+    this.confirm.focus();
+  }
+}
+
+/** Only the values changed in this form, so that concurrent changes of other values are kept. */
+function changed(form, keys) {
+  const inputs = keys.map((key) => form.elements[key]).filter((input) => input.value !== input.defaultValue);
+  if (!inputs.length) throw new Error("Nothing is different from what it was.");
+  return Object.fromEntries(inputs.map((input) => [input.name, Number(input.value)]));
+}
+
+/** Throws an Error if some workers have not run the command yet. */
+function checkWorkers({ workers_behind: behind }) {
+  if (behind) throw new Error(`Done, but not yet by worker ${behind.join(", ")}: it follows when it runs again.`);
+}
+
+/** Throws an Error if the reload has failed in some processes. */
+function checkProcesses(results) {
+  const failed = Object.entries(results).filter(([, one]) => one?.error);
+  if (!failed.length) return;
+  const names = failed.map(([process]) => process).join(" and ");
+  const reasons = [...new Set(failed.map(([, one]) => one.error))].join("; ");
+  throw new Error(`All have read it but ${names}: ${reasons}.`.replaceAll("'", "’"));
+}

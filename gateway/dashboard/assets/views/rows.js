@@ -1,0 +1,103 @@
+// One row for each breaker: its name, state, distance from tripping, and calls.
+
+import { STATES, capital, duration, make, number, put } from "../model/format.js";
+import { BUCKET } from "../model/model.js";
+import { Plot } from "./plot.js";
+import { fuse } from "../model/policy.js";
+
+// The label of each number for screen readers, which do not read the column heads.
+const NUMBERS = { minute: "calls in the last minute", failed: "failed in 15 minutes", rejections: "rejected in 15 minutes" };
+
+function glyph() {
+  const box = make("span", "switch", { ariaHidden: "true" });
+  box.append(make("i", "lead"), make("i", "lever"), make("i", "lead"));
+  return box;
+}
+
+export class Row {
+  constructor(breaker, choose) {
+    this.name = breaker.name;
+    this.button = make("button", "name", { type: "button", onclick: () => choose(breaker.name) }, breaker.name);
+    this.between = make("span", "between", {}, `to ${breaker.to}`);
+    this.state = make("strong", "state");
+    this.since = make("span", "since");
+    this.why = make("span", "why");
+    this.wait = make("span", "wait", { hidden: true });
+    this.fuse = make("span", "fuse", { ariaHidden: "true" });
+    this.fuseText = make("span", "fuse-text");
+    this.scale = make("span", "scale", { ariaHidden: "true" });
+    this.plot = new Plot();
+    this.numbers = Object.keys(NUMBERS).map(() => make("span", "count"));
+    this.cost = make("span", "cost", { ariaHidden: "true" });
+    this.element = make("article", `row ${breaker.edge ? "edge" : "below"}`, { ariaLabel: breaker.name },
+      make("div", "who", {}, glyph(), make("div", "", {}, this.button, this.between)),
+      make("div", "what", {}, make("div", "", {}, this.state, " ", this.since), this.why),
+      make("div", "near", {}, this.fuse, this.fuseText, this.wait),
+      make("div", "past", {}, this.scale, this.plot.svg),
+      ...Object.entries(NUMBERS).map(([what, label], place) =>
+        make("span", `number ${what}`, {}, this.numbers[place], make("span", "unseen", {}, ` ${label}`))),
+      this.cost,
+    );
+    this.element.dataset.name = breaker.name;
+  }
+
+  draw(model, breaker) {
+    const state = model.state(breaker);
+    this.element.dataset.state = state;
+    put(this.state, STATES[state]);
+    put(this.since, since(model, breaker));
+    put(this.why, why(model, breaker, state));
+    this.#countDown(breaker, state, model.now());
+    this.#drawFuse(breaker, state);
+    const most = this.plot.draw(model, breaker);
+    put(this.scale, breaker.calls_by_time.length ? `${rate(most / BUCKET)}/s` : "");
+    this.#count(model, breaker);
+  }
+
+  #countDown(breaker, state, now) {
+    const counts = state === "OPEN" && breaker.probe_at !== null;
+    this.wait.hidden = !counts;
+    this.fuseText.hidden = counts;
+    if (!counts) return;
+    const left = Math.max(0, breaker.probe_at - now);
+    const whole = Math.max(breaker.probe_at - breaker.since, 1);
+    this.wait.style.setProperty("--left", Math.min(1, left / whole).toFixed(4));
+    put(this.wait, left < 0.5 ? "probe is due" : `probe in ${duration(Math.ceil(left))}`);
+  }
+
+  #drawFuse(breaker, state) {
+    const { pips, text } = state === "UNKNOWN" ? { pips: 0, text: "" } : fuse(breaker);
+    while (this.fuse.children.length > pips) this.fuse.lastChild.remove();
+    while (this.fuse.children.length < pips) this.fuse.append(make("i"));
+    [...this.fuse.children].forEach((pip, place) => pip.classList.toggle("lit", place < breaker.failure_count));
+    put(this.fuseText, text);
+  }
+
+  #count(model, breaker) {
+    const [, failed, , , rejected] = model.counts(breaker);
+    [model.perMinute(breaker), failed, rejected].forEach((count, place) => {
+      put(this.numbers[place], number(count));
+      this.numbers[place].classList.toggle("none", count === 0);
+    });
+    put(this.cost, failed + rejected ? `${number(failed)} failed, ${number(rejected)} rejected in 15 min` : "");
+  }
+}
+
+export function since(model, breaker) {
+  const state = model.state(breaker);
+  if (state === "UNKNOWN") return "";
+  const whole = duration(model.now() - model.since(breaker));
+  return state === "HALF_OPEN" ? `· out for ${whole}` : `for ${whole}`;
+}
+
+function rate(value) {
+  return value >= 10 ? number(Math.round(value)) : String(Math.round(value * 10) / 10);
+}
+
+export function why(model, breaker, state) {
+  if (state === "UNKNOWN") return model.owner(breaker).answers === null ? "asking…" : `${breaker.owner} doesn’t answer`;
+  if (state === "CLOSED") return "";
+  if (state === "HALF_OPEN") return "The next call is the probe";
+  const last = breaker.last_failure && state === "OPEN" ? `: ${breaker.last_failure}` : "";
+  return capital(`${breaker.reason ?? ""}${last}`);
+}

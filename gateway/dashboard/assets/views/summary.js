@@ -1,0 +1,59 @@
+// The page's headline, and the line below it.
+
+import { capital, duration, inWords, plural, time } from "../model/format.js";
+import { SPAN } from "../model/model.js";
+
+/** [headline, subline, kind]; kind: open, watch, well or unknown. */
+export function summary(model) {
+  if (!model.hasReports) return [model.lostAt === null ? "Asking every process…" : "Nothing is known yet.", "\u00a0", "unknown"];
+  const all = model.all();
+  const of = (...states) => all.filter((one) => states.includes(model.state(one)));
+  const [open, probing, unknown] = [of("OPEN", "FORCED_OPEN"), of("HALF_OPEN"), of("UNKNOWN")];
+  const held = of("DISABLED", "OBSERVING");
+  const text = sentence(all, open, probing, unknown, held);
+  const below = open.length ? cost(model, [...open, ...probing]) : traffic(model, all);
+  // An old report must not look like the present.
+  if (model.lostAt !== null) return ["The gateway can’t be heard.", `At ${time(model.lostAt)}: ${text} ${below}`, "unknown"];
+  return [text, below, kind(open, probing, unknown, held)];
+}
+
+function kind(open, probing, unknown, held) {
+  if (open.length) return "open";
+  return probing.length || unknown.length || held.length ? "watch" : "well";
+}
+
+function sentence(all, open, probing, unknown, held) {
+  const some = (list, one, many) =>
+    list.length === 1 ? `${list[0].name} ${one}.` : `${capital(inWords(list.length))} of ${inWords(all.length)} breakers ${many}.`;
+  const more = probing.length ? `, ${inWords(probing.length)} half-open` : "";
+  if (open.length) return some(open, `is open${more}`, `are open${more}`);
+  if (probing.length) return some(probing, "is half-open", "are half-open");
+  if (unknown.length) return some(unknown, "can’t be seen", "can’t be seen");
+  if (held.length) return some(held, "is held by an operator", "are held by operators");
+  return `All ${inWords(all.length)} breakers are closed.`;
+}
+
+function cost(model, out) {
+  const now = model.now();
+  const first = Math.min(...out.map((one) => model.since(one)));
+  const rejected = out.reduce((sum, one) => sum + model.counts(one, Math.max(model.since(one), now - SPAN))[4], 0);
+  const next = Math.min(...out.map((one) => one.probe_at ?? Infinity));
+  const parts = [
+    `Out for ${duration(now - first)}`,
+    // The history covers no longer time.
+    `${plural(rejected, "call")} rejected in ${now - first > SPAN ? "the last 15 minutes" : "that time"}`,
+  ];
+  if (next < Infinity) parts.push(next - now < 1 ? "next probe now" : `next probe in ${duration(Math.ceil(next - now))}`);
+  return parts.join(" · ");
+}
+
+function traffic(model, all) {
+  const edges = all.filter((one) => one.edge);
+  const calls = edges.reduce((sum, one) => sum + model.perMinute(one), 0);
+  const failed = all.reduce((sum, one) => sum + model.counts(one)[1], 0);
+  const rejected = all.reduce((sum, one) => sum + model.counts(one)[4], 0);
+  const past = failed + rejected
+    ? `${plural(failed, "failure")} and ${plural(rejected, "rejection")} in 15 minutes`
+    : "no failure and no rejection in 15 minutes";
+  return `${plural(calls, "request")} in the last minute · ${past}`;
+}

@@ -1,0 +1,121 @@
+"""The tasks of one gateway process, which is the only one or one of several workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import trio
+from quart_trio import QuartTrio
+from structlog.contextvars import get_contextvars
+
+from actors import DURATION_BUCKETS, open_panel
+from actors.adapters.logs import log_transitions
+from gateway.app import create_app
+from gateway.settings import GatewaySettings
+from gateway.upstream.balancer import service_transport
+from gateway.upstream.breakers import open_breakers, with_http_probes
+from gateway.upstream.overloads import warn_of_file_limit
+from gateway.upstream.pool import UpstreamTransport
+from gateway.workers.cluster import WorkerCluster
+from gateway.workers.slot import WorkerContext
+from protocols.topology import API_GATEWAY
+from runtime.admin.webhook import start_webhook
+from runtime.auth import TokenVerifier, jwks_over_http
+from runtime.config.policies import Configuration
+from runtime.config.reload import reload_on_hangup
+from runtime.observability.tracing import exemplar_labels
+from runtime.serving import ServerCertificate, serve, stop_signal
+
+EXPIRE_SECONDS = 5.0
+"""Seconds between two searches for upstream connections that have been idle for too long."""
+
+
+async def run_gateway(
+    settings: GatewaySettings, configuration: Configuration, worker: WorkerContext | None = None
+) -> None:
+    """Run the gateway until a stop is requested. worker: given if it is one of several.
+
+    Raises CannotListen. Cancelling ends it without draining.
+    """
+    transports = {
+        name: service_transport(
+            urls, ca_file=settings.upstream_ca_file, connect_timeout=settings.upstream_connect_timeout
+        )
+        for name, urls in settings.service_urls().items()
+    }
+    fetch_keys = jwks_over_http(settings.auth_service_url, transport=transports["auth"])
+    keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
+    # Each client may have one request at a service.
+    warn_of_file_limit(settings.max_connections, settings.max_connections)
+    async with (
+        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(log_transitions, panel)
+        await nursery.start(keys.run)
+        nursery.start_soon(expire_idle_connections, transports)
+        policies = with_http_probes(configuration, transports)
+        breakers = open_breakers(panel, policies, configuration.routes)
+        cluster = (
+            None if worker is None else WorkerCluster(panel, worker.slot, settings.circuit_breaker_profile)
+        )
+        app = create_app(settings, panel, breakers, keys, transports, cluster, configuration.routes)
+        if cluster is not None:
+            await nursery.start(cluster.run)
+        await nursery.start(app.extensions["loop_time"].run)
+        nursery.start_soon(app.extensions["openapi"].fetch_all)
+        await nursery.start(app.extensions["dashboard_feed"].run)
+        await start_webhook(nursery, API_GATEWAY, settings, panel)
+        certificate = settings.certificate()
+        reload_certificate = _no_certificate if certificate is None else certificate.reload
+        if cluster is None:
+            source = settings.circuit_breakers, settings.circuit_breaker_profile
+            await nursery.start(partial(reload_on_hangup, panel, *source, also=reload_certificate))
+        else:
+            cluster.reload_certificate = reload_certificate
+        await _serve(app, settings, worker, certificate)
+        if cluster is not None:
+            await cluster.save()
+        nursery.cancel_scope.cancel()
+
+
+def _no_certificate() -> None:
+    """There is no certificate to reload."""
+
+
+async def _serve(
+    app: QuartTrio,
+    settings: GatewaySettings,
+    worker: WorkerContext | None,
+    certificate: ServerCertificate | None,
+) -> None:
+    """Serve the app until a stop of this process, or this worker, is requested; then drain."""
+    stop_requested = stop_signal if worker is None else worker.stop_requested
+    delayed = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_requested)
+
+    async def stop() -> None:
+        await delayed()
+        app.extensions["dashboard_feed"].end()
+
+    await serve(
+        app,
+        host=settings.host,
+        port=settings.gateway_port,
+        limits=settings.limits(),
+        grace=settings.grace(),
+        stop=stop,
+        sock=None if worker is None else worker.listener,
+        certificate=certificate,
+    )
+
+
+async def expire_idle_connections(transports: Mapping[str, UpstreamTransport]) -> None:
+    """Close upstream connections that have been idle for too long, also while there are no requests.
+
+    Runs until it is cancelled.
+    """
+    while True:
+        await trio.sleep(EXPIRE_SECONDS)
+        for transport in transports.values():
+            transport.expire()

@@ -1,0 +1,142 @@
+"""The dashboard: its page, what its stream tells, and that no viewer can harm anything."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from deploy.terminal.watch import LiveView
+from gateway.dashboard.feed import DashboardFeed
+from gateway.routes import SERVICES
+from tests.gateway.dashboard.streams import Reader, Silent, looking, shown
+from tests.gateway.running_gateway import in_process_gateway
+
+
+async def test_a_viewer_is_told_everything_then_what_changes() -> None:
+    """Who is who; each process as it answers, or that it doesn't; a transition at once."""
+    async with shown() as built, looking(built.port) as reader:
+        cast = await reader.next("hello")
+        assert [one["breaker"] for one in cast["services"]] == [one.breaker for one in SERVICES]
+        whole = await reader.next("report", "api-gateway")
+        assert {one["name"]: one["state"] for one in whole["breakers"]} == {
+            one.breaker: "CLOSED" for one in SERVICES
+        }
+        async with looking(built.port) as other:
+            await other.next("report", "auth-service")
+            began = trio.current_time()
+            await built.panel["auth-service-http"].trip("for the test")
+            while not (changed := (await reader.next("report", "api-gateway"))["breakers"]):
+                pass
+            assert trio.current_time() - began < 0.6
+        assert [(one["name"], one["state"], one["reason"]) for one in changed] == [
+            ("auth-service-http", "OPEN", "for the test")
+        ]
+        assert [(one["old"], one["new"]) for one in changed[0]["transitions"]] == [("CLOSED", "OPEN")]
+
+
+async def test_the_terminal_reads_the_same_stream() -> None:
+    """`just watch` goes by `since` and `started`."""
+    async with shown() as built, looking(built.port) as reader:
+        board = LiveView("")
+        board.take("hello", await reader.next("hello"))
+        for _ in range(2):
+            board.take("report", await reader.next("report", "api-gateway"))
+        known = {name for name, _, breaker in board.breakers() if breaker is not None}
+        assert known == {one.breaker for one in SERVICES}
+
+
+async def test_what_a_process_learns_late_is_told_all_the_same() -> None:
+    """One of several workers hears of another's breaker when it next looks."""
+    async with shown() as built, looking(built.port) as reader:
+        await reader.next("report", "api-gateway")
+        await reader.next("tick")
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        late = {"breaker": "auth-service-http", "old": "CLOSED", "new": "OPEN", "time": time.time() - 2.5}
+        feed._recorder._of("auth-service-http").transitions.append(late)
+        with trio.fail_after(5):
+            while not (changed := (await reader.next("report", "api-gateway"))["breakers"]):
+                pass
+        assert [one["transitions"] for one in changed] == [[late]]
+
+
+async def test_a_service_that_does_not_answer_is_said_to_be_silent() -> None:
+    """And what it told before isn't repeated as if it were true."""
+    async with shown() as built, looking(built.port) as reader:
+        told = await reader.next("report", "student-service")
+        assert (told["answers"], told["breakers"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"data": 3}',
+        b'{"data": {"breakers": [1]}}',
+        b'{"data": {"breakers": {}}}',
+        b'{"data": {"breakers": [], "now": null, "since": 0, "started": 0}}',
+    ],
+)
+async def test_a_service_that_answers_nonsense_is_silent_too(body: bytes) -> None:
+    """It harms neither the feed nor the gateway."""
+    lines = {one.name: Silent(lambda: httpx.Response(200, content=body)) for one in SERVICES}
+    async with in_process_gateway(lines) as built, trio.open_nursery() as nursery:
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        await nursery.start(feed.run)
+        with feed.subscribe() as viewer:
+            reader = Reader(viewer.messages)
+            assert (await reader.next("report", "auth-service"))["answers"] is False
+            assert (await reader.next("report", "auth-service"))["answers"] is False
+        nursery.cancel_scope.cancel()
+
+
+def told_of(started: float, now: float, since: float, transitions: list[Any]) -> httpx.Response:
+    """A service's answer."""
+    past = {"transitions": transitions, "failures": [], "calls_by_time": []}
+    breakers = [{"name": "auth-database", "state": "CLOSED", **past}]
+    report = {"now": now, "since": since, "started": started, "breakers": breakers}
+    return httpx.Response(200, json={"data": report})
+
+
+async def test_a_fresh_page_knows_of_a_restart() -> None:
+    """When it was, the hole before it, and what was before that, to the last second."""
+    then = time.time() - 60
+    opened = {"time": then - 1, "new": "OPEN"}
+    answers = [told_of(then - 9, then, 0.0, [opened]), told_of(then + 5, then + 6, then - 3, [])]
+    lines = {one.name: Silent() for one in SERVICES}
+    lines["auth"] = Silent(lambda: answers.pop(0))
+    async with in_process_gateway(lines) as built:
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        auth = feed._upstreams["auth"]
+        await feed._fetch(auth)
+        await feed._fetch(auth)
+        with feed.subscribe() as viewer:
+            feed._publish("auth-service", None)
+            whole = await Reader(viewer.messages).next("report", "auth-service")
+    assert (whole["since"], whole["starts"]) == (0, [then - 9, then + 5])
+    assert whole["gaps"][0] == [then, then + 5]
+    assert whole["gaps"][1][0] == then + 6, "and now it is silent"
+    assert whole["breakers"][0]["transitions"] == [opened]
+
+
+async def test_nobody_is_asked_while_nobody_looks(autojump_clock: trio.testing.MockClock) -> None:
+    """An hour without a viewer, then a second with fifty: each service is asked once or twice."""
+    lines = {one.name: Silent() for one in SERVICES}
+    async with in_process_gateway(lines) as built, trio.open_nursery() as nursery:
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        await nursery.start(feed.run)
+        await trio.sleep(3600)
+        assert {line.asked for line in lines.values()} == {0}
+        viewers = [feed.subscribe() for _ in range(50)]
+        for viewer in viewers:
+            viewer.__enter__()
+        await trio.sleep(0.95)
+        assert {line.asked for line in lines.values()} <= {1, 2}
+        for viewer in viewers:
+            viewer.__exit__(None, None, None)
+        nursery.cancel_scope.cancel()

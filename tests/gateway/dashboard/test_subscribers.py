@@ -1,0 +1,186 @@
+"""Pages that misbehave, and streams that end with the gateway."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from actors import open_panel
+from gateway.dashboard import feed as feed_module
+from gateway.dashboard.feed import BACKLOG, SUBSCRIBERS, DashboardFeed, Subscriber
+from gateway.dashboard.sse import PATH, SEND_SECONDS, EventStream
+from gateway.routes import SERVICES
+from runtime.admin.history import Recorder
+from tests.gateway.dashboard.streams import ROOT, Reader, Silent, looking, shown
+from tests.gateway.running_gateway import RunningGateway, in_process_gateway
+from tests.mongo import free_port
+
+# Viewers that misbehave.
+
+
+def open_stream(built: RunningGateway) -> EventStream:
+    async def nothing(*_: Any) -> None:
+        raise AssertionError("not for the app")
+
+    return EventStream(nothing, built.app.extensions["dashboard_feed"])
+
+
+SCOPE = {"type": "http", "path": PATH, "method": "GET"}
+
+
+async def stays() -> dict[str, Any]:
+    """The receive of a client that says nothing more."""
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+async def test_a_viewer_that_hangs_is_dropped_alone(autojump_clock: trio.testing.MockClock) -> None:
+    """After a few seconds; another one misses nothing meanwhile."""
+    async with (
+        in_process_gateway({one.name: Silent() for one in SERVICES}) as built,
+        trio.open_nursery() as nursery,
+    ):
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        await nursery.start(feed.run)
+        began = trio.current_time()
+
+        async def hang(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                await trio.sleep_forever()
+
+        with feed.subscribe() as other:
+            reader = Reader(other.messages)
+            await open_stream(built)(SCOPE, stays, hang)
+            assert trio.current_time() - began == pytest.approx(SEND_SECONDS, abs=0.01)
+            for _ in range(5):
+                await reader.next("tick")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_viewer_that_stops_reading_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real socket, when its buffers are full; its connection is closed, and another goes on."""
+    monkeypatch.setattr("gateway.dashboard.sse.SEND_SECONDS", 0.3)
+    async with shown() as built, looking(built.port) as other:
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        await other.next("hello")
+        before = set(feed._subscribers)
+        stalled = await trio.open_tcp_stream("127.0.0.1", built.port)
+        await stalled.send_all(b"GET /dashboard/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stalled.receive_some(10)
+        [viewer] = feed._subscribers - before
+        viewer.send(b"x" * 50_000_000)
+        with trio.fail_after(5):
+            while feed._subscribers != before:  # noqa: ASYNC110 - it tells nobody
+                await trio.sleep(0.01)
+        assert not viewer.scope.cancel_called, "dropped for its slowness, not for what waits"
+        for _ in range(2):
+            await other.next("tick")
+        await stalled.aclose()
+
+
+async def test_a_viewer_that_falls_behind_is_dropped() -> None:
+    """What waits for it is bounded."""
+    viewer = Subscriber()
+    for _ in range(BACKLOG):
+        viewer.send(b"x")
+    assert not viewer.scope.cancel_called
+    viewer.send(b"x")
+    assert viewer.scope.cancel_called
+
+
+async def test_a_viewer_that_leaves_is_forgotten() -> None:
+    """At once, and nothing is sent to it any more."""
+    async with shown() as built:
+        feed: DashboardFeed = built.app.extensions["dashboard_feed"]
+        async with looking(built.port) as reader:
+            await reader.next("hello")
+            assert len(feed._subscribers) == 1
+        with trio.fail_after(2):
+            while feed._subscribers:  # noqa: ASYNC110 - it tells nobody
+                await trio.sleep(0.01)
+
+
+async def test_there_is_room_for_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is told to come back, as every failure is told."""
+    monkeypatch.setattr(feed_module, "SUBSCRIBERS", 1)
+    assert SUBSCRIBERS == 100
+    async with shown() as built, looking(built.port) as reader:
+        await reader.next("hello")
+        answer = await to_the_end(built.port)
+        assert (answer.status_code, answer.json()["error"]) == (503, "SERVICE_UNAVAILABLE")
+        assert "retry-after" in answer.headers
+
+
+async def to_the_end(port: int) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.get(f"http://127.0.0.1:{port}{PATH}")
+
+
+async def test_streams_end_when_the_gateway_is_about_to() -> None:
+    """Cleanly, for those who look; and no new one begins."""
+    async with shown() as built, looking(built.port) as reader:
+        await reader.next("hello")
+        built.app.extensions["dashboard_feed"].end()
+        with trio.fail_after(2), pytest.raises(StopAsyncIteration):
+            while True:
+                await anext(reader._pieces)
+        assert (await to_the_end(built.port)).status_code == 503
+
+
+async def test_the_feed_ends_with_the_panel() -> None:
+    """Recorder and feed return; nothing hangs."""
+    async with open_panel() as panel:
+        feed = DashboardFeed(Recorder("x", panel), {})
+        nursery_ended = trio.Event()
+
+        async def run(*, task_status: trio.TaskStatus[None]) -> None:
+            await feed.run(task_status=task_status)
+            nursery_ended.set()
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run)
+            with feed.subscribe():
+                await trio.sleep(0.05)
+                panel._close()
+                with trio.fail_after(3):
+                    await nursery_ended.wait()
+
+
+def test_sigterm_does_not_wait_for_subscribers() -> None:
+    """A gateway with an open dashboard ends with 0, long before the time of grace is over."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway"],
+        cwd=ROOT,
+        env={**os.environ, "GATEWAY_PORT": str(port), "GATEWAY_WORKERS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_up(port)
+        with httpx.stream("GET", f"http://127.0.0.1:{port}{PATH}", trust_env=False) as answer:
+            pieces = answer.iter_raw()  # kept: its end would close the connection
+            assert next(pieces).startswith(b"event: hello")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_up(port: int) -> None:
+    for _ in range(200):
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the gateway doesn't come up")

@@ -1,0 +1,112 @@
+"""Who a request comes from, behind trusted proxies."""
+
+import pytest
+
+from gateway.proxy.trusted_proxies import MOST_HOPS, ForwardedClient, TrustedProxies, read_networks
+
+TRUST = TrustedProxies(read_networks("10.0.0.0/8, 192.0.2.1,, fd00::/8"))
+
+
+def said(**fields):
+    return [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "origin"),
+    [
+        # nobody vouches for this peer: it is the client, whatever it says
+        ("198.51.100.9", said(x_forwarded_for="203.0.113.5"), ForwardedClient("198.51.100.9")),
+        ("10.0.0.1", [], ForwardedClient("10.0.0.1")),
+        ("10.0.0.1", said(x_forwarded_for="203.0.113.5"), ForwardedClient("203.0.113.5", ("10.0.0.1",))),
+        # the last that isn't trusted; what stands before it is its own claim
+        (
+            "10.0.0.1",
+            said(x_forwarded_for="6.6.6.6, 203.0.113.5 , 192.0.2.1"),
+            ForwardedClient("203.0.113.5", ("192.0.2.1", "10.0.0.1")),
+        ),
+        # all of them are trusted: the first one asked by itself
+        (
+            "10.0.0.1",
+            said(x_forwarded_for="10.0.0.3,10.0.0.2"),
+            ForwardedClient("10.0.0.3", ("10.0.0.2", "10.0.0.1")),
+        ),
+        # what isn't an address vouches for nothing
+        ("10.0.0.1", said(x_forwarded_for="203.0.113.5, unknown"), ForwardedClient("10.0.0.1")),
+        (
+            "10.0.0.1",
+            said(x_forwarded_for="6.6.6.6, x, 10.0.0.2"),
+            ForwardedClient("10.0.0.2", ("10.0.0.1",)),
+        ),
+        ("10.0.0.1", said(x_forwarded_for="203.0.113.5:4711"), ForwardedClient("203.0.113.5", ("10.0.0.1",))),
+        (
+            "::ffff:10.0.0.1",
+            said(x_forwarded_for="[2001:db8::1]:80"),
+            ForwardedClient("2001:db8::1", ("::ffff:10.0.0.1",)),
+        ),
+        ("fd00::1", said(x_forwarded_for="2001:db8::1"), ForwardedClient("2001:db8::1", ("fd00::1",))),
+        # Forwarded, where there is no X-Forwarded-For
+        (
+            "10.0.0.1",
+            said(forwarded='for=6.6.6.6, for="[2001:db8::1]:80";proto=https, FOR=10.0.0.2'),
+            ForwardedClient("2001:db8::1", ("10.0.0.2", "10.0.0.1")),
+        ),
+        ("10.0.0.1", said(forwarded="by=203.0.113.5"), ForwardedClient("10.0.0.1")),
+        # a list that can't be read wholly is believed in no part: an open quote could hide the last of it
+        ("10.0.0.1", said(forwarded='for=6.6.6.6;x=", for="[2001:db8::1]"'), ForwardedClient("10.0.0.1")),
+        ("10.0.0.1", said(forwarded="for=203.0.113.5;"), ForwardedClient("10.0.0.1")),
+        ("10.0.0.1", said(forwarded="for=203.0.113.5 x"), ForwardedClient("10.0.0.1")),
+        # nor does a comma within quotes end an element
+        (
+            "10.0.0.1",
+            said(forwarded='for=203.0.113.5;x="\\",for=6.6.6.6";HOST="b:80"; Proto=HTTPS'),
+            ForwardedClient("203.0.113.5", ("10.0.0.1",), "https", b"b:80"),
+        ),
+        # Forwarded has the host and scheme where it has the address, and not beside X-Forwarded-For
+        (
+            "10.0.0.1",
+            said(forwarded="for=203.0.113.5;host=a;proto=http,for=10.0.0.2;host=b;proto=https"),
+            ForwardedClient("203.0.113.5", ("10.0.0.2", "10.0.0.1"), "https", b"b"),
+        ),
+        (
+            "10.0.0.1",
+            said(x_forwarded_for="203.0.113.5", forwarded="for=6.6.6.6;host=a;proto=https"),
+            ForwardedClient("203.0.113.5", ("10.0.0.1",)),
+        ),
+        # how the first proxy was asked
+        (
+            "10.0.0.1",
+            said(x_forwarded_for="203.0.113.5", x_forwarded_proto="http, HTTPS", x_forwarded_host="a, b:80"),
+            ForwardedClient("203.0.113.5", ("10.0.0.1",), "https", b"b:80"),
+        ),
+        ("10.0.0.1", said(x_forwarded_proto="gopher", x_forwarded_host='a"b'), ForwardedClient("10.0.0.1")),
+    ],
+)
+def test_origin(peer, fields, origin):
+    """The nearest that no trusted proxy stands for."""
+    assert TRUST.client(peer, fields) == origin
+
+
+def test_several_fields_are_one_list():
+    """X-Forwarded-For may come in several lines."""
+    fields = [(b"x-forwarded-for", b"6.6.6.6, 203.0.113.5"), (b"x-forwarded-for", b"10.0.0.2")]
+    assert TRUST.client("10.0.0.1", fields) == ForwardedClient("203.0.113.5", ("10.0.0.2", "10.0.0.1"))
+
+
+def test_a_chain_is_bounded():
+    """A field of ten thousand proxies isn't looked through."""
+    origin = TRUST.client("10.0.0.1", said(x_forwarded_for="10.0.0.2," * 10_000 + "10.0.0.2"))
+    assert len(origin.hops) == MOST_HOPS
+
+
+def test_nobody_is_trusted_by_default():
+    """Without the setting every peer is the client."""
+    assert TrustedProxies().client("127.0.0.1", said(x_forwarded_for="203.0.113.5")) == ForwardedClient(
+        "127.0.0.1"
+    )
+
+
+@pytest.mark.parametrize("text", ["x", "10.0.0.0/33", "10.0.0.1/8", "localhost"])
+def test_bad_networks(text):
+    """What isn't a network is refused."""
+    with pytest.raises(ValueError):
+        read_networks(text)

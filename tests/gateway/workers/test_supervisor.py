@@ -1,0 +1,322 @@
+"""Several workers on one port: real processes, killed, ended and told to reload while clients never pause."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from tests.gateway.load_clients import load_clients, pong, until
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+ROOT = Path(__file__).parents[3]
+ADMIN = {"Authorization": "Bearer secret-of-the-operators"}
+SERVICE = "auth-service-http"
+
+
+def children(pid: int) -> list[int]:
+    """The living workers of a parent."""
+    # Each child is listed with the thread that started it.
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(one) for thread in threads for one in thread.read_text().split()]
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process."""
+    return Path(f"/proc/{pid}").exists()
+
+
+class Gateway:
+    """A gateway of real processes."""
+
+    def __init__(self, process: trio.Process, port: int, policies: Path, workers: int) -> None:
+        self.process = process
+        self.port = port
+        self.policies = policies
+        self.workers = workers
+
+    async def ask(self, path: str, method: str = "GET", **more: object) -> httpx.Response:
+        """One request on a connection of its own: whichever worker takes it."""
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=ADMIN) as client:
+            return await client.request(method, path, **more)
+
+    async def everybody(self, looks_right: Callable[[dict], bool], seconds: float = 10) -> None:
+        """Wait until each worker's view of a breaker looks right: many connections, all of one mind."""
+        with trio.fail_after(seconds):
+            right = 0
+            while right < 12:
+                view = (await self.ask(f"/admin/breakers/{SERVICE}")).json()["data"]
+                right = right + 1 if looks_right(view) else 0
+
+    async def metric(self, name: str, labels: str = f'service="{SERVICE}"') -> float:
+        """One sample of /metrics."""
+        text = (await self.ask("/metrics")).text
+        found = re.search(rf"^{name}{{{labels}}} (\S+)$", text, re.MULTILINE)
+        assert found, text
+        return float(found[1])
+
+    async def staffed(self) -> list[int]:
+        """Wait until every slot has a worker that accepts; their process ids."""
+        await until(lambda: len(self.listening()) == self.workers)
+        return self.listening()
+
+    def listening(self) -> list[int]:
+        """The workers that have said so in the log and live."""
+        if self.workers == 1:
+            return [self.process.pid] if "listening" in self.log() else []
+        started = {}
+        for slot, pid in re.findall(
+            r'"worker": (\d+), "pid": (\d+), "event": "a worker has started"', self.log()
+        ):
+            started.setdefault(slot, []).append(int(pid))
+        heard = re.findall(r'"event": "listening", "worker": (\d+)', self.log())
+        counted = {slot: heard.count(slot) for slot in started}
+        alive = children(self.process.pid)
+        return [
+            pids[-1] for slot, pids in started.items() if counted[slot] == len(pids) and pids[-1] in alive
+        ]
+
+    def log(self) -> str:
+        """What it has logged."""
+        return self.policies.with_name("log").read_text()
+
+
+@asynccontextmanager
+async def gateway(folder: Path, workers: int, rate: int = 10**8, **settings: str) -> AsyncIterator[Gateway]:
+    """A gateway in front of an upstream of this test's own; no process of it is left behind."""
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, pong, 0, host="127.0.0.1"))
+        upstream = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        policies = folder / "breakers.toml"
+        policies.write_text(f"[breakers.{SERVICE}]\nmax_failures = 5\n")
+        environment = {
+            **os.environ,
+            "GATEWAY_PORT": str(port),
+            "GATEWAY_WORKERS": str(workers),
+            "RATE_LIMIT_PER_MINUTE": str(rate),
+            "ADMIN_TOKEN": "secret-of-the-operators",
+            "CIRCUIT_BREAKERS": str(policies),
+            "TMPDIR": str(folder),
+            **{f"{name}_SERVICE_URL": upstream for name in ("AUTH", "SCHOOL", "STUDENT")},
+            **settings,
+        }
+        with (folder / "log").open("wb") as log:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-m", "gateway"], cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+        found = Gateway(process, port, policies, workers)
+        try:
+            await found.staffed()
+            yield found
+        finally:
+            await end(process)
+            nursery.cancel_scope.cancel()
+
+
+async def end(process: trio.Process) -> None:
+    """End a gateway and its workers, whatever state they are in."""
+    with trio.CancelScope(shield=True):
+        left = children(process.pid) if process.poll() is None else []
+        if process.poll() is None:
+            process.terminate()
+            with trio.move_on_after(15):
+                await process.wait()
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if process.poll() is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_a_worker_that_dies_is_replaced_and_its_counts_stay(tmp_path: Path) -> None:
+    """Killed outright under load, a worker costs its own requests at most, and no sum ever goes down."""
+    success = f'outcome="success",service="{SERVICE}"'
+    async with gateway(tmp_path, workers=2) as found:
+        victim = (await found.staffed())[0]
+        async with load_clients(found.port) as clients:
+            await clients.progress(200)
+            os.kill(victim, signal.SIGKILL)
+            await clients.progress()
+            shown = await found.metric("circuit_breaker_calls_total", success)
+        assert len(clients.failures) <= 8
+        assert victim not in await found.staffed()
+        # The successor has written its file by now, and nobody has asked for anything since.
+        kept = await found.metric("circuit_breaker_calls_total", success)
+        assert shown <= kept <= clients.answered
+        for pid in await found.staffed():
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: pid not in found.listening())  # noqa: B023
+            await found.staffed()
+            assert await found.metric("circuit_breaker_calls_total", success) == kept
+
+
+async def test_counts_are_those_of_all_workers(tmp_path: Path) -> None:
+    """Whoever is asked, each request is counted once."""
+    async with gateway(tmp_path, workers=2) as found:
+        async with load_clients(found.port) as clients:
+            await clients.progress(200)
+        for _ in range(6):
+            labels = f'outcome="success",service="{SERVICE}"'
+            assert await found.metric("circuit_breaker_calls_total", labels) == clients.answered
+
+
+async def test_a_worker_told_to_stop_loses_no_request(tmp_path: Path) -> None:
+    """SIGTERM to one worker, then to its successor, while clients never pause."""
+    async with gateway(tmp_path, workers=2) as found, load_clients(found.port) as clients:
+        for _ in range(2):
+            victim = (await found.staffed())[0]
+            await clients.progress()
+            os.kill(victim, signal.SIGTERM)
+            await clients.progress()
+            await until(lambda: victim not in children(found.process.pid))  # noqa: B023
+        await clients.progress()
+        assert clients.failures == []
+        assert clients.refused == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_the_end_of_all_loses_no_request(tmp_path: Path, workers: int) -> None:
+    """SIGTERM: whoever was accepted is answered, and who comes later is refused."""
+    async with gateway(tmp_path, workers) as found, load_clients(found.port) as clients:
+        await clients.progress(200)
+        found.process.terminate()
+        with trio.fail_after(12):
+            assert await found.process.wait() == 0
+        assert clients.refused
+        assert clients.failures == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_before_the_end_a_load_balancer_has_time_to_notice(tmp_path: Path, workers: int) -> None:
+    """For SHUTDOWN_DELAY it isn't ready, and serves; then nobody is listening, and it ends well."""
+    async with gateway(tmp_path, workers, SHUTDOWN_DELAY="3") as found:
+        assert (await found.ask("/readyz")).status_code == 200
+        found.process.terminate()
+        with trio.fail_after(1):
+            while (await found.ask("/readyz")).status_code != 503:
+                pass
+        for _ in range(5):
+            assert (await found.ask("/auth/x")).status_code == 200
+            assert (await found.ask("/readyz")).status_code == 503
+        with trio.fail_after(10):
+            assert await found.process.wait() == 0
+        with pytest.raises(httpx.ConnectError):
+            await found.ask("/livez")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_hangup_reloads_the_policies_and_loses_no_request(tmp_path: Path, workers: int) -> None:
+    """SIGHUP: every worker has the new policy; a bad file changes nothing, and is reported."""
+    async with gateway(tmp_path, workers) as found, load_clients(found.port) as clients:
+        await clients.progress()
+        found.policies.write_text(f"[breakers.{SERVICE}]\nmax_failures = 9\n")
+        found.process.send_signal(signal.SIGHUP)
+        await found.everybody(lambda view: view["policy"]["max_failures"] == 9)
+        found.policies.write_text(f"[breakers.{SERVICE}]\nmax_failures = 0\n")
+        found.process.send_signal(signal.SIGHUP)
+        await until(lambda: "nothing has changed" in found.log())
+        assert str(found.policies) in found.log()
+        await found.everybody(lambda view: view["policy"]["max_failures"] == 9)
+        await clients.progress()
+        assert clients.failures == []
+
+
+async def test_a_new_worker_does_not_stumble_over_a_bad_file(tmp_path: Path) -> None:
+    """The file was spoiled after the start: a successor has the policies of the others."""
+    async with gateway(tmp_path, workers=2) as found:
+        found.policies.write_text("nonsense")
+        os.kill((await found.staffed())[1], signal.SIGKILL)
+        await trio.sleep(0.2)
+        await found.staffed()
+        await found.everybody(lambda view: view["policy"]["max_failures"] == 5)
+
+
+async def test_an_operators_order_reaches_every_worker(tmp_path: Path) -> None:
+    """Opened by hand through one worker, a breaker is open in all; health and metrics tell the worst."""
+    async with gateway(tmp_path, workers=3) as found:
+        await found.ask(f"/admin/breakers/{SERVICE}/trip", "POST", json={"reason": "maintenance"})
+        await found.everybody(lambda view: view["state"] == "OPEN")
+        for _ in range(6):
+            assert (await found.ask("/auth/ping")).status_code == 503
+            assert (await found.ask("/health")).json()["data"]["auth"]["status"] == "unhealthy"
+            assert await found.metric("circuit_breaker_state") == 2
+
+
+async def test_what_an_operator_holds_open_stays_so_when_workers_die(tmp_path: Path) -> None:
+    """Each successor has taken it up before it serves anybody; so it has with a policy."""
+    async with gateway(tmp_path, workers=2) as found:
+        await found.ask(f"/admin/breakers/{SERVICE}/force_open", "POST", json={"reason": "maintenance"})
+        await found.ask(f"/admin/breakers/{SERVICE}/policy", "PUT", json={"max_failures": 8})
+        for pid in await found.staffed():
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: pid not in found.listening())  # noqa: B023
+            await found.staffed()
+            assert {(await found.ask("/auth/ping")).status_code for _ in range(12)} == {503}
+        await found.everybody(lambda view: view["policy"]["max_failures"] == 8)
+        await found.ask(f"/admin/breakers/{SERVICE}/reset", "POST")
+        assert {(await found.ask("/auth/ping")).status_code for _ in range(12)} == {200}
+
+
+async def test_a_rate_limit_is_one_limit(tmp_path: Path) -> None:
+    """However a client's connections are spread over the workers, and also when they die."""
+    async with gateway(tmp_path, workers=3, rate=20) as found:
+        answers = [await found.ask("/auth/ping") for _ in range(40)]
+        # A minute that begins meanwhile forgets a little of what came before.
+        assert 20 <= sum(one.status_code == 200 for one in answers) <= 21
+        assert answers[-1].status_code == 429
+        for pid in await found.staffed():
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not found.listening())
+        await found.staffed()
+        assert [(await found.ask("/auth/ping")).status_code for _ in range(5)].count(200) <= 1
+
+
+async def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
+    """Nobody holds the port after the parent's death: another gateway can start there."""
+    async with gateway(tmp_path, workers=2) as found:
+        workers = await found.staffed()
+        found.process.kill()
+        await until(lambda: not any(map(lives, workers)))
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", found.port))
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk isn't here; apt-get install wrk")
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+async def test_wrk_sees_no_failure(tmp_path: Path, sign: signal.Signals) -> None:
+    """wrk runs while a worker drains and is replaced, or all reload: no error of any kind."""
+    async with gateway(tmp_path, workers=2) as found:
+        workers = await found.staffed()
+        words = ["wrk", "-t1", "-c32", "-d4s", f"http://127.0.0.1:{found.port}/auth/ping"]
+        load = await trio.lowlevel.open_process(words, stdout=subprocess.PIPE)
+        try:
+            await trio.sleep(1)
+            os.kill(workers[0] if sign is signal.SIGTERM else found.process.pid, sign)
+            assert load.stdout is not None
+            with trio.fail_after(30):
+                said = b"".join([piece async for piece in load.stdout]).decode()
+        finally:
+            load.kill()
+        assert "Requests/sec" in said
+        assert "Socket errors" not in said
+        assert "Non-2xx" not in said
