@@ -8,6 +8,11 @@ from typing import Any, NamedTuple, Protocol
 from .messages import RETRY_FORCED, RETRY_SOON, RejectReason, State
 
 NEVER = float("inf")
+OTHER_RUN = (
+    "a circuit breaker belongs to the trio.run of its panel: call it from there, from a thread by "
+    "trio.from_thread.run, or have a panel in each run (breaker_named finds the one of the running run)"
+)
+"""The message of the RuntimeError that a use outside of the panel's trio.run raises."""
 RETRY_AFTER = {RejectReason.FORCED: RETRY_FORCED}
 REASONS = {
     **dict.fromkeys(State, RejectReason.OPEN),

@@ -24,7 +24,8 @@ import trio
 import trio.testing
 
 from .messages import Snapshot
-from .panel import Panel, open_panel
+from .panel.opening import open_panel
+from .panel.panel import Panel
 
 T = TypeVar("T")
 

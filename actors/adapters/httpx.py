@@ -16,7 +16,7 @@ import trio
 
 from ..call.guard import Guard
 from ..circuit_breaker import CircuitBreaker
-from ..panel import Panel
+from ..panel.panel import Panel
 from ..policy.checks import credible_wait, positive_number
 from ..policy.config import CircuitBreakerConfig
 from .shortage import is_shortage
@@ -192,7 +192,7 @@ class BreakerTransport(httpx.AsyncBaseTransport):
             call = await stack.enter_async_context(self.breaker(request).guard())
             response = await self._inner.handle_async_request(request)
             call.returned(response)
-            if call._scope is not None:
+            if call.is_cancellable:
                 return await _read_whole(response)
             # The body is read elsewhere; requests that its reader makes meanwhile are no part of this call.
             call.let_go()
@@ -270,7 +270,7 @@ class _Streaming:
 
     def add(self, call: Guard) -> None:
         self._due[call] = trio.current_time() + self._seconds
-        if not self._watched and not self._panel._closed:
+        if not self._watched and not self._panel.closed:
             self._watched = True
             self._panel.nursery.start_soon(self._watch)
 

@@ -6,7 +6,7 @@ import structlog
 import trio
 
 from ..messages import EventsLost, State, Transition
-from ..panel import Panel
+from ..panel.panel import Panel
 
 VERBS = {State.OPEN: "OPENED", State.FORCED_OPEN: "OPENED"}
 

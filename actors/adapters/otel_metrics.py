@@ -15,7 +15,7 @@ from ..circuit_breaker import CircuitBreaker
 from ..errors import CircuitBreakerError, PanelClosedError
 from ..events import Subscription
 from ..messages import Outcome, RejectReason, Snapshot, State
-from ..panel import Panel
+from ..panel.panel import Panel
 from ..policy.checks import positive_number
 from .tracing import NAME, REASON, STATE
 

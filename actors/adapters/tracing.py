@@ -182,7 +182,7 @@ class _CallSpan:
         assert self._guard is not None
         if self._is_timed_out():
             self._fail("CallTimeout")
-        elif self._guard._verdict is Outcome.FAILURE:
+        elif self._guard.verdict is Outcome.FAILURE:
             # What has read the result may have said more, such as the status of a response.
             said = getattr(self._span, "attributes", None) or {}
             self._fail(said.get("error.type", "_OTHER"))
@@ -207,8 +207,7 @@ class _CallSpan:
         self._moves.tell()
 
     def _is_timed_out(self) -> bool:
-        # Nothing else settles a call as a failure before its end.
-        return self._guard is not None and self._guard._settled is Outcome.FAILURE
+        return self._guard is not None and self._guard.is_timed_out
 
     def _is_own(self, error: BaseException) -> bool:
         """Whether the breaker rejected this very call, or ended it; a call within it may be rejected, too."""

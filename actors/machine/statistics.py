@@ -90,7 +90,7 @@ class Statistics:
         self._recovery: Histogram | None = None
 
     @property
-    def asked_for(self) -> int:
+    def admitted_or_rejected(self) -> int:
         """The calls that were admitted or rejected so far."""
         ended = self.success + self.failure + self.ignored + self.cancelled
         return ended + self.in_flight + sum((self._rejections or {}).values())

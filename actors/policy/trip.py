@@ -146,7 +146,7 @@ class _Consecutive(TripCounter):
     def inherit_from(self, older: TripCounter) -> bool:
         if not isinstance(older, _Consecutive):
             return False
-        self._consecutive_failures = older._consecutive_failures
+        self._consecutive_failures = older.consecutive_failures
         return True
 
 
@@ -182,28 +182,28 @@ class _FailureTimes(TripCounter):
 
     def __init__(self, limit: int, seconds: float) -> None:
         self._seconds = seconds
-        self._times: deque[float] = deque(maxlen=limit)
+        self.times: deque[float] = deque(maxlen=limit)
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
         if call.failed:
-            self._times.append(now)
+            self.times.append(now)
 
     def tripped(self, now: float) -> bool:
         self.advance(now)
-        return len(self._times) == self._times.maxlen
+        return len(self.times) == self.times.maxlen
 
     def advance(self, now: float) -> None:
-        while self._times and now - self._times[0] >= self._seconds:
-            self._times.popleft()
+        while self.times and now - self.times[0] >= self._seconds:
+            self.times.popleft()
 
     @property
     def failure_count(self) -> int:
-        return len(self._times)
+        return len(self.times)
 
     def inherit_from(self, older: TripCounter) -> bool:
         if not isinstance(older, _FailureTimes):
             return False
-        self._times.extend(older._times)
+        self.times.extend(older.times)
         return True
 
 
@@ -212,23 +212,23 @@ class _FailuresAmongCalls(TripCounter):
 
     def __init__(self, limit: int, window: LastCalls) -> None:
         self._limit = limit
-        self._window = window
-        self._rolling = window.rolling()
+        self.window = window
+        self.rolling = window.rolling()
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
-        self._rolling.add(call.failed, now, count)
+        self.rolling.add(call.failed, now, count)
 
     def tripped(self, now: float) -> bool:
-        return self._rolling.bad >= self._limit
+        return self.rolling.bad >= self._limit
 
     @property
     def failure_count(self) -> int:
-        return self._rolling.bad
+        return self.rolling.bad
 
     def inherit_from(self, older: TripCounter) -> bool:
-        if not isinstance(older, _FailuresAmongCalls) or older._window != self._window:
+        if not isinstance(older, _FailuresAmongCalls) or older.window != self.window:
             return False
-        self._rolling = deepcopy(older._rolling)
+        self.rolling = deepcopy(older.rolling)
         return True
 
 
@@ -259,15 +259,15 @@ class AnyOf(TripStrategy):
 
 class _Any(TripCounter):
     def __init__(self, counters: list[TripCounter]) -> None:
-        self._counters = counters
+        self.counters = counters
         self.reason = counters[0].reason
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
-        for counter in self._counters:
+        for counter in self.counters:
             counter.record(call, now, count)
 
     def tripped(self, now: float) -> bool:
-        for counter in self._counters:
+        for counter in self.counters:
             if counter.tripped(now):
                 self.reason = counter.reason
                 return True
@@ -275,36 +275,36 @@ class _Any(TripCounter):
 
     @property
     def failure_count(self) -> int:
-        return max(counter.failure_count for counter in self._counters)
+        return max(counter.failure_count for counter in self.counters)
 
     @property
     def slow_count(self) -> int:
-        return max(counter.slow_count for counter in self._counters)
+        return max(counter.slow_count for counter in self.counters)
 
     def advance(self, now: float) -> None:
-        for counter in self._counters:
+        for counter in self.counters:
             counter.advance(now)
 
     def record_slow_in_flight(self, now: float, duration: float) -> None:
-        for counter in self._counters:
+        for counter in self.counters:
             counter.record_slow_in_flight(now, duration)
 
     def can_batch_successes(self) -> bool:
-        return all(counter.can_batch_successes() for counter in self._counters)
+        return all(counter.can_batch_successes() for counter in self.counters)
 
     def next_roll(self, now: float) -> float | None:
-        rolls = [roll for counter in self._counters if (roll := counter.next_roll(now)) is not None]
+        rolls = [roll for counter in self.counters if (roll := counter.next_roll(now)) is not None]
         return min(rolls, default=None)
 
     @property
     def consecutive_failures(self) -> int:
-        return max(counter.consecutive_failures for counter in self._counters)
+        return max(counter.consecutive_failures for counter in self.counters)
 
     def restore(self, consecutive_failures: int) -> None:
-        for counter in self._counters:
+        for counter in self.counters:
             counter.restore(consecutive_failures)
 
     def inherit_from(self, older: TripCounter) -> bool:
-        kept = older._counters if isinstance(older, _Any) else [older]
-        resumed = [any(counter.inherit_from(one) for one in kept) for counter in self._counters]
+        kept = older.counters if isinstance(older, _Any) else [older]
+        resumed = [any(counter.inherit_from(one) for one in kept) for counter in self.counters]
         return any(resumed)

@@ -132,7 +132,7 @@ async def running_call(breaker: CircuitBreaker) -> AsyncIterator[None]:
 
 def drop(panel: Panel, breaker: CircuitBreaker) -> None:
     """The panel has it no longer."""
-    del panel._actors[breaker.name]
+    del panel._entries[breaker.name]
 
 
 PAYMENTS = CircuitBreakerConfig(
@@ -289,7 +289,7 @@ async def test_it_ends_when_the_panel_closes_while_snapshots_are_taken(
         async with open_panel() as panel:
             panel.breaker(PAYMENTS)
             await nursery.start(publish_metrics, panel, telemetry.meter)
-            panel["payments"]._actor.mailbox.close()
+            panel["payments"].mailbox.close()
             await advance(mock_clock, 5)
             assert not nursery.child_tasks
             assert telemetry.points() == {}
@@ -304,7 +304,7 @@ async def test_a_breaker_removed_while_snapshots_are_taken_is_left_out(
     async def remove_mail(breaker: CircuitBreaker) -> Snapshot:
         if breaker is payments and MAIL.name in panel:
             drop(panel, mail)
-            mail._actor.mailbox.close()
+            mail.mailbox.close()
         return await snapshot(breaker)
 
     async with published(panel, telemetry.meter):

@@ -207,7 +207,7 @@ async def test_bound_that_raises_loses_no_transition(
             await anext(events)
         snapshot = await breaker.snapshot()
     assert (snapshot.counts["failure"], snapshot.in_flight, snapshot.restarts) == (2, 0, 0)
-    assert reported(caplog) == ["bound raised; the transition is told without it"]
+    assert reported(caplog) == ["bound raised; the transition is reported without it"]
 
 
 async def test_exemplar_and_bound_are_logged_apart(caplog: pytest.LogCaptureFixture) -> None:

@@ -160,10 +160,10 @@ async def test_retired_gates_go_when_their_last_call_has_ended(
             nursery.start_soon(breaker.execute, dependency)
             await wait_all_tasks_blocked()
             await breaker.trip()
-            assert len(breaker._actor._retired or ()) == 1
+            assert len(breaker.retired or ()) == 1
             dependency.lets_go()
         snapshot = await breaker.snapshot()
-        assert (breaker._actor._retired, snapshot.in_flight) == (None, 0)
+        assert (breaker.retired, snapshot.in_flight) == (None, 0)
         await breaker.reset()
 
 

@@ -349,7 +349,7 @@ def test_a_permit_given_back_frees_its_slot_and_counts_as_no_call() -> None:
     it = machine(H)
     probe = it.admit(0)
     assert isinstance(probe, Permit)
-    it.give_back(probe, 0)
+    it.release(probe, 0)
     assert it.snapshot(0).in_flight == 0
     assert sum(it.snapshot(0).counts.values()) == 0
     assert it.admit(0)
@@ -448,7 +448,7 @@ def test_what_a_disabled_machine_admitted_leaves_no_trace() -> None:
     assert isinstance(unused, Permit)
     it.settle(settled, FAILURE, 0)
     it.fail_again(broken, 0)
-    it.give_back(unused, 0)
+    it.release(unused, 0)
     assert (sum(it.snapshot(0).counts.values()), it.snapshot(0).in_flight) == (0, 0)
 
 
@@ -460,7 +460,7 @@ def test_a_permit_given_back_late_frees_no_slot_of_another_generation() -> None:
     probe = it.admit(60)
     assert isinstance(stale, Permit)
     assert isinstance(probe, Permit)
-    it.give_back(stale, 60)
+    it.release(stale, 60)
     assert not it.admit(60)
     assert it.snapshot(60).in_flight == 1
 
@@ -471,7 +471,7 @@ def test_a_permit_given_back_is_no_longer_watched() -> None:
     it = machine(trip=trip, in_flight_slow=True)
     permit = it.admit(0)
     assert isinstance(permit, Permit)
-    it.give_back(permit, 1)
+    it.release(permit, 1)
     it.wake(9)
     assert it.state is C
 
@@ -574,7 +574,7 @@ def test_an_observing_machine_frees_the_slot_of_a_call_that_never_began() -> Non
     call(it, FAILURE)
     probe = it.admit(60)
     assert isinstance(probe, Permit)
-    it.give_back(probe, 60)
+    it.release(probe, 60)
     call(it, SUCCESS, 60)
     assert [event.new for event in it.drain()] == [O, H, C]
     assert it.snapshot(60).would_reject == 0

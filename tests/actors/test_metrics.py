@@ -30,7 +30,7 @@ from actors.adapters.metrics import (
     openmetrics_exposition,
 )
 from actors.machine.machine import Machine
-from actors.machine.statistics import HistogramSnapshot
+from actors.machine.statistics import Histogram
 from actors.messages import Outcome, Permit, State
 
 OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
@@ -322,7 +322,7 @@ async def test_a_bucket_shows_the_trace_of_its_last_call() -> None:
 
 
 def test_each_bucket_has_an_exemplar_of_its_own() -> None:
-    meter = HistogramSnapshot((1.0, 2.0), lambda: {"trace_id": "1"})
+    meter = Histogram((1.0, 2.0), lambda: {"trace_id": "1"})
     for value in (0.5, 1.0, 1.5, 9.0):
         meter.observe(value)
     kept = meter.snapshot().exemplars

@@ -33,7 +33,7 @@ from actors import (
     State,
     open_panel,
 )
-from actors.call.nesting import HELD
+from actors.call.nesting.held_call import HELD
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from tests.actors.model.schedules import examples
 
@@ -304,7 +304,7 @@ async def test_a_function_that_has_the_name_of_a_call_style_is_none() -> None:
     async with opened("plain") as breaker, trio.open_nursery() as nursery:
 
         async def execute(self: CircuitBreaker) -> None:
-            gate = self._gate
+            gate = self.gate
             assert gate.fast
             await expect_failure(self, "execute", down)
 
@@ -665,7 +665,7 @@ async def test_after_the_last_call_of_a_time_before_rejections_need_no_look_agai
 
         await breaker.execute(opens)
         await breaker.snapshot()
-        assert breaker._gate.rejects_until == breaker._gate.until
+        assert breaker.gate.rejects_until == breaker.gate.until
         with pytest.raises(CircuitOpenError):
             await breaker.execute(fine)
 
@@ -940,7 +940,7 @@ async def test_a_nested_call_inside_of_a_call_that_opening_cancels_is_cancelled_
         nursery.start_soon(cancelled)
         await wait_all_tasks_blocked()
         await breaker.trip()
-    assert breaker._gate.rejected == 0
+    assert breaker.gate.rejected == 0
 
 
 # Threads, generators, guards that travel.

@@ -268,8 +268,8 @@ async def test_after_listening_calls_are_tallied_again() -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(CONFIG)
         async with breaker.events():
-            assert breaker._fast is None
-        assert breaker._fast is not None
+            assert breaker.fast is None
+        assert breaker.fast is not None
 
 
 async def test_a_rejection_says_what_where_and_until_when() -> None:

@@ -13,16 +13,21 @@ import pytest
 
 import actors
 from actors import CircuitBreaker, CircuitBreakerConfig, Guard, Panel
-from actors.call.nesting import HeldCall
+from actors.call.accounting import CallAccounting
+from actors.call.guarded_call import GuardedCall
+from actors.call.nesting.held_call import HeldCall
+from actors.call.published import PublishedState
 from tests.optional import is_usable
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 ADAPTERS = ["grpc", "health", "httpx", "logs", "metrics", "mongo", "otel_metrics", "tracing"]
 OURS = [getattr(actors, name) for name in actors.__all__ if callable(getattr(actors, name))]
 # For the package's own parts, which hold a guard or a panel too.
-INTERNAL = {"Guard.enter", "Guard.run", "Guard.time_out", "Guard.cut_off", "Guard.returned"}
-INTERNAL |= {"Guard.end_by_itself", "Guard.falls_back", *(f"Guard.{name}" for name in vars(HeldCall))}
-INTERNAL |= {"CircuitBreaker.is_watched", "Panel.note_crash", "Panel.report_callback"}
+INTERNAL = {"Guard.run", "Guard.returned", "Guard.falls_back", "Guard.take_report"}
+INTERNAL |= {f"Guard.{name}" for one in (HeldCall, GuardedCall) for name in vars(one)}
+INTERNAL.remove("Guard.lift_timeout")
+INTERNAL |= {f"CircuitBreaker.{name}" for one in (PublishedState, CallAccounting) for name in vars(one)}
+INTERNAL |= {f"Panel.{name}" for name in ("close", "end", "note_crash", "remove_idle", "report_callback")}
 
 
 def members(cls: type) -> Iterator[tuple[str, object]]:

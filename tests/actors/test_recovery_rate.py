@@ -114,7 +114,7 @@ def test_a_neutral_probe_gives_its_place_back(outcome: Outcome) -> None:
 
 def test_a_probe_given_back_gives_its_place_back() -> None:
     it = recovering(1)
-    it.give_back(probe(it), 0)
+    it.release(probe(it), 0)
     assert play(it, "+") == [C]
 
 

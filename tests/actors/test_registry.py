@@ -32,8 +32,8 @@ from actors import (
     breaker_named,
     open_panel,
 )
+from actors.commands import Acquire, Remove, TakeSnapshot
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Acquire, Remove, TakeSnapshot
 from actors.testing import DependencyDown, ScriptedDependency, advance, run_with_panel
 from tests.actors.styles import STYLES, Style, in_every_style, named
 
@@ -479,7 +479,7 @@ async def test_removing_is_not_cancelled_half_way(panel: Panel) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
         await panel.remove("it")
-        assert breaker._actor.closed
+        assert breaker.mailbox.closed
     assert len(panel) == 0
 
 
@@ -726,7 +726,7 @@ async def test_a_call_may_remove_its_own_breaker(panel: Panel, call: Style) -> N
 
     with trio.fail_after(5):
         assert await call(breaker, remove) == "removed"
-    assert (breaker._actor.closed, len(panel)) == (True, 0)
+    assert (breaker.mailbox.closed, len(panel)) == (True, 0)
 
 
 async def test_a_probe_may_remove_its_own_breaker(panel: Panel, mock_clock: MockClock) -> None:
@@ -1002,17 +1002,19 @@ async def test_idle_breakers_may_be_removed_by_others_before_their_turn(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the first one ends, others go, and a name is taken again."""
-    tell = CircuitBreaker._tell
+    deliver = Mailbox.deliver
+    removed: list[Mailbox[Any]] = []
 
-    async def meddle_first(breaker: CircuitBreaker, message: object) -> None:
-        if isinstance(message, Remove) and breaker.name == "0":
+    async def meddle_first(mailbox: Mailbox[Any], message: object) -> None:
+        removed.append(mailbox)
+        if isinstance(message, Remove) and len(removed) == 1:
             for name in ("1", "2"):
                 with suppress(KeyError):
                     await panel.remove(name)
             panel.breaker(CircuitBreakerConfig(name="2", max_failures=9))
-        await tell(breaker, message)
+        await deliver(mailbox, message)
 
-    monkeypatch.setattr(CircuitBreaker, "_tell", meddle_first)
+    monkeypatch.setattr(Mailbox, "deliver", meddle_first)
     async with idle_panel() as panel:
         for number in range(3):
             panel.breaker(CircuitBreakerConfig(name=f"{number}"))

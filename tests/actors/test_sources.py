@@ -225,7 +225,7 @@ def test_an_answered_call_that_is_cancelled_keeps_nothing() -> None:
 
 def test_a_probe_that_never_began_keeps_nothing() -> None:
     it = machine(H)
-    it.give_back(probe(it, 0, LOGIN), 0)
+    it.release(probe(it, 0, LOGIN), 0)
     assert it.admit(0, source=LOGIN)
 
 
@@ -233,7 +233,7 @@ def test_sources_take_no_memory_that_grows() -> None:
     it = machine(H, successes_to_close=2)
     for number in range(100):
         it.settle(probe(it, 0, Source(number, number)), (IGNORED, CANCELLED)[number % 2], 0)
-    it.give_back(probe(it, 0, Source("x")), 0)
+    it.release(probe(it, 0, Source("x")), 0)
     assert len(it._behavior._turns._sources) == 0  # type: ignore[attr-defined]
 
 

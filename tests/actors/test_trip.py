@@ -155,7 +155,7 @@ async def test_tallied_successes_weigh_in_a_time_window(mock_clock: MockClock) -
         breaker = panel.breaker(CircuitBreakerConfig(name="it", trip=trip))
         for _ in range(6):
             await breaker.execute(dependency)
-        assert breaker._gate.batches_successes
+        assert breaker.gate.batches_successes
         dependency.breaks()
         for _ in range(5):
             with pytest.raises(DependencyDown):

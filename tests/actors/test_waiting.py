@@ -19,8 +19,8 @@ from actors import (
     open_panel,
 )
 from actors.breaker_actor import BreakerActor
+from actors.commands import FindAdmission
 from actors.machine.ramp import Ramp
-from actors.messages import FindAdmission
 from actors.testing import DependencyDown, ScriptedDependency, advance
 
 
