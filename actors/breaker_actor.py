@@ -211,9 +211,7 @@ class BreakerActor(Actor[Command]):
         )
         if self._subscribers:
             name, outcome = machine.config.name, message.outcome
-            self._accounting.emit(
-                CallSettled(name, outcome, generation, now, message.duration, not in_time)
-            )
+            self._accounting.emit(CallSettled(name, outcome, generation, now, message.duration, not in_time))
         return in_time
 
     # Folding.

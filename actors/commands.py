@@ -25,7 +25,6 @@ class Settle(NamedTuple):
 
     # A tuple: a frozen dataclass takes three times as long to make.
 
-
     permit: Permit
     outcome: Outcome
     duration: float | None = None

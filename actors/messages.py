@@ -83,7 +83,6 @@ class Permit(NamedTuple):
 
     # A tuple: a frozen dataclass takes three times as long to make.
 
-
     generation: int
     number: int
     probe: bool = False

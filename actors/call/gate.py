@@ -132,9 +132,7 @@ class Gate(_CallCounts):
         self.rejected = self.full = 0
         return rejections
 
-    def set_rejections(
-        self, opened_at: float | None, last_failure: str | None, may_be_within: bool
-    ) -> None:
+    def set_rejections(self, opened_at: float | None, last_failure: str | None, may_be_within: bool) -> None:
         """Publish the facts for rejections. may_be_within: a call may be part of a running one."""
         self.opened_at, self.last_failure = opened_at, last_failure
         self.rejects_until = float("-inf") if may_be_within else self.until

@@ -61,9 +61,7 @@ class Observing(StateBehavior):
 
     __slots__ = ("_newest", "_older", "_permits", "_probes", "_record", "_shadow", "_statistics")
 
-    def __init__(
-        self, shadow: Shadow, statistics: Statistics, record: Callable[[Transition], None]
-    ) -> None:
+    def __init__(self, shadow: Shadow, statistics: Statistics, record: Callable[[Transition], None]) -> None:
         self._shadow = shadow
         self._statistics = statistics
         self._record = record
