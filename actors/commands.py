@@ -1,4 +1,4 @@
-"""The messages that a breaker's actor handles. Each is answered; its docstring says with what."""
+"""The messages that a breaker's actor handles. Each is answered, as its docstring describes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Acquire:
 class Settle(NamedTuple):
     """A permitted call ended. Answered when it is counted: True, or False if it came late.
 
-    duration, retry_after: seconds; None: not measured, not asked for. error: the kind of the failure.
+    duration, retry_after: seconds; None: not measured, not requested. error: the kind of the failure.
     """
 
     # A tuple: a frozen dataclass takes three times as long to make.

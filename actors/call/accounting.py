@@ -31,7 +31,7 @@ class CallAccounting(PublishedState):
     """Admits and settles calls: by the gate where that is enough, else by a message to the actor.
 
     policy: the policy in force. bulkhead: None if the policy has none.
-    in_flight_calls: the calls that the actor may have to end; None if no policy has asked for that.
+    in_flight_calls: the calls that the actor may have to end; None if no policy has needed it.
     clock: returns the panel's time. token: of the panel's trio.run.
     is_timed: each call's duration is measured. is_scoped: each call has a cancel scope.
     allows_fast_path: the policy needs no more of a call in CLOSED than two counts.

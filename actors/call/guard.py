@@ -1,4 +1,4 @@
-"""One guarded call: admission, place, timeout, outcome, in this order, whatever the call style."""
+"""The guard of one call: the block's own verdicts, and the settlement at its end."""
 
 from __future__ import annotations
 

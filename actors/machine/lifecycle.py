@@ -28,7 +28,7 @@ class Lifecycle(ABC):
         "_behavior",
         "_events",
         "_failures_at_opening",
-        "_random",
+        "_rng",
         "_slow_at_opening",
         "config",
         "generation",
@@ -46,7 +46,7 @@ class Lifecycle(ABC):
         self._behavior: StateBehavior = Closed(config)
         self._events: list[Transition] | None = None
         # The source of the backoff's jitter; made when it is first needed.
-        self._random: random.Random | None = None
+        self._rng: random.Random | None = None
         self._attempt = 0
         self._failures_at_opening = self._slow_at_opening = 0
 
@@ -194,10 +194,10 @@ class Lifecycle(ABC):
 
     def _wait(self, retry_after: float | None) -> float:
         backoff = self.config.backoff
-        if self._random is None and backoff.jitter:
+        if self._rng is None and backoff.jitter:
             seed = backoff.seed
-            self._random = random.Random() if seed is None else random.Random(f"{seed} {self.config.name}")
-        return backoff.wait(self.config.reset_timeout, self._attempt, self._random, retry_after)
+            self._rng = random.Random() if seed is None else random.Random(f"{seed} {self.config.name}")
+        return backoff.wait(self.config.reset_timeout, self._attempt, self._rng, retry_after)
 
     def _note_outage(self, now: float) -> None:
         if self.state in (State.OPEN, State.FORCED_OPEN):

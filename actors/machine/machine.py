@@ -118,7 +118,7 @@ class Machine(Lifecycle):
         return in_time
 
     def release(self, permit: Permit, now: float) -> None:
-        """Take back a permit whose call never began."""
+        """Take back the permit of a call that never began."""
         self.wake(now)
         if permit.number == UNRECORDED:
             return
@@ -156,7 +156,7 @@ class Machine(Lifecycle):
     def reset(self, now: float, reason: str = "reset by operator") -> None:
         """Close now, from any state, with counters, ramp and backoff cleared.
 
-        A new generation begins also while CLOSED: calls that run come late.
+        A new generation begins also while CLOSED: the results of running calls come late.
         """
         self.wake(now)
         if self.state is State.CLOSED:
@@ -189,7 +189,7 @@ class Machine(Lifecycle):
         if config.name != self.config.name:
             raise ValueError(f"name must stay {self.config.name!r}, got {config.name!r}")
         if config.backoff != self.config.backoff:
-            self._random = None
+            self._rng = None
         self._behavior.configure(config, now)
         self.config = config
         self.wake(now)

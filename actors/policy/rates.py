@@ -1,4 +1,4 @@
-"""When to trip by a share of the calls in a window: of failed ones, or of slow ones."""
+"""Strategies that trip by a share of the calls in a window: of failed ones, or of slow ones."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class _Rate(TripCounter):
 
     def can_batch_successes(self) -> bool:
         rolling = self.rolling
-        # An empty time window has no timer running, so the first call in it must speak up.
+        # An empty time window has no running timer, so its first call must be counted by a message.
         if self._by_time and not rolling.calls:
             return False
-        # A success may trip where it fills the minimum, and where older ones have left the window.
+        # A success may trip if it fills the minimum, or if older ones have left the window.
         return rolling.bad / max(rolling.calls, self._minimum) < self._rate
 
     def next_roll(self, now: float) -> float | None:
@@ -93,7 +93,7 @@ class SlowCallRate(TripStrategy):
 
     @property
     def slow_threshold(self) -> float:
-        """From how many seconds a call is slow."""
+        """Seconds from which a call is slow."""
         return self.threshold
 
 
@@ -103,7 +103,7 @@ class _Slow(_Rate):
     def __init__(self, strategy: SlowCallRate) -> None:
         super().__init__(strategy.rate, strategy.window, strategy.minimum_calls)
         self.threshold = strategy.threshold
-        # For people alone: the failures among the calls, by which this strategy doesn't go.
+        # The failures among the calls: for observers, not for this strategy.
         self.failed = strategy.window.rolling()
 
     def inherit_from(self, older: TripCounter) -> bool:
@@ -116,7 +116,7 @@ class _Slow(_Rate):
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
         self.failed.add(call.failed, now, count)
-        # Told while it ran, and slow by this threshold then: counted already.
+        # Counted already if it was reported while it ran, and slow by this threshold then.
         if call.slow_from is None or call.slow_from < self.threshold:
             self.rolling.add(call.duration is not None and call.duration >= self.threshold, now, count)
 

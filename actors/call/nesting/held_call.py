@@ -14,7 +14,7 @@ from ...errors import OTHER_RUN
 
 
 def running_task() -> trio.lowlevel.Task:
-    """The running task. Raises RuntimeError that says what to do, under asyncio and outside of any run."""
+    """The running task. Raises RuntimeError with advice, under asyncio and outside of any run."""
     try:
         return current_task()
     except RuntimeError:
