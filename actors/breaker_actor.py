@@ -220,8 +220,9 @@ class BreakerActor(Actor[Command]):
         """Count the calls and rejections that callers counted on the gates."""
         accounting = self._accounting
         gate = accounting.gate
-        for reason, count in gate.take_rejections().items():
-            self._machine.statistics.rejected(reason, count)
+        if gate.rejected or gate.full:
+            for reason, count in gate.take_rejections().items():
+                self._machine.statistics.rejected(reason, count)
         self._fold_calls(gate)
         gate.since = now
         if accounting.retired is not None:
@@ -231,7 +232,7 @@ class BreakerActor(Actor[Command]):
 
     def _fold_calls(self, gate: Gate) -> None:
         counts = gate.take_counts()
-        if not any(counts):
+        if counts is None:
             return
         started, succeeded, ignored, cancelled = counts
         late = gate.generation != self._machine.generation

@@ -233,7 +233,7 @@ class CallAccounting(PublishedState):
             settled = self.mailbox.try_send(Settle(permit, Outcome.SUCCESS, duration))
         elif not (settled := self._try_count_on_gate(gate, Outcome.SUCCESS, duration)):
             settled = self.mailbox.try_send(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration))
-            gate.asked += settled
+            gate.settled_by_message += settled
         if settled and duration is not None and self.histogram is not None:
             self.histogram.observe(duration)
         return settled

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..messages import UNRECORDED, Permit, RejectReason, State
-
-
-class Counts(NamedTuple):
-    """Calls of one gate since they were last taken: those that started, and those that ended by outcome."""
-
-    started: int
-    succeeded: int
-    ignored: int
-    cancelled: int
 
 
 class _CallCounts:
@@ -36,13 +25,12 @@ class Gate(_CallCounts):
     until: the end of the wait while OPEN; -inf while calls are admitted or probed for.
     rejects_until: the time until which calls are rejected at once, for `reason`, without any other check;
         -inf if a call may be part of an earlier one that still runs.
-    asked: calls admitted here that were settled by a message.
+    settled_by_message: calls admitted here that were settled by a message.
     in_flight: calls admitted here that hadn't ended when the counts were last taken.
     """
 
     __slots__ = (
         "admits",
-        "asked",
         "batches_successes",
         "cancelled",
         "fast",
@@ -57,6 +45,7 @@ class Gate(_CallCounts):
         "reason",
         "rejected",
         "rejects_until",
+        "settled_by_message",
         "since",
         "state",
         "until",
@@ -90,7 +79,7 @@ class Gate(_CallCounts):
         self.succeeded = 0
         self.ignored = 0
         self.cancelled = 0
-        self.asked = 0
+        self.settled_by_message = 0
         self.in_flight = 0
         self.rejected = 0
         self.full = 0
@@ -99,7 +88,7 @@ class Gate(_CallCounts):
 
     def running(self) -> int:
         """The number of calls admitted here that haven't ended."""
-        ended = self.succeeded + self.ignored + self.cancelled + self.asked
+        ended = self.succeeded + self.ignored + self.cancelled + self.settled_by_message
         return self.in_flight + self.started - ended
 
     def withdraw(self) -> None:
@@ -108,7 +97,7 @@ class Gate(_CallCounts):
 
     def issue_settlement_permit(self) -> Permit:
         """A permit by which a call of this gate is settled by a message."""
-        self.asked += 1
+        self.settled_by_message += 1
         return Permit(self.generation, 0)
 
     def records(self, permit: Permit | None) -> bool:
@@ -117,17 +106,20 @@ class Gate(_CallCounts):
 
     # For the actor.
 
-    def take_counts(self) -> Counts:
-        """The counts of calls since they were last taken. They start again at 0."""
-        counts = Counts(self.started, self.succeeded, self.ignored, self.cancelled)
-        self.in_flight += counts.started - counts.succeeded - counts.ignored - counts.cancelled - self.asked
-        self.started = self.succeeded = self.ignored = self.cancelled = self.asked = 0
-        return counts
+    def take_counts(self) -> tuple[int, int, int, int] | None:
+        """The calls that started, succeeded, were ignored and were cancelled since the last time.
+
+        None if there are none. The counts start again at 0.
+        """
+        started, succeeded, ignored, cancelled = self.started, self.succeeded, self.ignored, self.cancelled
+        self.in_flight += started - succeeded - ignored - cancelled - self.settled_by_message
+        self.started = self.succeeded = self.ignored = self.cancelled = self.settled_by_message = 0
+        if not (started or succeeded or ignored or cancelled):
+            return None
+        return started, succeeded, ignored, cancelled
 
     def take_rejections(self) -> dict[RejectReason, int]:
         """The numbers of calls rejected here since they were last taken. They start again at 0."""
-        if not (self.rejected or self.full):
-            return {}
         rejections = {self.reason: self.rejected, RejectReason.BULKHEAD: self.full}
         self.rejected = self.full = 0
         return rejections
