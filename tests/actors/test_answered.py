@@ -252,7 +252,7 @@ def test_an_answered_call_that_ends_slowly_has_passed_as_a_probe() -> None:
     assert it.state is H
 
 
-def test_answering_starts_the_ramp_and_is_told() -> None:
+def test_answering_starts_the_ramp_and_emits_an_event() -> None:
     it = machine(H, ramp=10)
     it.answered(admitted(it), 0)
     assert it.deadline == 10
@@ -457,7 +457,7 @@ async def test_an_answered_call_keeps_its_place_in_the_bulkhead(panel: Panel, mo
         assert not breaker.bulkhead.take_nowait(object())
 
 
-async def test_answering_into_a_full_mailbox_is_told_in_turn(panel: Panel, mock_clock: MockClock) -> None:
+async def test_answering_into_a_full_mailbox_is_handled_in_turn(panel: Panel, mock_clock: MockClock) -> None:
     breaker = await half_open(panel, mock_clock)
     async with breaker.guard() as call:
         async with trio.open_nursery() as nursery:

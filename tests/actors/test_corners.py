@@ -353,7 +353,7 @@ async def test_a_result_over_which_the_rules_crash_is_counted_once(
 # Listeners.
 
 
-async def test_an_early_success_is_told_at_once(panel: Panel) -> None:
+async def test_an_early_success_is_emitted_at_once(panel: Panel) -> None:
     """Not only at the end of the block."""
     breaker = panel.breaker(policy())
     async with breaker.events() as events, breaker.guard() as call:
@@ -390,7 +390,7 @@ async def test_a_listener_needs_room_for_an_event(panel: Panel) -> None:
             pass
 
 
-async def test_force_open_cuts_off_what_is_in_flight_where_asked(panel: Panel) -> None:
+async def test_force_open_cancels_calls_in_flight_if_the_policy_wants_it(panel: Panel) -> None:
     """As opening does."""
     breaker = panel.breaker(policy(cancel_in_flight=True))
 
@@ -405,7 +405,7 @@ async def test_force_open_cuts_off_what_is_in_flight_where_asked(panel: Panel) -
 
 
 @pytest.mark.parametrize("ends", [CircuitBreaker.reset, CircuitBreaker.disable, CircuitBreaker.observe])
-async def test_who_waits_for_closing_hears_of_every_state_that_admits(
+async def test_a_wait_for_admission_ends_in_every_state_that_admits(
     panel: Panel, ends: Callable[[CircuitBreaker], object]
 ) -> None:
     """Whether it closes, or an operator lets everybody in."""
@@ -418,7 +418,7 @@ async def test_who_waits_for_closing_hears_of_every_state_that_admits(
             await ends(breaker)  # type: ignore[misc]
 
 
-async def test_who_waits_for_closing_is_told_that_the_panel_closes() -> None:
+async def test_a_wait_for_admission_ends_when_the_panel_closes() -> None:
     """And doesn't wait for ever."""
     told = []
 

@@ -83,7 +83,7 @@ def test_outcomes_move_the_state_by_the_rules(state: State, outcomes: list[Outco
     ("state", "reason", "retry_after"),
     [(O, RejectReason.OPEN, 60.0), (F, RejectReason.FORCED, 30.0)],
 )
-def test_an_open_machine_rejects_and_says_why(state: State, reason: RejectReason, retry_after: float) -> None:
+def test_an_open_machine_rejects_with_a_reason(state: State, reason: RejectReason, retry_after: float) -> None:
     it = machine(state)
     assert it.admit(0) == Rejection(state, reason, retry_after)
     assert not it.admit(0)
@@ -367,7 +367,7 @@ def test_one_failure_more_of_a_settled_call_counts_in_its_own_generation(state: 
     assert (it.snapshot(1).in_flight, it.snapshot(1).late) == (0, 1)
 
 
-def test_an_observing_machine_tells_what_it_would_have_done() -> None:
+def test_an_observing_machine_reports_what_it_would_have_done() -> None:
     it = machine(W)
     for _ in range(5):
         call(it, FAILURE)
@@ -431,7 +431,7 @@ def test_a_restored_machine_carries_on_in_the_next_generation(state: State) -> N
         assert again.state is O
 
 
-def test_a_permit_that_nobody_gave_moves_nothing() -> None:
+def test_an_unknown_permit_changes_nothing() -> None:
     """Where no call is admitted there is none to settle."""
     it = machine(O)
     it.settle(Permit(it.generation, 7), FAILURE, 30)

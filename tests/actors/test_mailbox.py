@@ -26,7 +26,7 @@ def fill(mailbox: Mailbox[Wake]) -> None:
         pass
 
 
-async def test_who_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
+async def test_a_sender_that_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
     """A message is never lost between its sender and the queue."""
     answers = []
 
@@ -47,7 +47,7 @@ async def test_who_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
     assert answers == ["heard"]
 
 
-async def test_who_waits_for_room_is_told_that_the_panel_closes() -> None:
+async def test_a_sender_that_waits_for_room_gets_an_error_when_the_panel_closes() -> None:
     """So are those whose message is in the queue, and those who come later."""
     told = []
 

@@ -211,7 +211,7 @@ async def test_each_state_shows_as_one_of_three_and_an_outage_where_it_is_one(
     assert (found["circuit_breaker_last_state_change",] > start) is (state is not State.OPEN)
 
 
-async def test_an_observing_breaker_tells_what_it_would_have_rejected() -> None:
+async def test_an_observing_breaker_reports_what_it_would_have_rejected() -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=1))
         await breaker.observe("to see")
@@ -280,7 +280,7 @@ async def test_every_call_is_in_exactly_one_outcome_at_every_scrape(
         ("application/openmetrics-text;q=much", CONTENT_TYPE),
     ],
 )
-async def test_the_format_is_the_one_that_was_asked_for(accept: str | None, content_type: str) -> None:
+async def test_the_format_is_the_requested_one(accept: str | None, content_type: str) -> None:
     async with open_panel() as panel:
         panel.breaker(CircuitBreakerConfig(name="it"))
         text, chosen = negotiated((await panel.snapshots()).values(), accept)

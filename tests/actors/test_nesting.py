@@ -854,7 +854,7 @@ async def test_a_nested_calls_failing_result_is_the_outer_calls_failure_unless_a
         assert await failures(breaker) == 1
 
 
-async def test_what_a_nested_guard_says_is_said_of_the_outer_one() -> None:
+async def test_a_nested_guards_verdict_is_reported_to_the_outer_one() -> None:
     async with opened("plain") as breaker:
 
         async def nested(*verdicts: Callable[[Guard], None]) -> None:
@@ -1256,7 +1256,7 @@ async def test_a_joined_guard_that_outlives_its_outer_call_loses_no_failure() ->
     assert (snapshot.failure_count, snapshot.in_flight) == (1, 0)
 
 
-async def test_a_guard_does_not_join_one_whose_outer_call_has_ended() -> None:
+async def test_a_guard_does_not_join_one_after_its_outer_call_has_ended() -> None:
     async with opened("plain") as breaker:
         outer, joined, later = breaker.guard(), breaker.guard(), breaker.guard()
         await outer.__aenter__()
@@ -1270,7 +1270,7 @@ async def test_a_guard_does_not_join_one_whose_outer_call_has_ended() -> None:
     assert (snapshot.counts["success"], snapshot.counts["failure"], snapshot.in_flight) == (1, 1, 0)
 
 
-async def test_a_failure_that_a_nested_guard_told_outlives_an_exception_that_is_ignored() -> None:
+async def test_a_failure_reported_by_a_nested_guard_outlives_an_ignored_exception() -> None:
     async with opened("plain", ignore=KeyError) as breaker:
         with pytest.raises(KeyError):
             async with breaker.guard():

@@ -75,7 +75,7 @@ def test_a_probe_that_passes_ends_only_a_wait(state: State) -> None:
     assert [event.reason for event in it.drain()] == (["probe succeeded"] if state is O else [])
 
 
-def test_a_probe_that_passes_at_the_deadline_is_told_as_time() -> None:
+def test_a_probe_that_passes_at_the_deadline_counts_as_the_end_of_the_wait() -> None:
     it = machine(O)
     it.end_wait(60)
     assert [event.reason for event in it.drain()] == ["attempting recovery"]

@@ -22,11 +22,11 @@ OURS = [getattr(actors, name) for name in actors.__all__ if callable(getattr(act
 # if no underscore will do.
 SHARED = {
     CircuitBreaker: """admission_changes admit allows_fast_path apply_policy broadcaster bulkhead classifier
-        clock emit fast follow_admission forget_ended gate histogram in_flight_calls is_scoped is_timed is_watched
-        is_within mailbox notify_waiters outer_call policy publish publish_end retired settle token
+        clock emit fast follow_admission forget_ended gate histogram in_flight_calls is_scoped is_timed
+        is_watched is_within mailbox notify_waiters outer_call policy publish publish_end retired settle token
         try_settle_success waiters""",
-    Guard: """breaker cancel_with cancelled_with contains_running_task context deadline end enter falls_back hold
-        is_cancellable is_counted is_timed_out keep_own_timeout let_go outcome outer returned run running
+    Guard: """breaker cancel_with cancelled_with contains_running_task context deadline end enter falls_back
+        hold is_cancellable is_counted is_timed_out keep_own_timeout let_go outcome outer returned run running
         stay_within take_report time_out timeout verdict""",
     Panel: "close end note_crash remove_idle report_callback",
 }
@@ -72,7 +72,7 @@ WAITING["open_panel"] = actors.open_panel
 
 
 @pytest.mark.parametrize("name", [*WAITING, "Guard"])
-def test_whatever_waits_says_what_cancellation_does_and_what_is_raised(name: str) -> None:
+def test_docstrings_of_waiting_methods_cover_cancellation_and_errors(name: str) -> None:
     doc = own_docstring(Guard if name == "Guard" else WAITING[name])
     assert re.search(r"cancel", doc, re.IGNORECASE)
     assert "aise" in doc or name == "Panel.events"
@@ -93,7 +93,7 @@ def test_every_field_of_a_policy_is_explained_with_its_unit() -> None:
 
 
 @pytest.mark.parametrize("cls", [CircuitBreaker, actors.CircuitOpenError])
-def test_waits_are_told_in_seconds(cls: type[CircuitBreaker] | type[actors.CircuitOpenError]) -> None:
+def test_docstrings_of_waits_name_seconds(cls: type[CircuitBreaker] | type[actors.CircuitOpenError]) -> None:
     assert "Seconds" in own_docstring(cls.retry_after)
 
 

@@ -240,20 +240,20 @@ async def test_a_named_breaker_is_that_of_the_open_panel(panel: Panel) -> None:
     }  # fmt: skip
 
 
-def test_a_named_breaker_says_what_it_is() -> None:
+def test_a_named_breakers_repr_has_its_name() -> None:
     assert (repr(NAMED), NAMED.name, BY_NAME_ALONE.name) == ("<NamedBreaker 'it'>", "it", "it")
     assert (doubled.__name__, doubled.__doc__) == ("doubled", "Twice the number.")
 
 
 @pytest.mark.parametrize("named", [NAMED, BY_NAME_ALONE])
-async def test_without_an_open_panel_a_named_breaker_says_what_is_missing(named: NamedBreaker) -> None:
+async def test_without_an_open_panel_a_named_breakers_error_names_the_cause(named: NamedBreaker) -> None:
     async with open_panel():
         pass
     with pytest.raises(RuntimeError, match="no panel is open in this trio.run: put `async with open_panel"):
         named.find()
 
 
-def test_outside_of_trio_a_named_breaker_says_the_same() -> None:
+def test_outside_of_trio_a_named_breaker_raises_the_same_error() -> None:
     with pytest.raises(RuntimeError, match="no panel is open in this trio.run"):
         NAMED.find()
 
@@ -264,7 +264,7 @@ async def test_a_name_alone_makes_no_breaker(panel: Panel) -> None:
     assert len(panel) == 0
 
 
-async def test_a_named_policy_that_conflicts_is_told_where_it_is_used(panel: Panel) -> None:
+async def test_a_named_policy_that_conflicts_raises_at_its_use(panel: Panel) -> None:
     panel.breaker(policy(max_failures=4))
     with pytest.raises(ValueError, match="max_failures is 4, not 3$"):
         await doubled(1)
@@ -457,7 +457,7 @@ async def test_a_name_that_is_not_there_cannot_be_removed(panel: Panel) -> None:
     assert (len(panel), list(panel), panel.get("it"), "it" in panel) == (0, [], None, False)
 
 
-async def test_of_two_who_remove_a_breaker_one_is_told_that_it_is_gone(panel: Panel) -> None:
+async def test_the_second_of_two_removals_raises_key_error(panel: Panel) -> None:
     panel.breaker(POLICY)
     told = []
 
@@ -531,7 +531,7 @@ async def test_calls_that_run_end_as_they_would_and_are_not_counted(
 
 
 @pytest.mark.parametrize("removed", [False, True], ids=["panel closed", "breaker removed"])
-async def test_call_timeout_still_ends_a_call_whose_breaker_has_ended(
+async def test_call_timeout_still_ends_a_call_after_its_breaker_has_ended(
     autojump_clock: MockClock, removed: bool
 ) -> None:
     """At its time, and not counted: there is nobody left to count it."""
@@ -594,7 +594,7 @@ async def test_a_timeout_that_was_lifted_ends_no_call_of_a_breaker_that_has_ende
             await trio.sleep(100)
 
 
-async def test_waiters_for_admission_are_told_that_the_breaker_was_removed(panel: Panel) -> None:
+async def test_removal_ends_every_wait_for_admission(panel: Panel) -> None:
     breaker = panel.breaker(POLICY)
     await breaker.trip()
     told = []
@@ -633,7 +633,7 @@ async def test_a_removed_breakers_events_end_after_those_that_came_before(panel:
     assert [event.name for event in told if isinstance(event, Transition)] == ["it", "other"]
 
 
-async def test_who_waits_in_a_removed_breakers_bulkhead_is_told_at_its_turn(
+async def test_a_waiter_in_a_removed_breakers_bulkhead_gets_the_error_at_its_turn(
     panel: Panel, dependency: ScriptedDependency
 ) -> None:
     breaker = panel.breaker(policy(max_concurrent=1, max_queue=2))
@@ -1045,7 +1045,7 @@ async def test_a_named_breaker_that_went_idle_is_made_anew(mock_clock: MockClock
             assert NAMED.find() is not before
 
 
-async def test_a_host_that_went_idle_is_asked_through_a_new_breaker(mock_clock: MockClock) -> None:
+async def test_a_host_that_went_idle_is_called_through_a_new_breaker(mock_clock: MockClock) -> None:
     httpx = pytest.importorskip("httpx")
     transports = pytest.importorskip("actors.adapters.httpx")
     inner = httpx.MockTransport(lambda request: httpx.Response(200, text="well"))
