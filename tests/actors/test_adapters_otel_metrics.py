@@ -179,7 +179,7 @@ async def outage(clock: MockClock, telemetry: Telemetry) -> dict[str, Points]:
     return read
 
 
-async def test_an_outage_is_reported_as_in_the_golden_file(mock_clock: MockClock, telemetry: Telemetry) -> None:
+async def test_an_outage_is_as_in_the_golden_file(mock_clock: MockClock, telemetry: Telemetry) -> None:
     async with open_panel() as panel:
         panel.breaker(PAYMENTS)
         async with published(panel, telemetry.meter):

@@ -83,7 +83,9 @@ def test_outcomes_move_the_state_by_the_rules(state: State, outcomes: list[Outco
     ("state", "reason", "retry_after"),
     [(O, RejectReason.OPEN, 60.0), (F, RejectReason.FORCED, 30.0)],
 )
-def test_an_open_machine_rejects_with_a_reason(state: State, reason: RejectReason, retry_after: float) -> None:
+def test_an_open_machine_rejects_with_a_reason(
+    state: State, reason: RejectReason, retry_after: float
+) -> None:
     it = machine(state)
     assert it.admit(0) == Rejection(state, reason, retry_after)
     assert not it.admit(0)

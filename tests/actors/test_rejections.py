@@ -246,9 +246,7 @@ async def test_a_rejection_is_shown_as_the_call_that_makes_it(
     assert both(again) == both(error)
 
 
-async def test_a_copy_is_equal_after_its_breaker_has_changed(
-    panel: Panel, autojump_clock: MockClock
-) -> None:
+async def test_a_copy_is_equal_after_its_breaker_has_changed(panel: Panel, autojump_clock: MockClock) -> None:
     """And so does the rejection itself."""
     breaker = await opened(panel)
     error = await rejection(by_execute, breaker)

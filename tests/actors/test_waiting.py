@@ -379,9 +379,7 @@ async def test_a_cancelled_task_doesnt_get_past_the_wait(panel: Panel) -> None:
 
 @pytest.mark.parametrize("state", [State.OPEN, State.HALF_OPEN, State.FORCED_OPEN])
 @pytest.mark.parametrize("end", ["panel closes", "breaker is removed"])
-async def test_the_breakers_end_ends_every_wait(
-    mock_clock: MockClock, state: State, end: str
-) -> None:
+async def test_the_breakers_end_ends_every_wait(mock_clock: MockClock, state: State, end: str) -> None:
     told = []
 
     async def wait(breaker: CircuitBreaker) -> None:

@@ -296,9 +296,7 @@ USES: list[Callable[[Any], object]] = [
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("in_a_run", [False, True])
-def test_a_panel_that_is_not_entered_raises_with_advice(
-    use: Callable[[Any], object], in_a_run: bool
-) -> None:
+def test_a_panel_that_is_not_entered_raises_with_advice(use: Callable[[Any], object], in_a_run: bool) -> None:
     async def uses() -> None:
         with wrong(NOT_OPEN):
             use(open_panel())
