@@ -27,7 +27,7 @@ class ActiveProbe:
     def __init__(self, accounting: CallAccounting, nursery: trio.Nursery) -> None:
         self._accounting = accounting
         self._nursery = nursery
-        # The half-open generation in which a probe runs, whose result decides; 0: none.
+        # The half-open generation in which a deciding probe runs; 0: none.
         self._deciding = 0
         # More than one if a probe of an earlier generation goes on.
         self._deciding_scopes: set[trio.CancelScope] = set()

@@ -76,7 +76,7 @@ class BreakerActor(Actor[Command]):
         self._unix_opened_at = 0.0
         self.restarts = 0
         self.idle_since, self._usage = now, 0
-        # Of the caller whose call the actor has ended, while it counts that call.
+        # While the actor counts a call that it has ended: the context of that call.
         self._causing_context: contextvars.Context | None = None
         self._publish(now)
 

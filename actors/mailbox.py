@@ -238,7 +238,7 @@ class Actor(ABC, Generic[Message]):
                             await self._catch_up(deadline)
                         if scope.cancelled_caught:
                             self.wake(self.clock())
-                except Exception as crash:  # noqa: BLE001 - whatever it is, the actor goes on
+                except Exception as crash:  # noqa: BLE001 - the actor goes on after any exception
                     self.crashed(crash)
         finally:
             self.close()

@@ -28,7 +28,7 @@ from .published import PublishedState
 
 
 class CallAccounting(PublishedState):
-    """Admits and settles calls: by the gate where that is enough, else by a message to the actor.
+    """Admits and settles calls: by the gate if that is enough, else by a message to the actor.
 
     policy: the policy in force. bulkhead: None if the policy has none.
     in_flight_calls: the calls that the actor may have to end; None if no policy has needed it.
@@ -109,7 +109,7 @@ class CallAccounting(PublishedState):
     def _check_run(self, gate: Gate | None = None, error: BaseException | None = None) -> None:
         """Raise RuntimeError in another trio.run than the panel's, with `error` as its cause.
 
-        gate: what has admitted the call that runs; it isn't counted then.
+        gate: the gate that has admitted the running call, which isn't counted then.
         """
         if self.mailbox.is_home():
             return

@@ -17,7 +17,7 @@ NOT_ADMITTING = (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN)
 
 
 class Lifecycle(ABC):
-    """The present state, with what it keeps, and the step to the next one.
+    """The present state, with its data, and the transition to the next one.
 
     generation: the number of the present stay in one state, from 1. opened_at: when the breaker left CLOSED;
     None while it is in no outage. statistics: the counters for observers.

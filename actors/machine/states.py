@@ -1,4 +1,4 @@
-"""The behavior of a breaker in each state, with what it keeps there. Pure, as the machine is.
+"""The behavior of a breaker in each state, with the data of that state. Pure, as the machine is.
 
 A behavior decides about calls in its state and returns the next state; the machine makes the transition.
 """

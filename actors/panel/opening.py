@@ -117,13 +117,13 @@ async def _opened(make: Callable[[trio.Nursery], Panel], idle_timeout: float | N
                 raised = error
             finally:
                 OPEN_PANELS.set(tuple(one for one in OPEN_PANELS.get() if one is not panel))
-                panel.close()
+                panel.begin_closing()
     except BaseExceptionGroup as group:
         if len(group.exceptions) != 1:
             raise
         raise group.exceptions[0] from group.exceptions[0].__cause__
     finally:
         if panel is not None:  # pragma: no branch - inside trio a nursery always opens
-            panel.end()
+            panel.finish_closing()
     if raised is not None:
         raise raised

@@ -246,12 +246,12 @@ class Panel:
                 f"the last of circuit breaker {name!r}"
             ) from crash
 
-    def close(self) -> None:
+    def begin_closing(self) -> None:
         """Cancel the tasks of the breakers: the block is being left."""
         self.closed = True
         self.nursery.cancel_scope.cancel()
 
-    def end(self) -> None:
+    def finish_closing(self) -> None:
         """End the subscriptions: every task of the panel has ended."""
         self.closed = True
         self.broadcaster.close()

@@ -418,7 +418,7 @@ async def test_the_feed_ends_with_the_panel() -> None:
             await nursery.start(feed)
             with live.viewer():
                 await trio.sleep(0.05)
-                panel._close()
+                panel.begin_closing()
                 with trio.fail_after(3):
                     await nursery_ended.wait()
 
