@@ -25,8 +25,9 @@ from .messages import (
     State,
     Transition,
 )
-from .named import NamedBreaker, breaker_named
-from .panel import Panel, open_panel
+from .panel.named import NamedBreaker, breaker_named
+from .panel.opening import open_panel
+from .panel.panel import Panel
 from .policy.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
 from .policy.rates import FailureRate, SlowCallRate
 from .policy.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy

@@ -1,4 +1,4 @@
-"""The exceptions that a breaker raises by itself. Those of the calls it guards come out untouched."""
+"""The exceptions that a breaker itself raises. Exceptions of guarded calls are raised unchanged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any, NamedTuple, Protocol
 from .messages import RETRY_FORCED, RETRY_SOON, RejectReason, State
 
 NEVER = float("inf")
+OTHER_RUN = (
+    "a circuit breaker belongs to the trio.run of its panel: call it from there, from a thread by "
+    "trio.from_thread.run, or have a panel in each run (breaker_named finds the one of the running run)"
+)
+"""The message of the RuntimeError that a use outside of the panel's trio.run raises."""
 RETRY_AFTER = {RejectReason.FORCED: RETRY_FORCED}
 REASONS = {
     **dict.fromkeys(State, RejectReason.OPEN),
@@ -15,7 +20,7 @@ REASONS = {
     State.HALF_OPEN: RejectReason.PROBING,
     State.FORCED_OPEN: RejectReason.FORCED,
 }
-"""Of an error made by hand without a reason."""
+"""The reason of an error that is made by hand without one."""
 WAITS_FOR = {
     RejectReason.OPEN: "the end of its wait",
     RejectReason.PROBING: "the result of a probe",
@@ -44,21 +49,21 @@ class CallRejected(CircuitBreakerError):
 
     @property
     def reason(self) -> RejectReason:
-        """Why the call was rejected."""
+        """The reason for the rejection."""
         raise NotImplementedError
 
     @property
     def waits_for(self) -> str:
-        """What has to happen before the call may be admitted, in words."""
+        """The event that must happen before the call may be admitted, in words."""
         return WAITS_FOR[self.reason]
 
 
 _made_of: Callable[[BaseException], tuple[Any, ...]] = vars(BaseException)["args"].__get__
-"""The arguments that an exception was made with, also if its class overrides `args`."""
+"""The arguments by which an exception was made, also if its class overrides `args`."""
 
 
 class RejectingGate(Protocol):
-    """What a rejection reads of the gate that rejected the call.
+    """The part of the gate that a rejection reads.
 
     until: the end of the wait; opened_at: when the breaker left CLOSED, both on the breaker's clock.
     last_failure: the kind of the last failure.
@@ -116,7 +121,7 @@ class CircuitOpenError(CallRejected):
 
     @property
     def reason(self) -> RejectReason:
-        """Why the call was rejected: open, probing, ramp or forced."""
+        """The reason for the rejection: open, probing, ramp or forced."""
         facts = self._facts()
         return RejectReason(facts.reason or REASONS[facts.state])
 
@@ -127,7 +132,7 @@ class CircuitOpenError(CallRejected):
 
     @property
     def open_for(self) -> float | None:
-        """Seconds since the breaker left CLOSED; None if it is closed or that isn't known."""
+        """Seconds since the breaker left CLOSED; None if it is closed or the time is unknown."""
         return self._facts().open_for
 
     def __str__(self) -> str:
@@ -170,7 +175,7 @@ class BulkheadFullError(CallRejected):
 
     @property
     def retry_after(self) -> float:
-        """Always 1.0 s: no time is known at which a place comes free."""
+        """Always 1.0 s: the time at which a place becomes free is unknown."""
         return RETRY_SOON
 
     @property

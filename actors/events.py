@@ -20,8 +20,8 @@ Event: TypeAlias = Transition | CallSettled | EventsLost
 class Subscription:
     """An async iterator over events, oldest first; ends when the panel closes.
 
-    It holds `size` events at most: of a slower reader the oldest are dropped, and an EventsLost in
-    their place says how many.
+    It holds `size` events at most. If the reader is slower, the oldest are dropped, and an EventsLost with
+    their number takes their place.
     """
 
     def __init__(self, size: int) -> None:
@@ -39,7 +39,7 @@ class Subscription:
         self._lot.unpark()
 
     def close(self) -> None:
-        """No more events will come; what is held can still be read."""
+        """End the iteration after the events that are held."""
         self._closed = True
         self._lot.unpark_all()
 
@@ -81,7 +81,7 @@ class EventBroadcaster:
             self._subscriptions.remove(subscription)
 
     @property
-    def is_heard(self) -> bool:
+    def has_subscribers(self) -> bool:
         """Whether there is a subscription."""
         return bool(self._subscriptions)
 

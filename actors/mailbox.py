@@ -12,25 +12,21 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from .errors import PanelClosedError
+from .errors import OTHER_RUN, PanelClosedError
 
 Message = TypeVar("Message")
 
 CAPACITY = 256
-"""Messages that may wait. Askers beyond it wait in their own tasks, so nothing is lost; a larger
-channel would only move the same wait, and a tell that finds it full is retried by its sender."""
+"""Messages that may wait. Further senders of `ask` wait in their own tasks, so nothing is lost; a larger
+channel would only move the same wait. `try_send` returns False when the channel is full."""
 NEVER = float("inf")
 BATCH = 64
 """Messages handled before other tasks get a turn."""
 STALL = 0.25
-"""A deadline seen so many seconds late means that the process stood still."""
+"""If a deadline is handled this many seconds late, the process stood still."""
 CATCH_UP_TURNS = 5
 """Turns of the loop in which data that has arrived is read and the calls that it ends are settled."""
 UNANSWERED = object()
-OTHER_RUN = (
-    "a circuit breaker belongs to the trio.run of its panel: call it from there, from a thread by "
-    "trio.from_thread.run, or have a panel in each run (breaker_named finds the one of the running run)"
-)
 
 
 class Envelope(Generic[Message]):
@@ -40,20 +36,20 @@ class Envelope(Generic[Message]):
 
     def __init__(self, message: Message) -> None:
         self.message = message
-        # Whatever is in it, a copy takes no time: the two share it.
+        # Copying a context takes the same short time whatever is in it.
         self.context = contextvars.copy_context()
         self._answer: Any = UNANSWERED
         self._error: Exception | None = None
         self._task: trio.lowlevel.Task | None = None
 
     def answer(self, value: Any, error: Exception | None = None) -> None:
-        """Wake the asking task, with a value or an error."""
+        """Wake the sending task, with a value or an error."""
         self._answer, self._error = value, error
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
 
     async def wait(self) -> Any:
-        """The answer. Cancellation waits for it: the actor may have counted the call already."""
+        """Return the answer. Cancellation waits for it: the actor may have counted the call already."""
         if self._answer is UNANSWERED:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(_refuse_cancel)
@@ -67,15 +63,25 @@ def _refuse_cancel(_raise_cancel: object) -> trio.lowlevel.Abort:
 
 
 class Mailbox(Generic[Message]):
-    """The only way to an actor."""
+    """The only way to an actor. Made in the actor's trio.run.
 
-    __slots__ = ("_receive", "_send", "_sleeper", "_token", "farewell")
+    nursery: runs a task for each message that `send_soon` can't send at once.
+    farewell: the message of the PanelClosedError that is raised after `close`.
+    next_wakeup: when the actor wakes without a message; -inf while it is awake.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_nursery", "_receive", "_send", "_sleeper", "_token", "closed", "farewell", "next_wakeup")
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
         self.farewell = "the panel has closed"
+        self.closed = False
+        self.next_wakeup = NEVER
         self._send, self._receive = trio.open_memory_channel[Envelope[Message]](CAPACITY)
         self._token = trio.lowlevel.current_trio_token()
         self._sleeper: trio.lowlevel.Task | None = None
+
+    # For senders.
 
     def is_home(self) -> bool:
         """Whether the running code belongs to the actor's trio.run."""
@@ -85,15 +91,16 @@ class Mailbox(Generic[Message]):
             return False
 
     def call_home(self, function: Callable[[], object]) -> None:
-        """Have `function` called in the actor's trio.run, from wherever; not at all where that has ended."""
+        """Call `function` soon in the actor's trio.run, from any thread; nothing if that has ended."""
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(function)
 
     @trio.lowlevel.enable_ki_protection
     async def ask(self, message: Message) -> Any:
-        """Send and wait for the answer, shielded. Raises PanelClosedError where no one will answer.
+        """Send a message and wait for its answer, shielded from cancellation.
 
-        Raises RuntimeError in another trio.run than the actor's.
+        Raises PanelClosedError if the actor has ended, or ends before it answers; RuntimeError in another
+        trio.run than the actor's.
         """
         if not self.is_home():
             raise RuntimeError(OTHER_RUN)
@@ -106,39 +113,34 @@ class Mailbox(Generic[Message]):
             raise PanelClosedError(self.farewell) from None
         return await envelope.wait()
 
-    def tell(self, message: Message) -> bool:
-        """Send without waiting for the answer; False where the mailbox is full or closed."""
+    def try_send(self, message: Message) -> bool:
+        """Send without waiting for the answer; False if the mailbox is full or closed."""
         try:
             self._put(Envelope(message))
         except (trio.WouldBlock, trio.BrokenResourceError):
             return False
         return True
 
-    def close(self) -> None:
-        """Answer everything that waits, and everybody after, with PanelClosedError."""
-        with contextlib.suppress(trio.ClosedResourceError):
-            while (envelope := self.take()) is not None:
-                envelope.answer(None, PanelClosedError(self.farewell))
-        self._receive.close()
+    def send_soon(self, message: Message) -> None:
+        """Send without waiting. If the mailbox is full, a task of the nursery waits for room."""
+        if not self.try_send(message) and not self.closed:
+            self._nursery.start_soon(self.deliver, message)
 
-    def take(self) -> Envelope[Message] | None:
-        """The next message; None where none waits. The actor's, as is `sleep`."""
-        try:
-            return self._receive.receive_nowait()
-        except trio.WouldBlock:
-            return None
+    @trio.lowlevel.enable_ki_protection
+    async def deliver(self, message: Message) -> None:
+        """As `ask`, without the answer and without PanelClosedError.
 
-    async def sleep(self) -> None:
-        """Wait for a message, where none waits.
-
-        The channel's own `receive` does the same, but holds 900 bytes while it waits, for every actor.
+        For a caller whose own result or exception matters more than the end of the panel.
         """
-        self._sleeper = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._overslept)
+        try:
+            await self.ask(message)
+        except PanelClosedError:
+            pass
 
-    def _overslept(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        self._sleeper = None
-        return trio.lowlevel.Abort.SUCCEEDED
+    def wake_by(self, deadline: float, message: Message) -> None:
+        """Send `message` if the actor would sleep beyond `deadline`, so that it looks at deadlines again."""
+        if deadline < self.next_wakeup and self.try_send(message):
+            self.next_wakeup = deadline
 
     def _put(self, envelope: Envelope[Message]) -> None:
         self._send.send_nowait(envelope)
@@ -147,38 +149,66 @@ class Mailbox(Generic[Message]):
             self._sleeper = None
 
     async def _queue(self, envelope: Envelope[Message]) -> None:
-        # Never broken: closing receives all that queue before it ends the channel.
+        # Never broken: `close` receives from all that queue before it ends the channel.
         with trio.CancelScope(shield=True):
             await self._send.send(envelope)
 
+    # For the actor.
+
+    def take(self) -> Envelope[Message] | None:
+        """The next message; None if none waits."""
+        try:
+            return self._receive.receive_nowait()
+        except trio.WouldBlock:
+            return None
+
+    async def sleep(self) -> None:
+        """Wait for a message. Called only while none waits. Cancellation ends the wait.
+
+        The channel's own `receive` does the same, but holds 900 bytes while it waits, for every actor.
+        """
+        self._sleeper = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort_sleep)
+
+    def _abort_sleep(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def close(self) -> None:
+        """Answer every waiting message, and every later one, with PanelClosedError."""
+        self.closed = True
+        with contextlib.suppress(trio.ClosedResourceError):
+            while (envelope := self.take()) is not None:
+                envelope.answer(None, PanelClosedError(self.farewell))
+        self._receive.close()
+
 
 class Actor(ABC, Generic[Message]):
-    """Handles its mailbox. A crash leaves the message in hand to the next round."""
+    """Handles its mailbox. After a crash it handles the message in hand again."""
 
-    __slots__ = ("_in_hand", "clock", "ended", "mailbox", "next_wakeup")
+    __slots__ = ("_in_hand", "clock", "ended", "mailbox")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.mailbox: Mailbox[Message] = Mailbox()
+    def __init__(self, mailbox: Mailbox[Message], clock: Callable[[], float]) -> None:
+        self.mailbox = mailbox
         self.clock = clock
         self._in_hand: Envelope[Message] | None = None
-        self.next_wakeup = NEVER
         self.ended = False
 
     @abstractmethod
     def receive(self, message: Message, now: float) -> Any:
-        """Handle one message; what it returns is the answer."""
+        """Handle one message; the returned value is its answer."""
 
     @abstractmethod
     def wake(self, now: float) -> None:
-        """A deadline has come."""
+        """Handle the deadlines that have passed."""
 
     @abstractmethod
     def deadline(self, now: float) -> float:
-        """When to be woken next; inf: only by a message."""
+        """The time at which to wake next; inf: only a message wakes the actor."""
 
     @abstractmethod
     def crashed(self, crash: Exception) -> None:
-        """Carry on after a crash, or raise what ends the panel."""
+        """Carry on after a crash, or raise the exception that ends the panel."""
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -190,17 +220,16 @@ class Actor(ABC, Generic[Message]):
             while not self.ended:
                 try:
                     more = self._work()
-                    self.next_wakeup = self.deadline(self.clock())
+                    deadline = self.mailbox.next_wakeup = self.deadline(self.clock())
                     if self.ended:
                         pass
                     elif more:
                         await trio.lowlevel.checkpoint()
-                        if self.next_wakeup <= (now := self.clock()):
+                        if self.mailbox.next_wakeup <= (now := self.clock()):
                             self.wake(now)
-                    elif self.next_wakeup == NEVER:
+                    elif deadline == NEVER:
                         await self.mailbox.sleep()
                     else:
-                        deadline = self.next_wakeup
                         # By the system's clock: a test's clock jumps while the process runs.
                         latest = time.monotonic() + deadline - self.clock() + STALL
                         with trio.CancelScope(deadline=deadline) as scope:
@@ -209,7 +238,7 @@ class Actor(ABC, Generic[Message]):
                             await self._catch_up(deadline)
                         if scope.cancelled_caught:
                             self.wake(self.clock())
-                except Exception as crash:  # noqa: BLE001 - whatever it is, the actor goes on
+                except Exception as crash:  # noqa: BLE001 - the actor goes on after any exception
                     self.crashed(crash)
         finally:
             self.close()
@@ -217,19 +246,19 @@ class Actor(ABC, Generic[Message]):
     async def _catch_up(self, deadline: float) -> None:
         """Let calls end whose data arrived while the process stood still: they ended before `deadline`.
 
-        trio lets deadlines come before it looks at sockets.
+        trio handles deadlines before it looks at sockets.
         """
         for _ in range(CATCH_UP_TURNS):
             self._work(math.nextafter(deadline, -NEVER))
             await trio.lowlevel.checkpoint()
 
     def _work(self, latest: float = NEVER) -> bool:
-        """Handle the messages that wait, up to a batch. Whether there may be more.
+        """Handle the messages that wait, up to a batch. Return whether there may be more.
 
-        latest: what comes later counts as having come then.
+        latest: a message that is handled later counts as handled at this time.
         """
-        # Awake: nobody need call.
-        self.next_wakeup = -NEVER
+        # The actor is awake, so no sender needs to wake it.
+        self.mailbox.next_wakeup = -NEVER
         for _ in range(BATCH):
             envelope = None if self.ended else self._in_hand or self.mailbox.take()
             if envelope is None:

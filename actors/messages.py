@@ -1,4 +1,4 @@
-"""The breaker's vocabulary: states, outcomes, commands, replies and events.
+"""The breaker's vocabulary: states, outcomes, permits, events and snapshots.
 
 Times are seconds. `time` and `opened_at` are on the breaker's own clock (trio's, which may be a
 MockClock); only fields named `unix_…` can be compared with a wall clock.
@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
-
-ConfigT = TypeVar("ConfigT")
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 NUMERIC = tuple("bcdeEfFgGnoxX%")
-"""How a format spec for numbers ends."""
+"""Last characters of format specs for numbers."""
 
 
 class State(IntEnum):
-    """What a breaker does with the next call.
+    """The state of a breaker: it decides about the next call.
 
     A number in arithmetic, in JSON and in metrics; its name in text. `f"{State.OPEN}"` is `OPEN`, and
     `f"{State.OPEN:d}"` is `2`. Compare with `==`.
@@ -44,8 +42,12 @@ class State(IntEnum):
         def __hash__(self) -> int: ...
 
 
+ADMITTING = (State.CLOSED, State.DISABLED, State.OBSERVING)
+"""The states that admit calls and are no part of an outage."""
+
+
 class Outcome(StrEnum):
-    """How an admitted call ended, as the breaker counts it."""
+    """The end of an admitted call, as the breaker counts it."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -54,7 +56,7 @@ class Outcome(StrEnum):
 
 
 class RejectReason(StrEnum):
-    """Why a call was not admitted."""
+    """The reason for which a call was not admitted."""
 
     OPEN = "open"
     PROBING = "probing"
@@ -67,16 +69,19 @@ UNRECORDED = -1
 """The number of every permit of a disabled breaker, which records nothing."""
 
 RETRY_SOON = 1.0
-"""Seconds after which a rejected call may be tried again if no time is known."""
+"""Seconds after which a rejected call may be tried again if no better time is known."""
 RETRY_FORCED = 30.0
-"""The same where an operator holds the breaker open."""
+"""The same if an operator holds the breaker open."""
 
 
 class Permit(NamedTuple):
-    """Leave to make one call. A permit of an earlier generation never changes the state.
+    """Permission to make one call. A permit of an earlier generation never changes the state.
 
-    A tuple, as Settle is: a frozen dataclass takes three times as long to make.
+    generation: the generation that admitted the call. number: the call's number; 0 if it was counted on the
+    gate. probe: it is a probe of a half-open breaker.
     """
+
+    # A tuple: a frozen dataclass takes three times as long to make.
 
     generation: int
     number: int
@@ -84,7 +89,7 @@ class Permit(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a call comes from. A part that is None is nobody's in particular."""
+    """The client and the route that a call comes from. None: of no particular one."""
 
     client: Hashable = None
     route: Hashable = None
@@ -92,7 +97,7 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """No leave to make a call; falsy, so that `if permit:` reads well.
+    """Answer that a call is not admitted; falsy, so that `if permit:` reads well.
 
     retry_after: seconds after which the call may be tried again. OPEN: the rest of the wait. Probing: the
         rest of the probe's timeout, RETRY_SOON at most. Ramp: the rest of the ramp. Forced: RETRY_FORCED.
@@ -110,9 +115,9 @@ class Rejection:
 class Transition:
     """A breaker left one state for another.
 
-    observed: True where an observing breaker only tells what it would have done.
-    bound: what `open_panel(bound=…)` found where it was brought about, such as a request's id; empty where it
-        was time alone.
+    observed: True if an observing breaker only reports what it would have done.
+    bound: context values of the caller that caused the transition, such as a request's id, as
+        `open_panel(bound=…)` returned them. Empty for timer-driven transitions.
     """
 
     name: str
@@ -129,7 +134,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class CallSettled:
-    """One admitted call ended. duration: seconds, None where it was not measured."""
+    """One admitted call ended. duration: seconds, None if not measured. late: of an earlier generation."""
 
     name: str
     outcome: Outcome
@@ -148,7 +153,7 @@ class EventsLost:
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """One observation that somebody can look up, such as by its trace's id. unix_time: when it was made."""
+    """One observation with labels to look it up by, such as a trace's id. unix_time: when it was made."""
 
     value: float
     labels: Mapping[str, str]
@@ -159,7 +164,7 @@ class Exemplar:
 class HistogramSnapshot:
     """Observations by upper bound (not cumulative); the last count is of those above all bounds.
 
-    exemplars: the last one of each bucket that had any, by the bucket's place.
+    exemplars: the last one of each bucket that has one, by the bucket's index in `counts`.
     """
 
     bounds: tuple[float, ...]
@@ -172,8 +177,8 @@ class HistogramSnapshot:
 class Snapshot:
     """One breaker at one moment.
 
-    failure_count: what the trip strategy counts now: failures in a row, or in its window.
-    slow_count: slow calls in the window, successes among them; 0 unless the strategy asks for durations.
+    failure_count: the failures that the trip strategy counts now: in a row, or in its window.
+    slow_count: slow calls in the window, also successful ones; 0 unless the strategy uses durations.
     opened_at: when it last left CLOSED, on the breaker's clock; None while closed.
     retry_after: seconds until the next probe; None unless OPEN.
     counts: calls by outcome since the start, `rejected` among them.
@@ -204,123 +209,3 @@ class Snapshot:
     recovery: HistogramSnapshot | None = None
     durations: HistogramSnapshot | None = None
     slow_count: int = 0
-
-
-# Commands: what the breaker's actor is asked. Each is answered; the answer stands beside it.
-
-
-@dataclass(frozen=True, slots=True)
-class Acquire:
-    """May a call be made? Answered by a Permit or a Rejection."""
-
-    is_active_probe: bool = False
-    source: Source | None = None
-
-
-class Settle(NamedTuple):
-    """A permitted call ended. Answered when it is counted: True, or False where it came late."""
-
-    permit: Permit
-    outcome: Outcome
-    duration: float | None = None
-    retry_after: float | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The dependency has answered a call that goes on. Answered by None.
-
-    duration: seconds until its answer, None where they weren't measured.
-    """
-
-    permit: Permit
-    duration: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FailSettled:
-    """A call that was settled as a success broke later. Answered as Settle is."""
-
-    permit: Permit
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ReleasePermit:
-    """A permitted call never began. Answered by None."""
-
-    permit: Permit
-
-
-@dataclass(frozen=True, slots=True)
-class Trip:
-    """Open now. Answered by None."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """Close now. Answered by None."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ForceState:
-    """Stay FORCED_OPEN, DISABLED or OBSERVING. Answered by None."""
-
-    state: State
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Configure(Generic[ConfigT]):
-    """Take a new policy in place. Answered by None."""
-
-    config: ConfigT
-
-
-@dataclass(frozen=True, slots=True)
-class ProbePassed:
-    """The open breaker's own probe `number` has passed. Answered by None."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class FindAdmission:
-    """When is a call admitted? Answered by an Admission."""
-
-
-class Admission(NamedTuple):
-    """The earliest time at which a call is admitted if nothing else happens; inf if only an event can tell.
-
-    changes: how often that has changed, so that a waiter misses no change.
-    """
-
-    time: float
-    changes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """End for good. Answered by None; every message after it is answered by PanelClosedError."""
-
-
-@dataclass(frozen=True, slots=True)
-class TakeSnapshot:
-    """Answered by a Snapshot that includes every message sent before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetSubscribers:
-    """Somebody wants each settled call as an event (`by` 1), or no longer (-1). Answered by None."""
-
-    by: int
-
-
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """Deadlines have changed: look at them again. Answered by None."""

@@ -24,7 +24,8 @@ import trio
 import trio.testing
 
 from .messages import Snapshot
-from .panel import Panel, open_panel
+from .panel.opening import open_panel
+from .panel.panel import Panel
 
 T = TypeVar("T")
 
@@ -34,11 +35,11 @@ class DependencyDown(Exception):
 
 
 class ScriptedDependency:
-    """An async callable. It returns "ok" until told otherwise; `calls` counts what reached it.
+    """An async callable that returns "ok" until another outcome is set; `calls` counts its calls.
 
     `then(*outcomes)` scripts the next calls, one outcome each: an exception is raised, anything else
-    returned. `breaks()` and `mends()` switch what comes after. `holds()` makes calls wait for
-    `lets_go()`, `takes(seconds)` makes each last that long. `running`: the calls under way.
+    returned. `breaks()` and `mends()` set the outcome of later calls. `holds()` makes calls wait for
+    `lets_go()`, `takes(seconds)` makes each last that long. `running`: the number of running calls.
     """
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ class ScriptedDependency:
         self._gate.set()
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """One call, whatever its arguments. Cancellation ends it where it waits."""
+        """One call, with any arguments. Cancellation ends its wait."""
         self.calls += 1
         self.running += 1
         try:
@@ -91,19 +92,19 @@ class ScriptedDependency:
 
 
 async def advance(clock: trio.testing.MockClock, seconds: float) -> None:
-    """Jump the clock by `seconds`, and let everything that this wakes come to rest.
+    """Jump the clock by `seconds`, and wait until all tasks that this wakes are blocked again.
 
-    What was due on the way happens at the end of the jump. When it is cancelled, the jump has been made.
+    Everything due on the way happens at the end of the jump. If it is cancelled, the jump has been made.
     """
     clock.jump(seconds)
     await trio.testing.wait_all_tasks_blocked()
 
 
 async def settle(panel: Panel) -> dict[str, Snapshot]:
-    """Wait until every task rests and every breaker has counted what its callers told it.
+    """Wait until every task is blocked and every breaker has counted all calls that have ended.
 
-    Returns a snapshot of each breaker by name. Not for where something real is awaited, such as a socket:
-    a task that waits for it rests, too. Raises PanelClosedError. Cancellation leaves nothing behind.
+    Returns a snapshot of each breaker by name. Not for code that awaits real I/O, such as a socket: a task
+    that waits for it is blocked, too. Raises PanelClosedError. Cancellation only ends the wait.
     """
     await trio.testing.wait_all_tasks_blocked()
     return await panel.snapshots()
@@ -114,7 +115,7 @@ def run_with_panel(
 ) -> T:
     """Run `scenario(panel, clock)` in a trio.run of its own with an open panel on a MockClock; its result.
 
-    autojump: time jumps to the next deadline when all tasks wait. Whatever `scenario` raises comes out bare.
+    autojump: time jumps to the next deadline when all tasks wait. Raises what `scenario` raises, unwrapped.
     For tests without pytest-trio; with it, open a panel beside its `mock_clock` or `autojump_clock`.
     """
     clock = trio.testing.MockClock(autojump_threshold=0 if autojump else float("inf"))

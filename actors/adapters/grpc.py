@@ -1,4 +1,4 @@
-"""Unary gRPC calls behind a breaker, through grpclib, and what counts as a failure of them."""
+"""Unary gRPC calls through a breaker, by grpclib, and the classification of their errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Metadata: TypeAlias = Mapping[str, str | bytes]
 ANSWERS = frozenset(
     {Status.OK, Status.NOT_FOUND, Status.INVALID_ARGUMENT, Status.ALREADY_EXISTS, Status.OUT_OF_RANGE}
 )
-"""The statuses that answer the request: the service is well, and the caller passes them on."""
+"""The statuses that answer the request: the service works, and the caller passes them on."""
 
 FAILURES = frozenset(Status) - ANSWERS
 """Every other status: a failure of the service."""
@@ -30,7 +30,7 @@ FAILURES = frozenset(Status) - ANSWERS
 def is_failure(error: BaseException) -> bool:
     """One of FAILURES, a lost connection, or a deadline that passed on our side.
 
-    A lack of files, memory or ports for a connection is none: it is this process's own.
+    A lack of files, memory or ports for a connection is none: this process has it, not the service.
     """
     if isinstance(error, GRPCError):
         return error.status in FAILURES
@@ -39,7 +39,7 @@ def is_failure(error: BaseException) -> bool:
 
 
 def is_answer(error: BaseException) -> bool:
-    """A status in ANSWERS: the service is well, and says no."""
+    """A status in ANSWERS: the service works, and refuses the request."""
     return isinstance(error, GRPCError) and error.status in ANSWERS
 
 
@@ -53,8 +53,8 @@ class GuardedMethod(Generic[Request, Reply]):
                 find = GuardedMethod(stub.GetSchool, breaker)
                 reply = await find(GetSchoolRequest(id="1"), timeout=2)
 
-    answers: the exceptions with which the service answers, whatever the breaker's policy says of them: such a
-        call has succeeded.
+    answers: the exceptions with which the service answers: such a call has succeeded, also if the breaker's
+        policy classifies it otherwise.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class GuardedMethod(Generic[Request, Reply]):
     ) -> Reply:
         """Send `message`; the reply.
 
-        timeout: seconds; the service is told, and TimeoutError raised here. Raises what grpclib raises,
+        timeout: seconds; sent to the service, and TimeoutError raised here. Raises what grpclib raises,
         untouched, and what `CircuitBreaker.execute` raises. Cancelling resets the stream, so that the
         service's handler is cancelled too, and counts neither way. Must be inside
         `trio_asyncio.open_loop()`.

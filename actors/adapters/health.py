@@ -19,7 +19,7 @@ STATUS = {State.CLOSED: "healthy", State.HALF_OPEN: "recovering", State.OPEN: "u
 
 
 def breaker_health(snapshot: Snapshot) -> dict[str, Any]:
-    """`{"status": …, "circuit_breaker": {…}}` of one snapshot; `mode` tells the exact state."""
+    """`{"status": …, "circuit_breaker": {…}}` of one snapshot; `mode` is the exact state."""
     state = PLAIN[snapshot.state]
     return {
         "status": STATUS[state],

@@ -1,4 +1,4 @@
-"""A breaker for each host that is called through httpx, and the policy that says what counts as a failure."""
+"""A breaker for each host that is called through httpx, and the classification of errors and responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import trio
 
 from ..call.guard import Guard
 from ..circuit_breaker import CircuitBreaker
-from ..panel import Panel
+from ..panel.panel import Panel
 from ..policy.checks import credible_wait, positive_number
 from ..policy.config import CircuitBreakerConfig
 from .shortage import is_shortage
@@ -25,13 +25,13 @@ from .shortage import is_shortage
 def is_failure(error: BaseException) -> bool:
     """No connection, a timeout, a broken or malformed answer; and 5xx raised by raise_for_status.
 
-    Not a full pool, a request that can't be sent, or a lack of files, memory or ports for a connection:
-    those are ours.
+    Not a full pool, a request that can't be sent, or a lack of files, memory or ports for a connection: those
+    are faults of this process.
     """
     if isinstance(error, httpx.HTTPStatusError):
         return is_failure_response(error.response)
-    ours = httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.PoolTimeout
-    return isinstance(error, httpx.TransportError) and not isinstance(error, ours) and not is_shortage(error)
+    own = httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.PoolTimeout
+    return isinstance(error, httpx.TransportError) and not isinstance(error, own) and not is_shortage(error)
 
 
 def is_failure_response(response: httpx.Response) -> bool:
@@ -40,11 +40,11 @@ def is_failure_response(response: httpx.Response) -> bool:
 
 
 def retry_after(outcome: object) -> float | None:
-    """For a policy's `retry_after`: how many seconds a 429 or 503 asks to wait; None where it doesn't.
+    """For a policy's `retry_after`: the seconds that a 429 or 503 asks to wait; None if it doesn't.
 
-    outcome: a response, or what raise_for_status raised. Retry-After is whole seconds or an HTTP-date, which
-    is measured from the response's own Date, else from now. None where it is neither, where the date has
-    passed, and where it asks for more than a year.
+    outcome: a response, or the exception of raise_for_status. Retry-After is whole seconds or an HTTP-date,
+    which is measured from the response's own Date, else from now. None if it is neither, if the date has
+    passed, and if it asks for more than a year.
     """
     response = outcome.response if isinstance(outcome, httpx.HTTPStatusError) else outcome
     if not isinstance(response, httpx.Response) or response.status_code not in (429, 503):
@@ -76,14 +76,14 @@ def host_policy(host: str) -> CircuitBreakerConfig:
 
 
 def host_key(request: httpx.Request) -> str:
-    """The default `key`: the host of the request's URL, followed by the port where the URL names one.
+    """The default `key`: the host of the request's URL, followed by the port if the URL has one.
 
     For example `example.org`, `example.org:8080`, `[::1]:8080`. Different spellings of one host give one key:
     a name is in lower case, an international name as it is sent (`xn--bcher-kva.example`), and the final dot
     of `example.org.` is left out. An IPv6 address is in brackets and in its shortest form. Its zone stays as
     it is written: `[fe80::1%eth0]`. The default port of the URL's scheme is left out.
 
-    Raises ValueError where the URL has no host.
+    Raises ValueError if the URL has no host.
     """
     url = request.url
     host = url.raw_host.decode("ascii")
@@ -94,13 +94,13 @@ def host_key(request: httpx.Request) -> str:
     return host if url.port is None else f"{host}:{url.port}"
 
 
-@lru_cache  # it costs as much as a third of a request through httpx.MockTransport
+@lru_cache  # it takes a third of the time of a request through httpx.MockTransport
 def _shortest_ipv6(address: str) -> str:
     return str(IPv6Address(address))
 
 
 ANSWERED_AFTER = 1.0
-"""Seconds after the head of a response whose body still streams: by then the host has answered."""
+"""Seconds after the head of a response. If its body still streams then, the host has answered."""
 
 
 class BreakerTransport(httpx.AsyncBaseTransport):
@@ -113,22 +113,22 @@ class BreakerTransport(httpx.AsyncBaseTransport):
 
     key: gives the name of the breaker that a request goes through, a str that isn't empty. Any other value
         raises TypeError or ValueError; then nothing is sent and nothing is counted.
-    config_for: gives the policy for a key, and is called where the panel has no breaker of that name. The
-        policy's name is the key, unless several keys are to share a breaker. A breaker that the panel has
-        already is used as it is.
+    config_for: gives the policy for a key, and is called if the panel has no breaker of that name. The
+        policy's name is the key, unless several keys share a breaker. An existing breaker of the panel is
+        used as it is.
     succeeds_after: seconds. A response that still streams that long after its head has succeeded then;
         if it breaks off later, that is one failure more.
 
-    A probe whose response still streams a second after its head has passed: the breaker closes, and the call
+    A probe passes when its response still streams a second after its head: the breaker closes, and the call
     is counted when it ends.
 
     A call lasts until the end of its response's body, and so do its permit and its place in the bulkhead: a
     body that breaks off is a failure. A response that `failure_result` calls a failure is returned. Closing
-    a response before its end counts as what its head said, being cancelled counts neither way. Under a
+    a response before its end counts as its head was judged. Cancellation counts neither way. Under a
     policy with `call_timeout` or `cancel_in_flight` a body is read whole before its response is returned:
     only what runs inside the call can be ended.
 
-    Each new key adds a breaker to the panel. Where strangers choose the hosts, the number of breakers is
+    Each new key adds a breaker to the panel. If strangers choose the hosts, the number of breakers is
     bounded only by the panel's `idle_timeout`, which removes breakers that are not used.
     """
 
@@ -164,12 +164,12 @@ class BreakerTransport(httpx.AsyncBaseTransport):
         await self._inner.__aexit__(exc_type, exc_value, traceback)
 
     def breaker(self, target: httpx.URL | httpx.Request) -> CircuitBreaker:
-        """The breaker of a request, made where the panel has none of that name.
+        """The breaker of a request, made if the panel has none of that name.
 
         target: a URL stands for a GET request of it, without headers or a body.
 
-        Raises TypeError or ValueError where `key` gives no name. Raises as `Panel.breaker`, and whatever
-        `key` and `config_for` raise.
+        Raises TypeError or ValueError if `key` gives no name, and what `Panel.breaker`, `key` and
+        `config_for` raise.
         """
         name = self._key(target if isinstance(target, httpx.Request) else httpx.Request("GET", target))
         if not isinstance(name, str):
@@ -192,9 +192,9 @@ class BreakerTransport(httpx.AsyncBaseTransport):
             call = await stack.enter_async_context(self.breaker(request).guard())
             response = await self._inner.handle_async_request(request)
             call.returned(response)
-            if call._scope is not None:
+            if call.is_cancellable:
                 return await _read_whole(response)
-            # The body is read elsewhere; requests that its reader makes meanwhile are no part of this call.
+            # The body is read by other code, whose requests in the meantime are no part of this call.
             call.let_go()
             ending = stack.pop_all()
         for streaming in self._streams:
@@ -202,12 +202,12 @@ class BreakerTransport(httpx.AsyncBaseTransport):
         return _with_stream(response, _Body(response, call, ending, self._streams))
 
     async def aclose(self) -> None:
-        """Close `inner`. The breakers stay: they are the panel's."""
+        """Close `inner`. The breakers stay on the panel. Cancellation as with `inner`."""
         await self._inner.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body whose end is the end of its call."""
+    """A response's body. Its end is the end of its call."""
 
     def __init__(
         self, response: httpx.Response, call: Guard, ending: AsyncExitStack, streams: tuple[_Streaming, ...]
@@ -233,7 +233,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         try:
-            # Whether the reader leaves because it is cancelled.
+            # Raises Cancelled if the reader leaves because it is cancelled.
             await trio.lowlevel.checkpoint_if_cancelled()
         except BaseException as error:
             await self._end(error)
@@ -256,9 +256,9 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _Streaming:
-    """Does `act` to each call whose body is still being read `seconds` after its head.
+    """Calls `act` for each call that still reads its body `seconds` after its head.
 
-    One task for all of them, and none where nothing streams: the first to start is the first due.
+    One task for all of them, and none while there is none: the first to start is the first due.
     """
 
     def __init__(self, panel: Panel, seconds: float, act: Callable[[Guard], None]) -> None:
@@ -270,7 +270,7 @@ class _Streaming:
 
     def add(self, call: Guard) -> None:
         self._due[call] = trio.current_time() + self._seconds
-        if not self._watched and not self._panel._closed:
+        if not self._watched and not self._panel.closed:
             self._watched = True
             self._panel.nursery.start_soon(self._watch)
 
@@ -303,7 +303,7 @@ async def _read_whole(response: httpx.Response) -> httpx.Response:
 
 
 def _with_stream(response: httpx.Response, stream: httpx.AsyncByteStream) -> httpx.Response:
-    # A new one: a response that was made with its content would never read the stream, nor close it.
+    # A new one: a response that was made with its content would neither read the stream nor close it.
     extensions: dict[str, Any] = response.extensions
     return httpx.Response(
         response.status_code, headers=response.headers, stream=stream, extensions=extensions

@@ -1,4 +1,4 @@
-"""One log line a transition, through structlog."""
+"""A log line for each transition, through structlog."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import structlog
 import trio
 
 from ..messages import EventsLost, State, Transition
-from ..panel import Panel
+from ..panel.panel import Panel
 
 VERBS = {State.OPEN: "OPENED", State.FORCED_OPEN: "OPENED"}
 
 
 def transition_line(event: Transition) -> str:
-    """The line as operators' tools match it."""
+    """The message of a transition's log line, in the format that operators' tools match."""
     verb = VERBS.get(event.new, event.new.name)
     would = "would be " if event.observed else ""
     return f"[CIRCUIT_BREAKER] {event.name} circuit breaker {would}{verb}: {event.reason}"
@@ -21,14 +21,14 @@ def transition_line(event: Transition) -> str:
 async def log_transitions(
     panel: Panel, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Log every transition of every breaker until the panel closes. For a nursery of the caller's.
+    """Log every transition of every breaker until the panel closes. For a nursery of the caller.
 
         await nursery.start(log_transitions, panel)
 
-    To the logger `breaker`: a warning where calls are refused from then on, else info, with what the panel's
-    `bound` has found: `structlog.contextvars.get_contextvars` finds what is bound for whoever brought it
-    about, such as a request's id. One that falls a thousand transitions behind says how many it missed.
-    Cancelling ends it.
+    To the logger `breaker`: a warning if calls are rejected from then on, else info, with the context values
+    of the caller that caused the transition: open the panel with
+    `bound=structlog.contextvars.get_contextvars`. If the log is a thousand transitions behind, a warning has
+    the number of lost ones. Cancelling ends it.
     """
     log = structlog.get_logger("breaker")
     async with panel.events() as events:
@@ -36,7 +36,7 @@ async def log_transitions(
         async for event in events:
             if isinstance(event, Transition):
                 _log(log, event)
-            elif isinstance(event, EventsLost):  # pragma: no branch - a panel tells nothing else
+            elif isinstance(event, EventsLost):  # pragma: no branch - a panel emits nothing else
                 log.warning("transitions were not logged", count=event.count)
 
 

@@ -1,4 +1,4 @@
-"""Prometheus families, built at the scrape from one snapshot a breaker."""
+"""Prometheus families, built at the scrape from one snapshot of each breaker."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ MOVES = tuple(
     for old, new in product(State, State)
     if old is not new and (new is not State.HALF_OPEN or old is State.OPEN)
 )
-"""Every change of state there is: only an open breaker becomes half-open, and an operator may do the rest."""
+"""Every possible transition: only an open breaker becomes half-open; operators may cause all others."""
 
 
 def exposition(snapshots: Iterable[Snapshot], more: Iterable[Metric] = ()) -> bytes:
-    """The text that Prometheus scrapes, in its older format. All children are there from the start.
+    """The text that Prometheus scrapes, in its older format. All children exist from the start.
 
-    more: families of the program's own, behind those of the breakers.
+    more: families of the program's own, after those of the breakers.
     """
     return generate_latest(SnapshotCollector(tuple(snapshots), tuple(more)))
 
 
 def openmetrics_exposition(snapshots: Iterable[Snapshot], more: Iterable[Metric] = ()) -> bytes:
-    """The same as OpenMetrics, which has room for exemplars."""
-    # No name of ours needs escaping, and to look at each of their runes takes two fifths of the time.
+    """The same in the OpenMetrics format, which has exemplars."""
+    # These names need no escaping, and the check of each character would take two fifths of the time.
     text: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]
         SnapshotCollector(tuple(snapshots), tuple(more)), openmetrics.ALLOWUTF8
     )
@@ -47,9 +47,9 @@ def openmetrics_exposition(snapshots: Iterable[Snapshot], more: Iterable[Metric]
 def negotiated(
     snapshots: Iterable[Snapshot], accept: str | None, more: Iterable[Metric] = ()
 ) -> tuple[bytes, str]:
-    """The exposition that an Accept field prefers, and its Content-Type: the older one where in doubt.
+    """The exposition that an Accept field prefers, and its Content-Type: the older one in doubt.
 
-    more: families of the program's own, behind those of the breakers.
+    more: families of the program's own, after those of the breakers.
     """
     if prefers_openmetrics(accept or ""):
         return openmetrics_exposition(snapshots, more), OPENMETRICS_CONTENT_TYPE
@@ -57,14 +57,14 @@ def negotiated(
 
 
 def prefers_openmetrics(accept: str) -> bool:
-    """Whether OpenMetrics 1.0 is named, and no plain text is liked better."""
-    liking = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    """Whether an Accept field names OpenMetrics 1.0, and doesn't prefer plain text."""
+    quality = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
     for choice in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in choice.split(";"))
-        if kind in liking and not _other_openmetrics(kind, parameters):
-            liking[kind] = max(liking[kind], _quality(parameters))
-    return liking["application/openmetrics-text"] > 0 and (
-        liking["application/openmetrics-text"] >= liking["text/plain"]
+        if kind in quality and not _other_openmetrics(kind, parameters):
+            quality[kind] = max(quality[kind], _quality(parameters))
+    return quality["application/openmetrics-text"] > 0 and (
+        quality["application/openmetrics-text"] >= quality["text/plain"]
     )
 
 
@@ -91,7 +91,7 @@ class SnapshotCollector(Collector):
         self._more = more
 
     def describe(self) -> list[Metric]:
-        """Nothing: names are fixed, and describing would have to take snapshots."""
+        """Nothing: names are fixed, and a description would need snapshots."""
         return []
 
     def collect(self) -> Iterator[Metric]:

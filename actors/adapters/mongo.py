@@ -1,4 +1,4 @@
-"""MongoDB behind a breaker, through pymongo's asyncio client, and what counts as a failure of it."""
+"""MongoDB through a breaker, by pymongo's asyncio client, and the classification of its errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pymongo.errors import (
 from trio_asyncio import aio_as_trio
 
 from ..circuit_breaker import CircuitBreaker
-from .shortage import causes, is_shortage, tells_of_shortage
+from .shortage import causes, describes_shortage, is_shortage
 
 T = TypeVar("T")
 
@@ -60,30 +60,30 @@ REFUSED_REQUESTS = frozenset(
         10334,  # BSONObjectTooLarge
         17280,  # KeyTooLong
         17419,  # the document would be too large after the update
-        17420,  # the same, where the update creates it
+        17420,  # the same, if the update creates it
         51091,  # the regular expression is invalid
     }
 )
-"""The server's error codes that speak of the values of one request.
+"""The server's error codes for the values of one request.
 
-A code belongs here if one client's data can bring it about while all other requests succeed: then it says
-that the server is well enough to read the request and refuse it. A code that hits every request alike
-(OutOfDiskSpace, Unauthorized, NotWritablePrimary, CommandNotFound) is a failure, and so is one that isn't
-listed: a fault that nobody counts is worse than a breaker that opens too soon.
+A code belongs here if one client's data can cause it while all other requests succeed: then the server works
+well enough to read the request and refuse it. A code that affects every request (OutOfDiskSpace,
+Unauthorized, NotWritablePrimary, CommandNotFound) is a failure, and so is one that isn't listed: a fault that
+isn't counted is worse than a breaker that opens too soon.
 """
 
 DUPLICATES = frozenset({11000, 11001, 12582})
 
 
 def is_failure(error: BaseException) -> bool:
-    """Every PyMongoError but answers, and what this process lacks or the driver refuses to send."""
+    """Every PyMongoError except answers, shortages of this process, and requests that the driver refuses."""
     if not isinstance(error, PyMongoError) or is_answer(error) or is_own_shortage(error):
         return False
     return not isinstance(error, InvalidOperation | InvalidName | CollectionInvalid)
 
 
 def is_answer(error: BaseException) -> bool:
-    """The server is well, and says no: a duplicate key, or one of REFUSED_REQUESTS."""
+    """The server works, and refuses the request: a duplicate key, or one of REFUSED_REQUESTS."""
     if isinstance(error, DuplicateKeyError):
         return True
     if not isinstance(error, OperationFailure) or error.timeout:
@@ -101,14 +101,14 @@ def is_own_shortage(error: BaseException) -> bool:
 
 
 def _lacks(error: BaseException) -> bool:
-    """Whether a lack of this process's own kept pymongo from a server; it says so in words alone."""
+    """Whether pymongo couldn't reach a server by a lack of this process; only its message shows that."""
     if isinstance(error, BaseExceptionGroup):
         return all(is_own_shortage(one) for one in error.exceptions)
-    return isinstance(error, AutoReconnect) and tells_of_shortage(str(error))
+    return isinstance(error, AutoReconnect) and describes_shortage(str(error))
 
 
 def _refused_writes(details: Mapping[str, Any]) -> bool:
-    """Whether a bulk of writes failed by nothing but answers."""
+    """Whether all errors of a bulk of writes are answers."""
     codes = {one.get("code") for one in details.get("writeErrors", ())}
     return bool(codes) and codes <= REFUSED_REQUESTS | DUPLICATES and not details.get("writeConcernErrors")
 
@@ -124,11 +124,12 @@ def guarded(target: T, breaker: CircuitBreaker) -> T:
                 ...
 
     It has the methods of `target`. Each awaited one is a call of its own, with pymongo's time limits; so is
-    each batch of 100 documents of an `async for` over a cursor. `close` alone passes the breaker by. What
-    they return is guarded too where it is a database, a collection or a cursor; sessions and change streams
-    are not. Raises what pymongo raises, untouched (an answer counts as a success), and what
+    each batch of 100 documents of an `async for` over a cursor. Only `close` bypasses the breaker. Returned
+    databases, collections and cursors are guarded too; sessions and change streams are not. Must be used
+    inside `trio_asyncio.open_loop()`.
+
+    Calls raise what pymongo raises, untouched (an answer counts as a success), and what
     `CircuitBreaker.execute` raises. Cancelling ends the operation on its connection and counts neither way.
-    Must be used inside `trio_asyncio.open_loop()`.
 
     Raises TypeError for anything else.
     """
@@ -138,7 +139,7 @@ def guarded(target: T, breaker: CircuitBreaker) -> T:
 
 
 class _Guarded:
-    """See `guarded`."""
+    """Made by `guarded`."""
 
     def __init__(self, target: Any, breaker: CircuitBreaker) -> None:
         self._target = target
@@ -191,7 +192,7 @@ class _Guarded:
 
 
 class _GuardedCursor(_Guarded):
-    """A cursor, read from by batches: each step would be a switch to asyncio and back."""
+    """A cursor that is read in batches: each read is a switch to asyncio and back."""
 
     def __init__(self, target: Any, breaker: CircuitBreaker) -> None:
         super().__init__(target, breaker)
@@ -209,5 +210,5 @@ class _GuardedCursor(_Guarded):
 
 
 def _is_no_failure(error: Exception) -> bool:
-    # The end of a cursor, told by its `next`.
+    # StopAsyncIteration: the end of a cursor, raised by its `next`.
     return is_answer(error) or isinstance(error, StopAsyncIteration)

@@ -1,4 +1,4 @@
-"""The breakers of a panel as OpenTelemetry metrics: the API alone, whatever SDK is behind it."""
+"""The breakers of a panel as OpenTelemetry metrics: the API alone, with any SDK."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..circuit_breaker import CircuitBreaker
 from ..errors import CircuitBreakerError, PanelClosedError
 from ..events import Subscription
 from ..messages import Outcome, RejectReason, Snapshot, State
-from ..panel import Panel
+from ..panel.panel import Panel
 from ..policy.checks import positive_number
 from .tracing import NAME, REASON, STATE
 
@@ -73,7 +73,7 @@ async def _snapshots(panel: Panel) -> list[tuple[CircuitBreaker, Snapshot]]:
         try:
             taken.append((breaker, await breaker.snapshot()))
         except CircuitBreakerError:
-            # It was removed while others were asked. If the panel still has it, the panel has closed.
+            # It was removed while the others were taken. If the panel still has it, the panel has closed.
             if any(one is breaker for one in panel):
                 raise
     return taken
@@ -87,7 +87,7 @@ class _Counts(NamedTuple):
 
 
 class _Reading(NamedTuple):
-    """What is reported of one breaker until the next snapshot. The SDK's threads read it."""
+    """The values of one breaker until the next snapshot. The SDK's threads read them."""
 
     name: str
     state: State
@@ -113,7 +113,7 @@ class _Total:
 
 
 class _Report:
-    """What one meter reports. Its methods that begin with `observe` are called from the SDK's threads."""
+    """The instruments of one meter. The methods `observe_…` are called from the SDK's threads."""
 
     def __init__(self, meter: Meter) -> None:
         # Replaced as a whole and never changed, so that no thread sees half of it.
@@ -158,7 +158,7 @@ class _Report:
             self._is_claimed = False
 
     def show(self, taken: Sequence[tuple[CircuitBreaker, Snapshot]]) -> None:
-        """Report these from now on, and nothing else."""
+        """Report these snapshots from now on, and no others."""
         self._readings = tuple(self._read(breaker, snapshot) for breaker, snapshot in taken)
 
     def _read(self, breaker: CircuitBreaker, snapshot: Snapshot) -> _Reading:

@@ -1,4 +1,4 @@
-"""Errors by which this process lacks something itself: they say nothing of the dependency's health."""
+"""Errors caused by a lack of this process's own: they are no sign of the dependency's health."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""No files, memory or local ports for a connection."""
+"""Numbers of the errors for a lack of files, memory or local ports."""
 
-# asyncio joins the errors of several addresses into the words of one OSError that has no number itself.
+# asyncio joins the errors of several addresses into the message of one OSError that has no number itself.
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -19,7 +19,7 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, the error first."""
+    """The error and its causes, the error first."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -33,10 +33,10 @@ def _lacks(error: BaseException) -> bool:
         return all(is_shortage(one) for one in error.exceptions)
     if not isinstance(error, OSError):
         return False
-    return error.errno in SHORTAGES if error.errno is not None else tells_of_shortage(str(error))
+    return error.errno in SHORTAGES if error.errno is not None else describes_shortage(str(error))
 
 
-def tells_of_shortage(words: str) -> bool:
-    """Whether all numbers of errors in the words are of SHORTAGES, and there is one."""
-    numbers = [int(number) for number in _NUMBER.findall(words)]
+def describes_shortage(message: str) -> bool:
+    """Whether the message has numbers of errors, and all of them are in SHORTAGES."""
+    numbers = [int(number) for number in _NUMBER.findall(message)]
     return bool(numbers) and all(number in SHORTAGES for number in numbers)

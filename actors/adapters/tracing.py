@@ -1,4 +1,4 @@
-"""Calls as spans, with the breaker's decisions as events: OpenTelemetry's API, whatever SDK is behind it."""
+"""Calls as spans, with the breaker's decisions as events: OpenTelemetry's API alone, with any SDK."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def traced(breaker: CircuitBreaker, tracer: Tracer) -> CircuitBreaker:
     """The breaker, with each call as a client span of its name, in every call style.
 
     The span is current while the call runs, and while its fallback runs. Its events, each beginning with
-    `circuit_breaker.`: admitted, rejected, timed_out, cancelled; opened, half_open or closed where this very
-    call brought that about; and fallback where the call is served by its fallback, with the kind of the error
-    as `error.type`.
+    `circuit_breaker.`: admitted, rejected, timed_out, cancelled; opened, half_open or closed if this call
+    caused the transition; and fallback if the call is served by its fallback, with the kind of the error as
+    `error.type`.
 
-    The status is ERROR, with `error.type`, where the call raises and where its result is judged a failure.
-    It stays unset where a fallback returns, and where the call is cancelled. Calls raise, count and may be
-    cancelled as those of the breaker. Everything else is the breaker's own.
+    The status is ERROR, with `error.type`, if the call raises or its result is judged a failure. It stays
+    unset if a fallback returns, and if the call is cancelled. Calls raise, count and may be cancelled as
+    those of the breaker. All other attributes are the breaker's own.
     """
     return cast(CircuitBreaker, TracedBreaker(breaker, tracer))
 
 
 class TracedBreaker:
-    """See `traced`."""
+    """Made by `traced`."""
 
     def __init__(self, breaker: CircuitBreaker, tracer: Tracer) -> None:
         self._breaker = breaker
@@ -127,7 +127,7 @@ class _CallSpan:
     def __init__(self, breaker: CircuitBreaker, tracer: Tracer) -> None:
         self._breaker = breaker
         self._span = tracer.start_span(breaker.name, kind=SpanKind.CLIENT, attributes={NAME: breaker.name})
-        self._moves = _Moves(breaker, self._span)
+        self._transitions = _Transitions(breaker, self._span)
         self._guard: Guard | None = None
         self._fell_back = False
 
@@ -159,16 +159,16 @@ class _CallSpan:
     def admitted(self, guard: Guard) -> None:
         """The breaker has admitted the call."""
         self._guard = guard
-        self._moves.tell()
+        self._transitions.add_event()
         self._span.add_event("circuit_breaker.admitted", {STATE: _word(self._breaker.state)})
 
     def block_ended(self) -> None:
         """The call has ended, and the breaker hasn't counted it yet."""
-        self._moves.look()
+        self._transitions.note_state()
 
     async def fall_back(self, fallback: Callable[[Any], F | Awaitable[F]], error: Exception) -> F:
-        """Return `fallback(error)`, awaited where it can be. The call itself has ended with `error`."""
-        self._tell_decision(error)
+        """Return `fallback(error)`, awaited if that can be. The call itself has ended with `error`."""
+        self._add_decision(error)
         self._fell_back = True
         self._span.add_event("circuit_breaker.fallback", {"error.type": kind_of(error)})
         result = fallback(error)
@@ -178,14 +178,14 @@ class _CallSpan:
         """The call, or its fallback, has returned."""
         if self._fell_back:
             return
-        self._tell_decision(None)
+        self._add_decision(None)
         assert self._guard is not None
         if self._is_timed_out():
             self._fail("CallTimeout")
-        elif self._guard._verdict is Outcome.FAILURE:
-            # What has read the result may have said more, such as the status of a response.
-            said = getattr(self._span, "attributes", None) or {}
-            self._fail(said.get("error.type", "_OTHER"))
+        elif self._guard.verdict is Outcome.FAILURE:
+            # The code that has read the result may have set it, such as the status of a response.
+            attributes = getattr(self._span, "attributes", None) or {}
+            self._fail(attributes.get("error.type", "_OTHER"))
 
     def _raised(self, error: BaseException) -> None:
         """The call, or its fallback, has raised."""
@@ -193,63 +193,62 @@ class _CallSpan:
         if is_cancelled:
             self._span.add_event("circuit_breaker.cancelled")
         if not self._fell_back:
-            self._tell_decision(error)
+            self._add_decision(error)
         if not is_cancelled:
             self._fail(kind_of(error))
 
-    def _tell_decision(self, error: BaseException | None) -> None:
-        """What the breaker did to end the call, and the transition that the call's end brought about."""
+    def _add_decision(self, error: BaseException | None) -> None:
+        """Add events of the breaker's decision, and of the transition that the call's end caused."""
         if self._is_timed_out():
             self._span.add_event("circuit_breaker.timed_out")
-            self._moves.look_back()
+            self._transitions.note_counted_early()
         elif isinstance(error, CallRejected) and self._is_own(error):
             self._span.add_event("circuit_breaker.rejected", _rejection(error))
-        self._moves.tell()
+        self._transitions.add_event()
 
     def _is_timed_out(self) -> bool:
-        # Nothing else settles a call as a failure before its end.
-        return self._guard is not None and self._guard._settled is Outcome.FAILURE
+        return self._guard is not None and self._guard.is_timed_out
 
     def _is_own(self, error: BaseException) -> bool:
-        """Whether the breaker rejected this very call, or ended it; a call within it may be rejected, too."""
+        """Whether the breaker rejected or ended this call, and not another one inside of it."""
         return self._guard is None or error is self._guard.cancelled_with
 
     def _fail(self, kind: str) -> None:
-        # Only kinds of errors: a message may quote what must stay inside.
+        # Only kinds of errors: a message may quote confidential values.
         self._span.set_attribute("error.type", kind)
         self._span.set_status(StatusCode.ERROR, kind)
 
 
-class _Moves:
-    """Which transitions a call brought about: the states just before and after the breaker counted it."""
+class _Transitions:
+    """The transitions that a call causes: the states just before and after the breaker counted it."""
 
     def __init__(self, breaker: CircuitBreaker, span: Span) -> None:
         self._breaker = breaker
         self._span = span
-        self._seen = self._at_admission = breaker.state
+        self._noted = self._at_admission = breaker.state
 
-    def look(self) -> None:
-        """What others did meanwhile is not this call's doing."""
-        self._at_admission, self._seen = self._seen, self._breaker.state
+    def note_state(self) -> None:
+        """Note the state: earlier transitions were caused by other calls."""
+        self._at_admission, self._noted = self._noted, self._breaker.state
 
-    def look_back(self) -> None:
-        """The breaker counted the call while it still ran: `look` came too late."""
-        self._seen = self._at_admission
+    def note_counted_early(self) -> None:
+        """Undo `note_state`, which came too late: the breaker counted the call while it still ran."""
+        self._noted = self._at_admission
 
-    def tell(self) -> None:
-        """An event, where the state is another than the one last seen."""
-        old, new = self._seen, self._breaker.state
+    def add_event(self) -> None:
+        """Add an event, if the state isn't the one last noted."""
+        old, new = self._noted, self._breaker.state
         if new is not old:
             verb = WORDS.get(new, _word(new))
             self._span.add_event(f"circuit_breaker.{verb}", {"from": _word(old), "to": _word(new)})
-            self._seen = new
+            self._noted = new
 
 
 def _rejection(error: CallRejected) -> dict[str, str | float]:
-    told: dict[str, str | float] = {REASON: error.reason.value, RETRY_AFTER: error.retry_after}
+    attributes: dict[str, str | float] = {REASON: error.reason.value, RETRY_AFTER: error.retry_after}
     if isinstance(error, CircuitOpenError):
-        told[STATE] = _word(error.state)
-    return told
+        attributes[STATE] = _word(error.state)
+    return attributes
 
 
 def _word(state: State) -> str:

@@ -1,140 +1,159 @@
-"""How a call is admitted and its outcome settled: the part of the handle that guard and actor use.
+"""How calls are admitted and their outcomes settled. It runs in the callers' frames.
 
-It runs in the callers' frames. KeyboardInterrupt waits until it has finished.
+KeyboardInterrupt waits until it has finished.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
-from ..errors import CircuitOpenError, PanelClosedError
+from ..commands import Acquire, Settle
+from ..errors import OTHER_RUN, CircuitOpenError
 from ..machine.statistics import Histogram
-from ..mailbox import OTHER_RUN
-from ..messages import Acquire, Outcome, Permit, Rejection, Settle, Source
+from ..mailbox import Mailbox
+from ..messages import Outcome, Permit, Rejection, Source
 from ..policy.config import CircuitBreakerConfig
 from .bulkhead import Bulkhead
-from .classifier import Classifier, kind_of
+from .classifier import Classifier, kind_of, never_began
 from .gate import Gate
 from .in_flight import InFlightCalls
-from .nesting import HeldCall, fast_calls, held_call, is_marked, mark_counted, was_counted, withdrawn
+from .nesting.counted_failures import is_marked, mark_counted, was_counted
+from .nesting.fast_calls import fast_calls
+from .nesting.held_call import HeldCall, held_call
+from .published import PublishedState
 
-if TYPE_CHECKING:
-    from ..breaker_actor import BreakerActor
-    from .guard import Guard
 
+class CallAccounting(PublishedState):
+    """Admits and settles calls: by the gate if that is enough, else by a message to the actor.
 
-class CallAccounting:
-    """Admits and settles calls: by the gate where that is enough, else by a message to the actor."""
+    policy: the policy in force. bulkhead: None if the policy has none.
+    in_flight_calls: the calls that the actor may have to end; None if no policy has needed it.
+    clock: returns the panel's time. token: of the panel's trio.run.
+    is_timed: each call's duration is measured. is_scoped: each call has a cancel scope.
+    allows_fast_path: the policy needs no more of a call in CLOSED than two counts.
+    """
 
     __slots__ = (
-        "_actor",
-        "_bulkhead",
-        "_classifier_made",
-        "_clock",
-        "_config",
-        "_gate",
-        "_histogram",
-        "_in_flight_calls",
-        "_plain",
-        "_scoped",
+        "_batches",
+        "_classifier",
         "_slow",
-        "_tallying",
-        "_timed",
-        "_token",
-        "name",
+        "allows_fast_path",
+        "bulkhead",
+        "clock",
+        "histogram",
+        "in_flight_calls",
+        "is_scoped",
+        "is_timed",
+        "mailbox",
+        "policy",
+        "token",
     )
 
     def __init__(
-        self, config: CircuitBreakerConfig, actor: BreakerActor, histogram: Histogram | None
+        self,
+        config: CircuitBreakerConfig,
+        mailbox: Mailbox[Any],
+        clock: Callable[[], float],
+        histogram: Histogram | None,
     ) -> None:
-        self.name = config.name
-        self._actor = actor
-        self._clock = actor.clock
-        self._token = trio.lowlevel.current_trio_token()
-        self._gate = Gate(config.name)
-        self._histogram = histogram
-        # What few breakers need is made when it is first needed: ten thousand of them may be idle.
-        self._in_flight_calls: InFlightCalls | None = None
-        self._bulkhead: Bulkhead | None = None
-        self._take(config)
+        super().__init__(config.name)
+        self.mailbox = mailbox
+        self.clock = clock
+        self.token = trio.lowlevel.current_trio_token()
+        self.histogram = histogram
+        self.in_flight_calls: InFlightCalls | None = None
+        self.bulkhead: Bulkhead | None = None
+        self.apply_policy(config)
 
-    def _take(self, config: CircuitBreakerConfig) -> None:
-        self._config = config
-        self._classifier_made: Classifier | None = None
+    # The policy.
+
+    def apply_policy(self, config: CircuitBreakerConfig) -> None:
+        """Handle later calls by `config`. Running calls keep their timeout and place."""
+        self.policy = config
+        self._classifier: Classifier | None = None
         self._slow = config.strategy.slow_threshold
-        self._timed = self._histogram is not None or self._slow is not None
-        self._scoped = config.call_timeout is not None or config.cancel_in_flight
-        if self._scoped and self._in_flight_calls is None:
-            self._in_flight_calls = InFlightCalls()
+        self.is_timed = self.histogram is not None or self._slow is not None
+        self.is_scoped = config.call_timeout is not None or config.cancel_in_flight
+        if self.is_scoped and self.in_flight_calls is None:
+            self.in_flight_calls = InFlightCalls()
+        self._apply_bulkhead(config)
+        batches = not (self.is_scoped or self.bulkhead is not None or config.failure_result is not None)
+        # A success that may trip must not be counted without a message, and one that is timed is counted by
+        # its duration.
+        self.allows_fast_path = batches and not self.is_timed and config.strategy.ignores_successes
+        self._batches = batches and not self.allows_fast_path
+
+    def _apply_bulkhead(self, config: CircuitBreakerConfig) -> None:
         if config.max_concurrent is None:
-            if self._bulkhead is not None:
-                self._bulkhead.lift()
-            self._bulkhead = None
-        elif self._bulkhead is None:
-            self._bulkhead = Bulkhead(config.max_concurrent, config.max_queue, config.queue_timeout)
+            if self.bulkhead is not None:
+                self.bulkhead.lift()
+            self.bulkhead = None
+        elif self.bulkhead is None:
+            self.bulkhead = Bulkhead(config.max_concurrent, config.max_queue, config.queue_timeout)
         else:
-            self._bulkhead.configure(config.max_concurrent, config.max_queue, config.queue_timeout)
-        tallying = not (self._scoped or self._bulkhead is not None or config.failure_result is not None)
-        # A success that may trip must not be tallied behind the actor's back, and one that is timed is
-        # tallied by its duration.
-        self._plain = tallying and not self._timed and config.strategy.ignores_successes
-        self._tallying = tallying and not self._plain
+            self.bulkhead.configure(config.max_concurrent, config.max_queue, config.queue_timeout)
 
     @property
-    def _classifier(self) -> Classifier:
-        if self._classifier_made is None:
-            self._classifier_made = Classifier(self._config)
-        return self._classifier_made
+    def classifier(self) -> Classifier:
+        """Applies the policy's predicates. Made when it is first needed."""
+        if self._classifier is None:
+            self._classifier = Classifier(self.policy)
+        return self._classifier
+
+    # Admission.
 
     def _check_run(self, gate: Gate | None = None, error: BaseException | None = None) -> None:
-        """Raises RuntimeError in another trio.run than the panel's, with `error` as its cause.
+        """Raise RuntimeError in another trio.run than the panel's, with `error` as its cause.
 
-        gate: what has admitted the call that runs; it isn't counted then.
+        gate: the gate that has admitted the running call, which isn't counted then.
         """
-        if self._actor.mailbox.is_home():
+        if self.mailbox.is_home():
             return
         if gate is not None:
-            self._actor.mailbox.call_home(gate.withdraw)
+            self.mailbox.call_home(gate.withdraw)
         raise RuntimeError(OTHER_RUN) from error
 
     @trio.lowlevel.enable_ki_protection
-    async def _admit(self, source: Source | None) -> tuple[Gate, Permit | None]:
-        gate = self._gate
+    async def admit(self, source: Source | None) -> tuple[Gate, Permit | None]:
+        """The gate that a call is counted by, and its permit if it needs one. Raises CircuitOpenError."""
+        gate = self.gate
         if gate.admits:
             return gate, None
-        now = self._clock()
+        now = self.clock()
         if now < gate.until:
             gate.rejected += 1
             raise CircuitOpenError(gate, now)
-        answer: Permit | Rejection = await self._actor.mailbox.ask(Acquire(source=source))
+        answer: Permit | Rejection = await self.mailbox.ask(Acquire(source=source))
         if isinstance(answer, Rejection):
-            gate = self._gate
-            open_for = None if gate.opened_at is None else self._clock() - gate.opened_at
+            gate = self.gate
+            open_for = None if gate.opened_at is None else self.clock() - gate.opened_at
             raise CircuitOpenError(
                 self.name, answer.state, answer.retry_after, answer.reason, gate.last_failure, open_for
             )
-        return self._gate, answer
+        return self.gate, answer
 
-    def _outer_call(self) -> HeldCall | bool:
-        """The running call that a new one would join: True for an unregistered one, False without one."""
+    def outer_call(self) -> HeldCall | bool:
+        """The running call that a new one joins: True for an unregistered one, False without one."""
         held = held_call(self)
         if held is not None:
             return held
-        gate = self._gate
-        # While calls are admitted without asking, one within another is seen when it fails.
-        if gate.admits or not self._actor.has_retired_calls:
+        # While calls are admitted without a message, one within another is found when it fails.
+        if self.gate.admits or self.retired is None:
             return False
         return next(fast_calls(self), None) is not None
 
     def _is_outside(self) -> bool:
         """Whether the running code is inside of no call through this breaker."""
         self._check_run()
-        return not self._outer_call()
+        return not self.outer_call()
 
-    def _is_within(self, gate: Gate, error: BaseException, *, own: int, runs: bool = True) -> bool:
+    # Settlement.
+
+    def is_within(self, gate: Gate, error: BaseException, *, own: int, runs: bool = True) -> bool:
         """Whether another call counts, or has counted, the failure of a call that `gate` admitted.
 
         If not, the failure is marked for the calls of parent tasks. own: 1 if the failed call is itself an
@@ -142,50 +161,51 @@ class CallAccounting:
         """
         if held_call(self) is not None:
             return True
-        others_run = gate.running() > runs or self._actor.has_retired_calls
+        others_run = gate.running() > runs or self.retired is not None
         if not (others_run or (own and is_marked(error))):
             return False
         calls = list(islice(fast_calls(self), own + 1))
-        if len(calls) > own or (own and calls and was_counted(calls[0], error, self._counts)):
+        if len(calls) > own or (own and calls and was_counted(calls[0], error, self._is_failure)):
             return True
         if others_run:
             mark_counted(self, error)
         return False
 
-    def _counts(self, error: BaseException) -> bool:
-        return self._classifier.exception(error) is Outcome.FAILURE
+    def _is_failure(self, error: BaseException) -> bool:
+        return self.classifier.exception(error) is Outcome.FAILURE
 
     @trio.lowlevel.enable_ki_protection
     async def _raised(self, gate: Gate, error: BaseException, start: float | None = None) -> None:
+        """Settle an unregistered call that has raised `error`. start: its start, if measured."""
         if isinstance(error, trio.Cancelled | GeneratorExit):
             gate.cancelled += 1
             return
-        if withdrawn(error):
+        if never_began(error):
             gate.withdraw()
             return
-        outcome = self._classifier.exception(error)
+        outcome = self.classifier.exception(error)
         if outcome is Outcome.FAILURE:
             await self._failed(gate, error, start)
         elif outcome is Outcome.SUCCESS:
-            await self._settle(gate, None, outcome, None if start is None else self._clock() - start)
+            await self.settle(gate, None, outcome, None if start is None else self.clock() - start)
         elif outcome is Outcome.IGNORED:
             gate.ignored += 1
-            if start is not None and self._histogram is not None:
-                self._histogram.observe(self._clock() - start)
+            if start is not None and self.histogram is not None:
+                self.histogram.observe(self.clock() - start)
         else:
             gate.cancelled += 1
 
     async def _failed(self, gate: Gate, error: BaseException, start: float | None) -> None:
         self._check_run(gate, error)
-        if self._is_within(gate, error, own=1):
+        if self.is_within(gate, error, own=1):
             gate.withdraw()
             return
-        wait = self._classifier.retry_after(error)
-        duration = None if start is None else self._clock() - start
-        await self._settle(gate, None, Outcome.FAILURE, duration, wait, kind_of(error))
+        wait = self.classifier.retry_after(error)
+        duration = None if start is None else self.clock() - start
+        await self.settle(gate, None, Outcome.FAILURE, duration, wait, kind_of(error))
 
     @trio.lowlevel.enable_ki_protection
-    async def _settle(
+    async def settle(
         self,
         gate: Gate,
         permit: Permit | None,
@@ -194,32 +214,35 @@ class CallAccounting:
         retry_after: float | None = None,
         error: str | None = None,
     ) -> None:
+        """Count how a call ended. Returns when the actor has counted it, unless the gate is enough."""
         if not gate.records(permit):
             return
-        if duration is not None and self._histogram is not None and outcome is not Outcome.CANCELLED:
-            self._histogram.observe(duration)
+        if duration is not None and self.histogram is not None and outcome is not Outcome.CANCELLED:
+            self.histogram.observe(duration)
         if permit is None:
-            if self._tallied(gate, outcome, duration):
+            if self._try_count_on_gate(gate, outcome, duration):
                 return
-            permit = gate.permit()
-        await self._tell(Settle(permit, outcome, duration, retry_after, error))
+            permit = gate.issue_settlement_permit()
+        await self.mailbox.deliver(Settle(permit, outcome, duration, retry_after, error))
 
-    def _settle_nowait(self, guard: Guard) -> bool:
-        """Settle a success before its call has ended; False where it can't be done at once."""
-        gate, permit, duration = guard._gate, guard._permit, guard._duration()
+    def try_settle_success(self, gate: Gate, permit: Permit | None, duration: float | None) -> bool:
+        """Settle a success before its call has ended; False if it can't be done at once."""
         if not gate.records(permit):
             return True
         if permit is not None:
-            settled = self._actor.mailbox.tell(Settle(permit, Outcome.SUCCESS, duration))
-        elif not (settled := self._tallied(gate, Outcome.SUCCESS, duration)):
-            settled = self._actor.mailbox.tell(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration))
-            gate.asked += settled
-        if settled and duration is not None and self._histogram is not None:
-            self._histogram.observe(duration)
+            settled = self.mailbox.try_send(Settle(permit, Outcome.SUCCESS, duration))
+        elif not (settled := self._try_count_on_gate(gate, Outcome.SUCCESS, duration)):
+            settled = self.mailbox.try_send(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration))
+            gate.settled_by_message += settled
+        if settled and duration is not None and self.histogram is not None:
+            self.histogram.observe(duration)
         return settled
 
-    def _tallied(self, gate: Gate, outcome: Outcome, duration: float | None) -> bool:
-        """Whether no message is needed: only the actor's watchers want to hear of neutral outcomes."""
+    def _try_count_on_gate(self, gate: Gate, outcome: Outcome, duration: float | None) -> bool:
+        """Try to count the outcome on the gate; return False if the actor must get a message.
+
+        Neutral outcomes change no state, but each is an event for the breaker's subscribers.
+        """
         if not (gate.live and gate.batches_successes):
             return False
         match outcome:
@@ -232,11 +255,3 @@ class CallAccounting:
             case _:
                 return False
         return True
-
-    @trio.lowlevel.enable_ki_protection
-    async def _tell(self, message: Any) -> None:
-        """Ask the actor, and ignore PanelClosedError: the call's own result or exception matters more."""
-        try:
-            await self._actor.mailbox.ask(message)
-        except PanelClosedError:
-            pass

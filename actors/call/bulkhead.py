@@ -1,4 +1,4 @@
-"""The bulkhead: how many calls run at once, and how many may wait for a place."""
+"""The bulkhead: it limits the calls that run at once, and those that wait for a place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import trio
 
 
 class Bulkhead:
-    """A CapacityLimiter with a bounded queue. A place is held on behalf of a call, not of a task."""
+    """A CapacityLimiter with a bounded queue. A place belongs to a call, not to a task."""
 
     def __init__(self, places: int, queue: int, timeout: float | None) -> None:
         self.places = places
@@ -17,12 +17,12 @@ class Bulkhead:
         self._timeout = timeout
 
     def configure(self, places: int, queue: int, timeout: float | None) -> None:
-        """New limits for calls to come; those that run keep their places."""
+        """Set new limits for later calls. Running calls keep their places."""
         self.places = self._limiter.total_tokens = places
         self._queue, self._timeout = queue, timeout
 
     def lift(self) -> None:
-        """Remove the limit: calls that wait go on."""
+        """Remove the limit: waiting calls go on."""
         self._limiter.total_tokens = math.inf
 
     def take_nowait(self, call: object) -> bool:
@@ -34,7 +34,7 @@ class Bulkhead:
         return True
 
     async def take(self, call: object) -> bool:
-        """Take a place, in turn; False if the queue is full or the wait too long.
+        """Take a place, in turn; False if the queue is full, or after `timeout` seconds.
 
         Cancellation leaves the queue.
         """

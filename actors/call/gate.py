@@ -1,36 +1,36 @@
-"""The gate: one generation as the actor publishes it, so that callers needn't ask."""
+"""The gate: what the actor publishes of one generation, so that most calls need no message."""
 
 from __future__ import annotations
 
 from ..messages import UNRECORDED, Permit, RejectReason, State
 
 
-class _Tally:
-    """What each of the fastest calls writes. A base, so that it lies at the gate's beginning in memory."""
+class _CallCounts:
+    """The counts that each of the fastest calls writes. A base, so that they come first in memory."""
 
     __slots__ = ("started", "succeeded")
 
 
-class Gate(_Tally):
-    """Read by callers, retired by the actor. Callers write nothing but its tallies.
+class Gate(_CallCounts):
+    """Read by callers, retired by the actor. Callers write only its counts.
 
-    Tallies are conflated messages: of any number of calls that changed nothing, only the count is
-    kept, and the actor folds it in before it handles anything else. A retired gate is folded too, as
-    long as calls that it admitted are under way.
+    The counts are conflated messages: of any number of calls that changed nothing, only the number is kept,
+    and the actor folds it in before it handles anything else. A retired gate is folded too, as long as calls
+    run that it admitted.
 
-    fast: CLOSED, and nothing about this policy needs more than a tally.
-    live: this is still the gate in force.
-    admits: calls are admitted without asking. tallies: so are successes settled.
+    fast: the breaker is CLOSED, and a call needs no more than two counts.
+    live: this is the published gate.
+    admits: calls are admitted without a message.
+    batches_successes: successes are counted here, without a message.
     until: the end of the wait while OPEN; -inf while calls are admitted or probed for.
-    rejects_until: the time until which calls are rejected at once, for `reason`, without a look at anything
-        else; -inf if a call may be part of an earlier one that still runs.
-    asked: calls admitted here that were settled by a message.
-    in_flight: the actor's: calls admitted here that hadn't ended at the last fold.
+    rejects_until: the time until which calls are rejected at once, for `reason`, without any other check;
+        -inf if a call may be part of an earlier one that still runs.
+    settled_by_message: calls admitted here that were settled by a message.
+    in_flight: calls admitted here that hadn't ended when the counts were last taken.
     """
 
     __slots__ = (
         "admits",
-        "asked",
         "batches_successes",
         "cancelled",
         "fast",
@@ -45,6 +45,7 @@ class Gate(_Tally):
         "reason",
         "rejected",
         "rejects_until",
+        "settled_by_message",
         "since",
         "state",
         "until",
@@ -78,33 +79,60 @@ class Gate(_Tally):
         self.succeeded = 0
         self.ignored = 0
         self.cancelled = 0
-        self.asked = 0
+        self.settled_by_message = 0
         self.in_flight = 0
         self.rejected = 0
         self.full = 0
 
+    # For callers.
+
     def running(self) -> int:
-        """The calls admitted here that haven't ended."""
-        ended = self.succeeded + self.ignored + self.cancelled + self.asked
+        """The number of calls admitted here that haven't ended."""
+        ended = self.succeeded + self.ignored + self.cancelled + self.settled_by_message
         return self.in_flight + self.started - ended
 
     def withdraw(self) -> None:
-        """Take back the count of a call that never ran, or is part of another one."""
+        """Uncount the start of a call that never ran, or is part of another one."""
         self.started -= 1
 
-    def permit(self) -> Permit:
+    def issue_settlement_permit(self) -> Permit:
         """A permit by which a call of this gate is settled by a message."""
-        self.asked += 1
+        self.settled_by_message += 1
         return Permit(self.generation, 0)
 
     def records(self, permit: Permit | None) -> bool:
-        """Whether a call is counted: not one that a disabled breaker let through, here or by a permit."""
+        """Whether a call is counted: False if a disabled breaker admitted it, here or by a permit."""
         return self.state is not State.DISABLED if permit is None else permit.number != UNRECORDED
 
-    def matches(
+    # For the actor.
+
+    def take_counts(self) -> tuple[int, int, int, int] | None:
+        """The calls that started, succeeded, were ignored and were cancelled since the last time.
+
+        None if there are none. The counts start again at 0.
+        """
+        started, succeeded, ignored, cancelled = self.started, self.succeeded, self.ignored, self.cancelled
+        self.in_flight += started - succeeded - ignored - cancelled - self.settled_by_message
+        self.started = self.succeeded = self.ignored = self.cancelled = self.settled_by_message = 0
+        if not (started or succeeded or ignored or cancelled):
+            return None
+        return started, succeeded, ignored, cancelled
+
+    def take_rejections(self) -> dict[RejectReason, int]:
+        """The numbers of calls rejected here since they were last taken. They start again at 0."""
+        rejections = {self.reason: self.rejected, RejectReason.BULKHEAD: self.full}
+        self.rejected = self.full = 0
+        return rejections
+
+    def set_rejections(self, opened_at: float | None, last_failure: str | None, may_be_within: bool) -> None:
+        """Publish the facts for rejections. may_be_within: a call may be part of a running one."""
+        self.opened_at, self.last_failure = opened_at, last_failure
+        self.rejects_until = float("-inf") if may_be_within else self.until
+
+    def has_content(
         self, generation: int, until: float, admits: bool, batches_successes: bool, fast: bool
     ) -> bool:
-        """Whether the gate says this already, and needs no successor."""
+        """Whether the gate has these values already, and needs no successor."""
         return (
             self.generation == generation
             and self.until == until

@@ -1,60 +1,80 @@
-"""The calls under way that their breaker may have to end: by a timeout, or because it opens."""
+"""The running calls that the actor may have to end: by a timeout, or because the breaker opens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import Context
 from typing import Protocol
+
+from ..commands import Settle
+from ..errors import CircuitOpenError
 
 NEVER = float("inf")
 
 
 class InFlightCall(Protocol):
-    """A call that can be ended from outside. timeout: seconds; deadline: when it is over."""
+    """A running call that the actor can end.
+
+    timeout: seconds; inf: none. deadline: the time at which the timeout ends the call.
+    """
 
     timeout: float
     deadline: float
 
+    @property
+    def context(self) -> Context:
+        """A copy of the present context of the call's task."""
+
+    def time_out(self) -> Settle | None:
+        """Cancel the call because its deadline has passed; the failure to count, None if none is counted."""
+
+    def cancel_with(self, error: CircuitOpenError) -> None:
+        """Cancel the call because the breaker has opened; it raises `error`."""
+
+    def keep_own_timeout(self) -> None:
+        """Have the call end itself at its deadline, uncounted: the actor has ended."""
+
 
 class InFlightCalls:
-    """InFlightCalls in lanes by timeout: within a lane the first to start is the first due. O(1) a call."""
+    """Calls in lanes by timeout: in each lane the first to start has the first deadline. O(1) a call."""
 
     def __init__(self) -> None:
         self._lanes: dict[float, dict[InFlightCall, None]] = {}
 
-    def add(self, flight: InFlightCall) -> None:
-        """Watch over it."""
-        self._lanes.setdefault(flight.timeout, {})[flight] = None
+    def add(self, call: InFlightCall) -> None:
+        """Add a call that has started."""
+        self._lanes.setdefault(call.timeout, {})[call] = None
 
-    def discard(self, flight: InFlightCall) -> None:
-        """No longer; harmless twice."""
-        lane = self._lanes.get(flight.timeout)
+    def discard(self, call: InFlightCall) -> None:
+        """Remove a call; do nothing if it isn't there."""
+        lane = self._lanes.get(call.timeout)
         if lane is not None:
-            lane.pop(flight, None)
+            lane.pop(call, None)
             if not lane:
-                del self._lanes[flight.timeout]
+                del self._lanes[call.timeout]
 
-    def lift_timeout(self, flight: InFlightCall) -> None:
-        """Watch over it without a timeout, where it is watched: only the breaker's opening ends it."""
-        if flight in self._lanes.get(flight.timeout, ()):
-            self.discard(flight)
-            flight.timeout = flight.deadline = NEVER
-            self.add(flight)
+    def lift_timeout(self, call: InFlightCall) -> None:
+        """Take a call's timeout away, if the call is here: from now on only the breaker's opening ends it."""
+        if call in self._lanes.get(call.timeout, ()):
+            self.discard(call)
+            call.timeout = call.deadline = NEVER
+            self.add(call)
 
     @property
-    def next_due(self) -> float:
-        """When the first is due; inf where none is."""
+    def next_deadline(self) -> float:
+        """The first deadline; inf if there is none."""
         return min((next(iter(lane)).deadline for lane in self._lanes.values()), default=NEVER)
 
-    def take_due(self, now: float) -> list[InFlightCall]:
-        """Those that are over at `now`, no longer watched."""
-        due = []
+    def take_overdue(self, now: float) -> list[InFlightCall]:
+        """Remove and return the calls whose deadline has passed at `now`."""
+        overdue = []
         for lane in list(self._lanes.values()):
-            for flight in list(lane):
-                if flight.deadline > now:
+            for call in list(lane):
+                if call.deadline > now:
                     break
-                self.discard(flight)
-                due.append(flight)
-        return due
+                self.discard(call)
+                overdue.append(call)
+        return overdue
 
     def __iter__(self) -> Iterator[InFlightCall]:
         for lane in list(self._lanes.values()):

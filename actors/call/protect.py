@@ -1,8 +1,8 @@
-"""Wrappers with the signature of what they wrap.
+"""Wrappers with the signature of the function that they wrap.
 
-`async def w(*args, **kwargs)` packs and unpacks every argument: as dear as the breaker itself. So a
-wrapper with the very parameters is compiled, once for each shape of signature: all functions of a
-shape share its code, which stays warm.
+`async def w(*args, **kwargs)` packs and unpacks every argument, which costs as much as the breaker itself. So
+a wrapper with the very parameters is compiled, once for each shape of signature: all functions of a shape
+share its code, which stays warm.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ..errors import CircuitOpenError
 from ..policy.checks import promises_awaitable
-from .nesting import CALLS
-
-if TYPE_CHECKING:
-    from ..circuit_breaker import CircuitBreaker
+from .accounting import CallAccounting
+from .nesting.fast_calls import register_call_style
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,10 +23,10 @@ T = TypeVar("T")
 TEMPLATE = """
 def factory({breaker}, {fn}, {rejection}):
     async def protected({parameters}):
-        {gate} = {breaker}._fast
+        {gate} = {breaker}.fast
         if {gate} is None:
-            {gate} = {breaker}._gate
-            {now} = {breaker}._clock()
+            {gate} = {breaker}.gate
+            {now} = {breaker}.clock()
             if {now} < {gate}.rejects_until:
                 {gate}.rejected += 1
                 raise {rejection}({gate}, {now})
@@ -46,10 +44,11 @@ def factory({breaker}, {fn}, {rejection}):
 LOCALS = ("breaker", "fn", "rejection", "gate", "now", "result", "error")
 
 
-def wrap(breaker: CircuitBreaker, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """`fn` guarded by `breaker`; its name, document, defaults and signature stay.
+def wrap(breaker: CallAccounting, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """`fn` guarded by `breaker`; its name, docstring, defaults and signature stay.
 
-    Raises TypeError where `fn` isn't async, or has no signature that can be read.
+    breaker: a CircuitBreaker, since the wrapper also calls its `execute`. Raises TypeError if `fn` isn't
+    async, or has no signature that can be read.
     """
     check_async(fn)
     try:
@@ -59,7 +58,7 @@ def wrap(breaker: CircuitBreaker, fn: Callable[P, Awaitable[T]]) -> Callable[P, 
     shape = tuple((one.name, one.kind, one.default is not one.empty) for one in signature.parameters.values())
     factory, names = _factory(shape)
     protected = factory(breaker, fn, CircuitOpenError)
-    CALLS.setdefault(id(protected.__code__), (protected.__code__, *names))
+    register_call_style(protected.__code__, *names)
     parameters = signature.parameters.values()
     protected.__defaults__ = tuple(
         one.default for one in parameters if one.default is not one.empty and one.kind is not one.KEYWORD_ONLY
@@ -74,7 +73,7 @@ def wrap(breaker: CircuitBreaker, fn: Callable[P, Awaitable[T]]) -> Callable[P, 
 
 
 def check_async(fn: Callable[..., Any]) -> None:
-    """Raises TypeError where calls of `fn` can't be awaited: known at once, not when the first call fails."""
+    """Raise TypeError if calls of `fn` can't be awaited: at once, not when the first call fails."""
     if promises_awaitable(fn):
         return
     if isinstance(fn, classmethod | staticmethod):
@@ -88,9 +87,9 @@ def check_async(fn: Callable[..., Any]) -> None:
 
 @functools.cache
 def _factory(shape: tuple[tuple[str, Any, bool], ...]) -> tuple[Callable[..., Any], tuple[str, str]]:
-    """The compiled factory for signatures of this shape: name, kind and whether there is a default.
+    """The compiled factory for signatures of a shape, and the local names for the breaker and for its gate.
 
-    With it the names that its functions have for their breaker and its gate.
+    shape: of each parameter its name, its kind and whether it has a default.
     """
     names = {name for name, _, _ in shape}
     # No local of the template may hide a parameter.

@@ -1,4 +1,4 @@
-"""The half-open state: a few probes are let through, and their verdict closes or opens the breaker. Pure."""
+"""The half-open state: a few probes are admitted, and their results close or open the breaker. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RECOVERED = NextState(State.CLOSED, "recovery successful", recovery=True)
 
 
 class HalfOpen(StateBehavior):
-    """Admits probes; their outcomes are the verdict."""
+    """Admits probes; their outcomes decide."""
 
     __slots__ = ("_config", "_failures", "_free_since", "_passes", "_probes", "_turns", "answered")
 
@@ -31,7 +31,7 @@ class HalfOpen(StateBehavior):
 
     @property
     def failed_route(self) -> Hashable | None:  # type: ignore[override]
-        """That of the probe that has ended this stay."""
+        """The route of the probe that has failed and ended this state."""
         return self._turns.failed_route
 
     @property
@@ -44,8 +44,8 @@ class HalfOpen(StateBehavior):
         self, now: float, is_active_probe: bool, source: Source | None = None
     ) -> Rejection | None:
         """Reject if enough probes run, if the next is kept for others, or if the policy has a `probe`."""
-        not_theirs = self._config.probe is not None and not is_active_probe
-        if self._is_full or not_theirs or self._turns.refuses(source, now):
+        is_foreign = self._config.probe is not None and not is_active_probe
+        if self._is_full or is_foreign or self._turns.is_kept_from(source, now):
             deadline = self.deadline
             wait = RETRY_SOON if deadline is None else min(RETRY_SOON, deadline - now)
             return Rejection(State.HALF_OPEN, RejectReason.PROBING, wait)
@@ -63,23 +63,23 @@ class HalfOpen(StateBehavior):
         return len(self._passes) + self._failures
 
     def admits_at(self, now: float) -> float:
-        """When a place has been free for RETRY_SOON: until then waiters leave it to other callers."""
+        """When a place has been free for RETRY_SOON: until then waiting tasks leave it to other callers."""
         if self._is_full or self._config.probe is not None:
             return NEVER
         return max(now, self._free_since + RETRY_SOON)
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
-        """A probe is out."""
+        """Note a probe and its timeout."""
         timeout = self._config.probe_timeout
         self._probes[number] = NEVER if timeout is None else now + timeout
         self._turns.admitted(number, source)
 
     def is_outstanding(self, permit: Permit) -> bool:
-        """Not one that was settled before."""
+        """Whether the probe wasn't settled before."""
         return permit.number in self._probes
 
     def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> NextState | None:
-        """The verdict; a neutral outcome only frees the slot. A probe that had answered can only fail."""
+        """Judge a probe; a neutral outcome only frees its slot. A probe that had answered can only fail."""
         answered = self._probes.pop(number, None) is None
         self._free_since = now
         if outcome is Outcome.FAILURE:
@@ -95,7 +95,7 @@ class HalfOpen(StateBehavior):
         return None
 
     def answer(self, permit: Permit, now: float, duration: float | None) -> NextState | None:
-        """The verdict, before the call's end: its slot is free, and no timeout ends it any more."""
+        """Judge a probe before its end: its slot becomes free, and it no longer times out."""
         if self._probes.pop(permit.number, None) is None:
             return None
         self._free_since = now
@@ -115,20 +115,20 @@ class HalfOpen(StateBehavior):
         return RECOVERED
 
     def release(self, number: int, now: float) -> None:
-        """The slot is free again."""
+        """Free the slot."""
         self._probes.pop(number, None)
         self._free_since = now
         self._turns.forget(number)
 
     def fail_again(self, number: int, now: float) -> NextState | None:
-        """A probe that had passed broke later: it has failed after all. Another one changes nothing."""
+        """Judge a probe that had passed as failed. Any other call changes nothing."""
         if number not in self._passes:
             return None
         self._passes.remove(number)
         return self._failed(number)
 
     def _failed(self, number: int) -> NextState | None:
-        """One failure ends the recovery, unless a rate judges it."""
+        """Note a failed probe. It ends the recovery, unless a rate judges it."""
         self._turns.failed(number)
         if self._config.half_open_failure_rate is None:
             return NextState(State.OPEN, "recovery failed", recovery=True)
@@ -136,7 +136,7 @@ class HalfOpen(StateBehavior):
         return self._judge()
 
     def _judge(self) -> NextState | None:
-        """The verdict by rate: bad as soon as enough have failed, good only when all have ended."""
+        """Judge by the rate: failed as soon as enough probes have failed, recovered when all have ended."""
         rate, probes = self._config.half_open_failure_rate, self._config.half_open_max_calls
         if rate is None:
             return None
@@ -145,17 +145,17 @@ class HalfOpen(StateBehavior):
         return RECOVERED if self._ended >= probes else None
 
     def wake(self, now: float) -> NextState | None:
-        """A probe that takes too long has failed."""
-        move = None
-        while move is None and self.deadline is not None and now >= self.deadline:
+        """Fail the probes whose timeout has passed."""
+        next_state = None
+        while next_state is None and self.deadline is not None and now >= self.deadline:
             overdue = min(self._probes, key=self._probes.__getitem__)
             del self._probes[overdue]
-            move = self._failed(overdue)
-        if move is not None and move.state is State.OPEN:
-            return move._replace(reason="recovery timed out")
-        # A new policy may ask for fewer probes than have ended.
-        return move or self._judge()
+            next_state = self._failed(overdue)
+        if next_state is not None and next_state.state is State.OPEN:
+            return next_state._replace(reason="recovery timed out")
+        # A new policy may want fewer probes than have ended.
+        return next_state or self._judge()
 
     def configure(self, config: CircuitBreakerConfig, now: float) -> None:
-        """Probes under way keep their timeout."""
+        """Take a new policy. Running probes keep their timeout."""
         self._config = config

@@ -1,4 +1,4 @@
-"""Admission that grows evenly after a recovery, so that what came back isn't knocked over again."""
+"""Admission that grows evenly after a recovery, so that the dependency isn't overloaded again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 class Ramp:
     """Admits a share of the calls that grows linearly from 0 at `start` to all at `end`.
 
-    Without chance: each call adds the share of its moment to a credit, and a whole credit admits one.
+    Deterministic: each call adds the present share to a credit, and a whole credit admits one call.
     """
 
     def __init__(self, start: float, duration: float) -> None:
@@ -18,7 +18,7 @@ class Ramp:
         self.end = start + duration
 
     def admit(self, now: float) -> bool:
-        """Whether the call that comes at `now` is let through."""
+        """Whether the call at `now` is admitted."""
         self._credit += self._share(now)
         if self._credit < 1.0:
             return False
@@ -26,9 +26,9 @@ class Ramp:
         return True
 
     def next_admission(self, now: float) -> float:
-        """The earliest time from `now` on at which a call that comes alone is let through."""
+        """The earliest time from `now` on at which a single call is admitted."""
         moment = self._start + (1.0 - self._credit) * self._duration
-        # Rounding may put it a little too early, and whoever came then would be rejected.
+        # Rounding may make it a little too early, and a call at that time would be rejected.
         while self._credit + self._share(moment) < 1.0:
             moment = math.nextafter(moment, math.inf)
         return max(now, moment)

@@ -1,6 +1,6 @@
-"""The states, each with what it keeps while a breaker stays in it. Pure, as the machine is.
+"""The behavior of a breaker in each state, with the data of that state. Pure, as the machine is.
 
-A stay answers for its own state and says where to go; going there is the machine's business.
+A behavior decides about calls in its state and returns the next state; the machine makes the transition.
 """
 
 from __future__ import annotations
@@ -26,61 +26,61 @@ class NextState(NamedTuple):
 
 
 class StateBehavior:
-    """One stay in one state. This base is a state in which nothing happens by itself."""
+    """The behavior during one stay in one state. This base is of a state that only commands change."""
 
     __slots__ = ()
     failure_count = 0
     slow_count = 0
     deadline: float | None = None
-    # Probes that have answered and still go on, of this stay and of the one before.
+    # Probes that have answered and still go on, of this state and of the one before.
     answered: set[Permit] | None = None
-    # The route of the last probe, where that failed.
+    # The route of the last probe, if that failed.
     failed_route: Hashable | None = None
 
     def check_admission(
         self, now: float, is_active_probe: bool, source: Source | None = None
     ) -> Rejection | None:
-        """Why a call may not be made now; None: it may."""
+        """The rejection of a call; None: it is admitted."""
         return None
 
     def admits_at(self, now: float) -> float:
-        """The earliest time from `now` on at which a call is admitted; inf: only another event can tell."""
+        """The earliest time from `now` on at which a call is admitted; inf: only another event decides."""
         return now
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
-        """A call was given permit `number`."""
+        """Note that a call got permit `number`."""
 
     def is_outstanding(self, permit: Permit) -> bool:
-        """Whether a permit of this stay is still out."""
+        """Whether a permit of this generation is still outstanding."""
         return True
 
     def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> NextState | None:
-        """A call that holds a permit ended."""
+        """Count the end of a call with a permit; the next state, if it causes one."""
         return None
 
     def answer(self, permit: Permit, now: float, duration: float | None) -> NextState | None:
-        """The dependency has answered a call that goes on."""
+        """Note that the dependency has answered a call that goes on; the next state, if it causes one."""
         return None
 
     def release(self, number: int, now: float) -> None:
-        """A call that holds a permit never began."""
+        """Take back the permit of a call that never began."""
 
     def fail_again(self, number: int, now: float) -> NextState | None:
-        """A call that was settled as a success broke later."""
+        """Count one failure more of a call that was settled; the next state, if it causes one."""
         return None
 
     def wake(self, now: float) -> NextState | None:
-        """Time has passed."""
+        """Let time pass until `now`; the next state, if it causes one."""
         return None
 
     def configure(self, config: CircuitBreakerConfig, now: float) -> None:
-        """The policy is another one."""
+        """Take a new policy in place."""
 
 
 class Closed(StateBehavior):
     """Counts. After a recovery, `ramp_from` is when admission began to grow.
 
-    answered: probes that have answered, and whose ends count here.
+    answered: probes that have answered; their ends count here.
     """
 
     __slots__ = ("_config", "_ramp", "_running", "_slow", "answered", "counter")
@@ -96,7 +96,7 @@ class Closed(StateBehavior):
         self.counter = config.strategy.counter()
         ramps = ramp_from is not None and config.ramp is not None
         self._ramp = Ramp(ramp_from, config.ramp) if ramps else None  # type: ignore[arg-type]
-        # Only where calls under way count (in_flight_slow): when each began, and which were told as slow.
+        # Only if running calls count (in_flight_slow): their starts, and the times of those found slow.
         self._running: dict[int, float] | None = None
         self._slow: dict[int, float] | None = None
 
@@ -112,7 +112,7 @@ class Closed(StateBehavior):
 
     @property
     def admits_all(self) -> bool:
-        """Whether every call is admitted without asking."""
+        """Whether every call is admitted without a message."""
         return self._ramp is None and not self._config.in_flight_slow
 
     @property
@@ -131,23 +131,23 @@ class Closed(StateBehavior):
     def check_admission(
         self, now: float, is_active_probe: bool, source: Source | None = None
     ) -> Rejection | None:
-        """Only the ramp refuses."""
+        """Only the ramp rejects calls."""
         if self._ramp is None or self._ramp.admit(now):
             return None
         return Rejection(State.CLOSED, RejectReason.RAMP, self._ramp.end - now)
 
     def admits_at(self, now: float) -> float:
-        """Now, but for the ramp."""
+        """Now, or the next admission of the ramp."""
         return now if self._ramp is None else self._ramp.next_admission(now)
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
-        """Watch the call, if a slow call counts before it ends."""
+        """Note the call's start, if a slow call counts before it ends."""
         if self._config.in_flight_slow:
             self._running = self._running if self._running is not None else {}
             self._running[number] = now
 
     def settle(self, number: int, outcome: Outcome, now: float, duration: float | None) -> NextState | None:
-        """Count it, and look whether that trips."""
+        """Count the call, unless it is neutral. The next state, if that trips."""
         if self._running is not None:
             self._running.pop(number, None)
         slow_from = None if self._slow is None else self._slow.pop(number, None)
@@ -157,21 +157,21 @@ class Closed(StateBehavior):
         return self._judge(now)
 
     def succeeded(self, count: int, since: float) -> None:
-        """Count successes that were tallied: none of them trips."""
+        """Count successes that callers counted on the gate: none of them trips."""
         self.counter.record(SUCCESS, since, count)
 
     def release(self, number: int, now: float) -> None:
-        """It is no longer watched."""
+        """Forget the call."""
         if self._running is not None:
             self._running.pop(number, None)
 
     def fail_again(self, number: int, now: float) -> NextState | None:
-        """One failure more."""
+        """Count one failure more. The next state, if that trips."""
         self.counter.record(Call(failed=True), now)
         return self._judge(now)
 
     def wake(self, now: float) -> NextState | None:
-        """The window moves, the ramp ends, calls under way become slow."""
+        """Move the window, end the ramp, count running calls that have become slow."""
         self.counter.advance(now)
         if self._ramp is not None and now >= self._ramp.end:
             self._ramp = None
@@ -183,12 +183,12 @@ class Closed(StateBehavior):
             self._slow = self._slow if self._slow is not None else {}
             self._slow[number] = now - start
             self.counter.record_slow_in_flight(now, now - start)
-            if move := self._judge(now):
-                return move
+            if next_state := self._judge(now):
+                return next_state
         return None
 
     def configure(self, config: CircuitBreakerConfig, now: float) -> None:
-        """What was counted stays where the strategy still counts the same thing."""
+        """Take a new policy. The counts stay if its strategy still counts the same thing."""
         if config.strategy != self._config.strategy:
             older, self.counter = self.counter, config.strategy.counter()
             self.counter.inherit_from(older)
@@ -199,7 +199,7 @@ class Closed(StateBehavior):
 
 
 class Open(StateBehavior):
-    """Rejects until the wait is over."""
+    """Rejects every call until the wait is over."""
 
     __slots__ = ("deadline", "failed_route")
 
@@ -219,7 +219,7 @@ class Open(StateBehavior):
         return NEVER
 
     def wake(self, now: float) -> NextState | None:
-        """The wait is over."""
+        """HALF_OPEN when the wait is over."""
         assert self.deadline is not None
         return NextState(State.HALF_OPEN, "attempting recovery") if now >= self.deadline else None
 

@@ -1,4 +1,4 @@
-"""The statistics of a breaker, for observers. No rule reads them."""
+"""Counters of a breaker for observers. The rules don't read them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from ..messages import Exemplar, HistogramSnapshot, Outcome, RejectReason, State
 
 Labels: TypeAlias = Callable[[], Mapping[str, str] | None]
-"""What identifies the call that is being observed, None where nothing does."""
+"""Returns labels that identify the call that is being observed, or None."""
 
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds for the durations of calls, seconds."""
@@ -22,8 +22,8 @@ RECOVERY_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 360
 class Histogram:
     """A histogram of plain integers: bounded, and cheap enough for every call.
 
-    labels: asked at each observation, after it is counted, and never raises; each bucket keeps the last one
-        that had any as its exemplar.
+    labels: called at each observation, after it is counted, and never raises; each bucket keeps its last
+        observation with labels as its exemplar.
     """
 
     def __init__(self, bounds: Sequence[float], labels: Labels | None = None) -> None:
@@ -36,7 +36,7 @@ class Histogram:
     def observe(self, value: float, context: contextvars.Context | None = None) -> None:
         """Count one value; a value equal to a bound belongs below it.
 
-        context: where the labels are asked for; None: in the present one.
+        context: the context in which the labels are found; None: the present one.
         """
         bucket = bisect_left(self.bounds, value)
         self._counts[bucket] += 1
@@ -45,9 +45,9 @@ class Histogram:
             self._keep_exemplar(self._labels, bucket, value, context)
 
     def _keep_exemplar(
-        self, ask: Labels, bucket: int, value: float, context: contextvars.Context | None
+        self, find: Labels, bucket: int, value: float, context: contextvars.Context | None
     ) -> None:
-        labels = ask() if context is None else context.run(ask)
+        labels = find() if context is None else context.run(find)
         if labels is not None:
             self._exemplars[bucket] = Exemplar(value, labels, time.time())
 
@@ -84,13 +84,13 @@ class Statistics:
         self.last_failure: str | None = None
         self.last_reason: str | None = None
         self.changed_at = now
-        # A breaker that never saw trouble keeps none of these.
+        # Made when they are first needed: most breakers never open.
         self.transitions: dict[tuple[State, State], int] | None = None
         self._rejections: dict[RejectReason, int] | None = None
         self._recovery: Histogram | None = None
 
     @property
-    def asked_for(self) -> int:
+    def admitted_or_rejected(self) -> int:
         """The calls that were admitted or rejected so far."""
         ended = self.success + self.failure + self.ignored + self.cancelled
         return ended + self.in_flight + sum((self._rejections or {}).values())
@@ -102,7 +102,7 @@ class Statistics:
         self._rejections[reason] += count
 
     def settled(self, outcome: Outcome, error: str | None, *, late: bool) -> None:
-        """Count a call that has ended. error: for people, where it failed."""
+        """Count a call that has ended. error: the kind of its failure, for people."""
         self.in_flight -= 1
         self.late += late
         match outcome:
@@ -117,7 +117,7 @@ class Statistics:
                 self.cancelled += 1
 
     def folded(self, started: int, successes: int, ignored: int, cancelled: int, *, late: bool) -> None:
-        """Count calls that callers tallied."""
+        """Count calls that callers counted on a gate."""
         ended = successes + ignored + cancelled
         self.in_flight += started - ended
         self.success += successes

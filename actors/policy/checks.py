@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeGuard
 
 MOST_COUNTED = 1_000_000
-"""Calls that a breaker may remember: a window of that many takes a megabyte."""
+"""The largest window of calls: it takes a megabyte."""
 
 YEAR = 365 * 86_400.0
-"""Seconds. A server that asks to wait for longer doesn't mean it."""
+"""Seconds. A server's request to wait longer is taken as a mistake."""
 
 
 def credible_wait(seconds: float | None) -> TypeGuard[float]:
-    """Whether a server may mean it: above 0, and a year at most. NaN isn't."""
+    """Whether a server's wait is credible: above 0, and a year at most. NaN isn't."""
     return seconds is not None and 0 < seconds <= YEAR
 
 
@@ -32,7 +32,7 @@ def positive_int(field: str, value: object, *, least: int = 1, most: float = mat
 
 
 def number(field: str, value: object, *, least: float, most: float = math.inf, above: bool = False) -> None:
-    """A finite number in [least, most], or in (least, most] where `above`."""
+    """A finite number in [least, most], or in (least, most] if `above`."""
     fits = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if fits and (value > least if above else value >= least) and value <= most:  # type: ignore[operator]
         return
@@ -54,10 +54,10 @@ def positive_number(field: str, value: object) -> None:
 
 
 AWAITABLES = ("Awaitable", "Coroutine")
-"""What an annotation that can't be evaluated may begin with."""
+"""An annotation that can't be evaluated may begin with one of these."""
 
 LONGEST_NAME = 200
-"""Characters of a breaker's name: it stands in each of its log lines and metrics."""
+"""The most characters of a breaker's name: it is in each of its log lines and metrics."""
 
 
 def breaker_name(value: object) -> None:
@@ -68,14 +68,15 @@ def breaker_name(value: object) -> None:
 
 
 def promises_awaitable(fn: Callable[..., Any]) -> bool:
-    """Whether what `fn` returns can be awaited, as far as that shows without a call.
+    """Whether the result of `fn` can be awaited, as far as can be seen without a call.
 
-    True for an async function, a partial or a bound method of one, an object whose `__call__` is one, and
-    what is annotated as returning an awaitable. A wrapper made by `functools.wraps` is what it wraps.
+    True for an async function, a partial or a bound method of one, an object whose `__call__` is one, and a
+    function annotated as returning an awaitable. A wrapper made by `functools.wraps` counts as the function
+    that it wraps.
     """
     while isinstance(fn, functools.partial):
         fn = fn.func
-    # Neither is called as it is: its class makes a method of it.
+    # Neither is called directly: its class makes a method of it.
     if isinstance(fn, classmethod | staticmethod):
         return False
     fn = inspect.unwrap(fn)
@@ -86,11 +87,11 @@ def promises_awaitable(fn: Callable[..., Any]) -> bool:
 def _is_async(fn: Any) -> bool:
     if inspect.iscoroutinefunction(fn):
         return True
-    # What unittest.mock makes of an async function's signature is marked as asyncio marks its own.
+    # unittest.mock marks what it makes of an async function's signature as asyncio marks its own functions.
     marked = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
     if marked is not None and getattr(fn, "_is_coroutine", None) is marked:
         return True
-    # unittest.mock.AsyncMock and compiled coroutines show it by their code's flags alone.
+    # unittest.mock.AsyncMock and compiled coroutines can be recognised only by their code's flags.
     flags = getattr(getattr(fn, "__code__", None), "co_flags", 0)
     return isinstance(flags, int) and bool(flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE))
 
@@ -100,17 +101,17 @@ def _returns_awaitable(fn: Any) -> bool:
     returned = annotations.get("return") if isinstance(annotations, dict) else None
     if returned is None:
         return False
-    # By itself: the other annotations may name what is imported for type checkers alone.
+    # Only this annotation: others may use names that are imported for type checkers alone.
     alone = types.SimpleNamespace(__annotations__={"return": returned})
     try:
         returned = typing.get_type_hints(alone, getattr(fn, "__globals__", None))["return"]
-    except Exception:  # noqa: BLE001 - annotations are anybody's code
+    except Exception:  # noqa: BLE001 - an annotation may be any code
         return isinstance(returned, str) and returned.partition("[")[0].rpartition(".")[2] in AWAITABLES
     kind = typing.get_origin(returned) or returned
     return isinstance(kind, type) and issubclass(kind, Awaitable)
 
 
 def sync_function(field: str, value: Callable[..., Any]) -> None:
-    """A predicate: what it returns is judged at once, and a coroutine would always be true."""
+    """A function that isn't async: its result is used at once, and a coroutine would always be true."""
     if promises_awaitable(value):
         raise TypeError(f"{field} must be a function that isn't async, got {value!r}")

@@ -31,13 +31,13 @@ RETRY_AFTER_MAXIMUM = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How the wait grows from one failed recovery to the next. It starts again on closing.
+    """The growth of the wait from one failed recovery to the next. It starts again on closing.
 
-    factor: by how much each wait is multiplied; 1.0 keeps `reset_timeout`.
+    factor: each wait is multiplied by it; 1.0 keeps `reset_timeout`.
     maximum: the longest wait, seconds; None: no limit. It limits a server's Retry-After too, which
         RETRY_AFTER_MAXIMUM limits if this is None.
     jitter: 0 to 1; a wait is shortened or lengthened by up to this share, then clamped.
-    seed: makes the jitter repeatable; None: another one in every process.
+    seed: makes the jitter repeatable; None: different in every process.
     """
 
     factor: float = 1.0
@@ -54,61 +54,61 @@ class Backoff:
             positive_int("backoff.seed", self.seed, least=0)
 
     def wait(
-        self, base: float, attempt: int, chance: random.Random | None, asked: float | None = None
+        self, base: float, attempt: int, rng: random.Random | None, requested: float | None = None
     ) -> float:
         """Seconds to wait before recovery number `attempt` (0 the first) is tried.
 
-        chance: the source of the jitter; None: no jitter. asked: seconds that the server asked to wait;
+        rng: the source of the jitter; None: no jitter. requested: seconds that the server asked to wait;
         they never shorten the wait.
         """
-        own = self._own_wait(base, attempt, chance)
-        if not credible_wait(asked):
+        own = self._own_wait(base, attempt, rng)
+        if not credible_wait(requested):
             return own
-        return max(own, min(asked, RETRY_AFTER_MAXIMUM if self.maximum is None else self.maximum))
+        return max(own, min(requested, RETRY_AFTER_MAXIMUM if self.maximum is None else self.maximum))
 
-    def _own_wait(self, base: float, attempt: int, chance: random.Random | None) -> float:
+    def _own_wait(self, base: float, attempt: int, rng: random.Random | None) -> float:
         limit = self.maximum if self.maximum is not None else float("inf")
         try:
             wait = min(base * self.factor**attempt, limit)
         except OverflowError:
             wait = limit
-        if self.jitter and chance is not None:
-            wait = min(wait * (1 + self.jitter * chance.uniform(-1, 1)), limit)
-        # An unlimited backoff overflows to infinity after a thousand doublings: stay a finite number.
+        if self.jitter and rng is not None:
+            wait = min(wait * (1 + self.jitter * rng.uniform(-1, 1)), limit)
+        # An unlimited backoff overflows to infinity after a thousand doublings: the wait stays finite.
         return min(wait, 1e9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitBreakerConfig:
-    """When a breaker opens, how it recovers and what it counts. Times are seconds.
+    """The policy of a breaker: its opening, its recovery, its counting and its limits. Times are seconds.
 
     name: shown in logs, metrics and errors; unique within a panel; 1 to 200 printable characters.
     max_failures: opens after this many failures in a row; shorthand for `trip`, and not to be set beside it.
-    reset_timeout: how long it stays open before it probes.
+    reset_timeout: the time from opening to the first probe.
     trip: another trip strategy, in place of `max_failures`.
-    half_open_max_calls: how many probes may run at once.
-    successes_to_close: how many probes must succeed; without meaning beside `half_open_failure_rate`.
+    half_open_max_calls: the number of probes that may run at once.
+    successes_to_close: the number of probes that must succeed; unused with `half_open_failure_rate`.
     half_open_timeout: a probe still running then has failed; None: never. The default gives way to a longer
         `call_timeout`.
     half_open_failure_rate: judges a recovery by `half_open_max_calls` probes, ignored and cancelled ones not
         counted: it opens again as soon as this share of them has failed, else it closes when all have ended.
         None: the first failure opens again.
     ramp: after a recovery, admission grows from nothing to all over this time, evenly and without chance.
-    retry_after: called with the exception or result that opened the breaker; returns how many seconds the
+    retry_after: called with the exception or result that opened the breaker; returns the seconds that the
         server asks to wait, or None. These lengthen the wait, within the backoff's maximum, and never shorten
         it. A value that isn't above 0, or is longer than a year, is ignored.
     in_flight_slow: SlowCallRate counts a call as soon as it has run past the threshold.
-    backoff: how `reset_timeout` grows.
+    backoff: the growth of `reset_timeout`.
     call_timeout: a call still running then is cancelled, counted a failure, and raises CallTimeout.
     failure: exception types or a predicate: the exceptions that count as failures. Any other is ignored, and
         so is a rejection by another breaker unless its type is named here.
     ignore: exception types or a predicate: exceptions that never count; wins over `answers` and `failure`.
     answers: exception types or a predicate: exceptions with which the dependency answered. Such a call is a
-        success, and its exception comes out all the same; wins over `failure`.
+        success, though its exception is raised; wins over `failure`.
     failure_result: a predicate: a returned value that is a failure.
     max_concurrent: the bulkhead: calls at once; None: no limit.
-    max_queue: how many more may wait for a place.
-    queue_timeout: how long they wait; None: until there is one.
+    max_queue: the number of further calls that may wait for a place.
+    queue_timeout: the longest wait for a place; None: no limit.
     cancel_in_flight: opening cancels the calls that run; they raise CircuitOpenError.
     probe: an async function that the breaker itself runs while half-open, in place of callers'
         requests. It passes by returning.
@@ -116,7 +116,7 @@ class CircuitBreakerConfig:
         after one interval, or after `half_open_timeout` if that is less. A success ends the wait, and the
         next probe decides; a failure changes nothing. None: `probe` runs only while half-open.
 
-    Where exception types are named, TimeoutError and its bases include trio.TooSlowError. Predicates are
+    Among exception types, TimeoutError and its bases include trio.TooSlowError. Predicates are
     never called with a cancellation.
 
     Raises ValueError naming field, value and range, also for settings that contradict each other, and
@@ -152,7 +152,7 @@ class CircuitBreakerConfig:
         self._check_numbers()
         self._check_objects()
         self._check_together()
-        # `replace` hands this on to the next policy, where it isn't an error beside `trip`: see TakenOver.
+        # `replace` passes it on to the next policy, in which it is no error beside `trip`: see TakenOver.
         object.__setattr__(self, "max_failures", _taken_over(self.max_failures))
 
     def _check_numbers(self) -> None:
@@ -232,14 +232,14 @@ class CircuitBreakerConfig:
 
     @property
     def probe_timeout(self) -> float | None:
-        """After how many seconds a running probe has failed; None: never."""
+        """Seconds after which a running probe has failed; None: never."""
         if self.half_open_timeout is None:
             return None
         return max(self.half_open_timeout, self.call_timeout or 0.0)
 
 
 class TakenOver(int):
-    """A `max_failures` that a policy holds already, and that `dataclasses.replace` hands on to the next one.
+    """A `max_failures` of an existing policy, which `dataclasses.replace` passes on to the next one.
 
     It distinguishes a policy that gets its `trip` by `replace` from a new one with both `max_failures` and
     `trip`, which contradict each other.

@@ -1,4 +1,4 @@
-"""When to trip by a share of the calls in a window: of failed ones, or of slow ones."""
+"""Strategies that trip by a share of the calls in a window: of failed ones, or of slow ones."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ class _Rate(TripCounter):
     def __init__(self, rate: float, window: Window, minimum: int) -> None:
         self._rate = rate
         self._minimum = minimum
-        self._window = window
-        self._rolling = window.rolling()
+        self.window = window
+        self.rolling = window.rolling()
         self._by_time = isinstance(window, LastSeconds)
 
     def tripped(self, now: float) -> bool:
-        rolling = self._rolling
+        rolling = self.rolling
         rolling.advance(now)
         # Divided, not multiplied: 3 of 30 is the float that 0.1 means.
         return rolling.calls >= self._minimum and rolling.bad / rolling.calls >= self._rate
 
     @property
     def failure_count(self) -> int:
-        return self._rolling.bad
+        return self.rolling.bad
 
     def advance(self, now: float) -> None:
-        self._rolling.advance(now)
+        self.rolling.advance(now)
 
     def can_batch_successes(self) -> bool:
-        rolling = self._rolling
-        # An empty time window has no timer running, so the first call in it must speak up.
+        rolling = self.rolling
+        # An empty time window has no running timer, so its first call must be counted by a message.
         if self._by_time and not rolling.calls:
             return False
-        # A success may trip where it fills the minimum, and where older ones have left the window.
+        # A success may trip if it fills the minimum, or if older ones have left the window.
         return rolling.bad / max(rolling.calls, self._minimum) < self._rate
 
     def next_roll(self, now: float) -> float | None:
-        return self._rolling.next_roll(now)
+        return self.rolling.next_roll(now)
 
     def inherit_from(self, older: TripCounter) -> bool:
-        if type(older) is not type(self) or older._window != self._window:
+        if type(older) is not type(self) or older.window != self.window:
             return False
-        self._rolling = deepcopy(older._rolling)
+        self.rolling = deepcopy(older.rolling)
         return True
 
 
@@ -71,7 +71,7 @@ class _Failing(_Rate):
     reason = "failure rate reached"
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
-        self._rolling.add(call.failed, now, count)
+        self.rolling.add(call.failed, now, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class SlowCallRate(TripStrategy):
 
     @property
     def slow_threshold(self) -> float:
-        """From how many seconds a call is slow."""
+        """Seconds from which a call is slow."""
         return self.threshold
 
 
@@ -102,39 +102,39 @@ class _Slow(_Rate):
 
     def __init__(self, strategy: SlowCallRate) -> None:
         super().__init__(strategy.rate, strategy.window, strategy.minimum_calls)
-        self._threshold = strategy.threshold
-        # For people alone: the failures among the calls, by which this strategy doesn't go.
-        self._failed = strategy.window.rolling()
+        self.threshold = strategy.threshold
+        # The failures among the calls: for observers, not for this strategy.
+        self.failed = strategy.window.rolling()
 
     def inherit_from(self, older: TripCounter) -> bool:
         if not (
-            isinstance(older, _Slow) and older._threshold == self._threshold and super().inherit_from(older)
+            isinstance(older, _Slow) and older.threshold == self.threshold and super().inherit_from(older)
         ):
             return False
-        self._failed = deepcopy(older._failed)
+        self.failed = deepcopy(older.failed)
         return True
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
-        self._failed.add(call.failed, now, count)
-        # Told while it ran, and slow by this threshold then: counted already.
-        if call.slow_from is None or call.slow_from < self._threshold:
-            self._rolling.add(call.duration is not None and call.duration >= self._threshold, now, count)
+        self.failed.add(call.failed, now, count)
+        # Counted already if it was reported while it ran, and slow by this threshold then.
+        if call.slow_from is None or call.slow_from < self.threshold:
+            self.rolling.add(call.duration is not None and call.duration >= self.threshold, now, count)
 
     def record_slow_in_flight(self, now: float, duration: float) -> None:
-        if duration >= self._threshold:
-            self._rolling.add(True, now)
+        if duration >= self.threshold:
+            self.rolling.add(True, now)
 
     @property
     def failure_count(self) -> int:
-        return self._failed.bad
+        return self.failed.bad
 
     @property
     def slow_count(self) -> int:
-        return self._rolling.bad
+        return self.rolling.bad
 
     def advance(self, now: float) -> None:
         super().advance(now)
-        self._failed.advance(now)
+        self.failed.advance(now)
 
 
 def _check_rate(kind: str, rate: float, window: Window, minimum_calls: int) -> None:

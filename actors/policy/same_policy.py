@@ -1,4 +1,4 @@
-"""Compare policies. Functions that one line made twice, such as a lambda in a handler, are equal."""
+"""Compare policies. Two functions made by the same line, such as a lambda in a handler, are equal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def differing_fields(one: CircuitBreakerConfig, other: CircuitBreakerConfig) -> 
 
 
 def _same(one: Any, other: Any, compared: frozenset[tuple[int, int]] = frozenset()) -> bool:
-    """compared: the pairs, by their ids, that are being compared already: a function may hold itself."""
+    """compared: the pairs, by their ids, that are being compared already: a closure may contain itself."""
     if one is other or (id(one), id(other)) in compared:
         return True
     if type(one) is not type(other):
@@ -43,7 +43,7 @@ def _same(one: Any, other: Any, compared: frozenset[tuple[int, int]] = frozenset
 
 
 def _parts(function: Any) -> tuple[Any, ...]:
-    """What a function has beside its code, and what a partial is made of."""
+    """The values of a function beside its code, or of a partial."""
     if isinstance(function, functools.partial):
         return function.func, function.args, function.keywords
     return function.__module__, function.__defaults__, function.__kwdefaults__, _held(function)

@@ -1,6 +1,6 @@
-"""When to trip. A strategy is a value in the configuration; its counter is what one breaker counts.
+"""Trip strategies. A strategy is a value in the configuration; its counter counts for one breaker.
 
-What tripping does is the machine's business. All times are seconds on the machine's clock.
+The machine acts when a counter trips. All times are seconds on the machine's clock.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .window import LastCalls, LastSeconds, Window, check_window
 
 
 class Call(NamedTuple):
-    """One counted call: failed or succeeded. duration: seconds, None where it was not measured.
+    """One counted call: failed or succeeded. duration: seconds, None if it was not measured.
 
-    slow_from: how long it had run when it was told as slow; None: it never was.
+    slow_from: seconds that it had run when it was reported as slow; None: it never was.
     """
 
     failed: bool
@@ -31,7 +31,7 @@ SUCCESS = Call(failed=False)
 
 
 class TripCounter(ABC):
-    """What one breaker counts while it is closed. Empty again after closing."""
+    """The counts of one breaker while it is closed. Empty again after closing."""
 
     __slots__ = ()
     reason: str
@@ -42,7 +42,7 @@ class TripCounter(ABC):
 
     @abstractmethod
     def tripped(self, now: float) -> bool:
-        """Whether the counts at `now` open the breaker. Asked after every counted outcome."""
+        """Whether the counts at `now` open the breaker. Called after every counted outcome."""
 
     @property
     @abstractmethod
@@ -51,17 +51,17 @@ class TripCounter(ABC):
 
     @property
     def slow_count(self) -> int:
-        """The slow calls that count now, where durations do."""
+        """The slow calls that count now; 0 unless durations count."""
         return 0
 
-    def advance(self, now: float) -> None:  # noqa: B027 - most don't age
-        """Forget what has left the window by `now`."""
+    def advance(self, now: float) -> None:  # noqa: B027 - most have no window
+        """Drop the calls that have left the window by `now`."""
 
-    def record_slow_in_flight(self, now: float, duration: float) -> None:  # noqa: B027 - most don't care
+    def record_slow_in_flight(self, now: float, duration: float) -> None:  # noqa: B027 - most ignore durations
         """A call still running has passed `duration` seconds."""
 
     def can_batch_successes(self) -> bool:
-        """Whether successes may wait in the tally: none of them can trip, nor go stale there."""
+        """Whether successes may wait on the gate: none of them can trip, or be counted too late."""
         return True
 
     def next_roll(self, now: float) -> float | None:
@@ -70,19 +70,19 @@ class TripCounter(ABC):
 
     @property
     def consecutive_failures(self) -> int:
-        """The failures in a row, where they matter: all that outlives a crash."""
+        """The failures in a row, 0 if they don't matter. Only they survive a crash."""
         return 0
 
     def restore(self, consecutive_failures: int) -> None:  # noqa: B027 - windows start empty
-        """Carry on after a crash."""
+        """Set the failures in a row after a crash."""
 
     def inherit_from(self, older: TripCounter) -> bool:
-        """Take over what `older` counted; False where it counted something else."""
+        """Take over the counts of `older`; False if it counted something else."""
         return False
 
 
 class TripStrategy(ABC):
-    """When a closed breaker opens."""
+    """The condition under which a closed breaker opens."""
 
     @abstractmethod
     def counter(self) -> TripCounter:
@@ -90,12 +90,12 @@ class TripStrategy(ABC):
 
     @property
     def slow_threshold(self) -> float | None:
-        """From how many seconds a call is slow, where this strategy asks; None: it doesn't."""
+        """Seconds from which a call is slow; None if this strategy doesn't use durations."""
         return None
 
     @property
     def ignores_successes(self) -> bool:
-        """Whether no success can ever trip, nor come too late to count."""
+        """Whether no success can ever trip, or be counted too late."""
         return False
 
 
@@ -146,7 +146,7 @@ class _Consecutive(TripCounter):
     def inherit_from(self, older: TripCounter) -> bool:
         if not isinstance(older, _Consecutive):
             return False
-        self._consecutive_failures = older._consecutive_failures
+        self._consecutive_failures = older.consecutive_failures
         return True
 
 
@@ -176,34 +176,34 @@ class FailureCount(TripStrategy):
 
 
 class _FailureTimes(TripCounter):
-    """The last n failures' times are all it takes to be exact."""
+    """Keeps the times of the last n failures, which is exact."""
 
     reason = "failure count reached"
 
     def __init__(self, limit: int, seconds: float) -> None:
         self._seconds = seconds
-        self._times: deque[float] = deque(maxlen=limit)
+        self.times: deque[float] = deque(maxlen=limit)
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
         if call.failed:
-            self._times.append(now)
+            self.times.append(now)
 
     def tripped(self, now: float) -> bool:
         self.advance(now)
-        return len(self._times) == self._times.maxlen
+        return len(self.times) == self.times.maxlen
 
     def advance(self, now: float) -> None:
-        while self._times and now - self._times[0] >= self._seconds:
-            self._times.popleft()
+        while self.times and now - self.times[0] >= self._seconds:
+            self.times.popleft()
 
     @property
     def failure_count(self) -> int:
-        return len(self._times)
+        return len(self.times)
 
     def inherit_from(self, older: TripCounter) -> bool:
         if not isinstance(older, _FailureTimes):
             return False
-        self._times.extend(older._times)
+        self.times.extend(older.times)
         return True
 
 
@@ -212,29 +212,29 @@ class _FailuresAmongCalls(TripCounter):
 
     def __init__(self, limit: int, window: LastCalls) -> None:
         self._limit = limit
-        self._window = window
-        self._rolling = window.rolling()
+        self.window = window
+        self.rolling = window.rolling()
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
-        self._rolling.add(call.failed, now, count)
+        self.rolling.add(call.failed, now, count)
 
     def tripped(self, now: float) -> bool:
-        return self._rolling.bad >= self._limit
+        return self.rolling.bad >= self._limit
 
     @property
     def failure_count(self) -> int:
-        return self._rolling.bad
+        return self.rolling.bad
 
     def inherit_from(self, older: TripCounter) -> bool:
-        if not isinstance(older, _FailuresAmongCalls) or older._window != self._window:
+        if not isinstance(older, _FailuresAmongCalls) or older.window != self.window:
             return False
-        self._rolling = deepcopy(older._rolling)
+        self.rolling = deepcopy(older.rolling)
         return True
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class AnyOf(TripStrategy):
-    """Trips when any of its strategies does. Those of an AnyOf among them become its own."""
+    """Trips when any of its strategies does. The strategies of an AnyOf among them are included."""
 
     strategies: tuple[TripStrategy, ...]
 
@@ -259,15 +259,15 @@ class AnyOf(TripStrategy):
 
 class _Any(TripCounter):
     def __init__(self, counters: list[TripCounter]) -> None:
-        self._counters = counters
+        self.counters = counters
         self.reason = counters[0].reason
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
-        for counter in self._counters:
+        for counter in self.counters:
             counter.record(call, now, count)
 
     def tripped(self, now: float) -> bool:
-        for counter in self._counters:
+        for counter in self.counters:
             if counter.tripped(now):
                 self.reason = counter.reason
                 return True
@@ -275,36 +275,36 @@ class _Any(TripCounter):
 
     @property
     def failure_count(self) -> int:
-        return max(counter.failure_count for counter in self._counters)
+        return max(counter.failure_count for counter in self.counters)
 
     @property
     def slow_count(self) -> int:
-        return max(counter.slow_count for counter in self._counters)
+        return max(counter.slow_count for counter in self.counters)
 
     def advance(self, now: float) -> None:
-        for counter in self._counters:
+        for counter in self.counters:
             counter.advance(now)
 
     def record_slow_in_flight(self, now: float, duration: float) -> None:
-        for counter in self._counters:
+        for counter in self.counters:
             counter.record_slow_in_flight(now, duration)
 
     def can_batch_successes(self) -> bool:
-        return all(counter.can_batch_successes() for counter in self._counters)
+        return all(counter.can_batch_successes() for counter in self.counters)
 
     def next_roll(self, now: float) -> float | None:
-        rolls = [roll for counter in self._counters if (roll := counter.next_roll(now)) is not None]
+        rolls = [roll for counter in self.counters if (roll := counter.next_roll(now)) is not None]
         return min(rolls, default=None)
 
     @property
     def consecutive_failures(self) -> int:
-        return max(counter.consecutive_failures for counter in self._counters)
+        return max(counter.consecutive_failures for counter in self.counters)
 
     def restore(self, consecutive_failures: int) -> None:
-        for counter in self._counters:
+        for counter in self.counters:
             counter.restore(consecutive_failures)
 
     def inherit_from(self, older: TripCounter) -> bool:
-        kept = older._counters if isinstance(older, _Any) else [older]
-        resumed = [any(counter.inherit_from(one) for one in kept) for counter in self._counters]
+        kept = older.counters if isinstance(older, _Any) else [older]
+        resumed = [any(counter.inherit_from(one) for one in kept) for counter in self.counters]
         return any(resumed)

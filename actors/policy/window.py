@@ -10,7 +10,7 @@ from .checks import MOST_COUNTED, number, positive_int
 SLICES = 10
 """A time window is counted in this many slices; a call leaves the window with its slice."""
 SHORTEST = 0.001
-"""Seconds of the shortest time window: the slices of one much shorter couldn't be told apart."""
+"""Seconds of the shortest time window: the slices of one much shorter couldn't be distinguished."""
 
 
 class Rolling(ABC):
@@ -24,10 +24,10 @@ class Rolling(ABC):
         """Count `count` calls of one kind at `now`."""
 
     def advance(self, now: float) -> None:  # noqa: B027 - a window of calls has nothing to do
-        """Forget what has left the window by `now`."""
+        """Drop the calls that have left the window by `now`."""
 
     def next_roll(self, now: float) -> float | None:
-        """When the oldest calls may leave the window; None where time doesn't move it."""
+        """When the oldest calls may leave the window; None if time doesn't move it."""
         return None
 
 
@@ -115,6 +115,6 @@ class _Slices(Rolling):
 
 
 def check_window(kind: str, window: Window) -> None:
-    """Raises ValueError where `window` is none; `kind` is the strategy that has it."""
+    """Raise ValueError if `window` isn't a window. kind: the name of the strategy that has it."""
     if not isinstance(window, LastCalls | LastSeconds):
         raise ValueError(f"{kind}.window must be LastCalls or LastSeconds, got {window!r}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from quart import g, request
 from quart_trio import QuartTrio
 
-from runtime.auth import TokenError, TokenVerifier, bearer
-from runtime.web.errors import token_api_error
+from runtime.auth import TokenVerifier, bearer
 
 FIRST_KEYS_SECONDS = 1.0
 """Maximum seconds that a request waits for the first key. The verifier retries at shorter intervals."""
@@ -25,12 +24,9 @@ def require_token(app: QuartTrio, keys: TokenVerifier, prefix: str) -> None:
     async def authenticate() -> None:
         if request.path != prefix and not request.path.startswith(f"{prefix}/"):
             return
-        try:
-            token = bearer(request.headers.get("Authorization"))
-            if not keys:
-                await keys.wait_for_keys(FIRST_KEYS_SECONDS)
-            g.identity = keys.verify(token)
-        except TokenError as error:
-            raise token_api_error(error) from error
+        token = bearer(request.headers.get("Authorization"))
+        if not keys:
+            await keys.first(FIRST_KEYS_SECONDS)
+        g.identity = keys.verify(token)
 
     app.before_request(authenticate)

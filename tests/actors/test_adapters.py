@@ -54,7 +54,7 @@ async def test_each_transition_is_one_line_in_its_exact_form(mock_clock: MockClo
     assert (logs[0]["breaker"], logs[0]["log_level"], logs[0]["retry_after"]) == ("it", "warning", 60)
 
 
-async def test_a_transition_is_told_with_what_is_bound_where_it_was_brought_about(
+async def test_a_transition_is_logged_with_the_context_values_of_its_cause(
     mock_clock: MockClock,
 ) -> None:
     """By the call that opened it, the probe that closed it, an operator; by nobody, where time alone did."""
@@ -89,7 +89,7 @@ async def test_a_transition_is_told_with_what_is_bound_where_it_was_brought_abou
     assert told == [("OPEN", "second"), ("HALF_OPEN", None), ("CLOSED", "probe"), ("OPEN", "operator")]
 
 
-async def test_what_cannot_be_told_of_a_transition_harms_nobody() -> None:
+async def test_a_transition_that_cannot_be_logged_does_no_harm() -> None:
     """It is left out, and the breaker goes on."""
 
     def fails() -> dict[str, object]:
@@ -104,7 +104,7 @@ async def test_what_cannot_be_told_of_a_transition_harms_nobody() -> None:
         assert (await breaker.snapshot()).restarts == 0
 
 
-async def test_a_log_that_cannot_keep_up_says_what_it_lost(panel: Panel) -> None:
+async def test_a_log_that_cannot_keep_up_reports_the_number_of_lost_lines(panel: Panel) -> None:
     """A line with the count in place of the lines that are missing."""
     event = Transition("it", State.CLOSED, State.OPEN, "flapping", 2, 0)
     with capture_logs() as logs:

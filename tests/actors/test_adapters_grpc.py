@@ -175,7 +175,7 @@ async def test_what_is_an_answer_can_be_said(
     [{}, {"failure": lambda error: True}, {"ignore": GRPCError}, {"failure": OSError}],
     ids=["default", "everything", "ignored", "others"],
 )
-async def test_an_answer_is_a_success_whatever_the_policy_says(
+async def test_an_answer_is_a_success_under_any_policy(
     channel: Channel, service: Service, mock_clock: MockClock, policy: dict[str, Any]
 ) -> None:
     """And so it closes a half-open breaker."""

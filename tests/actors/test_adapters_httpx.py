@@ -351,7 +351,7 @@ DATE = "Sun, 06 Nov 1994 08:49:%02d GMT"
         (503, [(b"Retry-After", b"\xb2")], None),
     ],
 )
-def test_how_long_a_response_asks_to_wait(
+def test_the_wait_that_a_response_asks_for(
     status: int, headers: dict[str, str] | list[tuple[bytes, bytes]], wait: float | None
 ) -> None:
     response = httpx.Response(status, headers=headers)
@@ -367,7 +367,7 @@ def test_a_date_without_a_date_is_measured_from_now() -> None:
     assert retry_after(ValueError()) is None
 
 
-async def test_nothing_is_asked_after_the_panels_end() -> None:
+async def test_no_request_is_sent_after_the_panels_end() -> None:
     async with open_panel() as panel:
         asked, inner = client(panel, body(b"x"), body(b"y"))
         await asked.get("/")

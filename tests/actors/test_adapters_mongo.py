@@ -138,7 +138,7 @@ async def test_a_duplicate_is_an_answer(users: Any, breaker: CircuitBreaker) -> 
     [{}, {"failure": lambda error: True}, {"ignore": errors.PyMongoError}, {"failure": OSError}],
     ids=["default", "everything", "ignored", "others"],
 )
-async def test_an_answer_is_a_success_whatever_the_policy_says(
+async def test_an_answer_is_a_success_under_any_policy(
     mongod: Mongod, panel: Panel, policy: dict[str, Any]
 ) -> None:
     """A duplicate key, the values of one request, and a cursor's end."""

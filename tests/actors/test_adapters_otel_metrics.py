@@ -132,7 +132,7 @@ async def running_call(breaker: CircuitBreaker) -> AsyncIterator[None]:
 
 def drop(panel: Panel, breaker: CircuitBreaker) -> None:
     """The panel has it no longer."""
-    del panel._actors[breaker.name]
+    del panel._entries[breaker.name]
 
 
 PAYMENTS = CircuitBreakerConfig(
@@ -179,7 +179,7 @@ async def outage(clock: MockClock, telemetry: Telemetry) -> dict[str, Points]:
     return read
 
 
-async def test_an_outage_is_told_as_in_the_golden_file(mock_clock: MockClock, telemetry: Telemetry) -> None:
+async def test_an_outage_is_as_in_the_golden_file(mock_clock: MockClock, telemetry: Telemetry) -> None:
     async with open_panel() as panel:
         panel.breaker(PAYMENTS)
         async with published(panel, telemetry.meter):
@@ -289,7 +289,7 @@ async def test_it_ends_when_the_panel_closes_while_snapshots_are_taken(
         async with open_panel() as panel:
             panel.breaker(PAYMENTS)
             await nursery.start(publish_metrics, panel, telemetry.meter)
-            panel["payments"]._actor.mailbox.close()
+            panel["payments"].mailbox.close()
             await advance(mock_clock, 5)
             assert not nursery.child_tasks
             assert telemetry.points() == {}
@@ -304,7 +304,7 @@ async def test_a_breaker_removed_while_snapshots_are_taken_is_left_out(
     async def remove_mail(breaker: CircuitBreaker) -> Snapshot:
         if breaker is payments and MAIL.name in panel:
             drop(panel, mail)
-            mail._actor.mailbox.close()
+            mail.mailbox.close()
         return await snapshot(breaker)
 
     async with published(panel, telemetry.meter):

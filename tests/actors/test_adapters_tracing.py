@@ -320,7 +320,7 @@ async def test_a_kind_of_failure_that_the_span_has_stays(panel: Panel, spans: Sp
     assert ending(spans.one()) == (StatusCode.ERROR, "503")
 
 
-async def test_a_span_that_is_not_recorded_says_nothing(panel: Panel) -> None:
+async def test_a_span_that_is_not_recorded_gets_no_event(panel: Panel) -> None:
     breaker = traced(panel.breaker(CircuitBreakerConfig(name="it", max_failures=1)), trace.NoOpTracer())
     async with breaker.guard() as call:
         call.fail()
@@ -443,7 +443,7 @@ async def test_what_is_not_async_is_not_protected(panel: Panel, spans: Spans) ->
         breaker.protect(unreadable)
 
 
-async def test_a_trace_tells_after_what_time_to_try_again(rejecting: CircuitBreaker, spans: Spans) -> None:
+async def test_a_trace_has_the_time_after_which_to_try_again(rejecting: CircuitBreaker, spans: Spans) -> None:
     """A breaker that is forced open stays so until somebody says otherwise."""
     with pytest.raises(CircuitOpenError):
         await rejecting.execute(trio.sleep, 0)

@@ -252,7 +252,7 @@ def test_an_answered_call_that_ends_slowly_has_passed_as_a_probe() -> None:
     assert it.state is H
 
 
-def test_answering_starts_the_ramp_and_is_told() -> None:
+def test_answering_starts_the_ramp_and_emits_an_event() -> None:
     it = machine(H, ramp=10)
     it.answered(admitted(it), 0)
     assert it.deadline == 10
@@ -380,9 +380,9 @@ async def test_answering_while_closed_sends_nothing(panel: Panel) -> None:
         async with breaker.guard() as call:
             call.fail()
     async with breaker.guard() as call:
-        waiting = breaker._actor.mailbox._send.statistics().current_buffer_used
+        waiting = breaker.mailbox._send.statistics().current_buffer_used
         call.answered()
-        assert breaker._actor.mailbox._send.statistics().current_buffer_used == waiting == 0
+        assert breaker.mailbox._send.statistics().current_buffer_used == waiting == 0
         await wait_all_tasks_blocked()
         assert (await breaker.snapshot()).failure_count == 2
 
@@ -429,8 +429,8 @@ async def test_an_answer_after_the_end_comes_to_nothing(panel: Panel, mock_clock
     async with breaker.guard() as call:
         call.exclude(0.5)
     call.answered()
-    assert breaker._in_flight_calls is not None
-    assert list(breaker._in_flight_calls) == [], "a call that is over isn't under way"
+    assert breaker.in_flight_calls is not None
+    assert list(breaker.in_flight_calls) == [], "a call that is over isn't under way"
     assert (await breaker.snapshot()).state is H
 
 
@@ -453,26 +453,26 @@ async def test_an_answered_call_keeps_its_place_in_the_bulkhead(panel: Panel, mo
         call.answered()
         await wait_all_tasks_blocked()
         assert breaker.state is C
-        assert breaker._bulkhead is not None
-        assert not breaker._bulkhead.take_nowait(object())
+        assert breaker.bulkhead is not None
+        assert not breaker.bulkhead.take_nowait(object())
 
 
-async def test_answering_into_a_full_mailbox_is_told_in_turn(panel: Panel, mock_clock: MockClock) -> None:
+async def test_answering_into_a_full_mailbox_is_handled_in_turn(panel: Panel, mock_clock: MockClock) -> None:
     breaker = await half_open(panel, mock_clock)
     async with breaker.guard() as call:
         async with trio.open_nursery() as nursery:
             for _ in range(300):
                 nursery.start_soon(breaker.snapshot)
             await trio.lowlevel.checkpoint()
-            while breaker._actor.mailbox._send.statistics().current_buffer_used < 256:
-                breaker._actor.mailbox.tell(breaker_snapshot())
+            while breaker.mailbox._send.statistics().current_buffer_used < 256:
+                breaker.mailbox.try_send(breaker_snapshot())
             call.answered()
         await wait_all_tasks_blocked()
         assert breaker.state is C
 
 
 def breaker_snapshot() -> object:
-    from actors.messages import TakeSnapshot
+    from actors.commands import TakeSnapshot
 
     return TakeSnapshot()
 

@@ -155,7 +155,7 @@ async def test_an_exemplar_that_raises_harms_no_early_success_and_no_probe_of_th
 
 @in_every_style
 @pytest.mark.parametrize("fn", ENDS, ids=lambda fn: fn.__name__)
-async def test_an_exemplar_is_asked_in_the_callers_context(
+async def test_an_exemplar_is_called_in_the_callers_context(
     autojump_clock: MockClock, call: Style, fn: Any
 ) -> None:
     """Also where the breaker ends the call; what is bound inside of the call is seen, as it is its own."""
@@ -175,7 +175,7 @@ async def test_an_exemplar_is_asked_in_the_callers_context(
     assert [exemplar.labels for exemplar in durations.exemplars.values()] == [{"request": "second"}]
 
 
-async def test_what_an_exemplar_sets_reaches_no_caller_whose_call_timed_out(
+async def test_an_exemplar_of_a_timed_out_call_changes_no_callers_context(
     panel: Panel, autojump_clock: MockClock
 ) -> None:
     def sets() -> dict[str, str]:
@@ -207,7 +207,7 @@ async def test_bound_that_raises_loses_no_transition(
             await anext(events)
         snapshot = await breaker.snapshot()
     assert (snapshot.counts["failure"], snapshot.in_flight, snapshot.restarts) == (2, 0, 0)
-    assert reported(caplog) == ["bound raised; the transition is told without it"]
+    assert reported(caplog) == ["bound raised; the transition is reported without it"]
 
 
 async def test_exemplar_and_bound_are_logged_apart(caplog: pytest.LogCaptureFixture) -> None:
@@ -327,7 +327,7 @@ async def test_each_field_and_each_kind_of_error_is_logged_once(
     ]
 
 
-async def test_a_cancelled_call_asks_no_callback_of_the_policy(panel: Panel) -> None:
+async def test_a_cancelled_call_calls_no_callback_of_the_policy(panel: Panel) -> None:
     breaker = panel.breaker(policy(failure=predicate, ignore=predicate, answers=predicate))
     with trio.move_on_after(0):
         await breaker.execute(trio.sleep_forever)

@@ -148,7 +148,7 @@ def test_what_an_exception_means(error: BaseException, policy: dict[str, object]
     assert classify(error, **policy) is outcome
 
 
-async def test_predicates_are_never_asked_about_cancellation() -> None:
+async def test_predicates_are_never_called_with_a_cancellation() -> None:
     asked: list[BaseException] = []
     with trio.CancelScope() as scope:
         scope.cancel()

@@ -23,7 +23,7 @@ from actors import (
 
 @pytest.mark.parametrize("trip", [None, FailureRate(1.0, LastCalls(9), minimum_calls=9)])
 @pytest.mark.parametrize("through", ["execute", "guard"])
-async def test_durations_are_measured_where_asked_for(
+async def test_durations_are_measured_if_the_panel_or_the_policy_needs_them(
     autojump_clock: MockClock, trip: TripStrategy | None, through: str
 ) -> None:
     """Of successes, failures and ignored calls; a cancelled one has none."""

@@ -141,7 +141,7 @@ async def test_a_failure_is_called_by_a_name_that_can_be_looked_up(
     assert (await breaker.snapshot()).last_failure == "probe: DependencyDown"
 
 
-async def test_after_the_last_failure_returned_nobody_is_admitted(
+async def test_after_the_last_failure_returned_no_call_is_admitted(
     panel: Panel, dependency: ScriptedDependency
 ) -> None:
     breaker = make(panel, max_failures=3)
@@ -309,7 +309,7 @@ async def test_many_calls_time_out_each_in_its_own_time(panel: Panel, mock_clock
     assert ended == [(number, 10 + number) for number in range(5)]
 
 
-async def test_opening_cancels_what_is_in_flight_where_asked(
+async def test_opening_cancels_calls_in_flight_if_the_policy_wants_it(
     panel: Panel, dependency: ScriptedDependency
 ) -> None:
     breaker = make(panel, max_failures=1, cancel_in_flight=True)
@@ -685,7 +685,7 @@ async def test_a_call_that_outlives_its_panel_keeps_its_own_end(dependency: Scri
     assert results == ["ok"]
 
 
-async def test_another_trio_run_is_told_so(panel: Panel) -> None:
+async def test_another_trio_run_gets_a_clear_error(panel: Panel) -> None:
     breaker = make(panel)
 
     def elsewhere() -> None:

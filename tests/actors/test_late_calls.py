@@ -27,10 +27,10 @@ async def test_a_retired_gate_is_dropped_when_its_last_call_has_ended(
             nursery.start_soon(breaker.execute, dependency)
             await wait_all_tasks_blocked()
             await breaker.trip()
-            assert len(breaker._actor._retired or ()) == 1
+            assert len(breaker.retired or ()) == 1
             dependency.lets_go()
         snapshot = await breaker.snapshot()
-        assert breaker._actor._retired is None
+        assert breaker.retired is None
         assert snapshot.in_flight == 0
         await breaker.reset()
 

@@ -83,7 +83,9 @@ def test_outcomes_move_the_state_by_the_rules(state: State, outcomes: list[Outco
     ("state", "reason", "retry_after"),
     [(O, RejectReason.OPEN, 60.0), (F, RejectReason.FORCED, 30.0)],
 )
-def test_an_open_machine_rejects_and_says_why(state: State, reason: RejectReason, retry_after: float) -> None:
+def test_an_open_machine_rejects_with_a_reason(
+    state: State, reason: RejectReason, retry_after: float
+) -> None:
     it = machine(state)
     assert it.admit(0) == Rejection(state, reason, retry_after)
     assert not it.admit(0)
@@ -349,7 +351,7 @@ def test_a_permit_given_back_frees_its_slot_and_counts_as_no_call() -> None:
     it = machine(H)
     probe = it.admit(0)
     assert isinstance(probe, Permit)
-    it.give_back(probe, 0)
+    it.release(probe, 0)
     assert it.snapshot(0).in_flight == 0
     assert sum(it.snapshot(0).counts.values()) == 0
     assert it.admit(0)
@@ -367,7 +369,7 @@ def test_one_failure_more_of_a_settled_call_counts_in_its_own_generation(state: 
     assert (it.snapshot(1).in_flight, it.snapshot(1).late) == (0, 1)
 
 
-def test_an_observing_machine_tells_what_it_would_have_done() -> None:
+def test_an_observing_machine_reports_what_it_would_have_done() -> None:
     it = machine(W)
     for _ in range(5):
         call(it, FAILURE)
@@ -431,7 +433,7 @@ def test_a_restored_machine_carries_on_in_the_next_generation(state: State) -> N
         assert again.state is O
 
 
-def test_a_permit_that_nobody_gave_moves_nothing() -> None:
+def test_an_unknown_permit_changes_nothing() -> None:
     """Where no call is admitted there is none to settle."""
     it = machine(O)
     it.settle(Permit(it.generation, 7), FAILURE, 30)
@@ -448,7 +450,7 @@ def test_what_a_disabled_machine_admitted_leaves_no_trace() -> None:
     assert isinstance(unused, Permit)
     it.settle(settled, FAILURE, 0)
     it.fail_again(broken, 0)
-    it.give_back(unused, 0)
+    it.release(unused, 0)
     assert (sum(it.snapshot(0).counts.values()), it.snapshot(0).in_flight) == (0, 0)
 
 
@@ -460,7 +462,7 @@ def test_a_permit_given_back_late_frees_no_slot_of_another_generation() -> None:
     probe = it.admit(60)
     assert isinstance(stale, Permit)
     assert isinstance(probe, Permit)
-    it.give_back(stale, 60)
+    it.release(stale, 60)
     assert not it.admit(60)
     assert it.snapshot(60).in_flight == 1
 
@@ -471,7 +473,7 @@ def test_a_permit_given_back_is_no_longer_watched() -> None:
     it = machine(trip=trip, in_flight_slow=True)
     permit = it.admit(0)
     assert isinstance(permit, Permit)
-    it.give_back(permit, 1)
+    it.release(permit, 1)
     it.wake(9)
     assert it.state is C
 
@@ -574,7 +576,7 @@ def test_an_observing_machine_frees_the_slot_of_a_call_that_never_began() -> Non
     call(it, FAILURE)
     probe = it.admit(60)
     assert isinstance(probe, Permit)
-    it.give_back(probe, 60)
+    it.release(probe, 60)
     call(it, SUCCESS, 60)
     assert [event.new for event in it.drain()] == [O, H, C]
     assert it.snapshot(60).would_reject == 0

@@ -7,8 +7,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CallTimeout, CircuitBreakerConfig, Panel, PanelClosedError, State
+from actors.commands import Wake
 from actors.mailbox import Mailbox
-from actors.messages import Wake
 from actors.testing import ScriptedDependency, advance
 
 
@@ -22,23 +22,23 @@ async def some_turns(number: int) -> None:
 
 
 def fill(mailbox: Mailbox[Wake]) -> None:
-    while mailbox.tell(Wake()):
+    while mailbox.try_send(Wake()):
         pass
 
 
-async def test_who_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
+async def test_a_sender_that_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
     """A message is never lost between its sender and the queue."""
-    mailbox: Mailbox[Wake] = Mailbox()
-    fill(mailbox)
     answers = []
 
-    async def ask(scope: trio.CancelScope) -> None:
+    async def ask(mailbox: Mailbox[Wake], scope: trio.CancelScope) -> None:
         with scope:
             answers.append(await mailbox.ask(Wake()))
 
     scope = trio.CancelScope()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask, scope)
+        mailbox: Mailbox[Wake] = Mailbox(nursery)
+        fill(mailbox)
+        nursery.start_soon(ask, mailbox, scope)
         await wait_all_tasks_blocked()
         scope.cancel()
         await wait_all_tasks_blocked()
@@ -47,24 +47,24 @@ async def test_who_waits_for_room_is_not_cancelled_and_gets_an_answer() -> None:
     assert answers == ["heard"]
 
 
-async def test_who_waits_for_room_is_told_that_the_panel_closes() -> None:
+async def test_a_sender_that_waits_for_room_gets_an_error_when_the_panel_closes() -> None:
     """So are those whose message is in the queue, and those who come later."""
-    mailbox: Mailbox[Wake] = Mailbox()
     told = []
 
-    async def ask() -> None:
+    async def ask(mailbox: Mailbox[Wake]) -> None:
         with pytest.raises(PanelClosedError):
             await mailbox.ask(Wake())
         told.append(1)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask)
+        mailbox: Mailbox[Wake] = Mailbox(nursery)
+        nursery.start_soon(ask, mailbox)
         await wait_all_tasks_blocked()
         fill(mailbox)
-        nursery.start_soon(ask)
+        nursery.start_soon(ask, mailbox)
         await wait_all_tasks_blocked()
         mailbox.close()
-        await ask()
+        await ask(mailbox)
     assert told == [1, 1, 1]
 
 
@@ -79,7 +79,7 @@ async def test_an_early_success_that_finds_no_room_is_settled_at_the_end(
             await breaker.trip()
             await advance(mock_clock, 60)
         async with breaker.guard() as call:
-            fill(breaker._actor.mailbox)  # type: ignore[arg-type]
+            fill(breaker.mailbox)  # type: ignore[arg-type]
             call.succeed()
             await wait_all_tasks_blocked()
             assert breaker.state is (State.HALF_OPEN if half_open else State.CLOSED)
@@ -89,7 +89,7 @@ async def test_an_early_success_that_finds_no_room_is_settled_at_the_end(
 
 async def test_other_tasks_get_a_turn_between_batches(panel: Panel) -> None:
     """However much waits, the actor doesn't handle all of it at once."""
-    mailbox = panel.breaker(policy())._actor.mailbox
+    mailbox = panel.breaker(policy()).mailbox
     await wait_all_tasks_blocked()
     fill(mailbox)  # type: ignore[arg-type]
     await some_turns(2)
@@ -106,7 +106,7 @@ async def test_deadlines_are_kept_while_messages_never_stop(panel: Panel, mock_c
 
     async def flood() -> None:
         while True:
-            fill(breaker._actor.mailbox)  # type: ignore[arg-type]
+            fill(breaker.mailbox)  # type: ignore[arg-type]
             await trio.lowlevel.checkpoint()
 
     async def call() -> None:

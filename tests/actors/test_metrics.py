@@ -30,7 +30,7 @@ from actors.adapters.metrics import (
     openmetrics_exposition,
 )
 from actors.machine.machine import Machine
-from actors.machine.statistics import HistogramSnapshot
+from actors.machine.statistics import Histogram
 from actors.messages import Outcome, Permit, State
 
 OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
@@ -211,7 +211,7 @@ async def test_each_state_shows_as_one_of_three_and_an_outage_where_it_is_one(
     assert (found["circuit_breaker_last_state_change",] > start) is (state is not State.OPEN)
 
 
-async def test_an_observing_breaker_tells_what_it_would_have_rejected() -> None:
+async def test_an_observing_breaker_reports_what_it_would_have_rejected() -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=1))
         await breaker.observe("to see")
@@ -280,7 +280,7 @@ async def test_every_call_is_in_exactly_one_outcome_at_every_scrape(
         ("application/openmetrics-text;q=much", CONTENT_TYPE),
     ],
 )
-async def test_the_format_is_the_one_that_was_asked_for(accept: str | None, content_type: str) -> None:
+async def test_the_format_is_the_requested_one(accept: str | None, content_type: str) -> None:
     async with open_panel() as panel:
         panel.breaker(CircuitBreakerConfig(name="it"))
         text, chosen = negotiated((await panel.snapshots()).values(), accept)
@@ -322,7 +322,7 @@ async def test_a_bucket_shows_the_trace_of_its_last_call() -> None:
 
 
 def test_each_bucket_has_an_exemplar_of_its_own() -> None:
-    meter = HistogramSnapshot((1.0, 2.0), lambda: {"trace_id": "1"})
+    meter = Histogram((1.0, 2.0), lambda: {"trace_id": "1"})
     for value in (0.5, 1.0, 1.5, 9.0):
         meter.observe(value)
     kept = meter.snapshot().exemplars

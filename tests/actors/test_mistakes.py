@@ -534,7 +534,7 @@ def test_a_probe_that_is_async_is_taken(probe: Any) -> None:
 
 
 @pytest.mark.parametrize("field", ["exemplar", "bound"])
-def test_what_a_panel_asks_must_not_be_async(field: str) -> None:
+def test_a_panels_callbacks_must_not_be_async(field: str) -> None:
     with pytest.raises(TypeError, match=f"^{field} must be a function that isn't async, got "):
         open_panel(**{field: fine})  # type: ignore[arg-type]
 

@@ -33,7 +33,7 @@ from actors import (
     State,
     open_panel,
 )
-from actors.call.nesting import HELD
+from actors.call.nesting.held_call import HELD
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from tests.actors.model.schedules import examples
 
@@ -304,7 +304,7 @@ async def test_a_function_that_has_the_name_of_a_call_style_is_none() -> None:
     async with opened("plain") as breaker, trio.open_nursery() as nursery:
 
         async def execute(self: CircuitBreaker) -> None:
-            gate = self._gate
+            gate = self.gate
             assert gate.fast
             await expect_failure(self, "execute", down)
 
@@ -665,7 +665,7 @@ async def test_after_the_last_call_of_a_time_before_rejections_need_no_look_agai
 
         await breaker.execute(opens)
         await breaker.snapshot()
-        assert breaker._gate.rejects_until == breaker._gate.until
+        assert breaker.gate.rejects_until == breaker.gate.until
         with pytest.raises(CircuitOpenError):
             await breaker.execute(fine)
 
@@ -854,7 +854,7 @@ async def test_a_nested_calls_failing_result_is_the_outer_calls_failure_unless_a
         assert await failures(breaker) == 1
 
 
-async def test_what_a_nested_guard_says_is_said_of_the_outer_one() -> None:
+async def test_a_nested_guards_verdict_is_reported_to_the_outer_one() -> None:
     async with opened("plain") as breaker:
 
         async def nested(*verdicts: Callable[[Guard], None]) -> None:
@@ -940,7 +940,7 @@ async def test_a_nested_call_inside_of_a_call_that_opening_cancels_is_cancelled_
         nursery.start_soon(cancelled)
         await wait_all_tasks_blocked()
         await breaker.trip()
-    assert breaker._gate.rejected == 0
+    assert breaker.gate.rejected == 0
 
 
 # Threads, generators, guards that travel.
@@ -1256,7 +1256,7 @@ async def test_a_joined_guard_that_outlives_its_outer_call_loses_no_failure() ->
     assert (snapshot.failure_count, snapshot.in_flight) == (1, 0)
 
 
-async def test_a_guard_does_not_join_one_whose_outer_call_has_ended() -> None:
+async def test_a_guard_does_not_join_one_after_its_outer_call_has_ended() -> None:
     async with opened("plain") as breaker:
         outer, joined, later = breaker.guard(), breaker.guard(), breaker.guard()
         await outer.__aenter__()
@@ -1270,7 +1270,7 @@ async def test_a_guard_does_not_join_one_whose_outer_call_has_ended() -> None:
     assert (snapshot.counts["success"], snapshot.counts["failure"], snapshot.in_flight) == (1, 1, 0)
 
 
-async def test_a_failure_that_a_nested_guard_told_outlives_an_exception_that_is_ignored() -> None:
+async def test_a_failure_reported_by_a_nested_guard_outlives_an_ignored_exception() -> None:
     async with opened("plain", ignore=KeyError) as breaker:
         with pytest.raises(KeyError):
             async with breaker.guard():

@@ -306,7 +306,7 @@ def test_trios_timeout_can_be_named_alone() -> None:
     assert classify(TimeoutError(), failure=trio.TooSlowError) is IGNORED
 
 
-def test_a_predicate_is_asked_about_trios_timeout_as_it_is() -> None:
+def test_a_predicate_gets_trios_timeout_unchanged() -> None:
     assert classify(trio.TooSlowError(), failure=lambda error: isinstance(error, TimeoutError)) is IGNORED
 
 
@@ -371,7 +371,7 @@ async def test_another_breakers_rejection_is_ignored(panel: Panel, call: Style, 
         (lambda error: False, [IGNORED, IGNORED, IGNORED]),
     ],
 )
-def test_a_rejection_counts_where_its_type_is_named_or_a_predicate_says_so(
+def test_a_rejection_counts_if_its_type_is_named_or_a_predicate_matches(
     failure: Any, outcomes: list[Outcome]
 ) -> None:
     assert [classify(error, failure=failure) for error in REJECTIONS] == outcomes

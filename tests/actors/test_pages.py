@@ -63,7 +63,7 @@ def test_the_example_of_the_helpers_for_tests_passes() -> None:
     names["test_an_outage"]()
 
 
-def test_the_tutorials_program_does_what_the_tutorial_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tutorials_program_does_what_the_tutorial_describes(capsys: pytest.CaptureFixture[str]) -> None:
     page = (DOCS / "tutorial" / "first-breaker.md").read_text()
     told = re.search(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert told is not None

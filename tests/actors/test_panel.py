@@ -120,7 +120,7 @@ async def test_a_crash_leaves_a_new_generation_to_calls_in_flight(saboteur: Sabo
         assert (snapshot.state, snapshot.late, snapshot.in_flight) == (State.CLOSED, 3, 0)
 
 
-async def test_too_many_crashes_fail_the_panel_loudly_and_hang_nobody(
+async def test_too_many_crashes_fail_the_panel_and_no_caller_hangs(
     saboteur: Saboteur, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended = []
@@ -249,7 +249,7 @@ async def test_events_come_in_order_and_end_with_the_panel(mock_clock: MockClock
     ]
 
 
-async def test_a_slow_listener_loses_its_oldest_events_and_is_told_how_many() -> None:
+async def test_a_slow_subscriber_loses_its_oldest_events_and_gets_their_number() -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(CONFIG)
         async with panel.events(buffer=2) as events:
@@ -268,11 +268,11 @@ async def test_after_listening_calls_are_tallied_again() -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(CONFIG)
         async with breaker.events():
-            assert breaker._fast is None
-        assert breaker._fast is not None
+            assert breaker.fast is None
+        assert breaker.fast is not None
 
 
-async def test_a_rejection_says_what_where_and_until_when() -> None:
+async def test_a_rejections_message_has_name_state_and_wait() -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(CONFIG)
         assert repr(breaker) == "<CircuitBreaker 'it' CLOSED generation 1>"

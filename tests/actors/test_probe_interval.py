@@ -18,8 +18,9 @@ from actors import (
     State,
     open_panel,
 )
-from actors.messages import ProbePassed
+from actors.commands import ProbePassed
 from actors.testing import ScriptedDependency, advance
+from tests.actors.insides import actor_of
 from tests.actors.model.world import BrokenMachine
 from tests.actors.test_machine import machine
 
@@ -74,7 +75,7 @@ def test_a_probe_that_passes_ends_only_a_wait(state: State) -> None:
     assert [event.reason for event in it.drain()] == (["probe succeeded"] if state is O else [])
 
 
-def test_a_probe_that_passes_at_the_deadline_is_told_as_time() -> None:
+def test_a_probe_that_passes_at_the_deadline_counts_as_the_end_of_the_wait() -> None:
     it = machine(O)
     it.end_wait(60)
     assert [event.reason for event in it.drain()] == ["attempting recovery"]
@@ -256,19 +257,19 @@ async def test_a_stale_success_is_ignored(panel: Panel, clock: MockClock, probe:
     breaker = await opened(panel, probe)
     await advance(clock, 1)
     await breaker.trip()
-    assert breaker._actor._active_probe is not None
-    number = breaker._actor._active_probe._number
-    await breaker._actor.mailbox.ask(ProbePassed(number - 1))
+    assert actor_of(breaker)._active_probe is not None
+    number = actor_of(breaker)._active_probe._number
+    await breaker.mailbox.ask(ProbePassed(number - 1))
     assert breaker.state is O
     await breaker.reset()
-    await breaker._actor.mailbox.ask(ProbePassed(number))
+    await breaker.mailbox.ask(ProbePassed(number))
     assert breaker.state is C
     await breaker.trip()
-    await breaker._actor.mailbox.ask(ProbePassed(number))
+    await breaker.mailbox.ask(ProbePassed(number))
     assert breaker.state is O
     plain = panel.breaker(CircuitBreakerConfig(name="plain"))
     await plain.trip()
-    await plain._actor.mailbox.ask(ProbePassed(0))
+    await plain.mailbox.ask(ProbePassed(0))
     assert plain.state is O
 
 
@@ -277,9 +278,9 @@ async def test_probing_goes_on_after_a_crash(
 ) -> None:
     breaker = await opened(panel, probe)
     await advance(clock, 3)
-    breaker._actor._machine.__class__ = BrokenMachine
+    actor_of(breaker)._machine.__class__ = BrokenMachine
     await breaker.snapshot()
-    assert (breaker.state, breaker._actor.restarts) == (O, 1)
+    assert (breaker.state, actor_of(breaker).restarts) == (O, 1)
     await advance(clock, 2)
     assert probe.calls == 1
     probe.mends()
@@ -292,9 +293,9 @@ async def test_a_crash_at_the_success_loses_only_that_probe(
 ) -> None:
     breaker = await opened(panel, probe)
     probe.mends()
-    breaker._actor._machine.__class__ = BrokenMachine
+    actor_of(breaker)._machine.__class__ = BrokenMachine
     await advance(clock, 5)
-    assert breaker._actor.restarts == 1
+    assert actor_of(breaker).restarts == 1
     assert breaker.state is C
 
 

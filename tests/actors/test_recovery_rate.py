@@ -114,7 +114,7 @@ def test_a_neutral_probe_gives_its_place_back(outcome: Outcome) -> None:
 
 def test_a_probe_given_back_gives_its_place_back() -> None:
     it = recovering(1)
-    it.give_back(probe(it), 0)
+    it.release(probe(it), 0)
     assert play(it, "+") == [C]
 
 
@@ -315,7 +315,7 @@ def test_when_the_rate_goes_the_next_probe_decides(outcome: str, after: State) -
     assert play(it, outcome) == [after]
 
 
-def test_fewer_places_than_probes_that_run_let_nobody_in_and_wait_for_them() -> None:
+def test_with_fewer_places_than_running_probes_no_call_is_admitted() -> None:
     it = recovering(4, 1.0)
     running = [probe(it) for _ in range(4)]
     assert configured(it, half_open_max_calls=2) is H

@@ -32,8 +32,8 @@ from actors import (
     breaker_named,
     open_panel,
 )
+from actors.commands import Acquire, Remove, TakeSnapshot
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Acquire, Remove, TakeSnapshot
 from actors.testing import DependencyDown, ScriptedDependency, advance, run_with_panel
 from tests.actors.styles import STYLES, Style, in_every_style, named
 
@@ -240,20 +240,20 @@ async def test_a_named_breaker_is_that_of_the_open_panel(panel: Panel) -> None:
     }  # fmt: skip
 
 
-def test_a_named_breaker_says_what_it_is() -> None:
+def test_a_named_breakers_repr_has_its_name() -> None:
     assert (repr(NAMED), NAMED.name, BY_NAME_ALONE.name) == ("<NamedBreaker 'it'>", "it", "it")
     assert (doubled.__name__, doubled.__doc__) == ("doubled", "Twice the number.")
 
 
 @pytest.mark.parametrize("named", [NAMED, BY_NAME_ALONE])
-async def test_without_an_open_panel_a_named_breaker_says_what_is_missing(named: NamedBreaker) -> None:
+async def test_without_an_open_panel_a_named_breakers_error_names_the_cause(named: NamedBreaker) -> None:
     async with open_panel():
         pass
     with pytest.raises(RuntimeError, match="no panel is open in this trio.run: put `async with open_panel"):
         named.find()
 
 
-def test_outside_of_trio_a_named_breaker_says_the_same() -> None:
+def test_outside_of_trio_a_named_breaker_raises_the_same_error() -> None:
     with pytest.raises(RuntimeError, match="no panel is open in this trio.run"):
         NAMED.find()
 
@@ -264,7 +264,7 @@ async def test_a_name_alone_makes_no_breaker(panel: Panel) -> None:
     assert len(panel) == 0
 
 
-async def test_a_named_policy_that_conflicts_is_told_where_it_is_used(panel: Panel) -> None:
+async def test_a_named_policy_that_conflicts_raises_at_its_use(panel: Panel) -> None:
     panel.breaker(policy(max_failures=4))
     with pytest.raises(ValueError, match="max_failures is 4, not 3$"):
         await doubled(1)
@@ -457,7 +457,7 @@ async def test_a_name_that_is_not_there_cannot_be_removed(panel: Panel) -> None:
     assert (len(panel), list(panel), panel.get("it"), "it" in panel) == (0, [], None, False)
 
 
-async def test_of_two_who_remove_a_breaker_one_is_told_that_it_is_gone(panel: Panel) -> None:
+async def test_the_second_of_two_removals_raises_key_error(panel: Panel) -> None:
     panel.breaker(POLICY)
     told = []
 
@@ -479,7 +479,7 @@ async def test_removing_is_not_cancelled_half_way(panel: Panel) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
         await panel.remove("it")
-        assert breaker._actor.closed
+        assert breaker.mailbox.closed
     assert len(panel) == 0
 
 
@@ -531,7 +531,7 @@ async def test_calls_that_run_end_as_they_would_and_are_not_counted(
 
 
 @pytest.mark.parametrize("removed", [False, True], ids=["panel closed", "breaker removed"])
-async def test_call_timeout_still_ends_a_call_whose_breaker_has_ended(
+async def test_call_timeout_still_ends_a_call_after_its_breaker_has_ended(
     autojump_clock: MockClock, removed: bool
 ) -> None:
     """At its time, and not counted: there is nobody left to count it."""
@@ -594,7 +594,7 @@ async def test_a_timeout_that_was_lifted_ends_no_call_of_a_breaker_that_has_ende
             await trio.sleep(100)
 
 
-async def test_waiters_for_admission_are_told_that_the_breaker_was_removed(panel: Panel) -> None:
+async def test_removal_ends_every_wait_for_admission(panel: Panel) -> None:
     breaker = panel.breaker(POLICY)
     await breaker.trip()
     told = []
@@ -633,7 +633,7 @@ async def test_a_removed_breakers_events_end_after_those_that_came_before(panel:
     assert [event.name for event in told if isinstance(event, Transition)] == ["it", "other"]
 
 
-async def test_who_waits_in_a_removed_breakers_bulkhead_is_told_at_its_turn(
+async def test_a_waiter_in_a_removed_breakers_bulkhead_gets_the_error_at_its_turn(
     panel: Panel, dependency: ScriptedDependency
 ) -> None:
     breaker = panel.breaker(policy(max_concurrent=1, max_queue=2))
@@ -726,7 +726,7 @@ async def test_a_call_may_remove_its_own_breaker(panel: Panel, call: Style) -> N
 
     with trio.fail_after(5):
         assert await call(breaker, remove) == "removed"
-    assert (breaker._actor.closed, len(panel)) == (True, 0)
+    assert (breaker.mailbox.closed, len(panel)) == (True, 0)
 
 
 async def test_a_probe_may_remove_its_own_breaker(panel: Panel, mock_clock: MockClock) -> None:
@@ -1002,17 +1002,19 @@ async def test_idle_breakers_may_be_removed_by_others_before_their_turn(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the first one ends, others go, and a name is taken again."""
-    tell = CircuitBreaker._tell
+    deliver = Mailbox.deliver
+    removed: list[Mailbox[Any]] = []
 
-    async def meddle_first(breaker: CircuitBreaker, message: object) -> None:
-        if isinstance(message, Remove) and breaker.name == "0":
+    async def meddle_first(mailbox: Mailbox[Any], message: object) -> None:
+        removed.append(mailbox)
+        if isinstance(message, Remove) and len(removed) == 1:
             for name in ("1", "2"):
                 with suppress(KeyError):
                     await panel.remove(name)
             panel.breaker(CircuitBreakerConfig(name="2", max_failures=9))
-        await tell(breaker, message)
+        await deliver(mailbox, message)
 
-    monkeypatch.setattr(CircuitBreaker, "_tell", meddle_first)
+    monkeypatch.setattr(Mailbox, "deliver", meddle_first)
     async with idle_panel() as panel:
         for number in range(3):
             panel.breaker(CircuitBreakerConfig(name=f"{number}"))
@@ -1043,7 +1045,7 @@ async def test_a_named_breaker_that_went_idle_is_made_anew(mock_clock: MockClock
             assert NAMED.find() is not before
 
 
-async def test_a_host_that_went_idle_is_asked_through_a_new_breaker(mock_clock: MockClock) -> None:
+async def test_a_host_that_went_idle_is_called_through_a_new_breaker(mock_clock: MockClock) -> None:
     httpx = pytest.importorskip("httpx")
     transports = pytest.importorskip("actors.adapters.httpx")
     inner = httpx.MockTransport(lambda request: httpx.Response(200, text="well"))

@@ -160,7 +160,7 @@ async def by_execute(breaker: CircuitBreaker, fn: Any) -> Any:
 
 @in_every_style
 @pytest.mark.parametrize("rejecting", OPEN, ids=lambda one: one.__name__)
-async def test_an_open_breakers_rejection_says_everything(
+async def test_an_open_breakers_rejection_has_all_facts(
     panel: Panel, busy: trio.Nursery, autojump_clock: MockClock, call: Style, rejecting: Rejecting
 ) -> None:
     breaker = await rejecting(panel, busy)
@@ -179,7 +179,7 @@ async def test_an_open_breakers_rejection_says_everything(
 
 
 @in_every_style
-async def test_a_full_bulkheads_rejection_says_everything(
+async def test_a_full_bulkheads_rejection_has_all_facts(
     panel: Panel, busy: trio.Nursery, autojump_clock: MockClock, call: Style
 ) -> None:
     breaker = await is_full(panel, busy)
@@ -207,7 +207,7 @@ async def test_a_fallback_is_given_the_rejection(panel: Panel, autojump_clock: M
 
 
 @pytest.mark.parametrize("reason", RejectReason)
-def test_each_reason_says_what_is_waited_for(reason: RejectReason) -> None:
+def test_each_reason_has_the_event_that_the_breaker_waits_for(reason: RejectReason) -> None:
     assert len(CircuitOpenError("it", State.OPEN, 1.0, reason).waits_for) > 5
 
 
@@ -225,7 +225,7 @@ def both(error: BaseException) -> tuple[object, ...]:
 
 @of_each_reason
 @pytest.mark.parametrize("copied", [pickled, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
-async def test_a_copy_of_a_rejection_says_the_same(
+async def test_a_copy_of_a_rejection_is_equal(
     panel: Panel, busy: trio.Nursery, autojump_clock: MockClock, rejecting: Rejecting, copied: Any
 ) -> None:
     error = await rejection(by_execute, await rejecting(panel, busy))
@@ -246,9 +246,7 @@ async def test_a_rejection_is_shown_as_the_call_that_makes_it(
     assert both(again) == both(error)
 
 
-async def test_a_copy_says_the_same_after_its_breaker_has_gone_on(
-    panel: Panel, autojump_clock: MockClock
-) -> None:
+async def test_a_copy_is_equal_after_its_breaker_has_changed(panel: Panel, autojump_clock: MockClock) -> None:
     """And so does the rejection itself."""
     breaker = await opened(panel)
     error = await rejection(by_execute, breaker)
@@ -333,7 +331,7 @@ def test_rejections_have_one_base_and_nothing_else_has_it() -> None:
     assert all(issubclass(kind, CircuitBreakerError) for kind in kinds)
 
 
-def test_the_base_alone_says_nothing() -> None:
+def test_the_base_class_has_no_facts() -> None:
     error = CallRejected("it")
     for name in ("name", "retry_after", "reason", "waits_for"):
         with pytest.raises(NotImplementedError):

@@ -8,8 +8,8 @@ from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, open_panel
 from actors.breaker_actor import BreakerActor
+from actors.commands import Wake
 from actors.mailbox import BATCH
-from actors.messages import Wake
 
 
 async def test_a_panel_that_closes_while_it_removes_a_breaker_closes_quietly(
@@ -21,7 +21,7 @@ async def test_a_panel_that_closes_while_it_removes_a_breaker_closes_quietly(
         def close_when_due(actor: BreakerActor) -> bool:
             """Keep the actor busy for more than a batch, so that the panel's end overtakes the removal."""
             for _ in range(BATCH + 1):
-                actor.mailbox.tell(Wake())
+                actor.mailbox.try_send(Wake())
             panel.nursery.cancel_scope.cancel()
             return True
 

@@ -206,7 +206,7 @@ def test_other_neutral_ends_keep_nothing(outcome: Outcome, source: Source | None
     assert it.admit(0, source=source)
 
 
-def test_a_cancelled_probe_of_nobody_lets_no_other_client_in_early() -> None:
+def test_a_cancelled_probe_without_a_client_admits_no_other_client_early() -> None:
     it = machine(H, half_open_max_calls=3)
     ann, nobody, unnamed = probe(it, 0, LOGIN), probe(it, 0, None), probe(it, 0, Source(None, "x"))
     it.settle(ann, CANCELLED, 0)
@@ -225,7 +225,7 @@ def test_an_answered_call_that_is_cancelled_keeps_nothing() -> None:
 
 def test_a_probe_that_never_began_keeps_nothing() -> None:
     it = machine(H)
-    it.give_back(probe(it, 0, LOGIN), 0)
+    it.release(probe(it, 0, LOGIN), 0)
     assert it.admit(0, source=LOGIN)
 
 
@@ -233,7 +233,7 @@ def test_sources_take_no_memory_that_grows() -> None:
     it = machine(H, successes_to_close=2)
     for number in range(100):
         it.settle(probe(it, 0, Source(number, number)), (IGNORED, CANCELLED)[number % 2], 0)
-    it.give_back(probe(it, 0, Source("x")), 0)
+    it.release(probe(it, 0, Source("x")), 0)
     assert len(it._behavior._turns._sources) == 0  # type: ignore[attr-defined]
 
 
@@ -256,7 +256,7 @@ def test_elsewhere_a_source_changes_nothing() -> None:
         assert machine(state).admit(0, source=LOGIN) == machine(state).admit(0)
 
 
-def test_the_shadow_is_told_the_source() -> None:
+def test_the_shadow_gets_the_source() -> None:
     it = machine(W, max_failures=1)
     it.settle(probe(it, 0, None), FAILURE, 0)
     it.settle(probe(it, 60, LOGIN), FAILURE, 60)
@@ -266,7 +266,7 @@ def test_the_shadow_is_told_the_source() -> None:
     assert it.snapshot(120).would_reject == 1
 
 
-async def test_a_guard_says_where_its_call_comes_from(panel: Panel, mock_clock: MockClock) -> None:
+async def test_a_guard_passes_its_source_on(panel: Panel, mock_clock: MockClock) -> None:
     breaker = panel.breaker(CircuitBreakerConfig(name="it"))
     await breaker.trip()
     mock_clock.jump(60)

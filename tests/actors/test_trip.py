@@ -89,7 +89,7 @@ def test_ignored_calls_are_in_no_window() -> None:
         (AnyOf(ConsecutiveFailures(9), FailureRate(1, LastCalls(1), 1)), "failure rate reached"),
     ],
 )
-def test_it_says_which_limit_was_reached(trip: TripStrategy, reason: str) -> None:
+def test_the_reason_names_the_limit_that_was_reached(trip: TripStrategy, reason: str) -> None:
     it = Machine(CircuitBreakerConfig(name="it", trip=trip))
     permit = it.admit(0)
     assert isinstance(permit, Permit)
@@ -155,7 +155,7 @@ async def test_tallied_successes_weigh_in_a_time_window(mock_clock: MockClock) -
         breaker = panel.breaker(CircuitBreakerConfig(name="it", trip=trip))
         for _ in range(6):
             await breaker.execute(dependency)
-        assert breaker._gate.batches_successes
+        assert breaker.gate.batches_successes
         dependency.breaks()
         for _ in range(5):
             with pytest.raises(DependencyDown):
@@ -376,7 +376,7 @@ def test_a_policy_that_counts_the_same_slow_calls_keeps_both_counts() -> None:
     assert (it.failure_count, it.slow_count) == (0, 0)
 
 
-def test_a_slow_call_told_while_it_runs_is_no_failure_until_it_fails() -> None:
+def test_a_slow_call_counted_while_it_runs_is_no_failure_until_it_fails() -> None:
     it = Machine(CircuitBreakerConfig(name="it", trip=SLOW, in_flight_slow=True))
     permit = it.admit(0)
     assert isinstance(permit, Permit)

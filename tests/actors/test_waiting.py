@@ -19,8 +19,8 @@ from actors import (
     open_panel,
 )
 from actors.breaker_actor import BreakerActor
+from actors.commands import FindAdmission
 from actors.machine.ramp import Ramp
-from actors.messages import FindAdmission
 from actors.testing import DependencyDown, ScriptedDependency, advance
 
 
@@ -102,7 +102,7 @@ async def test_where_calls_are_rejected_the_wait_goes_on(
 @pytest.mark.parametrize(
     "stop", [CircuitBreaker.trip, CircuitBreaker.force_open], ids=lambda one: one.__name__
 )
-async def test_an_operator_who_lets_calls_in_ends_every_wait(
+async def test_a_command_that_admits_calls_ends_every_wait(
     panel: Panel,
     mock_clock: MockClock,
     stop: Callable[[CircuitBreaker], object],
@@ -130,7 +130,7 @@ async def test_forcing_open_and_letting_it_go_again_doesnt_lose_a_waiter(
         assert waiters.ended == [11]
 
 
-async def test_if_nobody_probes_for_a_second_the_wait_ends(panel: Panel, mock_clock: MockClock) -> None:
+async def test_if_no_call_probes_for_a_second_the_wait_ends(panel: Panel, mock_clock: MockClock) -> None:
     """Else a breaker whose only callers wait would stay half-open for ever."""
     breaker = panel.breaker(policy())
     await breaker.trip()
@@ -225,7 +225,7 @@ async def test_a_probe_that_takes_too_long_opens_again_and_the_wait_goes_on(
         nursery.cancel_scope.cancel()
 
 
-async def test_the_breakers_own_probe_decides_and_no_waiter_is_asked_to(
+async def test_the_breakers_own_probe_decides_and_no_waiter_probes(
     panel: Panel, dependency: ScriptedDependency, mock_clock: MockClock
 ) -> None:
     dependency.holds()
@@ -240,7 +240,7 @@ async def test_the_breakers_own_probe_decides_and_no_waiter_is_asked_to(
         assert waiters.ended == [110]
 
 
-async def test_a_policy_without_the_own_probe_asks_the_waiters(panel: Panel, mock_clock: MockClock) -> None:
+async def test_under_a_policy_without_a_probe_waiters_may_probe(panel: Panel, mock_clock: MockClock) -> None:
     async def hangs() -> None:
         await trio.sleep_forever()
 
@@ -379,9 +379,7 @@ async def test_a_cancelled_task_doesnt_get_past_the_wait(panel: Panel) -> None:
 
 @pytest.mark.parametrize("state", [State.OPEN, State.HALF_OPEN, State.FORCED_OPEN])
 @pytest.mark.parametrize("end", ["panel closes", "breaker is removed"])
-async def test_at_the_breakers_end_every_waiter_is_told(
-    mock_clock: MockClock, state: State, end: str
-) -> None:
+async def test_the_breakers_end_ends_every_wait(mock_clock: MockClock, state: State, end: str) -> None:
     told = []
 
     async def wait(breaker: CircuitBreaker) -> None:

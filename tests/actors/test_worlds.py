@@ -269,7 +269,7 @@ async def waits_for_anybody() -> None:
     await Anybody()
 
 
-async def test_after_its_panel_has_closed_a_breaker_says_so_in_the_same_run() -> None:
+async def test_after_its_panel_has_closed_a_breaker_raises_that_in_the_same_run() -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(policy())
     for function in (lambda: breaker.execute(fine), lambda: guarded(breaker), breaker.snapshot):
@@ -296,9 +296,7 @@ USES: list[Callable[[Any], object]] = [
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("in_a_run", [False, True])
-def test_a_panel_that_is_not_entered_says_how_it_is_opened(
-    use: Callable[[Any], object], in_a_run: bool
-) -> None:
+def test_a_panel_that_is_not_entered_raises_with_advice(use: Callable[[Any], object], in_a_run: bool) -> None:
     async def uses() -> None:
         with wrong(NOT_OPEN):
             use(open_panel())
@@ -309,7 +307,7 @@ def test_a_panel_that_is_not_entered_says_how_it_is_opened(
         by_hand(uses)
 
 
-async def test_open_panel_by_with_and_by_await_says_how_it_is_opened() -> None:
+async def test_open_panel_by_with_and_by_await_raises_with_advice() -> None:
     with wrong(NOT_OPEN):
         with open_panel():  # type: ignore[attr-defined]
             pytest.fail("the block runs")
@@ -419,7 +417,7 @@ async def test_a_named_breaker_that_was_removed_is_made_anew(panel: Panel) -> No
     assert await named.find().execute(fine) == "fine"
 
 
-async def test_a_named_breaker_that_somebody_else_makes_is_not_there_before(panel: Panel) -> None:
+async def test_a_named_breaker_that_other_code_makes_is_not_there_before(panel: Panel) -> None:
     named = breaker_named("it")
     with pytest.raises(KeyError, match=re.escape("no circuit breaker 'it' on this panel, which has: none")):
         named.find()

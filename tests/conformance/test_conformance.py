@@ -77,7 +77,7 @@ def test_a_step_that_the_suite_would_pass_over_is_refused(step: dict[str, object
         run(play(case, MachineSubject(case.policy)))
 
 
-def test_a_policy_key_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_policy_key_is_refused() -> None:
     """A subject that passed over it would pass the case."""
     with pytest.raises(CannotExpressError, match="no unheard_of"):
         MachineSubject({"trip": {"kind": "consecutive", "n": 5}, "unheard_of": 1})

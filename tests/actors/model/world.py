@@ -27,6 +27,7 @@ from actors import (
     State,
     open_panel,
 )
+from tests.actors.insides import actor_of
 from tests.actors.model.reference import Reference, Refused
 from tests.actors.model.schedules import PROBE, Moment, Step, another
 
@@ -313,7 +314,7 @@ class BrokenMachine(Machine):
 
 
 def _crash_next(breaker: CircuitBreaker) -> None:
-    breaker._actor._machine.__class__ = BrokenMachine
+    actor_of(breaker)._machine.__class__ = BrokenMachine
 
 
 def play(config: CircuitBreakerConfig, schedule: list[Moment], seed: int) -> Orders:

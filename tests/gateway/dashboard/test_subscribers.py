@@ -149,7 +149,7 @@ async def test_the_feed_ends_with_the_panel() -> None:
             await nursery.start(run)
             with feed.subscribe():
                 await trio.sleep(0.05)
-                panel._close()
+                panel.begin_closing()
                 with trio.fail_after(3):
                     await nursery_ended.wait()
 

@@ -6,11 +6,12 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
-from .call.protect import check_async
-from .circuit_breaker import CircuitBreaker
-from .panel import OPEN_PANELS, Panel
-from .policy.checks import breaker_name
-from .policy.config import CircuitBreakerConfig
+from ..call.protect import check_async
+from ..circuit_breaker import CircuitBreaker
+from ..policy.checks import breaker_name
+from ..policy.config import CircuitBreakerConfig
+from .opening import OPEN_PANELS
+from .panel import Panel
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,7 +20,7 @@ NO_PANEL = "no panel is open in this trio.run: put `async with open_panel():` ar
 
 
 def breaker_named(policy: CircuitBreakerConfig | str) -> NamedBreaker:
-    """The breaker of a name on the panel that is open where it is used.
+    """A breaker by name, looked up at each use on the panel that is open then.
 
         prices = breaker_named(CircuitBreakerConfig(name="prices", max_failures=3))
 
@@ -27,8 +28,8 @@ def breaker_named(policy: CircuitBreakerConfig | str) -> NamedBreaker:
         async def price(item: str) -> float:
             return await fetch_price(item)
 
-    policy: makes the breaker at its first use, if the panel has none of that name. A str names a breaker that
-    other code makes. Needs no trio to be made; each trio.run has a breaker of its own.
+    policy: makes the breaker at its first use, if the panel has none of that name. A str is the name of a
+    breaker that other code makes. Needs no running trio; each trio.run has a breaker of its own.
     """
     return NamedBreaker(policy)
 
@@ -48,8 +49,8 @@ class NamedBreaker:
     def find(self) -> CircuitBreaker:
         """The breaker of the running trio.run; of several open panels, on the one opened last.
 
-        Raises RuntimeError outside of trio.run and where no panel is open, KeyError where the panel has no
-        breaker of that name, and what `Panel.breaker` raises.
+        Raises RuntimeError outside of trio.run and if no panel is open, KeyError if the panel has no breaker
+        of that name, and what `Panel.breaker` raises.
         """
         try:
             panels = OPEN_PANELS.get()
@@ -58,7 +59,7 @@ class NamedBreaker:
         if not panels:
             raise RuntimeError(NO_PANEL)
         panel = panels[-1]
-        # Read once: another thread's trio.run may find its own meanwhile.
+        # Read once: another thread's trio.run may set it meanwhile.
         found = self._found
         if found is not None and found[0] is panel and panel.get(self.name) is found[1]:
             return found[1]

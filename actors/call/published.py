@@ -1,0 +1,93 @@
+"""What a breaker's actor publishes to callers: the gate in force, admissions and events."""
+
+from __future__ import annotations
+
+import trio
+
+from ..events import EventBroadcaster
+from ..messages import CallSettled, Transition
+from .gate import Gate
+
+NEVER = float("inf")
+
+
+class PublishedState:
+    """Written by the actor, through the methods here. Callers read it.
+
+    gate: the gate in force. fast: the same gate if it is fast, else None: the fastest calls read only this.
+    retired: earlier gates that admitted calls which may still run; None: there are none.
+    waiters: the tasks that wait until calls are admitted; None: none has waited yet.
+    broadcaster: the subscribers of the breaker's events; None: there was none yet.
+    admission_changes: how often the waiting tasks were woken, so that none misses a change.
+    """
+
+    __slots__ = (
+        "_admits_at",
+        "admission_changes",
+        "broadcaster",
+        "fast",
+        "gate",
+        "name",
+        "retired",
+        "waiters",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.gate = Gate(name)
+        self.fast: Gate | None = None
+        self.retired: list[Gate] | None = None
+        # What few breakers need is made when it is first needed: ten thousand of them may be idle.
+        self.waiters: trio.lowlevel.ParkingLot | None = None
+        self.broadcaster: EventBroadcaster | None = None
+        self.admission_changes = 0
+        # When a call is admitted, as of the last `follow_admission`.
+        self._admits_at = -NEVER
+
+    def publish(self, gate: Gate) -> None:
+        """Put a gate in force, and retire the present one, which was folded just before."""
+        self.gate.live = False
+        if self.gate.in_flight:
+            self.retired = [*(self.retired or ()), self.gate]
+        self.gate = gate
+        self.fast = gate if gate.fast else None
+
+    def publish_end(self) -> None:
+        """Put a gate in force that admits no call, wake the waiting tasks, and end the subscriptions."""
+        gate = self.gate
+        gate.live = False
+        self.gate, self.fast = Gate(gate.name, gate.state, gate.generation + 1), None
+        if self.broadcaster is not None:
+            self.broadcaster.close()
+        self.notify_waiters()
+
+    def forget_ended(self) -> None:
+        """Drop the retired gates whose last call has ended, after all were folded."""
+        if self.retired is not None:
+            self.retired = [gate for gate in self.retired if gate.in_flight] or None
+
+    def follow_admission(self, moment: float, now: float) -> None:
+        """Wake the waiting tasks if a call is admitted now, or if its time has become known.
+
+        moment: when a call is admitted if nothing else happens; inf: only another event decides.
+        """
+        if moment <= now or moment < self._admits_at == NEVER:
+            self.notify_waiters()
+        self._admits_at = moment
+
+    def notify_waiters(self) -> None:
+        """Wake the tasks that wait until calls are admitted."""
+        self.admission_changes += 1
+        if self.waiters is not None:
+            self.waiters.unpark_all()
+
+    def emit(self, event: Transition | CallSettled) -> None:
+        """Send an event to the breaker's subscribers."""
+        if self.broadcaster is not None:
+            self.broadcaster.emit(event)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a task reads the breaker's events, or waits until it admits calls."""
+        waiting = self.waiters is not None and bool(self.waiters.statistics().tasks_waiting)
+        return waiting or (self.broadcaster is not None and self.broadcaster.has_subscribers)

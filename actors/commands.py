@@ -1,0 +1,152 @@
+"""The messages that a breaker's actor handles. Each is answered, as its docstring describes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from .messages import Outcome, Permit, Source, State
+from .policy.config import CircuitBreakerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Ask for a permit for one call. Answered by a Permit or a Rejection."""
+
+    is_active_probe: bool = False
+    source: Source | None = None
+
+
+class Settle(NamedTuple):
+    """A permitted call ended. Answered when it is counted: True, or False if it came late.
+
+    duration, retry_after: seconds; None: not measured, not requested. error: the kind of the failure.
+    """
+
+    # A tuple: a frozen dataclass takes three times as long to make.
+
+    permit: Permit
+    outcome: Outcome
+    duration: float | None = None
+    retry_after: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The dependency has answered a call that goes on. Answered by None.
+
+    duration: seconds until its answer, None if they weren't measured.
+    """
+
+    permit: Permit
+    duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailSettled:
+    """A call that was settled as a success has failed later. Answered as Settle is."""
+
+    permit: Permit
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePermit:
+    """A permitted call never began. Answered by None."""
+
+    permit: Permit
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """Open now. Answered by None."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Close now. Answered by None."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForceState:
+    """Stay FORCED_OPEN, DISABLED or OBSERVING. Answered by None."""
+
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Take a new policy in place. Answered by None."""
+
+    config: CircuitBreakerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePassed:
+    """The open breaker's own probe `number` has passed. Answered by None."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindAdmission:
+    """Find the time at which a call is admitted. Answered by an Admission."""
+
+
+class Admission(NamedTuple):
+    """The earliest time at which a call is admitted if nothing else happens; inf: only another event decides.
+
+    changes: how often waiting tasks were woken, so that a waiter misses no change.
+    """
+
+    time: float
+    changes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """End the actor. Answered by None; every later message is answered by PanelClosedError."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSnapshot:
+    """Take a snapshot. Answered by a Snapshot that includes every message sent before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetSubscribers:
+    """Count a subscriber to settled calls more (`by` 1) or less (-1). Answered by None."""
+
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Look at the deadlines again: they have changed. Answered by None."""
+
+
+Command: TypeAlias = (
+    Acquire
+    | Settle
+    | Answered
+    | FailSettled
+    | ReleasePermit
+    | Trip
+    | Reset
+    | ForceState
+    | Configure
+    | ProbePassed
+    | FindAdmission
+    | Remove
+    | TakeSnapshot
+    | SetSubscribers
+    | Wake
+)
+WITHOUT_CAUSE = (TakeSnapshot, Wake, FindAdmission)
+"""Messages whose senders cause no transition."""

@@ -1,0 +1,208 @@
+"""The present state of a breaker, its generation and backoff, and the transitions. Pure."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+
+from ..messages import State, Transition
+from ..policy.config import CircuitBreakerConfig
+from .half_open import HalfOpen
+from .observing import Observing, Shadow, shadow_policy
+from .recovery import RecoveryState
+from .states import NEVER, Closed, Disabled, Forced, NextState, Open, StateBehavior
+from .statistics import Statistics
+
+NOT_ADMITTING = (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN)
+
+
+class Lifecycle(ABC):
+    """The present state, with its data, and the transition to the next one.
+
+    generation: the number of the present stay in one state, from 1. opened_at: when the breaker left CLOSED;
+    None while it is in no outage. statistics: the counters for observers.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_behavior",
+        "_events",
+        "_failures_at_opening",
+        "_rng",
+        "_slow_at_opening",
+        "config",
+        "generation",
+        "opened_at",
+        "state",
+        "statistics",
+    )
+
+    def __init__(self, config: CircuitBreakerConfig, statistics: Statistics) -> None:
+        self.config = config
+        self.state = State.CLOSED
+        self.generation = 1
+        self.opened_at: float | None = None
+        self.statistics = statistics
+        self._behavior: StateBehavior = Closed(config)
+        self._events: list[Transition] | None = None
+        # The source of the backoff's jitter; made when it is first needed.
+        self._rng: random.Random | None = None
+        self._attempt = 0
+        self._failures_at_opening = self._slow_at_opening = 0
+
+    @abstractmethod
+    def _make_shadow(self, policy: CircuitBreakerConfig) -> Shadow:
+        """A machine of its own for the OBSERVING state."""
+
+    # Carrying on after a crash.
+
+    def recovery_state(self) -> RecoveryState:
+        """The state that the successor of this machine needs after a crash."""
+        behavior = self._behavior
+        return RecoveryState(
+            self.state,
+            self.generation,
+            behavior.deadline if self.state is State.OPEN else None,
+            self._attempt,
+            self.failure_count,
+            self.slow_count,
+            behavior.counter.consecutive_failures if isinstance(behavior, Closed) else 0,
+            self.opened_at,
+        )
+
+    def _restore(self, recovery_state: RecoveryState, now: float) -> None:
+        """Carry on in the same state and the next generation. Permits are forgotten."""
+        self.state, self.generation = recovery_state.state, recovery_state.generation + 1
+        self._attempt = recovery_state.attempt
+        self.opened_at = recovery_state.opened_at
+        self._failures_at_opening, self._slow_at_opening = recovery_state.failures, recovery_state.slow
+        self._behavior = self._new_behavior(recovery_state.state, now, recovery_state.until)
+        if isinstance(self._behavior, Closed):
+            self._behavior.counter.restore(recovery_state.consecutive_failures)
+
+    # For observers and for the actor.
+
+    @property
+    def deadline(self) -> float | None:
+        """When `wake` next changes something by itself; None: only messages do."""
+        return self._behavior.deadline
+
+    @property
+    def admits_all(self) -> bool:
+        """Whether every call is admitted without a message."""
+        behavior = self._behavior
+        return behavior.admits_all if isinstance(behavior, Closed) else self.state is State.DISABLED
+
+    @property
+    def batches_successes(self) -> bool:
+        """Whether callers may count successes of this generation on the gate in place of settling them."""
+        behavior = self._behavior
+        return isinstance(behavior, Closed) and behavior.counter.can_batch_successes()
+
+    def next_roll(self, now: float) -> float | None:
+        """When batched successes must be folded, so that a time window stays right; None: never."""
+        behavior = self._behavior
+        return behavior.counter.next_roll(now) if isinstance(behavior, Closed) else None
+
+    @property
+    def failure_count(self) -> int:
+        """The failures that the trip strategy counts now; while open, those at its opening."""
+        if self.state in NOT_ADMITTING:
+            return self._failures_at_opening
+        return self._behavior.failure_count
+
+    @property
+    def slow_count(self) -> int:
+        """The slow calls that the trip strategy counts now; while open, those at its opening."""
+        return self._slow_at_opening if self.state in NOT_ADMITTING else self._behavior.slow_count
+
+    def admits_at(self, now: float) -> float:
+        """The earliest time from `now` on at which a call is admitted; inf: only another event decides."""
+        return self._behavior.admits_at(now)
+
+    @property
+    def until(self) -> float:
+        """The time until which calls are rejected without consulting the actor; -inf if they are not."""
+        if self.state is State.FORCED_OPEN:
+            return NEVER
+        return self._behavior.deadline or -NEVER if self.state is State.OPEN else -NEVER
+
+    def drain(self) -> list[Transition]:
+        """The transitions since the last call of this method, oldest first."""
+        if not self._events:
+            return []
+        events, self._events = self._events, None
+        return events
+
+    # Transitions.
+
+    def _enter(self, next_state: NextState | None, now: float, retry_after: float | None = None) -> None:
+        """Make a transition; None: stay. retry_after: seconds that the server asked to wait."""
+        if next_state is None:
+            return
+        until = None
+        if self.state is not State.OPEN:
+            self._failures_at_opening, self._slow_at_opening = self.failure_count, self.slow_count
+        if next_state.state is State.OPEN:
+            self._attempt += next_state.recovery
+            until = now + self._wait(retry_after)
+        elif next_state.state is State.CLOSED:
+            self._attempt = 0
+        old, self.state = self.state, next_state.state
+        self.generation += 1
+        self._behavior = self._new_behavior(next_state.state, now, until, recovery=next_state.recovery)
+        self._note_outage(now)
+        self.statistics.moved(old, next_state.state, now, next_state.reason)
+        self._record_transition(
+            Transition(
+                self.config.name,
+                old,
+                next_state.state,
+                next_state.reason,
+                self.generation,
+                now,
+                retry_after=None if until is None else until - now,
+            )
+        )
+
+    def _new_behavior(
+        self, state: State, now: float, until: float | None, *, recovery: bool = False
+    ) -> StateBehavior:
+        """The behavior of the next state. recovery: it comes at the end of a recovery."""
+        match state:
+            case State.CLOSED if recovery:
+                return Closed(self.config, now, self._behavior.answered)
+            case State.CLOSED:
+                return Closed(self.config)
+            case State.OPEN:
+                assert until is not None
+                return Open(until, self._behavior.failed_route if recovery else None)
+            case State.HALF_OPEN:
+                return HalfOpen(self.config, now, self._behavior.failed_route)
+            case State.FORCED_OPEN:
+                return Forced()
+            case State.DISABLED:
+                return Disabled()
+            case State.OBSERVING:  # pragma: no branch - there is no other
+                shadow = self._make_shadow(shadow_policy(self.config))
+                return Observing(shadow, self.statistics, self._record_transition)
+
+    def _record_transition(self, event: Transition) -> None:
+        if self._events is None:
+            self._events = []
+        self._events.append(event)
+
+    def _wait(self, retry_after: float | None) -> float:
+        backoff = self.config.backoff
+        if self._rng is None and backoff.jitter:
+            seed = backoff.seed
+            self._rng = random.Random() if seed is None else random.Random(f"{seed} {self.config.name}")
+        return backoff.wait(self.config.reset_timeout, self._attempt, self._rng, retry_after)
+
+    def _note_outage(self, now: float) -> None:
+        if self.state in (State.OPEN, State.FORCED_OPEN):
+            self.opened_at = now if self.opened_at is None else self.opened_at
+        elif self.state is not State.HALF_OPEN:
+            if self.state is State.CLOSED and self.opened_at is not None:
+                self.statistics.recovered(now - self.opened_at)
+            self.opened_at = None

@@ -1,0 +1,1 @@
+"""The panel: all breakers of a process by name, with their supervisor."""
