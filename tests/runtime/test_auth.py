@@ -67,7 +67,7 @@ def known(signer: Signer, clock: Clock | None = None) -> TokenVerifier:
 
 
 async def test_identity(signer: Signer) -> None:
-    """A good token says who sends it."""
+    """A valid token yields the identity of its sender."""
     identity = require(known(signer), f"Bearer {signer.issue(USER, NOW)}")
     assert (identity.user_id, identity.email, identity.role) == (USER["id"], "a@b.org", "user")
     assert identity.expires_at == NOW + 900

@@ -1,4 +1,4 @@
-"""Transitions told to a webhook: what is sent, what is tried again, and that a bad receiver harms nothing."""
+"""Deliveries of transitions to a webhook: content, retries, and receivers that fail."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_the_pauses_between_attempts_double(autojump_clock: trio.testing.M
 
 
 async def test_a_refusal_is_not_tried_again(autojump_clock: trio.testing.MockClock) -> None:
-    """A 4xx or a redirect says that this event won't ever be taken here; nobody else is told instead."""
+    """After a 4xx or a redirect the event isn't sent again, here or elsewhere."""
 
     async def redirect(_: httpx.Request) -> httpx.Response:
         return httpx.Response(307, headers={"Location": "http://elsewhere.example/"})
@@ -214,7 +214,7 @@ async def test_workers_say_which_they_are() -> None:
 
 
 async def test_a_worker_is_known_as_the_log_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is bound for all lines of a process is what tells its events from its neighbours'."""
+    """The worker's number, bound to all log lines, is in its deliveries too."""
     made: list[int | None] = []
 
     class Noted(Webhook):

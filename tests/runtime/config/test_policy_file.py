@@ -1,4 +1,4 @@
-"""breakers.toml: what it says of each breaker, and what it refuses."""
+"""Reading breakers.toml: policies, profiles, warnings and errors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_profile_sets_all_breakers(written, profile, policy) -> None:
 
 
 def test_a_breakers_own_key_wins_over_the_profile(written) -> None:
-    """The most special word counts, key by key."""
+    """The profile's other keys still apply."""
     found = load_breakers(written(f"[breakers.{DATABASE}]\nmax_failures = 7"), "prod")[DATABASE]
     assert (found.max_failures, found.reset_timeout) == (7, 120)
 
@@ -175,7 +175,7 @@ def test_every_key_of_a_policy_can_be_set(written, line, field, value) -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused_by_file_key_and_reason(written, text, key, reason) -> None:
-    """Each complaint says where to look and what would do."""
+    """Each error names the place and the valid values."""
     path = written(text)
     with pytest.raises(BadConfiguration) as caught:
         load_breakers(path, None)
@@ -191,7 +191,7 @@ def test_an_unknown_profile_in_the_environment_is_called_by_its_variable(written
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """Nobody runs on defaults by mistake."""
+    """A missing file isn't replaced by defaults."""
     with pytest.raises(BadConfiguration, match=r"nothing\.toml: can't be read: No such file"):
         load_breakers(tmp_path / "nothing.toml", None)
 

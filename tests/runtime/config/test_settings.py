@@ -116,7 +116,7 @@ def test_credentials_in_a_url_are_refused_and_not_shown(
 def test_a_secret_that_could_never_work_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
-    """A token that no header can carry, a URL that nobody can ask."""
+    """Such as a token that no header can carry, or a URL that no client can request."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         load(Some)

@@ -77,7 +77,7 @@ class Full(io.StringIO):
 def test_only_what_matters_and_to_whoever_listens(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Debugging isn't logged, and a log that can't be written is no failure of what was to be told of."""
+    """Debug lines are dropped, and a log that can't be written doesn't fail the caller."""
     configure_logs("x", "json")
     structlog.get_logger("here").debug("detail")
     assert capsys.readouterr().out == ""
@@ -211,7 +211,7 @@ def test_a_warning_is_a_line_without_secrets() -> None:
 
 
 def test_on_a_terminal_text_is_only_text(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever chooses a path or a reason neither colours nor forges lines; a traceback keeps its own."""
+    """A path or a reason can neither colour nor forge lines; tracebacks keep their line breaks."""
     hostile = "\x1b[2J\nFAKE\r\x9b31m"
     configure_logs("x", "console")
     structlog.get_logger().info(f"{hostile} a", path=hostile)

@@ -1,4 +1,4 @@
-"""An HTTP/2 client that does only what it is told to, and no more than it is told to."""
+"""An HTTP/2 client that sends no frame by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fair to those who ask, and short with those who only hold a place: over real sockets."""
+"""Admission of connections over real sockets: limits, fair shares, and replacement of idle connections."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ async def test_who_idled_longest_makes_room() -> None:
 
 
 async def test_a_trickle_of_heads_is_not_idle() -> None:
-    """Who has begun to ask isn't sent away for a new client, and has CLIENT_HEADER_TIMEOUT to finish."""
+    """A connection with a partial head isn't replaced, and has CLIENT_HEADER_TIMEOUT to finish it."""
     async with place(connections=1, head_seconds=0.3) as one:
         asking = await one.connect(data=GET[:5])
         await trio.sleep(0.02)

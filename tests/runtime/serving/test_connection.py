@@ -26,7 +26,7 @@ def stall(seconds: float) -> None:
     ("before", "after"), [(b"", GET), (GET[:9], GET[9:]), (POST, b"hello"), (POST + b"h", b"ello")]
 )
 async def test_data_that_has_arrived_when_its_deadline_is_seen(before: bytes, after: bytes) -> None:
-    """The loop stood still: what came meanwhile counts."""
+    """After a stall of the event loop, data that arrived in time is read."""
     limits = {"idle_seconds": 0.2, "head_seconds": 0.2, "body_seconds": 0.2}
     for _ in range(3):
         async with running(echo, **limits) as server:
@@ -130,7 +130,7 @@ async def test_an_app_that_fails_while_it_is_cancelled(capsys: Any) -> None:
 
 
 async def test_a_body_that_is_cut_off_behind_its_response() -> None:
-    """A client that goes on sending for nobody has two seconds, and the next request is read behind it."""
+    """An unread upload is discarded for two seconds, and the next request follows it."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await respond(send, b"early" if scope["method"] == "POST" else await body_of(receive) + b"next")

@@ -211,7 +211,7 @@ async def test_a_stream_that_is_reset_ends_its_app(pair):
 
 
 async def test_an_expectation(pair):
-    """The client is told to go on when the app asks for the body."""
+    """100 (Continue) is sent when the app asks for the body."""
     async with running(echo, pair) as server, h2_client(server) as client:
         stream_id = client.open(b"/", b"POST", [(b"expect", b"100-continue")], end=False)
         await client.flush()
@@ -232,7 +232,7 @@ async def test_a_body_that_does_not_come(pair):
 
 
 async def test_an_answer_before_the_end_of_the_body(pair):
-    """The client is told to stop (RST_STREAM, NO_ERROR), after all of the response."""
+    """RST_STREAM with NO_ERROR follows the whole response."""
 
     async def app(scope, receive, send):
         await respond(send, status=413)

@@ -195,7 +195,7 @@ async def test_draining(pair):
 
 
 async def test_draining_an_idle_client(pair):
-    """It is told so, and doesn't hold up the end."""
+    """It gets GOAWAY and doesn't delay the end."""
     async with running(echo, pair, grace=5) as server, h2_client(server) as client:
         assert (await client.ask()).status == 200
         server.stop.set()

@@ -1,4 +1,4 @@
-"""Limits that don't count the time in which the process stood still."""
+"""Limits exclude the time in which the process was stalled."""
 
 import time
 
@@ -66,7 +66,7 @@ async def test_a_stall_only_moves_the_limit(loop_time):
 
 
 async def test_a_jump_of_the_clock_is_no_stall(mock_clock, nursery):
-    """A test's clock moves without the process having stood still."""
+    """A jump of a test's clock is no stall."""
     loop_time = LoopTime()
     await nursery.start(loop_time.run)
     expired = trio.Event()
@@ -86,7 +86,7 @@ async def test_a_jump_of_the_clock_is_no_stall(mock_clock, nursery):
 
 
 async def test_a_stall_is_known_at_once(loop_time):
-    """Whoever runs first after it needn't wait for the next look."""
+    """A stall is measurable before the next check of the limits."""
     with loop_time.limit(10):
         await trio.sleep(0.01)
         before = loop_time.stalled

@@ -1,4 +1,4 @@
-"""Requests sent before the responses to those in front of them: each is answered, in order."""
+"""Pipelined requests: each is answered, in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Held:
 @pytest.mark.parametrize("cut", [0, 1, 6, 11])
 @pytest.mark.parametrize("pieces", [1, 3])
 async def test_a_body_that_begins_behind_a_request_in_flight(cut: int, pieces: int) -> None:
-    """Its bytes reach the app in order, though some were read while the request before it was answered."""
+    """Its bytes reach the app in order, though some arrived during the response before."""
     app = Held()
     body = b"hello world"
     async with running(app) as server:

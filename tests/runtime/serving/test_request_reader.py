@@ -232,7 +232,7 @@ def test_an_error_behind_requests():
 )
 @pytest.mark.parametrize("rest", [GET, b"\x16\x03", b"\r\n\r\n\r\n"])
 def test_behind_the_last_request(last, rest):
-    """No request, and no error: those bytes are nobody's."""
+    """They yield neither a request nor an error."""
     for pieces in ([last + rest], [last, rest], [bytes((byte,)) for byte in last + rest]):
         [found], reader = read_in(pieces)
         assert (found.whole, reader.error) == (True, None)

@@ -104,7 +104,7 @@ GET = "GET {} HTTP/1.1\r\nHost: h\r\n{}\r\n"
 
 
 async def test_stop_lets_what_is_in_flight_finish() -> None:
-    """After the stop nobody new gets in, and who is in is answered before serve returns."""
+    """After the stop no connection is accepted, and requests in flight are answered before serve returns."""
     async with served() as one:
         stream = await one.connect(GET.format("/slow", ""))
         idle = await one.connect(GET.format("/", ""))

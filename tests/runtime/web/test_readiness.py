@@ -1,4 +1,4 @@
-"""How long a process goes on serving once it is told to stop."""
+"""How long a process serves requests after a stop signal."""
 
 from __future__ import annotations
 
