@@ -102,6 +102,7 @@ def test_the_tip_stays_on_the_screen_and_goes_on(feed: Feed) -> None:
     box = past.bounding_box()
     fed.page.mouse.move(box["x"] + box["width"] - 1, 490)
     tip = fed.page.locator("#tip")
+    tip.wait_for()
     shown = tip.bounding_box()
     assert shown["y"] + shown["height"] < 490
     assert shown["x"] + shown["width"] < 1280
