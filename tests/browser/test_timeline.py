@@ -104,6 +104,7 @@ def test_the_tooltip_stays_on_the_screen_and_is_updated(open_dashboard: OpenDash
     box = past.bounding_box()
     dashboard.page.mouse.move(box["x"] + box["width"] - 1, 490)
     tip = dashboard.page.locator("#tip")
+    tip.wait_for()
     shown = tip.bounding_box()
     assert shown["y"] + shown["height"] < 490
     assert shown["x"] + shown["width"] < 1280
