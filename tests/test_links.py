@@ -1,4 +1,4 @@
-"""Every relative link of README.md, CONTRIBUTING.md and docs/ leads to a file and to a heading in it."""
+"""README.md, CONTRIBUTING.md and docs/ refer to nothing that is gone: links, headings, files, tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from tests.typing.pages import ROOT, all_pages
 
 PAGES = [*all_pages(), ROOT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+TOP = "actors|protocols|runtime|gateway|services|deploy|benchmarks|tests|docs"
+SOURCE = re.compile(rf"`((?:{TOP})/[\w/.-]+\.\w+)(?:::\w+)?`")
+TEST = re.compile(r"\b(test_\w+)\b(?!\.py)")
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)|\b(?:src|srcset|href)=\"([^\"]+)\"")
 
 
@@ -48,6 +51,21 @@ def broken(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert broken(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_named_on_a_page_exists(page: Path) -> None:
+    assert [path for path in SOURCE.findall(page.read_text()) if not (ROOT / path).is_file()] == []
+
+
+def test_every_test_named_in_the_gateways_reference_exists() -> None:
+    page = (ROOT / "docs/reference/gateway.md").read_text()
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    functions = set(re.findall(r"def (test_\w+)\(", "\n".join(file.read_text() for file in files)))
+    named = set(TEST.findall(page))
+    assert len(named) > 50
+    assert sorted(named - functions) == []
+    assert sorted(set(re.findall(r"(test_\w+\.py)", page)) - {file.name for file in files}) == []
 
 
 def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:
