@@ -125,6 +125,14 @@ def test_the_wheel_has_one_top_level_package_and_its_types(wheel: Path) -> None:
 
 
 @needs_uv
+def test_a_wheel_from_a_checkout_is_the_wheel_from_the_sdist(tmp_path: Path, wheel: Path) -> None:
+    # `pip install ./trio-breakers` builds from the folder, with all of the stack beside the package.
+    run(str(UV), "build", "--quiet", "--no-python-downloads", "--wheel", "--out-dir", tmp_path, cwd=ROOT)
+    (direct,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(direct).namelist() == zipfile.ZipFile(wheel).namelist()
+
+
+@needs_uv
 def test_the_sdist_has_the_package_and_its_papers_alone(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
