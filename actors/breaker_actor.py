@@ -67,7 +67,7 @@ UNNAMED = (TakeSnapshot, Wake, FindAdmission)
 """Messages that cause no transition on behalf of their sender."""
 NEVER = float("inf")
 SUCCESS, IGNORED, CANCELLED = Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
-logger = logging.getLogger("actors")
+logger = logging.getLogger("trio_breakers")
 
 
 class Supervisor(Protocol):

@@ -24,7 +24,7 @@ from .policy.checks import positive_int, positive_number, sync_function
 from .policy.config import CircuitBreakerConfig
 from .policy.same_policy import differing_fields
 
-logger = logging.getLogger("actors")
+logger = logging.getLogger("trio_breakers")
 
 LOOKS = 20
 MOST_NAMES = 10
