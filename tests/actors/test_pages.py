@@ -277,6 +277,21 @@ def test_a_stream_closes_a_half_open_breaker_before_it_ends(program: Program) ->
     assert program.run("PRICES", scenario) == [State.HALF_OPEN, State.CLOSED]
 
 
+# The API's reference.
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (DOCS / "reference/api.md").read_text()
+    assert [name for name in actors.__all__ if not re.search(rf"\b{name}\b", page)] == []
+
+
+def test_the_machine_has_every_name_of_the_reference() -> None:
+    section = (DOCS / "reference/api.md").read_text().partition("\n## Machine\n")[2]
+    names = set(re.findall(r"`\.(\w+)", section))
+    assert {"admit", "settle", "wake"} <= names
+    assert [name for name in sorted(names) if not hasattr(actors.Machine, name)] == []
+
+
 # The check of types, and what escapes it.
 
 
