@@ -48,7 +48,8 @@ def test_a_folder_stands_below_its_parent() -> None:
 
 @pytest.mark.parametrize(("folder", "text"), entries(TREE), ids=[name for name, _ in entries(TREE)])
 def test_a_file_named_in_the_tree_is_in_its_folder(folder: str, text: str) -> None:
-    assert [name for name in re.findall(r"`([\w]+\.\w+)`", text) if not is_there(folder, name)] == []
+    named = re.findall(r"`(\w+\.(?:py|toml|proto))`", text)
+    assert [name for name in named if not is_there(folder, name)] == []
 
 
 def is_there(folder: str, name: str) -> bool:

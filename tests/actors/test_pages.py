@@ -1,4 +1,4 @@
-"""The Python of README.md and docs/ runs unchanged, and its types pass. The API page has every public name."""
+"""The Python of README.md and docs/ runs unchanged and is typed. The API page has every public name."""
 
 from __future__ import annotations
 
