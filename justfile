@@ -74,6 +74,12 @@ coverage:
 mutants *ARGS:
     @{{ python }} -m tests.mutants "$@"
 
+# Change actors/machine and actors/policy in about 1900 places, and list the changes that no quick test notices: mutate [NAME...]
+[no-exit-message]
+mutate *ARGS:
+    @uv run --quiet --group mutate mutmut run "$@"
+    @uv run --quiet --group mutate mutmut results
+
 # The tests that kill and stop real processes
 test-resilience *ARGS:
     @{{ python }} -m pytest -m resilience tests "$@"
