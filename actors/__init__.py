@@ -33,6 +33,8 @@ from .policy.rates import FailureRate, SlowCallRate
 from .policy.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy
 from .policy.window import LastCalls, LastSeconds
 
+__version__ = "0.1.0"
+
 __all__ = [
     "DURATION_BUCKETS",
     "RETRY_AFTER_MAXIMUM",

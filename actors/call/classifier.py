@@ -13,7 +13,7 @@ from ..messages import Outcome
 from ..policy.checks import credible_wait
 from ..policy.config import CircuitBreakerConfig, ExceptionMatch
 
-logger = logging.getLogger("actors")
+logger = logging.getLogger("trio_breakers")
 SEVEREST_FIRST = (Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED)
 """A group has the first of these outcomes that one of its leaves has: one failure makes it a failure."""
 

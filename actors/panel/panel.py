@@ -24,7 +24,7 @@ from ..messages import Snapshot
 from ..policy.config import CircuitBreakerConfig
 from ..policy.same_policy import differing_fields
 
-logger = logging.getLogger("actors")
+logger = logging.getLogger("trio_breakers")
 
 CHECKS = 20
 """How often within `idle_timeout` the panel looks for unused breakers."""

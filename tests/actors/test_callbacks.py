@@ -92,7 +92,7 @@ def raises_anew(kinds: list[type[Exception]]) -> Callable[[], Any]:
 
 
 def reported(caplog: pytest.LogCaptureFixture) -> list[str]:
-    assert all(record.levelno == logging.ERROR and record.name == "actors" for record in caplog.records)
+    assert {(record.levelno, record.name) for record in caplog.records} <= {(logging.ERROR, "trio_breakers")}
     assert all(record.exc_info and record.exc_info[1] is not None for record in caplog.records)
     return [record.getMessage() for record in caplog.records]
 

@@ -1,4 +1,4 @@
-"""The Python of the documents runs as it stands there, and its types are checked."""
+"""The Python of README.md and docs/ runs unchanged and is typed. The API page has every public name."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ PYTHON = re.compile(r"^ {4}(from [\w.]+ import |import \w|async (def|with|for) |
 
 
 def load(page: str) -> dict[str, Any]:
+    """Run all blocks of a page as one module; its names."""
     names: dict[str, Any] = {"__name__": "page"}
     exec(compile(code_of(ROOT / page), str(ROOT / page), "exec"), names)
     return names
@@ -65,11 +66,11 @@ def test_the_example_of_the_helpers_for_tests_passes() -> None:
 
 def test_the_tutorials_program_does_what_the_tutorial_describes(capsys: pytest.CaptureFixture[str]) -> None:
     page = (DOCS / "tutorial" / "first-breaker.md").read_text()
-    told = re.search(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    assert told is not None
+    printed = re.search(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert printed is not None
     names = load("docs/tutorial/first-breaker.md")
     trio.run(names["main"], clock=MockClock(autojump_threshold=0))
-    assert capsys.readouterr().out == told[1]
+    assert capsys.readouterr().out == printed[1]
 
 
 def test_the_tutorials_fallback_serves_failures_and_rejections() -> None:
@@ -101,19 +102,25 @@ def test_the_tutorials_policy_with_a_time_limit_counts_a_service_that_hangs() ->
     assert run_with_panel(scenario, autojump=True) == State.OPEN
 
 
-def test_the_program_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(not is_usable("httpx"), reason="httpx isn't installed")
+def test_the_program_of_the_readme_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    httpx = pytest.importorskip("httpx")
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", lambda: transport)
     load("README.md")
-    assert capsys.readouterr().out == "Oslo: sun\n"
+    assert capsys.readouterr().out == "200\n"
 
 
-# Breakers in a program of one's own.
+# docs/how-to/in-your-program.md.
 
 PROGRAM = "docs/how-to/in-your-program.md"
 needs_quart = pytest.mark.skipif(not is_usable("quart_trio"), reason="Quart-Trio isn't installed")
 
 
 class Program:
-    """The page's code, whose `fetch_price` is a dependency of the test's own."""
+    """The page's code, with a scripted dependency as its `fetch_price`."""
 
     def __init__(self) -> None:
         self.names = load(PROGRAM)
@@ -271,7 +278,22 @@ def test_a_stream_closes_a_half_open_breaker_before_it_ends(program: Program) ->
     assert program.run("PRICES", scenario) == [State.HALF_OPEN, State.CLOSED]
 
 
-# The check of types, and what escapes it.
+# The API's reference.
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (DOCS / "reference/api.md").read_text()
+    assert [name for name in actors.__all__ if not re.search(rf"\b{name}\b", page)] == []
+
+
+def test_the_machine_has_every_name_of_the_reference() -> None:
+    section = (DOCS / "reference/api.md").read_text().partition("\n## Machine\n")[2]
+    names = set(re.findall(r"`\.(\w+)", section))
+    assert {"admit", "settle", "wake"} <= names
+    assert [name for name in sorted(names) if not hasattr(actors.Machine, name)] == []
+
+
+# The type check of the pages.
 
 
 def test_an_error_is_reported_at_its_place_on_the_page(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ async def test_a_name_has_one_breaker_and_one_policy() -> None:
 async def test_a_crashed_breaker_carries_on_and_answers_its_callers(
     saboteur: Saboteur, message: str, mock_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "actors")
+    caplog.set_level(logging.CRITICAL, "trio_breakers")
     async with open_panel() as panel:
         breaker = panel.breaker(CONFIG)
         await fail(breaker, 2)

@@ -1,6 +1,9 @@
 """Check the types of the Python in README.md and docs/: `python -m tests.typing.pages`, part of `just lint`.
 
 All ```python blocks of a page are one module. Each line of it has the number that it has on the page.
+
+The pages import the installed package, `trio_breakers`. In this repository the package is the folder
+`actors`, so the blocks are checked, and run by the tests, with that name in its place.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[2]
+INSTALLED = re.compile(r"\btrio_breakers\b")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -22,8 +26,11 @@ def all_pages() -> list[Path]:
 
 
 def code_of(page: Path) -> str:
-    """All blocks of a page as one module, at the lines where they stand. Empty without blocks."""
-    text = page.read_text()
+    """All blocks of a page as one module, at the lines where they stand. Empty without blocks.
+
+    The package has the name that it has in this repository.
+    """
+    text = INSTALLED.sub("actors", page.read_text())
     lines = [""] * text.count("\n")
     for block in BLOCK.finditer(text):
         first = text.count("\n", 0, block.start(1))

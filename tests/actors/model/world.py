@@ -331,10 +331,10 @@ def play(config: CircuitBreakerConfig, schedule: list[Moment], seed: int) -> Ord
             nursery.cancel_scope.cancel()
 
     PROBE.passes = False
-    logging.getLogger("actors").setLevel(logging.CRITICAL)
+    logging.getLogger("trio_breakers").setLevel(logging.CRITICAL)
     try:
         with seeded_scheduler(seed):
             trio.run(main, clock=clock, strict_exception_groups=True)
     finally:
-        logging.getLogger("actors").setLevel(logging.NOTSET)
+        logging.getLogger("trio_breakers").setLevel(logging.NOTSET)
     return orders[0]
