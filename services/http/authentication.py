@@ -26,7 +26,7 @@ def require_token(app: QuartTrio, keys: TokenVerifier, prefix: str) -> None:
             return
         token = bearer(request.headers.get("Authorization"))
         if not keys:
-            await keys.first(FIRST_KEYS_SECONDS)
+            await keys.wait_for_keys(FIRST_KEYS_SECONDS)
         g.identity = keys.verify(token)
 
     app.before_request(authenticate)
