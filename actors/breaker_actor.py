@@ -289,7 +289,7 @@ class BreakerActor(Actor[Command]):
 
     def _announce(self, event: Transition) -> None:
         now = time.time()
-        event = replace(event, unix_time=now, bound=context_values(self._panel, self._cause()))
+        event = replace(event, unix_time=now, context=context_values(self._panel, self._cause()))
         if not event.observed:
             self._unix_changed_at = now
             self._unix_opened_at = 0.0 if event.new in ADMITTING else self._unix_opened_at or now

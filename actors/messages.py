@@ -116,8 +116,8 @@ class Transition:
     """A breaker left one state for another.
 
     observed: True if an observing breaker only reports what it would have done.
-    bound: context values of the caller that caused the transition, such as a request's id, as
-        `open_panel(bound=…)` returned them. Empty for timer-driven transitions.
+    context: values of the caller that caused the transition, such as a request's id, as
+        `open_panel(transition_context=…)` returned them. Empty for timer-driven transitions.
     """
 
     name: str
@@ -129,7 +129,12 @@ class Transition:
     unix_time: float = 0.0
     retry_after: float | None = None
     observed: bool = False
-    bound: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    context: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def bound(self) -> Mapping[str, Any]:
+        """The former name of `context`."""
+        return self.context
 
 
 @dataclass(frozen=True, slots=True)

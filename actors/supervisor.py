@@ -14,13 +14,13 @@ from .events import EventBroadcaster
 class Supervisor(Protocol):
     """The part of the panel that an actor uses.
 
-    bound: returns the context values of the caller that causes a transition; None: none are wanted.
+    transition_context: returns the context values of the caller that causes a transition; None: none are wanted.
     """
 
     nursery: trio.Nursery
     broadcaster: EventBroadcaster
     clock: Callable[[], float]
-    bound: Callable[[], Mapping[str, Any]] | None
+    transition_context: Callable[[], Mapping[str, Any]] | None
 
     def report_callback(self, field: str, error: Exception) -> None:
         """Log an exception of a user's function."""
@@ -30,16 +30,16 @@ class Supervisor(Protocol):
 
 
 def context_values(supervisor: Supervisor, context: contextvars.Context | None) -> Mapping[str, Any]:
-    """The values that the panel's `bound` returns in a copy of `context`; empty without either.
+    """The values that the panel's `transition_context` returns in a copy of `context`; empty without either.
 
     An exception of it is logged, and changes nothing.
     """
-    find = supervisor.bound
+    find = supervisor.transition_context
     if find is None or context is None:
         return {}
     try:
         # A copy: the caller's own may be in use.
         return context.copy().run(find)
     except Exception as error:  # noqa: BLE001 - a function that only observes must not harm the breaker
-        supervisor.report_callback("bound", error)
+        supervisor.report_callback("transition_context", error)
         return {}

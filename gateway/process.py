@@ -49,7 +49,11 @@ async def run_gateway(
     # Each client may have one request at a service.
     warn_of_file_limit(settings.max_connections, settings.max_connections)
     async with (
-        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
+        open_panel(
+            durations=DURATION_BUCKETS,
+            exemplar=exemplar_labels(),
+            transition_context=get_contextvars,
+        ) as panel,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)

@@ -27,7 +27,7 @@ async def log_transitions(
 
     To the logger `breaker`: a warning if calls are rejected from then on, else info, with the context values
     of the caller that caused the transition: open the panel with
-    `bound=structlog.contextvars.get_contextvars`. If the log is a thousand transitions behind, a warning has
+    `transition_context=structlog.contextvars.get_contextvars`. If the log is a thousand transitions behind, a warning has
     the number of lost ones. Cancelling ends it.
     """
     log = structlog.get_logger("breaker")
@@ -45,7 +45,7 @@ def _log(log: structlog.typing.FilteringBoundLogger, event: Transition) -> None:
     write(
         transition_line(event),
         **{
-            **event.bound,
+            **event.context,
             "breaker": event.name,
             "old": event.old.name,
             "new": event.new.name,

@@ -57,6 +57,7 @@ def open_panel(
     idle_timeout: float | None = None,
     durations: Sequence[float] | None = None,
     exemplar: Labels | None = None,
+    transition_context: Callable[[], Mapping[str, Any]] | None = None,
     bound: Callable[[], Mapping[str, Any]] | None = None,
 ) -> PanelManager:
     """A panel for as long as the block lasts: `async with open_panel() as panel:`. Leaving ends its breakers.
@@ -70,19 +71,21 @@ def open_panel(
     durations: upper bounds in seconds of a histogram of calls' durations; None: no clock is read.
     exemplar: returns the labels, such as a trace's id, by which a call in that histogram can be found, or
         None; called in the caller's context.
-    bound: returns context values, such as a request's id, of the caller that causes a transition: they are in
-        `Transition.bound`. Called in a copy of that caller's context, and not for transitions due to time.
+    transition_context: returns values, such as a request's id, of the caller that causes a transition: they
+        are in `Transition.context`. Called in a copy of that caller's context, and not for transitions due to time.
+    bound: the former name of transition_context.
 
-    An exception of exemplar or bound is logged, once for each kind, and changes nothing. The block's own
-    exception comes out unwrapped. Raises ValueError for a value out of range, TypeError for an async exemplar
-    or bound, RuntimeError outside of trio.run and if the panel is used before it is entered. Cancelling the
+    An exception of exemplar or transition_context is logged, once for each kind, and changes nothing. The block's own
+    exception comes out unwrapped. Raises ValueError for a value out of range, TypeError for an async
+    exemplar or transition_context, RuntimeError outside of trio.run and if the panel is used before it is entered. Cancelling the
     block ends the breakers too; calls through them in other tasks go on, and end uncounted.
     """
     positive_int("max_restarts", max_restarts, least=0)
     positive_number("restart_window", restart_window)
     if idle_timeout is not None:
         positive_number("idle_timeout", idle_timeout)
-    for field, value in (("exemplar", exemplar), ("bound", bound)):
+    transition_context = transition_context or bound
+    for field, value in (("exemplar", exemplar), ("transition_context", transition_context)):
         if value is not None:
             sync_function(field, value)
     make = partial(
@@ -91,7 +94,7 @@ def open_panel(
         restart_window=restart_window,
         durations=durations,
         exemplar=exemplar,
-        bound=bound,
+        transition_context=transition_context,
     )
     return PanelManager(_opened(make, idle_timeout))
 

@@ -31,7 +31,7 @@ CHECKS = 20
 MOST_NAMES = 10
 """How many names the message about an unknown name lists."""
 WITHOUT = {
-    "bound": "the transition is reported without it",
+    "transition_context": "the transition is reported without it",
     "exemplar": "the call is counted without one",
 }
 """The effect of an exception of one of these functions of the user."""
@@ -58,12 +58,12 @@ class Panel:
         restart_window: float,
         durations: Sequence[float] | None,
         exemplar: Labels | None,
-        bound: Callable[[], Mapping[str, Any]] | None,
+        transition_context: Callable[[], Mapping[str, Any]] | None,
     ) -> None:
         self.nursery = nursery
         self.broadcaster = EventBroadcaster()
         self.clock = trio.lowlevel.current_clock().current_time
-        self.bound = bound
+        self.transition_context = transition_context
         self.closed = False
         self._max_restarts = max_restarts
         self._restart_window = restart_window

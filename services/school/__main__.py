@@ -37,7 +37,11 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
     async with (
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri.get_secret_value(), "school") as client,
-        open_panel(durations=DURATION_BUCKETS, exemplar=exemplar_labels(), bound=get_contextvars) as panel,
+        open_panel(
+            durations=DURATION_BUCKETS,
+            exemplar=exemplar_labels(),
+            transition_context=get_contextvars,
+        ) as panel,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)

@@ -71,7 +71,7 @@ async def test_a_transition_is_logged_with_the_context_values_of_its_cause(
                 nursery.start_soon(call, request)
 
     with capture_logs() as logs:
-        async with open_panel(bound=get_contextvars) as panel, trio.open_nursery() as nursery:
+        async with open_panel(transition_context=get_contextvars) as panel, trio.open_nursery() as nursery:
             breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=2))
             await nursery.start(log_transitions, panel)
             dependency.breaks()
@@ -95,12 +95,12 @@ async def test_a_transition_that_cannot_be_logged_does_no_harm() -> None:
     def fails() -> dict[str, object]:
         raise LookupError
 
-    async with open_panel(bound=fails) as panel, panel.events() as events:
+    async with open_panel(transition_context=fails) as panel, panel.events() as events:
         breaker = panel.breaker(CircuitBreakerConfig(name="it"))
         await breaker.trip()
         event = await anext(events)
         assert isinstance(event, Transition)
-        assert (event.new, event.bound) == (State.OPEN, {})
+        assert (event.new, event.context) == (State.OPEN, {})
         assert (await breaker.snapshot()).restarts == 0
 
 
@@ -124,7 +124,7 @@ async def test_a_transition_is_data_all_the_same(panel: Panel) -> None:
         await panel.breaker(CircuitBreakerConfig(name="it")).trip()
         event = await anext(events)
     assert isinstance(event, Transition)
-    assert event.bound == {}
+    assert event.context == {}
     assert json.loads(json.dumps(asdict(event)))["new"] == State.OPEN
     assert deepcopy(event) == pickle.loads(pickle.dumps(event)) == event
 

@@ -196,22 +196,22 @@ async def test_an_exemplar_of_a_timed_out_call_changes_no_callers_context(
 async def test_bound_that_raises_loses_no_transition(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, call: Style, fn: Any
 ) -> None:
-    async with open_panel(bound=raises) as panel, panel.events() as events:
+    async with open_panel(transition_context=raises) as panel, panel.events() as events:
         breaker = panel.breaker(policy(max_failures=1, call_timeout=5))
         for _ in range(2):
             assert await end_of(call, breaker, fn) == ENDS[fn][1]
             event = await anext(events)
             assert isinstance(event, Transition)
-            assert (event.new, event.bound) == (State.OPEN, {})
+            assert (event.new, event.context) == (State.OPEN, {})
             await breaker.reset()
             await anext(events)
         snapshot = await breaker.snapshot()
     assert (snapshot.counts["failure"], snapshot.in_flight, snapshot.restarts) == (2, 0, 0)
-    assert reported(caplog) == ["bound raised; the transition is reported without it"]
+    assert reported(caplog) == ["transition_context raised; the transition is reported without it"]
 
 
 async def test_exemplar_and_bound_are_logged_apart(caplog: pytest.LogCaptureFixture) -> None:
-    async with open_panel(durations=(1,), exemplar=raises, bound=raises) as panel:
+    async with open_panel(durations=(1,), exemplar=raises, transition_context=raises) as panel:
         breaker = panel.breaker(policy())
         for _ in range(2):
             await breaker.execute(answers)
@@ -229,7 +229,7 @@ async def test_exemplar_and_bound_are_logged_apart(caplog: pytest.LogCaptureFixt
 async def test_a_transition_has_the_context_of_the_call_that_brought_it_about(
     autojump_clock: MockClock, call: Style, fields: dict[str, Any]
 ) -> None:
-    async with open_panel(bound=lambda: {"request": REQUEST.get()}) as panel, panel.events() as events:
+    async with open_panel(transition_context=lambda: {"request": REQUEST.get()}) as panel, panel.events() as events:
         breaker = panel.breaker(policy(**({} if "trip" in fields else {"max_failures": 2}), **fields))
 
         async def one(request: str, fn: Any) -> None:
@@ -246,7 +246,7 @@ async def test_a_transition_has_the_context_of_the_call_that_brought_it_about(
         await trio.sleep(60)
         await in_a_request("probe", answers)
         told = [await anext(events) for _ in range(3)]
-    assert [(event.new, event.bound) for event in told if isinstance(event, Transition)] == [
+    assert [(event.new, event.context) for event in told if isinstance(event, Transition)] == [
         (State.OPEN, {"request": "second"}),
         (State.HALF_OPEN, {}),
         (State.CLOSED, {"request": "probe"}),
@@ -257,14 +257,14 @@ async def test_a_call_that_becomes_slow_while_it_runs_opens_in_nobodys_name(
     autojump_clock: MockClock,
 ) -> None:
     """Time alone did it. The timeouts that come at the same time are their callers'."""
-    async with open_panel(bound=lambda: {"request": REQUEST.get()}) as panel, panel.events() as events:
+    async with open_panel(transition_context=lambda: {"request": REQUEST.get()}) as panel, panel.events() as events:
         slow = SlowCallRate(0.5, 2, LastCalls(2), 1)
         breaker = panel.breaker(CircuitBreakerConfig(name="it", trip=slow, in_flight_slow=True))
         REQUEST.set("mine")
         await breaker.execute(trio.sleep, 3)
         event = await anext(events)
     assert isinstance(event, Transition)
-    assert (event.new, event.bound) == (State.OPEN, {})
+    assert (event.new, event.context) == (State.OPEN, {})
 
 
 # The policy's own functions
@@ -334,10 +334,18 @@ async def test_a_cancelled_call_calls_no_callback_of_the_policy(panel: Panel) ->
     assert (await breaker.snapshot()).counts["cancelled"] == 1
 
 
-@pytest.mark.parametrize("field", ["exemplar", "bound"])
+@pytest.mark.parametrize("field", ["exemplar", "transition_context"])
 def test_an_async_callback_is_refused(field: str) -> None:
     async def callback() -> dict[str, str]:
         return {}
 
     with pytest.raises(TypeError, match=f"{field} must be a function that isn't async"):
         open_panel(**{field: callback})  # type: ignore[arg-type]
+
+
+async def test_bound_is_the_former_name_of_transition_context() -> None:
+    async with open_panel(bound=lambda: {"request": "r1"}) as panel, panel.events() as events:
+        await panel.breaker(CircuitBreakerConfig(name="it")).trip()
+        event = await anext(events)
+    assert isinstance(event, Transition)
+    assert event.bound == event.context == {"request": "r1"}

@@ -533,7 +533,7 @@ def test_a_probe_that_is_async_is_taken(probe: Any) -> None:
     assert policy(probe=probe).probe is probe
 
 
-@pytest.mark.parametrize("field", ["exemplar", "bound"])
+@pytest.mark.parametrize("field", ["exemplar", "transition_context"])
 def test_a_panels_callbacks_must_not_be_async(field: str) -> None:
     with pytest.raises(TypeError, match=f"^{field} must be a function that isn't async, got "):
         open_panel(**{field: fine})  # type: ignore[arg-type]
