@@ -14,7 +14,8 @@ from .events import EventBroadcaster
 class Supervisor(Protocol):
     """The part of the panel that an actor uses.
 
-    transition_context: returns the context values of the caller that causes a transition; None: none are wanted.
+    transition_context: returns the context values of the caller that causes a transition; None: none are
+    wanted.
     """
 
     nursery: trio.Nursery

@@ -12,5 +12,7 @@ if __name__ == "__main__":
     words = sys.argv[1:]
     chosen = [words.pop(0)] if words and words[0] in BENCHMARKS else list(BENCHMARKS)
     for name in chosen:
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{BENCHMARKS[name]}", *words], check=False).returncode:
+        if subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{BENCHMARKS[name]}", *words], check=False
+        ).returncode:
             raise SystemExit(1)

@@ -27,8 +27,8 @@ async def log_transitions(
 
     To the logger `breaker`: a warning if calls are rejected from then on, else info, with the context values
     of the caller that caused the transition: open the panel with
-    `transition_context=structlog.contextvars.get_contextvars`. If the log is a thousand transitions behind, a warning has
-    the number of lost ones. Cancelling ends it.
+    `transition_context=structlog.contextvars.get_contextvars`. If the log is a thousand transitions behind, a
+    warning has the number of lost ones. Cancelling ends it.
     """
     log = structlog.get_logger("breaker")
     async with panel.events() as events:

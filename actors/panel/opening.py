@@ -72,13 +72,15 @@ def open_panel(
     exemplar: returns the labels, such as a trace's id, by which a call in that histogram can be found, or
         None; called in the caller's context.
     transition_context: returns values, such as a request's id, of the caller that causes a transition: they
-        are in `Transition.context`. Called in a copy of that caller's context, and not for transitions due to time.
+        are in `Transition.context`. Called in a copy of that caller's context, and not for transitions due to
+        time.
     bound: the former name of transition_context.
 
-    An exception of exemplar or transition_context is logged, once for each kind, and changes nothing. The block's own
-    exception comes out unwrapped. Raises ValueError for a value out of range, TypeError for an async
-    exemplar or transition_context, RuntimeError outside of trio.run and if the panel is used before it is entered. Cancelling the
-    block ends the breakers too; calls through them in other tasks go on, and end uncounted.
+    An exception of exemplar or transition_context is logged, once for each kind, and changes nothing. The
+    block's own exception comes out unwrapped. Raises ValueError for a value out of range, TypeError for an
+    async exemplar or transition_context, RuntimeError outside of trio.run and if the panel is used before it
+    is entered. Cancelling the block ends the breakers too; calls through them in other tasks go on, and end
+    uncounted.
     """
     positive_int("max_restarts", max_restarts, least=0)
     positive_number("restart_window", restart_window)

@@ -229,7 +229,10 @@ async def test_exemplar_and_bound_are_logged_apart(caplog: pytest.LogCaptureFixt
 async def test_a_transition_has_the_context_of_the_call_that_brought_it_about(
     autojump_clock: MockClock, call: Style, fields: dict[str, Any]
 ) -> None:
-    async with open_panel(transition_context=lambda: {"request": REQUEST.get()}) as panel, panel.events() as events:
+    async with (
+        open_panel(transition_context=lambda: {"request": REQUEST.get()}) as panel,
+        panel.events() as events,
+    ):
         breaker = panel.breaker(policy(**({} if "trip" in fields else {"max_failures": 2}), **fields))
 
         async def one(request: str, fn: Any) -> None:
@@ -257,7 +260,10 @@ async def test_a_call_that_becomes_slow_while_it_runs_opens_in_nobodys_name(
     autojump_clock: MockClock,
 ) -> None:
     """Time alone did it. The timeouts that come at the same time are their callers'."""
-    async with open_panel(transition_context=lambda: {"request": REQUEST.get()}) as panel, panel.events() as events:
+    async with (
+        open_panel(transition_context=lambda: {"request": REQUEST.get()}) as panel,
+        panel.events() as events,
+    ):
         slow = SlowCallRate(0.5, 2, LastCalls(2), 1)
         breaker = panel.breaker(CircuitBreakerConfig(name="it", trip=slow, in_flight_slow=True))
         REQUEST.set("mine")
