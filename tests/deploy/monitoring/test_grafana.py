@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from tests.deploy.grafana import DASHBOARD, expressions, filled_in, panels
+from tests.deploy.monitoring.grafana import DASHBOARD, expressions, filled_in, panels
 from tests.deploy.tools import exported, promtool
 
 # Prometheus itself adds these labels to every sample of a scrape.

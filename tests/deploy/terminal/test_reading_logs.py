@@ -19,7 +19,7 @@ from rich.console import Console
 from deploy.config import stack_config
 from deploy.terminal import logs
 from deploy.terminal.logs import readable
-from tests.deploy.terminal_views import ESCAPED, HOSTILE
+from tests.deploy.terminal.terminal_views import ESCAPED, HOSTILE
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A small OTLP collector: receives spans over HTTP and prints each as a line of JSON.
 
-python tests/deploy/receiver.py      # the first line of its output is its port
+python tests/deploy/monitoring/receiver.py      # the first line of its output is its port
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from deploy.config import StackError, stack_config
 from deploy.terminal import watch as watching
 from deploy.terminal.formatting import time_of_day
 from deploy.terminal.watch import LiveView
-from tests.deploy.terminal_views import (
+from tests.deploy.terminal.terminal_views import (
     HELLO,
     HOSTILE,
     NOW,

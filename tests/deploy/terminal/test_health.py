@@ -11,7 +11,7 @@ import pytest
 
 from deploy.config import stack_config
 from deploy.terminal import health
-from tests.deploy.terminal_views import ESCAPED, HOSTILE, cells, rendered_lines
+from tests.deploy.terminal.terminal_views import ESCAPED, HOSTILE, cells, rendered_lines
 
 COLUMNS = {
     40: "breaker state",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deploy.terminal.formatting import duration, failure_meter
-from tests.deploy.terminal_views import breaker
+from tests.deploy.terminal.terminal_views import breaker
 
 SLOW, RATE = {"kind": "SlowCallRate"}, {"kind": "FailureRate"}
 

@@ -2,8 +2,8 @@
 
 The outage is compared with golden/otel_metrics.json. To write that file anew, and look at what has changed:
 
-    REWRITE_GOLDEN=1 uv run pytest tests/actors/test_adapters_otel_metrics.py
-    git diff tests/actors/golden
+    REWRITE_GOLDEN=1 uv run pytest tests/actors/adapters/test_adapters_otel_metrics.py
+    git diff tests/actors/adapters/golden
 """
 
 from __future__ import annotations
