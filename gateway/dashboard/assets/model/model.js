@@ -103,7 +103,7 @@ export class Model {
   }
 
   /** [from, until, state] for the displayed time span, oldest first, without times of unknown state. */
-  stays(breaker) {
+  periods(breaker) {
     const now = this.now();
     const { starts } = this.owner(breaker);
     const gaps = this.owner(breaker).gaps(now);
@@ -122,19 +122,19 @@ export class Model {
       ...breaker.transitions.filter((one) => !one.observed),
       ...starts.slice(1).map((time) => ({ time, new: "CLOSED" })),
     ].sort((a, b) => a.time - b.time);
-    const stays = [];
+    const periods = [];
     let from = Math.min(starts[0], changes[0]?.time ?? Infinity);
     let state = changes[0] ? changes[0].old ?? "CLOSED" : breaker.state;
     for (const change of changes) {
-      stays.push([from, change.time, state]);
+      periods.push([from, change.time, state]);
       [from, state] = [change.time, change.new];
     }
     if (state !== breaker.state && breaker.since > from) {
-      stays.push([from, breaker.since, state]);
+      periods.push([from, breaker.since, state]);
       from = breaker.since;
     }
-    stays.push([from, now, breaker.state]);
-    return stays;
+    periods.push([from, now, breaker.state]);
+    return periods;
   }
 
   /** Every transition of every breaker, and every restart of a process, newest first. */
@@ -149,8 +149,8 @@ export class Model {
   }
 }
 
-function without(stays, [begin, end]) {
-  return stays
+function without(periods, [begin, end]) {
+  return periods
     .flatMap(([from, until, state]) => [[from, Math.min(until, begin), state], [Math.max(from, end), until, state]])
     .filter(([from, until]) => until > from);
 }

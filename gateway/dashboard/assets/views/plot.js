@@ -51,7 +51,7 @@ export class Plot {
     const shown = breaker.calls_by_time.filter((bucket) => bucket[0] >= begin);
     const most = scale(Math.max(0, ...shown.map(([, ...counts]) => counts.reduce((a, b) => a + b))));
     this.#drawBars(shown, begin, most);
-    this.#drawRibbon(model.stays(breaker), begin);
+    this.#drawRibbon(model.periods(breaker), begin);
     this.#describe(model.counts(breaker));
     return most;
   }
@@ -71,10 +71,10 @@ export class Plot {
     this.layers.forEach((path, layer) => path.setAttribute("d", paths[layer]));
   }
 
-  #drawRibbon(stays, begin) {
-    const rects = stays.map(([from, until, state], place) => {
+  #drawRibbon(periods, begin) {
+    const rects = periods.map(([from, until, state], place) => {
       const x = Math.max(0, from - begin);
-      const end = place === stays.length - 1 ? SPAN : until - begin;
+      const end = place === periods.length - 1 ? SPAN : until - begin;
       // A short state is drawn, a short gap is not.
       const width = Math.max(end - x, state === "UNKNOWN" ? 0 : 3);
       return element("rect", { class: `stay ${state}`, x, width, y: HEIGHT + GAP, height: RIBBON });

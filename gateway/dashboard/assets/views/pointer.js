@@ -48,7 +48,7 @@ export class Pointer {
   #words(breaker, moment) {
     const at = Math.min(moment, this.model.now());
     const bucket = breaker.calls_by_time.find((one) => one[0] <= at && at < one[0] + BUCKET) ?? [0, 0, 0, 0, 0, 0];
-    const stay = this.model.stays(breaker).find(([from, until]) => from <= at && at <= until);
+    const period = this.model.periods(breaker).find(([from, until]) => from <= at && at <= until);
     const counts = [
       ["answered", bucket[1]],
       ["failed", bucket[2]],
@@ -58,7 +58,7 @@ export class Pointer {
     const text = counts.length ? counts.map(([what, count]) => `${number(count)} ${what}`).join(", ") : "no calls";
     return [
       make("strong", "", {}, time(at)),
-      ` ${stay ? STATES[stay[2]].toLowerCase() : "not known"}`,
+      ` ${period ? STATES[period[2]].toLowerCase() : "not known"}`,
       make("br"),
       `${text} in ${BUCKET} s`,
     ];
