@@ -70,7 +70,9 @@ class Receiver:
 def receiver(folder: Path) -> Iterator[Receiver]:
     """Run a collector during the block."""
     output = folder / "spans.jsonl"
-    with program([sys.executable, str(Path(__file__).with_name("monitoring") / "receiver.py")], output) as process:
+    with program(
+        [sys.executable, str(Path(__file__).with_name("monitoring") / "receiver.py")], output
+    ) as process:
         yield Receiver(process, output)
 
 
