@@ -63,8 +63,7 @@ class PublishedState:
 
     def forget_ended(self) -> None:
         """Drop the retired gates whose last call has ended, after all were folded."""
-        if self.retired is not None:
-            self.retired = [gate for gate in self.retired if gate.in_flight] or None
+        self.retired = [gate for gate in self.retired or () if gate.in_flight] or None
 
     def follow_admission(self, moment: float, now: float) -> None:
         """Wake the waiting tasks if a call is admitted now, or if its time has become known.
