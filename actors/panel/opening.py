@@ -36,7 +36,7 @@ class PanelManager(AbstractAsyncContextManager[Panel]):
     ) -> bool | None:
         return await self._opened.__aexit__(kind, error, trace)
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch - checkers see no such attribute
 
         def __getattr__(self, name: str) -> Any:
             if hasattr(Panel, name):

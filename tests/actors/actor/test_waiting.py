@@ -429,3 +429,16 @@ async def test_the_documented_loop_of_two_workers_ends(panel: Panel, mock_clock:
 
 def test_the_former_name_is_the_same_method() -> None:
     assert CircuitBreaker.wait_closed is CircuitBreaker.wait_until_admitting
+
+
+async def test_a_change_between_the_answer_and_the_wait_is_not_missed() -> None:
+    """Both messages are handled in one turn of the actor, in either order."""
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        for _ in range(60):
+            await breaker.trip()
+            with trio.fail_after(5):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(breaker.wait_until_admitting)
+                    await trio.lowlevel.checkpoint()
+                    nursery.start_soon(breaker.reset)

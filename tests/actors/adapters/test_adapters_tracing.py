@@ -454,3 +454,20 @@ async def test_a_trace_has_the_time_after_which_to_try_again(rejecting: CircuitB
             "circuit_breaker.retry_after": 30.0,
         }
     }
+
+
+async def test_a_call_with_a_fallback_shows_how_it_ended(panel: Panel, spans: Spans) -> None:
+    policy = CircuitBreakerConfig(name="it", ignore=KeyError)
+    breaker = traced(panel.breaker(policy), spans.tracer)
+    assert await breaker.execute_with_fallback(lambda _: "stored", number, 1) == 1
+    assert await breaker.execute_with_fallback(lambda _: "stored", failing, 3) == "stored"
+    with pytest.raises(KeyError):
+        await breaker.execute_with_fallback(lambda _: "stored", not_there)
+    succeeded, served, ignored = spans.ended
+    assert (events(succeeded), ending(succeeded)) == (["admitted"], UNSET)
+    assert (events(served), ending(served)) == (["admitted", "fallback"], UNSET)
+    assert (events(ignored), ending(ignored)) == (["admitted"], (StatusCode.ERROR, "KeyError"))
+
+
+async def not_there() -> None:
+    raise KeyError

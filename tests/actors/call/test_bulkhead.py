@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors import CircuitOpenError, Panel
+from actors import CircuitBreakerConfig, CircuitOpenError, Panel, open_panel
 from actors.testing import ScriptedDependency
 from tests.actors.policies import policy
 
@@ -62,3 +62,15 @@ async def test_a_new_policy_admits_waiting_calls_at_once(
         await wait_all_tasks_blocked()
         assert dependency.running == 2
         dependency.lets_go()
+
+
+async def test_a_disabled_breaker_does_not_count_a_call_cancelled_in_the_queue() -> None:
+    async with open_panel() as panel, trio.open_nursery() as nursery:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it", max_concurrent=1, max_queue=1))
+        await breaker.disable()
+        nursery.start_soon(breaker.execute, trio.sleep_forever)
+        await wait_all_tasks_blocked()
+        with trio.move_on_after(0):
+            await breaker.execute(trio.sleep, 0)
+        assert (await breaker.snapshot()).counts["cancelled"] == 0
+        nursery.cancel_scope.cancel()

@@ -653,3 +653,20 @@ def test_max_failures_reads_as_the_number_that_was_given() -> None:
     assert (repr(config.max_failures), f"{config.max_failures}") == ("3", "3")
     assert "max_failures=3," in repr(config)
     assert hash(config) == hash(policy(max_failures=3))
+
+
+async def test_a_nested_function_called_wrongly_counts_nothing_and_has_no_fallback() -> None:
+    async def needs_an_argument(argument: int) -> int:
+        return argument
+
+    wrong: Any = needs_an_argument
+    async with open_panel() as panel:
+        breaker = panel.breaker(CircuitBreakerConfig(name="it"))
+        with pytest.raises(TypeError, match="argument"):
+            async with breaker.guard() as outer:
+                try:
+                    await breaker.execute_with_fallback(lambda _: 1, wrong)
+                finally:
+                    outer.ignore()
+        snapshot = await breaker.snapshot()
+    assert (snapshot.counts["ignored"], snapshot.counts["failure"], snapshot.in_flight) == (1, 0, 0)

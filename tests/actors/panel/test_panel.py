@@ -285,3 +285,12 @@ async def test_a_rejections_message_has_name_state_and_wait() -> None:
             await breaker.execute(ScriptedDependency())
         assert breaker.retry_after is not None
         assert 59 < breaker.retry_after <= 60
+
+
+async def test_a_panel_shows_its_names_and_that_it_is_closed() -> None:
+    async with open_panel() as panel:
+        panel.breaker(CONFIG)
+        assert repr(panel) == "<Panel of 1 breakers: 'it'>"
+    assert repr(panel) == "<closed Panel of 1 breakers: 'it'>"
+    with pytest.raises(PanelClosedError):
+        await panel.snapshots()
