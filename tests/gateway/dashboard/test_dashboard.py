@@ -42,9 +42,9 @@ async def test_the_terminal_reads_the_same_stream() -> None:
     """`just watch` goes by `since` and `started`."""
     async with shown() as built, looking(built.port) as reader:
         board = LiveView("")
-        board.take("hello", await reader.next("hello"))
+        board.apply("hello", await reader.next("hello"))
         for _ in range(2):
-            board.take("report", await reader.next("report", "api-gateway"))
+            board.apply("report", await reader.next("report", "api-gateway"))
         known = {name for name, _, breaker in board.breakers() if breaker is not None}
         assert known == {one.breaker for one in SERVICES}
 
@@ -56,7 +56,7 @@ async def test_what_a_process_learns_late_is_told_all_the_same() -> None:
         await reader.next("tick")
         feed: DashboardFeed = built.app.extensions["dashboard_feed"]
         late = {"breaker": "auth-service-http", "old": "CLOSED", "new": "OPEN", "time": time.time() - 2.5}
-        feed._recorder._of("auth-service-http").transitions.append(late)
+        feed._recorder._history("auth-service-http").transitions.append(late)
         with trio.fail_after(5):
             while not (changed := (await reader.next("report", "api-gateway"))["breakers"]):
                 pass
