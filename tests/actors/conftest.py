@@ -11,13 +11,13 @@ from actors.testing import ScriptedDependency
 from tests.optional import is_usable
 
 LIBRARIES = {
-    "test_adapters.py": ("prometheus_client", "structlog"),
-    "test_adapters_grpc.py": ("google.protobuf", "grpclib", "trio_asyncio"),
-    "test_adapters_httpx.py": ("httpx",),
-    "test_adapters_mongo.py": ("pymongo", "trio_asyncio"),
-    "test_adapters_otel_metrics.py": ("opentelemetry.sdk.metrics",),
-    "test_adapters_tracing.py": ("opentelemetry.sdk",),
-    "test_metrics.py": ("prometheus_client",),
+    "adapters/test_adapters.py": ("prometheus_client", "structlog"),
+    "adapters/test_adapters_grpc.py": ("google.protobuf", "grpclib", "trio_asyncio"),
+    "adapters/test_adapters_httpx.py": ("httpx",),
+    "adapters/test_adapters_mongo.py": ("pymongo", "trio_asyncio"),
+    "adapters/test_adapters_otel_metrics.py": ("opentelemetry.sdk.metrics",),
+    "adapters/test_adapters_tracing.py": ("opentelemetry.sdk",),
+    "adapters/test_metrics.py": ("prometheus_client",),
 }
 """What the tests of the adapters import. Without an adapter's library its tests aren't collected."""
 
