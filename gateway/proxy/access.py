@@ -9,11 +9,11 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from gateway.proxy.headers import Fields, find
 from gateway.proxy.rate_limit import Counters
-from gateway.proxy.responses import LocalResponse, whole_seconds
 from protocols.http import Code
 from protocols.identity import Identity
 from runtime.auth import BadToken, TokenError, TokenVerifier, require
 from runtime.serving import client_network
+from runtime.web.errors import ApiError, token_api_error, whole_seconds
 
 
 class RateLimiter:
@@ -28,11 +28,11 @@ class RateLimiter:
         self._by_user = RateLimitItemPerHour(per_hour)
 
     def count_address(self, address: str) -> None:
-        """Count a request from `address`, or its /64. Raises LocalResponse (RATE_LIMITED)."""
+        """Count a request from `address`, or its /64. Raises ApiError (RATE_LIMITED)."""
         self._hit(self._by_address, client_network(address))
 
     def count_user(self, user_id: str) -> None:
-        """Count a request of a user. Raises LocalResponse (RATE_LIMITED)."""
+        """Count a request of a user. Raises ApiError (RATE_LIMITED)."""
         self._hit(self._by_user, user_id)
 
     def _hit(self, item: RateLimitItem, key: str) -> None:
@@ -45,13 +45,13 @@ class RateLimiter:
             "RateLimit-Reset": str(whole_seconds(wait)),
             "RateLimit-Policy": f"{item.amount};w={item.get_expiry()}",
         }
-        raise LocalResponse(Code.RATE_LIMITED, "Too many requests", retry_after=wait, fields=fields)
+        raise ApiError(Code.RATE_LIMITED, "Too many requests", retry_after=wait, fields=fields)
 
 
 def authenticate(keys: TokenVerifier, fields: Fields) -> Identity:
     """Verify the request's bearer token and return its identity.
 
-    Raises LocalResponse (MISSING_TOKEN, INVALID_TOKEN, SERVICE_UNAVAILABLE).
+    Raises ApiError (MISSING_TOKEN, INVALID_TOKEN, SERVICE_UNAVAILABLE).
     """
     given = find(fields, b"authorization")
     try:
@@ -59,6 +59,4 @@ def authenticate(keys: TokenVerifier, fields: Fields) -> Identity:
             raise BadToken("several Authorization fields")
         return require(keys, given[0].decode("latin-1") if given else None)
     except TokenError as error:
-        raise LocalResponse(
-            error.code, error.message, retry_after=error.retry_after, fields=dict(error.challenge)
-        ) from None
+        raise token_api_error(error) from error

@@ -28,12 +28,13 @@ from gateway.proxy.headers import (
 )
 from gateway.proxy.request import ForwardableRequest
 from gateway.proxy.request_body import DownstreamRequest, RequestBodyStream
-from gateway.proxy.responses import LocalResponse, ResponseWriter, breaker_rejection, error_response
+from gateway.proxy.responses import ResponseWriter, breaker_rejection, error_response
 from gateway.proxy.rewriting import below_prefix
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
 from runtime.serving.loop_time import StallWatch
+from runtime.web.errors import ApiError
 
 PROBE_BODY_SECONDS = 1.0
 """Maximum seconds to buffer the start of a request body before the request may act as a probe."""
@@ -95,7 +96,7 @@ class UpstreamCall:
         """Forward the request, and the response but for its last piece and trailers, which are returned.
 
         The breaker has counted the call when this returns: a client that has seen the end of a response sees
-        its effect on the breaker too. Raises LocalResponse if no response was begun, else UpstreamAborted.
+        its effect on the breaker too. Raises ApiError if no response was begun, else UpstreamAborted.
         Cancelling closes the upstream connection; the breaker then counts neither success nor failure.
         """
         try:
@@ -145,7 +146,7 @@ class UpstreamCall:
         raise httpx.ReadTimeout(f"no response within {self._head_seconds():g} s")
 
     async def _may_probe(self) -> bool:
-        """Whether this request may act as a probe. Raises LocalResponse if it may, but its client is slow.
+        """Whether this request may act as a probe. Raises ApiError if it may, but its client is slow.
 
         A probe's time is limited: a client that sends slowly would use it up, and the probe would fail.
         """
@@ -165,7 +166,7 @@ class UpstreamCall:
             return math.inf
         return PROBE_CLIENT_SHARE * probe_timeout
 
-    def _probing_rejection(self) -> LocalResponse:
+    def _probing_rejection(self) -> ApiError:
         breaker = self._breaker
         return breaker_rejection(
             CircuitOpenError(breaker.name, breaker.state, RETRY_SOON, RejectReason.PROBING)

@@ -24,7 +24,6 @@ from gateway.proxy.request import (
 )
 from gateway.proxy.request_body import DownstreamRequest
 from gateway.proxy.responses import (
-    LocalResponse,
     OptionsResponse,
     ResponseWriter,
     max_forwards_response,
@@ -40,10 +39,11 @@ from runtime.header_fields import is_websocket_handshake
 from runtime.observability import tracing
 from runtime.observability.redaction import loggable_path
 from runtime.serving import extensions as asgi
+from runtime.web.errors import ApiError
 
 log = structlog.get_logger("gateway")
 
-GatewayResponse = LocalResponse | OptionsResponse
+GatewayResponse = ApiError | OptionsResponse
 """A response of the gateway's own."""
 
 
@@ -113,8 +113,8 @@ class ProxyMiddleware:
             outcome = too_large(self._max_body_bytes)
         # Outside the scope: some servers report the disconnect from within the final send, and that must not
         # cancel the send itself.
-        if isinstance(outcome, LocalResponse):
-            await writer.send_local(outcome)
+        if isinstance(outcome, ApiError):
+            await writer.send_error(outcome)
         elif isinstance(outcome, OptionsResponse):
             await writer.send_options(outcome)
         elif outcome is not None:
@@ -136,7 +136,7 @@ class ProxyMiddleware:
             request = self._admit(scope, destination.authority, target)
             upstream = self._upstreams[target.route.service.name]
             return await _forward(upstream, request, downstream, writer)
-        except (LocalResponse, OptionsResponse) as response:
+        except (ApiError, OptionsResponse) as response:
             return response
         except UpstreamAborted as error:
             breaker = target.route.service.breaker
@@ -146,23 +146,21 @@ class ProxyMiddleware:
         except Exception:
             log.exception("a request failed", path=loggable_path(scope))
             if writer.status is None:
-                return LocalResponse(Code.INTERNAL_ERROR, "internal error")
+                return ApiError(Code.INTERNAL_ERROR, "internal error")
         return None
 
     def _cors_fields(self, scope: Scope) -> Callable[[Fields], Fields]:
         return partial(self._cors.response_fields, find(scope["headers"], b"origin"))
 
     def _admit(self, scope: Scope, authority: bytes | None, target: UpstreamTarget) -> ForwardableRequest:
-        """Check a request and return it as it is to be forwarded. Raises LocalResponse or OptionsResponse."""
+        """Check a request and return it as it is to be forwarded. Raises ApiError or OptionsResponse."""
         client = self._trusted_proxies.client(client_address(scope), scope["headers"])
         self._limiter.count_address(client.address)
         if self._cors.is_preflight(scope["method"], scope["headers"]):
             raise OptionsResponse(self._cors.preflight_fields(scope["headers"]))
         if is_websocket_handshake(scope["headers"]):
             fields = {"Upgrade": "HTTP/1.1"}
-            raise LocalResponse(
-                Code.INVALID_REQUEST, "WebSockets aren't served here", status=426, fields=fields
-            )
+            raise ApiError(Code.INVALID_REQUEST, "WebSockets aren't served here", status=426, fields=fields)
         if forwards_left(scope["method"], scope["headers"]) == 0:
             raise max_forwards_response(scope["method"])
         request = parse_request(scope, target, authority, client)
@@ -187,7 +185,7 @@ async def _forward(
         outcome: ResponseEnd | GatewayResponse | Exception
         try:
             outcome = await UpstreamCall(upstream, breaker, request, downstream, writer, nursery).run()
-        except (LocalResponse, UpstreamAborted) as error:
+        except (ApiError, UpstreamAborted) as error:
             outcome = error  # returned, since the nursery would wrap it in a group
         nursery.cancel_scope.cancel()
     if isinstance(outcome, UpstreamAborted):
@@ -204,10 +202,10 @@ def _log_request(
 ) -> None:
     """Log the request, without its query and its fields."""
     more = {} if writer.failure_origin is None else {"breaker": writer.failure_origin}
-    if writer.local_response is not None:
-        more = {"error": writer.local_response.code.value}
-        if writer.local_response.__cause__ is not None:
-            more["reason"] = str(writer.local_response.__cause__)
+    if writer.error is not None:
+        more = {"error": writer.error.code.value}
+        if writer.error.__cause__ is not None:
+            more["reason"] = str(writer.error.__cause__)
             if isinstance(destination, ResolvedTarget) and isinstance(destination.target, UpstreamTarget):
                 more["breaker"] = destination.target.route.service.breaker
     log.info(

@@ -15,13 +15,14 @@ from gateway.proxy.headers import (
     request_framing,
     with_forwards,
 )
-from gateway.proxy.responses import LocalResponse, OptionsResponse
+from gateway.proxy.responses import OptionsResponse
 from gateway.proxy.target import LocalTarget, NoRouteError, TargetError, UpstreamTarget, resolve, split
 from gateway.proxy.trusted_proxies import ForwardedClient
 from protocols.http import REQUEST_ID, Code
 from runtime.asgi import Scope
 from runtime.serving import client_network
 from runtime.serving.extensions import BODILESS, TARGET
+from runtime.web.errors import ApiError
 from runtime.web.request_log import request_id
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
@@ -69,19 +70,19 @@ def request_id_of(scope: Scope) -> bytes:
     return request_id(given[0].decode("latin-1") if len(given) == 1 else None).encode()
 
 
-def route_request(scope: Scope) -> ResolvedTarget | LocalResponse | OptionsResponse:
+def route_request(scope: Scope) -> ResolvedTarget | ApiError | OptionsResponse:
     """Find the page or route that a request is for, or the response if there is none (400, 404)."""
     if scope["method"] == "OPTIONS" and scope["raw_path"] == b"*":
         return OptionsResponse()
     if _is_ambiguous(scope["method"]):
-        return LocalResponse(Code.INVALID_REQUEST, "Bad request: the method")
+        return ApiError(Code.INVALID_REQUEST, "Bad request: the method")
     try:
         authority, path, query = split(_target(scope))
         return ResolvedTarget(authority, resolve(path, query))
     except TargetError as error:
-        return LocalResponse(Code.INVALID_REQUEST, f"Bad request: {error}")
+        return ApiError(Code.INVALID_REQUEST, f"Bad request: {error}")
     except NoRouteError:
-        return LocalResponse(Code.NOT_FOUND, "Nothing is found at this path")
+        return ApiError(Code.NOT_FOUND, "Nothing is found at this path")
 
 
 def _is_ambiguous(method: str) -> bool:
@@ -110,7 +111,7 @@ def _extensions(scope: Scope) -> dict[str, Any]:
 def parse_request(
     scope: Scope, target: UpstreamTarget, authority: bytes | None, client: ForwardedClient
 ) -> ForwardableRequest:
-    """The request in the form in which it is forwarded. Raises LocalResponse if that would not be safe."""
+    """The request in the form in which it is forwarded. Raises ApiError if that would not be safe."""
     fields = scope["headers"]
     framing = request_framing(fields, scope["http_version"], bodiless=BODILESS in _extensions(scope))
     if (left := forwards_left(scope["method"], fields)) is not None:
@@ -140,7 +141,7 @@ def _sender(scope: Scope, authority: bytes | None, client: ForwardedClient) -> S
         authority = hosts[0] if hosts else _own_host(scope)
     elif scheme != "https" and _target(scope)[:6].lower() == b"https:":
         # RFC 9110, 7.4: a resource of an https URL must not be served without TLS.
-        raise LocalResponse(Code.INVALID_REQUEST, "An https URL was asked for without TLS", status=421)
+        raise ApiError(Code.INVALID_REQUEST, "An https URL was asked for without TLS", status=421)
     return Sender(client.address, scheme, authority, scope["http_version"], client.hops, client.host)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 
 import httpx
@@ -11,8 +10,9 @@ import httpx
 from actors import BulkheadFullError, CallRejected, CallTimeout
 from gateway.proxy.headers import Fields
 from gateway.upstream.connection import LocalShortage
-from protocols.http import REQUEST_ID, RETRY_AFTER, STATUS, Code, failure
+from protocols.http import REQUEST_ID, Code, failure
 from runtime.asgi import Send
+from runtime.web.errors import ApiError
 
 ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
@@ -28,86 +28,50 @@ class OptionsResponse(Exception):
         self.fields = [(b"allow", ALLOWED)] if fields is None else fields
 
 
-class LocalResponse(Exception):
-    """A response of the gateway's own, with the envelope of a failure.
-
-    status: by default that of the code. retry_after: seconds; sent rounded up, at least 1.
-    """
-
-    def __init__(
-        self,
-        code: Code,
-        message: str,
-        *,
-        status: int | None = None,
-        retry_after: float | None = None,
-        fields: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(f"{code.value}: {message}")
-        self.status = STATUS[code] if status is None else status
-        self.body = json.dumps(failure(code, message)).encode()
-        self.code = code
-        self._fields = dict(fields or {})
-        if retry_after is not None:
-            self._fields[RETRY_AFTER] = str(whole_seconds(retry_after))
-
-    def fields(self) -> Fields:
-        """The response's header fields, without those that every response has."""
-        fixed = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
-        return fixed + [(name.lower().encode(), value.encode()) for name, value in self._fields.items()]
-
-
-def max_forwards_response(method: str) -> OptionsResponse | LocalResponse:
+def max_forwards_response(method: str) -> OptionsResponse | ApiError:
     """The response to a request whose Max-Forwards is zero (RFC 9110, 7.6.2)."""
     if method == "OPTIONS":
         return OptionsResponse()
     # A response to TRACE would show a page's scripts fields that they must not see.
     fields = {"Allow": ALLOWED.decode()}
-    return LocalResponse(Code.METHOD_NOT_ALLOWED, "TRACE isn't answered here", fields=fields)
+    return ApiError(Code.METHOD_NOT_ALLOWED, "TRACE isn't answered here", fields=fields)
 
 
-def whole_seconds(seconds: float) -> int:
-    """The seconds as Retry-After has them: rounded up, at least 1."""
-    return max(1, math.ceil(seconds))
-
-
-def breaker_rejection(error: CallRejected) -> LocalResponse:
+def breaker_rejection(error: CallRejected) -> ApiError:
     """The response to a call that the breaker or its bulkhead has rejected."""
     wait = error.retry_after
     if isinstance(error, BulkheadFullError):
-        return LocalResponse(
-            Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=wait
-        )
+        return ApiError(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=wait)
     message = "Service is temporarily unavailable due to circuit breaker"
-    return LocalResponse(Code.CIRCUIT_BREAKER_OPEN, message, retry_after=wait)
+    return ApiError(Code.CIRCUIT_BREAKER_OPEN, message, retry_after=wait)
 
 
-def bad_gateway() -> LocalResponse:
+def bad_gateway() -> ApiError:
     """The response if the upstream can't be reached, or aborts or garbles its response."""
-    return LocalResponse(Code.SERVICE_UNAVAILABLE, "Target service is unavailable", status=502)
+    return ApiError(Code.SERVICE_UNAVAILABLE, "Target service is unavailable", status=502)
 
 
-def gateway_timeout() -> LocalResponse:
+def gateway_timeout() -> ApiError:
     """The response if the upstream's time is over."""
-    return LocalResponse(Code.GATEWAY_TIMEOUT, "Target service did not answer in time")
+    return ApiError(Code.GATEWAY_TIMEOUT, "Target service did not answer in time")
 
 
-def overloaded() -> LocalResponse:
+def overloaded() -> ApiError:
     """The response if the gateway itself lacks files, memory or ports."""
-    return LocalResponse(Code.GATEWAY_OVERLOADED, "The gateway has no room for the request", retry_after=1.0)
+    return ApiError(Code.GATEWAY_OVERLOADED, "The gateway has no room for the request", retry_after=1.0)
 
 
-def too_large(limit: int) -> LocalResponse:
+def too_large(limit: int) -> ApiError:
     """The response if the request's body is larger than `limit` bytes."""
-    return LocalResponse(Code.PAYLOAD_TOO_LARGE, f"The body is larger than {limit} bytes")
+    return ApiError(Code.PAYLOAD_TOO_LARGE, f"The body is larger than {limit} bytes")
 
 
 class ResponseWriter:
     """Sends the response to one request. Every method waits while the client is slow.
 
     sends_interim: the server can send 1xx responses. add_fields: adds to the fields of every response.
-    status: None until `head`. ended: the whole response was sent. local_response: the gateway's own response,
-    if it has sent one. failure_origin: the breaker that has counted the service's failure, if any.
+    status: None until `head`. ended: the whole response was sent. error: of the gateway's own response, if
+    it has sent one. failure_origin: the breaker that has counted the service's failure, if any.
     """
 
     def __init__(
@@ -125,7 +89,7 @@ class ResponseWriter:
         self.request_id = request_id
         self.status: int | None = None
         self.ended = False
-        self.local_response: LocalResponse | None = None
+        self.error: ApiError | None = None
         self.failure_origin: str | None = None
 
     async def interim(self, status: int, fields: Fields) -> None:
@@ -162,10 +126,13 @@ class ResponseWriter:
             await self._send({"type": "http.response.trailers", "headers": trailers or []})
         self.ended = True
 
-    async def send_local(self, response: LocalResponse) -> None:
-        """Send a whole response of the gateway's own."""
-        self.local_response = response
-        await self._send_whole(response.status, response.fields(), response.body)
+    async def send_error(self, error: ApiError) -> None:
+        """Send a whole response of the gateway's own, with the envelope of a failure."""
+        self.error = error
+        body = json.dumps(failure(error.code, error.message)).encode()
+        fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        fields += [(name.lower().encode(), value.encode()) for name, value in error.headers().items()]
+        await self._send_whole(error.status, fields, body)
 
     async def send_options(self, response: OptionsResponse) -> None:
         """Send the whole response to OPTIONS for the gateway itself."""
@@ -176,18 +143,18 @@ class ResponseWriter:
         await self.end(body)
 
 
-def error_response(error: Exception) -> LocalResponse:
+def error_response(error: Exception) -> ApiError:
     """The response if an upstream call has raised this error before a response was begun."""
     if isinstance(error, CallRejected):
         return breaker_rejection(error)
     if isinstance(error, LocalShortage):
         return overloaded()
     if isinstance(error, httpx.PoolTimeout):
-        return LocalResponse(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
+        return ApiError(Code.BULKHEAD_FULL, "Too many requests to this service at once", retry_after=1.0)
     if isinstance(error, httpx.ConnectTimeout):
         return bad_gateway()
     if isinstance(error, httpx.TimeoutException | CallTimeout):
         return gateway_timeout()
     if isinstance(error, httpx.LocalProtocolError):
-        return LocalResponse(Code.INVALID_REQUEST, "The request can't be passed on")
+        return ApiError(Code.INVALID_REQUEST, "The request can't be passed on")
     return bad_gateway()

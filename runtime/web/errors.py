@@ -66,10 +66,15 @@ class ApiError(Exception):
         """Return the header fields of the response."""
         fields = dict(self.fields)
         if self.retry_after is not None:
-            fields[RETRY_AFTER] = str(max(1, math.ceil(self.retry_after)))
+            fields[RETRY_AFTER] = str(whole_seconds(self.retry_after))
         if self.failure_origin is not None:
             fields[FAILURE_ORIGIN] = self.failure_origin
         return fields
+
+
+def whole_seconds(seconds: float) -> int:
+    """Return the seconds as Retry-After has them: rounded up, at least 1."""
+    return max(1, math.ceil(seconds))
 
 
 def unavailable(breaker: str, message: str, retry_after: float) -> ApiError:

@@ -7,23 +7,15 @@ import pytest
 from actors import BulkheadFullError, CircuitOpenError
 from actors.messages import RejectReason, State
 from gateway.proxy.responses import (
-    LocalResponse,
+    ResponseWriter,
     bad_gateway,
     breaker_rejection,
     gateway_timeout,
     overloaded,
     too_large,
-    whole_seconds,
 )
 from protocols.http import Code
-
-
-@pytest.mark.parametrize(
-    ("seconds", "whole"), [(-1.0, 1), (0.0, 1), (0.2, 1), (1.0, 1), (1.01, 2), (59.999, 60), (60.0, 60)]
-)
-def test_whole_seconds(seconds, whole):
-    """Rounded up, and at least one."""
-    assert whole_seconds(seconds) == whole
+from runtime.web.errors import ApiError
 
 
 def opened(retry_after, reason=RejectReason.OPEN):
@@ -41,13 +33,22 @@ def opened(retry_after, reason=RejectReason.OPEN):
         (gateway_timeout(), 504, "GATEWAY_TIMEOUT", None),
         (overloaded(), 503, "GATEWAY_OVERLOADED", "1"),
         (too_large(10), 413, "PAYLOAD_TOO_LARGE", None),
-        (LocalResponse(Code.RATE_LIMITED, "m", retry_after=2.5), 429, "RATE_LIMITED", "3"),
+        (ApiError(Code.RATE_LIMITED, "m", retry_after=2.5), 429, "RATE_LIMITED", "3"),
     ],
 )
-def test_refusals(refused, status, error, retry_after):
-    """Each has its status, its code in the envelope, and Retry-After where a rejection is for now only."""
-    fields = dict(refused.fields())
-    assert (refused.status, json.loads(refused.body)["error"]) == (status, error)
+async def test_an_error_is_sent_with_its_status_its_code_and_its_wait(refused, status, error, retry_after):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    writer = ResponseWriter(send, b"id-1")
+    await writer.send_error(refused)
+    head, body = sent
+    fields = dict(head["headers"])
+    assert (head["status"], json.loads(body["body"])["error"]) == (status, error)
     assert fields.get(b"retry-after", b"").decode() == (retry_after or "")
     assert fields[b"content-type"] == b"application/json"
-    assert fields[b"content-length"] == b"%d" % len(refused.body)
+    assert fields[b"content-length"] == b"%d" % len(body["body"])
+    assert fields[b"x-request-id"] == b"id-1"
+    assert writer.error is refused
