@@ -176,3 +176,10 @@ async def connect(port: int) -> Peer:
         await secured.do_handshake()
         stream = TlsSocketStream(secured)
     return Peer(stream)
+
+
+async def close_when_asked_again(peer: Peer):
+    """Keeps the connection open after one answer, and closes it only when the second request is there."""
+    await peer.request()
+    await peer.send(ok())
+    await peer.until(b"\r\n\r\n")

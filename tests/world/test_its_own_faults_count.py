@@ -30,7 +30,7 @@ from services.deadlines import seconds_for_call
 from services.mongo.client import OPERATION_SECONDS
 from services.student.school_client import CALL_SECONDS, GrpcSchoolClient, open_channel
 from tests.world.in_process_stack import InProcessStack, open_in_process_stack
-from tests.world.test_only_its_own_faults import InlinePasswords
+from tests.world.inline_passwords import InlinePasswords
 
 DATABASE_FAILURES = 5
 CHECK_FAILURES = 3

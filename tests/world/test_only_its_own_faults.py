@@ -17,14 +17,13 @@ from pathlib import Path
 import pytest
 import structlog
 import trio
-from argon2 import PasswordHasher
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreakerConfig, LastCalls, SlowCallRate, State
 from runtime.config.policy_file import load_breakers
-from services.auth.passwords import Passwords
 from tests.world.clients import CLIENTS, REFUSALS, Client, Session, choose, sends_what_stores_refuse
 from tests.world.in_process_stack import InProcessStack, open_in_process_stack
+from tests.world.inline_passwords import InlinePasswords
 
 BATCH = 50
 """Mixtures that one stack is used for."""
@@ -33,20 +32,6 @@ MORE_SEEDS = int(os.environ.get("FAULT_SEEDS", "4000"))
 MOST_CLIENTS = 8
 SLOW_SECONDS = 8.0
 """More than a service takes here, less than a slow client can add to it."""
-
-
-class InlinePasswords(Passwords):
-    """Passwords without threads: while one runs, a clock that jumps would take the process for idle."""
-
-    def __init__(self) -> None:
-        super().__init__(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-
-    async def hash(self, password: str) -> str:
-        await trio.lowlevel.checkpoint()
-        return f"hash of {password}"
-
-    async def verify(self, password: str, stored: str | None) -> bool:
-        return stored == await self.hash(password)
 
 
 def strict(path: Path, profile: str) -> dict[str, CircuitBreakerConfig]:

@@ -21,7 +21,7 @@ from actors import (
 from actors.commands import ProbePassed
 from actors.testing import ScriptedDependency, advance
 from tests.actors.insides import actor_of
-from tests.actors.machine.test_machine import machine
+from tests.actors.machine.machines import machine
 from tests.actors.model.world import BrokenMachine
 
 C, H, O, F, D, W = State

@@ -24,7 +24,7 @@ from actors import (
     State,
     open_panel,
 )
-from tests.actors.machine.test_machine import machine
+from tests.actors.machine.machines import machine
 
 FAILURE, SUCCESS, IGNORED, CANCELLED = Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
 C, H, O, F, D, W = State

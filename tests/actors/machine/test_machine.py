@@ -22,23 +22,9 @@ from actors import (
     SlowCallRate,
     State,
 )
+from tests.actors.machine.machines import machine
 
 FAILURE, SUCCESS, IGNORED, CANCELLED = Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
-
-
-def machine(state: State = State.CLOSED, **policy: object) -> Machine:
-    """A machine brought into `state` at time 0; half-open at 60."""
-    made = Machine(CircuitBreakerConfig(name="it", **policy))  # type: ignore[arg-type]
-    match state:
-        case State.OPEN:
-            made.trip(0)
-        case State.HALF_OPEN:
-            made.trip(-60)
-            made.wake(0)
-        case State.FORCED_OPEN | State.DISABLED | State.OBSERVING:
-            made.hold(state, 0, "told")
-    made.drain()
-    return made
 
 
 def call(it: Machine, outcome: Outcome, now: float = 0) -> bool:

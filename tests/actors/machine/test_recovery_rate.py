@@ -22,7 +22,7 @@ from actors import (
     State,
 )
 from actors.testing import DependencyDown, ScriptedDependency, advance
-from tests.actors.machine.test_machine import machine
+from tests.actors.machine.machines import machine
 
 FAILURE, SUCCESS, IGNORED, CANCELLED = Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
 C, H, O, F, D, W = State

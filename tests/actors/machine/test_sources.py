@@ -20,7 +20,7 @@ from actors import (
     Source,
     State,
 )
-from tests.actors.machine.test_machine import machine
+from tests.actors.machine.machines import machine
 
 FAILURE, SUCCESS, IGNORED, CANCELLED = Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
 C, H, O, F, D, W = State

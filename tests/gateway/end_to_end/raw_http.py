@@ -8,6 +8,11 @@ import trio
 from tests.gateway.wire import Peer, connect, ok
 
 GET = b"GET /auth/x HTTP/1.1\r\nHost: gateway\r\n\r\n"
+TRAILED = (
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n3\r\nabc\r\n"
+    b"0\r\nx-sum: 7\r\ntransfer-encoding: gzip\r\nx-failure-origin: me\r\n\r\n"
+)
+"""A response with trailers, of which one would frame and one would charge."""
 
 
 def recording(seen, answer=None):

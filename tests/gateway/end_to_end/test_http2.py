@@ -11,8 +11,7 @@ import trio
 
 from runtime.serving import ServerCertificate
 from tests.certificates import TestCertificate
-from tests.gateway.end_to_end.raw_http import fields, recording
-from tests.gateway.end_to_end.test_interim import TRAILED
+from tests.gateway.end_to_end.raw_http import TRAILED, fields, recording
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, Watch, answering, ok, upstream
 from tests.runtime.serving.h2_client import H2Client

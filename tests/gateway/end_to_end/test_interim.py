@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from tests.gateway.end_to_end.raw_http import GET, error, fields, recording, talk
+from tests.gateway.end_to_end.raw_http import GET, TRAILED, error, fields, recording, talk
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, connect, ok, upstream
 
@@ -101,12 +101,6 @@ async def test_a_service_that_ignores_an_expectation():
         await leaving.stream.aclose()
         await trio.sleep(0.1)
         assert (await gateway.snapshot()).in_flight == 0
-
-
-TRAILED = (
-    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n3\r\nabc\r\n"
-    b"0\r\nx-sum: 7\r\ntransfer-encoding: gzip\r\nx-failure-origin: me\r\n\r\n"
-)
 
 
 async def test_trailers():

@@ -11,8 +11,7 @@ from gateway.upstream.balancer import LoadBalancingTransport, service_transport
 from gateway.upstream.pool import ConnectionPoolTransport
 from tests.gateway.running_gateway import served
 from tests.gateway.upstream.requests import fetch, request
-from tests.gateway.upstream.test_pool import close_when_asked_again
-from tests.gateway.wire import Peer, answering, connect, ok, upstream
+from tests.gateway.wire import Peer, answering, close_when_asked_again, connect, ok, upstream
 
 
 def nobody():

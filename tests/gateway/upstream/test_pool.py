@@ -8,7 +8,7 @@ import trio
 
 from gateway.upstream.pool import ConnectionPoolTransport, StaleConnection
 from tests.gateway.upstream.requests import fetch, request
-from tests.gateway.wire import Peer, answering, ok, upstream
+from tests.gateway.wire import Peer, answering, close_when_asked_again, ok, upstream
 
 
 async def test_connections_are_reused_last_in_first_out():
@@ -88,13 +88,6 @@ async def test_not_kept(answer):
         transport = ConnectionPoolTransport(server.url)
         assert await fetch(transport, request()) == (200, b"ok")
         assert transport._idle == []
-
-
-async def close_when_asked_again(peer: Peer):
-    """Keeps the connection open after one answer, and closes it only when the second request is there."""
-    await peer.request()
-    await peer.send(ok())
-    await peer.until(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])

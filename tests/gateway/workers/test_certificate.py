@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tests.certificates import TestCertificate, serial_of
-from tests.gateway.workers.test_supervisor import ROOT, gateway
+from tests.gateway.workers.worker_processes import ROOT, gateway
 
 
 async def shown(port, pair):
