@@ -15,7 +15,7 @@ from rich.table import Table
 
 from deploy import mongodb, procfs, startup
 from deploy.config import HOST, ROOT, StackConfig, StackError
-from deploy.supervisor import Process, Supervisor, kill_orphans, stack_lock
+from deploy.supervisor import Process, StackSupervisor, kill_orphans, stack_lock
 from deploy.terminal.formatting import duration
 from protocols.topology import MONGODB, PORTS, PROCESSES
 
@@ -25,7 +25,7 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 def up(config: StackConfig) -> None:
     """Start all processes that don't run, and wait until they are ready."""
     with stack_lock(config):
-        supervisor = Supervisor(config)
+        supervisor = StackSupervisor(config)
         if supervisor.is_alive():
             config = config.saved()
         else:
@@ -41,7 +41,7 @@ def down(config: StackConfig) -> None:
     """End all processes: MongoDB after the others, then supervisord, then processes without a supervisor."""
     with stack_lock(config):
         config = config.saved()
-        supervisor = Supervisor(config)
+        supervisor = StackSupervisor(config)
         was_up = supervisor.is_alive()
         if was_up:
             with console.status("Stopping all processes"):
@@ -58,7 +58,7 @@ def start(config: StackConfig, name: str) -> None:
     """Start one process, and wait until it is ready."""
     with stack_lock(config):
         config = _config_of_running_stack(config, name)
-        if Supervisor(config).processes()[name].is_stopped:
+        if StackSupervisor(config).processes()[name].is_stopped:
             check_ports(config, name)
         startup.start(config, (name,), console)
 
@@ -84,7 +84,7 @@ def _stop(config: StackConfig, name: str) -> None:
     with stack_lock(config):
         config = _config_of_running_stack(config, name)
         with console.status(f"Stopping {name}"):
-            Supervisor(config).stop(name)
+            StackSupervisor(config).stop(name)
         for port in config.ports_of(name):
             if procfs.accepts_connections(port):
                 raise StackError(f"port {port} still accepts connections: {procfs.holder(port)}")
@@ -93,7 +93,7 @@ def _stop(config: StackConfig, name: str) -> None:
 def status(config: StackConfig) -> bool:
     """Print a table of the processes. Returns whether all of them run."""
     config = config.saved()
-    supervisor = Supervisor(config)
+    supervisor = StackSupervisor(config)
     if not supervisor.is_alive():
         console.print("The stack is down. Start it with `uv run just up`.")
         return False
@@ -126,7 +126,7 @@ def clean_db(config: StackConfig, *, yes: bool) -> None:
     if not yes and not _confirm(f"Delete all data {place}? Type yes: "):
         raise StackError("nothing was deleted; --yes deletes without asking")
     with stack_lock(config):
-        supervisor = Supervisor(config)
+        supervisor = StackSupervisor(config)
         if not supervisor.is_alive():
             kill_orphans(config)  # an orphaned mongod would go on writing the files that are deleted
         found = supervisor.processes() if supervisor.is_alive() else {}
@@ -205,7 +205,7 @@ def require_process(config: StackConfig, name: str) -> None:
 def _config_of_running_stack(config: StackConfig, name: str) -> StackConfig:
     config = config.saved()
     require_process(config, name)
-    if not Supervisor(config).is_alive():
+    if not StackSupervisor(config).is_alive():
         raise StackError("the stack isn't up; start it with `uv run just up`")
     return config
 

@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from deploy import mongodb, procfs
 from deploy.config import HOST, StackConfig, StackError
-from deploy.supervisor import Process, Supervisor
+from deploy.supervisor import Process, StackSupervisor
 from protocols.topology import API_GATEWAY, MONGODB
 
 START_SECONDS = 60.0
@@ -26,7 +26,7 @@ def start(config: StackConfig, names: Sequence[str], console: Console) -> None:
 
     Raises StackError, with the end of its log, for a process that isn't ready after START_SECONDS, or ends.
     """
-    supervisor = Supervisor(config)
+    supervisor = StackSupervisor(config)
     columns = (
         SpinnerColumn(finished_text="[green]✓[/]"),
         TextColumn("{task.description}"),
@@ -80,7 +80,7 @@ def log_end(config: StackConfig, name: str, lines: int = 15) -> str:
 
 
 def _wait(
-    config: StackConfig, supervisor: Supervisor, progress: Progress, tasks: Mapping[str, TaskID]
+    config: StackConfig, supervisor: StackSupervisor, progress: Progress, tasks: Mapping[str, TaskID]
 ) -> None:
     waiting = list(tasks)
     pids: dict[str, set[int]] = {name: set() for name in tasks}

@@ -132,7 +132,7 @@ def _escaped(values: dict[str, Any]) -> dict[str, str]:
     return {key: str(value).replace("%", "%%") for key, value in values.items()}
 
 
-class Supervisor:
+class StackSupervisor:
     """A client of a stack's supervisord. Except for `is_alive` and `launch`, all methods need a running one.
 
     Raises StackError if it isn't running, or refuses a call.

@@ -22,7 +22,7 @@ import httpx
 from deploy import procfs
 from deploy.cli import main
 from deploy.config import LOOPBACK, ROOT, StackConfig, stack_config
-from deploy.supervisor import Supervisor
+from deploy.supervisor import StackSupervisor
 from deploy.terminal.health import breakers
 from protocols.topology import PORTS
 
@@ -98,7 +98,7 @@ class EphemeralStack:
         check: raise RuntimeError if the exit status isn't 0.
         """
         # The first `up` runs in a new process, since the stack's processes inherit its environment.
-        if words == ("up",) and not Supervisor(self.config).is_alive():
+        if words == ("up",) and not StackSupervisor(self.config).is_alive():
             done = self._subprocess(words)
         else:
             out, err = io.StringIO(), io.StringIO()

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class User(BaseModel):
-    """A user as `protocols.records.User` has it. id: 24 hex digits."""
+    """A user in a response. id: 24 hex digits."""
 
     id: str
     email: str

@@ -98,7 +98,7 @@ def test_an_unavailable_library_is_reported_before_supervisor_starts(
     found = stack_config({"STACK_DIR": str(tmp_path / "stack")})
     try:
         with pytest.raises(StackError, match=f"^mongod needs {ABSENT}: install "):
-            supervisor.Supervisor(found).launch()
+            supervisor.StackSupervisor(found).launch()
         assert not found.configuration.exists()
     finally:
         assert supervisor.kill_orphans(found) == []

@@ -14,7 +14,6 @@ import pytest
 import trio
 import trio.testing
 
-from protocols.records import User
 from runtime.auth import (
     FETCH_SECONDS,
     BadToken,
@@ -25,9 +24,10 @@ from runtime.auth import (
     jwks_over_http,
     require,
 )
+from services.auth.records import UserRecord
 from services.auth.tokens import Signer, SigningKey
 
-USER = User(
+USER = UserRecord(
     id="a" * 24, email="a@b.org", first_name="A", last_name="B", role="user", created_at="", updated_at=""
 )
 NOW = 1_000_000.0

@@ -1,0 +1,17 @@
+"""A user as the auth service's parts hand it on."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class UserRecord(TypedDict):
+    """An account. id: 24 hex digits. created_at, updated_at: ISO 8601 in UTC."""
+
+    id: str
+    email: str
+    first_name: str
+    last_name: str
+    role: str
+    created_at: str
+    updated_at: str
