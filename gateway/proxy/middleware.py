@@ -34,7 +34,7 @@ from gateway.proxy.trusted_proxies import TrustedProxies
 from gateway.upstream.upstream import Upstream
 from protocols.http import Code
 from runtime.asgi import App, Receive, Scope, Send
-from runtime.auth import TokenVerifier
+from runtime.auth import TokenError, TokenVerifier
 from runtime.header_fields import is_websocket_handshake
 from runtime.observability import tracing
 from runtime.observability.redaction import loggable_path
@@ -204,10 +204,14 @@ def _log_request(
     more = {} if writer.failure_origin is None else {"breaker": writer.failure_origin}
     if writer.error is not None:
         more = {"error": writer.error.code.value}
-        if writer.error.__cause__ is not None:
-            more["reason"] = str(writer.error.__cause__)
-            if isinstance(destination, ResolvedTarget) and isinstance(destination.target, UpstreamTarget):
-                more["breaker"] = destination.target.route.service.breaker
+        cause = writer.error.__cause__
+        if cause is not None:
+            more["reason"] = str(cause)
+        # A token is checked before the breaker is asked.
+        is_from_upstream = cause is not None and not isinstance(cause, TokenError)
+        if is_from_upstream and isinstance(destination, ResolvedTarget):
+            assert isinstance(destination.target, UpstreamTarget)
+            more["breaker"] = destination.target.route.service.breaker
     log.info(
         "request",
         method=scope["method"],

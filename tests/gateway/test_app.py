@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+import structlog
 import trio
+import trio.testing
 
 from actors.messages import State
 from gateway.pages.health import dependencies, is_outage
@@ -162,6 +164,16 @@ async def test_a_bug_is_500_and_no_failure(gateway, services):
     assert code(answer) == (500, "INTERNAL_ERROR")
     assert "secret" not in answer.text
     assert await gateway.counts() == {"ignored": 1}
+
+
+async def test_the_log_says_why_a_token_is_refused_and_names_no_breaker(gateway, autojump_clock):
+    with structlog.testing.capture_logs() as logs:
+        answer = await gateway.client().get("/schools", headers={"Authorization": "Bearer x.y.z"})
+        await trio.testing.wait_all_tasks_blocked()
+    assert code(answer) == (401, "INVALID_TOKEN")
+    [line] = [one for one in logs if one["event"] == "request"]
+    assert (line["error"], line["reason"]) == ("INVALID_TOKEN", "malformed")
+    assert "breaker" not in line
 
 
 @pytest.mark.parametrize("path", ["/schools", "/schools/1", "/students", "/students/school/1"])
