@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 _FORM = re.compile(r"([A-Z]+) ((?:/(?:\*|[^\s*?#/]*))+)")
@@ -36,11 +35,3 @@ class RoutePattern:
             (one != "" if pattern == "*" else one == pattern)
             for pattern, one in zip(wanted, given, strict=True)
         )
-
-
-def route_of(routes: Mapping[str, tuple[RoutePattern, ...]], method: str, path: str) -> str | None:
-    """Return the first route, in the file's order, that a request matches; None: no route."""
-    for name, patterns in routes.items():
-        if any(pattern.matches(method, path) for pattern in patterns):
-            return name
-    return None
