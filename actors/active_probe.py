@@ -12,11 +12,10 @@ from .call.classifier import kind_of
 from .call.nesting.held_call import HeldCall
 from .commands import ProbePassed, Settle
 from .machine.machine import Machine
-from .messages import Outcome, Permit, State
+from .messages import NEVER, Outcome, Permit, State
 from .policy.config import CircuitBreakerConfig
 
 Probe: TypeAlias = Callable[[], Awaitable[object]]
-NEVER = float("inf")
 
 
 class ActiveProbe:

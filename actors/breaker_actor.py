@@ -35,10 +35,8 @@ from .errors import CircuitOpenError
 from .machine.machine import Machine
 from .machine.recovery import RecoveryState
 from .mailbox import Actor
-from .messages import ADMITTING, CallSettled, Outcome, Snapshot, State, Transition
+from .messages import ADMITTING, NEVER, CallSettled, Outcome, Snapshot, State, Transition
 from .supervisor import Supervisor, context_values
-
-NEVER = float("inf")
 
 
 class BreakerActor(Actor[Command]):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from .messages import RETRY_FORCED, RETRY_SOON, RejectReason, State
+from .messages import NEVER, RETRY_FORCED, RETRY_SOON, RejectReason, State
 
-NEVER = float("inf")
 OTHER_RUN = (
     "a circuit breaker belongs to the trio.run of its panel: call it from there, from a thread by "
     "trio.from_thread.run, or have a panel in each run (breaker_named finds the one of the running run)"

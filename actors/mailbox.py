@@ -13,13 +13,13 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from .errors import OTHER_RUN, PanelClosedError
+from .messages import NEVER
 
 Message = TypeVar("Message")
 
 CAPACITY = 256
 """Messages that may wait. Further senders of `ask` wait in their own tasks, so nothing is lost; a larger
 channel would only move the same wait. `try_send` returns False when the channel is full."""
-NEVER = float("inf")
 BATCH = 64
 """Messages handled before other tasks get a turn."""
 STALL = 0.25

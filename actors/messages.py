@@ -68,6 +68,8 @@ class RejectReason(StrEnum):
 UNRECORDED = -1
 """The number of every permit of a disabled breaker, which records nothing."""
 
+NEVER = float("inf")
+"""The time of what no clock brings about."""
 RETRY_SOON = 1.0
 """Seconds after which a rejected call may be tried again if no better time is known."""
 RETRY_FORCED = 30.0

@@ -9,13 +9,12 @@ from trio.lowlevel import current_trio_token
 
 from ..commands import ReleasePermit, Settle, Wake
 from ..errors import OTHER_RUN, BulkheadFullError, CallTimeout, CircuitOpenError
-from ..messages import Outcome, Permit, Source, State
+from ..messages import NEVER, Outcome, Permit, Source, State
 from .accounting import CallAccounting
 from .bulkhead import Bulkhead
 from .gate import Gate
 from .nesting.held_call import HELD, HeldCall, running_held, running_task
 
-NEVER = float("inf")
 USED = "a guard serves one block, once: get another one, `async with breaker.guard() as call:`"
 
 

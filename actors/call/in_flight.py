@@ -8,8 +8,7 @@ from typing import Protocol
 
 from ..commands import Settle
 from ..errors import CircuitOpenError
-
-NEVER = float("inf")
+from ..messages import NEVER
 
 
 class InFlightCall(Protocol):

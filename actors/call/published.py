@@ -5,10 +5,8 @@ from __future__ import annotations
 import trio
 
 from ..events import EventBroadcaster
-from ..messages import CallSettled, Transition
+from ..messages import NEVER, CallSettled, Transition
 from .gate import Gate
-
-NEVER = float("inf")
 
 
 class PublishedState:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ..messages import RETRY_SOON, Outcome, Permit, Rejection, RejectReason, Source, State
+from ..messages import NEVER, RETRY_SOON, Outcome, Permit, Rejection, RejectReason, Source, State
 from ..policy.config import CircuitBreakerConfig
 from .probe_turns import ProbeTurns
-from .states import NEVER, NextState, StateBehavior
+from .states import NextState, StateBehavior
 
 RECOVERED = NextState(State.CLOSED, "recovery successful", recovery=True)
 

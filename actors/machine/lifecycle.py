@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 
-from ..messages import State, Transition
+from ..messages import NEVER, State, Transition
 from ..policy.config import CircuitBreakerConfig
 from .half_open import HalfOpen
 from .observing import Observing, Shadow, shadow_policy
 from .recovery import RecoveryState
-from .states import NEVER, Closed, Disabled, Forced, NextState, Open, StateBehavior
+from .states import Closed, Disabled, Forced, NextState, Open, StateBehavior
 from .statistics import Statistics
 
 NOT_ADMITTING = (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN)

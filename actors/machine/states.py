@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from ..messages import RETRY_FORCED, Outcome, Permit, Rejection, RejectReason, Source, State
+from ..messages import NEVER, RETRY_FORCED, Outcome, Permit, Rejection, RejectReason, Source, State
 from ..policy.config import CircuitBreakerConfig
 from ..policy.trip import SUCCESS, Call
 from .ramp import Ramp
 
-NEVER = float("inf")
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
 
 
