@@ -28,9 +28,11 @@ from .messages import (
 from .panel.named import NamedBreaker, breaker_named
 from .panel.opening import open_panel
 from .panel.panel import Panel
+from .policy.any_of import AnyOf
 from .policy.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
+from .policy.failure_counts import ConsecutiveFailures, FailureCount
 from .policy.rates import FailureRate, SlowCallRate
-from .policy.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy
+from .policy.trip import TripStrategy
 from .policy.window import LastCalls, LastSeconds
 
 __version__ = "0.1.0"

@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 from typing import Any, assert_never
 
-from .active_probe import ActiveProbe
 from .call.accounting import CallAccounting
+from .call.active_probe import ActiveProbe
 from .call.gate import Gate
 from .call.in_flight import InFlightCall
 from .commands import (
@@ -256,34 +256,13 @@ class BreakerActor(Actor[Command]):
             self._active_probe = ActiveProbe(accounting, self._panel.nursery)
         if self._active_probe is not None:
             self._active_probe.follow(machine, now)
-        self._publish_gate(now)
+        accounting.follow_machine(
+            machine, now, batches=not self._subscribers, fast=accounting.allows_fast_path
+        )
         for event in machine.drain():
             self._announce(event)
         if accounting.waiters is not None:
             accounting.follow_admission(machine.admits_at(now), now)
-
-    def _publish_gate(self, now: float) -> None:
-        machine, accounting = self._machine, self._accounting
-        generation, until, admits = machine.generation, machine.until, machine.admits_all
-        batches_successes = machine.batches_successes and not self._subscribers
-        fast = batches_successes and admits and accounting.allows_fast_path
-        if not accounting.gate.has_content(generation, until, admits, batches_successes, fast):
-            accounting.publish(
-                Gate(
-                    machine.config.name,
-                    machine.state,
-                    generation,
-                    until=until,
-                    admits=admits,
-                    batches_successes=batches_successes,
-                    fast=fast,
-                    since=now,
-                )
-            )
-        if not admits:
-            statistics = machine.statistics
-            may_be_within = statistics.in_flight > 0 or machine.config.probe_interval is not None
-            accounting.gate.set_rejections(machine.opened_at, statistics.last_failure, may_be_within)
 
     def _announce(self, event: Transition) -> None:
         now = time.time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
+SPEED = DOCS / "speed"
 
 
 def verdict(value: float, comparison: str, goal: float) -> str:

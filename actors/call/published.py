@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 from ..events import EventBroadcaster
+from ..machine.machine import Machine
 from ..messages import NEVER, CallSettled, Transition
 from .gate import Gate
 
@@ -42,8 +43,34 @@ class PublishedState:
         # When a call is admitted, as of the last `follow_admission`.
         self._admits_at = -NEVER
 
-    def publish(self, gate: Gate) -> None:
-        """Put a gate in force, and retire the present one, which was folded just before."""
+    def follow_machine(self, machine: Machine, now: float, *, batches: bool, fast: bool) -> None:
+        """Put a gate of the machine's state in force, if the present one has another content.
+
+        batches: a success may be counted without a message. fast: the policy needs no more than two counts.
+        """
+        generation, until, admits = machine.generation, machine.until, machine.admits_all
+        batches = batches and machine.batches_successes
+        fast = fast and batches and admits
+        if not self.gate.has_content(generation, until, admits, batches, fast):
+            self._replace_gate(
+                Gate(
+                    machine.config.name,
+                    machine.state,
+                    generation,
+                    until=until,
+                    admits=admits,
+                    batches_successes=batches,
+                    fast=fast,
+                    since=now,
+                )
+            )
+        if not admits:
+            statistics = machine.statistics
+            may_be_within = statistics.in_flight > 0 or machine.config.probe_interval is not None
+            self.gate.set_rejections(machine.opened_at, statistics.last_failure, may_be_within)
+
+    def _replace_gate(self, gate: Gate) -> None:
+        """Retire the present gate, which was folded just before."""
         self.gate.live = False
         if self.gate.in_flight:
             self.retired = [*(self.retired or ()), self.gate]

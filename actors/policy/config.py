@@ -17,7 +17,8 @@ from .checks import (
     promises_awaitable,
     sync_function,
 )
-from .trip import ConsecutiveFailures, TripStrategy
+from .failure_counts import ConsecutiveFailures
+from .trip import TripStrategy
 
 ExceptionMatch = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Exception types, or a predicate called with the exception."""

@@ -1,7 +1,7 @@
 """Measure the time of a guarded call: bare calls, this breaker and its peers, in one interleaved run.
 
 `python -m benchmarks.breaker` prints each goal with the value reached. `--write` also writes the table and
-its picture to docs/reference. Absolute times depend on the machine: compare only ratios of one run.
+its picture to docs/reference/speed. Absolute times depend on the machine: compare only ratios of one run.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--calls", type=int, default=20_000, help="calls per round and case")
-    parser.add_argument("--write", action="store_true", help="also write the report to docs/reference")
+    parser.add_argument("--write", action="store_true", help="also write the report to docs/reference/speed")
     arguments = parser.parse_args()
     # Some peers run asyncio for their set-up, which isn't possible once trio runs.
     peers = {name: make() for name, make in PEERS.items()}

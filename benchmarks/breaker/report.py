@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.report import DOCS, verdict
+from benchmarks.report import SPEED, verdict
 
 BARE, PASS, DECORATOR, EXECUTE = "bare await", "pass-through decorator", "ours: decorator", "ours: execute"
 TIMED = "ours: execute, durations kept"
@@ -67,14 +67,14 @@ def table(result: Result) -> str:
 
 
 def report(result: Result, *, write: bool) -> None:
-    """Print the tables. write: also write them and the picture to docs/reference."""
+    """Print the tables. write: also write them and the picture to docs/reference/speed."""
     text = table(result)
     version = f"CPython {platform.python_version()}"
     print(version, text, sep="\n\n")
     if write:
-        name = f"speed-{sys.version_info.major}.{sys.version_info.minor}"
-        picture(result, DOCS / f"{name}.svg", version)
-        (DOCS / f"{name}.md").write_text(
+        name = f"cpython-{sys.version_info.major}.{sys.version_info.minor}"
+        picture(result, SPEED / f"{name}.svg", version)
+        (SPEED / f"{name}.md").write_text(
             f"# Speed on {version}\n\n![]({name}.svg)\n\n{text}", encoding="utf-8"
         )
 

@@ -1,8 +1,8 @@
 """Measure the gateway's throughput and latency, beside a FastAPI gateway, nginx, and bare servers.
 
 `python -m benchmarks.gateway` prints each goal with the value reached. `--write` also writes the table and
-its picture to docs/reference. Everything runs on the loopback of this machine; every round measures every
-subject once. BEFORE=PATH adds the gateway of another checkout. Absolute figures depend on the machine:
+its picture to docs/reference/speed. Everything runs on the loopback of this machine; every round measures
+every subject once. BEFORE=PATH adds the gateway of another checkout. Absolute figures depend on the machine:
 compare only ratios of one run.
 """
 
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     usual = [name for name in SUBJECTS if name != BEFORE or "BEFORE" in os.environ]
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=usual, help="measure these alone")
-    parser.add_argument("--write", action="store_true", help="also write the report to docs/reference")
+    parser.add_argument("--write", action="store_true", help="also write the report to docs/reference/speed")
     arguments = parser.parse_args()
     cells = compare(arguments.only, arguments.connections, arguments.rounds, arguments.seconds)
     breaker = trio.run(breaker_seconds)

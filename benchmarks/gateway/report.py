@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.report import DOCS, verdict
+from benchmarks.report import SPEED, verdict
 
 FASTAPI, FASTAPI_100 = "FastAPI gateway", "FastAPI, 100 connections"
 OURS, TWO = "ours", "ours, 2 workers"
@@ -139,16 +139,16 @@ def _without_room(result: Result) -> list[str]:
 
 
 def report(result: Result, *, write: bool) -> None:
-    """Print the tables. write: also write them and the picture to docs/reference."""
+    """Print the tables. write: also write them and the picture to docs/reference/speed."""
     text = table(result)
     version = f"CPython {platform.python_version()}, {os.cpu_count()} cores"
     print(version, text, sep="\n\n")
     if write:
-        DOCS.mkdir(exist_ok=True)
-        picture(result, DOCS / "speed-gateway.svg", version)
+        SPEED.mkdir(exist_ok=True)
+        picture(result, SPEED / "gateway.svg", version)
         head = HEAD.format(cores=os.cpu_count(), rounds=result.rounds, seconds=result.seconds)
-        page = f"{head}\n{version}.\n\n![](speed-gateway.svg)\n\n{text}"
-        (DOCS / "speed-gateway.md").write_text(page, encoding="utf-8")
+        page = f"{head}\n{version}.\n\n![](gateway.svg)\n\n{text}"
+        (SPEED / "gateway.md").write_text(page, encoding="utf-8")
 
 
 def picture(result: Result, path: Path, version: str) -> None:

@@ -1,8 +1,9 @@
 """Measure the cost of observing the gateway: scrapes of /metrics, open dashboards, and traces.
 
-`python -m benchmarks.observing` prints the figures; `--write` also writes them to docs/reference. Every round
-has one turn per observer, each round begins with another one, and each turn is compared with a turn of the
-same round without any observer. A round has two of these; their difference is the spread of this machine.
+`python -m benchmarks.observing` prints the figures; `--write` also writes them to docs/reference/speed.
+Every round has one turn per observer, each round begins with another one, and each turn is compared with a
+turn of the same round without any observer. A round has two of these; their difference is the spread of this
+machine.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=2, help="seconds per turn")
     parser.add_argument("--rest", type=int, default=10, help="seconds per turn without requests")
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--write", action="store_true", help="also write the report to docs/reference")
+    parser.add_argument("--write", action="store_true", help="also write the report to docs/reference/speed")
     arguments = parser.parse_args()
     with running_gateway() as gateway:
         rest = at_rest(gateway, arguments.rest)

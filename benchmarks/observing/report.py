@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.observing.observed import CALLS_A_SECOND
-from benchmarks.report import DOCS, verdict
+from benchmarks.report import SPEED, verdict
 
 NONE, NONE_AGAIN = "not observed", "not observed, again"
 
@@ -116,11 +116,11 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def report(result: Result, *, write: bool) -> None:
-    """Print the tables. write: also write them to docs/reference."""
+    """Print the tables. write: also write them to docs/reference/speed."""
     text = table(result)
     version = f"CPython {platform.python_version()}, {os.cpu_count()} cores"
     print(version, text, sep="\n\n")
     if write:
         known = {"connections": result.connections, "seconds": result.seconds}
         head = HEAD.format(cores=os.cpu_count(), calls=CALLS_A_SECOND, **known)
-        (DOCS / "speed-observing.md").write_text(f"{head}\n{version}.\n\n{text}", encoding="utf-8")
+        (SPEED / "observing.md").write_text(f"{head}\n{version}.\n\n{text}", encoding="utf-8")

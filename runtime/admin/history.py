@@ -15,7 +15,7 @@ import trio
 
 from actors import Backoff, CircuitBreakerConfig, PanelClosedError
 from actors.messages import Snapshot, Transition
-from actors.policy.trip import AnyOf
+from actors.policy.any_of import AnyOf
 from actors.policy.window import LastCalls, LastSeconds
 from runtime.breaker_source import BreakerSource
 from runtime.config.policies import CODE_FIELDS

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import select
-import struct
 from contextlib import suppress
-from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
+from socket import SHUT_WR
 from typing import Any, cast
 
 import structlog
@@ -19,7 +17,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
-from runtime.serving.hangup import hung_up
+from runtime.serving.client_socket import has_arrived, host_and_port, hung_up, reset_on_close
 from runtime.serving.limits import Limits
 from runtime.serving.protocol.http1 import Finished, Http1Protocol, LastData, Phase
 from runtime.serving.protocol.http2 import Http2Protocol
@@ -50,8 +48,8 @@ class ClientConnection(TCPServer):
         self._limits = limits
         self._secured = isinstance(stream, trio.SSLStream)
         self._socket = _transport(stream).socket
-        self._client = _address(self._socket.getpeername())
-        self._server = _address(self._socket.getsockname())
+        self._client = host_and_port(self._socket.getpeername())
+        self._server = host_and_port(self._socket.getsockname())
         self._reading = trio.CancelScope()
         self._phase: Phase | None = None
         self._deadline = math.inf
@@ -183,7 +181,8 @@ class ClientConnection(TCPServer):
             return False
         if trio.current_time() < self._deadline:
             return True
-        if not self._has_rechecked and self._has_arrived():
+        # After a stall of the event loop, trio reports a deadline before the data that arrived in time.
+        if not self._has_rechecked and has_arrived(self._socket):
             self._has_rechecked = True
             self._deadline = trio.current_time() + RECHECK_SECONDS
             return True
@@ -192,13 +191,6 @@ class ClientConnection(TCPServer):
             return True
         self.protocol.stop()
         return False
-
-    def _has_arrived(self) -> bool:
-        # After a stall of the event loop, trio reports a deadline before the data that arrived in time.
-        look = select.poll()
-        with suppress(OSError, ValueError):  # the socket is closed
-            look.register(self._socket, select.POLLIN)
-        return bool(look.poll(0))
 
     async def _wait_for_room(self) -> bool:
         """Wait until more may be buffered. Return False if the client disconnects meanwhile."""
@@ -284,8 +276,7 @@ class ClientConnection(TCPServer):
 
     def _reset_on_close(self) -> None:
         self._resets = True
-        with suppress(OSError):  # closed already
-            self._socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        reset_on_close(self._socket)
 
     async def _end(self) -> None:
         if self._secured and not self._resets:
@@ -299,7 +290,3 @@ class ClientConnection(TCPServer):
 
 def _transport(stream: ClientStream) -> trio.SocketStream:
     return stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
-
-
-def _address(name: Any) -> tuple[str, int]:
-    return (name[0], name[1]) if isinstance(name, tuple) else ("unknown", 0)

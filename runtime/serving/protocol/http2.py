@@ -28,31 +28,17 @@ from hyperframe.frame import GoAwayFrame
 
 from runtime.header_fields import encode_fields
 from runtime.serving.limits import Limits
+from runtime.serving.protocol.frame_budget import FrameBudget
 from runtime.serving.protocol.http1 import Phase
-from runtime.serving.protocol.http2_request import read_request
+from runtime.serving.protocol.http2_request import Http2Stream, read_request
 from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest
 from runtime.serving.protocol.stream import LastBody, RequestStream
 from runtime.serving.protocol.stream_buffer import SendBuffer
 
-FREE_FRAMES = 100
-"""The burst of frames that cost the client nothing: resets, pings, settings, empty data."""
-FREE_FRAMES_PER_SECOND = 10.0
-"""The rate of such frames after the burst. A faster client loses its connection."""
 CONNECTION_WINDOW = 1024 * 1024
 """Bytes of unread request bodies on one connection. A stream's window is 64 KiB: only sixteen apps that don't
 read can block the other streams."""
 STREAM_WINDOW = 65_535
-
-
-class Http2Stream(RequestStream):
-    """One request of an HTTP/2 connection."""
-
-    def __init__(self, acknowledge: Callable[[int, int], Awaitable[None]], *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._acknowledge = acknowledge
-
-    async def _body_taken(self, size: int) -> None:
-        await self._acknowledge(size, self.stream_id)
 
 
 class Http2Protocol(H2Protocol):
@@ -92,8 +78,7 @@ class Http2Protocol(H2Protocol):
         self.connection.config.validate_outbound_headers = False
         self._last_stream: int | None = None
         """The last stream that is served while the connection drains; None: it doesn't drain."""
-        self._free_frames = float(FREE_FRAMES)
-        self._counted_at = trio.current_time()
+        self._free_frames = FrameBudget()
 
     @property
     def phase(self) -> Phase:
@@ -130,15 +115,15 @@ class Http2Protocol(H2Protocol):
             elif isinstance(event, h2.events.StreamEnded):
                 self._end_of_request(event.stream_id)
             elif isinstance(event, h2.events.StreamReset):
-                self._spend_free_frame()
+                self._free_frames.spend()
                 await self._drop(event.stream_id)
             elif isinstance(event, h2.events.ConnectionTerminated) and not event.error_code:
                 await self._client_goes_away()
             elif not isinstance(event, h2.events.PriorityUpdated):  # obsolete (RFC 9113, 5.3.2)
                 if isinstance(event, h2.events.PingReceived | h2.events.RemoteSettingsChanged):
-                    self._spend_free_frame()
+                    self._free_frames.spend()
                 await super()._handle_events([event])
-            if self._free_frames < 0:
+            if self._free_frames.is_overspent:
                 self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
                 await self._flush()
                 await self.send(Closed())
@@ -152,12 +137,6 @@ class Http2Protocol(H2Protocol):
         else:
             self.connection.state_machine.state = h2.connection.ConnectionState.SERVER_OPEN
             self.stop()
-
-    def _spend_free_frame(self) -> None:
-        now = trio.current_time()
-        earned = (now - self._counted_at) * FREE_FRAMES_PER_SECOND
-        self._free_frames = min(FREE_FRAMES, self._free_frames + earned) - 1
-        self._counted_at = now
 
     async def _request(self, event: h2.events.RequestReceived) -> None:
         stream_id = event.stream_id
@@ -195,7 +174,7 @@ class Http2Protocol(H2Protocol):
             stream.request.body.push(event.data)
             size -= len(event.data)
         elif not event.data:
-            self._spend_free_frame()
+            self._free_frames.spend()
         if size:
             # Padding, or a body whose stream has ended.
             await self.acknowledge(size, event.stream_id)

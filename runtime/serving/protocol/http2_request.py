@@ -1,20 +1,37 @@
-"""Reads the head of an HTTP/2 request by the rules of HTTP/1.1, since the gateway forwards it as HTTP/1.1."""
+"""One request of an HTTP/2 connection: its head is read by the rules of HTTP/1.1, as which it is forwarded."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import h2.events
 from hypercorn.utils import filter_pseudo_headers
 
 from runtime.header_fields import TOKEN, InvalidField, encode_fields
 from runtime.serving.protocol.incoming_request import BadRequest, IncomingRequest, read_framing
+from runtime.serving.protocol.stream import RequestStream
 
 _METHOD = re.compile(TOKEN)
 _PATH = re.compile(rb"/[\x21-\x7e]*|\*")
 """RFC 9113, 8.3.1. An absolute URL is refused: its host could differ from Host."""
 _AUTHORITY = re.compile(rb"[\x21-\x7e]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+
+
+class Http2Stream(RequestStream):
+    """A RequestStream that opens the client's window when the app has read a part of the body.
+
+    acknowledge: opens the windows by a number of bytes, for a stream.
+    """
+
+    def __init__(self, acknowledge: Callable[[int, int], Awaitable[None]], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._acknowledge = acknowledge
+
+    async def _body_taken(self, size: int) -> None:
+        await self._acknowledge(size, self.stream_id)
 
 
 def read_request(request: IncomingRequest, event: h2.events.RequestReceived) -> None:

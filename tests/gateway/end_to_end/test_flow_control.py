@@ -10,7 +10,7 @@ import trio.testing
 
 from gateway.upstream.fetch import LIMIT, fetch_json
 from gateway.upstream.pool import ConnectionPoolTransport
-from runtime.serving.hangup import hung_up
+from runtime.serving.client_socket import hung_up
 from tests.gateway.end_to_end.raw_http import GET, error, talk
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, Watch, answering, connect, ok, upstream

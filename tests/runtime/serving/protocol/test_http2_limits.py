@@ -11,7 +11,7 @@ import trio
 from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
 from trio.testing import wait_all_tasks_blocked
 
-from runtime.serving.protocol.http2 import FREE_FRAMES
+from runtime.serving.protocol.frame_budget import FREE_FRAMES
 from tests.runtime.serving.h2_client import h2_client
 from tests.runtime.serving.running_app import body_of, echo, respond, running
 

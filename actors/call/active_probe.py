@@ -7,13 +7,13 @@ from typing import TypeAlias
 
 import trio
 
-from .call.accounting import CallAccounting
-from .call.classifier import kind_of
-from .call.nesting.held_call import HeldCall
-from .commands import ProbePassed, Settle
-from .machine.machine import Machine
-from .messages import NEVER, Outcome, Permit, State
-from .policy.config import CircuitBreakerConfig
+from ..commands import ProbePassed, Settle
+from ..machine.machine import Machine
+from ..messages import NEVER, Outcome, Permit, State
+from ..policy.config import CircuitBreakerConfig
+from .accounting import CallAccounting
+from .classifier import kind_of
+from .nesting.held_call import HeldCall
 
 Probe: TypeAlias = Callable[[], Awaitable[object]]
 
