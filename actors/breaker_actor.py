@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -15,18 +16,23 @@ from .commands import (
     WITHOUT_CAUSE,
     Acquire,
     Admission,
+    AdoptClosed,
+    AdoptOpen,
     Answered,
     Command,
     Configure,
     FailSettled,
     FindAdmission,
     ForceState,
+    GrantProbe,
+    LocalEvidence,
     ProbePassed,
     ReleasePermit,
     Remove,
     Reset,
     SetSubscribers,
     Settle,
+    TakeEvidence,
     TakeSnapshot,
     Trip,
     Wake,
@@ -50,6 +56,7 @@ class BreakerActor(Actor[Command]):
         "_active_probe",
         "_causing_context",
         "_machine",
+        "_noted",
         "_panel",
         "_recovery_state",
         "_subscribers",
@@ -73,6 +80,8 @@ class BreakerActor(Actor[Command]):
         self._unix_changed_at = time.time()
         self._unix_opened_at = 0.0
         self.restarts = 0
+        # The generation and the failures of which the panel was last notified.
+        self._noted = (0, 0)
         self.idle_since, self._usage = now, 0
         # While the actor counts a call that it has ended: the context of that call.
         self._causing_context: contextvars.Context | None = None
@@ -190,9 +199,34 @@ class BreakerActor(Actor[Command]):
                 self.ended = True
                 self.mailbox.farewell = f"circuit breaker {machine.config.name!r} was removed from its panel"
                 return None
+            case AdoptOpen(wait, reason, attempt):
+                return machine.adopt_open(now, wait, reason, attempt)
+            case AdoptClosed(reason):
+                return machine.adopt_closed(now, reason)
+            case GrantProbe(within, attempt):
+                return machine.grant_probe(now, within, attempt)
+            case TakeEvidence():
+                machine.wake(now)
+                return self._evidence()
             case TakeSnapshot() | Wake():
                 return machine.wake(now)
         assert_never(message)  # pragma: no cover - type checkers see that every command has a case
+
+    def _evidence(self) -> LocalEvidence:
+        machine, statistics = self._machine, self._machine.statistics
+        return LocalEvidence(
+            machine.state,
+            machine.generation,
+            machine.evidence,
+            statistics.success,
+            statistics.failure,
+            statistics.rejections,
+            machine.waits_for_lease,
+            machine.has_lease,
+            statistics.in_flight,
+            machine.config.probe is not None,
+            machine.config.reset_timeout,
+        )
 
     def _settle(self, message: Settle, now: float) -> bool:
         permit, machine = message.permit, self._machine
@@ -263,6 +297,14 @@ class BreakerActor(Actor[Command]):
             self._announce(event)
         if accounting.waiters is not None:
             accounting.follow_admission(machine.admits_at(now), now)
+        if self._panel.on_change is not None:
+            self._note_change(self._panel.on_change)
+
+    def _note_change(self, notify: Callable[[str], None]) -> None:
+        noted = self._machine.generation, self._machine.failure_count
+        if noted != self._noted:
+            self._noted = noted
+            notify(self._machine.config.name)
 
     def _announce(self, event: Transition) -> None:
         now = time.time()

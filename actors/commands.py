@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from .messages import Outcome, Permit, Source, State
 from .policy.config import CircuitBreakerConfig
+from .policy.trip import TripEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,59 @@ class TakeSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptOpen:
+    """Be open as all instances are that share the breaker. Answered by None.
+
+    wait: seconds until a holder of a lease may probe. attempt: the step of the backoff.
+    """
+
+    wait: float
+    reason: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptClosed:
+    """Close as all instances have that share the breaker. Answered by None."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantProbe:
+    """Probe for all instances, for `within` seconds. Answered by None. attempt: the step of the backoff."""
+
+    within: float
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeEvidence:
+    """Answered by a LocalEvidence that includes every call that ended before it was sent."""
+
+
+class LocalEvidence(NamedTuple):
+    """What a breaker has to say to other instances.
+
+    evidence: of the closed breaker's counts, or of those at its opening. successes, failures, rejections:
+    calls since the start. waits_for_lease, has_lease: see Machine. probes_itself: its policy has a `probe`.
+    wait: seconds until it probes; 0 unless OPEN. first_wait: the policy's wait without backoff.
+    """
+
+    state: State
+    generation: int
+    evidence: TripEvidence | None
+    successes: int
+    failures: int
+    rejections: int
+    waits_for_lease: bool
+    has_lease: bool
+    in_flight: int
+    probes_itself: bool
+    first_wait: float
+
+
+@dataclass(frozen=True, slots=True)
 class SetSubscribers:
     """Count a subscriber to settled calls more (`by` 1) or less (-1). Answered by None."""
 
@@ -144,9 +198,14 @@ Command: TypeAlias = (
     | ProbePassed
     | FindAdmission
     | Remove
+    | AdoptOpen
+    | AdoptClosed
+    | GrantProbe
+    | TakeEvidence
     | TakeSnapshot
     | SetSubscribers
     | Wake
 )
-WITHOUT_CAUSE = (TakeSnapshot, Wake, FindAdmission)
+SHARING = (AdoptOpen, AdoptClosed, GrantProbe, TakeEvidence)
+WITHOUT_CAUSE = (TakeSnapshot, Wake, FindAdmission, *SHARING)
 """Messages whose senders cause no transition."""

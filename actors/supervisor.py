@@ -15,13 +15,15 @@ class Supervisor(Protocol):
     """The part of the panel that an actor uses.
 
     transition_context: returns the context values of the caller that causes a transition; None: none are
-    wanted.
+    wanted. on_change: called with a breaker's name when its failures or its generation have changed; None:
+    its state isn't shared with other instances.
     """
 
     nursery: trio.Nursery
     broadcaster: EventBroadcaster
     clock: Callable[[], float]
     transition_context: Callable[[], Mapping[str, Any]] | None
+    on_change: Callable[[str], None] | None
 
     def report_callback(self, field: str, error: Exception) -> None:
         """Log an exception of a user's function."""

@@ -67,7 +67,8 @@ class ActiveProbe:
 
     def _follow_wait(self, machine: Machine, now: float) -> None:
         config, wait = machine.config, None
-        if machine.state is State.OPEN and config.probe_interval is not None:
+        waits = machine.state is State.OPEN and not machine.waits_for_lease
+        if waits and config.probe_interval is not None:
             wait = (machine.until, config.probe, config.probe_interval, config.probe_timeout)
         if wait == self._wait:
             return

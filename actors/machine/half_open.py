@@ -10,18 +10,34 @@ from .probe_turns import ProbeTurns
 from .states import NextState, StateBehavior
 
 RECOVERED = NextState(State.CLOSED, "recovery successful", recovery=True)
+UNUSED_LEASE = "no probe within the lease"
+NEWS_SECONDS = 3.0
+"""Seconds for which news of a shared opening is good: without more, an instance recovers by itself."""
 
 
 class HalfOpen(StateBehavior):
-    """Admits probes; their outcomes decide."""
+    """Admits probes; their outcomes decide.
 
-    __slots__ = ("_config", "_failures", "_free_since", "_passes", "_probes", "_turns", "answered")
+    lease_end: no probe outlasts it; None: this instance probes without a lease.
+    """
+
+    __slots__ = (
+        "_config",
+        "_failures",
+        "_free_since",
+        "_passes",
+        "_probes",
+        "_turns",
+        "answered",
+        "lease_end",
+    )
 
     def __init__(
         self, config: CircuitBreakerConfig, now: float, failed_route: Hashable | None = None
     ) -> None:
         self._turns = ProbeTurns(now, failed_route)
         self._config = config
+        self.lease_end: float | None = None
         # The probes that have passed: one of them may still fail, and only once.
         self._passes: set[int] = set()
         self._failures = 0
@@ -36,8 +52,10 @@ class HalfOpen(StateBehavior):
 
     @property
     def deadline(self) -> float | None:  # type: ignore[override]
-        """When the first probe has taken too long."""
+        """When the first probe has taken too long, or the lease ends."""
         first = min(self._probes.values(), default=NEVER)
+        if self.lease_end is not None:
+            first = min(first, self.lease_end)
         return None if first == NEVER else first
 
     def check_admission(
@@ -71,7 +89,8 @@ class HalfOpen(StateBehavior):
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
         """Note a probe and its timeout."""
         timeout = self._config.probe_timeout
-        self._probes[number] = NEVER if timeout is None else now + timeout
+        latest = NEVER if self.lease_end is None else self.lease_end
+        self._probes[number] = latest if timeout is None else min(latest, now + timeout)
         self._turns.admitted(number, source)
 
     def is_outstanding(self, permit: Permit) -> bool:
@@ -145,9 +164,11 @@ class HalfOpen(StateBehavior):
         return RECOVERED if self._ended >= probes else None
 
     def wake(self, now: float) -> NextState | None:
-        """Fail the probes whose timeout has passed."""
+        """Fail the probes whose timeout has passed. Without a probe, the end of the lease ends this state."""
         next_state = None
         while next_state is None and self.deadline is not None and now >= self.deadline:
+            if not self._probes:
+                return NextState(State.OPEN, UNUSED_LEASE, wait=NEWS_SECONDS)
             overdue = min(self._probes, key=self._probes.__getitem__)
             del self._probes[overdue]
             next_state = self._failed(overdue)

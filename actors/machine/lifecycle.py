@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 
 from ..messages import NEVER, State, Transition
 from ..policy.config import CircuitBreakerConfig
+from ..policy.trip import TripEvidence
 from .half_open import HalfOpen
 from .observing import Observing, Shadow, shadow_policy
 from .recovery import RecoveryState
-from .states import Closed, Disabled, Forced, NextState, Open, StateBehavior
+from .states import Closed, Disabled, Forced, NextState, Open, SharedOpen, StateBehavior
 from .statistics import Statistics
 
 NOT_ADMITTING = (State.OPEN, State.HALF_OPEN, State.FORCED_OPEN)
@@ -26,6 +27,7 @@ class Lifecycle(ABC):
     __slots__ = (
         "_attempt",
         "_behavior",
+        "_evidence_at_opening",
         "_events",
         "_failures_at_opening",
         "_rng",
@@ -49,6 +51,7 @@ class Lifecycle(ABC):
         self._rng: random.Random | None = None
         self._attempt = 0
         self._failures_at_opening = self._slow_at_opening = 0
+        self._evidence_at_opening: TripEvidence | None = None
 
     @abstractmethod
     def _make_shadow(self, policy: CircuitBreakerConfig) -> Shadow:
@@ -88,6 +91,16 @@ class Lifecycle(ABC):
         return self._behavior.deadline
 
     @property
+    def has_lease(self) -> bool:
+        """Whether this instance probes for all that share the breaker."""
+        return isinstance(self._behavior, HalfOpen) and self._behavior.lease_end is not None
+
+    @property
+    def waits_for_lease(self) -> bool:
+        """Whether the breaker is open for all instances, and only a lease lets this one probe."""
+        return isinstance(self._behavior, SharedOpen)
+
+    @property
     def admits_all(self) -> bool:
         """Whether every call is admitted without a message."""
         behavior = self._behavior
@@ -116,6 +129,13 @@ class Lifecycle(ABC):
         """The slow calls that the trip strategy counts now; while open, those at its opening."""
         return self._slow_at_opening if self.state in NOT_ADMITTING else self._behavior.slow_count
 
+    @property
+    def evidence(self) -> TripEvidence | None:
+        """What the counts say against the dependency; while open, those at its opening. None: nothing."""
+        if self.state is State.OPEN:
+            return self._evidence_at_opening
+        return self._behavior.counter.evidence() if isinstance(self._behavior, Closed) else None
+
     def admits_at(self, now: float) -> float:
         """The earliest time from `now` on at which a call is admitted; inf: only another event decides."""
         return self._behavior.admits_at(now)
@@ -136,6 +156,10 @@ class Lifecycle(ABC):
 
     # Transitions.
 
+    def wake(self, now: float) -> None:
+        """Let time pass until `now`. At exactly its moment a deadline has come."""
+        self._enter(self._behavior.wake(now), now)
+
     def _enter(self, next_state: NextState | None, now: float, retry_after: float | None = None) -> None:
         """Make a transition; None: stay. retry_after: seconds that the server asked to wait."""
         if next_state is None:
@@ -143,9 +167,10 @@ class Lifecycle(ABC):
         until = None
         if self.state is not State.OPEN:
             self._failures_at_opening, self._slow_at_opening = self.failure_count, self.slow_count
+            self._evidence_at_opening = self.evidence
         if next_state.state is State.OPEN:
             self._attempt += next_state.recovery
-            until = now + self._wait(retry_after)
+            until = now + (self._wait(retry_after) if next_state.wait is None else next_state.wait)
         elif next_state.state is State.CLOSED:
             self._attempt = 0
         old, self.state = self.state, next_state.state
@@ -176,7 +201,8 @@ class Lifecycle(ABC):
                 return Closed(self.config)
             case State.OPEN:
                 assert until is not None
-                return Open(until, self._behavior.failed_route if recovery else None)
+                route = self._behavior.failed_route if recovery else None
+                return SharedOpen(until, route) if self.has_lease else Open(until, route)
             case State.HALF_OPEN:
                 return HalfOpen(self.config, now, self._behavior.failed_route)
             case State.FORCED_OPEN:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from ..messages import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State
 from ..policy.config import CircuitBreakerConfig
-from .lifecycle import Lifecycle
 from .observing import Shadow
 from .recovery import RecoveryState
+from .shared_lifecycle import SharedLifecycle
 from .states import Closed, NextState, Open
 from .statistics import Statistics
 
 
-class Machine(Lifecycle):
+class Machine(SharedLifecycle):
     """One breaker's state and rules. `statistics` are its counters for observers."""
 
     __slots__ = ("_number",)
@@ -137,12 +137,6 @@ class Machine(Lifecycle):
         if successes and not late and isinstance(self._behavior, Closed):
             self._behavior.succeeded(successes, since)
 
-    # Time.
-
-    def wake(self, now: float) -> None:
-        """Let time pass until `now`. At exactly its moment a deadline has come."""
-        self._enter(self._behavior.wake(now), now)
-
     # Commands of operators.
 
     def trip(self, now: float, reason: str = "tripped by operator") -> None:
@@ -167,9 +161,12 @@ class Machine(Lifecycle):
             self._enter(NextState(State.CLOSED, reason), now)
 
     def end_wait(self, now: float) -> None:
-        """The breaker's own probe has passed: become HALF_OPEN if it is OPEN, else do nothing."""
+        """The breaker's own probe has passed: become HALF_OPEN if it is OPEN, else do nothing.
+
+        A breaker that is open for all instances waits for its lease.
+        """
         self.wake(now)
-        if self.state is State.OPEN:
+        if self.state is State.OPEN and not self.waits_for_lease:
             self._enter(NextState(State.HALF_OPEN, "probe succeeded"), now)
 
     def hold(self, state: State, now: float, reason: str) -> None:

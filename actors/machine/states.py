@@ -17,11 +17,15 @@ NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
 
 
 class NextState(NamedTuple):
-    """The next state. recovery: this ends a recovery, so the backoff goes on or starts again."""
+    """The next state. recovery: this ends a recovery, so the backoff goes on or starts again.
+
+    wait: seconds until it may be probed, if they aren't the policy's.
+    """
 
     state: State
     reason: str
     recovery: bool = False
+    wait: float | None = None
 
 
 class StateBehavior:
@@ -221,6 +225,23 @@ class Open(StateBehavior):
         """HALF_OPEN when the wait is over."""
         assert self.deadline is not None
         return NextState(State.HALF_OPEN, "attempting recovery") if now >= self.deadline else None
+
+
+class SharedOpen(Open):
+    """Open for all instances that share the breaker: one of them probes, by a lease.
+
+    deadline: the end of the shared wait, or of the time for which the last news of it is good, if that is
+        later. Without more news by then this instance recovers as one that shares nothing.
+    own_until: the end of the wait that this instance began by itself; None: it was opened by the others.
+    """
+
+    __slots__ = ("own_until",)
+
+    def __init__(
+        self, until: float, failed_route: Hashable | None = None, own_until: float | None = None
+    ) -> None:
+        super().__init__(until, failed_route)
+        self.own_until = own_until
 
 
 class Forced(StateBehavior):

@@ -93,7 +93,12 @@ class Statistics:
     def admitted_or_rejected(self) -> int:
         """The calls that were admitted or rejected so far."""
         ended = self.success + self.failure + self.ignored + self.cancelled
-        return ended + self.in_flight + sum((self._rejections or {}).values())
+        return ended + self.in_flight + self.rejections
+
+    @property
+    def rejections(self) -> int:
+        """The calls that were rejected so far."""
+        return sum((self._rejections or {}).values())
 
     def rejected(self, reason: RejectReason, count: int = 1) -> None:
         """Count calls that were not admitted."""

@@ -64,6 +64,7 @@ class Panel:
         self.broadcaster = EventBroadcaster()
         self.clock = trio.lowlevel.current_clock().current_time
         self.transition_context = transition_context
+        self.on_change: Callable[[str], None] | None = None
         self.closed = False
         self._max_restarts = max_restarts
         self._restart_window = restart_window

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 
-from .trip import Call, TripCounter, TripStrategy
+from .trip import Call, TripCounter, TripEvidence, TripStrategy
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -71,6 +71,10 @@ class _Any(TripCounter):
     def next_roll(self, now: float) -> float | None:
         rolls = [roll for counter in self.counters if (roll := counter.next_roll(now)) is not None]
         return min(rolls, default=None)
+
+    def evidence(self) -> TripEvidence | None:
+        found = [one for counter in self.counters if (one := counter.evidence()) is not None]
+        return max(found, key=lambda one: one.progress, default=None)
 
     @property
     def consecutive_failures(self) -> int:

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from .checks import MOST_COUNTED, positive_int
-from .trip import Call, TripCounter, TripStrategy
+from .trip import Call, TripCounter, TripEvidence, TripStrategy
 from .window import LastCalls, LastSeconds, Window, check_window
 
 
@@ -51,6 +51,9 @@ class _Consecutive(TripCounter):
     @property
     def consecutive_failures(self) -> int:
         return self._consecutive_failures
+
+    def evidence(self) -> TripEvidence:
+        return TripEvidence(self._consecutive_failures, self._limit, is_row=True)
 
     def restore(self, consecutive_failures: int) -> None:
         self._consecutive_failures = consecutive_failures
@@ -112,6 +115,10 @@ class _FailureTimes(TripCounter):
     def failure_count(self) -> int:
         return len(self.times)
 
+    def evidence(self) -> TripEvidence | None:
+        limit = self.times.maxlen
+        return None if limit is None else TripEvidence(len(self.times), limit)
+
     def inherit_from(self, older: TripCounter) -> bool:
         if not isinstance(older, _FailureTimes):
             return False
@@ -136,6 +143,9 @@ class _FailuresAmongCalls(TripCounter):
     @property
     def failure_count(self) -> int:
         return self.rolling.bad
+
+    def evidence(self) -> TripEvidence:
+        return TripEvidence(self.rolling.bad, self._limit)
 
     def inherit_from(self, older: TripCounter) -> bool:
         if not isinstance(older, _FailuresAmongCalls) or older.window != self.window:

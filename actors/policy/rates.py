@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from .checks import number, positive_int, positive_number
-from .trip import Call, TripCounter, TripStrategy
+from .trip import Call, TripCounter, TripEvidence, TripStrategy
 from .window import LastCalls, LastSeconds, Window, check_window
 
 
@@ -40,6 +40,10 @@ class _Rate(TripCounter):
             return False
         # A success may trip if it fills the minimum, or if older ones have left the window.
         return rolling.bad / max(rolling.calls, self._minimum) < self._rate
+
+    def evidence(self) -> TripEvidence:
+        rolling = self.rolling
+        return TripEvidence(rolling.bad, 0, rolling.calls, self._rate, self._minimum)
 
     def next_roll(self, now: float) -> float | None:
         return self.rolling.next_roll(now)

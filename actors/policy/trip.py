@@ -23,6 +23,30 @@ class Call(NamedTuple):
 SUCCESS = Call(failed=False)
 
 
+class TripEvidence(NamedTuple):
+    """What the counts of one breaker say against its dependency, for instances that pool theirs.
+
+    failures: the bad calls that count. needed: how many of them trip; 0: the strategy trips by a rate.
+    calls, rate, minimum_calls: of such a strategy. is_row: a success clears it.
+    """
+
+    failures: int
+    needed: int = 0
+    calls: int = 0
+    rate: float = 0.0
+    minimum_calls: int = 0
+    is_row: bool = False
+
+    @property
+    def progress(self) -> float:
+        """How much of the way to tripping this is: 1 and more trips."""
+        if self.needed:
+            return self.failures / self.needed
+        if not self.calls:
+            return 0.0
+        return min(1.0, self.calls / self.minimum_calls) * self.failures / self.calls / self.rate
+
+
 class TripCounter(ABC):
     """The counts of one breaker while it is closed. Empty again after closing."""
 
@@ -72,6 +96,10 @@ class TripCounter(ABC):
     def inherit_from(self, older: TripCounter) -> bool:
         """Take over the counts of `older`; False if it counted something else."""
         return False
+
+    def evidence(self) -> TripEvidence | None:
+        """What the counts say, to be pooled with those of other instances; None: nothing to pool."""
+        return None
 
 
 class TripStrategy(ABC):
