@@ -24,6 +24,8 @@ CONFIRM = 0.25
 """Seconds for which enough evidence must stand before it opens the breaker for all."""
 MARGIN = 0.01
 """Seconds to be late rather than early, when the store's clock decides."""
+TRIPPED = 0.999
+"""Progress that trips, but for the rounding of a rate."""
 LEASE_SHARE = 0.9
 """The part of a lease that its holder uses, counted from before it asked: clocks differ in speed, and it
 learns of its lease later than the store grants it."""
@@ -169,8 +171,10 @@ class BreakerLink:
         """The verdict by what has happened since the last report. Only new outcomes are evidence."""
         found = local.evidence
         if local.state is State.OPEN:
-            has_tripped = local.generation != self._seen.generation and not local.waits_for_lease
-            return Verdict.BAD if has_tripped and found is not None else Verdict.NONE
+            # Opened by its own policy since: an operator's opening is no evidence.
+            has_tripped = found is not None and found.progress >= TRIPPED
+            is_new = local.generation != self._seen.generation and not local.waits_for_lease
+            return Verdict.BAD if has_tripped and is_new else Verdict.NONE
         succeeded = local.successes > self._seen.successes
         failed = local.failures > self._seen.failures
         if found is None or not (succeeded or failed):

@@ -1,0 +1,113 @@
+"""A fleet of instances in one trio.run on a mock clock: real panels, one store, a dependency that fails."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import trio
+
+from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Panel, State, open_panel
+from actors.sharing.link import SharingPolicy
+from actors.sharing.shared_breakers import SharedBreakers
+from tests.actors.sharing.memory_store import MemoryStore, StoreConnection
+
+NAME = "dependency"
+
+
+class Down(Exception):
+    """The dependency failed."""
+
+
+class Instance:
+    """One instance: its panel, its breaker, and what its callers saw. `scope` ends it at once."""
+
+    def __init__(self, number: int, panel: Panel, sharing: SharedBreakers, store: StoreConnection) -> None:
+        self.number = number
+        self.panel = panel
+        self.sharing = sharing
+        self.store = store
+        self.breaker: CircuitBreaker = panel[NAME]
+        self.scope = trio.CancelScope()
+        self.calls = self.failures = self.rejections = 0
+
+    @property
+    def state(self) -> State:
+        return self.breaker.state
+
+
+class Fleet:
+    """Instances that call one dependency at random times, `rate` calls a second each.
+
+    is_down: whether the dependency fails for an instance now. took: seconds of a call.
+    """
+
+    def __init__(self, nursery: trio.Nursery, seed: int, rate: float) -> None:
+        self.nursery = nursery
+        self.dice = random.Random(seed)
+        self.rate = rate
+        self.store = MemoryStore(random.Random(seed + 1))
+        self.instances: list[Instance] = []
+        self.is_down: Callable[[int], bool] = lambda number: False
+        self.took: Callable[[], float] = lambda: 0.0
+        self.running_calls = 0
+
+    async def add(
+        self, config: CircuitBreakerConfig | None = None, policy: SharingPolicy | None = None
+    ) -> Instance:
+        """Start one more instance."""
+        one: Instance = await self.nursery.start(
+            self._run, config or CircuitBreakerConfig(name=NAME), policy or SharingPolicy()
+        )
+        return one
+
+    async def _run(
+        self, config: CircuitBreakerConfig, policy: SharingPolicy, *, task_status: trio.TaskStatus[Instance]
+    ) -> None:
+        number = len(self.instances)
+        connection = self.store.connection()
+        async with open_panel() as panel:
+            panel.breaker(config)
+            sharing = SharedBreakers(panel, connection, policy, f"instance-{number}")
+            one = Instance(number, panel, sharing, connection)
+            self.instances.append(one)
+            with one.scope:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(sharing.run)
+                    if self.rate:
+                        nursery.start_soon(self._call_for_ever, one)
+                    task_status.started(one)
+
+    async def _call_for_ever(self, one: Instance) -> None:
+        while True:
+            await trio.sleep(self.dice.expovariate(self.rate))
+            await self.call(one)
+
+    async def call(self, one: Instance) -> None:
+        one.calls += 1
+        try:
+            await one.breaker.execute(self._dependency, one)
+        except CircuitOpenError:
+            one.rejections += 1
+        except Down:
+            one.failures += 1
+
+    async def _dependency(self, one: Instance) -> None:
+        self.running_calls += 1
+        try:
+            await trio.sleep(self.took())
+            if self.is_down(one.number):
+                raise Down
+        finally:
+            self.running_calls -= 1
+
+    async def until(self, condition: Callable[[], bool], within: float) -> float:
+        """Wait until the condition holds; return the seconds. Raises trio.TooSlowError."""
+        start = trio.current_time()
+        with trio.fail_after(within):
+            while not condition():
+                await trio.sleep(0.05)
+        return trio.current_time() - start
+
+    def all_open(self) -> bool:
+        return all(one.state is State.OPEN for one in self.instances)
