@@ -141,7 +141,7 @@ class ProxyMiddleware:
         except UpstreamAborted as error:
             breaker = target.route.service.breaker
             log.warning(
-                "the answer was broken off", path=loggable_path(scope), breaker=breaker, reason=str(error)
+                "a response was aborted", path=loggable_path(scope), breaker=breaker, reason=str(error)
             )
         except Exception:
             log.exception("a request failed", path=loggable_path(scope))
