@@ -7,9 +7,7 @@ from functools import partial
 
 import trio
 from quart_trio import QuartTrio
-from structlog.contextvars import get_contextvars
 
-from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
@@ -24,7 +22,7 @@ from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http
 from runtime.config.policies import Configuration
 from runtime.config.reload import reload_on_hangup
-from runtime.observability.tracing import exemplar_labels
+from runtime.observability.panel import open_observed_panel
 from runtime.serving import ServerCertificate, serve, stop_signal
 
 EXPIRE_SECONDS = 5.0
@@ -49,11 +47,7 @@ async def run_gateway(
     # Each client may have one request at a service.
     warn_of_file_limit(settings.max_connections, settings.max_connections)
     async with (
-        open_panel(
-            durations=DURATION_BUCKETS,
-            exemplar=exemplar_labels(),
-            transition_context=get_contextvars,
-        ) as panel,
+        open_observed_panel() as panel,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)

@@ -39,7 +39,7 @@ def is_failure(error: BaseException) -> bool:
 
 
 def is_answer(error: BaseException) -> bool:
-    """A status in ANSWERS: the service works, and refuses the request."""
+    """For a policy's `answers`: a status in ANSWERS. The service works, and refuses the request."""
     return isinstance(error, GRPCError) and error.status in ANSWERS
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from ipaddress import IPv6Address
 from time import time
 from types import TracebackType
-from typing import Any
 
 import httpx
-import trio
 
 from ..call.guard import Guard
 from ..circuit_breaker import CircuitBreaker
 from ..panel.panel import Panel
 from ..policy.checks import credible_wait, positive_number
 from ..policy.config import CircuitBreakerConfig
+from .httpx_body import CountedBody, StreamingCalls, read_whole, with_stream
 from .shortage import is_shortage
 
 
@@ -147,8 +146,8 @@ class BreakerTransport(httpx.AsyncBaseTransport):
         self._key = key
         self._config_for = config_for
         self._streams = (
-            _Streaming(panel, ANSWERED_AFTER, Guard.answered),
-            _Streaming(panel, succeeds_after, Guard.succeed),
+            StreamingCalls(panel, ANSWERED_AFTER, Guard.answered),
+            StreamingCalls(panel, succeeds_after, Guard.succeed),
         )
 
     async def __aenter__(self) -> BreakerTransport:
@@ -193,118 +192,14 @@ class BreakerTransport(httpx.AsyncBaseTransport):
             response = await self._inner.handle_async_request(request)
             call.returned(response)
             if call.is_cancellable:
-                return await _read_whole(response)
+                return await read_whole(response)
             # The body is read by other code, whose requests in the meantime are no part of this call.
             call.let_go()
             ending = stack.pop_all()
         for streaming in self._streams:
             streaming.add(call)
-        return _with_stream(response, _Body(response, call, ending, self._streams))
+        return with_stream(response, CountedBody(response, call, ending, self._streams))
 
     async def aclose(self) -> None:
         """Close `inner`. The breakers stay on the panel. Cancellation as with `inner`."""
         await self._inner.aclose()
-
-
-class _Body(httpx.AsyncByteStream):
-    """A response's body. Its end is the end of its call."""
-
-    def __init__(
-        self, response: httpx.Response, call: Guard, ending: AsyncExitStack, streams: tuple[_Streaming, ...]
-    ) -> None:
-        self._stream = _stream(response)
-        self._pieces = aiter(self._stream)
-        self._call = call
-        self._ending: AsyncExitStack | None = ending
-        self._streams = streams
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await anext(self._pieces)
-        except StopAsyncIteration:
-            await self._end(None)
-            raise
-        except BaseException as error:
-            await self._end(error)
-            raise
-
-    async def aclose(self) -> None:
-        try:
-            # Raises Cancelled if the reader leaves because it is cancelled.
-            await trio.lowlevel.checkpoint_if_cancelled()
-        except BaseException as error:
-            await self._end(error)
-            raise
-        else:
-            await self._end(None)
-        finally:
-            await self._stream.aclose()
-
-    async def _end(self, error: BaseException | None) -> None:
-        """Settle the call, once."""
-        ending, self._ending = self._ending, None
-        if ending is not None:
-            for streaming in self._streams:
-                streaming.discard(self._call)
-            if error is None:
-                await ending.aclose()
-            else:
-                await ending.__aexit__(type(error), error, error.__traceback__)
-
-
-class _Streaming:
-    """Calls `act` for each call that still reads its body `seconds` after its head.
-
-    One task for all of them, and none while there is none: the first to start is the first due.
-    """
-
-    def __init__(self, panel: Panel, seconds: float, act: Callable[[Guard], None]) -> None:
-        self._panel = panel
-        self._seconds = seconds
-        self._act = act
-        self._due: dict[Guard, float] = {}
-        self._watched = False
-
-    def add(self, call: Guard) -> None:
-        self._due[call] = trio.current_time() + self._seconds
-        if not self._watched and not self._panel.closed:
-            self._watched = True
-            self._panel.nursery.start_soon(self._watch)
-
-    def discard(self, call: Guard) -> None:
-        self._due.pop(call, None)
-
-    async def _watch(self) -> None:
-        while self._due:
-            call, due = next(iter(self._due.items()))
-            if due > trio.current_time():
-                await trio.sleep_until(due)
-            else:
-                del self._due[call]
-                self._act(call)
-        self._watched = False
-
-
-def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    return response.stream
-
-
-async def _read_whole(response: httpx.Response) -> httpx.Response:
-    stream = _stream(response)
-    try:
-        body = b"".join([piece async for piece in stream])
-    finally:
-        await stream.aclose()
-    return _with_stream(response, httpx.ByteStream(body))
-
-
-def _with_stream(response: httpx.Response, stream: httpx.AsyncByteStream) -> httpx.Response:
-    # A new one: a response that was made with its content would neither read the stream nor close it.
-    extensions: dict[str, Any] = response.extensions
-    return httpx.Response(
-        response.status_code, headers=response.headers, stream=stream, extensions=extensions
-    )

@@ -83,7 +83,10 @@ def is_failure(error: BaseException) -> bool:
 
 
 def is_answer(error: BaseException) -> bool:
-    """The server works, and refuses the request: a duplicate key, or one of REFUSED_REQUESTS."""
+    """For a policy's `answers`: a duplicate key, or one of REFUSED_REQUESTS.
+
+    The server works, and refuses the request.
+    """
     if isinstance(error, DuplicateKeyError):
         return True
     if not isinstance(error, OperationFailure) or error.timeout:

@@ -47,10 +47,10 @@ class Aiobreaker(HandDriven):
         assert isinstance(error, self.rejections)
         return error.time_remaining.total_seconds()
 
-    async def tell(self, command: str) -> None:
+    async def run_command(self, command: str) -> None:
         commands = {"trip": self._breaker.open, "reset": self._breaker.close}
         if command not in commands:
-            await super().tell(command)
+            await super().run_command(command)
         commands[command]()
 
     async def read(self, what: str) -> Any:

@@ -74,7 +74,7 @@ class Interlock(HandDriven):
         assert isinstance(error, self.rejections)
         return error.retry_after
 
-    async def tell(self, command: str) -> None:
+    async def run_command(self, command: str) -> None:
         commands = {
             "reset": self._breaker.reset,
             "force_open": self._breaker.force_open,
@@ -82,7 +82,7 @@ class Interlock(HandDriven):
             "observe": self._breaker.metrics_only,
         }
         if command not in commands:
-            await super().tell(command)
+            await super().run_command(command)
         commands[command]()
 
     async def read(self, what: str) -> Any:

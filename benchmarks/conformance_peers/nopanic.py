@@ -122,14 +122,14 @@ class Nopanic(Peer):
             ending.resume.set()
         await wait_all_tasks_blocked()
 
-    async def tell(self, command: str) -> None:
+    async def run_command(self, command: str) -> None:
         commands = {
             "reset": self._breaker.reset,
             "force_open": self._breaker.force_open,
             "disable": self._breaker.disable,
         }
         if command not in commands:
-            await super().tell(command)
+            await super().run_command(command)
         commands[command]()
 
     async def read(self, what: str) -> Any:

@@ -133,7 +133,7 @@ class Peer:
     def refusal(self, call: str) -> PeerRefusal:
         return self._refusals[call]
 
-    async def tell(self, command: str) -> None:
+    async def run_command(self, command: str) -> None:
         raise CannotExpressError(f"no {command}")
 
     async def configure(self, policy: Mapping[str, Any]) -> None:

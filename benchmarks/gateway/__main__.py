@@ -31,7 +31,6 @@ from benchmarks.gateway.report import (
     OURS,
     SERVER,
     TWO,
-    Cell,
     Result,
     report,
 )
@@ -75,9 +74,9 @@ def settle(subject: Subject) -> None:
         before, now = now, cpu_seconds(subject.pid)
 
 
-def summary(rounds: Sequence[Round]) -> Cell:
+def summary(rounds: Sequence[Round]) -> Round:
     """The medians of one subject's rounds at one number of connections. Errors and time-outs are sums."""
-    return Cell(
+    return Round(
         rate=statistics.median(one.rate for one in rounds),
         p50=statistics.median(one.p50 for one in rounds),
         p99=statistics.median(one.p99 for one in rounds),
@@ -89,7 +88,7 @@ def summary(rounds: Sequence[Round]) -> Cell:
 
 def compare(
     names: Sequence[str], connections: Sequence[int], rounds: int, seconds: int
-) -> dict[str, dict[int, Cell]]:
+) -> dict[str, dict[int, Round]]:
     """Measure every subject at every number of connections, interleaved. Ends the processes it starts."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-")))

@@ -8,6 +8,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.gateway.wrk import Round
 from benchmarks.report import SPEED, verdict
 
 FASTAPI, FASTAPI_100 = "FastAPI gateway", "FastAPI, 100 connections"
@@ -49,22 +50,10 @@ within this page.
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One subject at one load. rate: requests per second. p50, p99: milliseconds. cpu: µs per request."""
-
-    rate: float
-    p50: float
-    p99: float
-    errors: int
-    timeouts: int
-    cpu: float
-
-
-@dataclass(frozen=True)
 class Result:
     """cells: by subject and connections. breaker: seconds per guarded call. seconds: length of a round."""
 
-    cells: dict[str, dict[int, Cell]]
+    cells: dict[str, dict[int, Round]]
     breaker: float
     rounds: int
     seconds: int

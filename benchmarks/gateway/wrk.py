@@ -14,7 +14,7 @@ TIMEOUT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Round:
-    """wrk's figures of one subject. rate: requests per second. p50, p99: ms. cpu: µs per request."""
+    """wrk's figures of a subject at one load. rate: requests per second. p50, p99: ms. cpu: µs a request."""
 
     rate: float
     p50: float

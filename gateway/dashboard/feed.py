@@ -1,6 +1,6 @@
 """The dashboard's data: one task collects the reports of all processes, and all open pages receive them.
 
-No process is asked while no page is open. A page that doesn't read fast enough is disconnected; its browser
+No process is polled while no page is open. A page that doesn't read fast enough is disconnected; its browser
 connects again by itself.
 """
 

@@ -13,10 +13,11 @@ from functools import lru_cache
 import httpx
 import trio
 
-from actors import CallRejected, CallTimeout, CircuitBreaker, CircuitOpenError, Source
+from actors import CallRejected, CallTimeout, CircuitBreaker, Source
 from actors.call.guard import Guard
-from actors.messages import RETRY_SOON, RejectReason, State
-from gateway.proxy.charging import charge
+from gateway.proxy.forwarding.charging import charge
+from gateway.proxy.forwarding.probing import client_wait_budget, may_probe, probing_rejection, succeed_later
+from gateway.proxy.forwarding.rewriting import below_prefix
 from gateway.proxy.headers import (
     Fields,
     content_length,
@@ -28,20 +29,12 @@ from gateway.proxy.headers import (
 )
 from gateway.proxy.request import ForwardableRequest
 from gateway.proxy.request_body import DownstreamRequest, RequestBodyStream
-from gateway.proxy.responses import ResponseWriter, breaker_rejection, error_response
-from gateway.proxy.rewriting import below_prefix
+from gateway.proxy.responses import ResponseWriter, error_response
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
 from runtime.serving.loop_time import StallWatch
-from runtime.web.errors import ApiError
 
-PROBE_BODY_SECONDS = 1.0
-"""Maximum seconds to buffer the start of a request body before the request may act as a probe."""
-PROBE_CLIENT_SHARE = 0.25
-"""The share of a probe's time in which it may wait for its client; the rest is the upstream's."""
-STREAMING_SECONDS = 1.0
-"""A probe whose response still streams this many seconds after its head is a success."""
 STALL_SECONDS = 1.0
 """If the client has kept the gateway from reading a response for this many seconds in total, an abort of the
 response is not the upstream's failure.
@@ -116,7 +109,7 @@ class UpstreamCall:
 
         Returns None if the idle limit has ended a response, which is not a failure.
         """
-        probes = await self._may_probe()
+        probes = await may_probe(self._breaker, self._downstream, has_body=not self._request.framing.empty)
         source = Source(self._request.client, self._request.route) if probes else None
         async with self._breaker.guard(source=source) as call:
             with self._limit:
@@ -142,35 +135,8 @@ class UpstreamCall:
 
     def _raise_no_head(self) -> None:
         if self._body is not None and self._body.awaits_client:
-            raise self._probing_rejection()
+            raise probing_rejection(self._breaker)
         raise httpx.ReadTimeout(f"no response within {self._head_seconds():g} s")
-
-    async def _may_probe(self) -> bool:
-        """Whether this request may act as a probe. Raises ApiError if it may, but its client is slow.
-
-        A probe's time is limited: a client that sends slowly would use it up, and the probe would fail.
-        """
-        breaker = self._breaker
-        probe_due = breaker.state is State.HALF_OPEN or breaker.retry_after == 0
-        if not probe_due or self._request.framing.empty:
-            return probe_due
-        is_slow = not await self._downstream.body_buffered_within(PROBE_BODY_SECONDS)
-        if is_slow and breaker.state is not State.CLOSED:
-            raise self._probing_rejection()
-        return probe_due
-
-    def _client_wait_budget(self) -> float:
-        """Seconds that an admitted call may wait for its client."""
-        probe_timeout = self._breaker.config.probe_timeout
-        if probe_timeout is None or self._breaker.state is not State.HALF_OPEN:
-            return math.inf
-        return PROBE_CLIENT_SHARE * probe_timeout
-
-    def _probing_rejection(self) -> ApiError:
-        breaker = self._breaker
-        return breaker_rejection(
-            CircuitOpenError(breaker.name, breaker.state, RETRY_SOON, RejectReason.PROBING)
-        )
 
     async def _head(self, call: Guard) -> httpx.Response:
         """Send the request and wait for the response's head."""
@@ -196,7 +162,7 @@ class UpstreamCall:
         extensions = {"target": target, "interim": self._interim}
         stream: httpx.AsyncByteStream = _NO_BODY
         if not inbound.framing.empty:
-            budget = self._client_wait_budget()
+            budget = client_wait_budget(self._breaker)
             stream = self._body = RequestBodyStream(self._downstream, self._limit, self._now, seconds, budget)
             extensions["nursery"] = self._nursery
         request = httpx.Request(
@@ -232,7 +198,7 @@ class UpstreamCall:
                 now=self._now(),
             )
         elif probes and self._nursery is not None:
-            self._nursery.start_soon(_succeed_later, call)
+            self._nursery.start_soon(succeed_later, call)
         try:
             return await self._stream(call, status, fields, body)
         except httpx.TransportError as error:
@@ -286,12 +252,6 @@ class UpstreamCall:
         waited = self._now() - start
         call.exclude(waited)
         self._stalled_seconds += waited
-
-
-async def _succeed_later(call: Guard) -> None:
-    """Count a streaming probe as a success, however long its client takes to read."""
-    await trio.sleep(STREAMING_SECONDS)
-    call.answered()
 
 
 def _url(upstream: Upstream, target: bytes) -> httpx.URL | str:

@@ -141,7 +141,7 @@ class ProxyMiddleware:
         except UpstreamAborted as error:
             breaker = target.route.service.breaker
             log.warning(
-                "the answer was broken off", path=loggable_path(scope), breaker=breaker, reason=str(error)
+                "a response was aborted", path=loggable_path(scope), breaker=breaker, reason=str(error)
             )
         except Exception:
             log.exception("a request failed", path=loggable_path(scope))
@@ -203,15 +203,14 @@ def _log_request(
     """Log the request, without its query and its fields."""
     more = {} if writer.failure_origin is None else {"breaker": writer.failure_origin}
     if writer.error is not None:
-        more = {"error": writer.error.code.value}
+        more = writer.error.log_fields()
         cause = writer.error.__cause__
-        if cause is not None:
-            more["reason"] = str(cause)
-        # A token is checked before the breaker is asked.
+        # A token is checked before the breaker is consulted.
         is_from_upstream = cause is not None and not isinstance(cause, TokenError)
         if is_from_upstream and isinstance(destination, ResolvedTarget):
             assert isinstance(destination.target, UpstreamTarget)
-            more["breaker"] = destination.target.route.service.breaker
+            # The cause is more precise than the message that the client reads.
+            more |= {"reason": str(cause), "breaker": destination.target.route.service.breaker}
     log.info(
         "request",
         method=scope["method"],

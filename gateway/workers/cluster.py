@@ -115,7 +115,7 @@ class WorkerCluster:
             raise result
         behind = sorted(slot for slot, in_time in replied.items() if not in_time)
         if behind:
-            log.warning("workers have not run a command yet", workers=behind, order=record["do"])
+            log.warning("workers have not run a command yet", workers=behind, command=record["do"])
         return result, behind
 
     async def _run_new_commands(self) -> None:
@@ -132,7 +132,7 @@ class WorkerCluster:
             try:
                 result = await self._run_one(record)
             except Exception as error:  # noqa: BLE001 - returned to the operator, and logged
-                log.warning("a command could not be run", order=record["do"], reason=str(error))
+                log.warning("a command could not be run", command=record["do"], reason=str(error))
                 result = error
             if number in self._results:
                 self._results[number] = result

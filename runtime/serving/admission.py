@@ -75,10 +75,10 @@ class ConnectionAdmission:
         for connection in self._admitted:
             connection.stop(IDLE_GRACE_SECONDS)
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Reset all connections. Nothing else ends a write to a client that has stopped reading."""
         for connection in self._admitted:
-            connection.break_off()
+            connection.abort()
 
     def _has_room(self, network: str) -> bool:
         free = self._limits.connections - len(self._admitted)

@@ -256,10 +256,10 @@ class ClientConnection(TCPServer):
             await self.protocol.handle(Closed())
         except trio.Cancelled:
             # The data may be partly sent, so nothing can follow it.
-            self.break_off()
+            self.abort()
             raise
         if writing.cancelled_caught:
-            self.break_off()
+            self.abort()
             await self.protocol.handle(Closed())
 
     async def _take_turn(self) -> None:
@@ -268,7 +268,7 @@ class ClientConnection(TCPServer):
         except trio.WouldBlock:
             await self.send_lock.acquire()
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Reset the connection. Reads and writes in progress raise errors."""
         self._reset_on_close()
         self._socket.close()

@@ -123,4 +123,4 @@ async def _accept(
             while serving:
                 await ended.park()
         connections.cancel_scope.cancel()
-        admission.break_off()
+        admission.abort()

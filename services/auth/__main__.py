@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import trio
 import trio_asyncio
-from structlog.contextvars import get_contextvars
 
-from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from protocols.topology import AUTH_DATABASE, AUTH_SERVICE, AUTH_SERVICE_PORT
 from runtime.auth import TokenVerifier
 from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
-from runtime.observability.tracing import exemplar_labels
+from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from services.auth.accounts import Accounts
 from services.auth.app import REJECTION_MESSAGE, create_app
@@ -35,11 +33,7 @@ async def run(settings: AuthSettings, configuration: Configuration) -> None:
     async with (
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri.get_secret_value(), "auth") as client,
-        open_panel(
-            durations=DURATION_BUCKETS,
-            exemplar=exemplar_labels(),
-            transition_context=get_contextvars,
-        ) as panel,
+        open_observed_panel() as panel,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)

@@ -11,7 +11,7 @@ from protocols.identity import REFRESH_SECONDS, Identity
 from runtime.auth import TokenError, TokenVerifier, bearer
 from runtime.web.errors import ApiError
 from services.auth.passwords import Passwords
-from services.auth.records import UserRecord
+from services.auth.records import User
 from services.auth.repository import AccountRepository, NewUser
 from services.auth.schemas import ADMIN, CONFLICTS, Login, Signup, granted_role
 from services.auth.tokens import RefreshSecret, Signer, SigningKey, new_refresh_token
@@ -41,7 +41,7 @@ class Accounts:
         self._signer: Signer | None = None
         self._verifier = TokenVerifier(clock=now)
 
-    async def signup(self, body: Signup, authorization: str | None) -> UserRecord:
+    async def signup(self, body: Signup, authorization: str | None) -> User:
         """Create an account. Raises ApiError USER_EXISTS.
 
         authorization: the request's Authorization field; an admin's token lets the new account be an admin.
@@ -58,7 +58,7 @@ class Accounts:
         )
         return without_conflict(await self._database.run(self._repository.add_user, new), CONFLICTS)
 
-    async def login(self, body: Login) -> tuple[UserRecord, str, str]:
+    async def login(self, body: Login) -> tuple[User, str, str]:
         """Start a login: the user, an access token, a refresh token. Raises ApiError INVALID_CREDENTIALS."""
         signer = await self._get_signer()
         account = await self._database.run(self._repository.find_account, body.email)
@@ -69,7 +69,7 @@ class Accounts:
         token = new_refresh_token()
         expires = self._now() + REFRESH_SECONDS
         await self._database.run(
-            self._repository.add_family, _parse_refresh_token(token), account.user["id"], expires
+            self._repository.add_family, _parse_refresh_token(token), account.user.id, expires
         )
         return account.user, signer.issue(account.user, self._now()), token
 

@@ -41,7 +41,7 @@ def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
     async def signup() -> Any:
         """Create an account."""
         user = await accounts.signup(await read_json(Signup), request.headers.get("Authorization"))
-        return reply("User created successfully", user, 201)
+        return reply("User created successfully", user.model_dump(), 201)
 
     @app.post("/login")
     @document_request(Login)
@@ -50,7 +50,8 @@ def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
     async def login() -> Any:
         """Log in with e-mail address and password."""
         user, access, refresh = await accounts.login(await read_json(Login))
-        return reply("Login successful", {"user": user, "access_token": access, "refresh_token": refresh})
+        session = responses.Session(user=user, access_token=access, refresh_token=refresh)
+        return reply("Login successful", session.model_dump())
 
     @app.post("/logout")
     @security_scheme(_BEARER)

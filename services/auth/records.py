@@ -1,12 +1,12 @@
-"""A user as the auth service's parts hand it on."""
+"""A user, as the auth service's parts hand it on and as its responses show it."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from pydantic import BaseModel
 
 
-class UserRecord(TypedDict):
-    """An account. id: 24 hex digits. created_at, updated_at: ISO 8601 in UTC."""
+class User(BaseModel):
+    """A user in a response. id: 24 hex digits. created_at, updated_at: ISO 8601 in UTC."""
 
     id: str
     email: str

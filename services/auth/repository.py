@@ -11,7 +11,7 @@ from pymongo import IndexModel, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
-from services.auth.records import UserRecord
+from services.auth.records import User
 from services.auth.schemas import email_key
 from services.auth.tokens import RefreshSecret, SigningKey
 from services.http.validation import timestamp
@@ -42,7 +42,7 @@ class NewUser:
 class Account:
     """A user with the hash of the user's password."""
 
-    user: UserRecord
+    user: User
     password_hash: str = field(repr=False)
 
 
@@ -56,7 +56,7 @@ class AccountRepository(Protocol):
     async def signing_key(self) -> SigningKey:
         """The key of this installation; the first call creates it."""
 
-    async def add_user(self, new: NewUser) -> UserRecord | UniqueViolation:
+    async def add_user(self, new: NewUser) -> User | UniqueViolation:
         """Create an account. Addresses are unique in the form of `email_key`."""
 
     async def find_account(self, email: str) -> Account | None:
@@ -65,9 +65,7 @@ class AccountRepository(Protocol):
     async def add_family(self, token: RefreshSecret, user_id: str, expires: float) -> None:
         """Store the first refresh token of a login."""
 
-    async def rotate(
-        self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float
-    ) -> UserRecord | None:
+    async def rotate(self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float) -> User | None:
         """Replace `old` by `new` and return the user.
 
         If `old` is expired or was used before, revoke its family and return None.
@@ -87,7 +85,7 @@ class MongoAccountRepository:
         """See AccountRepository."""
         return await self._database.run(_signing_key)
 
-    async def add_user(self, new: NewUser) -> UserRecord | UniqueViolation:
+    async def add_user(self, new: NewUser) -> User | UniqueViolation:
         """See AccountRepository."""
         document = _new_document(new)
         try:
@@ -112,9 +110,7 @@ class MongoAccountRepository:
         }
         await self._database.run(lambda db: db.refresh_families.insert_one(document))
 
-    async def rotate(
-        self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float
-    ) -> UserRecord | None:
+    async def rotate(self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float) -> User | None:
         """See AccountRepository."""
         return await self._database.run(lambda db: _rotate(db, old, new, now, expires))
 
@@ -180,7 +176,7 @@ async def _add_first(db: MongoDatabase, later: Document, first: Document) -> Doc
 
 async def _rotate(
     db: MongoDatabase, old: RefreshSecret, new: RefreshSecret, now: float, expires: float
-) -> UserRecord | None:
+) -> User | None:
     family = await db.refresh_families.find_one({"_id": old.family})
     if family is None:
         return None
@@ -211,8 +207,8 @@ def _new_document(new: NewUser) -> Document:
     }
 
 
-def _to_user(document: dict[str, Any]) -> UserRecord:
-    return UserRecord(
+def _to_user(document: dict[str, Any]) -> User:
+    return User(
         id=str(document["_id"]),
         email=document["email"],
         first_name=document["first_name"],

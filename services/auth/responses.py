@@ -6,17 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-
-class User(BaseModel):
-    """A user in a response. id: 24 hex digits."""
-
-    id: str
-    email: str
-    first_name: str
-    last_name: str
-    role: str
-    created_at: str
-    updated_at: str
+from services.auth.records import User
 
 
 class Tokens(BaseModel):

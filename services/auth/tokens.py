@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocols.identity import ACCESS_SECONDS, ALGORITHM, ISSUER
-from services.auth.records import UserRecord
+from services.auth.records import User
 
 _REFRESH = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{43}")
 
@@ -67,13 +67,13 @@ class Signer:
         self._kid = key.kid
         self._private = Ed25519PrivateKey.from_private_bytes(key.secret)
 
-    def issue(self, user: UserRecord, now: float) -> str:
+    def issue(self, user: User, now: float) -> str:
         """An access token for `user`, valid for 15 minutes from `now` (Unix seconds)."""
         claims = {
             "iss": ISSUER,
-            "sub": user["id"],
-            "email": user["email"],
-            "role": user["role"],
+            "sub": user.id,
+            "email": user.email,
+            "role": user.role,
             "iat": int(now),
             "exp": int(now) + ACCESS_SECONDS,
             "jti": secrets.token_hex(8),

@@ -54,24 +54,34 @@ def status_of(error: BaseException | None) -> Status:
     return Status.CANCELLED if is_cancelled else Status.UNKNOWN
 
 
+async def run_noting_end(
+    func: Call, stream: Stream[Any, Any], note_end: Callable[[BaseException | None], None]
+) -> None:
+    """Run a call, then `note_end` with the exception that it raised, also Cancelled; None: it raised none."""
+    try:
+        await func(stream)
+    except BaseException as error:
+        note_end(error)
+        raise
+    note_end(None)
+
+
 def _logged(path: str, func: Call) -> Call:
     async def logged(stream: Stream[Any, Any]) -> None:
-        started, error = time.monotonic(), None
+        started = time.monotonic()
+
+        def log_call(error: BaseException | None) -> None:
+            log.info(
+                "request",
+                method=path.strip("/"),
+                status=status_of(error).name,
+                duration_ms=round((time.monotonic() - started) * 1000, 1),
+                **_error_fields(error),
+            )
+
         caller_id = stream.metadata.get(REQUEST_ID.lower()) if stream.metadata else None
         with structlog.contextvars.bound_contextvars(request_id=request_id(str(caller_id or ""))):
-            try:
-                await func(stream)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                log.info(
-                    "request",
-                    method=path.strip("/"),
-                    status=status_of(error).name,
-                    duration_ms=round((time.monotonic() - started) * 1000, 1),
-                    **_error_fields(error),
-                )
+            await run_noting_end(func, stream, log_call)
 
     return logged
 

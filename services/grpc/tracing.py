@@ -10,7 +10,7 @@ from grpclib.events import RecvTrailingMetadata, SendRequest, listen
 from grpclib.server import Stream
 
 from runtime.observability import tracing
-from services.grpc.call_log import Call, WrappedService, status_of
+from services.grpc.call_log import Call, WrappedService, run_noting_end, status_of
 
 # By OpenTelemetry's semantic conventions, these statuses are errors in a server's span. A caller that leaves
 # or lacks a permission is not an error of the server.
@@ -81,16 +81,13 @@ def _traced(path: str, func: Call) -> Call:
             ) as span,
             bound_trace(span),
         ):
-            error = None
-            try:
-                await func(stream)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
+
+            def note_status(error: BaseException | None) -> None:
                 status = status_of(error)
                 span.set_attribute("rpc.grpc.status_code", status.value)
                 if status in _ERRORS:
                     span.set_status(StatusCode.ERROR, status.name)
+
+            await run_noting_end(func, stream, note_status)
 
     return traced

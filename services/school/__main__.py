@@ -6,14 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import trio
 import trio_asyncio
-from structlog.contextvars import get_contextvars
 
-from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from protocols.topology import SCHOOL_DATABASE, SCHOOL_GRPC_PORT, SCHOOL_SERVICE, SCHOOL_SERVICE_PORT
 from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
-from runtime.observability.tracing import exemplar_labels
+from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from services.grpc.server import serve_grpc
 from services.mongo.client import open_database
@@ -37,11 +35,7 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
     async with (
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri.get_secret_value(), "school") as client,
-        open_panel(
-            durations=DURATION_BUCKETS,
-            exemplar=exemplar_labels(),
-            transition_context=get_contextvars,
-        ) as panel,
+        open_observed_panel() as panel,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)

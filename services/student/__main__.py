@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import trio
 import trio_asyncio
-from structlog.contextvars import get_contextvars
 
-from actors import DURATION_BUCKETS, open_panel
 from actors.adapters.logs import log_transitions
 from protocols.topology import STUDENT_DATABASE, STUDENT_SERVICE, STUDENT_SERVICE_GRPC, STUDENT_SERVICE_PORT
 from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
-from runtime.observability.tracing import exemplar_labels
+from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from services.grpc.probe import health_probe
 from services.mongo.client import open_database
@@ -36,11 +34,7 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
         trio_asyncio.open_loop(),
         open_database(settings.mongodb_uri.get_secret_value(), "student") as client,
         open_channel(settings.school_grpc_address) as channel,
-        open_panel(
-            durations=DURATION_BUCKETS,
-            exemplar=exemplar_labels(),
-            transition_context=get_contextvars,
-        ) as panel,
+        open_observed_panel() as panel,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)

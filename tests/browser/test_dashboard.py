@@ -77,7 +77,7 @@ def test_the_page_reconnects_after_a_restart_of_the_gateway(
     screen.page.evaluate("window.mark = 1")
     stack.run("stop", "api-gateway")
     screen.wait_for_text("#link-text", "Disconnected since")
-    screen.wait_for_text("#headline", "The gateway can’t be heard.")
+    screen.wait_for_text("#headline", "No connection to the gateway.")
     screen.wait_for_text("#subline", "breakers are closed.")
     assert screen.page.evaluate("document.documentElement.classList.contains('lost')")
     stack.run("start", "api-gateway")

@@ -189,7 +189,7 @@ class MachineSubject:
     def refusal(self, call: str) -> Refusal:
         return self._refusals[call]
 
-    async def tell(self, command: str) -> None:
+    async def run_command(self, command: str) -> None:
         if command == "trip":
             self._machine.trip(self._now)
         elif command == "reset":
@@ -344,7 +344,7 @@ class HandleSubject:
     def refusal(self, call: str) -> Refusal:
         return self._held[call].refusal
 
-    async def tell(self, command: str) -> None:
+    async def run_command(self, command: str) -> None:
         if command == "remove":
             await self._panel.remove(self._config.name)
         else:

@@ -85,7 +85,7 @@ class Subject(Protocol):
     def refusal(self, call: str) -> Refusal:
         """Why a rejected call was."""
 
-    async def tell(self, command: str) -> None:
+    async def run_command(self, command: str) -> None:
         """trip, reset, force_open, disable, observe or remove."""
 
     async def configure(self, policy: Mapping[str, Any]) -> None:
@@ -165,7 +165,7 @@ class _Player:
         elif "await" in step:
             await self._optional("wait_for_admission")(step["await"])
         elif "do" in step:
-            await self._subject.tell(step["do"])
+            await self._subject.run_command(step["do"])
         elif "configure" in step:
             await self._subject.configure(step["configure"])
         await self._check(step)

@@ -96,7 +96,7 @@ class Http2Protocol(H2Protocol):
         self.task_group.spawn(self.send_task)
 
     def stop(self) -> None:
-        """Serve the streams that have begun, and no others. GOAWAY tells the client the last one."""
+        """Serve the streams that have begun, and no others. GOAWAY has the number of the last one."""
         if self._last_stream is None and not self.closed:
             self._last_stream = self.connection.highest_inbound_stream_id
             self.task_group.spawn(self._go_away, self._last_stream)

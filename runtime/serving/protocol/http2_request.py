@@ -1,4 +1,4 @@
-"""One request of an HTTP/2 connection: its head is read by the rules of HTTP/1.1, as which it is forwarded."""
+"""One request of an HTTP/2 connection. Its head is read by the rules of HTTP/1.1, as it is forwarded so."""
 
 from __future__ import annotations
 

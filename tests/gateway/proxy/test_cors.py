@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.proxy.cors import CorsPolicy, parse_origins
-from gateway.proxy.rewriting import below_prefix
+from gateway.proxy.forwarding.rewriting import below_prefix
 from tests.gateway.end_to_end.raw_http import fields, talk
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import answering, ok, upstream

@@ -140,7 +140,7 @@ async def test_garbage_is_502_and_counted(answer):
 
 @pytest.mark.parametrize("answer", CUT.values(), ids=CUT)
 async def test_a_cut_body_is_never_a_clean_end(answer, capsys):
-    """The client's connection is broken off too, and the breaker counts a failure."""
+    """The client's connection is aborted too, and the breaker counts a failure."""
     async with upstream(answering(answer, then_close=True)) as server, served(auth=server.url) as gateway:
         peer = await connect(gateway.port)
         await peer.send(GET)
@@ -150,7 +150,7 @@ async def test_a_cut_body_is_never_a_clean_end(answer, capsys):
         assert not got.endswith(b"0\r\n\r\n")
         assert (b"content-length: 10" in got) == (answer is CUT["short"])
         assert await gateway.counts() == {"failure": 1}
-    [line] = [one for one in capsys.readouterr().out.splitlines() if "the answer was broken off" in one]
+    [line] = [one for one in capsys.readouterr().out.splitlines() if "a response was aborted" in one]
     assert "auth-service-http" in line
 
 
@@ -207,7 +207,7 @@ async def test_silence_is_504_and_counted():
 
 
 async def test_silence_in_the_middle_breaks_off():
-    """No piece within UPSTREAM_IDLE_TIMEOUT: broken off. The service had answered, so that is no failure."""
+    """No piece within UPSTREAM_IDLE_TIMEOUT: aborted. The service had answered, so that is no failure."""
 
     async def stalls(peer: Peer):
         await peer.request()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import trio
 
-from services.auth.records import UserRecord
+from services.auth.records import User
 from services.auth.repository import Account, NewUser
 from services.auth.schemas import email_key
 from services.auth.tokens import RefreshSecret, SigningKey
@@ -38,12 +38,12 @@ class FakeAccountRepository:
         self._key = self._key or SigningKey.new()
         return self._key
 
-    async def add_user(self, new: NewUser) -> UserRecord | UniqueViolation:
+    async def add_user(self, new: NewUser) -> User | UniqueViolation:
         await self._begin("add_user")
         key = email_key(new.email)
         if key in self.accounts:
             return UniqueViolation("email")
-        user = UserRecord(
+        user = User(
             id=f"{len(self.accounts) + 1:024x}",
             email=new.email,
             first_name=new.first_name,
@@ -63,15 +63,13 @@ class FakeAccountRepository:
         await self._begin("add_family")
         self.families[token.family] = (user_id, token, expires)
 
-    async def rotate(
-        self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float
-    ) -> UserRecord | None:
+    async def rotate(self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float) -> User | None:
         await self._begin("rotate")
         user_id, current, ends = self.families.pop(old.family, ("", replace(old, digest=""), 0.0))
         if current != old or ends <= now:
             return None
         self.families[new.family] = (user_id, new, expires)
-        return next(account.user for account in self.accounts.values() if account.user["id"] == user_id)
+        return next(account.user for account in self.accounts.values() if account.user.id == user_id)
 
     async def revoke_family(self, family: str, user_id: str) -> None:
         await self._begin("revoke_family")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from services.auth.records import User
 from services.auth.repository import MongoAccountRepository, NewUser
 from services.auth.tokens import RefreshSecret, new_refresh_token
 from services.mongo.client import Database
@@ -60,7 +61,7 @@ async def test_a_taken_address_of_long_letters(repository: MongoAccountRepositor
     """MongoDB quotes the address in its refusal, and cuts it in the middle of a letter."""
     for number in range(4):
         address = "a" * number + "\N{SNOWMAN}" * 60 + "@example.com"
-        assert isinstance(await repository.add_user(someone(address)), dict)
+        assert isinstance(await repository.add_user(someone(address)), User)
         assert await repository.add_user(someone(address)) == UniqueViolation("email")
 
 
@@ -70,8 +71,8 @@ async def test_found_as_made(repository: MongoAccountRepository) -> None:
     found = await repository.find_account("aDA@example.COM")
     assert found is not None
     assert (found.user, found.password_hash) == (made, "hash")
-    assert found.user["email"] == "Ada@Example.com"
-    assert len(found.user["id"]) == 24
+    assert found.user.email == "Ada@Example.com"
+    assert len(found.user.id) == 24
 
 
 async def test_address_is_unique(repository: MongoAccountRepository) -> None:
@@ -83,13 +84,13 @@ async def test_address_is_unique(repository: MongoAccountRepository) -> None:
             for n in range(10)
         ]
     )
-    assert sum(isinstance(user, dict) for user in made) == 1
+    assert sum(isinstance(user, User) for user in made) == 1
 
 
 async def test_address_is_unique_on_an_empty_database(repository: MongoAccountRepository) -> None:
     """So it is for the very first accounts."""
     made = await together(*[lambda: repository.add_user(someone())] * 10)
-    assert sum(isinstance(user, dict) for user in made) == 1
+    assert sum(isinstance(user, User) for user in made) == 1
 
 
 async def test_one_first_account(repository: MongoAccountRepository) -> None:
@@ -97,31 +98,31 @@ async def test_one_first_account(repository: MongoAccountRepository) -> None:
     made = await together(
         *[lambda n=n: repository.add_user(someone(f"a{n}@example.com", "user", "admin")) for n in range(12)]
     )
-    assert sorted(user["role"] for user in made) == ["admin"] + ["user"] * 11
+    assert sorted(user.role for user in made) == ["admin"] + ["user"] * 11
 
 
 async def test_the_first_account_is_only_once_first(repository: MongoAccountRepository) -> None:
     """If the first account is no admin, the second is a user all the same."""
     await repository.add_user(someone("a@example.com"))
     second = await repository.add_user(someone("b@example.com", "user", "admin"))
-    assert isinstance(second, dict)
-    assert second["role"] == "user"
+    assert isinstance(second, User)
+    assert second.role == "user"
 
 
 async def test_accounts_without_a_claim(repository: MongoAccountRepository, database: Database) -> None:
     """If there are accounts without a claim (restored from a backup), a new account is not the first."""
     await database.run(lambda db: db.users.insert_one({"email_key": "x@example.com"}))
     made = await repository.add_user(someone("a@example.com", "user", "admin"))
-    assert isinstance(made, dict)
-    assert made["role"] == "user"
+    assert isinstance(made, User)
+    assert made.role == "user"
 
 
 async def login(repository: MongoAccountRepository) -> tuple[str, str]:
     user = await repository.add_user(someone())
-    assert isinstance(user, dict)
+    assert isinstance(user, User)
     text = new_refresh_token()
-    await repository.add_family(token(text), user["id"], NOW + 1000)
-    return text, user["id"]
+    await repository.add_family(token(text), user.id, NOW + 1000)
+    return text, user.id
 
 
 async def test_rotation(repository: MongoAccountRepository) -> None:
@@ -131,7 +132,7 @@ async def test_rotation(repository: MongoAccountRepository) -> None:
         following = new_refresh_token(token(first).family)
         user = await repository.rotate(token(first), token(following), NOW, NOW + 1000)
         assert user is not None
-        assert user["id"] == user_id
+        assert user.id == user_id
         first = following
 
 

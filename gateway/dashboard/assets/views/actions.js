@@ -6,7 +6,7 @@ import { make } from "../model/format.js";
 // The label of each action, and its effect, which is shown before it is confirmed.
 const ACTIONS = {
   trip: ["Trip", "It opens now, and probes when its reset timeout has passed."],
-  force_open: ["Force open", "Every call is rejected until somebody resets it."],
+  force_open: ["Force open", "Every call is rejected until it is reset."],
   reset: ["Reset", "It closes now, and forgets the failures it has counted."],
   disable: ["Disable", "Every call is let through, and none is counted."],
   observe: ["Observe", "Every call is let through; it says what it would have done."],

@@ -7,14 +7,14 @@ const FAR = 16;
 const EDGE = 8;
 
 export class Pointer {
-  constructor(board, crosshair, tip, model) {
-    Object.assign(this, { board, crosshair, tip, model });
+  constructor(area, crosshair, tip, model) {
+    Object.assign(this, { area, crosshair, tip, model });
     this.at = null;
-    board.addEventListener("pointermove", (event) => this.#follow(event));
-    board.addEventListener("pointerdown", (event) => this.#follow(event));
+    area.addEventListener("pointermove", (event) => this.#follow(event));
+    area.addEventListener("pointerdown", (event) => this.#follow(event));
     // Lifting a finger is a leave event too; the values stay until the next tap elsewhere.
-    board.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.#hide());
-    document.addEventListener("pointerdown", (event) => board.contains(event.target) || this.#hide());
+    area.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.#hide());
+    document.addEventListener("pointerdown", (event) => area.contains(event.target) || this.#hide());
     addEventListener("scroll", () => this.#hide(), { passive: true });
   }
 
@@ -39,7 +39,7 @@ export class Pointer {
     const share = Math.min(Math.max((x - box.left) / box.width, 0), 1);
     const breaker = this.model.breakers.get(svg.closest(".row").dataset.name);
     this.crosshair.hidden = false;
-    this.crosshair.style.left = `${x - this.board.getBoundingClientRect().left}px`;
+    this.crosshair.style.left = `${x - this.area.getBoundingClientRect().left}px`;
     this.tip.replaceChildren(...this.#words(breaker, this.model.begin() + share * SPAN));
     this.tip.hidden = false;
     this.#place();

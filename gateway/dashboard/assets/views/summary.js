@@ -13,7 +13,7 @@ export function summary(model) {
   const text = sentence(all, open, probing, unknown, held);
   const below = open.length ? cost(model, [...open, ...probing]) : traffic(model, all);
   // An old report must not look like the present.
-  if (model.lostAt !== null) return ["The gateway can’t be heard.", `At ${time(model.lostAt)}: ${text} ${below}`, "unknown"];
+  if (model.lostAt !== null) return ["No connection to the gateway.", `At ${time(model.lostAt)}: ${text} ${below}`, "unknown"];
   return [text, below, kind(open, probing, unknown, held)];
 }
 

@@ -1,0 +1,1 @@
+"""The rules of forwarding: charging failures, probing, rewriting paths."""
