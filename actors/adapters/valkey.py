@@ -162,9 +162,7 @@ class ValkeyStore:
         await self._connection.call(lambda client: client.script_load(SCRIPT))
         return await self._connection.call(lambda client: self._run(client, requests))
 
-    async def _run(
-        self, client: coredis.Redis[str], requests: Sequence[tuple[str, Request]]
-    ) -> list[Reply]:
+    async def _run(self, client: coredis.Redis[str], requests: Sequence[tuple[str, Request]]) -> list[Reply]:
         async with client.pipeline(transaction=False) as pipeline:
             results = [
                 pipeline.evalsha(

@@ -224,7 +224,8 @@ class BreakerLink:
         was_open, self.is_open = self.is_open, reply.is_open
         self.generation = reply.generation or self.generation
         self.held_elsewhere = reply.held and not reply.lease
-        self._until, self._attempt = now + reply.wait / 1000 + MARGIN, reply.attempt
+        self._until = now + reply.wait / 1000 + MARGIN if reply.wait else now
+        self._attempt = reply.attempt
         self._schedule(reply, now)
         if not reply.is_open:
             self._lease = 0

@@ -245,7 +245,7 @@ class SharedRecord:
             # It ended without a result: no better than a failed probe.
             self.failed_by, self.owner = self.owner, ""
         free_since = max(self.until, self.lease_end)
-        if self.failed_by == request.instance and now < free_since + TURN and self._has_others(request, now):
+        if now < free_since + TURN and not self._has_turn(request, now):
             return False
         self._advance(now)
         self.owner, self.lease_end, self.wanted = request.instance, now + request.lease, False
@@ -257,16 +257,18 @@ class SharedRecord:
         self.lease_end = now + request.lease
         return True
 
-    def _has_others(self, request: Acquire, now: int) -> bool:
+    def _has_turn(self, request: Acquire, now: int) -> bool:
+        """Whether no other instance comes first: one with callers, or one whose probe hasn't failed."""
+        if self.wanted:
+            return request.has_callers
+        if self.failed_by != request.instance:
+            return True
         others = (one for name, one in self.evidence.items() if name != request.instance)
-        return any(now - other.polled_at <= ALIVE for other in others)
+        return not any(now - other.polled_at <= ALIVE for other in others)
 
     def _is_valid(self, instance: str, generation: int, now: int) -> bool:
         return (
-            self.is_open
-            and self.owner == instance
-            and self.generation == generation
-            and now < self.lease_end
+            self.is_open and self.owner == instance and self.generation == generation and now < self.lease_end
         )
 
     def _judge_probe(self, result: ProbeResult, now: int) -> bool:
@@ -284,7 +286,10 @@ class SharedRecord:
     def _release(self, release: Release, now: int) -> bool:
         if not self._is_valid(release.instance, release.generation, now):
             return False
-        self.owner, self.lease_end, self.wanted = "", 0, False
+        self._advance(now)
+        self.owner, self.lease_end = "", 0
+        if self.wanted:
+            self.until = now  # from now on it is the turn of an instance with callers
         return True
 
     def _override(self, override: Override, now: int) -> None:

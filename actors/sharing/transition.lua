@@ -148,11 +148,13 @@ end
 
 -- The lease.
 
-local function has_others(instance)
+local function has_turn(a)
+  if r.wanted == 1 then return a.has_callers == 1 end
+  if r.failed_by ~= a.instance then return true end
   for name, e in pairs(all_evidence()) do
-    if name ~= instance and now - e.polled_at <= ALIVE then return true end
+    if name ~= a.instance and now - e.polled_at <= ALIVE then return false end
   end
-  return false
+  return true
 end
 
 local function acquire(a)
@@ -168,7 +170,7 @@ local function acquire(a)
   end
   if r.owner ~= '' then r.failed_by, r.owner = r.owner, '' end
   local free_since = math.max(r['until'], r.lease_end)
-  if r.failed_by == a.instance and now < free_since + TURN and has_others(a.instance) then return false end
+  if now < free_since + TURN and not has_turn(a) then return false end
   advance(0)
   r.owner, r.lease_end, r.wanted = a.instance, now + a.lease, 0
   return true
@@ -178,23 +180,21 @@ local function is_valid(a)
   return r.is_open == 1 and r.owner == a.instance and r.generation == a.generation and now < r.lease_end
 end
 
-local function give_back()
-  r.owner, r.lease_end, r.wanted = '', 0, 0
-end
-
 local function judge_probe(a)
   if not is_valid(a) then return false end
   if a.passed == 1 then close() return true end
   advance(0)
   r['until'], r.attempt = now + a.wait, r.attempt + 1
-  give_back()
+  r.owner, r.lease_end, r.wanted = '', 0, 0
   r.failed_by = a.instance
   return true
 end
 
 local function release(a)
   if not is_valid(a) then return false end
-  give_back()
+  advance(0)
+  r.owner, r.lease_end = '', 0
+  if r.wanted == 1 then r['until'] = now end
   return true
 end
 

@@ -30,10 +30,17 @@ class Instance:
         self.breaker: CircuitBreaker = panel[NAME]
         self.scope = trio.CancelScope()
         self.calls = self.failures = self.rejections = 0
+        # The probes that run.
+        self.running = 0
 
     @property
     def state(self) -> State:
         return self.breaker.state
+
+    @property
+    def is_probing_for_all(self) -> bool:
+        """Whether a probe of its runs by a lease."""
+        return self.state is State.HALF_OPEN and self.sharing.has_lease(NAME) and self.running > 0
 
 
 class Fleet:
@@ -50,7 +57,6 @@ class Fleet:
         self.instances: list[Instance] = []
         self.is_down: Callable[[int], bool] = lambda number: False
         self.took: Callable[[], float] = lambda: 0.0
-        self.running_calls = 0
 
     async def add(
         self, config: CircuitBreakerConfig | None = None, policy: SharingPolicy | None = None
@@ -93,13 +99,14 @@ class Fleet:
             one.failures += 1
 
     async def _dependency(self, one: Instance) -> None:
-        self.running_calls += 1
+        probes = one.state is State.HALF_OPEN
+        one.running += probes
         try:
             await trio.sleep(self.took())
             if self.is_down(one.number):
                 raise Down
         finally:
-            self.running_calls -= 1
+            one.running -= probes
 
     async def until(self, condition: Callable[[], bool], within: float) -> float:
         """Wait until the condition holds; return the seconds. Raises trio.TooSlowError."""

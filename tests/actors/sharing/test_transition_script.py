@@ -34,7 +34,15 @@ def random_request(dice: random.Random, known: SharedRecord) -> Request:
             wait, attempt = dice.randrange(5000), dice.randrange(4)
             counts = share, failures, failures + dice.randrange(4)
             return Report(
-                instance, verdict, *counts, dice.randrange(1, 5000), rule, max(0, near), is_open, wait, attempt
+                instance,
+                verdict,
+                *counts,
+                dice.randrange(1, 5000),
+                rule,
+                max(0, near),
+                is_open,
+                wait,
+                attempt,
             )
         case 5 | 6:
             return Acquire(instance, dice.randrange(1, 5000), dice.random() < 0.5)
@@ -70,7 +78,9 @@ def test_script_and_function_agree_after_every_step_of_random_sequences() -> Non
                 seen["opened by evidence"] += expected.opened_by > 0 and expected.accepted
                 seen["leases"] += isinstance(request, Acquire) and expected.accepted
                 seen["results"] += isinstance(request, ProbeResult) and expected.accepted
-                seen["renewed"] += isinstance(request, Acquire) and expected.accepted and before[0] == model.generation
+                seen["renewed"] += (
+                    isinstance(request, Acquire) and expected.accepted and before[0] == model.generation
+                )
                 seen["restored"] += isinstance(request, Report) and not before[1] and model.is_open
             client.delete(*keys("test", name))
     # Each kind of step was taken: random sequences that only refuse would prove nothing.

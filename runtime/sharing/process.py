@@ -1,0 +1,67 @@
+"""One process's part in what it shares with others: its name, its connection, its breakers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from actors import Panel
+from actors.adapters.valkey import ValkeyConnection, ValkeyStore
+from actors.sharing.link import SharingPolicy
+from actors.sharing.shared_breakers import SharedBreakers
+from runtime.config.settings import ProcessSettings
+
+NAMESPACE = "school"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSharing:
+    """What one process shares. instance: its name among all processes that have ever run."""
+
+    instance: str
+    connection: ValkeyConnection
+    breakers: SharedBreakers
+
+
+def instance_name(process: str) -> str:
+    """A name for people and for the store: process, host, pid, and what makes it unique."""
+    return f"{process}@{socket.gethostname()}:{os.getpid()}-{uuid.uuid4().hex[:6]}"
+
+
+@asynccontextmanager
+async def open_sharing(
+    process: str,
+    panel: Panel,
+    settings: ProcessSettings,
+    policy: SharingPolicy,
+    prepare: Callable[[ProcessSharing], None] = lambda sharing: None,
+) -> AsyncIterator[ProcessSharing | None]:
+    """Share the panel's breakers for as long as the block lasts; None if VALKEY_URL is unset.
+
+    prepare: called before the connection opens, to add subscriptions to it. A Valkey that can't be reached
+    raises nothing: each breaker then protects this process alone.
+    """
+    if settings.valkey_url is None:
+        yield None
+        return
+    connection = ValkeyConnection(settings.valkey_url.get_secret_value())
+    store = ValkeyStore(connection, NAMESPACE)
+    instance = instance_name(process)
+    sharing = ProcessSharing(instance, connection, SharedBreakers(panel, store, policy, instance))
+    prepare(sharing)
+    async with trio.open_nursery() as outer:
+        await outer.start(connection.run)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(sharing.breakers.run)
+            try:
+                yield sharing
+            finally:
+                # First the task, which gives its leases back, then the connection.
+                nursery.cancel_scope.cancel()
+        outer.cancel_scope.cancel()
