@@ -71,7 +71,7 @@ class ValkeyConnection:
             await trio.sleep(RETRY_SECONDS)
 
     async def call(self, use: Callable[[coredis.Redis[str]], Awaitable[T]]) -> T:
-        """Return what `use` returns, called with the client. Raises StoreUnavailable within ANSWER_SECONDS."""
+        """Return what `use` returns for the client. Raises StoreUnavailable within ANSWER_SECONDS."""
         client = self._client
         if client is None:
             raise StoreUnavailable(self._reason)
@@ -128,7 +128,8 @@ class ValkeyConnection:
             await trio.sleep(BEAT_SECONDS)
 
     async def _watch(self) -> None:
-        while (silent := trio.current_time() - self._heard_at) < SILENT_SECONDS:
+        """Raise StoreUnavailable once nothing has been heard for SILENT_SECONDS."""
+        while (silent := trio.current_time() - self._heard_at) < SILENT_SECONDS:  # noqa: ASYNC110
             await trio.sleep(SILENT_SECONDS - silent)
         raise StoreUnavailable(f"no answer within {SILENT_SECONDS:g} s")
 

@@ -27,8 +27,8 @@ class Lifecycle(ABC):
     __slots__ = (
         "_attempt",
         "_behavior",
-        "_evidence_at_opening",
         "_events",
+        "_evidence_at_opening",
         "_failures_at_opening",
         "_rng",
         "_slow_at_opening",

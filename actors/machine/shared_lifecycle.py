@@ -35,7 +35,7 @@ class SharedLifecycle(Lifecycle):
             self._behavior = SharedOpen(now + wait)
 
     def adopt_closed(self, now: float, reason: str) -> None:
-        """The breaker is closed for all. An opening of this instance's own goes on until its own wait ends."""
+        """The breaker is closed for all. This instance's own opening goes on until its own wait ends."""
         self.wake(now)
         behavior = self._behavior
         own = behavior.own_until if isinstance(behavior, SharedOpen) else None

@@ -26,8 +26,9 @@ class Verdict(StrEnum):
 class InstanceEvidence:
     """The last report of one instance.
 
-    judged_at: when its verdict was reported. share: its failures as a part of those that its own policy needs.
-    failures, calls: of a policy that trips by a rate, within its window. polled_at: its last sign of life.
+    judged_at: when its verdict was reported. share: its failures as a part of those that its own policy
+    needs. failures, calls: of a policy that trips by a rate, within its window. polled_at: its last sign of
+    life.
     """
 
     verdict: Verdict

@@ -197,7 +197,7 @@ class BreakerLink:
         return Acquire(self._instance, _milliseconds(self._policy.lease), self._has_callers) if asks else None
 
     def failed(self, now: float) -> None:
-        """The requests could not be delivered: they are repeated. The store refuses what it has done already."""
+        """The requests weren't delivered, and are repeated. The store refuses what it has done already."""
         self._seen = self._before
         self.due = now
 

@@ -49,7 +49,7 @@ class Acquire(NamedTuple):
 
 
 class ProbeResult(NamedTuple):
-    """The holder of a lease reports its probe. generation: of the lease. wait: the next wait, if it failed."""
+    """The holder of a lease reports its probe. generation: of the lease. wait: the next, if it failed."""
 
     instance: str
     generation: int
@@ -105,7 +105,7 @@ class SharedRecord:
 
     generation: the fencing token: it grows with each opening, lease and result, so that what was decided for
     an earlier one is refused. until: when the breaker may be probed. owner, lease_end: of the last lease.
-    failed_by: whose probe failed last. confirming_since: since when the evidence has been enough; 0: it isn't.
+    failed_by: whose probe failed last. confirming_since: when the evidence became enough; 0: it isn't.
     watch_until: until when bad evidence may count. scan_at: when old reports are next deleted.
     """
 
@@ -202,7 +202,7 @@ class SharedRecord:
         return self._reply(now, report.instance, accepted=True)
 
     def _drop_old(self, window: int, now: int) -> None:
-        """Drop the verdicts that are older than the window, and the instances that have been silent for it."""
+        """Drop verdicts that are older than the window, and instances that have been silent for it."""
         self.scan_at = now + window
         self.evidence = {
             name: one if now - one.judged_at <= window else replace(UNKNOWN, polled_at=one.polled_at)
@@ -213,7 +213,7 @@ class SharedRecord:
     # Transitions.
 
     def _advance(self, now: int, known: int = 0) -> None:
-        """Begin the next generation. The first starts from the clock, above all that data loss may have lost."""
+        """Begin the next generation. The first is the time: above all that a loss of data has lost."""
         self.generation = self.generation + 1 if self.generation else max(now, known + 1)
 
     def _open(self, now: int, wait: int, known: int, opened_by: int) -> None:

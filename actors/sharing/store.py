@@ -18,7 +18,7 @@ class Store(Protocol):
     """Carries out requests, each in one step, in the order in which they are given for one breaker."""
 
     async def exchange(self, requests: Sequence[tuple[str, Request]]) -> list[Reply]:
-        """Carry out requests, each for the breaker of that name. Raises StoreUnavailable, within half a second."""
+        """Carry out requests, each for the breaker of that name. Raises StoreUnavailable within 0.5 s."""
 
     async def listen(
         self,

@@ -40,7 +40,7 @@ async def open_sharing(
     panel: Panel,
     settings: ProcessSettings,
     policy: SharingPolicy,
-    prepare: Callable[[ProcessSharing], None] = lambda sharing: None,
+    prepare: Callable[[ProcessSharing], None] = lambda _: None,
 ) -> AsyncIterator[ProcessSharing | None]:
     """Share the panel's breakers for as long as the block lasts; None if VALKEY_URL is unset.
 

