@@ -1,4 +1,4 @@
-"""Calls that end after the state in which they began: in another state, and after their panel."""
+"""Calls that end after the state in which they began."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors import CircuitBreaker, FailureRate, LastCalls, Panel, State, open_panel
+from actors import FailureRate, LastCalls, Panel, State
 from actors.testing import DependencyDown, ScriptedDependency
 from tests.actors.policies import policy
 
@@ -51,20 +51,3 @@ async def test_a_success_that_completes_the_minimum_of_calls_trips(panel: Panel)
         assert breaker.state is State.CLOSED
         dependency.lets_go()
     assert breaker.state is State.OPEN
-
-
-async def test_a_call_that_outlives_its_panel_raises_its_own_exception() -> None:
-    """Not PanelClosedError."""
-    dependency = ScriptedDependency()
-    dependency.holds()
-    dependency.breaks()
-
-    async def outlive(breaker: CircuitBreaker) -> None:
-        with pytest.raises(DependencyDown):
-            await breaker.execute(dependency)
-
-    async with trio.open_nursery() as nursery:
-        async with open_panel() as panel:
-            nursery.start_soon(outlive, panel.breaker(policy()))
-            await wait_all_tasks_blocked()
-        dependency.lets_go()
