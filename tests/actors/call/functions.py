@@ -13,7 +13,7 @@ async def fine(*_args: object) -> str:
 
 
 class Shapes:
-    """Everything that can be awaited when it is called."""
+    """Every kind of async method."""
 
     async def method(self, value: int) -> object:
         return "method", value

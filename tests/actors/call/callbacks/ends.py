@@ -13,11 +13,11 @@ import trio
 from actors import CallTimeout, CircuitBreaker, CircuitBreakerConfig
 from tests.actors.styles import Style
 
-REQUEST: ContextVar[str] = ContextVar("request", default="nobody")
+REQUEST: ContextVar[str] = ContextVar("request", default="none")
 
 
 def policy(**fields: Any) -> CircuitBreakerConfig:
-    """One that opens at a failure only where it is told to."""
+    """A policy that opens at no failure of these tests, unless `fields` say otherwise."""
     never = {} if "trip" in fields else {"max_failures": 100}
     return CircuitBreakerConfig(name="it", **{**never, **fields})
 
@@ -46,7 +46,7 @@ ENDS: dict[Callable[[], Awaitable[str]], tuple[str, object]] = {
     is_ignored: ("ignored", LookupError),
     times_out: ("failure", CallTimeout),
 }
-"""What calls do, how that is counted where there is a `call_timeout`, and what comes out."""
+"""Functions, the outcomes of their calls with a `call_timeout` of 5, and what the calls return or raise."""
 
 
 async def end_of(call: Style, breaker: CircuitBreaker, fn: Callable[[], Awaitable[str]]) -> object:
@@ -55,7 +55,9 @@ async def end_of(call: Style, breaker: CircuitBreaker, fn: Callable[[], Awaitabl
         return await call(breaker, fn)
     except (OSError, LookupError) as error:
         assert error.__cause__ is None
-        assert error.__context__ is None or isinstance(error, CallTimeout), "nothing of a callback's is on it"
+        assert error.__context__ is None or isinstance(error, CallTimeout), (
+            "a callback's exception is its context"
+        )
         return type(error)
 
 

@@ -94,7 +94,7 @@ async def test_an_exemplar_that_raises_harms_neither_an_early_success_nor_an_own
 async def test_an_exemplar_is_called_in_the_callers_context(
     autojump_clock: MockClock, call: Style, fn: Any
 ) -> None:
-    """Also where the breaker ends the call; what is bound inside of the call is seen, as it is its own."""
+    """Also if the breaker ends the call. Variables that the caller has set are seen."""
     async with open_panel(durations=(1,), exemplar=lambda: {"request": REQUEST.get()}) as panel:
         breaker = panel.breaker(policy(ignore=LookupError, call_timeout=5))
 
@@ -121,4 +121,4 @@ async def test_an_exemplar_of_a_timed_out_call_does_not_change_the_callers_conte
     async with open_panel(durations=(1,), exemplar=sets) as panel:
         with suppress(CallTimeout):
             await panel.breaker(policy(call_timeout=5)).execute(times_out)
-        assert REQUEST.get() == "nobody"
+        assert REQUEST.get() == "none"

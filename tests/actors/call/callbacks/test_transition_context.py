@@ -85,8 +85,8 @@ async def test_a_transition_has_the_context_of_the_call_that_caused_it(
         await in_a_request("second", times_out if "call_timeout" in fields else fails)
         await trio.sleep(60)
         await in_a_request("probe", answers)
-        told = [await anext(events) for _ in range(3)]
-    assert [(event.new, event.context) for event in told if isinstance(event, Transition)] == [
+        transitions = [await anext(events) for _ in range(3)]
+    assert [(event.new, event.context) for event in transitions if isinstance(event, Transition)] == [
         (State.OPEN, {"request": "second"}),
         (State.HALF_OPEN, {}),
         (State.CLOSED, {"request": "probe"}),
@@ -96,7 +96,7 @@ async def test_a_transition_has_the_context_of_the_call_that_caused_it(
 async def test_a_transition_by_a_slow_call_in_flight_has_no_context(
     autojump_clock: MockClock,
 ) -> None:
-    """Time alone did it. The timeouts that come at the same time are their callers'."""
+    """No caller caused it: the time did."""
     async with (
         open_panel(transition_context=lambda: {"request": REQUEST.get()}) as panel,
         panel.events() as events,

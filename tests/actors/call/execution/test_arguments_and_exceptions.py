@@ -7,7 +7,7 @@ import contextvars
 import pytest
 import trio
 
-from actors import CircuitBreakerConfig, Panel
+from actors import Panel
 from actors.call.classifier import Classifier
 from actors.testing import DependencyDown, ScriptedDependency
 from tests.actors.call.breakers import new_breaker
@@ -27,9 +27,9 @@ async def test_a_functions_exception_is_raised_unwrapped_with_its_traceback(pane
     assert mine.__context__ is None
 
 
-@pytest.mark.parametrize("policy", [{}, {"call_timeout": 9}, {"max_concurrent": 1}])
-async def test_arguments_and_context_reach_the_function(panel: Panel, policy: dict[str, float]) -> None:
-    breaker = new_breaker(panel, **policy)
+@pytest.mark.parametrize("fields", [{}, {"call_timeout": 9}, {"max_concurrent": 1}])
+async def test_arguments_and_context_reach_the_function(panel: Panel, fields: dict[str, float]) -> None:
+    breaker = new_breaker(panel, **fields)
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
     variable.set("the caller's")
 
@@ -46,7 +46,7 @@ async def test_settling_a_call_is_protected_from_ctrl_c(
     seen = []
     original = Classifier.exception
 
-    def asked(self: Classifier, error: BaseException) -> object:
+    def records(self: Classifier, error: BaseException) -> object:
         seen.append(trio.lowlevel.currently_ki_protected())
         return original(self, error)
 
@@ -54,8 +54,8 @@ async def test_settling_a_call_is_protected_from_ctrl_c(
         seen.append(trio.lowlevel.currently_ki_protected())
         raise DependencyDown
 
-    monkeypatch.setattr(Classifier, "exception", asked)
-    for breaker in (new_breaker(panel), panel.breaker(CircuitBreakerConfig(name="other", call_timeout=9))):
+    monkeypatch.setattr(Classifier, "exception", records)
+    for breaker in (new_breaker(panel), new_breaker(panel, "other", call_timeout=9)):
         with pytest.raises(DependencyDown):
             await breaker.execute(fails)
     assert seen == [False, True] * 2

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import BulkheadFullError, CircuitBreakerConfig, CircuitOpenError, Panel, State, open_panel
+from actors import BulkheadFullError, CircuitOpenError, Panel, State, open_panel
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from tests.actors.call.breakers import new_breaker
 from tests.actors.policies import policy
@@ -48,11 +48,11 @@ async def test_waiting_calls_get_places_in_order_and_leave_when_cancelled(panel:
             scope = trio.CancelScope()
             scopes.append(scope)
 
-            async def waiter(scope: trio.CancelScope = scope, number: int = number) -> None:
+            async def waits(scope: trio.CancelScope = scope, number: int = number) -> None:
                 with scope:
                     await breaker.execute(one, number)
 
-            nursery.start_soon(waiter)
+            nursery.start_soon(waits)
             await wait_all_tasks_blocked()
         with pytest.raises(BulkheadFullError):
             await breaker.execute(one, 9)
@@ -86,7 +86,7 @@ async def test_waiting_calls_are_rejected_if_the_breaker_opens_before_they_get_a
     dependency.breaks()
     rejected = []
 
-    async def waiter() -> None:
+    async def waits() -> None:
         try:
             await breaker.execute(dependency)
         except (CircuitOpenError, DependencyDown) as error:
@@ -94,7 +94,7 @@ async def test_waiting_calls_are_rejected_if_the_breaker_opens_before_they_get_a
 
     async with trio.open_nursery() as nursery:
         for _ in range(4):
-            nursery.start_soon(waiter)
+            nursery.start_soon(waits)
         await wait_all_tasks_blocked()
         dependency.lets_go()
     assert sorted(kind.__name__ for kind in rejected) == ["CircuitOpenError"] * 3 + ["DependencyDown"]
@@ -118,12 +118,11 @@ async def test_a_probe_without_a_free_place_gives_its_permit_back(
     assert breaker.state is State.CLOSED
 
 
-@pytest.mark.parametrize("policies", [{}, {"call_timeout": 5}])
+@pytest.mark.parametrize("fields", [{}, {"call_timeout": 5}])
 async def test_a_disabled_breaker_does_not_count_a_cancelled_waiting_call(
-    panel: Panel, policies: dict[str, float]
+    panel: Panel, fields: dict[str, float]
 ) -> None:
-    """Calls that wait for a free place of the bulkhead included."""
-    breaker = panel.breaker(policy(max_concurrent=1, max_queue=1, **policies))
+    breaker = new_breaker(panel, max_concurrent=1, max_queue=1, **fields)
     await breaker.disable()
     async with breaker.guard():
         with trio.move_on_after(0):
@@ -133,7 +132,7 @@ async def test_a_disabled_breaker_does_not_count_a_cancelled_waiting_call(
 
 async def test_a_disabled_breaker_does_not_count_a_call_cancelled_while_another_runs() -> None:
     async with open_panel() as panel, trio.open_nursery() as nursery:
-        breaker = panel.breaker(CircuitBreakerConfig(name="it", max_concurrent=1, max_queue=1))
+        breaker = new_breaker(panel, max_concurrent=1, max_queue=1)
         await breaker.disable()
         nursery.start_soon(breaker.execute, trio.sleep_forever)
         await wait_all_tasks_blocked()
@@ -146,8 +145,8 @@ async def test_a_disabled_breaker_does_not_count_a_call_cancelled_while_another_
 async def test_a_waiting_call_rejected_by_the_open_breaker_gives_its_place_back(
     panel: Panel, dependency: ScriptedDependency
 ) -> None:
-    """The waiter gets its place after the breaker has opened, and is rejected."""
-    breaker = panel.breaker(policy(max_concurrent=1, max_queue=1))
+    """The call gets its place after the breaker has opened."""
+    breaker = new_breaker(panel, max_concurrent=1, max_queue=1)
     rejected = []
 
     async def wait() -> None:
@@ -170,7 +169,7 @@ async def test_a_new_policy_admits_waiting_calls_at_once(
     panel: Panel, dependency: ScriptedDependency, places: int | None
 ) -> None:
     """With a larger max_concurrent, and without any."""
-    breaker = panel.breaker(policy(max_concurrent=1, max_queue=1))
+    breaker = new_breaker(panel, max_concurrent=1, max_queue=1)
     dependency.holds()
     async with trio.open_nursery() as nursery:
         for _ in range(2):

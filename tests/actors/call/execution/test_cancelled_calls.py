@@ -11,19 +11,18 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors import CircuitOpenError, Panel, RejectReason, State
 from actors.testing import ScriptedDependency, advance
 from tests.actors.call.breakers import fail, new_breaker
-from tests.actors.policies import policy
 
 
-@pytest.mark.parametrize("policy", [{}, {"call_timeout": 99}, {"max_concurrent": 1}])
+@pytest.mark.parametrize("fields", [{}, {"call_timeout": 99}, {"max_concurrent": 1}])
 @pytest.mark.parametrize("half_open", [False, True])
 async def test_a_cancelled_call_is_neutral_and_gives_its_permit_back(
     panel: Panel,
     dependency: ScriptedDependency,
     mock_clock: MockClock,
-    policy: dict[str, float],
+    fields: dict[str, float],
     half_open: bool,
 ) -> None:
-    breaker = new_breaker(panel, max_failures=1, **policy)
+    breaker = new_breaker(panel, max_failures=1, **fields)
     if half_open:
         await fail(breaker, dependency, 1)
         await advance(mock_clock, 60)
@@ -36,7 +35,7 @@ async def test_a_cancelled_call_is_neutral_and_gives_its_permit_back(
             assert (await breaker.snapshot()).in_flight == 1
             scope.cancel()
     snapshot = await breaker.snapshot()
-    assert breaker.state == before
+    assert breaker.state is before
     assert snapshot.in_flight == 0
     assert snapshot.counts["cancelled"] == 1
     dependency.lets_go()
@@ -82,8 +81,7 @@ async def test_a_closed_coroutine_gives_its_permit_back(panel: Panel) -> None:
 
 
 async def test_force_open_cancels_calls_in_flight_with_cancel_in_flight(panel: Panel) -> None:
-    """As opening does."""
-    breaker = panel.breaker(policy(cancel_in_flight=True))
+    breaker = new_breaker(panel, cancel_in_flight=True)
 
     async def call() -> None:
         with pytest.raises(CircuitOpenError, match="FORCED_OPEN"):
@@ -100,7 +98,7 @@ async def test_a_generator_closed_inside_a_guard_counts_as_cancelled(
     panel: Panel, mock_clock: MockClock, half_open: bool
 ) -> None:
     """Its permit is free again: in HALF_OPEN, the next call is the probe."""
-    breaker = panel.breaker(policy(max_failures=1))
+    breaker = new_breaker(panel, max_failures=1)
     if half_open:
         await breaker.trip()
         await advance(mock_clock, 60)
@@ -128,7 +126,7 @@ async def test_a_generator_closed_after_its_success_or_while_disabled_counts_no_
     panel: Panel, disabled: bool
 ) -> None:
     """A settled call keeps its outcome, and a disabled breaker counts nothing."""
-    breaker = panel.breaker(policy())
+    breaker = new_breaker(panel)
     if disabled:
         await breaker.disable()
 
@@ -148,7 +146,7 @@ async def test_a_generator_closed_after_its_success_or_while_disabled_counts_no_
 
 async def test_a_group_of_cancellations_counts_as_cancelled(panel: Panel) -> None:
     """Some libraries put the Cancelled of their child tasks into an exception group."""
-    breaker = panel.breaker(policy(max_failures=1))
+    breaker = new_breaker(panel, max_failures=1)
 
     async def wrapping() -> None:
         try:
@@ -166,7 +164,7 @@ async def test_a_group_of_cancellations_counts_as_cancelled(panel: Panel) -> Non
 
 async def test_a_cancelled_call_counts_as_cancelled_after_fail(panel: Panel) -> None:
     """A cancelled call doesn't count as a failure, even after `fail()`."""
-    breaker = panel.breaker(policy(max_failures=1))
+    breaker = new_breaker(panel, max_failures=1)
     with trio.move_on_after(0):
         async with breaker.guard() as call:
             call.fail("failed before it was cancelled")

@@ -38,11 +38,11 @@ async def test_ignore_makes_a_guarded_block_that_raises_neutral(panel: Panel) ->
     assert (await breaker.snapshot()).counts["ignored"] == 1
 
 
-@pytest.mark.parametrize("policy", [{}, {"call_timeout": 5}])
+@pytest.mark.parametrize("fields", [{}, {"call_timeout": 5}])
 async def test_succeed_closes_the_breaker_and_a_later_failure_counts_once_more(
-    panel: Panel, mock_clock: MockClock, policy: dict[str, float]
+    panel: Panel, mock_clock: MockClock, fields: dict[str, float]
 ) -> None:
-    breaker = new_breaker(panel, max_failures=1, **policy)
+    breaker = new_breaker(panel, max_failures=1, **fields)
     await breaker.trip()
     await advance(mock_clock, 60)
     async with breaker.guard() as call:
@@ -62,7 +62,6 @@ async def test_succeed_closes_the_breaker_and_a_later_failure_counts_once_more(
 async def test_accept_makes_a_guarded_block_that_raises_a_success(
     panel: Panel, mock_clock: MockClock, state: State
 ) -> None:
-    """Whatever the policy says of it."""
     breaker = new_breaker(panel, max_failures=1)
     if state is State.HALF_OPEN:
         await breaker.trip()

@@ -9,7 +9,7 @@ import trio
 
 
 def stored(error: Exception) -> str:
-    """A fallback which says what it was given."""
+    """A fallback that names the type of its error."""
     return f"stored: {type(error).__name__}"
 
 
@@ -20,6 +20,6 @@ async def stored_elsewhere(error: Exception) -> str:
 
 @pytest.fixture(params=[stored, stored_elsewhere])
 def fallback(request: pytest.FixtureRequest) -> Callable[[Exception], str | Awaitable[str]]:
-    """One that returns, and one that is awaited."""
+    """Both kinds, one after the other."""
     made: Callable[[Exception], str | Awaitable[str]] = request.param
     return made

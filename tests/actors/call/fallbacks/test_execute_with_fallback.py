@@ -14,7 +14,7 @@ from tests.actors.call.breakers import new_breaker, outcome_counts
 
 
 class Expected(Exception):
-    """What a policy ignores, or calls an answer."""
+    """An exception that a policy ignores, or calls an answer."""
 
 
 async def test_a_success_returns_its_own_result(panel: Panel, fallback: Any) -> None:

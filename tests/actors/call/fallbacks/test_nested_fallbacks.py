@@ -17,7 +17,7 @@ from tests.actors.call.breakers import new_breaker, outcome_counts
 async def test_a_nested_failure_that_gets_a_fallback_is_a_success_of_the_outer_call(
     panel: Panel, dependency: ScriptedDependency, fallback: Any, policy: dict[str, object]
 ) -> None:
-    """The outer call alone counts, and it has succeeded."""
+    """Only the outer call counts."""
     breaker = new_breaker(panel, **policy)
     dependency.breaks()
 
@@ -60,7 +60,7 @@ async def test_the_innermost_fallback_alone_is_called(
 async def test_another_breakers_rejection_gets_the_fallback_and_is_ignored(
     panel: Panel, dependency: ScriptedDependency, fallback: Any, rejects: str
 ) -> None:
-    """What the call needed wasn't to be had, though its own dependency is well."""
+    """The dependency of the outer breaker wasn't called."""
     breaker, other = new_breaker(panel), new_breaker(panel, name="other", max_concurrent=1)
     async with trio.open_nursery() as nursery:
         if rejects == "opens":

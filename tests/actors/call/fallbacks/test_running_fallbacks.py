@@ -16,7 +16,7 @@ from tests.actors.call.breakers import new_breaker, outcome_counts
 async def test_an_exception_of_the_fallback_has_no_context(
     panel: Panel, dependency: ScriptedDependency
 ) -> None:
-    """It is no failure of the dependency, and doesn't read as if it came while another was handled."""
+    """Its traceback doesn't mention the failure of the call."""
     breaker = new_breaker(panel)
     dependency.breaks()
 
@@ -47,7 +47,7 @@ async def test_a_cancelled_fallback_counts_no_cancellation(
 
 
 async def test_a_fallback_runs_after_its_call_has_ended(panel: Panel, dependency: ScriptedDependency) -> None:
-    """Its place is free by then, and a call of its own through the breaker counts by itself."""
+    """The call's place is free, and a call by the fallback counts by itself."""
     breaker = new_breaker(panel, max_concurrent=1)
     dependency.then(DependencyDown("down"))
 

@@ -86,7 +86,7 @@ async def test_a_guard_entered_again_keeps_its_place_and_takes_no_second_one(pan
 
 
 async def in_system_task(breaker: CircuitBreaker) -> BaseException | None:
-    """What comes of a call that is inside of no other."""
+    """Make a call that is inside of no other. Return the rejection, or None."""
     came_out: list[BaseException | None] = []
     done = trio.Event()
 

@@ -1,4 +1,4 @@
-"""Calls that never reach the dependency, for the function or its arguments are wrong, count nothing."""
+"""Calls that never reach the dependency, because the function or its arguments are wrong."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ MISTAKES: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
 ]
 
 
-async def _guarded(breaker: CircuitBreaker, *args: Any, **kwargs: Any) -> object:
+async def _execute(breaker: CircuitBreaker, *args: Any, **kwargs: Any) -> object:
     return await breaker.execute(*args, **kwargs)
 
 
-async def _or(breaker: CircuitBreaker, *args: Any, **kwargs: Any) -> object:
+async def _execute_or(breaker: CircuitBreaker, *args: Any, **kwargs: Any) -> object:
     return await breaker.execute_or(lambda error: pytest.fail(f"fallback after {error!r}"), *args, **kwargs)
 
 
-async def _with_fallback(breaker: CircuitBreaker, *args: Any, **kwargs: Any) -> object:
+async def _execute_with_fallback(breaker: CircuitBreaker, *args: Any, **kwargs: Any) -> object:
     def fallback(error: Exception) -> object:
         return pytest.fail(f"fallback after {error!r}")
 
     return await breaker.execute_with_fallback(fallback, *args, **kwargs)
 
 
-WAYS = [_guarded, _or, _with_fallback]
+WAYS = [_execute, _execute_or, _execute_with_fallback]
 POLICIES: list[dict[str, Any]] = [
     {},
     {"trip": FailureRate(0.5, LastCalls(4), 2)},
@@ -168,7 +168,7 @@ async def test_a_wrong_call_emits_no_event(breaker: CircuitBreaker) -> None:
 
 
 async def test_a_wrong_nested_call_is_a_failure_of_the_outer_call(breaker: CircuitBreaker) -> None:
-    """The function of the outer call has the bug: it calls and fails."""
+    """The bug is in the function of the outer call."""
 
     async def calls() -> None:
         await breaker.execute(fetch)  # type: ignore[call-arg]

@@ -40,13 +40,13 @@ POLICIES: dict[str, dict[str, Any]] = {
 CASES = [
     (policy, outer, inner) for policy in POLICIES for outer, inner in (PAIRS if policy == "plain" else FEW)
 ]
-"""Every pair of call styles under the plain policy, and under each other one those that differ there."""
+"""Every pair of call styles with the plain policy, and FEW pairs with each other policy."""
 TASK_CASES = [case for case in CASES if case[0] in ("plain", "durations", "result")]
 """CASES under three of the policies, for the tests of tasks."""
 
 
 class TranslatedError(Exception):
-    """What a layer of the caller's own raises in place of the dependency's error."""
+    """Raised by a layer of the caller's own in place of the dependency's error."""
 
 
 def raises(error: Exception) -> Any:
@@ -54,7 +54,7 @@ def raises(error: Exception) -> Any:
 
 
 async def call(breaker: CircuitBreaker, style: str, function: Call) -> Any:
-    """Call `function` through the breaker in one of the styles; rejections and failures come out of each."""
+    """Call `function` through the breaker in a style; each style raises rejections and failures."""
     if style == "execute":
         return await breaker.execute(function)
     if style == "protect":
@@ -76,7 +76,7 @@ async def call(breaker: CircuitBreaker, style: str, function: Call) -> Any:
 
 @asynccontextmanager
 async def opened(policy: str, **fields: Any) -> AsyncIterator[CircuitBreaker]:
-    """A breaker with one of POLICIES. Each of them has its own way through the code of a call."""
+    """A breaker with one of POLICIES. Each of them takes another path through the code of a call."""
     durations = (1.0,) if policy == "durations" else None
     async with open_panel(durations=durations) as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", **POLICIES[policy] | fields))
@@ -105,7 +105,7 @@ async def expect_failure(
 
 
 async def failures(breaker: CircuitBreaker) -> int:
-    """How many were counted; no call may be left over."""
+    """The number of counted failures. No call may be in flight."""
     snapshot = await breaker.snapshot()
     assert snapshot.in_flight == 0
     return snapshot.counts["failure"]
@@ -116,7 +116,7 @@ def directly(function: Call) -> Call:
 
 
 def in_child(function: Call) -> Call:
-    """Calls it in a child task, whose nursery is opened by the caller."""
+    """Call it in a child task, in a nursery that the caller opens."""
 
     async def calls() -> None:
         async with trio.open_nursery() as nursery:

@@ -29,7 +29,7 @@ class Nested:
 def programs(
     *, commands: bool = False, children: bool = False, swallows: bool = False
 ) -> st.SearchStrategy[list[Nested]]:
-    """What a few calls, one after the other, do."""
+    """Lists of outermost calls, which run one after the other."""
     acts = st.sampled_from(["fail", "sleep", "sleep", *(("trip", "reset", "force_open") if commands else ())])
     step: st.SearchStrategy[str | Nested] = acts
     for _ in range(3):
@@ -49,8 +49,9 @@ Reading = tuple[list[str], list[Snapshot]]
 
 
 def run(program: list[Nested], policy: dict[str, Any], *, beside: bool, directly: bool) -> Reading:
-    """What callers see, and a snapshot after each call. directly: inner calls leave the breaker out.
+    """What callers see, and a snapshot after each call.
 
+    directly: inner calls don't go through the breaker.
     beside: whether another task's call runs all the time.
     """
     return trio.run(_run, program, policy, beside, directly, clock=MockClock(autojump_threshold=0))

@@ -94,7 +94,7 @@ async def test_a_childs_failure_counts_once_however_it_is_raised_again(
         assert await failures(breaker) == 1
 
 
-async def test_a_very_long_chain_of_causes_is_followed() -> None:
+async def test_a_failure_behind_5000_causes_counts_once() -> None:
     async with opened("plain") as breaker:
 
         async def long_chain() -> None:
@@ -111,7 +111,7 @@ async def test_a_very_long_chain_of_causes_is_followed() -> None:
         assert await failures(breaker) == 1
 
 
-async def test_a_marked_failure_can_be_pickled_and_copied() -> None:
+async def test_a_counted_failure_can_be_pickled_and_copied() -> None:
     async with opened("plain") as breaker:
         seen: list[BaseException] = []
 
@@ -152,7 +152,7 @@ async def test_a_group_counts_again_only_for_a_failure_that_no_child_has_counted
         assert await failures(breaker) == 3
 
 
-async def test_a_group_of_a_counted_failure_and_its_consequence_counts_no_second_time() -> None:
+async def test_a_group_of_a_counted_failure_and_its_consequence_does_not_count_again() -> None:
     async with opened("plain") as breaker:
 
         async def reworked() -> None:
@@ -169,7 +169,7 @@ async def test_a_group_of_a_counted_failure_and_its_consequence_counts_no_second
         assert await failures(breaker) == 1
 
 
-def _group_of_wrapped(group: BaseException) -> None:
+def _group_of_new_errors(group: BaseException) -> None:
     raise ExceptionGroup("all attempts", [TranslatedError(), TranslatedError()]) from group
 
 
@@ -180,14 +180,14 @@ async def test_new_failures_raised_while_a_counted_one_is_handled_count_once_as_
             try:
                 await in_child(lambda: breaker.execute(down))()
             except ExceptionGroup as group:
-                _group_of_wrapped(group)
+                _group_of_new_errors(group)
 
         await expect_failure(breaker, "execute", reworked, ExceptionGroup)
         # The leaves were raised in no handler: nothing says that the counted failure is behind them.
         assert await failures(breaker) == 2
 
 
-async def test_a_failure_that_is_part_of_its_own_group_is_followed_once() -> None:
+async def test_a_failure_caused_by_its_own_group_counts_once() -> None:
     """Raising a leaf while its group is handled makes a circle of the two."""
     async with opened("plain") as breaker:
 

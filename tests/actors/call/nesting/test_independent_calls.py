@@ -1,4 +1,4 @@
-"""Calls that are inside of no other call, though they look so: each counts by itself."""
+"""Calls that look nested and are not: each counts by itself."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_a_call_after_succeed_counts_by_itself() -> None:
                 await expect_failure(breaker, "guard", down)
                 assert (await breaker.snapshot()).counts["failure"] == 1
                 await down()
-        # One failure more, for what was settled as a success.
+        # Settled as a success, the outer call adds a failure.
         snapshot = await breaker.snapshot()
         assert snapshot.counts["failure"] == 2
         assert snapshot.counts["success"] == 1

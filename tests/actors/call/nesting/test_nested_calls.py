@@ -27,7 +27,7 @@ from tests.actors.call.nesting.calls import (
 
 
 class AwaitableByGenerator:
-    """What is awaited isn't always a coroutine: here it is a generator."""
+    """An awaitable whose `__await__` is a generator."""
 
     def __init__(self, function: Call) -> None:
         self._function = function
@@ -37,7 +37,7 @@ class AwaitableByGenerator:
 
 
 class AwaitableByCoroutine(AwaitableByGenerator):
-    """Here it is what stands for a coroutine."""
+    """An awaitable whose `__await__` returns the iterator of a coroutine."""
 
     def __await__(self) -> Any:
         return self._function().__await__()
@@ -71,9 +71,7 @@ async def test_a_parents_call_is_found_behind_any_awaitable(
 
 
 @pytest.mark.parametrize(("outer", "inner"), PAIRS)
-async def test_a_task_is_nested_in_the_call_that_starts_it_until_it_has_started(
-    outer: str, inner: str
-) -> None:
+async def test_a_task_is_nested_in_the_call_that_starts_it_until_started(outer: str, inner: str) -> None:
     async with opened("result") as breaker, trio.open_nursery() as nursery:
 
         async def service(task_status: trio.TaskStatus[None]) -> None:

@@ -46,7 +46,7 @@ async def test_a_joined_guard_that_outlives_its_outer_call_loses_no_failure() ->
     assert snapshot.in_flight == 0
 
 
-async def test_a_guard_does_not_join_one_after_its_outer_call_has_ended() -> None:
+async def test_a_guard_joins_no_guard_whose_outer_call_has_ended() -> None:
     async with opened("plain") as breaker:
         outer, joined, later = breaker.guard(), breaker.guard(), breaker.guard()
         await outer.__aenter__()

@@ -20,7 +20,7 @@ COUNTING: dict[str, Any] = {"trip": FailureCount(2, LastSeconds(10.0))}
 def test_nested_calls_do_not_change_what_callers_and_snapshots_see(
     program: list[Nested], beside: bool
 ) -> None:
-    """Where each call style has its guard, whoever looks sees what he would see without the inner calls."""
+    """With this policy, each call style has a guard."""
     nested, direct = (run(program, HOLDING, beside=beside, directly=way) for way in (False, True))
     assert _comparable(nested) == _comparable(direct)
 
@@ -30,7 +30,7 @@ def test_nested_calls_do_not_change_what_callers_and_snapshots_see(
 def test_calls_nested_in_fast_calls_change_no_state_and_count_no_failure(
     program: list[Nested], beside: bool
 ) -> None:
-    """Their successes are counted one by one, and so are failures in child tasks that are swallowed."""
+    """Successes, and swallowed failures in child tasks, do count here."""
     nested, direct = (run(program, COUNTING, beside=beside, directly=way) for way in (False, True))
     assert nested[0] == direct[0]
     for mine, other in zip(nested[1], direct[1], strict=True):

@@ -92,7 +92,7 @@ async def test_a_failure_after_a_nested_succeed_is_the_outer_calls_failure() -> 
         assert snapshot.in_flight == 0
 
 
-async def test_a_failure_reported_by_a_nested_guard_outlives_an_ignored_exception() -> None:
+async def test_a_failure_reported_by_a_nested_guard_counts_despite_an_ignored_exception() -> None:
     async with opened("plain", ignore=KeyError) as breaker:
         with pytest.raises(KeyError):
             async with breaker.guard():

@@ -1,4 +1,4 @@
-"""How the classifier of a policy counts an exception, and exceptions that policies name."""
+"""Exceptions that policies name, and their outcomes by the classifier of a policy."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED
 
 
 class NotFound(Exception):
-    """An answer."""
+    """An exception that policies call an answer."""
 
 
 class UserNotFound(NotFound):
-    """Another one."""
+    """A subclass of an answer."""
 
 
 def classify(error: BaseException, **fields: Any) -> Outcome:

@@ -43,9 +43,7 @@ async def test_an_answer_counts_as_a_success_and_is_raised(
     assert raised.value is error
     assert error.__cause__ is None
     assert error.__context__ is None
-    snapshot = await breaker.snapshot()
     assert await outcome_counts(breaker) == {"success": 1}
-    assert snapshot.in_flight == 0
 
 
 @in_every_style
@@ -79,7 +77,7 @@ async def test_an_answer_closes_a_half_open_breaker(
 async def test_a_slow_answer_counts_as_a_slow_call(
     panel: Panel, autojump_clock: MockClock, call: Style
 ) -> None:
-    """How long it took counts, whatever it says."""
+    """Its duration counts, whatever its outcome."""
     breaker = new_breaker(panel, trip=SlowCallRate(1, 2, LastCalls(1), 1), answers=NotFound)
 
     async def answers_slowly() -> None:

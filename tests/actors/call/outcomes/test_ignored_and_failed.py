@@ -39,7 +39,7 @@ async def test_a_failing_result_counts_as_a_failure_and_is_returned(
 async def test_an_ignored_exception_leaves_a_breaker_half_open(
     panel: Panel, mock_clock: MockClock, call: Style
 ) -> None:
-    """With only such calls it never closes: they say nothing of the dependency."""
+    """An ignored exception is no evidence that the dependency works."""
     breaker = new_breaker(panel, ignore=NotFound)
     await breaker.trip()
     await advance(mock_clock, 60)

@@ -1,4 +1,4 @@
-"""Which rejections by another breaker a policy counts: those that `failure` names by their types."""
+"""Rejections by another breaker count only if `failure` names their types or is a predicate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from actors import (
     BulkheadFullError,
     CallRejected,
     CallTimeout,
-    CircuitBreakerConfig,
     CircuitBreakerError,
     CircuitOpenError,
     Outcome,
@@ -18,7 +17,6 @@ from actors import (
     PanelClosedError,
     State,
 )
-from actors.call.classifier import Classifier
 from actors.policy.config import ExceptionMatch
 from actors.testing import ScriptedDependency
 from tests.actors.call.breakers import new_breaker, outcome_counts
@@ -70,19 +68,19 @@ OPEN, FULL, CLOSED = CircuitOpenError("other"), BulkheadFullError("other", 1), P
 @pytest.mark.parametrize(
     ("failure", "error", "outcome"),
     [
-        (Exception, OPEN, Outcome.IGNORED),
-        (Exception, CLOSED, Outcome.IGNORED),
-        ((Exception, CallTimeout), OPEN, Outcome.IGNORED),
-        ((Exception, CallTimeout), CallTimeout("other"), Outcome.FAILURE),
-        ((Exception, BulkheadFullError), OPEN, Outcome.IGNORED),
-        ((Exception, BulkheadFullError), FULL, Outcome.FAILURE),
-        (CallRejected, OPEN, Outcome.FAILURE),
-        (CallRejected, CLOSED, Outcome.IGNORED),
-        (lambda _: True, OPEN, Outcome.FAILURE),
-        (lambda _: False, OPEN, Outcome.IGNORED),
+        (Exception, OPEN, IGNORED),
+        (Exception, CLOSED, IGNORED),
+        ((Exception, CallTimeout), OPEN, IGNORED),
+        ((Exception, CallTimeout), CallTimeout("other"), FAILURE),
+        ((Exception, BulkheadFullError), OPEN, IGNORED),
+        ((Exception, BulkheadFullError), FULL, FAILURE),
+        (CallRejected, OPEN, FAILURE),
+        (CallRejected, CLOSED, IGNORED),
+        (lambda _: True, OPEN, FAILURE),
+        (lambda _: False, OPEN, IGNORED),
     ],
 )
 def test_a_rejection_by_another_breaker_counts_if_its_own_type_is_named(
     failure: ExceptionMatch, error: Exception, outcome: Outcome
 ) -> None:
-    assert Classifier(CircuitBreakerConfig(name="this", failure=failure)).exception(error) is outcome
+    assert classify(error, failure=failure) is outcome

@@ -73,5 +73,5 @@ async def test_a_breakers_own_call_timeout_is_a_failure_whatever_the_policy_says
 
 
 def test_a_call_timeout_of_another_breaker_is_a_failure() -> None:
-    """The dependency was asked, and was too slow."""
+    """The dependency was called, and was too slow."""
     assert classify(CallTimeout("inner", 1)) is FAILURE

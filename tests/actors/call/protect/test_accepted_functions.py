@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Decorator(Shapes):
-    """As a class makes a method of it: by this alone `inspect` takes it for a routine."""
+    """With `__get__`, for which `inspect` takes it for a routine."""
 
     def __get__(self, instance: object, owner: type) -> object:
         return functools.partial(self.method, 1)
@@ -30,7 +30,7 @@ def annotated_coroutine(value: int) -> Coroutine[Any, Any, object]:
 
 
 def annotated_for_types(value: Decimal) -> Awaitable[object]:
-    """One annotation is there for type checkers only, but it isn't the one that matters."""
+    """Only type checkers can evaluate the annotation of `value`."""
     return two("types", value)
 
 
@@ -39,7 +39,7 @@ def annotated_by_text(value: int) -> typing.Awaitable[object]:  # type: ignore[n
 
 
 def hidden(fn: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
-    """A decorator whose own function says nothing."""
+    """A decorator whose own function has no annotation."""
 
     @functools.wraps(fn)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Calls of protected functions count as calls by execute do."""
+"""Calls of protected functions go through the breaker."""
 
 from __future__ import annotations
 

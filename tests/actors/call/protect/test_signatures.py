@@ -87,12 +87,12 @@ async def test_protected_functions_of_one_shape_share_their_code(breaker: Circui
 
 
 class NoSignature:
-    """Async, though nobody can say with which parameters."""
+    """Async, with a signature that can't be read."""
 
     __signature__ = "none"
 
     async def __call__(self) -> None:
-        """Nothing."""
+        """Return None."""
 
 
 async def test_a_callable_without_a_signature_is_refused(breaker: CircuitBreaker) -> None:

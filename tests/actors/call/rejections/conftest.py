@@ -1,4 +1,4 @@
-"""A nursery for calls that hold a place."""
+"""A nursery for calls that run during the test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 
 @pytest.fixture
 async def running() -> AsyncIterator[trio.Nursery]:
-    """For calls that hold a place."""
+    """It is cancelled at the end of the test."""
     async with trio.open_nursery() as nursery:
         yield nursery
         nursery.cancel_scope.cancel()

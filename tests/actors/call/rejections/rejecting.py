@@ -15,10 +15,12 @@ from tests.actors.styles import Style
 
 
 def breaker_of(panel: Panel, **fields: Any) -> CircuitBreaker:
+    """A breaker that opens at one failure."""
     return panel.breaker(CircuitBreakerConfig(name="it", max_failures=1, **fields))
 
 
 async def opened(panel: Panel, **fields: Any) -> CircuitBreaker:
+    """The breaker after one failure."""
     breaker = breaker_of(panel, **fields)
     broken = ScriptedDependency()
     broken.breaks()
@@ -118,6 +120,7 @@ of_each_reason = pytest.mark.parametrize("rejecting", [*OPEN, is_full], ids=lamb
 
 
 async def rejection(call: Style, breaker: CircuitBreaker) -> CallRejected:
+    """Make a call, which must be rejected without calling the function."""
     fn = ScriptedDependency()
     try:
         await call(breaker, fn)

@@ -88,7 +88,7 @@ def test_an_error_made_without_a_reason_has_the_reason_of_its_state(
 
 
 class Priced(CircuitOpenError):
-    """A subclass of a user's."""
+    """A user's subclass."""
 
 
 def test_a_subclass_keeps_its_type_in_its_repr_and_copies() -> None:

@@ -43,7 +43,6 @@ async def test_the_repr_of_a_rejection_is_the_call_that_makes_it(
 async def test_a_rejection_and_its_copy_do_not_change_with_the_breaker(
     panel: Panel, autojump_clock: MockClock
 ) -> None:
-    """And so does the rejection itself."""
     breaker = await opened(panel)
     error = await rejection(by_execute, breaker)
     before = facts(error)
@@ -55,11 +54,11 @@ async def test_a_rejection_and_its_copy_do_not_change_with_the_breaker(
 
 
 class Argument:
-    """What a caller holds."""
+    """An argument, which can be referred to weakly."""
 
 
 async def test_a_kept_rejection_refers_neither_to_its_caller_nor_to_its_breaker() -> None:
-    """Errors are logged, queued and sent; their traceback is dropped first, as with any error."""
+    """Without its traceback, as errors are queued and sent."""
     kept: list[CircuitOpenError] = []
 
     async def outage() -> list[weakref.ref[Any]]:

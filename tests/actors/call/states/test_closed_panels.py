@@ -9,7 +9,6 @@ from trio.testing import wait_all_tasks_blocked
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel, PanelClosedError, open_panel
 from actors.testing import DependencyDown, ScriptedDependency
 from tests.actors.call.breakers import new_breaker
-from tests.actors.policies import policy
 
 
 async def test_a_closed_panel_refuses_every_call_at_once(dependency: ScriptedDependency) -> None:
@@ -46,7 +45,6 @@ async def test_a_call_that_outlives_its_panel_returns_its_own_result(dependency:
 
 
 async def test_a_call_that_outlives_its_panel_raises_its_own_exception() -> None:
-    """Not PanelClosedError."""
     dependency = ScriptedDependency()
     dependency.holds()
     dependency.breaks()
@@ -57,7 +55,7 @@ async def test_a_call_that_outlives_its_panel_raises_its_own_exception() -> None
 
     async with trio.open_nursery() as nursery:
         async with open_panel() as panel:
-            nursery.start_soon(outlive, panel.breaker(policy()))
+            nursery.start_soon(outlive, new_breaker(panel))
             await wait_all_tasks_blocked()
         dependency.lets_go()
 

@@ -1,4 +1,4 @@
-"""Which calls open a breaker, and which calls it rejects then."""
+"""Failures open a breaker, and an open breaker rejects calls."""
 
 from __future__ import annotations
 
@@ -69,23 +69,23 @@ async def test_no_call_is_admitted_after_the_last_failure_was_raised(
     assert dependency.calls <= 3 + 9
 
 
-class _Private(DependencyDown):
+class _PrivateError(DependencyDown):
     pass
 
 
 async def test_a_failure_has_the_name_of_its_first_public_class(panel: Panel, mock_clock: MockClock) -> None:
-    """A private class says nothing to whoever reads it; the first public one above it does."""
+    """A reader can't look up a private class."""
 
     async def fail() -> None:
-        raise _Private
+        raise _PrivateError
 
     breaker = new_breaker(panel, max_failures=3, probe=fail)
-    with pytest.raises(_Private):
+    with pytest.raises(_PrivateError):
         await breaker.execute(fail)
     assert (await breaker.snapshot()).last_failure == "DependencyDown"
-    with pytest.raises(_Private):
+    with pytest.raises(_PrivateError):
         async with breaker.guard():
-            raise _Private
+            raise _PrivateError
     assert (await breaker.snapshot()).last_failure == "DependencyDown"
     await breaker.trip()
     await advance(mock_clock, 60)

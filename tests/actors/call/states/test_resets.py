@@ -12,7 +12,7 @@ from actors import CallTimeout, FailureRate, LastCalls, Panel, State
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from tests.actors.call.breakers import fail, new_breaker
 
-STYLES = {
+POLICIES = {
     "a fast call": {},
     "a timed call": {"trip": FailureRate(1.0, LastCalls(9), 9)},
     "a call with a timeout": {"call_timeout": 60},
@@ -22,11 +22,11 @@ STYLES = {
 
 @pytest.mark.parametrize("style", ["execute", "guard", "protect"])
 @pytest.mark.parametrize("fails", [True, False])
-@pytest.mark.parametrize("policy", STYLES.values(), ids=STYLES)
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 async def test_running_calls_are_late_after_a_reset_while_closed(
     panel: Panel, dependency: ScriptedDependency, policy: dict[str, object], style: str, fails: bool
 ) -> None:
-    """They began in the time that the operator has closed the books on. No transition is told."""
+    """They began in the generation before the reset. No transition is reported."""
     breaker = new_breaker(panel, **policy)
     dependency.holds()
     protected = breaker.protect(dependency.__call__)
