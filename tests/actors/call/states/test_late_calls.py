@@ -1,4 +1,4 @@
-"""Calls that end after the state in which they began: in another state, and after their panel."""
+"""Calls that end after the state in which they began."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors import CircuitBreaker, FailureRate, LastCalls, Panel, State, open_panel
+from actors import FailureRate, LastCalls, Panel, State
 from actors.testing import DependencyDown, ScriptedDependency
-from tests.actors.policies import policy
+from tests.actors.call.breakers import new_breaker
 
 
 async def test_a_retired_gate_is_dropped_when_its_last_call_has_ended(
     panel: Panel, dependency: ScriptedDependency
 ) -> None:
     """Memory stays bounded if a breaker opens often while calls are in flight."""
-    breaker = panel.breaker(policy(max_failures=1))
+    breaker = new_breaker(panel, max_failures=1)
     for _ in range(3):
         dependency.breaks()
         with pytest.raises(DependencyDown):
@@ -37,7 +37,7 @@ async def test_a_retired_gate_is_dropped_when_its_last_call_has_ended(
 
 async def test_a_success_that_completes_the_minimum_of_calls_trips(panel: Panel) -> None:
     """The call is admitted while no success can trip, and ends after a failure."""
-    breaker = panel.breaker(policy(trip=FailureRate(0.5, LastCalls(10), 2)))
+    breaker = new_breaker(panel, trip=FailureRate(0.5, LastCalls(10), 2))
     dependency = ScriptedDependency()
     dependency.holds()
     dependency.then("ok")
@@ -51,20 +51,3 @@ async def test_a_success_that_completes_the_minimum_of_calls_trips(panel: Panel)
         assert breaker.state is State.CLOSED
         dependency.lets_go()
     assert breaker.state is State.OPEN
-
-
-async def test_a_call_that_outlives_its_panel_raises_its_own_exception() -> None:
-    """Not PanelClosedError."""
-    dependency = ScriptedDependency()
-    dependency.holds()
-    dependency.breaks()
-
-    async def outlive(breaker: CircuitBreaker) -> None:
-        with pytest.raises(DependencyDown):
-            await breaker.execute(dependency)
-
-    async with trio.open_nursery() as nursery:
-        async with open_panel() as panel:
-            nursery.start_soon(outlive, panel.breaker(policy()))
-            await wait_all_tasks_blocked()
-        dependency.lets_go()

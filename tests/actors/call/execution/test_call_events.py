@@ -8,12 +8,11 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors import CallSettled, Outcome, Panel
 from actors.testing import ScriptedDependency
-from tests.actors.policies import policy
+from tests.actors.call.breakers import new_breaker
 
 
 async def test_succeed_emits_its_event_inside_the_block(panel: Panel) -> None:
-    """Not at the end of the block."""
-    breaker = panel.breaker(policy())
+    breaker = new_breaker(panel)
     async with breaker.events() as events, breaker.guard() as call:
         call.succeed()
         event = await anext(events)
@@ -28,7 +27,7 @@ async def test_a_call_that_began_before_the_subscription_emits_its_event(
     panel: Panel, dependency: ScriptedDependency
 ) -> None:
     """Without subscribers, successes are counted on the gate and emit no events."""
-    breaker = panel.breaker(policy())
+    breaker = new_breaker(panel)
     dependency.holds()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(breaker.execute, dependency)
