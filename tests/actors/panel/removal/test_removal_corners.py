@@ -1,4 +1,4 @@
-"""Removal at the worst moment, and from the wrong place."""
+"""Removal at the worst moment, and from another run."""
 
 from __future__ import annotations
 
