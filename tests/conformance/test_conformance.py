@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.conformance.subjects import MachineSubject, open_handle
+from tests.conformance.breaker_subject import open_breaker
+from tests.conformance.machine_subject import MachineSubject
 from tests.conformance.suite import CannotExpressError, Case, DeviationError, load_cases, play, run
 
 CASES = load_cases()
@@ -30,7 +31,7 @@ def test_handle_conforms(case: Case, style: str) -> None:
     clock = MockClock()
 
     async def main() -> None:
-        async with open_handle(case.policy, clock, style) as subject:
+        async with open_breaker(case.policy, clock, style) as subject:
             await play(case, subject)
 
     try:

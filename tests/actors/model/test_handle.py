@@ -23,8 +23,9 @@ from actors import (
     Outcome,
     TripStrategy,
 )
+from tests.actors.model.calls import Answered, Unheeded
 from tests.actors.model.schedules import ANSWERS, OPERATORS, Moment, Step, examples, policies, schedules
-from tests.actors.model.world import Answered, Unheeded, play, seeded_scheduler
+from tests.actors.model.simulation import play, seeded_scheduler
 
 
 @examples(0.4)

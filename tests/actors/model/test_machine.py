@@ -5,10 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import CircuitBreakerConfig, Machine, Outcome, Permit, Rejection, State
-from tests.actors.model.reference import Reference, Refused
+from actors import CircuitBreakerConfig, Machine, Outcome, Permit, Rejection
+from tests.actors.model.reference import Reference
+from tests.actors.model.reference_state import Refused
 from tests.actors.model.schedules import (
     ANSWERS,
+    HELD,
     OPERATORS,
     Moment,
     Step,
@@ -17,8 +19,6 @@ from tests.actors.model.schedules import (
     policies,
     schedules,
 )
-
-HELD = {"force_open": State.FORCED_OPEN, "disable": State.DISABLED, "observe": State.OBSERVING}
 
 
 class Pair:

@@ -53,7 +53,9 @@ def by_hand(function: Callable[[], Awaitable[object]]) -> object:
 RUNS = [in_trio, in_asyncio, by_hand]
 
 
-def raises_runtime_error(message: str = OTHER_RUN) -> AbstractContextManager[pytest.ExceptionInfo[RuntimeError]]:
+def raises_runtime_error(
+    message: str = OTHER_RUN,
+) -> AbstractContextManager[pytest.ExceptionInfo[RuntimeError]]:
     return pytest.raises(RuntimeError, match=message)
 
 

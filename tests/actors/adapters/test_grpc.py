@@ -24,12 +24,12 @@ from actors.adapters.grpc import GuardedMethod, is_answer, is_failure
 from protocols.school_grpc import SchoolServiceBase, SchoolServiceStub
 from protocols.school_pb2 import ValidateSchoolRequest, ValidateSchoolResponse
 
-ASKED = ValidateSchoolRequest(id="7")
+REQUEST = ValidateSchoolRequest(id="7")
 Method = GuardedMethod[ValidateSchoolRequest, ValidateSchoolResponse]
 
 
 @pytest.mark.parametrize("status", list(Status))
-def test_which_grpc_statuses_fail(status: Status) -> None:
+def test_grpc_statuses_of_a_broken_service_are_failures(status: Status) -> None:
     """What a caller passes on as a success or a 4xx is an answer; all else is a failure."""
     answers = {"OK", "NOT_FOUND", "INVALID_ARGUMENT", "ALREADY_EXISTS", "OUT_OF_RANGE"}
     assert is_failure(GRPCError(status)) is (status.name not in answers)
@@ -107,7 +107,7 @@ async def counted(breaker: CircuitBreaker) -> dict[str, int]:
 
 
 async def test_a_reply_comes_through(validate: Method, service: Service, breaker: CircuitBreaker) -> None:
-    assert (await validate(ASKED, metadata={"x-note": "hello"})).name == "7"
+    assert (await validate(REQUEST, metadata={"x-note": "hello"})).name == "7"
     assert service.metadata == ["hello"]
     assert await counted(breaker) == {"success": 1}
 
@@ -118,9 +118,9 @@ async def test_unwell_statuses_open_and_the_service_is_left_alone(
     service.status = Status.UNAVAILABLE
     for _ in range(2):
         with pytest.raises(GRPCError):
-            await validate(ASKED)
+            await validate(REQUEST)
     with pytest.raises(CircuitOpenError):
-        await validate(ASKED)
+        await validate(REQUEST)
     assert len(service.metadata) == 2
     assert await counted(breaker) == {"failure": 2, "rejected": 1}
 
@@ -131,7 +131,7 @@ async def test_a_refusal_is_an_answer_and_ends_a_row_of_failures(
     for status in (Status.INTERNAL, Status.NOT_FOUND, Status.INTERNAL):
         service.status = status
         with pytest.raises(GRPCError) as raised:
-            await validate(ASKED)
+            await validate(REQUEST)
         assert raised.value.status is status
     assert breaker.state is State.CLOSED
     assert await counted(breaker) == {"success": 1, "failure": 2}
@@ -142,7 +142,7 @@ async def test_a_deadline_that_passes_is_a_failure(
 ) -> None:
     service.hangs = True
     with pytest.raises((TimeoutError, GRPCError)):
-        await validate(ASKED, timeout=0.05)
+        await validate(REQUEST, timeout=0.05)
     assert await counted(breaker) == {"failure": 1}
 
 
@@ -151,14 +151,14 @@ async def test_cancelling_reaches_the_service_and_counts_neither_way(
 ) -> None:
     service.hangs = True
     with trio.move_on_after(0.05) as scope:
-        await validate(ASKED)
+        await validate(REQUEST)
     assert scope.cancelled_caught
     with trio.fail_after(1):
         await service.cancelled.wait()
     assert await counted(breaker) == {"cancelled": 1}
 
 
-async def test_what_is_an_answer_can_be_said(
+async def test_the_policy_may_name_the_answers(
     channel: Channel, service: Service, breaker: CircuitBreaker
 ) -> None:
     validate: Method = GuardedMethod(
@@ -166,7 +166,7 @@ async def test_what_is_an_answer_can_be_said(
     )
     service.status = Status.UNAVAILABLE
     with pytest.raises(GRPCError):
-        await validate(ASKED)
+        await validate(REQUEST)
     assert await counted(breaker) == {"success": 1}
 
 
@@ -184,12 +184,12 @@ async def test_an_answer_is_a_success_under_any_policy(
         validate: Method = GuardedMethod(SchoolServiceStub(channel).ValidateSchool, breaker)
         service.status = Status.NOT_FOUND
         with pytest.raises(GRPCError):
-            await validate(ASKED)
+            await validate(REQUEST)
         assert await counted(breaker) == {"success": 1}
         await breaker.trip()
         mock_clock.jump(60)
         with pytest.raises(GRPCError):
-            await validate(ASKED)
+            await validate(REQUEST)
         assert breaker.state is State.CLOSED
         assert await counted(breaker) == {"success": 2}
 
@@ -198,5 +198,5 @@ async def test_a_reply_may_be_a_failure(channel: Channel, service: Service) -> N
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", failure_result=lambda reply: True))
         validate: Method = GuardedMethod(SchoolServiceStub(channel).ValidateSchool, breaker)
-        assert (await validate(ASKED)).name == "7"
+        assert (await validate(REQUEST)).name == "7"
         assert await counted(breaker) == {"failure": 1}

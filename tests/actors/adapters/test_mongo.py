@@ -27,7 +27,7 @@ from tests.mongo import Mongod, free_port
 Client = AsyncMongoClient[dict[str, Any]]
 
 
-def because(error: Exception, cause: Exception) -> Exception:
+def caused_by(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
 
@@ -55,17 +55,17 @@ def because(error: Exception, cause: Exception) -> Exception:
         (errors.DocumentTooLarge("x"), False),
         (InvalidDocument("x"), False),
         (errors.WaitQueueTimeoutError("x"), False),
-        (because(errors.AutoReconnect("x"), OSError(errno.EMFILE, "too many")), False),
+        (caused_by(errors.AutoReconnect("x"), OSError(errno.EMFILE, "too many")), False),
         (errors.ServerSelectionTimeoutError("it:1: [Errno 24] Too many open files, Timeout: 0.9s"), False),
         (
-            because(
+            caused_by(
                 errors.ServerSelectionTimeoutError("x"),
                 ExceptionGroup("no server", [errors.AutoReconnect("it:1: [Errno 24] files")] * 2),
             ),
             False,
         ),
         (errors.ServerSelectionTimeoutError("it:1: [Errno 24] files,it:2: [Errno 111] refused"), True),
-        (because(errors.AutoReconnect("x"), OSError(errno.ECONNREFUSED, "refused")), True),
+        (caused_by(errors.AutoReconnect("x"), OSError(errno.ECONNREFUSED, "refused")), True),
         (errors.BulkWriteError({"writeErrors": [{"code": 11000}, {"code": 121}]}), False),
         (errors.BulkWriteError({"writeErrors": [{"code": 11000}, {"code": 14031}]}), True),
         (
@@ -75,7 +75,7 @@ def because(error: Exception, cause: Exception) -> Exception:
         (KeyError(), False),
     ],
 )
-def test_what_fails_with_mongodb(error: Exception, failed: bool) -> None:
+def test_errors_of_the_network_and_the_server_are_failures(error: Exception, failed: bool) -> None:
     assert is_failure(error) is failed
 
 
@@ -190,7 +190,7 @@ async def test_cancelling_counts_neither_way(users: Any, breaker: CircuitBreaker
     assert await users.find_one({}) == {"_id": 1}
 
 
-def test_what_cannot_be_guarded_is_refused() -> None:
+def test_guarding_an_unknown_object_is_refused() -> None:
     with pytest.raises(TypeError, match="pymongo's asyncio client"):
         guarded(object(), None)  # type: ignore[arg-type]
 
@@ -208,5 +208,5 @@ def test_what_cannot_be_guarded_is_refused() -> None:
         (KeyError(), False),
     ],
 )
-def test_what_is_an_answer(error: Exception, answer: bool) -> None:
+def test_refusals_of_the_server_are_answers(error: Exception, answer: bool) -> None:
     assert is_answer(error) is answer
