@@ -1,4 +1,4 @@
-"""A half-open breaker, and what its failing calls raise."""
+"""A half-open breaker."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel
 from tests.actors.machine.machines import H
-
-
-class Down(Exception):
-    """What a failing call raises."""
 
 
 async def half_open(panel: Panel, clock: MockClock, **policy: object) -> CircuitBreaker:

@@ -55,7 +55,7 @@ def test_a_lost_connection_fails_over_grpc(error: Exception, failed: bool) -> No
 
 
 @dataclass
-class Service(SchoolServiceBase):
+class ScriptedSchoolService(SchoolServiceBase):
     """Answers with `status`, or not at all."""
 
     status: Status = Status.OK
@@ -87,12 +87,12 @@ async def breaker() -> AsyncIterator[CircuitBreaker]:
 
 
 @pytest.fixture
-def service() -> Service:
-    return Service()
+def service() -> ScriptedSchoolService:
+    return ScriptedSchoolService()
 
 
 @pytest.fixture
-async def channel(service: Service) -> AsyncIterator[Channel]:
+async def channel(service: ScriptedSchoolService) -> AsyncIterator[Channel]:
     async with trio_asyncio.open_loop(), aio_as_trio(ChannelFor([service])) as opened:
         yield opened
 
@@ -106,14 +106,16 @@ async def counted(breaker: CircuitBreaker) -> dict[str, int]:
     return {key: count for key, count in (await breaker.snapshot()).counts.items() if count}
 
 
-async def test_a_reply_comes_through(validate: Method, service: Service, breaker: CircuitBreaker) -> None:
+async def test_a_reply_comes_through(
+    validate: Method, service: ScriptedSchoolService, breaker: CircuitBreaker
+) -> None:
     assert (await validate(REQUEST, metadata={"x-note": "hello"})).name == "7"
     assert service.metadata == ["hello"]
     assert await counted(breaker) == {"success": 1}
 
 
 async def test_unwell_statuses_open_and_the_service_is_left_alone(
-    validate: Method, service: Service, breaker: CircuitBreaker
+    validate: Method, service: ScriptedSchoolService, breaker: CircuitBreaker
 ) -> None:
     service.status = Status.UNAVAILABLE
     for _ in range(2):
@@ -126,7 +128,7 @@ async def test_unwell_statuses_open_and_the_service_is_left_alone(
 
 
 async def test_a_refusal_is_an_answer_and_ends_a_row_of_failures(
-    validate: Method, service: Service, breaker: CircuitBreaker
+    validate: Method, service: ScriptedSchoolService, breaker: CircuitBreaker
 ) -> None:
     for status in (Status.INTERNAL, Status.NOT_FOUND, Status.INTERNAL):
         service.status = status
@@ -138,7 +140,7 @@ async def test_a_refusal_is_an_answer_and_ends_a_row_of_failures(
 
 
 async def test_a_deadline_that_passes_is_a_failure(
-    validate: Method, service: Service, breaker: CircuitBreaker
+    validate: Method, service: ScriptedSchoolService, breaker: CircuitBreaker
 ) -> None:
     service.hangs = True
     with pytest.raises((TimeoutError, GRPCError)):
@@ -147,7 +149,7 @@ async def test_a_deadline_that_passes_is_a_failure(
 
 
 async def test_cancelling_reaches_the_service_and_counts_neither_way(
-    validate: Method, service: Service, breaker: CircuitBreaker
+    validate: Method, service: ScriptedSchoolService, breaker: CircuitBreaker
 ) -> None:
     service.hangs = True
     with trio.move_on_after(0.05) as scope:
@@ -159,7 +161,7 @@ async def test_cancelling_reaches_the_service_and_counts_neither_way(
 
 
 async def test_the_policy_may_name_the_answers(
-    channel: Channel, service: Service, breaker: CircuitBreaker
+    channel: Channel, service: ScriptedSchoolService, breaker: CircuitBreaker
 ) -> None:
     validate: Method = GuardedMethod(
         SchoolServiceStub(channel).ValidateSchool, breaker, answers=lambda error: True
@@ -176,7 +178,7 @@ async def test_the_policy_may_name_the_answers(
     ids=["default", "everything", "ignored", "others"],
 )
 async def test_an_answer_is_a_success_under_any_policy(
-    channel: Channel, service: Service, mock_clock: MockClock, policy: dict[str, Any]
+    channel: Channel, service: ScriptedSchoolService, mock_clock: MockClock, policy: dict[str, Any]
 ) -> None:
     """And so it closes a half-open breaker."""
     async with open_panel() as panel:
@@ -194,7 +196,7 @@ async def test_an_answer_is_a_success_under_any_policy(
         assert await counted(breaker) == {"success": 2}
 
 
-async def test_a_reply_may_be_a_failure(channel: Channel, service: Service) -> None:
+async def test_a_reply_may_be_a_failure(channel: Channel, service: ScriptedSchoolService) -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", failure_result=lambda reply: True))
         validate: Method = GuardedMethod(SchoolServiceStub(channel).ValidateSchool, breaker)

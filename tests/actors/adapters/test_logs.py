@@ -38,7 +38,9 @@ async def test_each_transition_is_one_line_in_its_exact_form(mock_clock: MockClo
         "[CIRCUIT_BREAKER] it circuit breaker OPENED: forced by operator",
         "[CIRCUIT_BREAKER] it circuit breaker OBSERVING: trying it out",
     ]
-    assert (logs[0]["breaker"], logs[0]["log_level"], logs[0]["retry_after"]) == ("it", "warning", 60)
+    assert logs[0]["breaker"] == "it"
+    assert logs[0]["log_level"] == "warning"
+    assert logs[0]["retry_after"] == 60
 
 
 async def test_a_transition_is_logged_with_the_context_values_of_its_cause(
@@ -87,7 +89,8 @@ async def test_a_transition_that_cannot_be_logged_harms_no_breaker() -> None:
         await breaker.trip()
         event = await anext(events)
         assert isinstance(event, Transition)
-        assert (event.new, event.context) == (State.OPEN, {})
+        assert event.new is State.OPEN
+        assert event.context == {}
         assert (await breaker.snapshot()).restarts == 0
 
 
@@ -101,7 +104,8 @@ async def test_a_log_that_cannot_keep_up_reports_the_number_of_lost_lines(panel:
                 panel.broadcaster.emit(event)
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-    assert (logs[0]["event"], logs[0]["count"]) == ("transitions were not logged", 3)
+    assert logs[0]["event"] == "transitions were not logged"
+    assert logs[0]["count"] == 3
     assert len(logs) == 1001
 
 

@@ -244,7 +244,9 @@ def test_answering_starts_the_ramp_and_emits_an_event() -> None:
     it.answered(admitted(it), 0)
     assert it.deadline == 10
     [told] = it.drain()
-    assert (told.old, told.new, told.reason) == (H, C, "recovery successful")
+    assert told.old is H
+    assert told.new is C
+    assert told.reason == "recovery successful"
 
 
 def test_an_observed_breaker_is_answered_in_the_shadow() -> None:

@@ -27,7 +27,9 @@ def test_a_late_result_changes_only_the_counts(state: State, outcome: Outcome) -
     before, generation, deadline = it.snapshot(60 if state is H else 0), it.generation, it.deadline
     assert not it.settle(stale, outcome, 60 if state is H else 0)
     after = it.snapshot(60 if state is H else 0)
-    assert (it.state, it.generation, it.deadline) == (state, generation, deadline)
+    assert it.state is state
+    assert it.generation == generation
+    assert it.deadline == deadline
     assert after.failure_count == before.failure_count
     assert after.late == before.late + 1
     assert after.counts[outcome] == before.counts[outcome] + 1
@@ -52,7 +54,8 @@ def test_a_failure_after_settling_counts_in_the_generation_of_its_call(state: St
     assert it.fail_again(permit, 1)
     assert it.state is after
     assert not it.fail_again(permit, 1)
-    assert (it.snapshot(1).in_flight, it.snapshot(1).late) == (0, 1)
+    assert it.snapshot(1).in_flight == 0
+    assert it.snapshot(1).late == 1
 
 
 def test_an_unknown_permit_changes_nothing() -> None:
@@ -60,7 +63,8 @@ def test_an_unknown_permit_changes_nothing() -> None:
     it = machine(O)
     it.settle(Permit(it.generation, 7), FAILURE, 30)
     it.fail_again(Permit(it.generation, 7), 30)
-    assert (it.state, it.deadline) == (O, 60)
+    assert it.state is O
+    assert it.deadline == 60
 
 
 def test_calls_of_a_disabled_machine_leave_no_trace() -> None:
@@ -73,7 +77,8 @@ def test_calls_of_a_disabled_machine_leave_no_trace() -> None:
     it.settle(settled, FAILURE, 0)
     it.fail_again(broken, 0)
     it.release(unused, 0)
-    assert (sum(it.snapshot(0).counts.values()), it.snapshot(0).in_flight) == (0, 0)
+    assert sum(it.snapshot(0).counts.values()) == 0
+    assert it.snapshot(0).in_flight == 0
 
 
 def test_a_permit_released_late_frees_no_slot_of_another_generation() -> None:
@@ -105,4 +110,6 @@ def test_a_late_batch_of_successes_ends_no_row_of_failures() -> None:
     it = machine()
     call(it, FAILURE)
     it.fold(1, 1, 0, 0, 0, late=True)
-    assert (it.failure_count, it.snapshot(0).late, it.snapshot(0).counts["success"]) == (1, 1, 1)
+    assert it.failure_count == 1
+    assert it.snapshot(0).late == 1
+    assert it.snapshot(0).counts["success"] == 1

@@ -116,7 +116,7 @@ def test_a_probe_that_timed_out_and_breaks_later_has_failed_once() -> None:
     assert play(it, "+", 7) == [C]
 
 
-def test_without_a_rate_a_probe_that_timed_out_takes_no_success_away() -> None:
+def test_a_failure_of_an_unknown_probe_takes_no_success_away_if_no_rate_is_set() -> None:
     it = machine(H, half_open_max_calls=2, successes_to_close=2)
     it.settle(admitted(it), SUCCESS, 0)
     # No probe has this number.

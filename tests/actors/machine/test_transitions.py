@@ -164,7 +164,9 @@ def test_configure_keeps_state_consecutive_failures_and_generation() -> None:
     for _ in range(3):
         call(it, FAILURE)
     it.configure(CircuitBreakerConfig(name="it", max_failures=4), 0)
-    assert (it.state, it.failure_count, it.generation) == (C, 3, 1)
+    assert it.state is C
+    assert it.failure_count == 3
+    assert it.generation == 1
     call(it, FAILURE)
     assert it.state is O
     it.configure(CircuitBreakerConfig(name="it", max_failures=4, reset_timeout=5), 0)
@@ -183,8 +185,11 @@ def test_a_restored_machine_carries_on_in_the_next_generation(state: State) -> N
         for _ in range(4):
             call(it, FAILURE)
     again = Machine.restored(it.config, it.recovery_state(), it.statistics, 1)
-    assert (again.state, again.generation, again.deadline) == (state, it.generation + 1, it.deadline)
-    assert (again.failure_count, again.opened_at) == (it.failure_count, it.opened_at)
+    assert again.state is state
+    assert again.generation == it.generation + 1
+    assert again.deadline == it.deadline
+    assert again.failure_count == it.failure_count
+    assert again.opened_at == it.opened_at
     if state is C:
         call(again, FAILURE)
         assert again.state is O

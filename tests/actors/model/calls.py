@@ -5,11 +5,11 @@ from __future__ import annotations
 import trio
 
 from actors import CallTimeout, CircuitBreaker, CircuitOpenError, Guard, Outcome, Source, State
-from tests.actors.model.reference_state import Refused
+from tests.actors.model.reference_state import ModelRejection
 from tests.actors.model.schedules import Step
 
 
-class Down(Exception):
+class CallFailed(Exception):
     """What a failing call raises."""
 
     def __init__(self, server_wait: float | None) -> None:
@@ -17,22 +17,22 @@ class Down(Exception):
         self.server_wait = server_wait
 
 
-class Unheeded(Exception):
+class CallIgnored(Exception):
     """What an ignored call raises."""
 
 
-class Answered(Exception):
+class AnswerRaised(Exception):
     """With what a dependency says no: the call has succeeded."""
 
 
-class Call:
+class SimulatedCall:
     """A caller's one call, and what came of it."""
 
     def __init__(self, number: int, source: Source | None) -> None:
         self.number = number
         self.source = source if self.is_guarded else None
         self.guard: Guard | None = None
-        self.seen: str | Refused = "asking"
+        self.seen: str | ModelRejection = "asking"
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         self.how = Step("end")
@@ -58,13 +58,13 @@ class Call:
         if self.how.outcome is Outcome.FAILURE:
             await self._fail()
         if self.how.outcome is Outcome.SUCCESS and self.how.pick % 2:
-            raise Answered
+            raise AnswerRaised
         if self.how.outcome is Outcome.IGNORED:
-            raise Unheeded
+            raise CallIgnored
         return "done"
 
     async def _fail(self) -> None:
-        raise Down(self.how.server_wait)
+        raise CallFailed(self.how.server_wait)
 
     async def make(self, breaker: CircuitBreaker) -> None:
         self.breaker = breaker
@@ -79,16 +79,16 @@ class Call:
                 else:
                     assert await breaker.protect(self.work)() == "done"
                 self.seen = "success"
-            except Answered:
+            except AnswerRaised:
                 self.seen = "success"
-            except Down:
+            except CallFailed:
                 self.seen = "failure"
-            except Unheeded:
+            except CallIgnored:
                 self.seen = "ignored"
             except CallTimeout:
                 self.seen = "timed out"
             except CircuitOpenError as error:
                 assert self.seen == "asking", "a rejected call never runs"
-                self.seen = Refused(error.reason, error.retry_after)
+                self.seen = ModelRejection(error.reason, error.retry_after)
         if self.scope.cancelled_caught:
             self.seen = "cancelled"

@@ -18,8 +18,8 @@ from actors import (
 SLICES = 10
 
 
-class Heard(NamedTuple):
-    """One counted thing. running: it is a call that was still running, told because it was slow then."""
+class CountedCall(NamedTuple):
+    """One counted call. running: the call had not ended, and was counted for being slow already."""
 
     time: float
     failed: bool
@@ -28,7 +28,7 @@ class Heard(NamedTuple):
     running: bool = False
 
 
-def window(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -> tuple[int, int]:
+def window(strategy: TripStrategy, heard: list[CountedCall], row: int, now: float) -> tuple[int, int]:
     """How many calls a strategy looks at now, and how many of them are bad."""
     if isinstance(strategy, ConsecutiveFailures):
         return 0, _trailing(heard, row)
@@ -50,15 +50,15 @@ def _marked(strategy: TripStrategy, marks: list[tuple[float, bool]], now: float)
     return len(marks), sum(bad for _, bad in marks)
 
 
-def _trailing(heard: list[Heard], row: int) -> int:
-    """Failures at the end of what was heard; the row of before, where there was nothing else."""
+def _trailing(heard: list[CountedCall], row: int) -> int:
+    """Failures since the last success; `row` failures of before are added if there was no success."""
     ended = [event.failed for event in heard if not event.running]
     if False not in ended:
         return row + len(ended)
     return ended[::-1].index(False)
 
 
-def _slow(event: Heard, strategy: SlowCallRate) -> bool | None:
+def _slow(event: CountedCall, strategy: SlowCallRate) -> bool | None:
     if event.running:
         return True if event.duration >= strategy.threshold else None
     if event.slow_from is not None and event.slow_from >= strategy.threshold:
@@ -71,8 +71,8 @@ def _within(window: LastSeconds, time: float, now: float) -> bool:
     return now // width - time // width < SLICES
 
 
-def trips(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -> bool:
-    """Whether what was heard opens the breaker."""
+def trips(strategy: TripStrategy, heard: list[CountedCall], row: int, now: float) -> bool:
+    """Whether the calls counted so far open the breaker."""
     if isinstance(strategy, AnyOf):
         return any(trips(each, heard, row, now) for each in strategy.strategies)
     calls, bad = window(strategy, heard, row, now)
@@ -82,7 +82,7 @@ def trips(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -> b
     return calls >= strategy.minimum_calls and bad / calls >= strategy.rate
 
 
-def failures(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -> int:
+def failures(strategy: TripStrategy, heard: list[CountedCall], row: int, now: float) -> int:
     """The failures that count now."""
     if isinstance(strategy, AnyOf):
         return max(failures(each, heard, row, now) for each in strategy.strategies)
@@ -91,7 +91,7 @@ def failures(strategy: TripStrategy, heard: list[Heard], row: int, now: float) -
     return window(strategy, heard, row, now)[1]
 
 
-def slow_calls(strategy: TripStrategy, heard: list[Heard], now: float) -> int:
+def slow_calls(strategy: TripStrategy, heard: list[CountedCall], now: float) -> int:
     """The slow calls that count now."""
     if isinstance(strategy, AnyOf):
         return max(slow_calls(each, heard, now) for each in strategy.strategies)

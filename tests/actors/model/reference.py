@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from actors import CircuitBreakerConfig, Outcome, RejectReason, Source, State
-from tests.actors.model.counting import Heard
+from tests.actors.model.counting import CountedCall
 from tests.actors.model.reference_probes import ReferenceProbes
-from tests.actors.model.reference_state import Exclusion, Pass, Refused
+from tests.actors.model.reference_state import Admission, Exclusion, ModelRejection
 
 
 def unprobed(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
@@ -61,14 +61,14 @@ class Reference(ReferenceProbes):
                 continue
             if now >= each.began + threshold:
                 self.passes[number] = each._replace(slow_from=now - each.began)
-                self.heard.append(Heard(now, False, now - each.began, running=True))
+                self.heard.append(CountedCall(now, False, now - each.began, running=True))
                 if self._trips(now):
                     self._open(now, None)
                     return
 
     # What callers do.
 
-    def admit(self, number: int, now: float, source: Source | None = None) -> Refused | None:
+    def admit(self, number: int, now: float, source: Source | None = None) -> ModelRejection | None:
         """Ask for leave for call `number`; None: it is given."""
         self.wake(now)
         refused = self._refused(now, source)
@@ -78,7 +78,7 @@ class Reference(ReferenceProbes):
         ends = float("inf")
         if self.state is State.HALF_OPEN and self.config.half_open_timeout is not None:
             ends = now + self.config.half_open_timeout
-        self.passes[number] = Pass(self.generation, self.state, now, ends, source=source)
+        self.passes[number] = Admission(self.generation, self.state, now, ends, source=source)
         self.kept_client = Exclusion()
         if self.shadow is not None:
             self.would_reject += self.shadow.admit(number, now, source) is not None
@@ -187,17 +187,17 @@ class Reference(ReferenceProbes):
 
     # The rules.
 
-    def _refused(self, now: float, source: Source | None) -> Refused | None:
+    def _refused(self, now: float, source: Source | None) -> ModelRejection | None:
         if self.state is State.OPEN:
             assert self.until is not None
-            return Refused(RejectReason.OPEN, self.until - now)
+            return ModelRejection(RejectReason.OPEN, self.until - now)
         if self.state is State.FORCED_OPEN:
-            return Refused(RejectReason.FORCED, 30.0)
+            return ModelRejection(RejectReason.FORCED, 30.0)
         if self.state is State.HALF_OPEN and not self._may_probe(now, source or Source()):
             ends = [each.probe_ends - now for each in self._running()]
-            return Refused(RejectReason.PROBING, min([1.0, *ends]))
+            return ModelRejection(RejectReason.PROBING, min([1.0, *ends]))
         if self.state is State.CLOSED and self.ramp is not None and not self._ramp_admits(self.ramp, now):
-            return Refused(RejectReason.RAMP, sum(self.ramp) - now)
+            return ModelRejection(RejectReason.RAMP, sum(self.ramp) - now)
         return None
 
     def _ramp_admits(self, ramp: tuple[float, float], now: float) -> bool:
@@ -210,6 +210,6 @@ class Reference(ReferenceProbes):
     def _count(
         self, failed: bool, took: float, slow_from: float | None, now: float, server_wait: float | None
     ) -> None:
-        self.heard.append(Heard(now, failed, took, slow_from))
+        self.heard.append(CountedCall(now, failed, took, slow_from))
         if self._trips(now):
             self._open(now, server_wait)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors import Outcome, Source, State
-from tests.actors.model.reference_state import Exclusion, Pass, ReferenceState
+from tests.actors.model.reference_state import Admission, Exclusion, ReferenceState
 
 
 class ReferenceProbes(ReferenceState):
@@ -40,7 +40,7 @@ class ReferenceProbes(ReferenceState):
                 self._count_failed_probe(now, None, each.source)
 
     def _end_probe(
-        self, leave: Pass, failed: bool, took: float, now: float, server_wait: float | None
+        self, leave: Admission, failed: bool, took: float, now: float, server_wait: float | None
     ) -> None:
         if not leave.passed:
             self._count_probe(failed, took, now, server_wait, leave.source)
@@ -48,7 +48,7 @@ class ReferenceProbes(ReferenceState):
             self.successes = max(0, self.successes - 1)
             self._count_failed_probe(now, server_wait, leave.source)
 
-    def _keep_from_client(self, leave: Pass, now: float) -> None:
+    def _keep_from_client(self, leave: Admission, now: float) -> None:
         client = None if leave.source is None else leave.source.client
         if client is not None and not leave.passed:
             self.kept_client = Exclusion(client, now + 1)

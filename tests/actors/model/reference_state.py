@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 from actors import CircuitBreakerConfig, ConsecutiveFailures, Outcome, RejectReason, Source, State
-from tests.actors.model.counting import Heard, failures, slow_calls, trips, window
+from tests.actors.model.counting import CountedCall, failures, slow_calls, trips, window
 
 
-class Pass(NamedTuple):
-    """Leave for one call. answered: its dependency has, though it goes on. passed: that was as a probe.
+class Admission(NamedTuple):
+    """The permit of one call. answered: its dependency has answered, and the call goes on.
 
-    failed_slow: that answer came too late, so the probe has failed already.
+    passed: the answer has counted as a probe. failed_slow: that answer was too slow, so the probe has failed.
     """
 
     generation: int
@@ -26,7 +26,7 @@ class Pass(NamedTuple):
 
 
 class Exclusion(NamedTuple):
-    """For whom the next probe isn't, and until when."""
+    """The client or route that must not send the next probe, and until when."""
 
     whom: object = None
     until: float = 0.0
@@ -35,8 +35,8 @@ class Exclusion(NamedTuple):
         return who is not None and who == self.whom and now < self.until
 
 
-class Refused(NamedTuple):
-    """No leave. wait: after how many seconds to try again."""
+class ModelRejection(NamedTuple):
+    """A rejection of the model. wait: seconds after which to try again."""
 
     reason: RejectReason
     wait: float
@@ -46,6 +46,7 @@ class ReferenceState:
     """`config` is the policy under test, read as data."""
 
     shadow: Self | None
+    """The same rules under OBSERVING, where they reject no call."""
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self.config = config
@@ -53,10 +54,10 @@ class ReferenceState:
         self.generation = 1
         self.until: float | None = None
         self.attempt = 0
-        self.heard: list[Heard] = []
+        self.heard: list[CountedCall] = []
         self.row = 0
         self.at_opening = self.slow_at_opening = 0
-        self.passes: dict[int, Pass] = {}
+        self.passes: dict[int, Admission] = {}
         self.successes = self.probe_failures = 0
         self.failed_source: Source | None = None
         self.failed_route: object = None
@@ -71,7 +72,7 @@ class ReferenceState:
         self.would_reject = 0
 
     def copy(self) -> Self:
-        """Another, that goes its own way."""
+        """A copy that shares nothing with this one."""
         other = object.__new__(type(self))
         vars(other).update(vars(self))
         other.heard, other.ramp_asked, other.passes = self.heard[:], self.ramp_asked[:], self.passes.copy()
@@ -80,7 +81,7 @@ class ReferenceState:
         return other
 
     def key(self) -> tuple[object, ...]:
-        """Equal for two that will do the same for ever."""
+        """Equal keys mean that two models behave the same from here on."""
         kept = (
             self.heard,
             self.ramp_asked,
@@ -211,5 +212,5 @@ class ReferenceState:
     def _row(self, now: float) -> int:
         return window(ConsecutiveFailures(1), self.heard, self.row, now)[1]
 
-    def _running(self) -> list[Pass]:
+    def _running(self) -> list[Admission]:
         return [each for each in self.passes.values() if each.generation == self.generation]

@@ -13,10 +13,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreaker, CircuitBreakerConfig, Outcome, open_panel
 from tests.actors.insides import crash_next
-from tests.actors.model.calls import Call
+from tests.actors.model.calls import SimulatedCall
 from tests.actors.model.orders import Act, Orders
 from tests.actors.model.reference import Reference
-from tests.actors.model.reference_state import Refused
+from tests.actors.model.reference_state import ModelRejection
 from tests.actors.model.schedules import HELD, PROBE, Moment, Step, another
 
 
@@ -40,7 +40,7 @@ class Simulation:
         self.clock = clock
         self.nursery = nursery
         self.orders = Orders(breaker.config)
-        self.calls: dict[int, Call] = {}
+        self.calls: dict[int, SimulatedCall] = {}
         self.running: list[int] = []
 
     async def moment(self, moment: Moment) -> None:
@@ -61,7 +61,7 @@ class Simulation:
     def start(self, step: Step) -> Callable[[float], list[Act]]:
         """Set it going; what it returns is asked afterwards what the reference is to be told."""
         if step.what in ("begin", "once"):
-            call = self.calls[len(self.calls)] = Call(len(self.calls), step.source)
+            call = self.calls[len(self.calls)] = SimulatedCall(len(self.calls), step.source)
             if step.what == "once" and step.outcome is not Outcome.CANCELLED:
                 call.end(step)
             self.nursery.start_soon(call.make, self.breaker)
@@ -99,15 +99,15 @@ class Simulation:
 
         return answer
 
-    def began(self, call: Call, step: Step, now: float) -> list[Act]:
+    def began(self, call: SimulatedCall, step: Step, now: float) -> list[Act]:
         def admit(model: Reference) -> bool:
             refused = model.admit(call.number, now, call.source)
-            return call.seen == refused if refused is not None else not isinstance(call.seen, Refused)
+            return call.seen == refused if refused is not None else not isinstance(call.seen, ModelRejection)
 
         settled = step.what == "once" and call.seen == step.outcome.value
         return [admit, self.settles(call, step, now)] if settled else [admit]
 
-    def settles(self, call: Call, step: Step, now: float) -> Act:
+    def settles(self, call: SimulatedCall, step: Step, now: float) -> Act:
         assert call.seen == step.outcome.value, (
             f"call {call.number} ended {step.outcome}, its caller saw {call.seen}"
         )

@@ -131,7 +131,8 @@ def test_a_clock_that_jumps_far_empties_a_time_window_once() -> None:
     for second in range(10):
         rolling.add(True, second)
     rolling.advance(1e12)
-    assert (rolling.calls, rolling.next_roll(1e12)) == (0, None)
+    assert rolling.calls == 0
+    assert rolling.next_roll(1e12) is None
 
 
 async def test_tallied_successes_weigh_in_a_time_window(mock_clock: MockClock) -> None:
@@ -215,7 +216,8 @@ def test_a_new_policy_keeps_the_calls_that_it_counts_too(
         assert isinstance(permit, Permit)
         it.settle(permit, Outcome.FAILURE, 0, 9.0)
     it.configure(CircuitBreakerConfig(name="it", trip=new), 0)
-    assert (it.state, it.failure_count) == (State.CLOSED, kept)
+    assert it.state is State.CLOSED
+    assert it.failure_count == kept
 
 
 class _AtMost(TripCounter):

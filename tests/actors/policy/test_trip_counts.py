@@ -61,11 +61,17 @@ def test_slow_calls_and_failures_leave_the_window_together() -> None:
 def test_both_counts_of_an_open_machine_are_those_of_the_opening() -> None:
     it = Machine(CircuitBreakerConfig(name="it", trip=SlowCallRate(0.75, 5, LastCalls(4), 4)))
     play(it, "FLDL")
-    assert (it.state, it.failure_count, it.slow_count) == (State.OPEN, 2, 3)
+    assert it.state is State.OPEN
+    assert it.failure_count == 2
+    assert it.slow_count == 3
     it.wake(60)
-    assert (it.state, it.failure_count, it.slow_count) == (State.HALF_OPEN, 2, 3)
+    assert it.state is State.HALF_OPEN
+    assert it.failure_count == 2
+    assert it.slow_count == 3
     play(it, "L", now=60)
-    assert (it.state, it.failure_count, it.slow_count) == (State.OPEN, 2, 3)
+    assert it.state is State.OPEN
+    assert it.failure_count == 2
+    assert it.slow_count == 3
     it.reset(60)
     assert (it.failure_count, it.slow_count) == (0, 0)
 

@@ -71,7 +71,8 @@ async def test_the_breakers_own_probe_runs_once_for_each_probe_that_is_judged(
     for _ in range(3):
         assert breaker.state is H
         await advance(mock_clock, 1)
-    assert (breaker.state, ran) == (after, [10, 11, 12])
+    assert breaker.state is after
+    assert ran == [10, 11, 12]
 
 
 async def test_an_own_probe_that_hangs_is_one_failed_probe(panel: Panel, mock_clock: MockClock) -> None:
@@ -87,7 +88,8 @@ async def test_an_own_probe_that_hangs_is_one_failed_probe(panel: Panel, mock_cl
     await advance(mock_clock, 10)
     await advance(mock_clock, 5)
     await wait_all_tasks_blocked()
-    assert (breaker.state, ran) == (C, [10, 15, 15])
+    assert breaker.state is C
+    assert ran == [10, 15, 15]
 
 
 async def test_a_guard_that_succeeded_and_then_failed_is_a_failed_probe(

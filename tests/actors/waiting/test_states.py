@@ -68,7 +68,8 @@ async def test_a_waiter_is_not_lost_when_an_operator_forces_the_breaker_open(
     async with waiting(breaker) as waiters:
         await breaker.trip()
         await advance(mock_clock, 10)
-        assert (breaker.state, waiters.ended) == (State.HALF_OPEN, [])
+        assert breaker.state is State.HALF_OPEN
+        assert waiters.ended == []
         await advance(mock_clock, 1)
         assert waiters.ended == [11]
 
@@ -124,7 +125,8 @@ async def test_a_wait_ends_a_second_after_a_probe_that_decided_nothing(
             dependency.lets_go()
         await wait_all_tasks_blocked()
         await advance(mock_clock, 0.9)
-        assert (breaker.state, waiters.ended) == (State.HALF_OPEN, [])
+        assert breaker.state is State.HALF_OPEN
+        assert waiters.ended == []
         with trio.CancelScope(shield=True):
             await advance(mock_clock, 0.125)
         assert len(waiters.ended) == 1
@@ -156,7 +158,8 @@ async def test_a_wait_goes_on_after_a_probe_that_times_out(
         nursery.start_soon(call_anyway, breaker, dependency)
         await wait_all_tasks_blocked()
         await advance(mock_clock, 5)
-        assert (breaker.state, waiters.ended) == (State.OPEN, [])
+        assert breaker.state is State.OPEN
+        assert waiters.ended == []
         await advance(mock_clock, 10)
         await advance(mock_clock, 1)
         assert waiters.ended == [26]
@@ -172,7 +175,8 @@ async def test_the_breakers_own_probe_decides_and_no_waiter_probes(
     async with waiting(breaker) as waiters:
         await advance(mock_clock, 10)
         await advance(mock_clock, 100)
-        assert (dependency.running, waiters.ended) == (1, [])
+        assert dependency.running == 1
+        assert waiters.ended == []
         dependency.lets_go()
         await wait_all_tasks_blocked()
         assert waiters.ended == [110]

@@ -43,7 +43,8 @@ async def test_a_real_answer_comes_through_and_counts_when_its_body_has_ended(pa
             assert response.headers.get_list("x-twice") == ["1", "2"]
             assert response.http_version == "HTTP/1.1"
         counted = await snapshot_of(panel, name)
-    assert (counted.counts["success"], counted.in_flight) == (1, 0)
+    assert counted.counts["success"] == 1
+    assert counted.in_flight == 0
 
 
 async def test_a_real_body_cut_off_in_the_middle_is_a_failure(panel: Panel) -> None:
@@ -63,6 +64,7 @@ async def test_a_dead_host_is_rejected_and_another_is_not(panel: Panel) -> None:
             await asked.get("/")
     with pytest.raises(CircuitOpenError) as rejected:
         await asked.get("/")
-    assert (rejected.value.name, inner.asked) == ("it", 2)
+    assert rejected.value.name == "it"
+    assert inner.asked == 2
     assert (await asked.get("http://other:81/")).text == "well"
     assert sorted(breaker.name for breaker in panel) == ["it", "other:81"]

@@ -43,22 +43,19 @@ async def test_an_outage_shows_in_the_series(mock_clock: MockClock) -> None:
     async with open_panel(durations=(1,)) as panel:
         breaker = await opened_breaker(panel)
         found = await samples(panel)
-        assert (found["circuit_breaker_state",], found["circuit_breaker_failures_total",]) == (2, 2)
+        assert found["circuit_breaker_state",] == 2
+        assert found["circuit_breaker_failures_total",] == 2
         began = found["circuit_breaker_outage_start_time_seconds",]
         assert began == found["circuit_breaker_last_state_change",] > 0
         await advance(mock_clock, 60)
         found = await samples(panel)
-        assert (
-            found["circuit_breaker_state",],
-            found["circuit_breaker_transitions_total", "open", "half_open"],
-        ) == (1, 1)
+        assert found["circuit_breaker_state",] == 1
+        assert found["circuit_breaker_transitions_total", "open", "half_open"] == 1
         assert found["circuit_breaker_outage_start_time_seconds",] == began
         await breaker.execute(ScriptedDependency())
         found = await samples(panel)
-        assert (found["circuit_breaker_state",], found["circuit_breaker_outage_start_time_seconds",]) == (
-            0,
-            0,
-        )
+        assert found["circuit_breaker_state",] == 0
+        assert found["circuit_breaker_outage_start_time_seconds",] == 0
         assert found["circuit_breaker_recovery_seconds_sum",] == 60
         assert found["circuit_breaker_recovery_seconds_bucket", "60.0"] == 1
         assert found["circuit_breaker_recovery_seconds_bucket", "30.0"] == 0

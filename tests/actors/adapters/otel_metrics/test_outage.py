@@ -91,7 +91,7 @@ async def test_an_outages_readings_are_those_of_the_golden_file(
 
 
 @pytest.mark.parametrize("temporality", [AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA])
-async def test_a_counter_never_goes_back(temporality: AggregationTemporality, mock_clock: MockClock) -> None:
+async def test_a_counter_never_decreases(temporality: AggregationTemporality, mock_clock: MockClock) -> None:
     """Neither when another breaker takes a name, nor when another panel is published. No delta is below 0."""
     telemetry = Telemetry(temporality)
     read = [await outage(mock_clock, telemetry), await outage(mock_clock, telemetry)]

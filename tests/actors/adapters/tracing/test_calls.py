@@ -56,12 +56,10 @@ async def test_a_call_is_a_span_that_is_current_within(panel: Panel, spans: Span
     inside = await call(breaker, current)
     span = spans.one()
     assert inside.get_span_context() == span.context
-    assert (span.name, span.kind, event_names(span), status_of(span)) == (
-        "it",
-        trace.SpanKind.CLIENT,
-        ["admitted"],
-        UNSET,
-    )
+    assert span.name == "it"
+    assert span.kind == trace.SpanKind.CLIENT
+    assert event_names(span) == ["admitted"]
+    assert status_of(span) == UNSET
     assert (await breaker.snapshot()).counts["success"] == 1
 
 
@@ -174,7 +172,9 @@ async def test_a_coroutine_that_is_closed_ends_its_span(panel: Panel, spans: Spa
 
 
 @each_style
-async def test_a_call_that_is_cut_off_is_rejected_after_all(panel: Panel, spans: Spans, call: Style) -> None:
+async def test_the_span_of_a_call_cancelled_by_the_opening_is_a_rejection(
+    panel: Panel, spans: Spans, call: Style
+) -> None:
     policy = CircuitBreakerConfig(name="it", cancel_in_flight=True)
     breaker = traced(panel.breaker(policy), spans.tracer)
     async with trio.open_nursery() as nursery:
@@ -194,7 +194,7 @@ async def test_a_call_that_is_cut_off_is_rejected_after_all(panel: Panel, spans:
 
 
 @each_style
-async def test_the_rejection_of_a_call_within_a_call_is_not_the_outer_calls(
+async def test_a_rejection_of_an_inner_call_is_not_in_the_outer_span(
     panel: Panel, spans: Spans, call: Style
 ) -> None:
     """Two breakers: within a call of the same one, a call joins it and isn't rejected."""

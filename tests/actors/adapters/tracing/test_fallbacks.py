@@ -24,7 +24,7 @@ from tests.actors.adapters.tracing.spans import (
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_a_rejected_call_that_its_fallback_serves_is_no_error(
+async def test_the_span_of_a_rejected_call_with_a_fallback_is_no_error(
     rejecting: CircuitBreaker, spans: Spans, is_async: bool
 ) -> None:
     within: list[trace.Span] = []

@@ -30,7 +30,7 @@ async def test_a_protected_function_keeps_name_document_and_signature(panel: Pan
     assert len(spans.ended) == 2
 
 
-async def test_arguments_that_do_not_fit_are_no_call(panel: Panel, spans: Spans) -> None:
+async def test_a_call_with_wrong_arguments_has_no_span(panel: Panel, spans: Spans) -> None:
     breaker = traced(panel.breaker(CircuitBreakerConfig(name="it")), spans.tracer)
     protected: Any = breaker.protect(number)
     for args, kwargs in [((), {}), ((1, 2), {}), ((1,), {"m": 2})]:

@@ -97,5 +97,7 @@ async def test_a_breaker_named_without_a_policy_is_found_once_it_is_made(panel: 
         named.find()
     breaker = panel.breaker(policy())
     assert named.find() is breaker
-    assert (repr(named), named.name, type(named)) == ("<NamedBreaker 'it'>", "it", NamedBreaker)
+    assert repr(named) == "<NamedBreaker 'it'>"
+    assert named.name == "it"
+    assert type(named) is NamedBreaker
     assert await named.protect(fine)() == "fine"

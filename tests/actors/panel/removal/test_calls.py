@@ -148,4 +148,5 @@ async def test_a_call_may_remove_its_own_breaker(panel: Panel, call: Style) -> N
 
     with trio.fail_after(5):
         assert await call(breaker, remove) == "removed"
-    assert (breaker.mailbox.closed, len(panel)) == (True, 0)
+    assert breaker.mailbox.closed
+    assert len(panel) == 0

@@ -84,4 +84,5 @@ async def test_a_probe_may_remove_its_own_breaker(panel: Panel, mock_clock: Mock
 
     await panel.breaker(policy(probe=probe)).trip()
     await advance(mock_clock, 60)
-    assert (reached, len(panel)) == (["removed"], 0)
+    assert reached == ["removed"]
+    assert len(panel) == 0

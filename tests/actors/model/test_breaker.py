@@ -23,7 +23,7 @@ from actors import (
     Outcome,
     TripStrategy,
 )
-from tests.actors.model.calls import Answered, Unheeded
+from tests.actors.model.calls import AnswerRaised, CallIgnored
 from tests.actors.model.schedules import ANSWERS, OPERATORS, Moment, Step, examples, policies, schedules
 from tests.actors.model.simulation import play, seeded_scheduler
 
@@ -34,11 +34,11 @@ from tests.actors.model.simulation import play, seeded_scheduler
     schedules(*OPERATORS, *ANSWERS, "crash", "turn", "turn", at_once=3),
     st.integers(0, 2**16),
 )
-def test_handle_does_as_the_reference(
+def test_a_breaker_agrees_with_the_reference(
     config: CircuitBreakerConfig, schedule: list[Moment], seed: int
 ) -> None:
     """What callers see and what is counted is what some order of their steps would give."""
-    play(replace(config, ignore=Unheeded, answers=Answered), schedule, seed)
+    play(replace(config, ignore=CallIgnored, answers=AnswerRaised), schedule, seed)
 
 
 FAIL, SUCCEED = Step("once", outcome=Outcome.FAILURE), Step("once")
@@ -66,14 +66,18 @@ EITHER = AnyOf(ConsecutiveFailures(2), FailureCount(3, LastCalls(4)))
     ],
 )
 @pytest.mark.parametrize("seed", range(5))
-def test_found_before(trip: TripStrategy, taken: list[tuple[Step, ...]], seed: int) -> None:
+def test_schedules_that_went_wrong_once_agree_with_the_reference(
+    trip: TripStrategy, taken: list[tuple[Step, ...]], seed: int
+) -> None:
     """Schedules that went wrong once."""
-    config = CircuitBreakerConfig(name="it", trip=trip, call_timeout=3, ignore=Unheeded, answers=Answered)
+    config = CircuitBreakerConfig(
+        name="it", trip=trip, call_timeout=3, ignore=CallIgnored, answers=AnswerRaised
+    )
     schedule = [Moment(0, steps, look=False) for steps in taken]
     play(config, [*schedule, Moment(5, (Step("begin"),))], seed)
 
 
-def test_scheduler_can_be_seeded() -> None:
+def test_the_scheduler_can_be_seeded() -> None:
     """The private names that the seed relies on are there, and the same seed gives the same order."""
     assert _run._ALLOW_DETERMINISTIC_SCHEDULING in (True, False)
     assert callable(_run._r.seed)
@@ -99,9 +103,9 @@ def test_scheduler_can_be_seeded() -> None:
     assert len({tuple(order(seed)) for seed in range(5)}) > 1
 
 
-def test_same_seed_same_run() -> None:
+def test_one_seed_gives_one_run() -> None:
     """Callers at once end in the same order every time: a printed failure can be replayed."""
-    config = CircuitBreakerConfig(name="it", max_failures=2, ignore=Unheeded, answers=Answered)
+    config = CircuitBreakerConfig(name="it", max_failures=2, ignore=CallIgnored, answers=AnswerRaised)
     schedule = [Moment(0.25, (Step("begin"), Step("once"), Step("trip")))] * 5
     first, again = (play(config, schedule, seed=7).models[0] for _ in range(2))
     assert first.reading(10) == again.reading(10)
