@@ -8,7 +8,7 @@ from actors import CircuitBreakerConfig, Machine, Outcome, Permit, State, TripSt
 def tripped_by_call(
     trip: TripStrategy, steps: str, *, every: float = 0, slow: float = 9.0, **policy: object
 ) -> int | None:
-    """Play S, F, I (ignored) and L (a slow success), `every` seconds apart; which one tripped."""
+    """Play S, F, I (ignored) and L (a slow success), `every` seconds apart. Return the index that tripped."""
     it = Machine(CircuitBreakerConfig(name="it", trip=trip, **policy))  # type: ignore[arg-type]
     for place, step in enumerate(steps):
         now = place * every
@@ -22,7 +22,7 @@ def tripped_by_call(
 
 
 def counted(trip: TripStrategy, steps: str, **policy: object) -> tuple[int, int]:
-    """Play the steps as `run` does; failure_count and slow_count. D is a slow failure."""
+    """Play the steps as `tripped_by_call` does; return failure_count and slow_count. D is a slow failure."""
     it = Machine(CircuitBreakerConfig(name="it", trip=trip, **policy))  # type: ignore[arg-type]
     play(it, steps)
     return it.failure_count, it.slow_count

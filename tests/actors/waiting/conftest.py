@@ -10,7 +10,7 @@ from actors.commands import FindAdmission
 
 @pytest.fixture
 def asked_times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The times at which anybody asked when a call is admitted."""
+    """The times of the messages that ask when a call is admitted."""
     times: list[float] = []
     receive = BreakerActor.receive
 

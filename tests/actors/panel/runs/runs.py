@@ -40,7 +40,7 @@ def in_asyncio(function: Callable[[], Awaitable[object]]) -> object:
 
 
 def by_hand(function: Callable[[], Awaitable[object]]) -> object:
-    """Nobody's loop: as far as the first await."""
+    """Step the coroutine once, without an event loop."""
     coroutine = function()
     assert hasattr(coroutine, "send")
     try:
@@ -68,7 +68,7 @@ async def down() -> None:
 
 
 async def in_another_thread(run: Run, function: Callable[[], Awaitable[object]]) -> object:
-    """Call it in another thread, in another world."""
+    """Call the function in another thread, by another event loop."""
     return await trio.to_thread.run_sync(run, function)
 
 
