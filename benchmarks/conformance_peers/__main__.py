@@ -22,7 +22,7 @@ from benchmarks.conformance_peers.interlock import Interlock
 from benchmarks.conformance_peers.nopanic import Nopanic
 from benchmarks.conformance_peers.peer import Peer
 from benchmarks.conformance_peers.purgatory import Purgatory
-from tests.conformance.subjects import open_handle
+from tests.conformance.breaker_subject import open_breaker
 from tests.conformance.suite import CannotExpressError, Case, DeviationError, load_cases, play
 
 TARGET = Path(__file__).parents[2] / "docs" / "reference" / "conformance.md"
@@ -61,7 +61,7 @@ def play_ours(case: Case) -> None:
     clock = MockClock()
 
     async def main() -> None:
-        async with open_handle(case.policy, clock, "guard") as subject:
+        async with open_breaker(case.policy, clock, "guard") as subject:
             await play(case, subject)
 
     trio.run(main, clock=clock)

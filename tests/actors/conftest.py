@@ -11,13 +11,13 @@ from actors.testing import ScriptedDependency
 from tests.optional import is_usable
 
 LIBRARIES = {
-    "adapters/test_adapters.py": ("prometheus_client", "structlog"),
-    "adapters/test_adapters_grpc.py": ("google.protobuf", "grpclib", "trio_asyncio"),
-    "adapters/test_adapters_httpx.py": ("httpx",),
-    "adapters/test_adapters_mongo.py": ("pymongo", "trio_asyncio"),
-    "adapters/test_adapters_otel_metrics.py": ("opentelemetry.sdk.metrics",),
-    "adapters/test_adapters_tracing.py": ("opentelemetry.sdk",),
-    "adapters/test_metrics.py": ("prometheus_client",),
+    "adapters/httpx": ("httpx",),
+    "adapters/metrics": ("prometheus_client",),
+    "adapters/otel_metrics": ("opentelemetry.sdk.metrics",),
+    "adapters/test_grpc.py": ("google.protobuf", "grpclib", "trio_asyncio"),
+    "adapters/test_logs.py": ("structlog",),
+    "adapters/test_mongo.py": ("pymongo", "trio_asyncio"),
+    "adapters/tracing": ("opentelemetry.sdk",),
 }
 """What the tests of the adapters import. Without an adapter's library its tests aren't collected."""
 

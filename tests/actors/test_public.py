@@ -78,7 +78,7 @@ def test_docstrings_of_waiting_methods_cover_cancellation_and_errors(name: str) 
     assert "aise" in doc or name == "Panel.events"
 
 
-def test_all_that_waits_was_looked_at() -> None:
+def test_every_waiting_method_is_examined() -> None:
     waits = "execute execute_or execute_with_fallback snapshot events wait_until_admitting wait_closed"
     waits += " trip reset force_open disable observe configure"
     assert {f"CircuitBreaker.{name}" for name in waits.split()} <= WAITING.keys()
@@ -118,7 +118,7 @@ def test_the_reference_has_every_method(api: str, cls: type) -> None:
 
 
 @pytest.mark.parametrize("cls", [CircuitBreaker, Panel, Guard], ids=lambda cls: cls.__name__)
-def test_whatever_is_not_shared_inside_is_in_the_reference(api: str, cls: type) -> None:
+def test_every_method_that_is_not_internal_is_in_the_reference(api: str, cls: type) -> None:
     """Attributes too, so that none becomes public by accident."""
     for name in dir(cls):
         if not name.startswith("_") and f"{cls.__name__}.{name}" not in INTERNAL:

@@ -22,7 +22,9 @@ async def test_a_script_is_followed_and_then_the_general_state() -> None:
     with pytest.raises(DependencyDown):
         await dependency()
     dependency.mends()
-    assert (await dependency(), dependency.calls, dependency.running) == ("ok", 4, 0)
+    assert await dependency() == "ok"
+    assert dependency.calls == 4
+    assert dependency.running == 0
 
 
 async def test_calls_wait_until_they_are_let_go() -> None:
@@ -49,7 +51,7 @@ async def test_calls_take_their_time(autojump_clock: MockClock) -> None:
     assert dependency.running == 0
 
 
-async def test_settled_means_counted(mock_clock: MockClock) -> None:
+async def test_settle_returns_snapshots_with_all_calls_counted(mock_clock: MockClock) -> None:
     dependency = ScriptedDependency()
     async with open_panel() as panel, trio.open_nursery() as nursery:
         breaker = panel.breaker(CircuitBreakerConfig(name="it"))
@@ -73,14 +75,14 @@ def test_a_scenario_has_its_own_run_panel_and_clock() -> None:
     assert run_with_panel(story) == "ok"
 
 
-def test_time_jumps_by_itself_where_it_may() -> None:
+def test_autojump_advances_the_clock() -> None:
     async def story(panel: Panel, clock: MockClock) -> None:
         await trio.sleep(3600)
 
     run_with_panel(story, autojump=True)
 
 
-def test_what_a_scenario_raises_comes_out_bare() -> None:
+def test_an_exception_of_a_scenario_is_not_wrapped() -> None:
     async def story(panel: Panel, clock: MockClock) -> None:
         raise KeyError("mine")
 

@@ -8,14 +8,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.conformance.subjects import MachineSubject, open_handle
+from tests.conformance.breaker_subject import open_breaker
+from tests.conformance.machine_subject import MachineSubject
 from tests.conformance.suite import CannotExpressError, Case, DeviationError, load_cases, play, run
 
 CASES = load_cases()
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_machine_conforms(case: Case) -> None:
+def test_the_machine_conforms(case: Case) -> None:
     """The pure rules; at another time of day than zero, which must not matter."""
     try:
         run(play(case, MachineSubject(case.policy, start=4097.25)))
@@ -25,12 +26,12 @@ def test_machine_conforms(case: Case) -> None:
 
 @pytest.mark.parametrize("style", ["execute", "guard", "protect"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_handle_conforms(case: Case, style: str) -> None:
+def test_a_breaker_conforms_in_each_call_style(case: Case, style: str) -> None:
     """Handle and actor on a MockClock, whichever way the calls are made."""
     clock = MockClock()
 
     async def main() -> None:
-        async with open_handle(case.policy, clock, style) as subject:
+        async with open_breaker(case.policy, clock, style) as subject:
             await play(case, subject)
 
     try:
@@ -40,7 +41,7 @@ def test_handle_conforms(case: Case, style: str) -> None:
         pytest.skip(str(missing.exceptions[0]))
 
 
-def test_suite_is_complete() -> None:
+def test_the_suite_covers_every_strategy_and_window() -> None:
     """Enough cases, each with a name of its own, over every strategy and window."""
     assert len(CASES) >= 60
     assert len({case.name for case in CASES}) == len(CASES)
@@ -98,7 +99,7 @@ def test_an_unknown_policy_key_is_refused() -> None:
         ({"at": 0, "call": "success", "times": 3, "admitted": 2}, "admitted calls: expected 2, got 3"),
     ],
 )
-def test_runner_notices(step: dict[str, object], said: str) -> None:
+def test_the_runner_notices_a_wrong_expectation(step: dict[str, object], said: str) -> None:
     """A wrong expectation of any kind is told, with the step and what was got."""
     case = Case("wrong", "a rule", {"trip": {"kind": "consecutive", "n": 5}}, (step,))
     with pytest.raises(DeviationError, match="wrong, step 1 ") as raised:

@@ -53,7 +53,9 @@ async def test_durations_are_measured_if_the_panel_or_the_policy_needs_them(
     assert counts == [2, 1, 1, 1]
     assert snapshot.durations is not None
     seen = snapshot.durations
-    assert (seen.bounds, seen.counts, seen.total) == ((1, 2), (2, 1, 1), 6)
+    assert seen.bounds == (1, 2)
+    assert seen.counts == (2, 1, 1)
+    assert seen.total == 6
 
 
 async def test_a_disabled_breaker_measures_nothing() -> None:
@@ -72,7 +74,7 @@ async def test_a_disabled_breaker_measures_nothing() -> None:
 
 
 @pytest.mark.parametrize("half_open", [False, True])
-async def test_what_succeeds_early_is_measured_once_and_until_then(
+async def test_an_early_success_is_measured_once_and_until_then(
     autojump_clock: MockClock, half_open: bool
 ) -> None:
     """In a message or in none; a failure after that is a failure more, but no other call."""
@@ -90,8 +92,10 @@ async def test_what_succeeds_early_is_measured_once_and_until_then(
                     call.fail()
         snapshot = await breaker.snapshot()
     assert snapshot.durations is not None
-    assert (snapshot.durations.counts, snapshot.durations.total) == ((0, 2, 0), 3)
-    assert (snapshot.counts["success"], snapshot.counts["failure"]) == (2, 1)
+    assert snapshot.durations.counts == (0, 2, 0)
+    assert snapshot.durations.total == 3
+    assert snapshot.counts["success"] == 2
+    assert snapshot.counts["failure"] == 1
 
 
 async def test_calls_that_the_breaker_ends_are_measured_too(autojump_clock: MockClock) -> None:
@@ -112,7 +116,7 @@ async def test_calls_that_the_breaker_ends_are_measured_too(autojump_clock: Mock
 
 
 @pytest.mark.parametrize("early", [False, True])
-async def test_what_a_breaker_lets_through_while_it_is_being_disabled_is_measured_nowhere(
+async def test_calls_admitted_while_the_breaker_is_being_disabled_are_not_measured(
     early: bool,
 ) -> None:
     """Its permit comes by a message; it is as little recorded as one that comes without."""

@@ -62,7 +62,7 @@ async def test_a_call_that_was_answered_meanwhile_has_not_timed_out(wire):
         assert (await breaker.snapshot()).counts["success"] == 1
 
 
-async def test_a_call_that_was_not_answered_has(wire):
+async def test_a_call_that_was_not_answered_meanwhile_has_timed_out(wire):
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", call_timeout=0.4))
         [result] = await frozen_call(breaker, wire, answered=False)

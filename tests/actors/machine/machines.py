@@ -1,8 +1,13 @@
-"""Machines to test, without an actor around them."""
+"""Machines to test, without an actor around them, and short names for their tables."""
 
 from __future__ import annotations
 
-from actors import CircuitBreakerConfig, Machine, State
+from actors import CircuitBreakerConfig, Machine, Outcome, Permit, Source, State
+
+FAILURE, SUCCESS, IGNORED, CANCELLED = Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.CANCELLED
+
+C, H, O, F, D, W = State
+"""In order: CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, DISABLED and OBSERVING (it watches)."""
 
 
 def machine(state: State = State.CLOSED, **policy: object) -> Machine:
@@ -18,3 +23,15 @@ def machine(state: State = State.CLOSED, **policy: object) -> Machine:
             made.hold(state, 0, "told")
     made.drain()
     return made
+
+
+def admitted(it: Machine, now: float = 0, source: Source | None = None) -> Permit:
+    """The permit of a call that the machine admits."""
+    permit = it.admit(now, source=source)
+    assert isinstance(permit, Permit), permit
+    return permit
+
+
+def call(it: Machine, outcome: Outcome, now: float = 0) -> bool:
+    """Admit and settle a call; return whether it was in time."""
+    return it.settle(admitted(it, now), outcome, now)

@@ -62,7 +62,7 @@ def test_a_source_has_defaults() -> None:
         (70, Source("ann", "login"), True),
     ],
 )
-def test_after_a_failed_probe_the_slot_is_kept_for_other_routes(
+def test_the_slot_after_a_failed_probe_is_kept_for_other_routes(
     at: float, source: Source | None, admitted: bool
 ) -> None:
     it = failed_probe()
@@ -71,7 +71,7 @@ def test_after_a_failed_probe_the_slot_is_kept_for_other_routes(
     assert isinstance(answer, Permit) if admitted else answer == PROBING
 
 
-def test_the_second_begins_when_it_is_half_open() -> None:
+def test_a_failed_route_is_kept_out_from_the_beginning_of_half_open() -> None:
     it = failed_probe()
     it.wake(75)
     assert not it.admit(75.5, source=LOGIN)
@@ -122,7 +122,7 @@ def test_every_failure_of_a_probe_is_noted(end: str) -> None:
     assert it.admit(at, source=SEARCH)
 
 
-def test_of_several_probes_the_one_that_timed_out_has_failed() -> None:
+def test_the_route_of_a_probe_that_timed_out_is_kept_out() -> None:
     it = machine(H, half_open_max_calls=2, half_open_timeout=8)
     probe(it, 0, LOGIN)
     probe(it, 1, SEARCH)
@@ -138,7 +138,7 @@ def test_a_failed_probe_of_no_route_keeps_nothing(source: Source | None) -> None
     assert it.admit(60, source=source)
 
 
-def test_waiting_anew_forgets_no_route() -> None:
+def test_a_second_trip_keeps_the_failed_route() -> None:
     it = failed_probe()
     it.trip(30)
     assert it.admit(90, source=LOGIN) == PROBING
@@ -176,7 +176,7 @@ def test_closing_forgets_a_route() -> None:
         (6, Source("ann", "login"), True),
     ],
 )
-def test_after_a_cancelled_probe_the_next_is_kept_for_other_clients(
+def test_the_probe_after_a_cancelled_one_is_kept_for_other_clients(
     at: float, source: Source | None, admitted: bool
 ) -> None:
     it = machine(H)
@@ -184,7 +184,7 @@ def test_after_a_cancelled_probe_the_next_is_kept_for_other_clients(
     assert bool(it.admit(at, source=source)) is admitted
 
 
-def test_the_next_probe_of_another_client_ends_that() -> None:
+def test_a_probe_of_another_client_readmits_the_first() -> None:
     it = machine(H)
     it.settle(probe(it, 0, LOGIN), CANCELLED, 0)
     it.settle(probe(it, 0, SEARCH), IGNORED, 0)
@@ -249,7 +249,7 @@ def test_the_breakers_own_probe_is_never_kept_out() -> None:
     assert it.admit(0, is_active_probe=True)
 
 
-def test_elsewhere_a_source_changes_nothing() -> None:
+def test_a_source_changes_nothing_in_other_states() -> None:
     for state in (C, D, W):
         assert machine(state).admit(0, source=LOGIN)
     for state in (O, F):

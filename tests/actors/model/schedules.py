@@ -22,6 +22,7 @@ from actors import (
     Outcome,
     SlowCallRate,
     Source,
+    State,
     TripStrategy,
 )
 
@@ -32,6 +33,8 @@ EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "500"))
 MOMENTS = (0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 16.0, 1000.0)
 CALLS = ("begin", "end", "once")
 OPERATORS = ("trip", "reset", "force_open", "disable", "observe", "configure")
+HELD = {"force_open": State.FORCED_OPEN, "disable": State.DISABLED, "observe": State.OBSERVING}
+"""The state in which each of these commands holds a breaker."""
 ANSWERS = ("answer",) * 4
 SOURCES = (
     None,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import CircuitBreakerConfig, Machine, Outcome, Permit, Rejection, State
-from tests.actors.model.reference import Reference, Refused
+from actors import CircuitBreakerConfig, Machine, Outcome, Permit, Rejection
+from tests.actors.model.reference import Reference
+from tests.actors.model.reference_state import ModelRejection
 from tests.actors.model.schedules import (
     ANSWERS,
+    HELD,
     OPERATORS,
     Moment,
     Step,
@@ -17,8 +19,6 @@ from tests.actors.model.schedules import (
     policies,
     schedules,
 )
-
-HELD = {"force_open": State.FORCED_OPEN, "disable": State.DISABLED, "observe": State.OBSERVING}
 
 
 class Pair:
@@ -62,7 +62,7 @@ class Pair:
         answer = self.machine.admit(self.now, source=step.source)
         refused = self.model.admit(self.begun, self.now, step.source)
         if isinstance(answer, Rejection):
-            assert refused == Refused(answer.reason, answer.retry_after)
+            assert refused == ModelRejection(answer.reason, answer.retry_after)
             return None
         assert refused is None
         self.running[self.begun] = answer, self.now
@@ -106,7 +106,7 @@ class Pair:
 
 @examples(0.6)
 @given(policies(calls=False), schedules(*OPERATORS, *ANSWERS, "end_wait"), st.sampled_from([0.0, 4097.25]))
-def test_machine_does_as_the_reference(
+def test_the_machine_agrees_with_the_reference(
     config: CircuitBreakerConfig, schedule: list[Moment], start: float
 ) -> None:
     """Same answers and same readings after every step, whatever the time of day it starts at."""

@@ -13,7 +13,7 @@ from actors.testing import DependencyDown, ScriptedDependency, advance
 from tests.actors.policies import policy
 
 
-async def test_after_a_crash_on_wakeup_calls_use_the_new_gate(
+async def test_calls_use_the_new_gate_after_a_crash_on_wakeup(
     panel: Panel, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The restarted actor publishes its gate without waiting for a message."""

@@ -88,7 +88,7 @@ def test_a_bad_value_is_refused_by_name_value_and_range(policy: dict[str, object
         (lambda: AnyOf(3), "AnyOf takes trip strategies, got 3"),
     ],
 )
-def test_a_bad_strategy_is_refused_too(make: object, message: str) -> None:
+def test_a_bad_strategy_is_refused(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         make()  # type: ignore[operator]
 
@@ -144,7 +144,9 @@ def classify(error: BaseException, **policy: object) -> Outcome:
         ),
     ],
 )
-def test_what_an_exception_means(error: BaseException, policy: dict[str, object], outcome: Outcome) -> None:
+def test_the_policy_decides_the_outcome_of_an_exception(
+    error: BaseException, policy: dict[str, object], outcome: Outcome
+) -> None:
     assert classify(error, **policy) is outcome
 
 
@@ -166,7 +168,7 @@ async def test_predicates_are_never_called_with_a_cancellation() -> None:
     ("said", "kept"),
     [(7, 7.0), (None, None), (-1, None), (float("nan"), None), (float("inf"), None), ("x", None)],
 )
-def test_a_servers_wait_is_taken_only_where_it_makes_sense(said: object, kept: float | None) -> None:
+def test_only_a_sensible_wait_of_a_server_is_taken(said: object, kept: float | None) -> None:
     config = CircuitBreakerConfig(name="it", retry_after=lambda outcome: said)  # type: ignore[arg-type, return-value]
     assert Classifier(config).retry_after(KeyError()) == kept
 
