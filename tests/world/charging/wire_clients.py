@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from tests.gateway.wire import Peer
-from tests.world.clients import FORGED_FIELDS, HOSTILE_BODIES, HOSTILE_IDS, OWN_PAGES, REFUSALS
+from tests.world.charging.clients import FORGED_FIELDS, HOSTILE_BODIES, HOSTILE_IDS, OWN_PAGES, REFUSALS
 
 UPSTREAM_SECONDS = 0.8
 """The gateway's limit of what a service may take. The slow ones are slower."""

@@ -21,7 +21,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CircuitBreakerConfig, LastCalls, SlowCallRate, State
 from runtime.config.policy_file import load_breakers
-from tests.world.clients import CLIENTS, REFUSALS, Client, Session, choose, sends_what_stores_refuse
+from tests.world.charging.clients import CLIENTS, REFUSALS, Client, Session, choose, sends_what_stores_refuse
 from tests.world.in_process_stack import InProcessStack, open_in_process_stack
 from tests.world.inline_passwords import InlinePasswords
 

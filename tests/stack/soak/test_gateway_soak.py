@@ -19,16 +19,16 @@ import pytest
 import trio
 
 from deploy.demo.ephemeral_stack import free_ports
-from tests.stack.resource_usage import ResourceUsage
-from tests.stack.soak_clients import SoakClients
-from tests.stack.soak_upstream import crashing_upstream
+from tests.stack.soak.resource_usage import ResourceUsage
+from tests.stack.soak.clients import SoakClients
+from tests.stack.soak.upstream import crashing_upstream
 
 pytestmark = [
     pytest.mark.resilience,
     pytest.mark.skipif(sys.platform != "linux", reason="counts open files and memory in /proc"),
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SECONDS = float(os.environ.get("SOAK_SECONDS", "120"))
 CLIENTS = 24
 WARM_UP = 0.25
@@ -37,7 +37,7 @@ QUIET_SECONDS = 45.0
 """Longer than the half minute for which the gateway keeps idle connections to an upstream."""
 
 
-class Gateway:
+class GatewayProcess:
     """The gateway's process, and its resource usage."""
 
     def __init__(self, folder: Path, upstream_port: int) -> None:
@@ -108,7 +108,7 @@ class Gateway:
             self._log.close()
 
 
-async def watch_memory(gateway: Gateway, into: list[int]) -> None:
+async def watch_memory(gateway: GatewayProcess, into: list[int]) -> None:
     """Add its memory to a list forty times during the soak."""
     while True:
         await trio.sleep(SECONDS / 40)
@@ -120,7 +120,7 @@ async def test_after_mixed_load_the_gateway_holds_nothing_of_it(tmp_path):
     seed = int(os.environ.get("SOAK_SEED", time.time_ns() % 10**6))
     chance = random.Random(seed)
     [upstream_port] = free_ports(1)
-    gateway = Gateway(tmp_path, upstream_port)
+    gateway = GatewayProcess(tmp_path, upstream_port)
     clients, memory = SoakClients(gateway.port, chance), []
     try:
         await gateway.ready()

@@ -12,9 +12,9 @@ import trio
 
 from actors import State
 from runtime.serving import Limits
-from tests.world.clients import REFUSALS
+from tests.world.charging.clients import REFUSALS
 from tests.world.served_stack import ServedStack, open_served_stack
-from tests.world.wire_clients import (
+from tests.world.charging.wire_clients import (
     LARGE,
     STALL_SECONDS,
     UPSTREAM_SECONDS,

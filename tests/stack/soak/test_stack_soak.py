@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from deploy.demo.ephemeral_stack import EphemeralStack
-from tests.stack.resource_usage import ResourceUsage
+from tests.stack.soak.resource_usage import ResourceUsage
 from tests.stack.running import RunningStack, registration_numbers
 
 pytestmark = pytest.mark.resilience
