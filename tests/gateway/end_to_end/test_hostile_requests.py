@@ -79,13 +79,13 @@ async def test_a_services_own_pages_stay_inside(target):
     assert seen == []
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize(
     ("line", "status"),
     [
         (b"CONNECT /auth/x HTTP/1.1", 400),
         (b"connect /auth/x HTTP/1.1", 501),
         (b"head /auth/x HTTP/1.1", 501),
-        (b"GET https://g/auth/x HTTP/1.1", 421),
         (b"GET http://user@g/auth/x HTTP/1.1", 400),
         (b"GET http://g:x/auth/x HTTP/1.1", 400),
         (b"GET http://:80/auth/x HTTP/1.1", 400),
@@ -106,6 +106,13 @@ async def test_request_lines(line, status):
             status,
             "INVALID_REQUEST",
         )
+        assert server.connections == 0
+
+
+async def test_an_https_url_in_clear_text_is_421():
+    async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
+        data = b"GET https://g/auth/x HTTP/1.1\r\nHost: g\r\n" + CLOSE
+        assert error(await talk(gateway.port, data)) == (421, "INVALID_REQUEST")
         assert server.connections == 0
 
 
@@ -175,6 +182,7 @@ async def test_no_way_around(path):
         assert server.connections == 0
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_nothing_behind_the_last_request():
     """What a client sends behind Connection: close, or behind HTTP/1.0, is no request."""
     seen = []
@@ -243,6 +251,7 @@ async def test_lengths(field):
     assert [one[-9:] for one in seen] == ([b"\r\n\r\n12345"] if good else [])
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_a_flood_of_fields():
     """As many as fit in a head pass, in order; very long names and values too."""
     seen = []
@@ -269,6 +278,7 @@ async def test_a_storm_of_empty_lines():
                 await trio.sleep(0.02)
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_an_early_answer_and_a_close():
     """A service that answers before it was sent all, and closes: its answer counts, not its close."""
 

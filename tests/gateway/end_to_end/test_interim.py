@@ -8,6 +8,7 @@ from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, connect, ok, upstream
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_early_hints():
     """103 and 102 reach the client before the answer, without what is hop-by-hop; HTTP/1.0 sees none."""
     hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nlink: </b>\r\nkeep-alive: x\r\n\r\n"
@@ -37,6 +38,7 @@ async def test_early_hints():
 EXPECTING = b"POST /auth/x HTTP/1.1\r\nHost: g\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_expect_reaches_the_service():
     """The service gets the expectation, and its 100 lets the client go on."""
     go = trio.Event()
@@ -63,6 +65,7 @@ async def test_expect_reaches_the_service():
     assert seen[1] == b"abc"
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_an_expectation_refused():
     """A final answer instead of 100: the client gets it, never a 100, and the connection closes."""
 
@@ -103,6 +106,7 @@ async def test_a_service_that_ignores_an_expectation():
         assert (await gateway.snapshot()).in_flight == 0
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_trailers():
     """Passed on to who asks for them; a trailer never changes what frames or routes a message."""
     seen = []

@@ -106,6 +106,7 @@ def is_whole(data):
     return False
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("kind", REQUESTS)
 async def test_a_request_cut_anywhere(kind, reset):

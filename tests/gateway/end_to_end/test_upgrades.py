@@ -43,6 +43,7 @@ async def test_a_websocket_handshake_is_an_ordinary_request(path):
     assert len(seen) == 1
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize("coding", [b"Content-Length: 37", b"Transfer-Encoding: chunked"])
 async def test_the_body_of_a_request_that_offers_an_upgrade(coding):
     """It is a body, however much it looks like a request."""

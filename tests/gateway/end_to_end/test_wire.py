@@ -41,6 +41,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
 async def test_hostile_requests(data):
     """One answer, 4xx, and the connection is closed; nothing of it is ever taken for another request."""
@@ -51,6 +52,7 @@ async def test_hostile_requests(data):
     assert not any(b"smuggled" in one for one in seen)
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_a_bad_chunk_is_answered_at_once():
     """In the middle of an upload too, and the breaker doesn't count it."""
     begun = trio.Event()
@@ -114,6 +116,7 @@ async def test_a_refusal_survives_what_is_still_sent(head):
         assert error(answer) == (400, "INVALID_REQUEST")
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_a_client_that_stops_sending():
     """408 when no piece of the body comes in time; the upstream's time has nothing to do with it."""
 
@@ -126,6 +129,7 @@ async def test_a_client_that_stops_sending():
         assert await gateway.counts() == {"cancelled": 1}
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
 async def test_requests_in_one_stream(size):
     """Three requests on one connection, however their bytes are cut: three answers, in order."""
@@ -226,6 +230,7 @@ async def test_a_cut_body_for_http_1_0(begun):
                     await peer.stream.receive_some()
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_http_1_0_gets_a_whole_body():
     """Chunked upstream, HTTP/1.0 client: the bytes, then a clean end."""
     whole = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"

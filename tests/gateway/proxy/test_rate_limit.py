@@ -20,7 +20,7 @@ SPAWN = multiprocessing.get_context("spawn")
 LIMIT, HITS, PROCESSES = 1000, 700, 3
 
 
-class Clock:
+class FakeTime:
     """In the place of the module `time`, here and in the library."""
 
     def __init__(self) -> None:
@@ -33,9 +33,9 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     """Time as the counters see it."""
-    found = Clock()
+    found = FakeTime()
     monkeypatch.setattr(rate_limit, "time", found)
     monkeypatch.setattr("limits.storage.memory.time", found)
     monkeypatch.setattr("limits.strategies.time", found)

@@ -25,7 +25,7 @@ from runtime.config.settings import ProcessSettings
 Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 
-class Receiver(httpx.AsyncBaseTransport):
+class ScriptedReceiver(httpx.AsyncBaseTransport):
     """Takes what comes, after doing what the test says."""
 
     def __init__(self, *answers: Answer) -> None:
@@ -61,7 +61,7 @@ async def refuse(_: httpx.Request) -> httpx.Response:
 
 
 @asynccontextmanager
-async def told(receiver: Receiver, **more: Any) -> AsyncIterator[CircuitBreaker]:
+async def told(receiver: ScriptedReceiver, **more: Any) -> AsyncIterator[CircuitBreaker]:
     """A breaker whose transitions go to `receiver`."""
     hook = Webhook("auth-service", "http://hooks.example/x", "key", transport=receiver, **more)
     async with open_panel() as panel, trio.open_nursery() as nursery:
@@ -72,7 +72,7 @@ async def told(receiver: Receiver, **more: Any) -> AsyncIterator[CircuitBreaker]
 
 async def test_a_transition_is_sent_and_signed(autojump_clock: trio.testing.MockClock) -> None:
     """The signature covers time and body, and is what a receiver computes."""
-    receiver = Receiver()
+    receiver = ScriptedReceiver()
     async with told(receiver, clock=lambda: 1_700_000_000.5) as breaker:
         await breaker.trip("why")
         await trio.sleep(1)
@@ -88,7 +88,7 @@ async def test_a_transition_is_sent_and_signed(autojump_clock: trio.testing.Mock
 
 async def test_failures_are_tried_again_in_order(autojump_clock: trio.testing.MockClock) -> None:
     """No connection, a 500, a 429: one delivery, known by its id; then the next event."""
-    receiver = Receiver(refuse, status(500), status(429))
+    receiver = ScriptedReceiver(refuse, status(500), status(429))
     async with told(receiver) as breaker:
         await breaker.trip()
         await breaker.reset()
@@ -108,7 +108,7 @@ async def test_the_pauses_between_attempts_double(autojump_clock: trio.testing.M
         return httpx.Response(503)
 
     tries = CircuitBreakerConfig(name="webhook", max_failures=1000)
-    async with told(Receiver(*[fail] * 9), policy=tries) as breaker:
+    async with told(ScriptedReceiver(*[fail] * 9), policy=tries) as breaker:
         await breaker.trip()
         await trio.sleep(400)
     assert [round(later - at[0], 3) for later in at] == [0, 1, 3, 7, 15, 31, 63, 123, 183]
@@ -120,7 +120,7 @@ async def test_a_refusal_is_not_tried_again(autojump_clock: trio.testing.MockClo
     async def redirect(_: httpx.Request) -> httpx.Response:
         return httpx.Response(307, headers={"Location": "http://elsewhere.example/"})
 
-    receiver = Receiver(status(400), redirect)
+    receiver = ScriptedReceiver(status(400), redirect)
     with structlog.testing.capture_logs() as lines:
         async with told(receiver) as breaker:
             await breaker.trip()
@@ -134,7 +134,7 @@ async def test_a_refusal_is_not_tried_again(autojump_clock: trio.testing.MockClo
 
 async def test_a_receiver_that_hangs_harms_nothing(autojump_clock: trio.testing.MockClock) -> None:
     """Transitions take no time; its own breaker opens, so that it's rarely asked; memory is bounded."""
-    receiver = Receiver(*[hang] * 1000)
+    receiver = ScriptedReceiver(*[hang] * 1000)
     async with told(receiver) as breaker:
         began = trio.current_time()
         for _ in range(1000):
@@ -152,7 +152,7 @@ async def test_what_was_lost_is_told(
 ) -> None:
     """The oldest are dropped; the next delivery that arrives says how many, and only that one."""
     monkeypatch.setattr(module, "WAITING", 4)
-    receiver = Receiver(refuse)
+    receiver = ScriptedReceiver(refuse)
     async with told(receiver) as breaker:
         await breaker.trip()
         await trio.sleep(0.1)
@@ -165,7 +165,7 @@ async def test_what_was_lost_is_told(
 
 async def test_one_event_is_given_up_at_last(autojump_clock: trio.testing.MockClock) -> None:
     """After ten minutes, with a line in the log; the next has its own ten."""
-    receiver = Receiver(*[refuse] * 1000)
+    receiver = ScriptedReceiver(*[refuse] * 1000)
     async with told(receiver) as breaker:
         with structlog.testing.capture_logs() as lines:
             await breaker.trip()
@@ -175,7 +175,7 @@ async def test_one_event_is_given_up_at_last(autojump_clock: trio.testing.MockCl
 
 async def test_an_event_given_up_is_told_as_lost(autojump_clock: trio.testing.MockClock) -> None:
     """Like one that was dropped: the receiver can know that its picture has a hole."""
-    receiver = Receiver()
+    receiver = ScriptedReceiver()
     receiver.away = True
     async with told(receiver) as breaker:
         await breaker.trip()
@@ -193,7 +193,7 @@ async def test_the_log_says_why_it_failed_and_nothing_secret(autojump_clock: tri
     async def blab(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError(f"can't reach {request.url}")
 
-    receiver = Receiver(status(500), blab)
+    receiver = ScriptedReceiver(status(500), blab)
     with structlog.testing.capture_logs() as lines:
         async with told(receiver) as breaker:
             await breaker.trip("asked by ada@example.org")
@@ -206,7 +206,7 @@ async def test_the_log_says_why_it_failed_and_nothing_secret(autojump_clock: tri
 
 async def test_workers_say_which_they_are() -> None:
     """Each has breakers of its own: one that opens and one that closes may bear the same name."""
-    receiver = Receiver()
+    receiver = ScriptedReceiver()
     async with told(receiver, worker=1) as breaker:
         await breaker.trip()
         await trio.testing.wait_all_tasks_blocked()

@@ -45,3 +45,16 @@ def _as_read(request: IncomingRequest) -> Read:
     return Read(
         request.method, request.target, request.version, tuple(request.fields), body.take(), body.ended
     )
+
+
+HOST = b"Host: h\r\n"
+
+
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def request(line=b"GET / HTTP/1.1", *fields):
+    return line + b"\r\n" + HOST + b"".join(field + b"\r\n" for field in fields) + b"\r\n"

@@ -115,7 +115,7 @@ async def test_who_was_cut_off_at_the_end_has_not_left(lines: list[Any]) -> None
     assert (line["status"], line["client_left"]) == (None, False)
 
 
-class Client:
+class PartialRequest:
     """Sends a request in parts to a service whose handler reads the body and then works for a while."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -134,7 +134,7 @@ class Anything(BaseModel):
 
 
 @asynccontextmanager
-async def uploading(work: float) -> AsyncIterator[Client]:
+async def uploading(work: float) -> AsyncIterator[PartialRequest]:
     """The caller waits for 200 ms, the server 500 ms for a piece of the body."""
     async with open_panel() as panel, trio.open_nursery() as nursery:
         app = service_app("it", panel)
@@ -148,7 +148,7 @@ async def uploading(work: float) -> AsyncIterator[Client]:
         limits = Limits(body_seconds=0.5)
         run = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever, limits=limits)
         stream = await trio.open_tcp_stream("127.0.0.1", await nursery.start(run))
-        client = Client(stream)
+        client = PartialRequest(stream)
         await client.send(
             "POST /things HTTP/1.1\r\nHost: it\r\nX-Request-Timeout-Ms: 200\r\n"
             "Connection: close\r\nContent-Length: 2\r\n\r\n"

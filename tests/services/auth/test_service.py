@@ -40,7 +40,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float) -> No
             await trio.sleep(0.01)
 
 
-class Served:
+class AuthServer:
     """The service on a socket, its breaker, and a client."""
 
     def __init__(self, breaker: CircuitBreaker, client: httpx.AsyncClient) -> None:
@@ -55,7 +55,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(database: Database, panel: Panel) -> AsyncIterator[Served]:
+async def served(database: Database, panel: Panel) -> AsyncIterator[AuthServer]:
     """The app on a free port, with a breaker that tries again after 0.4 seconds."""
     dependency = database_dependency(
         panel, CircuitBreakerConfig(name=AUTH_DATABASE, reset_timeout=0.4), REJECTION_MESSAGE
@@ -65,7 +65,7 @@ async def served(database: Database, panel: Panel) -> AsyncIterator[Served]:
         start = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever)
         port = await nursery.start(start)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            yield Served(panel[AUTH_DATABASE], client)
+            yield AuthServer(panel[AUTH_DATABASE], client)
         nursery.cancel_scope.cancel()
 
 
@@ -137,7 +137,7 @@ async def test_a_client_that_hangs_up_cancels_the_operation(
         assert (await service.login()).status_code == 200
 
 
-class Process:
+class AuthProcess:
     """`python -m services.auth` on a port."""
 
     def __init__(self, process: trio.Process, port: int) -> None:
@@ -168,7 +168,7 @@ class Process:
 
 
 @asynccontextmanager
-async def process(uri: str, port: int | None = None) -> AsyncIterator[Process]:
+async def process(uri: str, port: int | None = None) -> AsyncIterator[AuthProcess]:
     """The process, killed at the end if it still runs."""
     if port is None:
         with listen("127.0.0.1", 0) as free:
@@ -182,7 +182,7 @@ async def process(uri: str, port: int | None = None) -> AsyncIterator[Process]:
     )
     try:
         with trio.fail_after(30):
-            yield Process(running, port)
+            yield AuthProcess(running, port)
     finally:
         if running.returncode is None:
             running.kill()

@@ -18,7 +18,7 @@ from services.mongo.dependency import database_dependency
 from services.student.app import REJECTION_MESSAGE, Students, create_app
 from services.student.schemas import UNIQUE
 from services.student.school_client import SchoolCheck, SchoolRef
-from tests.services.api_client import Answer, Caller
+from tests.services.api_client import ApiResponse, Caller
 from tests.tokens import Issuer
 from tests.world.fake_repositories import FakeRepository, Faults
 
@@ -60,7 +60,7 @@ def call(panel: Panel, issuer: Issuer, repository: FakeRepository, schools: Scri
     return Caller(create_app(students, panel=panel, keys=issuer.keys), issuer.headers())
 
 
-def outcome(answer: Answer) -> tuple[int, str]:
+def outcome(answer: ApiResponse) -> tuple[int, str]:
     return answer.status, answer.error
 
 

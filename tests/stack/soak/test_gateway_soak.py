@@ -19,8 +19,8 @@ import pytest
 import trio
 
 from deploy.demo.ephemeral_stack import free_ports
-from tests.stack.soak.resource_usage import ResourceUsage
 from tests.stack.soak.clients import SoakClients
+from tests.stack.soak.resource_usage import ResourceUsage
 from tests.stack.soak.upstream import crashing_upstream
 
 pytestmark = [

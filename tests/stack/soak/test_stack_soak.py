@@ -21,8 +21,8 @@ import pytest
 import trio
 
 from deploy.demo.ephemeral_stack import EphemeralStack
-from tests.stack.soak.resource_usage import ResourceUsage
 from tests.stack.running import RunningStack, registration_numbers
+from tests.stack.soak.resource_usage import ResourceUsage
 
 pytestmark = pytest.mark.resilience
 

@@ -13,7 +13,6 @@ import trio
 from actors import State
 from runtime.serving import Limits
 from tests.world.charging.clients import REFUSALS
-from tests.world.served_stack import ServedStack, open_served_stack
 from tests.world.charging.wire_clients import (
     LARGE,
     STALL_SECONDS,
@@ -21,6 +20,7 @@ from tests.world.charging.wire_clients import (
     WireClient,
     play,
 )
+from tests.world.served_stack import ServedStack, open_served_stack
 
 AT_ONCE = 5
 """Mixtures that share a stack: each waits for its clients most of its time."""
