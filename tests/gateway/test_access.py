@@ -10,7 +10,7 @@ from tests.gateway.running_gateway import in_process_gateway
 from tests.gateway.scripted_service import error_code
 
 
-async def test_the_log_says_why_a_token_is_refused_and_names_no_breaker(gateway, autojump_clock):
+async def test_a_refused_token_is_logged_with_its_reason_and_no_breaker(gateway, autojump_clock):
     with structlog.testing.capture_logs() as logs:
         answer = await gateway.client().get("/schools", headers={"Authorization": "Bearer x.y.z"})
         await trio.testing.wait_all_tasks_blocked()
@@ -21,8 +21,8 @@ async def test_the_log_says_why_a_token_is_refused_and_names_no_breaker(gateway,
 
 
 @pytest.mark.parametrize("path", ["/schools", "/schools/1", "/students", "/students/school/1"])
-async def test_tokens_are_needed(gateway, services, path, autojump_clock):
-    """Schools and students need an access token; the service gets it too."""
+async def test_schools_and_students_need_an_access_token(gateway, services, path, autojump_clock):
+    """The service gets it too."""
     client = gateway.client()
     missing = await client.get(path)
     assert (error_code(missing), missing.headers["www-authenticate"]) == ((401, "MISSING_TOKEN"), "Bearer")
@@ -38,16 +38,15 @@ async def test_tokens_are_needed(gateway, services, path, autojump_clock):
     assert seen.url.path == path
 
 
-async def test_no_keys_yet(gateway, autojump_clock):
-    """Before the auth service was ever reached no token can be checked: 503, not 401."""
+async def test_a_token_before_the_first_keys_is_503(gateway, autojump_clock):
     gateway.issuer.keys._keys = TokenVerifier()._keys
     answer = await gateway.client().get("/schools", headers=gateway.issuer.headers())
     assert error_code(answer) == (503, "SERVICE_UNAVAILABLE")
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_limit_by_address(services, autojump_clock):
-    """So many requests a minute from an address; others aren't concerned, nor are the gateway's own pages."""
+async def test_the_rate_limit_per_minute_is_for_one_address(services, autojump_clock):
+    """Not for other addresses, nor for the gateway's own pages."""
     async with in_process_gateway(services, rate_limit_per_minute=3) as gateway:
         client = gateway.client()
         assert [(await client.get("/auth/x")).status_code for _ in range(3)] == [200] * 3
@@ -63,8 +62,8 @@ async def test_limit_by_address(services, autojump_clock):
         assert len(services["auth"].seen) == 4
 
 
-async def test_limit_by_user(services, autojump_clock):
-    """So many requests an hour of a user, from whichever address."""
+async def test_the_rate_limit_per_hour_is_for_one_user(services, autojump_clock):
+    """From any address."""
     async with in_process_gateway(services, rate_limit_per_hour=2) as gateway:
         headers = gateway.issuer.headers()
         answers = [await gateway.client(f"192.0.2.{n}").get("/schools", headers=headers) for n in range(3)]
@@ -83,13 +82,11 @@ async def test_limit_by_user(services, autojump_clock):
         "/docs/assets/",
     ],
 )
-async def test_not_found(gateway, path, autojump_clock):
-    """Anything else: an envelope with 404."""
+async def test_an_unknown_path_is_404_with_the_error_body(gateway, path, autojump_clock):
     answer = await gateway.client().get(path, headers={"X-Request-ID": "mine"})
     assert error_code(answer) == (404, "NOT_FOUND")
     assert (answer.headers["content-type"], answer.headers["x-request-id"]) == ("application/json", "mine")
 
 
-async def test_wrong_method(gateway, autojump_clock):
-    """The gateway's own pages are there to be read."""
+async def test_post_to_a_page_of_the_gateway_is_405(gateway, autojump_clock):
     assert error_code(await gateway.client().post("/health")) == (405, "METHOD_NOT_ALLOWED")

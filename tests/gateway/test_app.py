@@ -9,8 +9,9 @@ from tests.gateway.running_gateway import in_process_gateway
 from tests.gateway.scripted_service import DEAD, error_code
 
 
-async def test_break_reject_recover(gateway, services, autojump_clock):
-    """Fail five times, rejected; sixty seconds later one probe, and closed again."""
+async def test_five_failures_open_the_breaker_and_one_probe_closes_it_after_60_s(
+    gateway, services, autojump_clock
+):
     client, auth = gateway.client(), services["auth"]
     auth.answer = DEAD
     for _ in range(5):
@@ -29,8 +30,7 @@ async def test_break_reject_recover(gateway, services, autojump_clock):
     assert (await client.get("/health")).json()["data"]["auth"]["status"] == "healthy"
 
 
-async def test_whoever_sees_the_end_sees_it_counted(gateway, services, autojump_clock):
-    """The fifth failure has opened the breaker before the last byte of its answer is sent."""
+async def test_a_failure_is_counted_before_the_last_byte_of_its_response(gateway, services, autojump_clock):
     client, auth = gateway.client(), services["auth"]
     auth.answer = httpx.Response(500, content=b"oh no")
     for _ in range(4):
@@ -56,8 +56,7 @@ async def test_whoever_sees_the_end_sees_it_counted(gateway, services, autojump_
     assert states == [State.OPEN]
 
 
-async def test_half_open_rejections_say_when(gateway, services, autojump_clock):
-    """While a probe is under way nobody knows how long it takes: Retry-After is 1."""
+async def test_a_rejection_during_a_probe_has_retry_after_1(gateway, services, autojump_clock):
     client, auth = gateway.client(), services["auth"]
     auth.answer = DEAD
     for _ in range(5):
@@ -73,15 +72,13 @@ async def test_half_open_rejections_say_when(gateway, services, autojump_clock):
     assert len(auth.seen) == 6
 
 
-async def test_too_slow(gateway, services, autojump_clock):
-    """Thirty seconds without a head: 504."""
+async def test_thirty_seconds_without_a_head_are_504(gateway, services, autojump_clock):
     services["auth"].takes = 31
     assert error_code(await gateway.client().get("/auth/x")) == (504, "GATEWAY_TIMEOUT")
     assert await gateway.counts() == {"failure": 1}
 
 
-async def test_bulkhead(services, autojump_clock):
-    """All places taken: 503 BULKHEAD_FULL with Retry-After, and no failure."""
+async def test_a_full_bulkhead_is_503_with_retry_after_and_no_failure(services, autojump_clock):
     services["auth"].takes = 5
     async with (
         in_process_gateway(services, policy={"max_concurrent": 1}) as gateway,
@@ -96,16 +93,14 @@ async def test_bulkhead(services, autojump_clock):
         assert (await gateway.snapshot()).failure_count == 0
 
 
-async def test_full_transport_is_no_failure(gateway, services, autojump_clock):
-    """That we have no connection left says nothing of the upstream."""
+async def test_a_full_connection_pool_is_503_and_no_failure(gateway, services, autojump_clock):
     services["auth"].answer = httpx.PoolTimeout("full")
     refused = await gateway.client().get("/auth/x")
     assert error_code(refused) == (503, "BULKHEAD_FULL")
     assert await gateway.counts() == {"ignored": 1}
 
 
-async def test_a_bug_is_500_and_no_failure(gateway, services):
-    """What nobody foresaw is answered without a trace of it, and not charged to the upstream."""
+async def test_an_unexpected_error_is_500_without_details_and_no_failure(gateway, services):
     services["auth"].answer = ZeroDivisionError("secret detail")
     answer = await gateway.client().get("/auth/x")
     assert error_code(answer) == (500, "INTERNAL_ERROR")
@@ -113,8 +108,8 @@ async def test_a_bug_is_500_and_no_failure(gateway, services):
     assert await gateway.counts() == {"ignored": 1}
 
 
-async def test_own_pages(gateway, autojump_clock):
-    """livez, readyz, metrics with the fixed names, and the way to the documentation."""
+async def test_livez_readyz_metrics_and_the_redirect_to_the_docs_exist(gateway, autojump_clock):
+    """The names of the metrics are fixed."""
     client = gateway.client()
     for path in ("/livez", "/readyz"):
         answer = await client.get(path)
@@ -126,8 +121,7 @@ async def test_own_pages(gateway, autojump_clock):
     assert (start.status_code, start.headers["location"]) == (302, "/docs")
 
 
-async def test_request_lines_in_the_log(gateway, capsys, autojump_clock):
-    """One line a request, with its id and without its query."""
+async def test_a_request_is_one_log_line_with_its_id_and_without_its_query(gateway, capsys, autojump_clock):
     await gateway.client().get("/auth/x?password=hunter2", headers={"X-Request-ID": "mine"})
     lines = [line for line in capsys.readouterr().out.splitlines() if "mine" in line]
     assert len(lines) == 1

@@ -27,8 +27,7 @@ from runtime.config.settings import complaints
         ("TRUSTED_PROXIES", "localhost"),
     ],
 )
-def test_bad_settings(monkeypatch, name, value):
-    """A value that can't be used stops the start and names the variable."""
+def test_an_invalid_setting_is_reported_with_its_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError) as caught:
         GatewaySettings()

@@ -12,8 +12,8 @@ from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, Watch, connect, upstream
 
 
-async def test_a_client_that_takes_nothing_is_given_up():
-    """After CLIENT_WRITE_TIMEOUT, and the upstream with it; it's nobody's failure."""
+async def test_a_client_that_reads_nothing_is_disconnected_after_client_write_timeout():
+    """The call to the upstream is cancelled, and no failure is counted."""
     gone = trio.Event()
 
     async def script(peer: Peer):
@@ -36,8 +36,8 @@ async def test_a_client_that_takes_nothing_is_given_up():
 
 
 @pytest.mark.parametrize(("size", "reset"), [(0, False), (0, True), (300_000, False), (4_000_000, True)])
-async def test_a_client_that_leaves_behind_a_stalled_upload(size, reset):
-    """What it sent waits for an upstream that doesn't read; still its leaving ends the request in 100 ms."""
+async def test_leaving_a_stalled_upload_ends_the_request_within_100_ms(size, reset):
+    """Although the upstream reads nothing of what the client has sent."""
 
     async def stalled(peer: Peer):
         await peer.until(b"\r\n\r\n")
@@ -64,8 +64,8 @@ async def test_a_client_that_leaves_behind_a_stalled_upload(size, reset):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it isn't seen")
 @pytest.mark.parametrize("reset", [False, True])
-async def test_hung_up_behind_unread_bytes(reset):
-    """A close is seen however much was sent before it and isn't read; bytes alone are no close."""
+async def test_a_close_is_detected_behind_unread_bytes(reset):
+    """Unread bytes alone are no close."""
 
     async def unread(peer: Peer):
         with trio.move_on_after(0.1):
@@ -90,8 +90,7 @@ async def test_hung_up_behind_unread_bytes(reset):
 
 
 @pytest.mark.parametrize("size", [1, 100, 2000])
-async def test_a_client_that_leaves_behind_pipelined_requests(size):
-    """However many requests it had sent before: the one in flight ends, and none of the others begins."""
+async def test_leaving_ends_the_request_in_flight_and_starts_no_pipelined_one(size):
     reached, gone = [], trio.Event()
     first = trio.Event()
 

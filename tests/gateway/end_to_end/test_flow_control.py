@@ -40,8 +40,7 @@ class Swallowing:
 
 @needs_proc
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_64_mib_up(chunked):
-    """All of it arrives, and memory stays flat."""
+async def test_an_upload_of_64_mib_arrives_in_flat_memory(chunked):
     swallow = Swallowing()
     piece = bytes(MIB)
     before, peak = resident(), 0
@@ -61,8 +60,8 @@ async def test_64_mib_up(chunked):
 
 @needs_proc
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_64_mib_down(chunked):
-    """All of it arrives, and memory stays flat, though the client takes its time."""
+async def test_a_download_of_64_mib_arrives_in_flat_memory(chunked):
+    """The client begins to read late."""
     piece = bytes(MIB)
 
     async def script(peer: Peer):
@@ -89,8 +88,8 @@ async def test_64_mib_down(chunked):
     assert peak - before < 12 * MIB
 
 
-async def test_a_client_that_stalls_stalls_the_upstream():
-    """What is held of a download for a client that doesn't take it is bounded."""
+async def test_a_client_that_stops_reading_stalls_the_upstream():
+    """The gateway buffers a bounded part of the download."""
     sent = 0
 
     async def script(peer: Peer):
@@ -112,8 +111,7 @@ async def test_a_client_that_stalls_stalls_the_upstream():
         await peer.stream.aclose()
 
 
-async def test_events_arrive_at_once():
-    """The head of a stream that says nothing yet, and then each event by itself."""
+async def test_the_head_and_each_event_of_a_stream_arrive_at_once():
     said, heard = trio.open_memory_channel[bytes](0)
 
     async def script(peer: Peer):

@@ -12,9 +12,7 @@ from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
 
-async def test_requests_to_come_wait_with_their_client():
-    """What is read of them while one is answered is bounded."""
-
+async def test_pipelined_requests_are_buffered_up_to_a_bound():
     async def silent(peer: Peer):
         await peer.until(b"\r\n\r\n")
         await trio.sleep_forever()
@@ -29,8 +27,7 @@ async def test_requests_to_come_wait_with_their_client():
         assert stalled  # with the kernel's buffers full, mostly
 
 
-async def test_the_header_limit_is_a_setting():
-    """A head that is just small enough passes, one byte more is refused."""
+async def test_a_head_of_max_header_bytes_passes_and_one_byte_more_is_431():
     head = GET[:-2] + b"Connection: close\r\nX-Long: %b\r\n\r\n"
     async with (
         upstream(answering(ok())) as server,
@@ -41,8 +38,7 @@ async def test_the_header_limit_is_a_setting():
         assert error(await talk(gateway.port, head % (b"x" * (fill + 1)))) == (431, "INVALID_REQUEST")
 
 
-async def test_too_many_connections():
-    """A new client takes the place of the one that idled longest; where all are busy it's told so."""
+async def test_a_new_client_replaces_the_longest_idle_one_or_gets_503():
     release = trio.Event()
 
     async def slow(peer: Peer):
@@ -76,8 +72,7 @@ async def test_too_many_connections():
             await again.until(b"\r\n\r\nok")
 
 
-async def test_a_documents_size_is_bounded():
-    """A service whose health or document doesn't end can't fill the gateway's memory."""
+async def test_an_endless_document_of_a_service_is_given_up():
     sent = 0
 
     async def endless(peer: Peer):
@@ -97,8 +92,7 @@ async def test_a_documents_size_is_bounded():
         assert repr(transport).endswith("0 idle, 0 in use>")
 
 
-async def test_a_document_that_cannot_be_decoded():
-    """Is none."""
+async def test_a_document_that_cannot_be_decoded_is_none():
     answer = ok(b"not gzip", b"content-encoding: gzip")
     async with upstream(answering(answer)) as server:
         transport = ConnectionPoolTransport(server.url)

@@ -23,10 +23,9 @@ NAMES = [name for one in SERVICES for name in (one.breaker, *one.dependencies)]
     ("method", "path"),
     [("POST", "auth-database/trip"), ("PUT", "auth-service-http/policy"), ("POST", "reload")],
 )
-async def test_a_body_that_cannot_be_read_is_a_400_and_changes_nothing(
+async def test_an_invalid_body_is_400_and_changes_nothing(
     tmp_path: Path, method: str, path: str, sent: bytes
 ) -> None:
-    """It is said what is wrong with it."""
     async with open_admin_stack(tmp_path) as stack:
         answer = await stack.ask(method, f"/admin/breakers/{path}", content=sent)
         said = answer.json()
@@ -40,8 +39,8 @@ async def test_a_body_that_cannot_be_read_is_a_400_and_changes_nothing(
         assert stack.gateway.panel["auth-service-http"].config.max_failures == 5
 
 
-async def test_all_are_listed_with_their_owners(tmp_path: Path) -> None:
-    """One whose process doesn't answer is there too, and says so."""
+async def test_all_breakers_are_listed_with_their_processes(tmp_path: Path) -> None:
+    """A breaker of a process that doesn't answer has an error."""
     async with open_admin_stack(tmp_path) as stack:
         stack.lines["school"].app = None
         found = (await stack.ask("GET", "/admin/breakers")).json()["data"]
@@ -63,10 +62,10 @@ async def test_all_are_listed_with_their_owners(tmp_path: Path) -> None:
         ("observe", "OBSERVING", "observed by operator: new disk"),
     ],
 )
-async def test_each_action_does_what_it_says(
+async def test_each_action_changes_the_state_and_is_logged(
     tmp_path: Path, name: str, action: str, state: str, said: str
 ) -> None:
-    """On the gateway's breakers and on a service's, and `reset` takes it back; who and why are logged."""
+    """On the gateway's breakers and on a service's. `reset` undoes it."""
     async with open_admin_stack(tmp_path) as stack:
         with structlog.testing.capture_logs() as lines:
             seen = await stack.post(f"{name}/{action}", "new disk")
@@ -76,15 +75,14 @@ async def test_each_action_does_what_it_says(
         assert (await stack.post(f"{name}/reset"))["state"] == "CLOSED"
 
 
-async def test_a_body_may_be_missing(tmp_path: Path) -> None:
-    """The reason is then the action's own."""
+async def test_an_action_without_a_body_has_a_default_reason(tmp_path: Path) -> None:
     async with open_admin_stack(tmp_path) as stack:
         answer = await stack.ask("POST", "/admin/breakers/auth-service-http/force_open")
         assert answer.json()["data"]["reason"] == "forced by operator"
 
 
-async def test_a_service_is_steered_while_its_breaker_is_open(tmp_path: Path) -> None:
-    """The way there doesn't pass through the gateway's breaker, and counts nothing on it."""
+async def test_an_action_reaches_a_service_whose_breaker_is_open(tmp_path: Path) -> None:
+    """It counts nothing on the gateway's breaker."""
     async with open_admin_stack(tmp_path) as stack:
         await stack.gateway.panel["auth-service-http"].force_open()
         assert (await stack.post("auth-database/trip"))["state"] == "OPEN"
@@ -92,8 +90,7 @@ async def test_a_service_is_steered_while_its_breaker_is_open(tmp_path: Path) ->
         assert sum(counts.values()) == 0
 
 
-async def test_a_service_that_is_away_is_a_502(tmp_path: Path) -> None:
-    """And names the process."""
+async def test_a_service_that_refuses_connections_is_502_with_its_process(tmp_path: Path) -> None:
     async with open_admin_stack(tmp_path) as stack:
         stack.lines["auth"].app = None
         answer = await stack.ask("POST", "/admin/breakers/auth-database/reset")
@@ -103,10 +100,9 @@ async def test_a_service_that_is_away_is_a_502(tmp_path: Path) -> None:
         )
 
 
-async def test_a_service_that_hangs_is_a_502_that_says_what_may_come(
+async def test_a_service_that_hangs_is_502_and_may_still_carry_out_the_command(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    """The order has reached it, and nobody can take it back."""
     async with open_admin_stack(tmp_path) as stack:
         for method, more in (("GET", ""), ("POST", "; it may still carry this out")):
             stack.lines["auth"].app = hang
@@ -122,16 +118,16 @@ async def hang(_scope: object, _receive: object, _send: object) -> None:
 
 @pytest.mark.parametrize("action", ["nonsense", "trip%3Fx", "trip%23x", "tr%0Aip", "trip%00", "..%2Freset"])
 @pytest.mark.parametrize("breaker", ["auth-database", "auth-service-http"])
-async def test_an_action_is_one_of_those_there_are(tmp_path: Path, action: str, breaker: str) -> None:
-    """It is no part of a URL before it is known."""
+async def test_an_unknown_action_is_refused_and_never_becomes_part_of_a_url(
+    tmp_path: Path, action: str, breaker: str
+) -> None:
     async with open_admin_stack(tmp_path) as stack:
         answer = await stack.ask("POST", f"/admin/breakers/{breaker}/{action}")
         assert answer.status_code in (404, 405)
         assert {one.state for panel in stack.panels.values() for one in panel} == {State.CLOSED}
 
 
-async def test_one_breaker_tells_its_recent_past(tmp_path: Path) -> None:
-    """Failures with their error, and calls by time."""
+async def test_a_single_breaker_has_its_recent_failures_and_calls(tmp_path: Path) -> None:
     async with open_admin_stack(tmp_path) as stack:
         breaker = stack.gateway.panel["auth-service-http"]
         await stack.ask("GET", "/admin/breakers/auth-service-http")
@@ -161,8 +157,9 @@ def _raises(error: Exception) -> Callable[[], Awaitable[None]]:
         ("POST", "auth-database/explode"),
     ],
 )
-async def test_unknown_names_are_404(tmp_path: Path, method: str, path: str) -> None:
-    """A breaker or an action that isn't there is named."""
+async def test_an_unknown_breaker_or_action_is_404_with_its_name(
+    tmp_path: Path, method: str, path: str
+) -> None:
     async with open_admin_stack(tmp_path) as stack:
         answer = await stack.ask(method, f"/admin/breakers/{path}", json={})
         assert (answer.status_code, answer.json()["error"]) == (404, "NOT_FOUND")

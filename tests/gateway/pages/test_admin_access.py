@@ -23,8 +23,8 @@ DOORS = [
 
 
 @pytest.mark.parametrize(("method", "path"), DOORS)
-async def test_only_admins_get_in(tmp_path: Path, method: str, path: str) -> None:
-    """No token, a bad one, a user's: refused by the gateway, and by the service asked directly."""
+async def test_a_request_without_an_admins_token_is_refused(tmp_path: Path, method: str, path: str) -> None:
+    """By the gateway, and by a service that gets it directly."""
     async with open_admin_stack(tmp_path) as stack:
         user = {"Authorization": f"Bearer {stack.gateway.issuer.token('user')}"}
         bad = {"Authorization": "Bearer nonsense"}
@@ -37,8 +37,7 @@ async def test_only_admins_get_in(tmp_path: Path, method: str, path: str) -> Non
         assert {breaker.state for panel in stack.panels.values() for breaker in panel} == {State.CLOSED}
 
 
-async def test_who_is_refused_is_logged_with_the_reason_and_without_the_token(tmp_path: Path) -> None:
-    """By the gateway, which did not ask the service."""
+async def test_a_refusal_is_logged_with_its_reason_and_without_the_token(tmp_path: Path) -> None:
     async with open_admin_stack(tmp_path) as stack:
         with structlog.testing.capture_logs() as lines:
             for token in ("", "Bearer nonsense", f"Bearer {stack.gateway.issuer.token('user')}"):
@@ -52,8 +51,8 @@ async def test_who_is_refused_is_logged_with_the_reason_and_without_the_token(tm
         assert "nonsense" not in str(lines)
 
 
-async def test_an_admins_access_token_gets_in(tmp_path: Path) -> None:
-    """Also where the service asks again whose it is."""
+async def test_an_admins_access_token_is_accepted(tmp_path: Path) -> None:
+    """By the service as well."""
     async with open_admin_stack(tmp_path) as stack:
         admin = {"Authorization": f"Bearer {stack.gateway.issuer.token('admin')}"}
         answer = await stack.ask("POST", "/admin/breakers/auth-database/trip", admin)
@@ -61,8 +60,7 @@ async def test_an_admins_access_token_gets_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["None", "", " ", "null"])
-async def test_without_the_setting_no_fixed_token_gets_in(tmp_path: Path, given: str) -> None:
-    """Nobody gets in by guessing what nothing looks like."""
+async def test_without_admin_token_no_fixed_token_is_accepted(tmp_path: Path, given: str) -> None:
     async with open_admin_stack(tmp_path, admin_token=None) as stack:
         answer = await stack.ask("GET", "/admin/breakers", {"Authorization": f"Bearer {given}"})
         assert answer.status_code == 401

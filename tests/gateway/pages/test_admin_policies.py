@@ -13,8 +13,7 @@ from tests.gateway.pages.admin_stack import never, open_admin_stack
 
 @pytest.mark.parametrize("breaker", ["auth-database", "auth-service-http"])
 @pytest.mark.parametrize("number", ["1e400", "1" + "0" * 400])
-async def test_a_number_that_nothing_can_hold_is_refused(tmp_path: Path, breaker: str, number: str) -> None:
-    """Wherever the breaker is."""
+async def test_a_number_beyond_float_is_refused(tmp_path: Path, breaker: str, number: str) -> None:
     async with open_admin_stack(tmp_path) as stack:
         sent = f'{{"reset_timeout": {number}}}'.encode()
         answer = await stack.ask("PUT", f"/admin/breakers/{breaker}/policy", content=sent)
@@ -22,8 +21,7 @@ async def test_a_number_that_nothing_can_hold_is_refused(tmp_path: Path, breaker
 
 
 @pytest.mark.parametrize("name", ["auth-service-http", "auth-database"])
-async def test_a_policy_is_changed_in_place(tmp_path: Path, name: str) -> None:
-    """What isn't named stays, code included; so does the state."""
+async def test_a_policy_change_keeps_the_other_fields_and_the_state(tmp_path: Path, name: str) -> None:
     async with open_admin_stack(tmp_path) as stack:
         panel = stack.gateway.panel if name in stack.gateway.panel else stack.panels["auth"]
         before = panel[name].config
@@ -55,10 +53,9 @@ async def test_a_policy_is_changed_in_place(tmp_path: Path, name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["auth-service-http", "auth-database"])
-async def test_a_bad_policy_names_the_field(
+async def test_an_invalid_policy_is_400_with_the_field_and_changes_nothing(
     tmp_path: Path, name: str, change: dict[str, Any], said: str
 ) -> None:
-    """400, and nothing has changed."""
     async with open_admin_stack(tmp_path) as stack:
         answer = await stack.ask("PUT", f"/admin/breakers/{name}/policy", json=change)
         assert (answer.status_code, answer.json()["error"]) == (400, "VALIDATION_ERROR")
@@ -67,8 +64,8 @@ async def test_a_bad_policy_names_the_field(
         assert (panel[name].config.max_failures, panel[name].config.reset_timeout) == (5, 60)
 
 
-async def test_the_file_is_read_again_everywhere(tmp_path: Path) -> None:
-    """Each process says what changed; one that is away says that."""
+async def test_reload_rereads_the_file_in_every_process(tmp_path: Path) -> None:
+    """The response has the changed breakers of each process, or its error."""
     async with open_admin_stack(tmp_path) as stack:
         await stack.post("reload")
         stack.policies.write_text(
@@ -88,8 +85,7 @@ async def test_the_file_is_read_again_everywhere(tmp_path: Path) -> None:
         assert (kept.reset_timeout, kept.failure) == (70, never)
 
 
-async def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
-    """400 with file, key and reason."""
+async def test_an_invalid_file_is_400_and_changes_nothing(tmp_path: Path) -> None:
     async with open_admin_stack(tmp_path) as stack:
         stack.policies.write_text("[breakers.auth-service-http]\nmax_failures = 4\n[breakers.x]\n")
         answer = await stack.ask("POST", "/admin/breakers/reload", json={"reason": "try"})

@@ -16,8 +16,8 @@ REPORT = {"status": "healthy", "circuit_breaker": {"state": "CLOSED", "failure_c
 BROKEN = {"status": "unhealthy", "circuit_breaker": {"state": "OPEN", "failure_count": 5}}
 
 
-async def test_health(gateway, services, autojump_clock):
-    """Every part with its own status; what a service doesn't say is unknown; nothing is counted."""
+async def test_health_has_every_service_and_its_dependencies(gateway, services, autojump_clock):
+    """A dependency that the service doesn't report is unknown. Nothing is counted."""
     services["auth"].documents["/health"] = httpx.Response(
         200, json={"message": "m", "data": {"auth-database": REPORT}}
     )
@@ -35,8 +35,8 @@ async def test_health(gateway, services, autojump_clock):
     assert await gateway.counts() == {}
 
 
-async def test_health_of_a_partial_outage(gateway, services, autojump_clock):
-    """A service's broken dependency makes the whole answer 503, though the gateway's breaker is closed."""
+async def test_an_unhealthy_dependency_makes_health_503(gateway, services, autojump_clock):
+    """Although the gateway's breaker is closed."""
     body = {"error": "PARTIAL_OUTAGE", "message": "m", "data": {"school-database": BROKEN}}
     services["school"].documents["/health"] = httpx.Response(503, json=body)
     answer = await gateway.client().get("/health")
@@ -48,9 +48,7 @@ async def test_health_of_a_partial_outage(gateway, services, autojump_clock):
     assert (school["status"], school["dependencies"]) == ("healthy", {"school-database": BROKEN})
 
 
-async def test_health_waits_a_second_for_all(services, autojump_clock):
-    """Services that hang are asked side by side, and given up together."""
-
+async def test_health_waits_a_second_for_all_services_together(services, autojump_clock):
     class Hanging(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request):
             await trio.sleep_forever()
@@ -72,8 +70,7 @@ async def test_health_waits_a_second_for_all(services, autojump_clock):
         {"data": {"student-database": {"status": "fine"}}},
     ],
 )
-def test_unusable_reports(report):
-    """Whatever a service sends in the place of its health, the keys are there."""
+def test_an_invalid_report_leaves_all_dependencies_unknown(report):
     assert dependencies(STUDENT, report) == {
         "student-database": {"status": "unknown"},
         "student-service-grpc": {"status": "unknown"},
@@ -89,8 +86,7 @@ def test_unusable_reports(report):
         ("healthy", "unhealthy", True),
     ],
 )
-def test_is_outage(status, below, outage):
-    """Unhealthy anywhere; recovering and unknown are neither."""
+def test_only_an_unhealthy_part_is_an_outage(status, below, outage):
     data = {
         "gateway": {"status": "healthy"},
         "auth": {"status": status, "dependencies": {"x": {"status": below}}},

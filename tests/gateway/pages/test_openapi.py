@@ -14,8 +14,9 @@ def document(path, schema):
     return {"openapi": "3.1.0", "paths": paths, "components": {"schemas": {"Item": {"title": schema}}}}
 
 
-async def test_docs(gateway, services, autojump_clock):
-    """Every path is there as it is outside, and each reference leads to its own service's schema."""
+async def test_the_document_has_the_public_paths_and_schemas_of_all_services(
+    gateway, services, autojump_clock
+):
     for name, path in (("auth", "/login"), ("school", "/schools/{id}"), ("student", "/students")):
         services[name].documents["/openapi.json"] = httpx.Response(200, json=document(path, name))
     merged = (await gateway.client().get("/docs/openapi.json")).json()
@@ -28,8 +29,8 @@ async def test_docs(gateway, services, autojump_clock):
         assert ("security" in operation) is needs_token
 
 
-async def test_docs_survive_a_service(gateway, services, autojump_clock):
-    """What was fetched once is still shown while its service is down, and renewed when it is back."""
+async def test_the_document_keeps_a_services_part_while_it_is_down(gateway, services, autojump_clock):
+    """It is renewed when the service is back."""
     client, school = gateway.client(), services["school"]
     school.documents["/openapi.json"] = httpx.Response(200, json=document("/schools", "old"))
     await client.get("/docs/openapi.json")
@@ -41,8 +42,7 @@ async def test_docs_survive_a_service(gateway, services, autojump_clock):
     assert "/schools/new" in (await client.get("/docs/openapi.json")).json()["paths"]
 
 
-async def test_docs_page_needs_nothing_from_elsewhere(gateway, autojump_clock):
-    """The page and all it refers to come from here."""
+async def test_the_page_refers_to_the_gateways_own_assets_alone(gateway, autojump_clock):
     client = gateway.client()
     page = await client.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"

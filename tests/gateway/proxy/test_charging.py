@@ -10,7 +10,7 @@ from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
 
-async def test_an_upstream_that_gives_up_a_slow_client_is_not_to_blame():
+async def test_an_upstream_that_gives_up_a_client_that_stopped_reading_is_no_failure():
     async def impatient(peer: Peer):
         await peer.until(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % BIG)
@@ -27,8 +27,8 @@ async def test_an_upstream_that_gives_up_a_slow_client_is_not_to_blame():
         assert await settled(gateway) == {"ignored": 1}
 
 
-async def test_nor_for_a_client_that_reads_slowly_all_the_time():
-    """None of its pauses is long."""
+async def test_an_upstream_that_gives_up_a_client_that_reads_slowly_is_no_failure():
+    """None of the client's pauses is long."""
 
     async def impatient(peer: Peer):
         await peer.until(b"\r\n\r\n")
@@ -46,7 +46,7 @@ async def test_nor_for_a_client_that_reads_slowly_all_the_time():
         assert await settled(gateway) == {"ignored": 1}
 
 
-async def test_an_upstream_that_breaks_off_for_a_client_that_reads_is_to_blame():
+async def test_an_upstream_that_breaks_off_while_the_client_reads_is_a_failure():
     async def broken(peer: Peer):
         await peer.until(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\nabc" % BIG)
@@ -84,8 +84,7 @@ async def test_a_slow_clients_time_is_not_the_services_duration(uploads):
         await peer.stream.aclose()
 
 
-async def test_a_client_that_reads_slowly_is_no_silence_of_the_service():
-    """UPSTREAM_IDLE_TIMEOUT stands still while the client doesn't take what is there."""
+async def test_upstream_idle_timeout_stands_still_while_the_client_reads_nothing():
     async with (
         upstream(answering(ok(bytes(BIG)))) as server,
         served(auth=server.url, upstream_idle_timeout=0.2) as gateway,

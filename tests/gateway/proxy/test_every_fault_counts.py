@@ -108,14 +108,14 @@ async def beside_a_good_one(url: str, **settings: object) -> AsyncIterator[Runni
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_service_that_is_down(fault: str) -> None:
+async def test_a_service_that_is_down_is_a_failure(fault: str) -> None:
     script, status = FAULTS[fault]
     async with upstream(script) as server, beside_a_good_one(server.url) as gateway:
         await assert_opens(gateway, status, SECONDS)
         assert server.connections <= FAILURES
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection_is_a_failure() -> None:
     async with beside_a_good_one("http://127.0.0.1:1") as gateway:
         await assert_opens(gateway, 502)
 
@@ -125,7 +125,7 @@ def pair(tmp_path) -> TestCertificate:
     return TestCertificate(tmp_path)
 
 
-async def test_a_certificate_that_is_not_trusted(pair: TestCertificate) -> None:
+async def test_an_untrusted_certificate_is_a_failure(pair: TestCertificate) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pair.certificate, pair.key)
     async with upstream(over_tls(context)) as server:
@@ -142,8 +142,7 @@ def over_tls(context: ssl.SSLContext) -> Callable[[Peer], AsyncIterator[None]]:
     return script
 
 
-async def test_a_connection_that_is_never_made() -> None:
-    """Nobody takes connections from a full backlog."""
+async def test_a_full_backlog_is_a_failure() -> None:
     with trio.socket.socket() as full:
         await full.bind(("127.0.0.1", 0))
         full.listen(0)

@@ -59,8 +59,7 @@ async def test_a_request_reaches_its_service_as_it_was():
     ]
 
 
-async def test_hostile_request_ids_are_replaced():
-    """An id with a space, two of them, or one too long: the gateway makes its own."""
+async def test_an_invalid_request_id_is_replaced():
     async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
         for fields in (
             b"X-Request-ID: a b\r\n",
@@ -72,8 +71,7 @@ async def test_hostile_request_ids_are_replaced():
             assert len(given) == len("x-request-id: ") + 32
 
 
-async def test_redirects_and_cookies_are_the_clients():
-    """A redirect is passed on, and a cookie set for one client isn't sent for another."""
+async def test_a_redirect_is_passed_on_and_no_cookie_is_kept():
     seen = []
 
     async def script(peer: Peer):
@@ -90,8 +88,8 @@ async def test_redirects_and_cookies_are_the_clients():
 
 
 @pytest.mark.parametrize("method", [b"HEAD", b"GET", b"OPTIONS", b"DELETE"])
-async def test_answers_without_a_body(method):
-    """204, and a HEAD with a length, end at their head; the connections stay usable."""
+async def test_a_response_without_a_body_ends_at_its_head(method):
+    """204 and HEAD. The connections stay usable."""
     no_body = (
         b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n"
         if method == b"HEAD"
@@ -108,8 +106,8 @@ async def test_answers_without_a_body(method):
 
 
 @pytest.mark.parametrize("close", [b"HTTP/1.1\r\nHost: g\r\nConnection: close", b"HTTP/1.0"])
-async def test_connections_that_are_to_close_do(close):
-    """Connection: close and HTTP/1.0 clients see the end at once, with proxied answers and own ones."""
+async def test_connection_close_and_http_1_0_close_after_the_response(close):
+    """Proxied responses, and the gateway's own."""
     async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
         for path in (b"/auth/x", b"/nothing", b"/livez", b"/schools"):
             peer = await connect(gateway.port)
@@ -126,16 +124,14 @@ async def test_connections_that_are_to_close_do(close):
         b"GET /auth/x HTTP/1.1\r\nHost: \xe9\r\n\r\n",
     ],
 )
-async def test_bad_requests(data):
-    """400 INVALID_REQUEST, and nothing reaches the upstream."""
+async def test_an_invalid_request_is_400_and_reaches_no_service(data):
     async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
         status, _, body = await ask(gateway.port, data)
         assert (status, envelope(body)[0]) == (400, "INVALID_REQUEST")
         assert server.connections == 0
 
 
-async def test_absolute_form():
-    """A target that is a URL is taken apart, and its host is the request's."""
+async def test_the_host_of_an_absolute_target_is_the_requests_host():
     seen = []
 
     async def script(peer: Peer):

@@ -14,9 +14,7 @@ from tests.gateway.wire import Peer, ok, upstream
 FAILED = b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno"
 
 
-async def test_answers_that_arrived_while_the_gateway_stood_still_are_read():
-    """A process that was frozen past its limit reads what lies in its sockets before a time-out counts."""
-
+async def test_responses_that_arrived_during_a_freeze_are_read_before_a_time_out():
     async def soon(peer: Peer):
         await peer.request()
         await trio.to_thread.run_sync(functools.partial(time.sleep, 0.2))
@@ -35,8 +33,8 @@ async def test_answers_that_arrived_while_the_gateway_stood_still_are_read():
     ("seconds", "counted"), [(1.8, {"ignored": 3}), (0.6, {"failure": 3})], ids=["mostly", "briefly"]
 )
 @pytest.mark.parametrize("answer", [FAILED, b"", FAILED[:-1]], ids=["500", "closed", "cut"])
-async def test_what_failed_while_the_gateway_stood_still_says_nothing(answer, seconds, counted):
-    """On a host that was paused the services have stood still too, and speak of that."""
+async def test_failures_during_a_long_freeze_are_not_counted(answer, seconds, counted):
+    """The services on the same host may have been frozen too."""
 
     async def soon(peer: Peer):
         await peer.request()

@@ -12,12 +12,12 @@ def test_one_client_alone_never_makes_a_handlers_error_a_failure():
     assert not any(handlers.counts("one", n / 10) for n in range(500))
 
 
-def test_two_clients_do_not_either():
+def test_two_clients_never_make_a_handlers_error_a_failure():
     handlers = HandlerFailures()
     assert not any(handlers.counts(f"client {n % 2}", n / 10) for n in range(500))
 
 
-def test_the_third_client_does():
+def test_the_third_client_makes_a_handlers_error_a_failure():
     handlers = HandlerFailures()
     counted = [handlers.counts(client, 0.0) for client in ("a", "b", "a", "c", "a")]
     assert counted == [False, False, False, True, True]
@@ -32,7 +32,7 @@ def test_clients_are_forgotten_after_a_minute():
     assert handlers.counts("d", HANDLER_SECONDS + 1.9)
 
 
-def test_what_is_remembered_is_bounded():
+def test_the_number_of_remembered_clients_is_bounded():
     handlers = HandlerFailures()
     for n in range(10_000):
         handlers.counts(n, 0.0)

@@ -31,8 +31,8 @@ async def found_again(**policy: float):
 
 
 @pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
-async def test_a_slow_client_is_no_probe(expect):
-    """It would hold the one probe until that has failed; who has sent all is let through meanwhile."""
+async def test_a_slow_upload_does_not_take_the_probe(expect):
+    """A complete request probes meanwhile."""
     async with found_again(half_open_timeout=0.5) as gateway:
         slow = await connect(gateway.port)
         await slow.send(post(10)[:-2] + expect + b"\r\nab")
@@ -45,8 +45,7 @@ async def test_a_slow_client_is_no_probe(expect):
             assert (await slow.until(b"\r\n\r\nok")).endswith(b"ok")
 
 
-async def test_a_slow_client_is_told_to_come_back():
-    """While the breaker is half-open, a body has a second to come in; then it is as any other rejection."""
+async def test_a_body_that_takes_a_second_at_half_open_is_rejected():
     policy = {"max_failures": 1, "reset_timeout": 0.05}
     async with served(policy=policy) as gateway:
         assert (await ask(gateway.port))[0] == 502
@@ -57,15 +56,14 @@ async def test_a_slow_client_is_told_to_come_back():
         assert await gateway.counts() == {"failure": 1}
 
 
-async def test_a_big_upload_may_probe():
-    """More than is read ahead isn't slow: a service that gets nothing else must be found again."""
+async def test_an_upload_larger_than_the_buffer_may_probe():
+    """Otherwise a service that gets only uploads would never recover."""
     async with found_again() as gateway:
         assert (await ask(gateway.port, post(2_000_000, bytes(2_000_000))))[0] == 200
         assert (await gateway.snapshot()).state is State.CLOSED
 
 
-async def test_a_probe_whose_client_stalls_is_nobodys_fault():
-    """It sent enough to be let through, and then trickles: the probe goes back, and the next has its turn."""
+async def test_a_probe_whose_client_stalls_is_given_back():
     async with found_again(half_open_timeout=2.0) as gateway:
         slow = await connect(gateway.port)
         await slow.send(post(2_000_000, bytes(1_000_000)))
@@ -80,8 +78,7 @@ async def test_a_probe_whose_client_stalls_is_nobodys_fault():
         assert (await ask(gateway.port))[0] == 200
 
 
-async def test_twenty_at_half_open():
-    """Of twenty at once, exactly one reaches the service; the others are told to come back."""
+async def test_one_of_twenty_requests_at_half_open_reaches_the_service():
     reached = []
     down = True
 

@@ -9,9 +9,7 @@ from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, connect, ok, upstream
 
 
-async def test_a_stream_is_a_recovery_within_a_second():
-    """The next callers don't wait for the end of an event stream that happened to be the probe."""
-
+async def test_a_streaming_probe_closes_the_breaker_within_a_second():
     async def events(peer: Peer):
         await peer.send(STREAM)
         await peer.rest()
@@ -48,8 +46,7 @@ async def test_a_client_that_reads_slowly_does_not_hold_the_probe():
         await peer.stream.aclose()
 
 
-async def test_a_client_that_cancels_probes_does_not_keep_them():
-    """Whoever aborts a probe isn't given the next one while another asks."""
+async def test_a_client_that_cancelled_a_probe_does_not_get_the_next_one():
     release = trio.Event()
 
     async def slow(peer: Peer):

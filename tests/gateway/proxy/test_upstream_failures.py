@@ -20,8 +20,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-async def test_garbage_is_502_and_counted(answer):
-    """What isn't an answer: 502 SERVICE_UNAVAILABLE, a failure of the breaker."""
+async def test_an_invalid_response_is_502_and_a_failure(answer):
     async with upstream(answering(answer, then_close=True)) as server, served(auth=server.url) as gateway:
         status, head, body = await ask(gateway.port)
         assert (status, envelope(body)) == (502, ("SERVICE_UNAVAILABLE", "Target service is unavailable"))
@@ -30,8 +29,7 @@ async def test_garbage_is_502_and_counted(answer):
 
 
 @pytest.mark.parametrize("answer", CUT.values(), ids=CUT)
-async def test_a_cut_body_is_never_a_clean_end(answer, capsys):
-    """The client's connection is broken off too, and the breaker counts a failure."""
+async def test_a_truncated_body_has_no_clean_end_and_is_a_failure(answer, capsys):
     async with upstream(answering(answer, then_close=True)) as server, served(auth=server.url) as gateway:
         peer = await connect(gateway.port)
         await peer.send(GET)
@@ -45,8 +43,8 @@ async def test_a_cut_body_is_never_a_clean_end(answer, capsys):
     assert "auth-service-http" in line
 
 
-async def test_no_connection_in_time_is_502_and_counted():
-    """A service that can't be reached in time is no slow one, and the log says why."""
+async def test_no_connection_in_time_is_502_and_a_failure():
+    """The log has the reason."""
 
     async def no_handshake(peer: Peer):
         await peer.rest()
@@ -64,8 +62,7 @@ async def test_no_connection_in_time_is_502_and_counted():
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL])
-async def test_a_shortage_of_the_gateways_own_is_nobodys_fault(monkeypatch, number):
-    """Without a file or a port for a connection it is 503, and no failure of the service."""
+async def test_a_lack_of_files_or_ports_is_503_and_no_failure(monkeypatch, number):
     async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
         peer = await connect(gateway.port)
 
@@ -85,9 +82,7 @@ async def test_a_shortage_of_the_gateways_own_is_nobodys_fault(monkeypatch, numb
         assert re.search(rb'^gateway_overloaded_total{resource="\w+"} 1.0$', metrics, re.MULTILINE)
 
 
-async def test_silence_is_504_and_counted():
-    """No head within UPSTREAM_TIMEOUT."""
-
+async def test_no_head_within_upstream_timeout_is_504_and_a_failure():
     async def silent(peer: Peer):
         await peer.rest()
 
@@ -97,8 +92,8 @@ async def test_silence_is_504_and_counted():
         assert await gateway.counts() == {"failure": 1}
 
 
-async def test_silence_in_the_middle_breaks_off():
-    """No piece within UPSTREAM_IDLE_TIMEOUT: broken off. The service had answered, so that is no failure."""
+async def test_a_pause_above_upstream_idle_timeout_cuts_the_body_and_is_a_success():
+    """The service had answered."""
 
     async def stalls(peer: Peer):
         await peer.request()
@@ -137,8 +132,8 @@ async def test_silence_in_the_middle_breaks_off():
         ),
     ],
 )
-async def test_one_fault_one_breaker(answer, counts):
-    """Answers pass as they are; a failure charged elsewhere isn't counted, nor is its origin shown."""
+async def test_a_failure_that_another_breaker_has_counted_is_not_counted_again(answer, counts):
+    """The response passes without its origin."""
     async with upstream(answering(answer)) as server, served(auth=server.url) as gateway:
         status, head, body = await ask(gateway.port)
         assert (status, body) == (int(answer.split()[1]), b"no")
@@ -147,8 +142,8 @@ async def test_one_fault_one_breaker(answer, counts):
         assert await gateway.counts() == counts
 
 
-async def test_six_against_a_dead_service():
-    """Five times 502, then 503 with Retry-After; the other breakers stay closed."""
+async def test_five_502_open_the_breaker_and_the_sixth_request_is_503():
+    """The other breakers stay closed."""
     async with served() as gateway:
         answers = [await ask(gateway.port, post(2, b"{}", b"/auth/login")) for _ in range(6)]
         assert [status for status, _, _ in answers] == [502] * 5 + [503]
@@ -161,8 +156,8 @@ async def test_six_against_a_dead_service():
         assert await gateway.counts("school-service-http") == {}
 
 
-async def test_a_stale_connection_is_nobodys_fault():
-    """A GET on a kept connection that had gone is sent again; a POST is answered 502 and not counted."""
+async def test_a_stale_connection_is_no_failure():
+    """GET is sent again. POST is answered 502."""
 
     async def close_when_asked_again(peer: Peer):
         await peer.request()

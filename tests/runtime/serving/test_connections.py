@@ -30,16 +30,14 @@ async def test_a_client_that_leaves_at_any_moment_leaves_no_task_behind() -> Non
 @pytest.mark.parametrize(
     "head", [GET.format("/", "Connection: close\r\n"), "GET / HTTP/1.0\r\n\r\n"], ids=["close", "1.0"]
 )
-async def test_the_last_answer_closes(head: str) -> None:
-    """A client that asked for it sees the end right after its answer, not at the keep-alive's end."""
+async def test_the_connection_closes_right_after_the_last_response(head: str) -> None:
     async with served_app() as one:
         stream = await one.connect(head)
         with trio.fail_after(1):
             assert (await everything(stream)).endswith(b"quick")
 
 
-async def test_a_client_that_leaves_cancels_its_handler() -> None:
-    """Within a tenth of a second."""
+async def test_a_client_that_leaves_cancels_its_handler_within_100_ms() -> None:
     async with served_app() as one:
         stream = await one.connect(GET.format("/slow", ""))
         await one.entered.wait()
@@ -56,8 +54,8 @@ def open_files() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
 @pytest.mark.parametrize("head", ["", GET.format("/", "")], ids=["unused", "idle"])
-async def test_a_connection_that_was_closed_is_let_go(head: str) -> None:
-    """A client that closes between two requests, or before the first, leaves no socket behind."""
+async def test_a_closed_connection_leaves_no_socket(head: str) -> None:
+    """Before the first request, and between two."""
     async with served_app() as one:
         before = open_files()
         for _ in range(20):
@@ -69,8 +67,7 @@ async def test_a_connection_that_was_closed_is_let_go(head: str) -> None:
         assert open_files() <= before + 1
 
 
-async def test_a_fault_in_a_connection_ends_that_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others, and those to come, are served_app."""
+async def test_an_error_in_a_connection_ends_that_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     async with served_app() as one:
         with monkeypatch.context() as patched:
 
@@ -82,8 +79,7 @@ async def test_a_fault_in_a_connection_ends_that_connection(monkeypatch: pytest.
         await until(await one.connect(GET.format("/", "")), b"quick")
 
 
-async def test_a_head_that_the_gateway_lets_through() -> None:
-    """A service reads every head that reaches it, however large, and in however many pieces."""
+async def test_a_large_head_in_pieces_is_read() -> None:
     async with served_app() as one:
         head = GET.format("/", "".join(f"X-{n}: {'x' * 1000}\r\n" for n in range(40)))
         stream = await one.connect(head[:-2])
@@ -93,8 +89,8 @@ async def test_a_head_that_the_gateway_lets_through() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/read"])
-async def test_an_upload_nobody_reads_gets_its_answer(path: str) -> None:
-    """The whole of the upload is taken, so that the answer isn't lost in a reset."""
+async def test_an_upload_that_is_not_read_gets_its_response(path: str) -> None:
+    """The upload is received to its end, so that no reset overtakes the response."""
     async with served_app() as one:
         size = 3_000_000
         stream = await one.connect(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n")

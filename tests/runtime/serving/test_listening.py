@@ -43,6 +43,6 @@ async def test_connections_wait_while_files_are_lacking(autojump_clock):
     assert [line["event"] for line in logs] == ["connections can't be accepted"]
 
 
-async def test_a_shortage_that_lasts_is_said_again_now_and_then(autojump_clock):
+async def test_a_lasting_shortage_is_logged_again_now_and_then(autojump_clock):
     _, logs = await accepted(Listener(10_000), 35)
     assert len(logs) == 4

@@ -12,8 +12,7 @@ from runtime.serving import CannotListen, listen, serve
 from tests.runtime.serving.served_quart_app import GET, everything, served_app, until
 
 
-async def test_stop_lets_what_is_in_flight_finish() -> None:
-    """After the stop no connection is accepted, and requests in flight are answered before serve returns."""
+async def test_requests_in_flight_finish_after_the_stop_and_no_connection_is_accepted() -> None:
     async with served_app() as one:
         stream = await one.connect(GET.format("/slow", ""))
         idle = await one.connect(GET.format("/", ""))
@@ -29,8 +28,8 @@ async def test_stop_lets_what_is_in_flight_finish() -> None:
         await one.ended.wait()
 
 
-async def test_an_idle_client_may_still_ask_at_the_end() -> None:
-    """Its request may be under way already."""
+async def test_a_request_of_an_idle_client_after_the_stop_is_answered() -> None:
+    """It may have been sent before the client saw the end."""
     async with served_app() as it:
         stream = await it.connect(GET.format("/", ""))
         await until(stream, b"quick")
@@ -40,8 +39,7 @@ async def test_an_idle_client_may_still_ask_at_the_end() -> None:
         assert b"quick" in await everything(stream)
 
 
-async def test_who_has_connected_at_the_end_is_answered() -> None:
-    """More than the loop accepts before it sees the stop."""
+async def test_connections_in_the_backlog_at_the_stop_are_served() -> None:
     async with served_app() as it:
         clients = [socket.create_connection(("127.0.0.1", it.port)) for _ in range(20)]
         it.stop.set()
@@ -51,8 +49,7 @@ async def test_who_has_connected_at_the_end_is_answered() -> None:
             assert b"quick" in await everything(stream)
 
 
-async def test_grace_is_limited() -> None:
-    """A request that doesn't end in the time of grace is cancelled."""
+async def test_a_request_that_exceeds_the_grace_is_cancelled() -> None:
     async with served_app(grace=0.05) as one:
         stream = await one.connect(GET.format("/slow", ""))
         await one.entered.wait()
@@ -63,8 +60,7 @@ async def test_grace_is_limited() -> None:
         await stream.aclose()
 
 
-async def test_a_client_that_has_stopped_reading_cannot_hold_up_the_end() -> None:
-    """The time of grace is for requests, and a write that goes nowhere doesn't get more."""
+async def test_a_client_that_stopped_reading_does_not_delay_the_end() -> None:
     async with served_app(grace=0.1) as one:
         stream = await one.connect(GET.format("/large", ""))
         await stream.receive_some(1000)
@@ -74,8 +70,7 @@ async def test_a_client_that_has_stopped_reading_cannot_hold_up_the_end() -> Non
         await stream.aclose()
 
 
-async def test_a_port_that_is_taken() -> None:
-    """It is said which, before anything is served_app."""
+async def test_a_taken_port_is_an_error_with_its_number() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
@@ -83,7 +78,6 @@ async def test_a_port_that_is_taken() -> None:
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 70])
-def test_a_host_that_is_none(host: str) -> None:
-    """A name that can't be resolved is an error of the same kind."""
+def test_an_unknown_host_is_an_error(host: str) -> None:
     with pytest.raises(CannotListen):
         listen(host, 0)

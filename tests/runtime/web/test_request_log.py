@@ -77,7 +77,7 @@ async def told(lines: list[Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("tasks", [1, 2])
-async def test_a_client_that_leaves_leaves_a_line_and_a_span(lines: list[Any], tasks: int) -> None:
+async def test_a_client_that_disconnects_has_a_log_line_and_a_span(lines: list[Any], tasks: int) -> None:
     with recorded() as seen:
         async with slow(trio.Event(), tasks) as service:
             stream = await service.ask()
@@ -92,8 +92,7 @@ async def test_a_client_that_leaves_leaves_a_line_and_a_span(lines: list[Any], t
     assert line["trace_id"] == f"{span.context.trace_id:032x}"
 
 
-async def test_a_callers_deadline_is_answered_and_told(lines: list[Any]) -> None:
-    """The handler is cancelled in time, and the answer has all that answers have."""
+async def test_a_passed_deadline_of_the_caller_is_answered_and_logged(lines: list[Any]) -> None:
     async with slow(trio.Event()) as service:
         stream = await service.ask("X-Request-Timeout-Ms: 50\r\nConnection: close\r\n")
         with trio.fail_after(3):
@@ -106,7 +105,7 @@ async def test_a_callers_deadline_is_answered_and_told(lines: list[Any]) -> None
     assert "client_left" not in line
 
 
-async def test_who_was_cut_off_at_the_end_has_not_left(lines: list[Any]) -> None:
+async def test_a_request_cut_off_by_the_shutdown_is_not_logged_as_a_disconnect(lines: list[Any]) -> None:
     stop = trio.Event()
     async with slow(stop) as service:
         async with await service.ask():
@@ -157,8 +156,7 @@ async def uploading(work: float) -> AsyncIterator[PartialRequest]:
         nursery.cancel_scope.cancel()
 
 
-async def test_the_callers_deadline_stands_still_while_the_client_sends() -> None:
-    """It is for our own work, and none of it was used."""
+async def test_the_callers_deadline_stands_still_during_the_upload() -> None:
     async with uploading(work=0.1) as client:
         await trio.sleep(0.3)
         await client.send("{")
@@ -167,7 +165,7 @@ async def test_the_callers_deadline_stands_still_while_the_client_sends() -> Non
         assert (await client.answer()).startswith(b"HTTP/1.1 200")
 
 
-async def test_what_was_left_of_the_callers_time_is_left_behind_the_body() -> None:
+async def test_the_callers_remaining_time_is_the_same_after_the_upload() -> None:
     async with uploading(work=10) as client:
         await trio.sleep(0.3)
         await client.send("{}")
@@ -176,8 +174,8 @@ async def test_what_was_left_of_the_callers_time_is_left_behind_the_body() -> No
         assert 0.1 < trio.current_time() - started < 0.4
 
 
-async def test_a_body_that_does_not_come_is_the_clients_time_out() -> None:
-    """Not the service's 504, which would be charged to it."""
+async def test_a_body_that_does_not_arrive_is_408_and_not_504() -> None:
+    """The gateway would count a 504 as the service's failure."""
     async with uploading(work=0) as client:
         await client.send("{")
         answer = await client.answer()
@@ -195,6 +193,5 @@ async def test_a_body_that_does_not_come_is_the_clients_time_out() -> None:
         ("\u0663", float("inf")),
     ],
 )
-def test_seconds_left(text: str, seconds: float) -> None:
-    """Only a plain number is a deadline."""
+def test_only_a_plain_number_is_a_deadline(text: str, seconds: float) -> None:
     assert seconds_left(text) == seconds

@@ -8,8 +8,7 @@ from runtime.serving.protocol.request_reader import READ_SIZE
 from tests.runtime.serving.reading import CHUNKED, GET, HEAD_BYTES, HOST, read_in, read_one, request
 
 
-def test_a_request():
-    """Names in lower case; everything else as it was."""
+def test_field_names_are_lower_case_and_values_unchanged():
     head = read_one(
         b"POST /a%2F? HTTP/1.1\r\n"
         b"Host: h:80\r\nX-A: \t b  c\t\r\nx-a:\xff\r\nX-Empty:\r\nContent-Length: 007\r\n\r\n"
@@ -42,8 +41,7 @@ def test_a_request():
         (request(b"POST / HTTP/1.1", b"Content-Length: 0" + b"5"), 5, False, False),
     ],
 )
-def test_framing(head, length, expects, close):
-    """How the body is delimited, whether the client waits for 100, and whether another request may follow."""
+def test_length_expectation_and_close_are_read_from_the_head(head, length, expects, close):
     found = read_one(head)
     assert (found.length, found.expects_continue, found.close) == (length, expects, close)
 
@@ -135,8 +133,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("head", "status"), BAD)
-def test_a_bad_request(head, status):
-    """What two readers could read in two ways is refused, however its bytes are cut, also behind another."""
+def test_an_ambiguous_request_is_refused(head, status):
+    """In whatever pieces it arrives, also behind another request."""
     for front in (b"", GET):
         data = front + head
         for pieces in ([data], [data[:-1], data[-1:]], [bytes((byte,)) for byte in data]):
@@ -148,8 +146,7 @@ def test_a_bad_request(head, status):
 
 @pytest.mark.parametrize("padding", [b"x" * 100, b" " * 100])
 @pytest.mark.parametrize("front", [b"", GET, b"\r\n", CHUNKED + b"0\r\n\r\n"])
-def test_the_limit_of_a_head(padding, front):
-    """Exact to the byte, white space and what stands in front of it notwithstanding."""
+def test_the_limit_of_a_head_is_exact_to_the_byte(padding, front):
     limit = 200
     lines = b"GET / HTTP/1.1\r\nHost: h\r\nA:%b\r\n\r\n"
     for size, status in ((limit, None), (limit + 1, 431)):
@@ -164,15 +161,14 @@ def test_the_limit_of_a_head(padding, front):
     ("beginning", "status"), [(b"GET /", 414), (b"GET / HTTP/1.1\r\nA", 431), (b"GET / HTTP/1.1\r\nA: ", 431)]
 )
 @pytest.mark.parametrize("size", [1000, READ_SIZE])
-def test_a_head_without_an_end(beginning, status, size):
-    """Refused when the limit is passed; the target's part of the line has a status of its own."""
+def test_an_endless_head_is_refused_at_the_limit(beginning, status, size):
+    """414 within the target, 431 behind it."""
     _, reader = read_in([beginning, *([b"a" * size] * (HEAD_BYTES // size + 1))])
     assert reader.error is not None
     assert reader.error.status == status
 
 
-def test_empty_lines():
-    """One is a leftover of the request before; lines without end are no request, however they come."""
+def test_one_empty_line_before_a_request_is_ignored_and_two_are_refused():
     for data in (b"\r\n" + GET, GET + b"\r\n" + GET, CHUNKED + b"0\r\n\r\n\r\n" + GET):
         for size in (1, 2, 3, len(data)):
             assert read_in([data[at : at + size] for at in range(0, len(data), size)])[1].error is None
@@ -182,14 +178,14 @@ def test_empty_lines():
             assert read_in(pieces)[1].error is not None
 
 
-def test_a_target_that_is_too_long_in_a_complete_head():
+def test_a_target_above_the_limit_in_a_complete_head_is_414():
     _, reader = read_in([request(b"GET /%b HTTP/1.1" % (b"a" * 200))], 200)
     assert reader.error is not None
     assert reader.error.status == 414
 
 
-def test_the_method_of_a_request_that_cannot_be_read():
-    """The answer to HEAD has no body, whatever is wrong with the rest."""
+def test_the_method_of_an_invalid_head_request_is_read():
+    """The response to HEAD has no body."""
     for data in (
         b"HEAD / HTTP/1.1\r\n\r\n",
         b"HEAD / HTTP/1.1\r\nA b\r\n\r\n",

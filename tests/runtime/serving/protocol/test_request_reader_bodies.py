@@ -12,8 +12,7 @@ CHUNKS = b"3\r\nabc\r\n00A;x=y;z\r\n0123456789\r\n1;q\r\n!\r\n0\r\nX-Sum: 1\r\n\
 
 
 @pytest.mark.parametrize("size", range(1, len(CHUNKS) + 1))
-def test_chunks(size):
-    """The same however they are cut, and not a byte of what follows."""
+def test_chunks_are_the_same_in_any_pieces(size):
     data = CHUNKED + CHUNKS + GET
     [first, second], reader = read_in([data[at : at + size] for at in range(0, len(data), size)])
     assert (first.body, first.whole) == (b"abc0123456789!", True)
@@ -33,8 +32,8 @@ def test_chunks(size):
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, READ_SIZE])
-def test_a_bad_chunk(data, size):
-    """Refused as soon as it is clear, without a wait for more; what came before it is there."""
+def test_a_bad_chunk_is_refused_at_once(data, size):
+    """The body before it stays."""
     data = CHUNKED + b"3\r\nabc\r\n" + data
     [found], reader = read_in([data[at : at + size] for at in range(0, len(data), size)])
     assert reader.error is not None
@@ -44,8 +43,7 @@ def test_a_bad_chunk(data, size):
 
 
 @pytest.mark.parametrize("beginning", [b"1;", b"1;a=", b"0\r\nA: ", b"0\r\n"])
-def test_what_never_becomes_a_body(beginning):
-    """An extension, a trailer's value or name without an end are refused, and not kept."""
+def test_an_endless_extension_or_trailer_is_refused(beginning):
     pieces = [CHUNKED + b"3\r\nabc\r\n" + beginning]
     count = (TRAILER_BYTES + 2 * READ_SIZE) // 1000
     [found], reader = read_in(pieces + [b"a" * 1000] * count)
@@ -54,15 +52,14 @@ def test_what_never_becomes_a_body(beginning):
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, READ_SIZE])
-def test_a_length(size):
-    """So many bytes, and not one more."""
+def test_a_body_has_exactly_its_length(size):
     data = b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde" + GET
     [first, second], _ = read_in([data[at : at + size] for at in range(0, len(data), size)])
     assert (first.body, first.whole, second.target) == (b"abcde", True, b"/")
 
 
-def test_an_error_behind_requests():
-    """Those in front of it are there, whole; what is behind it isn't read."""
+def test_requests_before_an_error_are_whole():
+    """Nothing behind the error is read."""
     found, reader = read_in(
         [GET + b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab" + b"?\r\n" + GET]
     )
@@ -84,8 +81,7 @@ def test_an_error_behind_requests():
     ],
 )
 @pytest.mark.parametrize("rest", [GET, b"\x16\x03", b"\r\n\r\n\r\n"])
-def test_behind_the_last_request(last, rest):
-    """They yield neither a request nor an error."""
+def test_bytes_behind_the_last_request_are_neither_request_nor_error(last, rest):
     for pieces in ([last + rest], [last, rest], [bytes((byte,)) for byte in last + rest]):
         [found], reader = read_in(pieces)
         assert (found.whole, reader.error) == (True, None)
@@ -101,8 +97,8 @@ def test_behind_the_last_request(last, rest):
     ],
 )
 @pytest.mark.parametrize("offer", [b"h2c", b"websocket"])
-def test_an_offered_upgrade(coding, sent, offer):
-    """A body stays a body, and the next request is a request, wherever the bytes are cut."""
+def test_a_request_that_offers_an_upgrade_keeps_its_body(coding, sent, offer):
+    """In whatever pieces it arrives."""
     head = b"POST /u HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n\r\n" % (
         offer,
         coding,
