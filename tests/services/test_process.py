@@ -64,7 +64,7 @@ def processes() -> Iterator[list[ServiceProcess]]:
 
 
 @pytest.mark.parametrize("name", ["school", "student"])
-def test_it_starts_without_its_dependencies_and_stops_with_0(
+def test_a_service_starts_without_its_dependencies_and_stops_with_0(
     name: str, processes: list[ServiceProcess]
 ) -> None:
     processes.append(process := ServiceProcess(name))
@@ -76,7 +76,7 @@ def test_it_starts_without_its_dependencies_and_stops_with_0(
 
 
 @pytest.mark.parametrize("variable", PORTS["school"])
-def test_a_port_that_is_taken_is_named_and_ends_it_with_1(
+def test_a_taken_port_is_named_and_ends_the_process_with_1(
     variable: str, processes: list[ServiceProcess]
 ) -> None:
     processes.append(first := ServiceProcess("school"))
@@ -88,7 +88,7 @@ def test_a_port_that_is_taken_is_named_and_ends_it_with_1(
     assert f":{used_port}" in errors
 
 
-def test_a_bad_setting_is_named_and_ends_it_with_2(processes: list[ServiceProcess]) -> None:
+def test_an_invalid_setting_is_named_and_ends_the_process_with_2(processes: list[ServiceProcess]) -> None:
     processes.append(process := ServiceProcess("student", STUDENT_SERVICE_PORT="eighty"))
     _, errors = process.running.communicate(timeout=30)
     assert process.running.returncode == 2
@@ -105,7 +105,7 @@ probe = { kind = "http", path = "/readyz" }
 """
 
 
-def test_it_takes_its_own_probes_from_a_file_of_the_whole_stack(
+def test_a_service_uses_its_own_probes_of_a_file_for_all_services(
     tmp_path: Path, processes: list[ServiceProcess]
 ) -> None:
     file = tmp_path / "circuit-breakers.toml"
@@ -117,7 +117,9 @@ def test_it_takes_its_own_probes_from_a_file_of_the_whole_stack(
     assert '{service="student-service-grpc"' in shown
 
 
-def test_a_probe_of_another_kind_ends_it_with_2(tmp_path: Path, processes: list[ServiceProcess]) -> None:
+def test_a_probe_of_another_kind_ends_the_process_with_2(
+    tmp_path: Path, processes: list[ServiceProcess]
+) -> None:
     file = tmp_path / "circuit-breakers.toml"
     file.write_text(PROBES.replace('"grpc.health"', '"ping"'))
     processes.append(process := ServiceProcess("student", CIRCUIT_BREAKERS=str(file)))

@@ -131,7 +131,7 @@ def break_database(stack: InProcessStack, breaker: str, fault: Callable[[], Awai
 
 @pytest.mark.parametrize("breaker", DATABASES)
 @pytest.mark.parametrize("fault", DATABASE_FAULTS)
-async def test_a_database_that_fails(
+async def test_a_failing_database_opens_its_own_breaker_alone(
     stack: InProcessStack, breaker: str, fault: str, mock_clock: MockClock
 ) -> None:
     async def fail() -> None:
@@ -143,8 +143,10 @@ async def test_a_database_that_fails(
 
 
 @pytest.mark.parametrize("breaker", DATABASES)
-async def test_a_database_that_hangs(stack: InProcessStack, breaker: str, mock_clock: MockClock) -> None:
-    """Its time is up before that of the service, so that its own breaker counts and the gateway's doesn't."""
+async def test_a_hanging_database_opens_its_own_breaker_alone(
+    stack: InProcessStack, breaker: str, mock_clock: MockClock
+) -> None:
+    """Its time limit is shorter than the gateway's."""
     mock_clock.autojump_threshold = 0
 
     async def hang() -> None:
@@ -158,10 +160,10 @@ async def test_a_database_that_hangs(stack: InProcessStack, breaker: str, mock_c
 
 
 @pytest.mark.parametrize("fault", DATABASE_FAULTS)
-async def test_a_database_behind_the_school_service(
+async def test_the_school_services_database_opens_its_own_breaker_alone(
     stack: InProcessStack, fault: str, mock_clock: MockClock
 ) -> None:
-    """Students are refused because of it; neither the check's breaker nor any of the gateway's counts."""
+    """Not the student service's gRPC breaker, nor any of the gateway's."""
     stack.schools.faults.fail(DATABASE_FAULTS[fault])
     for number in range(DATABASE_FAILURES + 1):
         assert not_closed(stack) == (["school-database"] if number == DATABASE_FAILURES else [])
@@ -200,26 +202,34 @@ async def assert_check_opens(stack: InProcessStack, seconds: float = 0.0) -> Non
 
 
 @pytest.mark.parametrize("status", FAILED)
-async def test_a_status(stack: InProcessStack, status: Status, mock_clock: MockClock) -> None:
+async def test_a_grpc_failure_status_opens_the_grpc_breaker(
+    stack: InProcessStack, status: Status, mock_clock: MockClock
+) -> None:
     async with aio_as_trio(ChannelFor([Failing(status)])) as channel:
         stack.grpc._inner = GrpcSchoolClient(channel)
         await assert_check_opens(stack)
 
 
-async def test_a_school_service_that_hangs(stack: InProcessStack, mock_clock: MockClock) -> None:
+async def test_a_hanging_school_service_opens_the_grpc_breaker(
+    stack: InProcessStack, mock_clock: MockClock
+) -> None:
     mock_clock.autojump_threshold = 0
     async with aio_as_trio(ChannelFor([Failing(None)])) as channel:
         stack.grpc._inner = GrpcSchoolClient(channel)
         await assert_check_opens(stack, CALL_SECONDS)
 
 
-async def test_a_method_that_is_not_there(stack: InProcessStack, mock_clock: MockClock) -> None:
+async def test_a_missing_grpc_method_opens_the_grpc_breaker(
+    stack: InProcessStack, mock_clock: MockClock
+) -> None:
     async with aio_as_trio(ChannelFor([])) as channel:
         stack.grpc._inner = GrpcSchoolClient(channel)
         await assert_check_opens(stack)
 
 
-async def test_nobody_listens(stack: InProcessStack, mock_clock: MockClock) -> None:
+async def test_a_refused_connection_opens_the_grpc_breaker(
+    stack: InProcessStack, mock_clock: MockClock
+) -> None:
     async with open_channel("127.0.0.1:1") as channel:
         stack.grpc._inner = GrpcSchoolClient(channel)
         await assert_check_opens(stack)
@@ -228,7 +238,7 @@ async def test_nobody_listens(stack: InProcessStack, mock_clock: MockClock) -> N
 @pytest.mark.parametrize(
     "fault", [ConnectionResetError("scripted"), StreamTerminatedError("scripted"), TimeoutError("scripted")]
 )
-async def test_a_connection_that_is_lost(
+async def test_a_lost_connection_opens_the_grpc_breaker(
     stack: InProcessStack, fault: Exception, mock_clock: MockClock
 ) -> None:
     class Lost:

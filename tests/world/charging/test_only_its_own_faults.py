@@ -125,5 +125,7 @@ async def test_no_client_makes_a_breaker_count(first: int, autojump_clock: MockC
 
 @pytest.mark.resilience
 @pytest.mark.parametrize("first", range(SEEDS, SEEDS + MORE_SEEDS, BATCH))
-async def test_nor_do_thousands_of_mixtures(first: int, autojump_clock: MockClock) -> None:
+async def test_thousands_of_mixtures_of_clients_make_no_breaker_count(
+    first: int, autojump_clock: MockClock
+) -> None:
     await run(range(first, first + BATCH))

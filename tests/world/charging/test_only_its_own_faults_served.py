@@ -84,5 +84,5 @@ async def test_no_client_on_a_socket_makes_a_breaker_count(first: int) -> None:
 
 @pytest.mark.resilience
 @pytest.mark.parametrize("first", range(SEEDS, SEEDS + MORE_SEEDS, AT_ONCE))
-async def test_nor_do_hundreds_of_mixtures(first: int) -> None:
+async def test_hundreds_of_mixtures_on_sockets_make_no_breaker_count(first: int) -> None:
     await run(range(first, first + AT_ONCE))

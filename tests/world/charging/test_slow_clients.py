@@ -25,10 +25,10 @@ def _app(panel: Panel):
     return create_app(Accounts(FakeAccountRepository(), guard, Passwords()), panel)
 
 
-async def test_bodies_that_stall_are_408_and_no_failure_of_the_service(
+async def test_a_stalled_body_is_408_and_no_failure_of_the_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Their time out is longer than the deadline that the gateway gives the service."""
+    """The time limit of a body is longer than the service's deadline."""
     # What the service answers isn't held back until the body's time is over.
     monkeypatch.setattr("runtime.web.connection.DRAIN_SECONDS", 0.05)
     statuses: list[bytes] = []

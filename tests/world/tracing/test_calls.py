@@ -29,7 +29,7 @@ from tests.spans import Seen
 from tests.world.tracing.traces import PARENT, TRACE, events
 
 
-async def test_a_client_that_leaves_is_told_as_a_cancellation(seen: Seen, mock_clock: MockClock) -> None:
+async def test_a_cancelled_call_has_a_cancelled_event(seen: Seen, mock_clock: MockClock) -> None:
     async with open_panel() as panel:
         breaker = tracing.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it", max_concurrent=1)))
         with trio.CancelScope() as scope:
@@ -73,7 +73,7 @@ async def test_a_result_is_judged_as_without_tracing(seen: Seen) -> None:
     ]
 
 
-async def test_what_others_did_meanwhile_is_not_told_of_a_call(seen: Seen) -> None:
+async def test_a_transition_by_others_is_no_event_of_a_call(seen: Seen) -> None:
     async with open_panel() as panel:
         breaker = tracing.traced_breaker(panel.breaker(CircuitBreakerConfig(name="it")))
         async with breaker.guard():
@@ -81,8 +81,8 @@ async def test_what_others_did_meanwhile_is_not_told_of_a_call(seen: Seen) -> No
     assert [events(span) for span in seen.spans] == [["admitted"]]
 
 
-async def test_a_clients_own_fields_do_not_pass_beside_ours(seen: Seen) -> None:
-    """What belongs to a trace that can't be taken up would be taken for a part of the one begun here."""
+async def test_an_invalid_trace_of_a_client_is_replaced(seen: Seen) -> None:
+    """Its tracestate would be taken for a part of the new trace."""
     arrived: list[httpx.Headers] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -105,8 +105,8 @@ async def test_a_clients_own_fields_do_not_pass_beside_ours(seen: Seen) -> None:
 @pytest.mark.parametrize(
     ("url", "port"), [("http://it/x?a=hush", 80), ("https://it", 443), ("http://it:8081", 8081)]
 )
-async def test_a_call_that_fails_says_whom_it_was_for(seen: Seen, url: str, port: int) -> None:
-    """Address and port, no query, and the kind of error without its words."""
+async def test_a_failed_call_has_address_port_and_error_type(seen: Seen, url: str, port: int) -> None:
+    """No query, and none of the error's text."""
 
     class _Private(httpx.ConnectError):
         pass
@@ -129,9 +129,7 @@ async def test_a_call_that_fails_says_whom_it_was_for(seen: Seen, url: str, port
     assert "hush" not in span.to_json()
 
 
-async def test_an_app_that_fails_is_told_by_the_kind_of_its_error(seen: Seen) -> None:
-    """Its words may quote what must stay inside."""
-
+async def test_a_failed_app_has_the_type_of_its_error_and_no_text(seen: Seen) -> None:
     class _Private(ValueError):
         pass
 
@@ -158,11 +156,9 @@ async def test_an_app_that_fails_is_told_by_the_kind_of_its_error(seen: Seen) ->
         (CancelledError("hush"), 1, StatusCode.UNSET),
     ],
 )
-async def test_a_call_over_grpc_tells_how_it_ended(
+async def test_a_grpc_call_has_its_status_and_is_an_error_only_if_the_service_failed(
     seen: Seen, error: BaseException | None, code: int, status: StatusCode
 ) -> None:
-    """As the breaker would judge it: what isn't its service's failure is no error here either."""
-
     async def answer(_: Any) -> None:
         if error is not None:
             raise error

@@ -56,7 +56,7 @@ async def test_one_trace_from_the_client_to_the_database(seen: Seen, mock_clock:
     }.items() <= dict(seen.one("student-service-grpc").attributes or {}).items()
 
 
-async def test_spans_say_what_and_where_and_keep_secrets(seen: Seen, mock_clock: MockClock) -> None:
+async def test_spans_have_routes_and_addresses_and_no_secrets(seen: Seen, mock_clock: MockClock) -> None:
     async with open_in_process_stack() as stack:
         await stack.sign_in()
         seen.forget()
@@ -80,10 +80,7 @@ async def test_spans_say_what_and_where_and_keep_secrets(seen: Seen, mock_clock:
     assert "b.example" not in everything
 
 
-async def test_the_breakers_decisions_are_events_of_the_calls_they_fell_on(
-    seen: Seen, mock_clock: MockClock
-) -> None:
-    """Opened by the fifth failure, rejecting, probing at the deadline, closed by the probe."""
+async def test_a_breakers_decision_is_an_event_of_its_call(seen: Seen, mock_clock: MockClock) -> None:
     async with open_in_process_stack() as stack:
         stack.lines["auth"].cut()
         for _ in range(6):
@@ -111,10 +108,8 @@ async def test_the_breakers_decisions_are_events_of_the_calls_they_fell_on(
     assert [(span.attributes or {})["http.response.status_code"] for span in outer][4:7] == [502, 503, 401]
 
 
-async def test_a_service_that_had_to_refuse_says_whose_fault_it_was(
-    seen: Seen, mock_clock: MockClock
-) -> None:
-    """On the gateway's line and span as well, where the client sees nothing of it."""
+async def test_a_503_has_the_failed_breaker_in_log_and_span(seen: Seen, mock_clock: MockClock) -> None:
+    """In the gateway's as well. The client doesn't see it."""
     async with open_in_process_stack() as stack:
         await stack.sign_in()
         stack.schools.faults.fail()
@@ -128,7 +123,9 @@ async def test_a_service_that_had_to_refuse_says_whose_fault_it_was(
     assert [one["error.type"] for one in (outer, call, inner)] == ["503"] * 3
 
 
-async def test_a_client_that_leaves_is_known_by_its_request(seen: Seen, mock_clock: MockClock) -> None:
+async def test_the_spans_of_a_disconnected_client_have_its_request_id(
+    seen: Seen, mock_clock: MockClock
+) -> None:
     async with open_in_process_stack() as stack:
         await stack.sign_in()
         stack.schools.faults.delay = math.inf
@@ -141,7 +138,7 @@ async def test_a_client_that_leaves_is_known_by_its_request(seen: Seen, mock_clo
     assert [one["http.response.header.x-request-id"] for one in told] == [("mine",)] * 2
 
 
-async def test_what_asks_all_the_time_leaves_no_spans(seen: Seen, mock_clock: MockClock) -> None:
+async def test_health_checks_and_scrapes_have_no_spans(seen: Seen, mock_clock: MockClock) -> None:
     async with open_in_process_stack() as stack:
         for path in ("/health", "/livez", "/readyz", "/metrics"):
             assert (await stack.client.get(path)).status_code == 200
@@ -152,8 +149,7 @@ async def test_what_asks_all_the_time_leaves_no_spans(seen: Seen, mock_clock: Mo
     assert {span.name for span in seen.spans} <= {"GET /.well-known/jwks.json"}
 
 
-async def test_off_means_nothing_is_wrapped(mock_clock: MockClock) -> None:
-    """The very objects come back: whoever doesn't trace doesn't pay."""
+async def test_without_tracing_nothing_is_wrapped(mock_clock: MockClock) -> None:
     async with open_panel() as panel, open_in_process_stack() as stack:
         breaker = panel.breaker(CircuitBreakerConfig(name="it"))
         assert tracing.traced_breaker(breaker) is breaker
