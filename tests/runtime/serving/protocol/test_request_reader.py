@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.serving.protocol.request_reader import READ_SIZE
-from tests.runtime.serving.reading import CHUNKED, GET, HEAD_BYTES, HOST, read_in, read_one, request
+from tests.runtime.serving.protocol.reading import CHUNKED, GET, HEAD_BYTES, HOST, read_in, read_one, request
 
 
 def test_field_names_are_lower_case_and_values_unchanged():

@@ -8,7 +8,7 @@ import h11
 import pytest
 
 from tests.almost_http import almost
-from tests.runtime.serving.reading import read_in
+from tests.runtime.serving.protocol.reading import read_in
 
 MESSAGES = 2500
 FIELDS = [

@@ -6,7 +6,7 @@ import pytest
 
 from runtime.serving.protocol.incoming_request import BadRequest
 from runtime.serving.protocol.request_reader import READ_SIZE, TRAILER_BYTES
-from tests.runtime.serving.reading import CHUNKED, GET, read_in
+from tests.runtime.serving.protocol.reading import CHUNKED, GET, read_in
 
 CHUNKS = b"3\r\nabc\r\n00A;x=y;z\r\n0123456789\r\n1;q\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n"
 

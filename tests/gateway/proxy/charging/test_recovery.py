@@ -3,7 +3,7 @@
 import trio
 
 from actors.messages import State
-from tests.gateway.proxy.recovering_upstream import PROBING, recovering, reopened
+from tests.gateway.proxy.charging.recovering_upstream import PROBING, recovering, reopened
 from tests.gateway.raw_requests import BIG, GET, STREAM, ask, settled
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, connect, ok, upstream

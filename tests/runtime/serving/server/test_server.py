@@ -9,7 +9,7 @@ import trio
 from quart_trio import QuartTrio
 
 from runtime.serving import CannotListen, listen, serve
-from tests.runtime.serving.served_quart_app import GET, everything, served_app, until
+from tests.runtime.serving.server.served_quart_app import GET, everything, served_app, until
 
 
 async def test_requests_in_flight_finish_after_the_stop_and_no_connection_is_accepted() -> None:

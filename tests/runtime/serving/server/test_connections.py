@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from runtime.serving.connection import ClientConnection
 from tests.gateway.wire import Watch
-from tests.runtime.serving.served_quart_app import GET, everything, served_app, until
+from tests.runtime.serving.server.served_quart_app import GET, everything, served_app, until
 
 
 async def test_a_client_that_leaves_at_any_moment_leaves_no_task_behind() -> None:

@@ -14,9 +14,9 @@ import pytest
 import trio
 
 from runtime.serving import listen
-from tests.runtime.serving.served_quart_app import GET, everything, until
+from tests.runtime.serving.server.served_quart_app import GET, everything, until
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 PROCESS = """
