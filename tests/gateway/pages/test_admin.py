@@ -94,10 +94,8 @@ async def test_a_service_that_refuses_connections_is_502_with_its_process(tmp_pa
     async with open_admin_stack(tmp_path) as stack:
         stack.lines["auth"].app = None
         answer = await stack.ask("POST", "/admin/breakers/auth-database/reset")
-        assert (answer.status_code, answer.json()) == (
-            502,
-            {"error": "SERVICE_UNAVAILABLE", "message": "auth-service doesn't answer"},
-        )
+        assert answer.status_code == 502
+        assert answer.json() == {"error": "SERVICE_UNAVAILABLE", "message": "auth-service doesn't answer"}
 
 
 async def test_a_service_that_hangs_is_502_and_may_still_carry_out_the_command(

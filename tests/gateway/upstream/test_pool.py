@@ -20,19 +20,15 @@ async def test_connections_are_reused_last_in_first_out():
         assert server.connections == 1
         first = await transport.handle_async_request(request())
         second = await transport.handle_async_request(request())
-        assert (server.connections, repr(transport)) == (
-            2,
-            f"<ConnectionPoolTransport {server.url}: 0 idle, 2 in use>",
-        )
+        assert server.connections == 2
+        assert repr(transport) == f"<ConnectionPoolTransport {server.url}: 0 idle, 2 in use>"
         await first.aread()
         await second.aread()
         last = transport._idle[-1]
         await fetch(transport, request())
         assert transport._idle[-1] is last
-        assert (server.connections, repr(transport)) == (
-            2,
-            f"<ConnectionPoolTransport {server.url}: 2 idle, 0 in use>",
-        )
+        assert server.connections == 2
+        assert repr(transport) == f"<ConnectionPoolTransport {server.url}: 2 idle, 0 in use>"
 
 
 async def test_idle_connections_expire():

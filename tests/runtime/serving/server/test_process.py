@@ -51,7 +51,7 @@ async def process(port: int) -> AsyncIterator[trio.Process]:
     )
     running = await start()
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             yield running
     finally:
         if running.returncode is None:
