@@ -66,7 +66,7 @@ test *ARGS:
 
 # Measure the branch coverage of the breaker and its adapters; fail below 100 %
 coverage:
-    @{{ python }} -m pytest -q tests/actors tests/conformance tests/world/test_traces.py \
+    @{{ python }} -m pytest -q tests/actors tests/conformance tests/world/tracing \
         --cov=actors --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 # Apply deliberate faults, one at a time; fail if no test notices one: mutants [NAME...]

@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+PATIENT_SECONDS = 60.0
+"""The time limit of an operation in tests that aren't about it.
+
+Twelve transactions that conflict take half a second on an idle machine. On a busy one they take longer than
+the services' five seconds, and then fail.
+"""
+
 if TYPE_CHECKING:
     import trio_asyncio
 
@@ -58,10 +65,10 @@ async def loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
 
 @pytest.fixture
 async def database(mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> AsyncIterator[Database]:
-    """A new database for one test, dropped afterwards."""
+    """A new database for one test, dropped afterwards. Its operations may take PATIENT_SECONDS."""
     from services.mongo.client import open_database
 
     name = f"test_{uuid.uuid4().hex[:12]}"
-    async with open_database(mongod.uri, name) as opened:
+    async with open_database(mongod.uri, name, seconds=PATIENT_SECONDS) as opened:
         yield opened
         await opened.run(lambda db: db.client.drop_database(name))

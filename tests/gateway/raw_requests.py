@@ -43,3 +43,9 @@ async def settled(gateway, name="auth-service-http", within=1.0):
         while (await gateway.snapshot(name)).in_flight:  # noqa: ASYNC110 - no event says so
             await trio.sleep(0.005)
     return await gateway.counts(name)
+
+
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: hello\n\n"
+
+
+BIG = 20_000_000

@@ -1,4 +1,4 @@
-"""The deliberate faults in faults/*.toml: read them, check them against the tree, apply them.
+"""The deliberate faults in faults/*/*.toml: read them, check them against the tree, apply them.
 
 A file has `tests`, of which one must fail for each fault, and any number of `[[fault]]`. A fault has `name`;
 `rule`, the rule that it breaks; `[[fault.edits]]` with `file`, `old` and `new`, where `old` occurs exactly
@@ -35,7 +35,7 @@ class Edit(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """group: the name of its file, without `.toml`. tests: arguments of pytest, in this order."""
+    """group: its file below faults/, without `.toml`. tests: arguments of pytest, in this order."""
 
     name: str
     rule: str
@@ -45,18 +45,19 @@ class Fault(NamedTuple):
 
     @property
     def part(self) -> str:
-        """The part of its group before the first hyphen."""
-        return self.group.partition("-")[0]
+        """The folder of its file."""
+        return self.group.partition("/")[0]
 
 
 def read_faults(folder: Path = FAULTS) -> list[Fault]:
     """All faults, in the order of their files. Raises BadFaultFileError."""
     found = []
-    for path in sorted(folder.glob("*.toml")):
+    for path in sorted(folder.glob("*/*.toml")):
         try:
-            found += list(_faults(path.stem, tomllib.loads(path.read_text("utf-8"))))
+            group = path.relative_to(folder).with_suffix("").as_posix()
+            found += list(_faults(group, tomllib.loads(path.read_text("utf-8"))))
         except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-            raise BadFaultFileError(f"{path.name}: {error!r}") from error
+            raise BadFaultFileError(f"{path.relative_to(folder)}: {error!r}") from error
     return found
 
 

@@ -66,15 +66,13 @@ def known(signer: Signer, clock: Clock | None = None) -> TokenVerifier:
     return keys
 
 
-async def test_identity(signer: Signer) -> None:
-    """A valid token yields the identity of its sender."""
+async def test_a_valid_token_has_its_senders_identity(signer: Signer) -> None:
     identity = require(known(signer), f"Bearer {signer.issue(USER, NOW)}")
     assert (identity.user_id, identity.email, identity.role) == (USER["id"], "a@b.org", "user")
     assert identity.expires_at == NOW + 900
 
 
-async def test_expiry(signer: Signer) -> None:
-    """A token is good until its fifteen minutes are over, and not a moment longer."""
+async def test_a_token_expires_after_fifteen_minutes(signer: Signer) -> None:
     clock = Clock()
     keys, token = known(signer, clock), signer.issue(USER, NOW)
     clock.now = NOW + 899.9
@@ -84,8 +82,7 @@ async def test_expiry(signer: Signer) -> None:
         keys.verify(token)
 
 
-async def test_another_key(signer: Signer) -> None:
-    """A token with a known key id but another key's signature is forged."""
+async def test_a_token_signed_by_another_key_is_refused(signer: Signer) -> None:
     other = Signer(SigningKey(signer.jwks()["keys"][0]["kid"], SigningKey.new().secret))
     with pytest.raises(BadToken):
         known(signer).verify(other.issue(USER, NOW))
@@ -96,8 +93,7 @@ def _encoded(value: Any) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-async def test_hostile_tokens(signer: Signer) -> None:
-    """Whatever is sent as a token, BadToken is all that comes out."""
+async def test_a_hostile_token_raises_nothing_but_bad_token(signer: Signer) -> None:
     kid = signer.jwks()["keys"][0]["kid"]
     good = signer.issue(USER, NOW)
     header, claims, signature = good.split(".")
@@ -126,25 +122,23 @@ async def test_hostile_tokens(signer: Signer) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer ", "Basic abc", "token"])
-def test_missing_token(value: str | None) -> None:
-    """Another scheme, or none, is a missing token."""
+def test_another_scheme_is_a_missing_token(value: str | None) -> None:
     with pytest.raises(MissingToken):
         bearer(value)
 
 
-def test_scheme_in_any_case() -> None:
-    """The scheme's name is not case-sensitive."""
+def test_the_scheme_is_not_case_sensitive() -> None:
     assert bearer("bearer  abc ") == "abc"
 
 
-async def test_no_key_yet(signer: Signer) -> None:
-    """Without any key nothing can be said of a token."""
+async def test_without_keys_no_token_can_be_verified(signer: Signer) -> None:
     with pytest.raises(KeysUnavailable):
         TokenVerifier().verify(signer.issue(USER, NOW))
 
 
-async def test_retries_until_the_first_answer(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
-    """At the start it asks again quickly, then every five minutes."""
+async def test_the_first_keys_are_fetched_in_quick_attempts_then_every_five_minutes(
+    signer: Signer, autojump_clock: trio.testing.MockClock
+) -> None:
     source = Source(None, None, None, signer.jwks())
     keys = TokenVerifier(source, clock=Clock())
     async with trio.open_nursery() as nursery:
@@ -158,8 +152,8 @@ async def test_retries_until_the_first_answer(signer: Signer, autojump_clock: tr
         nursery.cancel_scope.cancel()
 
 
-async def test_failure_keeps_the_keys(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
-    """While the auth service is down, the keys there are stay good; garbage counts as down."""
+async def test_a_failed_fetch_keeps_the_keys(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
+    """Garbage is a failure."""
     source = Source(signer.jwks(), {"keys": "no"}, {"keys": [{"kty": "RSA"}, 5]}, None)
     keys = TokenVerifier(source, clock=Clock())
     async with trio.open_nursery() as nursery:
@@ -170,8 +164,9 @@ async def test_failure_keeps_the_keys(signer: Signer, autojump_clock: trio.testi
     assert len(source.asked) > 100
 
 
-async def test_unknown_key_is_fetched_soon(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
-    """A token of a new key makes it ask within seconds, however many such tokens come."""
+async def test_many_tokens_of_an_unknown_key_cause_one_fetch_within_seconds(
+    signer: Signer, autojump_clock: trio.testing.MockClock
+) -> None:
     newer = Signer(SigningKey.new())
     source = Source(signer.jwks(), newer.jwks())
     keys = TokenVerifier(source, clock=Clock())
@@ -189,8 +184,10 @@ async def test_unknown_key_is_fetched_soon(signer: Signer, autojump_clock: trio.
         nursery.cancel_scope.cancel()
 
 
-async def test_unknown_key_is_fetched_at_once(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
-    """Where it hasn't asked for a while, one refused request is all that a new key costs."""
+async def test_an_unknown_key_is_fetched_at_once_if_the_last_fetch_is_old(
+    signer: Signer, autojump_clock: trio.testing.MockClock
+) -> None:
+    """One request is refused."""
     newer = Signer(SigningKey.new())
     keys = TokenVerifier(Source(signer.jwks(), newer.jwks()), clock=Clock())
     async with trio.open_nursery() as nursery:
@@ -203,8 +200,7 @@ async def test_unknown_key_is_fetched_at_once(signer: Signer, autojump_clock: tr
         nursery.cancel_scope.cancel()
 
 
-async def test_a_fetch_that_hangs_is_given_up(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
-    """An auth service that accepts and never answers is asked again."""
+async def test_a_hanging_fetch_is_given_up(signer: Signer, autojump_clock: trio.testing.MockClock) -> None:
     asked = 0
 
     async def fetch() -> Mapping[str, Any]:
@@ -222,8 +218,7 @@ async def test_a_fetch_that_hangs_is_given_up(signer: Signer, autojump_clock: tr
         nursery.cancel_scope.cancel()
 
 
-async def test_cache_survives_a_restart(signer: Signer, tmp_path: Path) -> None:
-    """The keys are on disk after a fetch, and there again without one."""
+async def test_cached_keys_survive_a_restart(signer: Signer, tmp_path: Path) -> None:
     cache = tmp_path / "deep" / "jwks.json"
     keys = TokenVerifier(Source(signer.jwks()), cache=cache, clock=Clock())
     with trio.move_on_after(0.2):
@@ -234,15 +229,14 @@ async def test_cache_survives_a_restart(signer: Signer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"keys": []}', b"[" * 100_000])
-async def test_a_broken_cache_is_passed_over(tmp_path: Path, content: bytes) -> None:
-    """A file that can't be used is as good as none."""
+async def test_an_invalid_cache_is_ignored(tmp_path: Path, content: bytes) -> None:
     cache = tmp_path / "jwks.json"
     cache.write_bytes(content)
     assert len(TokenVerifier(cache=cache)) == 0
 
 
-async def test_fetch_over_http(signer: Signer) -> None:
-    """The document is asked for at its well-known place; an error status is a failure."""
+async def test_keys_are_fetched_from_their_well_known_path(signer: Signer) -> None:
+    """An error status is a failure."""
     seen: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -256,8 +250,8 @@ async def test_fetch_over_http(signer: Signer) -> None:
     assert seen[0] == "http://auth:1/.well-known/jwks.json"
 
 
-async def test_fetch_from_several_servers(signer: Signer) -> None:
-    """One that can't be reached, fails or answers garbage is passed over; the last one's error is raised."""
+async def test_a_failing_server_is_followed_by_the_next(signer: Signer) -> None:
+    """The error of the last one is raised."""
     answers = {
         "dead": httpx.ConnectError("refused"),
         "failing": httpx.Response(503),

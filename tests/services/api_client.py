@@ -9,7 +9,7 @@ from quart_trio import QuartTrio
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """What came back. `body` is the parsed envelope."""
 
     status: int
@@ -34,7 +34,7 @@ class Caller:
         self._client = app.test_client()
         self._headers = headers
 
-    async def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+    async def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> ApiResponse:
         if isinstance(body, bytes):
             more["data"] = body
         elif body is not None:
@@ -44,4 +44,4 @@ class Caller:
         assert response.content_type.startswith("application/json"), response.content_type
         parsed = await response.get_json()
         assert ("error" in parsed) == (response.status_code >= 400), parsed
-        return Answer(response.status_code, parsed, response.headers)
+        return ApiResponse(response.status_code, parsed, response.headers)

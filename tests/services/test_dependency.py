@@ -49,7 +49,7 @@ async def refused(dependency: Dependency, error: Exception) -> ApiError:
     return raised.value
 
 
-async def test_a_result_comes_through(dependency: Dependency) -> None:
+async def test_a_result_is_returned(dependency: Dependency) -> None:
     assert await dependency.run(answer, 7) == 7
 
 
@@ -58,16 +58,14 @@ async def test_a_failure_is_a_database_error_that_names_its_breaker(
     dependency: Dependency, panel: Panel, error: Exception
 ) -> None:
     raised = await refused(dependency, error)
-    assert (raised.code, raised.status, raised.failure_origin) == (
-        Code.DATABASE_ERROR,
-        503,
-        "some-database",
-    )
+    assert raised.code == Code.DATABASE_ERROR
+    assert raised.status == 503
+    assert raised.failure_origin == "some-database"
     assert (await panel["some-database"].snapshot()).failure_count == 1
 
 
-async def test_a_failure_is_told_by_a_kind_that_can_be_looked_up(dependency: Dependency) -> None:
-    """A driver's private class is logged by its public base class."""
+async def test_a_failure_is_logged_by_a_public_class(dependency: Dependency) -> None:
+    """The base class of a driver's private class."""
 
     class _OperationCancelled(AutoReconnect):
         pass
@@ -77,7 +75,7 @@ async def test_a_failure_is_told_by_a_kind_that_can_be_looked_up(dependency: Dep
     assert [line["kind"] for line in lines] == ["AutoReconnect"]
 
 
-async def test_a_duplicate_comes_out_as_itself_and_counts_as_success(
+async def test_a_duplicate_key_error_is_raised_unchanged_and_is_a_success(
     dependency: Dependency, panel: Panel
 ) -> None:
     await refused(dependency, AutoReconnect("gone"))
@@ -99,7 +97,7 @@ async def test_a_duplicate_comes_out_as_itself_and_counts_as_success(
 async def test_a_server_that_refuses_everything_opens_the_breaker(
     dependency: Dependency, panel: Panel, error: Exception
 ) -> None:
-    """Whoever sends the origin has counted the failure."""
+    """The response names the breaker, which has counted the failure."""
     raised = [await refused(dependency, error) for _ in range(4)]
     assert [one.code for one in raised] == [Code.DATABASE_ERROR] * 3 + [Code.SERVICE_UNAVAILABLE]
     assert {one.failure_origin for one in raised} == {"some-database"}
@@ -149,7 +147,7 @@ async def test_what_the_driver_refuses_to_send_counts_neither_way(
     assert (counts["failure"], counts["success"], counts["ignored"]) == (0, 0, 1)
 
 
-async def test_a_full_pool_is_as_a_full_bulkhead(dependency: Dependency, panel: Panel) -> None:
+async def test_a_full_pool_is_answered_like_a_full_bulkhead(dependency: Dependency, panel: Panel) -> None:
     raised = await refused(dependency, WaitQueueTimeoutError("full"))
     assert (raised.status, raised.message) == (503, "closed for now")
     assert raised.headers() == {"Retry-After": "1", "X-Failure-Origin": "some-database"}
@@ -158,7 +156,7 @@ async def test_a_full_pool_is_as_a_full_bulkhead(dependency: Dependency, panel: 
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL])
-async def test_without_files_or_ports_this_process_is_unwell_and_nothing_else(
+async def test_a_lack_of_files_or_ports_is_an_overload_and_no_failure(
     dependency: Dependency, panel: Panel, number: int
 ) -> None:
     error = AutoReconnect("it:27017")
@@ -178,7 +176,7 @@ async def test_a_group_fails_if_any_of_it_does_and_is_answered_so(
     assert (await panel["some-database"].snapshot()).failure_count == 1
 
 
-async def test_a_group_without_a_failure_comes_out_and_its_answer_is_a_success(
+async def test_a_group_without_a_failure_is_raised_and_its_answer_is_a_success(
     dependency: Dependency, panel: Panel
 ) -> None:
     with pytest.raises(ExceptionGroup):
@@ -209,7 +207,9 @@ async def test_a_call_timeout_is_a_failure_that_names_its_breaker(
     assert (await panel["some-database"].snapshot()).failure_count == 1
 
 
-async def test_log_and_breaker_say_why_but_quote_nothing(dependency: Dependency, panel: Panel) -> None:
+async def test_log_and_breaker_have_the_reason_and_quote_nothing(
+    dependency: Dependency, panel: Panel
+) -> None:
     details = {"code": 14031, "codeName": "OutOfDiskSpace", "errmsg": "no room for ada@example.org"}
     with capture_logs() as lines:
         await refused(dependency, OperationFailure("no room for ada@example.org", 14031, details))
@@ -219,7 +219,7 @@ async def test_log_and_breaker_say_why_but_quote_nothing(dependency: Dependency,
     assert (await panel["some-database"].snapshot()).last_failure == line["reason"]
 
 
-async def test_a_bug_comes_out_as_itself(dependency: Dependency, panel: Panel) -> None:
+async def test_a_programming_error_is_raised_unchanged(dependency: Dependency, panel: Panel) -> None:
     with pytest.raises(KeyError):
         await dependency.run(fail_with, KeyError("bug"))
     assert (await panel["some-database"].snapshot()).failure_count == 0
@@ -236,7 +236,7 @@ async def test_an_open_breaker_is_unavailable_for_as_long_as_it_will_be(
     assert raised.headers() == {"Retry-After": "40", "X-Failure-Origin": "some-database"}
 
 
-async def test_the_log_is_told_why_the_breaker_rejected(panel: Panel, mock_clock: MockClock) -> None:
+async def test_the_log_has_the_reason_of_a_rejection(panel: Panel, mock_clock: MockClock) -> None:
     """The response has the same message in each case."""
     config = replace(CONFIG, max_concurrent=1)
     dependency, breaker = database_dependency(panel, config, "closed for now"), panel["some-database"]
@@ -258,7 +258,7 @@ async def test_the_log_is_told_why_the_breaker_rejected(panel: Panel, mock_clock
     assert await why() == ("closed for now", "forced")
 
 
-async def test_beside_a_probe_a_caller_is_told_to_come_back_soon(
+async def test_a_rejection_beside_a_probe_has_a_short_retry_after(
     dependency: Dependency, panel: Panel, mock_clock: MockClock
 ) -> None:
     for _ in range(3):

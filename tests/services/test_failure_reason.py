@@ -67,5 +67,5 @@ class _Private(AutoReconnect):
         (AutoReconnect("x" * 1000), "AutoReconnect: " + "x" * 185),
     ],
 )
-def test_a_reason_says_why_and_quotes_nothing(error: Exception, words: str) -> None:
+def test_a_reason_names_the_cause_and_quotes_nothing(error: Exception, words: str) -> None:
     assert failure_reason(error) == words

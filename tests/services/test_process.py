@@ -22,7 +22,7 @@ PORTS = {
 }
 
 
-class Process:
+class ServiceProcess:
     """One service as a process; nothing that it depends on is there."""
 
     def __init__(self, name: str, **settings: str) -> None:
@@ -55,8 +55,8 @@ class Process:
 
 
 @pytest.fixture
-def processes() -> Iterator[list[Process]]:
-    started: list[Process] = []
+def processes() -> Iterator[list[ServiceProcess]]:
+    started: list[ServiceProcess] = []
     yield started
     for process in started:
         process.running.kill()
@@ -64,8 +64,10 @@ def processes() -> Iterator[list[Process]]:
 
 
 @pytest.mark.parametrize("name", ["school", "student"])
-def test_it_starts_without_its_dependencies_and_stops_with_0(name: str, processes: list[Process]) -> None:
-    processes.append(process := Process(name))
+def test_a_service_starts_without_its_dependencies_and_stops_with_0(
+    name: str, processes: list[ServiceProcess]
+) -> None:
+    processes.append(process := ServiceProcess(name))
     process.wait_until_up()
     process.running.send_signal(signal.SIGTERM)
     output, errors = process.running.communicate(timeout=30)
@@ -74,18 +76,20 @@ def test_it_starts_without_its_dependencies_and_stops_with_0(name: str, processe
 
 
 @pytest.mark.parametrize("variable", PORTS["school"])
-def test_a_port_that_is_taken_is_named_and_ends_it_with_1(variable: str, processes: list[Process]) -> None:
-    processes.append(first := Process("school"))
+def test_a_taken_port_is_named_and_ends_the_process_with_1(
+    variable: str, processes: list[ServiceProcess]
+) -> None:
+    processes.append(first := ServiceProcess("school"))
     first.wait_until_up()
     used_port = first.settings[variable]
-    processes.append(second := Process("school", **{variable: used_port}))
+    processes.append(second := ServiceProcess("school", **{variable: used_port}))
     _, errors = second.running.communicate(timeout=30)
     assert (second.running.returncode, errors.count("\n")) == (1, 1)
     assert f":{used_port}" in errors
 
 
-def test_a_bad_setting_is_named_and_ends_it_with_2(processes: list[Process]) -> None:
-    processes.append(process := Process("student", STUDENT_SERVICE_PORT="eighty"))
+def test_an_invalid_setting_is_named_and_ends_the_process_with_2(processes: list[ServiceProcess]) -> None:
+    processes.append(process := ServiceProcess("student", STUDENT_SERVICE_PORT="eighty"))
     _, errors = process.running.communicate(timeout=30)
     assert process.running.returncode == 2
     assert "STUDENT_SERVICE_PORT" in errors
@@ -101,22 +105,24 @@ probe = { kind = "http", path = "/readyz" }
 """
 
 
-def test_it_takes_its_own_probes_from_a_file_of_the_whole_stack(
-    tmp_path: Path, processes: list[Process]
+def test_a_service_uses_its_own_probes_of_a_file_for_all_services(
+    tmp_path: Path, processes: list[ServiceProcess]
 ) -> None:
     file = tmp_path / "circuit-breakers.toml"
     file.write_text(PROBES)
-    processes.append(process := Process("student", CIRCUIT_BREAKERS=str(file)))
+    processes.append(process := ServiceProcess("student", CIRCUIT_BREAKERS=str(file)))
     process.wait_until_up()
     shown = httpx.get(f"{process.url}/metrics", trust_env=False).text
     assert '{service="student-database"' in shown
     assert '{service="student-service-grpc"' in shown
 
 
-def test_a_probe_of_another_kind_ends_it_with_2(tmp_path: Path, processes: list[Process]) -> None:
+def test_a_probe_of_another_kind_ends_the_process_with_2(
+    tmp_path: Path, processes: list[ServiceProcess]
+) -> None:
     file = tmp_path / "circuit-breakers.toml"
     file.write_text(PROBES.replace('"grpc.health"', '"ping"'))
-    processes.append(process := Process("student", CIRCUIT_BREAKERS=str(file)))
+    processes.append(process := ServiceProcess("student", CIRCUIT_BREAKERS=str(file)))
     _, errors = process.running.communicate(timeout=30)
     assert process.running.returncode == 2
     assert "breakers.student-service-grpc.probe.kind: must be grpc.health" in errors

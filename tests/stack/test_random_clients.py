@@ -12,7 +12,7 @@ import trio
 
 from deploy.config import HOST
 from deploy.demo.ephemeral_stack import EphemeralStack
-from tests.world.wire_clients import (
+from tests.world.charging.wire_clients import (
     STALL_SECONDS,
     WIRE_CLIENTS,
     WireClient,

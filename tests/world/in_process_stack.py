@@ -1,7 +1,7 @@
 """The whole school in one process: gateway and services, no socket, no database, a clock moved by hand.
 
 HTTP goes through ASGI, gRPC through grpclib's own in-memory channel, MongoDB is a store in memory.
-What lies between the parts is a Line, which can be cut.
+What lies between the parts is a CuttableTransport, which can be cut.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tests.world.fake_repositories import FakeRepository
 POLICIES = Path(__file__).parents[2] / "breakers.toml"
 
 
-class Line(httpx.AsyncBaseTransport):
+class CuttableTransport(httpx.AsyncBaseTransport):
     """What leads to a service. Cut, it behaves as a port where nobody listens."""
 
     def __init__(self, app: Any) -> None:
@@ -87,7 +87,7 @@ class InProcessStack:
     """Everything in it, by the names of contract and configuration."""
 
     client: httpx.AsyncClient
-    lines: Mapping[str, Line]
+    lines: Mapping[str, CuttableTransport]
     grpc: SchoolLine
     accounts: FakeAccountRepository
     schools: FakeRepository
@@ -143,7 +143,7 @@ async def open_in_process_stack() -> AsyncIterator[InProcessStack]:
             FakeRepository(STUDENT_UNIQUE),
         )
         auth_guard = database_dependency(auth, policies["auth-database"], AUTH_OPEN)
-        auth_line = Line(create_auth(Accounts(accounts, auth_guard, Passwords()), auth))
+        auth_line = CuttableTransport(create_auth(Accounts(accounts, auth_guard, Passwords()), auth))
         keys = TokenVerifier(jwks_over_http("http://auth", transport=auth_line))
         nursery.start_soon(keys.run)
         school_guard = database_dependency(school, policies["school-database"], SCHOOL_OPEN)
@@ -152,7 +152,11 @@ async def open_in_process_stack() -> AsyncIterator[InProcessStack]:
             grpc = SchoolLine(GrpcSchoolClient(channel, address="school:50051"))
             service = _student_service(students, grpc, student, policies)
             student_app = create_student(service, panel=student, keys=keys)
-            lines = {"auth": auth_line, "school": Line(school_app), "student": Line(student_app)}
+            lines = {
+                "auth": auth_line,
+                "school": CuttableTransport(school_app),
+                "student": CuttableTransport(student_app),
+            }
             app = create_gateway(
                 GatewaySettings(rate_limit_per_minute=10_000, rate_limit_per_hour=100_000),
                 gateway,

@@ -20,7 +20,7 @@ from tests.services.auth.fake_repository import FakeAccountRepository
 from tests.world.in_process_stack import POLICIES
 
 
-async def test_of_the_auth_service_only_the_api_is_outside() -> None:
+async def test_only_the_api_of_the_auth_service_is_public() -> None:
     async with open_panel() as panel:
         guard = database_dependency(
             panel, load_breakers(POLICIES, "default")["auth-database"], REJECTION_MESSAGE

@@ -19,7 +19,7 @@ BREAKERS = {
 
 
 @pytest.mark.parametrize("process", BREAKERS)
-async def test_each_process_shows_its_breakers_in_both_formats(process: str, mock_clock: MockClock) -> None:
+async def test_each_process_exports_its_breakers_in_both_formats(process: str, mock_clock: MockClock) -> None:
     async with open_in_process_stack() as stack:
         transport = None if process == "gateway" else stack.lines[process]
         client = (

@@ -27,8 +27,10 @@ def lines(logs: list[dict[str, object]]) -> list[object]:
     return [entry["event"] for entry in logs if str(entry["event"]).startswith("[CIRCUIT_BREAKER]")]
 
 
-async def test_the_auth_service_stops_and_comes_back(stack: InProcessStack, mock_clock: MockClock) -> None:
-    """Five logins fail, the sixth is rejected, schools go on; 60 s later one probe closes it."""
+async def test_five_failed_logins_open_the_breaker_and_one_probe_closes_it_after_60_s(
+    stack: InProcessStack, mock_clock: MockClock
+) -> None:
+    """Schools go on meanwhile."""
     with capture_logs() as logs:
         stack.lines["auth"].cut()
         answers = [await stack.login() for _ in range(6)]
@@ -61,8 +63,9 @@ async def test_the_auth_service_stops_and_comes_back(stack: InProcessStack, mock
     ]
 
 
-async def test_a_failed_probe_opens_again_for_as_long(stack: InProcessStack, mock_clock: MockClock) -> None:
-    """The first call after the wait decides; nobody else is risked."""
+async def test_a_failed_probe_opens_the_breaker_for_another_60_s(
+    stack: InProcessStack, mock_clock: MockClock
+) -> None:
     stack.lines["school"].cut()
     for _ in range(5):
         assert (await stack.client.get("/schools")).status_code == 502
@@ -72,10 +75,9 @@ async def test_a_failed_probe_opens_again_for_as_long(stack: InProcessStack, moc
     assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "60")
 
 
-async def test_of_twenty_at_half_open_one_reaches_the_service(
+async def test_one_of_twenty_calls_at_half_open_reaches_the_service(
     stack: InProcessStack, mock_clock: MockClock
 ) -> None:
-    """The other nineteen are told to come back."""
     stack.lines["auth"].cut()
     for _ in range(5):
         await stack.login()
@@ -94,11 +96,9 @@ async def test_of_twenty_at_half_open_one_reaches_the_service(
     assert stack.lines["auth"].passed == passed + 1
 
 
-async def test_a_database_outage_is_charged_to_its_own_breaker(
+async def test_a_database_outage_opens_the_databases_breaker_alone(
     stack: InProcessStack, mock_clock: MockClock
 ) -> None:
-    """Six logins without MongoDB open auth-database; the gateway's breaker stays closed."""
-
     async def down() -> None:
         raise AutoReconnect("gone")
 
@@ -119,10 +119,10 @@ async def test_a_database_outage_is_charged_to_its_own_breaker(
     assert stack.state("auth-database") == "CLOSED"
 
 
-async def test_without_the_school_service_students_stay_readable(
+async def test_students_can_be_read_without_the_school_service(
     stack: InProcessStack, mock_clock: MockClock
 ) -> None:
-    """Three checks fail, then the breaker answers; nothing is half-created; 30 s later it mends."""
+    """Nothing is half-created. The breaker closes after 30 s."""
     school = await stack.add_school()
     assert (await stack.add_student(school, "R-1")).status_code == 201
     stack.grpc.up = False
@@ -144,10 +144,10 @@ async def test_without_the_school_service_students_stay_readable(
     assert stack.state("student-service-grpc") == "CLOSED"
 
 
-async def test_a_fault_behind_the_school_service_is_charged_to_nobody_on_the_way(
+async def test_a_failure_of_the_schools_database_counts_on_no_breaker_between(
     stack: InProcessStack,
 ) -> None:
-    """The school service's database fails: neither the student's gRPC breaker nor any gateway's counts it."""
+    """Neither on the student service's gRPC breaker nor on the gateway's."""
     school = await stack.add_school()
     stack.schools.faults.fail()
     answers = [await stack.add_student(school, f"X-{number}") for number in range(6)]
@@ -166,8 +166,7 @@ async def test_schools_and_students_work_while_the_auth_service_is_down(stack: I
 
 
 @pytest.mark.parametrize("part", ["school", "student"])
-async def test_any_service_trips_its_own_breaker_only(stack: InProcessStack, part: str) -> None:
-    """The others stay closed and go on answering."""
+async def test_each_service_opens_its_own_breaker_alone(stack: InProcessStack, part: str) -> None:
     stack.lines[part].cut()
     for expected in [502] * 5 + [503]:
         assert (await stack.client.get(f"/{part}s")).status_code == expected
@@ -177,8 +176,9 @@ async def test_any_service_trips_its_own_breaker_only(stack: InProcessStack, par
     assert [name for name, state in states.items() if state == "OPEN"] == [part]
 
 
-async def test_a_client_that_leaves_cancels_everything_behind_it(stack: InProcessStack) -> None:
-    """Gateway, service and database operation end with the caller; no breaker counts it."""
+async def test_leaving_cancels_the_calls_in_all_processes_and_counts_no_failure(
+    stack: InProcessStack,
+) -> None:
     stack.schools.faults.delay = 1000
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -193,8 +193,7 @@ async def test_a_client_that_leaves_cancels_everything_behind_it(stack: InProces
         assert (snapshot.counts["failure"], snapshot.counts["cancelled"], snapshot.in_flight) == (0, 1, 0)
 
 
-async def test_all_is_well_says_health(stack: InProcessStack) -> None:
-    """Every breaker of the stack is there, closed."""
+async def test_health_has_every_breaker_closed(stack: InProcessStack) -> None:
     status, health = await stack.health()
     assert status == 200
     assert health["gateway"] == {"status": "healthy"}

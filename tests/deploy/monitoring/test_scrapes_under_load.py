@@ -44,7 +44,7 @@ Sample = tuple[str, ...]
 Scrape = dict[Sample, float]
 
 
-class LoadClients:
+class CountingClients:
     """Clients that call without a pause, and count the outcomes of their calls."""
 
     def __init__(self, port: int, bearer: str) -> None:
@@ -170,7 +170,7 @@ async def test_calls_are_the_sum_of_their_outcomes_at_every_scrape(tmp_path: Pat
         assert client.base_url.port
         port = client.base_url.port
         await wait_for_keys(port, issuer)
-        clients = LoadClients(port, issuer.token())
+        clients = CountingClients(port, issuer.token())
         found = await scrape(port, "text/plain")
         start = {name: sum(counted(found, name).values()) for name in BREAKERS.values()}
         async with trio.open_nursery() as nursery:
@@ -182,7 +182,7 @@ async def test_calls_are_the_sum_of_their_outcomes_at_every_scrape(tmp_path: Pat
 
 
 async def scrape_all_the_time(
-    port: int, clients: LoadClients, start: dict[str, float], *, exactly: bool
+    port: int, clients: CountingClients, start: dict[str, float], *, exactly: bool
 ) -> None:
     """Scrape without a pause, SCRAPES times, and check each scrape.
 
@@ -213,7 +213,7 @@ async def wait_for_keys(port: int, issuer: Issuer) -> None:
             known = known + 1 if answer.status_code == 200 else 0
 
 
-async def assert_totals_agree(port: int, clients: LoadClients, start: dict[str, float]) -> None:
+async def assert_totals_agree(port: int, clients: CountingClients, start: dict[str, float]) -> None:
     """The counts equal the clients' own. A call that a client abandoned may or may not be counted."""
     running = 1.0
     with trio.fail_after(10):

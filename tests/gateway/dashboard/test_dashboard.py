@@ -16,8 +16,8 @@ from tests.gateway.dashboard.streams import Reader, Silent, looking, shown
 from tests.gateway.running_gateway import in_process_gateway
 
 
-async def test_a_viewer_is_told_everything_then_what_changes() -> None:
-    """Who is who; each process as it answers, or that it doesn't; a transition at once."""
+async def test_a_new_subscriber_gets_the_whole_state_and_then_the_changes() -> None:
+    """A process that doesn't answer is part of the state. A transition is sent at once."""
     async with shown() as built, looking(built.port) as reader:
         cast = await reader.next("hello")
         assert [one["breaker"] for one in cast["services"]] == [one.breaker for one in SERVICES]
@@ -49,8 +49,8 @@ async def test_the_terminal_reads_the_same_stream() -> None:
         assert known == {one.breaker for one in SERVICES}
 
 
-async def test_what_a_process_learns_late_is_told_all_the_same() -> None:
-    """One of several workers hears of another's breaker when it next looks."""
+async def test_a_change_of_another_workers_breaker_is_sent() -> None:
+    """The worker sees it when it next merges the workers' reports."""
     async with shown() as built, looking(built.port) as reader:
         await reader.next("report", "api-gateway")
         await reader.next("tick")
@@ -63,8 +63,8 @@ async def test_what_a_process_learns_late_is_told_all_the_same() -> None:
         assert [one["transitions"] for one in changed] == [[late]]
 
 
-async def test_a_service_that_does_not_answer_is_said_to_be_silent() -> None:
-    """And what it told before isn't repeated as if it were true."""
+async def test_a_service_that_does_not_answer_is_reported_as_silent() -> None:
+    """Its last report isn't repeated."""
     async with shown() as built, looking(built.port) as reader:
         told = await reader.next("report", "student-service")
         assert (told["answers"], told["breakers"]) == (False, [])
@@ -82,8 +82,8 @@ async def test_a_service_that_does_not_answer_is_said_to_be_silent() -> None:
         b'{"data": {"breakers": [], "now": null, "since": 0, "started": 0}}',
     ],
 )
-async def test_a_service_that_answers_nonsense_is_silent_too(body: bytes) -> None:
-    """It harms neither the feed nor the gateway."""
+async def test_a_service_with_an_invalid_response_is_reported_as_silent(body: bytes) -> None:
+    """The feed and the gateway go on."""
     lines = {one.name: Silent(lambda: httpx.Response(200, content=body)) for one in SERVICES}
     async with in_process_gateway(lines) as built, trio.open_nursery() as nursery:
         feed: DashboardFeed = built.app.extensions["dashboard_feed"]
@@ -103,8 +103,8 @@ def told_of(started: float, now: float, since: float, transitions: list[Any]) ->
     return httpx.Response(200, json={"data": report})
 
 
-async def test_a_fresh_page_knows_of_a_restart() -> None:
-    """When it was, the hole before it, and what was before that, to the last second."""
+async def test_a_new_subscriber_gets_a_restart_and_the_history_before_it() -> None:
+    """With the gap between them."""
     then = time.time() - 60
     opened = {"time": then - 1, "new": "OPEN"}
     answers = [told_of(then - 9, then, 0.0, [opened]), told_of(then + 5, then + 6, then - 3, [])]
@@ -124,8 +124,10 @@ async def test_a_fresh_page_knows_of_a_restart() -> None:
     assert whole["breakers"][0]["transitions"] == [opened]
 
 
-async def test_nobody_is_asked_while_nobody_looks(autojump_clock: trio.testing.MockClock) -> None:
-    """An hour without a viewer, then a second with fifty: each service is asked once or twice."""
+async def test_services_are_polled_only_while_there_is_a_subscriber(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """An hour without one, then a second with fifty: each service is polled once or twice."""
     lines = {one.name: Silent() for one in SERVICES}
     async with in_process_gateway(lines) as built, trio.open_nursery() as nursery:
         feed: DashboardFeed = built.app.extensions["dashboard_feed"]

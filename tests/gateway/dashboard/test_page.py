@@ -19,8 +19,8 @@ FILES = [path for path in ASSETS.rglob("*") if path.is_file()]
 # The page.
 
 
-async def test_the_page_needs_nothing_from_elsewhere() -> None:
-    """Every reference in it and in its parts is to the gateway, and is there."""
+async def test_the_page_refers_to_the_gateways_own_assets_alone() -> None:
+    """Every reference in it and in its assets exists."""
     async with (
         in_process_gateway({one.name: Silent() for one in SERVICES}) as built,
         built.client() as client,
@@ -41,16 +41,15 @@ async def test_the_page_needs_nothing_from_elsewhere() -> None:
                 assert (await client.get(f"/dashboard/assets/{imported}")).status_code == 200, name
 
 
-async def test_nothing_in_the_page_is_inline() -> None:
-    """The policy would keep it from working."""
+async def test_the_page_has_no_inline_script_or_style() -> None:
+    """The Content-Security-Policy would block it."""
     for path in FILES:
         text = path.read_text()
         assert not re.search(r"<style|<script(?![^>]+src=)|\sstyle=|\son[a-z]+=\"|innerHTML", text), path
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "dashboard.html", "..%2ffeed.py", "views/..%2fmain.html"])
-async def test_other_assets_are_404(name: str) -> None:
-    """Only what the page is made of is served."""
+async def test_an_asset_that_the_page_does_not_use_is_404(name: str) -> None:
     async with (
         in_process_gateway({one.name: Silent() for one in SERVICES}) as built,
         built.client() as client,

@@ -42,8 +42,10 @@ async def stays() -> dict[str, Any]:
     raise AssertionError
 
 
-async def test_a_viewer_that_hangs_is_dropped_alone(autojump_clock: trio.testing.MockClock) -> None:
-    """After a few seconds; another one misses nothing meanwhile."""
+async def test_a_hanging_subscriber_is_dropped_after_a_few_seconds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Another one misses nothing meanwhile."""
     async with (
         in_process_gateway({one.name: Silent() for one in SERVICES}) as built,
         trio.open_nursery() as nursery,
@@ -65,8 +67,8 @@ async def test_a_viewer_that_hangs_is_dropped_alone(autojump_clock: trio.testing
         nursery.cancel_scope.cancel()
 
 
-async def test_a_viewer_that_stops_reading_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a real socket, when its buffers are full; its connection is closed, and another goes on."""
+async def test_a_subscriber_that_stops_reading_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real socket, when its buffers are full. Another one goes on."""
     monkeypatch.setattr("gateway.dashboard.sse.SEND_SECONDS", 0.3)
     async with shown() as built, looking(built.port) as other:
         feed: DashboardFeed = built.app.extensions["dashboard_feed"]
@@ -86,8 +88,8 @@ async def test_a_viewer_that_stops_reading_is_dropped(monkeypatch: pytest.Monkey
         await stalled.aclose()
 
 
-async def test_a_viewer_that_falls_behind_is_dropped() -> None:
-    """What waits for it is bounded."""
+async def test_a_subscriber_that_falls_behind_is_dropped() -> None:
+    """Its queue is bounded."""
     viewer = Subscriber()
     for _ in range(BACKLOG):
         viewer.send(b"x")
@@ -96,8 +98,7 @@ async def test_a_viewer_that_falls_behind_is_dropped() -> None:
     assert viewer.scope.cancel_called
 
 
-async def test_a_viewer_that_leaves_is_forgotten() -> None:
-    """At once, and nothing is sent to it any more."""
+async def test_a_subscriber_that_leaves_is_removed_at_once() -> None:
     async with shown() as built:
         feed: DashboardFeed = built.app.extensions["dashboard_feed"]
         async with looking(built.port) as reader:
@@ -108,8 +109,9 @@ async def test_a_viewer_that_leaves_is_forgotten() -> None:
                 await trio.sleep(0.01)
 
 
-async def test_there_is_room_for_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more is told to come back, as every failure is told."""
+async def test_one_subscriber_above_the_limit_gets_an_error_with_retry_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(feed_module, "SUBSCRIBERS", 1)
     assert SUBSCRIBERS == 100
     async with shown() as built, looking(built.port) as reader:
@@ -124,8 +126,7 @@ async def to_the_end(port: int) -> httpx.Response:
         return await client.get(f"http://127.0.0.1:{port}{PATH}")
 
 
-async def test_streams_end_when_the_gateway_is_about_to() -> None:
-    """Cleanly, for those who look; and no new one begins."""
+async def test_streams_end_cleanly_at_the_shutdown_and_no_new_one_begins() -> None:
     async with shown() as built, looking(built.port) as reader:
         await reader.next("hello")
         built.app.extensions["dashboard_feed"].end()

@@ -7,8 +7,8 @@ from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, ProcessUptime
 # Who was there, and when.
 
 
-def test_a_silence_is_a_gap() -> None:
-    """From when the process was last heard of until it answers again."""
+def test_a_silent_process_has_a_gap_until_it_answers_again() -> None:
+    """From the time of its last answer."""
     uptime = ProcessUptime()
     uptime.record_report(90, 100)
     uptime.record_silence(101)
@@ -19,8 +19,8 @@ def test_a_silence_is_a_gap() -> None:
     assert (uptime.starts, uptime.gaps) == ([90], [(100, 107)])
 
 
-def test_a_gap_ends_with_a_new_start() -> None:
-    """What was since then the process knows; also where nobody has seen it silent."""
+def test_a_gap_ends_at_the_start_of_the_new_process() -> None:
+    """Also if no poll found it silent."""
     uptime = ProcessUptime()
     uptime.record_report(90, 100)
     uptime.record_report(100.5, 101)
@@ -30,8 +30,8 @@ def test_a_gap_ends_with_a_new_start() -> None:
     assert uptime.gaps == [(100, 100.5), (101, 104)]
 
 
-def test_a_process_never_heard_of_is_silent_since_it_was_asked() -> None:
-    """Until its start, or its answer, when it was there all the time."""
+def test_a_process_that_never_answered_has_a_gap_from_the_first_poll() -> None:
+    """Until its start, or, if it started before, until its answer."""
     for started, end in ((103, 103), (50, 105)):
         uptime = ProcessUptime()
         uptime.record_silence(100)
@@ -39,8 +39,8 @@ def test_a_process_never_heard_of_is_silent_since_it_was_asked() -> None:
         assert (uptime.starts, uptime.gaps) == ([started], [(100, end)])
 
 
-def test_what_is_kept_of_presence_is_bounded() -> None:
-    """By the span on show, and by a number."""
+def test_the_gaps_that_are_kept_are_bounded() -> None:
+    """By the shown time span, and by a number."""
     uptime = ProcessUptime()
     uptime.record_report(0, 0)
     for n in range(1, 1000):

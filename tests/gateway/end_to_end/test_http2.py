@@ -52,8 +52,8 @@ async def frames(pair, gateway):
         await trio.aclose_forcefully(stream)
 
 
-async def test_requests(pair):
-    """GET, HEAD, POST with a body, and what isn't there; cookies arrive as one field."""
+async def test_get_head_post_and_404_work_over_http2(pair):
+    """Cookies reach the service as one field."""
     seen = []
     async with gateway_of(pair, recording(seen)) as (gateway, _), browser(pair, gateway) as client:
         got = await client.get("/auth/x?q", headers=[("cookie", "a=1"), ("cookie", "b=2")])
@@ -77,8 +77,7 @@ async def test_a_method_keeps_its_case(pair):
     assert seen[0].startswith(b"gEt /x HTTP/1.1\r\n")
 
 
-async def test_big_bodies(pair):
-    """Up and down, more than all windows together."""
+async def test_bodies_larger_than_all_windows_arrive(pair):
     size = 5_000_000
 
     async def script(peer: Peer):
@@ -93,8 +92,8 @@ async def test_big_bodies(pair):
     assert got.content == b"%d" % size + bytes(size)
 
 
-async def test_trailers_and_early_hints(pair):
-    """Both pass, where the client asks for trailers."""
+async def test_trailers_and_early_hints_reach_the_client(pair):
+    """Trailers only if the client accepts them."""
     hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
     async with gateway_of(pair, answering(hints + TRAILED)) as (gateway, _), frames(pair, gateway) as client:
         answer = await client.ask(b"/auth/x", b"GET", [(b"te", b"trailers")])
@@ -102,16 +101,14 @@ async def test_trailers_and_early_hints(pair):
     assert (answer.status, bytes(answer.body), answer.trailers) == (200, b"abc", [(b"x-sum", b"7")])
 
 
-async def test_a_bad_request_is_its_streams_alone(pair):
-    """400, and the next one is served."""
+async def test_a_bad_request_is_400_and_the_next_stream_is_served(pair):
     async with gateway_of(pair, answering(ok())) as (gateway, server), frames(pair, gateway) as client:
         assert (await client.ask(b"/auth/\xff")).status == 400
         assert server.connections == 0
         assert (await client.ask(b"/auth/x")).status == 200
 
 
-async def test_a_stream_that_is_reset(pair):
-    """Its upstream is let go within 100 ms, and the breaker counts a cancellation."""
+async def test_a_reset_stream_cancels_its_upstream_call_within_100_ms(pair):
     entered, gone = trio.Event(), trio.Event()
 
     async def silent(peer: Peer):
@@ -133,9 +130,7 @@ async def test_a_stream_that_is_reset(pair):
         assert await gateway.counts() == {"cancelled": 1}
 
 
-async def test_a_body_that_does_not_come(pair):
-    """408; the breaker counts nothing against the service."""
-
+async def test_a_body_that_does_not_arrive_is_408_and_no_failure(pair):
     async def patient(peer: Peer):
         await peer.rest()
 
@@ -148,8 +143,7 @@ async def test_a_body_that_does_not_come(pair):
         assert await gateway.counts() == {"cancelled": 1}
 
 
-async def test_an_upstream_that_breaks_off(pair):
-    """The stream is reset, so that its half isn't taken for the whole; it is a failure."""
+async def test_an_incomplete_response_resets_the_stream_and_is_a_failure(pair):
     half = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"
     async with gateway_of(pair, answering(half, then_close=True)) as (gateway, _):
         async with frames(pair, gateway) as client:

@@ -8,8 +8,9 @@ from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, connect, ok, upstream
 
 
-async def test_early_hints():
-    """103 and 102 reach the client before the answer, without what is hop-by-hop; HTTP/1.0 sees none."""
+@pytest.mark.usefixtures("clear_and_tls")
+async def test_interim_responses_reach_the_client_before_the_response():
+    """Without hop-by-hop fields. An HTTP/1.0 client gets none."""
     hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nlink: </b>\r\nkeep-alive: x\r\n\r\n"
     go = trio.Event()
 
@@ -37,6 +38,7 @@ async def test_early_hints():
 EXPECTING = b"POST /auth/x HTTP/1.1\r\nHost: g\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 async def test_expect_reaches_the_service():
     """The service gets the expectation, and its 100 lets the client go on."""
     go = trio.Event()
@@ -63,9 +65,8 @@ async def test_expect_reaches_the_service():
     assert seen[1] == b"abc"
 
 
-async def test_an_expectation_refused():
-    """A final answer instead of 100: the client gets it, never a 100, and the connection closes."""
-
+@pytest.mark.usefixtures("clear_and_tls")
+async def test_a_final_response_instead_of_100_reaches_the_client_and_closes():
     async def script(peer: Peer):
         await peer.until(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")
@@ -79,8 +80,8 @@ async def test_an_expectation_refused():
         assert error(await talk(gateway.port, unknown)) == (401, "MISSING_TOKEN")
 
 
-async def test_a_service_that_ignores_an_expectation():
-    """After a second the gateway itself lets the client go on; a client that leaves meanwhile is seen."""
+async def test_the_gateway_sends_100_after_a_second_without_one():
+    """A client that leaves meanwhile is noticed."""
 
     async def script(peer: Peer):
         head = await peer.until(b"\r\n\r\n")
@@ -103,8 +104,9 @@ async def test_a_service_that_ignores_an_expectation():
         assert (await gateway.snapshot()).in_flight == 0
 
 
-async def test_trailers():
-    """Passed on to who asks for them; a trailer never changes what frames or routes a message."""
+@pytest.mark.usefixtures("clear_and_tls")
+async def test_trailers_reach_a_client_that_accepts_them():
+    """A trailer can't change the framing or the charging of a response."""
     seen = []
     async with upstream(recording(seen, TRAILED)) as server, served(auth=server.url) as gateway:
         asking = GET[:-2] + b"TE: trailers, gzip\r\nConnection: te, close\r\n\r\n"
@@ -121,8 +123,7 @@ async def test_trailers():
         assert fields(answer, b"trailer") == fields(seen[2], b"te") == []
 
 
-async def test_trailers_of_a_request_end_here():
-    """They are read, so that they can't be taken for a request, and go no further."""
+async def test_trailers_of_a_request_are_read_and_dropped():
     seen = []
     data = (
         b"POST /auth/x HTTP/1.1\r\nHost: g\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"

@@ -66,8 +66,8 @@ async def answer(port, version):
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 @pytest.mark.parametrize("kind", WHOLE)
-async def test_a_response_cut_anywhere(kind, version, reset):
-    """502 while nothing of it could be passed on, then what came and no end; each is a failure."""
+async def test_a_truncated_response_is_502_or_cut_and_a_failure(kind, version, reset):
+    """502 as long as nothing was passed on. Afterwards the client gets no clean end."""
     data, body = WHOLE[kind], BODY[kind]
     policy = {"max_failures": 1000}
     async with (
@@ -106,10 +106,10 @@ def is_whole(data):
     return False
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("kind", REQUESTS)
-async def test_a_request_cut_anywhere(kind, reset):
-    """Whoever leaves in the middle of a body has asked for nothing, and the breaker counts nothing."""
+async def test_a_truncated_request_is_never_whole_to_the_service_and_no_failure(kind, reset):
     seen, data = [], REQUESTS[kind]
 
     async def script(peer: Peer):

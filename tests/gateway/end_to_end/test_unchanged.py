@@ -15,8 +15,7 @@ PART = (
 NOT_MODIFIED = b'HTTP/1.1 304 Not Modified\r\netag: W/"v1"\r\ncontent-length: 9\r\nvary: accept\r\n\r\n'
 
 
-async def test_a_range():
-    """Range and If-Range reach the service; 206 comes back with its Content-Range, its ETag and its bytes."""
+async def test_range_requests_and_206_responses_pass_unchanged():
     seen = []
     asked = GET[:-2] + b'Range: bytes=2-4,7-\r\nIf-Range: "v1"\r\n' + CLOSE
     async with upstream(recording(seen, PART)) as server, served(auth=server.url) as gateway:
@@ -28,8 +27,8 @@ async def test_a_range():
     assert answer.endswith(b"\r\n\r\ncde")
 
 
-async def test_not_modified():
-    """304 ends at its head though it says a length, and the connection serves the next request."""
+async def test_a_304_with_a_length_ends_at_its_head():
+    """The connection serves the next request."""
     seen = []
     asked = GET[:-2] + b'If-None-Match: W/"v1", "v2"\r\nIf-Modified-Since: x\r\n\r\n'
     async with upstream(recording(seen, NOT_MODIFIED)) as server, served(auth=server.url) as gateway:
@@ -46,8 +45,7 @@ async def test_not_modified():
     assert fields(seen[0], b"if-none-match") == [b'W/"v1", "v2"']
 
 
-async def test_options_and_205():
-    """OPTIONS of a resource is the service's to answer; so is every status that nobody here knows."""
+async def test_options_and_unknown_statuses_are_the_services():
     answers = (
         b"HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\nallow: GET\r\n\r\n",
         b"HTTP/1.1 299 \xfcber\r\nallow: GET\r\ncontent-length: 0\r\n\r\n",
@@ -60,8 +58,8 @@ async def test_options_and_205():
             assert answer.endswith(b"\r\n\r\n")
 
 
-async def test_a_head_never_has_a_body():
-    """Whether a service answers it or the gateway does, or refuses it."""
+async def test_a_response_to_head_has_no_body():
+    """From the service, from the gateway, and in a refusal."""
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-a: b\r\n\r\n"
     async with upstream(answering(chunked)) as server, served(auth=server.url) as gateway:
         for line, status in (
@@ -97,8 +95,8 @@ async def test_codings_and_odd_values_pass():
 
 
 @pytest.mark.parametrize("dates", [0, 1, 2])
-async def test_one_date(dates):
-    """The service's own, the first where it gave two, ours where it gave none."""
+async def test_a_response_has_one_date(dates):
+    """The service's first one, or the gateway's if it has none."""
     given = [b"date: Tue, 01 Jan 2019 00:00:0%d GMT" % n for n in range(dates)]
     async with upstream(answering(ok(b"ok", *given))) as server, served(auth=server.url) as gateway:
         [date] = fields(await talk(gateway.port, GET[:-2] + CLOSE), b"date")
@@ -106,8 +104,8 @@ async def test_one_date(dates):
     assert date.endswith(b" GMT")
 
 
-async def test_what_a_service_lists_ends_here():
-    """Its Connection field is for us, whatever it lists; what frames the answer isn't its to take away."""
+async def test_fields_that_a_services_connection_lists_are_dropped():
+    """Except those that frame the response."""
     answer = ok(
         b"ok",
         b"connection: Set-Cookie, X-Hop, keep-alive, Content-Length, Date",
@@ -126,8 +124,7 @@ async def test_what_a_service_lists_ends_here():
     assert fields(got, b"connection") == [b"close"]
 
 
-async def test_no_content_that_announces_some():
-    """204 has no body; a service that says it has is not asked again on the same connection."""
+async def test_a_204_that_announces_a_body_closes_the_services_connection():
     for said in (b"transfer-encoding: chunked", b"content-length: 5"):
         first = b"HTTP/1.1 204 No Content\r\n" + said + b"\r\n\r\n"
         async with upstream(answering(first)) as server, served(auth=server.url) as gateway:
@@ -141,8 +138,8 @@ async def test_no_content_that_announces_some():
             assert server.connections == 2
 
 
-async def test_a_head_in_single_bytes():
-    """Both ways: a head may come in as many pieces as it likes."""
+async def test_a_head_may_arrive_byte_by_byte():
+    """From the client and from the service."""
 
     async def script(peer: Peer):
         await peer.request()

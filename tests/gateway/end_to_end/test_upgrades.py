@@ -10,8 +10,8 @@ from tests.gateway.running_gateway import served
 from tests.gateway.wire import answering, connect, ok, upstream
 
 
-async def test_h2c_and_http2():
-    """No upgrade happens, none of its fields go on; HTTP/2 by prior knowledge is refused."""
+async def test_an_h2c_upgrade_is_ignored_and_http2_in_clear_text_is_505():
+    """The service gets none of the upgrade's fields."""
     seen = []
     upgrade = (
         b"GET /auth/x HTTP/1.1\r\nHost: g\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n"
@@ -26,8 +26,8 @@ async def test_h2c_and_http2():
 
 
 @pytest.mark.parametrize("path", [b"/auth/x", b"/livez", b"/dashboard"])
-async def test_a_websocket_handshake_is_an_ordinary_request(path):
-    """It is answered 426, with an id, on every route; no service sees it, and the connection goes on."""
+async def test_a_websocket_handshake_is_426_on_every_route(path):
+    """The connection serves the next request."""
     seen = []
     handshake = (
         b"GET %b HTTP/1.1\r\nHost: g\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -43,9 +43,9 @@ async def test_a_websocket_handshake_is_an_ordinary_request(path):
     assert len(seen) == 1
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize("coding", [b"Content-Length: 37", b"Transfer-Encoding: chunked"])
-async def test_the_body_of_a_request_that_offers_an_upgrade(coding):
-    """It is a body, however much it looks like a request."""
+async def test_the_body_behind_an_offered_upgrade_is_no_request(coding):
     seen = []
     inner = b"GET /auth/no HTTP/1.1\r\nHost: g\r\n\r\nabc\r\n"[:37]
     body = inner if b"37" in coding else b"25\r\n%b\r\n0\r\n\r\n" % inner
@@ -79,8 +79,7 @@ async def test_an_empty_query_is_kept():
     assert got == [b"/x?", b"/x??", b"/x?a=&b", b"/%2F%20+?q=+%20%2f", b"/x"]
 
 
-async def test_a_method_is_case_sensitive():
-    """`get` isn't GET: it is no method that a server knows."""
+async def test_a_method_in_lower_case_is_501():
     seen = []
     async with upstream(recording(seen)) as server, served(auth=server.url) as gateway:
         answer = await talk(gateway.port, b"get /auth/x HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n")
@@ -88,8 +87,8 @@ async def test_a_method_is_case_sensitive():
     assert seen == []
 
 
-async def test_max_forwards():
-    """One less at each hop; with none left OPTIONS and TRACE are answered here."""
+async def test_max_forwards_is_lowered_and_0_is_answered_by_the_gateway():
+    """For OPTIONS and TRACE alone."""
     seen = []
 
     def asking(method, left):
@@ -110,8 +109,7 @@ async def test_max_forwards():
         assert [fields(one, b"max-forwards") for one in seen] == [[b"2"], [b"0"], [b"0"], [b"x"]]
 
 
-async def test_options_of_the_server():
-    """OPTIONS * asks the gateway; CONNECT asks for what it doesn't do."""
+async def test_options_of_the_server_is_204_and_connect_is_400():
     async with served() as gateway:
         answer = await talk(gateway.port, b"OPTIONS * HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 204 No Content\r\n")
@@ -120,8 +118,8 @@ async def test_options_of_the_server():
         assert error(answer) == (400, "INVALID_REQUEST")
 
 
-async def test_via_is_appended():
-    """Each hop adds itself behind those before it, with the version that it was asked in."""
+async def test_the_gateway_is_appended_to_via():
+    """With the version of the request."""
     seen = []
     async with upstream(recording(seen)) as server, served(auth=server.url) as gateway:
         await talk(gateway.port, b"GET /auth/x HTTP/1.0\r\nVia: 1.1 before\r\nVia: 1.0 p\r\n\r\n")
@@ -135,8 +133,8 @@ FORWARDED = (
 )
 
 
-async def test_a_trusted_proxy():
-    """It is believed, but not what its client claims; anybody else isn't believed at all."""
+async def test_forwarded_fields_are_believed_from_a_trusted_proxy_alone():
+    """Not what its client claims."""
     seen = []
     async with upstream(recording(seen)) as server:
         async with served(auth=server.url, trusted_proxies="127.0.0.0/8, 10.0.0.0/8") as gateway:
@@ -156,8 +154,7 @@ async def test_a_trusted_proxy():
     assert b"6.6.6.6" not in trusted + not_trusted
 
 
-async def test_limits_are_of_the_client_behind_a_trusted_proxy():
-    """Clients of one proxy don't use up each other's share."""
+async def test_clients_behind_a_trusted_proxy_have_rate_limits_of_their_own():
     limits = {"rate_limit_per_minute": 1, "trusted_proxies": "127.0.0.1"}
     async with upstream(answering(ok())) as server, served(auth=server.url, **limits) as gateway:
         statuses = []

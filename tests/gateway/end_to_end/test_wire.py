@@ -41,9 +41,10 @@ HOSTILE = {
 }
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
-async def test_hostile_requests(data):
-    """One answer, 4xx, and the connection is closed; nothing of it is ever taken for another request."""
+async def test_a_hostile_request_gets_one_4xx_and_the_connection_closes(data):
+    """No part of it is taken for another request."""
     seen = []
     status = 431 if data is HOSTILE["endless head"] else 414 if data is HOSTILE["endless line"] else 400
     async with upstream(recording(seen)) as server, served(auth=server.url) as gateway:
@@ -51,8 +52,9 @@ async def test_hostile_requests(data):
     assert not any(b"smuggled" in one for one in seen)
 
 
-async def test_a_bad_chunk_is_answered_at_once():
-    """In the middle of an upload too, and the breaker doesn't count it."""
+@pytest.mark.usefixtures("clear_and_tls")
+async def test_a_bad_chunk_in_an_upload_is_answered_at_once():
+    """The breaker counts a cancellation."""
     begun = trio.Event()
 
     async def script(peer: Peer):
@@ -71,8 +73,8 @@ async def test_a_bad_chunk_is_answered_at_once():
         assert await gateway.counts() == {"cancelled": 1}
 
 
-async def test_slow_heads():
-    """A head that isn't there in time is 400, though its bytes keep coming."""
+async def test_a_head_that_takes_too_long_is_400():
+    """Although its bytes keep coming."""
     async with served(client_header_timeout=0.1) as gateway:
         peer = await connect(gateway.port)
         with trio.fail_after(2):
@@ -85,8 +87,8 @@ async def test_slow_heads():
             assert error(await peer.rest()) == (400, "INVALID_REQUEST")
 
 
-async def test_a_connection_that_says_nothing():
-    """It is closed, without an answer, before its first request and between two."""
+async def test_an_idle_connection_is_closed_without_a_response():
+    """Before its first request, and between two."""
     async with (
         upstream(answering(ok())) as server,
         served(auth=server.url, client_idle_timeout=0.2) as gateway,
@@ -100,8 +102,7 @@ async def test_a_connection_that_says_nothing():
 
 
 @pytest.mark.parametrize("head", [HOSTILE["CL and TE"], b"GET /auth/x HTTP/1.1\r\nConnection: close\r\n\r\n"])
-async def test_a_refusal_survives_what_is_still_sent(head):
-    """A client that sends on, and reads only then, gets its answer and no reset."""
+async def test_a_client_that_keeps_sending_gets_its_refusal_and_no_reset(head):
     async with served() as gateway:
         peer = await connect(gateway.port)
         await peer.send(head)
@@ -114,9 +115,8 @@ async def test_a_refusal_survives_what_is_still_sent(head):
         assert error(answer) == (400, "INVALID_REQUEST")
 
 
-async def test_a_client_that_stops_sending():
-    """408 when no piece of the body comes in time; the upstream's time has nothing to do with it."""
-
+@pytest.mark.usefixtures("clear_and_tls")
+async def test_a_body_that_stops_is_408_and_no_failure():
     async def patient(peer: Peer):
         await peer.rest()
 
@@ -126,9 +126,10 @@ async def test_a_client_that_stops_sending():
         assert await gateway.counts() == {"cancelled": 1}
 
 
+@pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
-async def test_requests_in_one_stream(size):
-    """Three requests on one connection, however their bytes are cut: three answers, in order."""
+async def test_pipelined_requests_get_their_responses_in_order(size):
+    """In whatever pieces they arrive."""
     seen = []
     data = (
         b"POST /auth/1 HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: u\r\n\r\n"
@@ -156,8 +157,8 @@ async def test_requests_in_one_stream(size):
 
 
 @pytest.mark.parametrize("pause", [0, 1, 2])
-async def test_an_empty_line_before_a_request(pause):
-    """It is a leftover of the one before it (RFC 9112, 2.2), however its bytes come."""
+async def test_an_empty_line_before_a_request_is_ignored(pause):
+    """RFC 9112, 2.2."""
     data = b"\r\n" + GET
     async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
         peer = await connect(gateway.port)
@@ -186,8 +187,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("answer", GARBAGE.values(), ids=GARBAGE)
-async def test_garbage_from_upstream(answer):
-    """502, and the breaker counts a failure."""
+async def test_an_invalid_response_is_502_and_a_failure(answer):
     data = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     async with upstream(answering(answer)) as server, served(auth=server.url) as gateway:
         got = await talk(gateway.port, data)
@@ -203,8 +203,8 @@ async def test_garbage_from_upstream(answer):
     ],
     ids=["chunked", "short"],
 )
-async def test_a_cut_body_for_http_1_0(begun):
-    """Where only the close ends a body, one that was cut ends in a reset: nobody takes it for whole."""
+async def test_a_truncated_body_ends_in_a_reset_for_http_1_0(begun):
+    """If only the close ends the body."""
     go = trio.Event()
 
     async def cut(peer: Peer):
@@ -226,8 +226,8 @@ async def test_a_cut_body_for_http_1_0(begun):
                     await peer.stream.receive_some()
 
 
-async def test_http_1_0_gets_a_whole_body():
-    """Chunked upstream, HTTP/1.0 client: the bytes, then a clean end."""
+@pytest.mark.usefixtures("clear_and_tls")
+async def test_a_chunked_response_reaches_http_1_0_with_a_clean_end():
     whole = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     async with upstream(answering(whole)) as server, served(auth=server.url) as gateway:
         peer = await connect(gateway.port)

@@ -30,7 +30,7 @@ async def test_a_preflight_needs_no_token_and_no_service():
     assert b"PUT" in fields(answer, b"access-control-allow-methods")[0]
 
 
-async def test_a_preflight_of_another_origin_gets_no_leave():
+async def test_a_preflight_of_another_origin_is_not_allowed():
     async with served(**CORS) as gateway:
         answer = await talk(gateway.port, PREFLIGHT % b"Origin: https://evil.example\r\n")
     assert answer.startswith(b"HTTP/1.1 204 ")
@@ -44,7 +44,7 @@ async def test_without_origins_a_preflight_is_an_ordinary_request():
 
 
 @pytest.mark.parametrize(("path", "status"), [(b"/schools", 401), (b"/auth/x", 502), (b"/nowhere", 404)])
-async def test_errors_of_the_gateways_own_can_be_read(path, status):
+async def test_the_gateways_own_errors_have_cors_fields(path, status):
     async with served(**CORS) as gateway:
         answer = await talk(gateway.port, get(path))
     assert answer.startswith(b"HTTP/1.1 %d " % status)
@@ -53,7 +53,7 @@ async def test_errors_of_the_gateways_own_can_be_read(path, status):
     assert fields(answer, b"vary") == [b"Origin"]
 
 
-async def test_what_the_service_says_of_cors_gives_way():
+async def test_cors_fields_of_the_service_are_replaced():
     said = ok(b"ok", b"access-control-allow-origin: *", b"access-control-allow-credentials: true")
     async with upstream(answering(said)) as server, served(auth=server.url, **CORS) as gateway:
         answer = await talk(gateway.port, get())
@@ -61,7 +61,7 @@ async def test_what_the_service_says_of_cors_gives_way():
     assert fields(answer, b"access-control-allow-credentials") == []
 
 
-async def test_without_origins_the_services_word_stays():
+async def test_without_origins_cors_fields_of_the_service_stay():
     said = ok(b"ok", b"access-control-allow-origin: *")
     async with upstream(answering(said)) as server, served(auth=server.url) as gateway:
         answer = await talk(gateway.port, get())
@@ -70,7 +70,7 @@ async def test_without_origins_the_services_word_stays():
 
 
 @pytest.mark.parametrize("value", ["app.example.org", "https://", "ftp://x", "https://a/b", "null"])
-def test_what_is_no_origin_is_refused(value):
+def test_an_invalid_origin_is_refused(value):
     with pytest.raises(ValueError, match="should be origins"):
         parse_origins(value)
 
@@ -97,7 +97,7 @@ OWN = frozenset((b"http://auth:8081",))
         (b"", b""),
     ],
 )
-def test_location_below_a_prefix(value, seen):
+def test_location_is_rewritten_below_a_prefix(value, seen):
     assert below_prefix([(b"location", value)], b"/auth", OWN) == [(b"location", seen)]
 
 
@@ -109,10 +109,10 @@ def test_location_below_a_prefix(value, seen):
         (b"sid=1", b"sid=1"),
     ],
 )
-def test_cookies_below_a_prefix(value, seen):
+def test_cookies_are_rewritten_below_a_prefix(value, seen):
     assert below_prefix([(b"set-cookie", value)], b"/auth", OWN) == [(b"set-cookie", seen)]
 
 
-def test_nothing_else_is_rewritten():
+def test_other_locations_and_cookies_are_unchanged():
     others = [(b"link", b"</next>"), (b"refresh", b"0; url=/x"), (b"content-type", b"text/plain")]
     assert below_prefix(others, b"/auth", OWN) == others

@@ -1,14 +1,10 @@
-"""One request through the gateway, over real sockets, with an upstream that misbehaves."""
-
-import errno
-import re
+"""A request and its response pass through the gateway unchanged, over real sockets."""
 
 import pytest
-import structlog.testing
 import trio
 import trio.testing
 
-from tests.gateway.raw_requests import CUT, GET, ask, envelope, post
+from tests.gateway.raw_requests import GET, ask, envelope
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
@@ -63,8 +59,7 @@ async def test_a_request_reaches_its_service_as_it_was():
     ]
 
 
-async def test_hostile_request_ids_are_replaced():
-    """An id with a space, two of them, or one too long: the gateway makes its own."""
+async def test_an_invalid_request_id_is_replaced():
     async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
         for fields in (
             b"X-Request-ID: a b\r\n",
@@ -76,8 +71,7 @@ async def test_hostile_request_ids_are_replaced():
             assert len(given) == len("x-request-id: ") + 32
 
 
-async def test_redirects_and_cookies_are_the_clients():
-    """A redirect is passed on, and a cookie set for one client isn't sent for another."""
+async def test_a_redirect_is_passed_on_and_no_cookie_is_kept():
     seen = []
 
     async def script(peer: Peer):
@@ -94,8 +88,8 @@ async def test_redirects_and_cookies_are_the_clients():
 
 
 @pytest.mark.parametrize("method", [b"HEAD", b"GET", b"OPTIONS", b"DELETE"])
-async def test_answers_without_a_body(method):
-    """204, and a HEAD with a length, end at their head; the connections stay usable."""
+async def test_a_response_without_a_body_ends_at_its_head(method):
+    """204 and HEAD. The connections stay usable."""
     no_body = (
         b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n"
         if method == b"HEAD"
@@ -112,162 +106,13 @@ async def test_answers_without_a_body(method):
 
 
 @pytest.mark.parametrize("close", [b"HTTP/1.1\r\nHost: g\r\nConnection: close", b"HTTP/1.0"])
-async def test_connections_that_are_to_close_do(close):
-    """Connection: close and HTTP/1.0 clients see the end at once, with proxied answers and own ones."""
+async def test_connection_close_and_http_1_0_close_after_the_response(close):
+    """Proxied responses, and the gateway's own."""
     async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
         for path in (b"/auth/x", b"/nothing", b"/livez", b"/schools"):
             peer = await connect(gateway.port)
             await peer.send(b"GET %b %b\r\n\r\n" % (path, close))
             assert await peer.closed(within=0.5) < 0.5
-
-
-BROKEN = {
-    "no answer": b"",
-    "not http": b"hello there\r\n\r\n",
-    "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
-}
-
-
-@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-async def test_garbage_is_502_and_counted(answer):
-    """What isn't an answer: 502 SERVICE_UNAVAILABLE, a failure of the breaker."""
-    async with upstream(answering(answer, then_close=True)) as server, served(auth=server.url) as gateway:
-        status, head, body = await ask(gateway.port)
-        assert (status, envelope(body)) == (502, ("SERVICE_UNAVAILABLE", "Target service is unavailable"))
-        assert b"content-type: application/json" in head
-        assert await gateway.counts() == {"failure": 1}
-
-
-@pytest.mark.parametrize("answer", CUT.values(), ids=CUT)
-async def test_a_cut_body_is_never_a_clean_end(answer, capsys):
-    """The client's connection is aborted too, and the breaker counts a failure."""
-    async with upstream(answering(answer, then_close=True)) as server, served(auth=server.url) as gateway:
-        peer = await connect(gateway.port)
-        await peer.send(GET)
-        with trio.fail_after(1):
-            got = await peer.rest()
-        assert b"abc" in got
-        assert not got.endswith(b"0\r\n\r\n")
-        assert (b"content-length: 10" in got) == (answer is CUT["short"])
-        assert await gateway.counts() == {"failure": 1}
-    [line] = [one for one in capsys.readouterr().out.splitlines() if "a response was aborted" in one]
-    assert "auth-service-http" in line
-
-
-async def test_no_connection_in_time_is_502_and_counted():
-    """A service that can't be reached in time is no slow one, and the log says why."""
-
-    async def no_handshake(peer: Peer):
-        await peer.rest()
-
-    async with upstream(no_handshake) as server:
-        url = server.url.replace("http:", "https:")
-        async with served(auth=url, upstream_connect_timeout=0.1) as gateway:
-            with structlog.testing.capture_logs() as logs:
-                status, _, body = await ask(gateway.port)
-                await trio.testing.wait_all_tasks_blocked(0.02)  # the line is written behind the answer
-            assert (status, envelope(body)[0]) == (502, "SERVICE_UNAVAILABLE")
-            assert await gateway.counts() == {"failure": 1}
-    [line] = [one for one in logs if one["event"] == "request"]
-    assert line["reason"] == f"{url}: no connection within 0.1 s"
-
-
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL])
-async def test_a_shortage_of_the_gateways_own_is_nobodys_fault(monkeypatch, number):
-    """Without a file or a port for a connection it is 503, and no failure of the service."""
-    async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
-        peer = await connect(gateway.port)
-
-        def lacking(*args):
-            raise OSError(number, "lacking")
-
-        with monkeypatch.context() as patched:
-            patched.setattr(trio.socket, "socket", lacking)
-            await peer.send(GET)
-            with trio.fail_after(3):
-                head = await peer.until(b"\r\n\r\n")
-                body = await peer.body(head)
-        assert (int(head.split()[1]), envelope(body)[0]) == (503, "GATEWAY_OVERLOADED")
-        assert b"\r\nretry-after: 1\r\n" in head
-        assert await gateway.counts() == {"ignored": 1}
-        _, _, metrics = await ask(gateway.port, b"GET /metrics HTTP/1.1\r\nHost: gw\r\n\r\n")
-        assert re.search(rb'^gateway_overloaded_total{resource="\w+"} 1.0$', metrics, re.MULTILINE)
-
-
-async def test_silence_is_504_and_counted():
-    """No head within UPSTREAM_TIMEOUT."""
-
-    async def silent(peer: Peer):
-        await peer.rest()
-
-    async with upstream(silent) as server, served(auth=server.url, upstream_timeout=0.1) as gateway:
-        status, _, body = await ask(gateway.port)
-        assert (status, envelope(body)[0]) == (504, "GATEWAY_TIMEOUT")
-        assert await gateway.counts() == {"failure": 1}
-
-
-async def test_silence_in_the_middle_breaks_off():
-    """No piece within UPSTREAM_IDLE_TIMEOUT: aborted. The service had answered, so that is no failure."""
-
-    async def stalls(peer: Peer):
-        await peer.request()
-        await peer.send(CUT["short"])
-        await peer.rest()
-
-    async with upstream(stalls) as server, served(auth=server.url, upstream_idle_timeout=0.1) as gateway:
-        peer = await connect(gateway.port)
-        await peer.send(GET)
-        assert await peer.closed(within=1) < 0.5
-        assert await gateway.counts() == {"success": 1}
-
-
-@pytest.mark.parametrize(
-    ("answer", "counts"),
-    [
-        (b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno", {"success": 1}),
-        (b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno", {"failure": 1}),
-        (
-            b"HTTP/1.1 503 Oh\r\nX-Failure-Origin: auth-database\r\ncontent-length: 2\r\n\r\nno",
-            {"ignored": 1},
-        ),
-        (b"HTTP/1.1 503 Oh\r\nX-Failure-Origin: db\r\ncontent-length: 2\r\n\r\nno", {"failure": 1}),
-        (
-            b"HTTP/1.1 503 Oh\r\n%bcontent-length: 2\r\n\r\nno"
-            % (b"X-Failure-Origin: auth-database\r\n" * 2),
-            {"failure": 1},
-        ),
-        (b"HTTP/1.1 501 Oh\r\ncontent-length: 2\r\n\r\nno", {"success": 1}),
-        (b"HTTP/1.1 505 Oh\r\ncontent-length: 2\r\n\r\nno", {"success": 1}),
-        (b"HTTP/1.1 429 Oh\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno", {"success": 1}),
-        (b"HTTP/1.1 500 Oh\r\nX-Handler-Failure: 1\r\ncontent-length: 2\r\n\r\nno", {"ignored": 1}),
-        (
-            b"HTTP/1.1 404 Oh\r\nX-Failure-Origin: auth-database\r\ncontent-length: 2\r\n\r\nno",
-            {"success": 1},
-        ),
-    ],
-)
-async def test_one_fault_one_breaker(answer, counts):
-    """Answers pass as they are; a failure charged elsewhere isn't counted, nor is its origin shown."""
-    async with upstream(answering(answer)) as server, served(auth=server.url) as gateway:
-        status, head, body = await ask(gateway.port)
-        assert (status, body) == (int(answer.split()[1]), b"no")
-        assert b"origin" not in head.lower()
-        assert (b"retry-after: 7" in head) == (b"retry-after: 7" in answer)
-        assert await gateway.counts() == counts
-
-
-async def test_six_against_a_dead_service():
-    """Five times 502, then 503 with Retry-After; the other breakers stay closed."""
-    async with served() as gateway:
-        answers = [await ask(gateway.port, post(2, b"{}", b"/auth/login")) for _ in range(6)]
-        assert [status for status, _, _ in answers] == [502] * 5 + [503]
-        assert envelope(answers[5][2]) == (
-            "CIRCUIT_BREAKER_OPEN",
-            "Service is temporarily unavailable due to circuit breaker",
-        )
-        assert b"\r\nretry-after: 60\r\n" in answers[5][1].lower()
-        assert await gateway.counts() == {"failure": 5, "rejected": 1}
-        assert await gateway.counts("school-service-http") == {}
 
 
 @pytest.mark.parametrize(
@@ -279,16 +124,14 @@ async def test_six_against_a_dead_service():
         b"GET /auth/x HTTP/1.1\r\nHost: \xe9\r\n\r\n",
     ],
 )
-async def test_bad_requests(data):
-    """400 INVALID_REQUEST, and nothing reaches the upstream."""
+async def test_an_invalid_request_is_400_and_reaches_no_service(data):
     async with upstream(answering(ok())) as server, served(auth=server.url) as gateway:
         status, _, body = await ask(gateway.port, data)
         assert (status, envelope(body)[0]) == (400, "INVALID_REQUEST")
         assert server.connections == 0
 
 
-async def test_absolute_form():
-    """A target that is a URL is taken apart, and its host is the request's."""
+async def test_the_host_of_an_absolute_target_is_the_requests_host():
     seen = []
 
     async def script(peer: Peer):
@@ -300,17 +143,3 @@ async def test_absolute_form():
             0
         ] == 200
     assert seen[0].startswith(b"GET /x?y HTTP/1.1\r\nhost: named\r\n")
-
-
-async def test_a_stale_connection_is_nobodys_fault():
-    """A GET on a kept connection that had gone is sent again; a POST is answered 502 and not counted."""
-
-    async def close_when_asked_again(peer: Peer):
-        await peer.request()
-        await peer.send(ok())
-        await peer.until(b"\r\n\r\n")
-
-    async with upstream(close_when_asked_again) as server, served(auth=server.url) as gateway:
-        assert [(await ask(gateway.port))[0] for _ in range(2)] == [200, 200]
-        assert (await ask(gateway.port, post(1, b"x")))[0] == 502
-        assert await gateway.counts() == {"success": 2, "ignored": 1}

@@ -36,8 +36,8 @@ def inward(fields):
     return response_fields(fields, request_id=b"id-1")
 
 
-def test_request_is_kept():
-    """End-to-end fields keep their order, duplicates and bytes; nothing but the gateway's own is added."""
+def test_end_to_end_fields_of_a_request_are_kept():
+    """With their order, duplicates and bytes."""
     kept = [
         (b"accept", b"a"),
         (b"cookie", b"x=\xe9\xff"),
@@ -71,8 +71,7 @@ def test_request_is_kept():
         b"x-real-ip",
     ],
 )
-def test_request_is_dropped(name):
-    """Hop-by-hop fields end here, and nobody outside speaks for the gateway."""
+def test_hop_by_hop_and_forged_fields_of_a_request_are_dropped(name):
     assert outward([(name, b"x")]) == [(b"host", b"school.example:8080"), *ADDED]
 
 
@@ -88,14 +87,12 @@ def test_request_is_dropped(name):
         b"host",
     ],
 )
-def test_spoofed(name):
-    """What the gateway says itself is there once, whatever the client said, and whatever Connection lists."""
+def test_a_field_of_the_gateways_own_cannot_be_forged_or_removed(name):
     sent = outward([(name, b"spoofed"), (b"connection", name)])
     assert sent == [(b"host", b"school.example:8080"), *ADDED]
 
 
-def test_connection_lists():
-    """What Connection lists goes with it, in any case and number, but never the framing."""
+def test_fields_that_connection_lists_are_dropped_except_framing():
     sent = outward(
         [
             (b"connection", b"X-One, close"),
@@ -109,21 +106,20 @@ def test_connection_lists():
     assert sent == [(b"host", b"school.example:8080"), (b"content-length", b"5"), *ADDED]
 
 
-def test_chunked_request():
-    """A body of unknown length is chunked again."""
+def test_a_body_of_unknown_length_is_chunked():
     sent = outward([(b"transfer-encoding", b"chunked")], framing=Framing(None))
     assert sent == [(b"host", b"school.example:8080"), *ADDED, (b"transfer-encoding", b"chunked")]
 
 
-def test_forwarded_of_ipv6():
-    """An IPv6 address is quoted, as RFC 7239 has it; a quote in a host can't end its string."""
+def test_an_ipv6_address_is_quoted_in_forwarded():
+    """RFC 7239. A quote in a host can't end the string."""
     sent = dict(outward([], Sender("2001:db8::1", "https", b'a"b', "2")))
     assert sent[b"forwarded"] == b'for="[2001:db8::1]";host="a\\"b";proto=https'
     assert sent[b"via"] == b"2 api-gateway"
 
 
-def test_response_is_kept():
-    """Nothing is added to a response but the request's id; of several dates the first stays."""
+def test_a_response_keeps_its_fields_and_gets_the_requests_id():
+    """The first of several dates stays."""
     kept = [
         (b"set-cookie", b"a=\xff"),
         (b"set-cookie", b"b"),
@@ -137,8 +133,8 @@ def test_response_is_kept():
     assert inward(two) == [(b"a", b"b"), (b"date", b"then"), (b"x-request-id", b"id-1")]
 
 
-def test_response_is_dropped():
-    """Hop-by-hop fields, what is said of a failure, and a length beside a transfer coding end here."""
+def test_hop_by_hop_and_charging_fields_of_a_response_are_dropped():
+    """Also a length beside a transfer coding."""
     sent = inward(
         [
             (b"connection", b"x-hop"),
@@ -174,8 +170,7 @@ def test_response_is_dropped():
         ("GET", [b"0"], None),
     ],
 )
-def test_forwards_left(method, values, left):
-    """A number of OPTIONS and TRACE alone, never more than can be counted."""
+def test_max_forwards_is_read_for_options_and_trace_alone(method, values, left):
     assert forwards_left(method, [(b"max-forwards", value) for value in values]) == left
 
 
@@ -191,8 +186,7 @@ def test_forwards_left(method, values, left):
         ([(b"content-length", b"4")], "2", False, 4),
     ],
 )
-def test_framing(fields, version, bodiless, length):
-    """A body's length, None where only its end tells."""
+def test_framing_is_the_bodys_length_or_none(fields, version, bodiless, length):
     assert request_framing(fields, version, bodiless=bodiless) == Framing(length)
 
 
@@ -205,12 +199,11 @@ def test_framing(fields, version, bodiless, length):
         ([(b"content-length", b"7"), (b"content-length", b"7")], None),
     ],
 )
-def test_content_length(fields, length):
-    """A response's length, where it can be relied on."""
+def test_a_responses_length_is_none_unless_reliable(fields, length):
     assert content_length(fields) == length
 
 
 @pytest.mark.parametrize("name", [b"x-failure-origin", b"x-handler-failure"])
-def test_what_a_service_says_of_its_failure_is_for_the_gateway_alone(name):
-    """Neither before a response nor behind it, and no client says it."""
+def test_charging_fields_reach_no_client_and_no_service(name):
+    """Neither as fields nor as trailers."""
     assert trailer_fields([(name, b"1")]) == interim_fields([(name, b"1")]) == []

@@ -20,7 +20,7 @@ SPAWN = multiprocessing.get_context("spawn")
 LIMIT, HITS, PROCESSES = 1000, 700, 3
 
 
-class Clock:
+class FakeTime:
     """In the place of the module `time`, here and in the library."""
 
     def __init__(self) -> None:
@@ -33,9 +33,9 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     """Time as the counters see it."""
-    found = Clock()
+    found = FakeTime()
     monkeypatch.setattr(rate_limit, "time", found)
     monkeypatch.setattr("limits.storage.memory.time", found)
     monkeypatch.setattr("limits.strategies.time", found)
@@ -48,8 +48,7 @@ def hit_all(path: Path, key: str) -> int:
     return sum(shared.acquire_sliding_window_entry(key, LIMIT, 10**9) for _ in range(HITS))
 
 
-def test_processes_count_together(tmp_path):
-    """Of more hits than a limit allows, from several processes at once, exactly the limit passes."""
+def test_several_processes_together_admit_exactly_the_limit(tmp_path):
     with SPAWN.Pool(PROCESSES) as pool:
         admitted = pool.starmap(hit_all, [(tmp_path / "rates", "somebody")] * PROCESSES)
     assert sum(admitted) == LIMIT < HITS * PROCESSES
@@ -62,8 +61,7 @@ def die_in_a_transaction(path: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_process_that_dies_leaves_no_lock(tmp_path):
-    """What it had begun isn't there, and nobody waits for it."""
+def test_a_killed_process_leaves_no_lock(tmp_path):
     shared = SharedCounters(tmp_path / "rates")
     dying = SPAWN.Process(target=die_in_a_transaction, args=(tmp_path / "rates",))
     dying.start()
@@ -76,8 +74,7 @@ def test_a_process_that_dies_leaves_no_lock(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_as_the_library_counts_in_memory(tmp_path, clock, seed):
-    """The same hits at the same times are admitted, with the same figures for the client."""
+def test_admissions_and_figures_equal_those_of_the_librarys_memory_storage(tmp_path, clock, seed):
     chance = random.Random(seed)
     item = RateLimitItemPerMinute(20)
     shared, alone = (
@@ -94,8 +91,7 @@ def test_as_the_library_counts_in_memory(tmp_path, clock, seed):
     assert seen == {True, False}
 
 
-def test_what_has_expired_is_dropped(tmp_path, clock):
-    """The file holds those who came within two windows, not everybody who ever came."""
+def test_expired_entries_are_deleted(tmp_path, clock):
     shared = SharedCounters(tmp_path / "rates")
     for number in range(1000):
         shared.acquire_sliding_window_entry(f"visitor {number}", 10, 60)
@@ -105,8 +101,7 @@ def test_what_has_expired_is_dropped(tmp_path, clock):
     assert shared.reset() == 200
 
 
-def test_a_full_file_starts_at_nothing(tmp_path):
-    """More addresses than there is room for don't end the gateway."""
+def test_a_full_file_is_emptied(tmp_path):
     shared = SharedCounters(tmp_path / "rates", file_bytes=128 * 1024)
     for number in range(5000):
         assert shared.acquire_sliding_window_entry(f"visitor {number}", 10, 10**9)

@@ -26,8 +26,7 @@ async def silent_then_gone(peer: Peer, gone: trio.Event, begin=b""):
     ids=["before the head", "idle event stream", "in the body"],
 )
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_client_that_leaves(begin, reset):
-    """The upstream request ends within 100 ms, and counts as cancelled."""
+async def test_leaving_cancels_the_upstream_call_within_100_ms(begin, reset):
     gone = trio.Event()
     async with (
         upstream(lambda peer: silent_then_gone(peer, gone, begin)) as server,
@@ -50,8 +49,7 @@ async def test_a_client_that_leaves(begin, reset):
         assert "0 idle, 0 in use" in repr(gateway.transports["auth"])
 
 
-async def test_a_client_that_leaves_while_it_uploads():
-    """It is no failure of the upstream that half a body came."""
+async def test_leaving_during_an_upload_is_no_failure():
     gone = trio.Event()
 
     async def script(peer: Peer):
@@ -71,8 +69,7 @@ async def test_a_client_that_leaves_while_it_uploads():
         assert await settled(gateway) == {"cancelled": 1}
 
 
-async def test_streaming_both_ways():
-    """The upstream has the first chunk before the client sends its last; an event arrives at once."""
+async def test_request_and_response_are_streamed_piece_by_piece():
     first, event = trio.Event(), trio.Event()
 
     async def script(peer: Peer):
@@ -98,8 +95,8 @@ async def test_streaming_both_ways():
         assert await settled(gateway) == {"success": 1}
 
 
-async def test_an_early_answer_while_the_client_uploads():
-    """A 4xx reaches a client that is still sending, and never stops; the breaker counts a success."""
+async def test_an_early_response_reaches_a_client_that_still_uploads():
+    """The breaker counts a success."""
 
     async def script(peer: Peer):
         await peer.until(b"\r\n\r\n")
@@ -126,8 +123,8 @@ async def test_an_early_answer_while_the_client_uploads():
         assert await gateway.counts() == {"success": 1}
 
 
-async def test_an_early_answer_lets_the_client_finish():
-    """A client that has seen the answer may end its upload, and use the connection for its next request."""
+async def test_the_client_may_finish_its_upload_after_an_early_response():
+    """The connection serves the next request."""
 
     async def script(peer: Peer):
         await peer.until(b"\r\n\r\n")
@@ -143,8 +140,8 @@ async def test_an_early_answer_lets_the_client_finish():
                 await peer.send(b"x" * size)
 
 
-async def test_an_upload_waits_for_the_upstream():
-    """A stalled upstream stalls the client: what is held between them is bounded."""
+async def test_a_stalled_upstream_stalls_the_client():
+    """The gateway buffers a bounded part of the upload."""
 
     async def script(peer: Peer):
         await peer.until(b"\r\n\r\n")
@@ -161,8 +158,7 @@ async def test_an_upload_waits_for_the_upstream():
         assert sent < 30_000_000  # the kernel's buffers, mostly
 
 
-async def test_a_slow_client_is_not_the_upstreams_fault():
-    """While the gateway waits for the client's body, UPSTREAM_TIMEOUT stands still."""
+async def test_upstream_timeout_stands_still_while_the_client_uploads():
     async with upstream(answering(ok())) as server, served(auth=server.url, upstream_timeout=0.1) as gateway:
         peer = await connect(gateway.port)
         await peer.send(post(4, b"ab"))
@@ -172,8 +168,7 @@ async def test_a_slow_client_is_not_the_upstreams_fault():
             assert (await peer.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_long_stream_counts_once_at_its_end():
-    """However long it streams, it is in flight; if it breaks off, it is one failure."""
+async def test_a_stream_is_in_flight_until_its_end_and_counts_once():
     cut = trio.Event()
 
     async def script(peer: Peer):
@@ -197,9 +192,7 @@ async def test_a_long_stream_counts_once_at_its_end():
 @pytest.mark.parametrize(
     "framing", [b"Content-Length: 2000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n"]
 )
-async def test_too_large(framing):
-    """413, announced or found out; nothing is counted against the upstream."""
-
+async def test_a_body_above_the_limit_is_413_and_no_failure(framing):
     async def patient(peer: Peer):
         await peer.rest()
 
@@ -211,8 +204,8 @@ async def test_too_large(framing):
         assert (await ask(gateway.port, GET.replace(b"/auth", b"")))[0] == 404
 
 
-async def test_too_large_is_said_at_once():
-    """What announces too much is answered before any of it comes, and the service hears nothing of it."""
+async def test_an_announced_body_above_the_limit_is_413_at_once():
+    """The service gets nothing of the request."""
     async with upstream(answering(ok())) as server, served(auth=server.url, max_body_bytes=1000) as gateway:
         for expect in (b"", b"Expect: 100-continue\r\n"):
             peer = await connect(gateway.port)
@@ -233,9 +226,7 @@ def requests_at_work():
     return found
 
 
-async def test_nothing_is_left_behind():
-    """After clients that finish, are cut off or hang up: no call, connection or task remains."""
-
+async def test_no_call_connection_or_task_remains_of_any_client():
     async def script(peer: Peer):
         while True:
             line, _, _ = (await peer.request()).partition(b" HTTP")

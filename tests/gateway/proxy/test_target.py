@@ -27,8 +27,7 @@ PROXIED = [
 
 
 @pytest.mark.parametrize(("path", "query", "service", "target"), PROXIED)
-def test_proxied(path, query, service, target):
-    """The service gets the path, without the prefix where it is cut off, and the query as they were."""
+def test_a_service_gets_path_and_query_unchanged_without_the_prefix(path, query, service, target):
     resolved = resolve(path, query)
     assert isinstance(resolved, UpstreamTarget)
     assert (resolved.route.service, resolved.request_target) == (service, target)
@@ -70,8 +69,7 @@ def test_proxied(path, query, service, target):
         b"/docs/assets/%2e%2e/health",
     ],
 )
-def test_no_route(path):
-    """Nothing is found there."""
+def test_a_path_without_a_route_is_not_found(path):
     with pytest.raises(NoRouteError):
         resolve(path, b"")
 
@@ -121,8 +119,7 @@ PAGES = [
         lambda page: b"/auth/" + page + b"%3fx",
     ],
 )
-def test_a_services_own_pages_are_not_found(page, spelt):
-    """Health, metrics and steering are between the service and the gateway, however their path is spelt."""
+def test_a_services_own_pages_are_not_found_in_any_spelling(page, spelt):
     with pytest.raises(NoRouteError):
         resolve(spelt(page), b"")
 
@@ -130,15 +127,14 @@ def test_a_services_own_pages_are_not_found(page, spelt):
 @pytest.mark.parametrize(
     "path", [b"/auth/healthy", b"/auth/login/health", b"/auth/readyzx", b"/schools/health"]
 )
-def test_what_only_looks_like_a_page_is_passed_on(path):
+def test_a_path_that_only_resembles_a_page_is_passed_on(path):
     assert isinstance(resolve(path, b""), UpstreamTarget)
 
 
 @pytest.mark.parametrize(
     "path", [b"/", b"/health", b"/livez", b"/readyz", b"/metrics", b"/docs", b"/docs/assets/x.js"]
 )
-def test_own(path):
-    """The gateway's own pages."""
+def test_the_gateways_own_pages_are_found(path):
     assert resolve(path, b"?a=b") == LocalTarget(path)
 
 
@@ -155,8 +151,7 @@ def test_own(path):
         (b"http://[2001:db8::1]:80/x", (b"[2001:db8::1]:80", b"/x", b"")),
     ],
 )
-def test_split(target, parts):
-    """A target in absolute form is the same as its path, and says the host; nothing of the query is lost."""
+def test_an_absolute_target_is_split_into_host_path_and_query(target, parts):
     assert split(target) == parts
 
 
@@ -179,7 +174,6 @@ def test_split(target, parts):
         b"/a?b#c",
     ],
 )
-def test_bad_target(target):
-    """What HTTP doesn't allow is refused, not guessed at."""
+def test_an_invalid_target_is_refused(target):
     with pytest.raises(TargetError):
         split(target)

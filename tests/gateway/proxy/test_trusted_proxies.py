@@ -81,32 +81,27 @@ def said(**fields):
         ("10.0.0.1", said(x_forwarded_proto="gopher", x_forwarded_host='a"b'), ForwardedClient("10.0.0.1")),
     ],
 )
-def test_origin(peer, fields, origin):
-    """The nearest that no trusted proxy stands for."""
+def test_the_client_is_the_nearest_address_that_is_no_trusted_proxy(peer, fields, origin):
     assert TRUST.client(peer, fields) == origin
 
 
-def test_several_fields_are_one_list():
-    """X-Forwarded-For may come in several lines."""
+def test_several_x_forwarded_for_fields_are_one_list():
     fields = [(b"x-forwarded-for", b"6.6.6.6, 203.0.113.5"), (b"x-forwarded-for", b"10.0.0.2")]
     assert TRUST.client("10.0.0.1", fields) == ForwardedClient("203.0.113.5", ("10.0.0.2", "10.0.0.1"))
 
 
-def test_a_chain_is_bounded():
-    """A field of ten thousand proxies isn't looked through."""
+def test_a_chain_of_ten_thousand_proxies_is_not_read():
     origin = TRUST.client("10.0.0.1", said(x_forwarded_for="10.0.0.2," * 10_000 + "10.0.0.2"))
     assert len(origin.hops) == MOST_HOPS
 
 
-def test_nobody_is_trusted_by_default():
-    """Without the setting every peer is the client."""
+def test_no_proxy_is_trusted_by_default():
     assert TrustedProxies().client("127.0.0.1", said(x_forwarded_for="203.0.113.5")) == ForwardedClient(
         "127.0.0.1"
     )
 
 
 @pytest.mark.parametrize("text", ["x", "10.0.0.0/33", "10.0.0.1/8", "localhost"])
-def test_bad_networks(text):
-    """What isn't a network is refused."""
+def test_an_invalid_network_is_refused(text):
     with pytest.raises(ValueError):
         read_networks(text)

@@ -31,9 +31,7 @@ def fake(monkeypatch, answer):
 
 
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
-async def test_numeric_addresses_need_no_thread(monkeypatch, host, family):
-    """They are there at once, also where all threads hang."""
-
+async def test_a_numeric_address_needs_no_thread(monkeypatch, host, family):
     async def no_thread(*args, **kwargs):
         raise AssertionError
 
@@ -42,8 +40,8 @@ async def test_numeric_addresses_need_no_thread(monkeypatch, host, family):
     assert (address.family, address.sockaddr[:2]) == (family, (host, 80))
 
 
-async def test_families_alternate(monkeypatch):
-    """The second attempt is of the other family: often all of one can't be reached."""
+async def test_address_families_alternate(monkeypatch):
+    """Often all addresses of one family are unreachable."""
     six = [(socket.AF_INET6, (f"::{n}", 80, 0, 0)) for n in (1, 2, 3)]
     four = [(socket.AF_INET, (f"127.0.0.{n}", 80)) for n in (1, 2)]
     fake(monkeypatch, lambda host, port: six + four)
@@ -53,8 +51,8 @@ async def test_families_alternate(monkeypatch):
     assert [one.sockaddr[0] for one in await Resolver("h", 80).resolve()] == ["127.0.0.1", "127.0.0.2"]
 
 
-async def test_a_name_that_hangs_takes_no_thread_of_another(monkeypatch):
-    """However many wait for it; and whoever gives up is back at once."""
+async def test_a_hanging_look_up_takes_no_thread_of_another_name(monkeypatch):
+    """A cancelled caller returns at once."""
     release = threading.Event()
     asked = []
 
@@ -80,8 +78,8 @@ async def test_a_name_that_hangs_takes_no_thread_of_another(monkeypatch):
         release.set()
 
 
-async def test_one_look_up_serves_many(monkeypatch):
-    """A thousand connections at once don't ask a thousand times; a second later it is asked again."""
+async def test_one_look_up_serves_concurrent_connections(monkeypatch):
+    """The next one follows a second later."""
     asked = []
 
     def answer(host, port):
@@ -100,9 +98,7 @@ async def test_one_look_up_serves_many(monkeypatch):
     assert (len(asked), address.sockaddr[0]) == (count + 1, f"127.0.0.{count + 1}")
 
 
-async def test_an_unknown_name(monkeypatch):
-    """The look-up's own error."""
-
+async def test_an_unknown_name_raises_the_look_ups_error(monkeypatch):
     def answer(host, port):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -132,8 +128,7 @@ def full():
     return [sock, *waiting], address
 
 
-async def test_the_next_address_at_once():
-    """Where one refuses, the next is tried without a wait."""
+async def test_after_a_refusal_the_next_address_is_tried_at_once():
     sock, address = listening()
     with sock, trio.fail_after(1):
         stream = await connect_to_any([refusing(), refusing(), address], stagger=30)
@@ -141,8 +136,7 @@ async def test_the_next_address_at_once():
         stream.socket.close()
 
 
-async def test_the_next_address_beside_a_silent_one():
-    """Where one is silent, the next is tried beside it after a while, and the silent one is given up."""
+async def test_a_silent_address_is_tried_beside_the_next_one():
     socks, silent = full()
     sock, address = listening()
     with sock, trio.fail_after(1):
@@ -154,8 +148,7 @@ async def test_the_next_address_beside_a_silent_one():
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_all_refuse(count):
-    """The error names each address and what it said."""
+async def test_the_error_names_each_address_and_its_reason(count):
     addresses = [refusing() for _ in range(count)]
     with pytest.raises(OSError) as caught:
         await connect_to_any(addresses)
@@ -164,8 +157,7 @@ async def test_all_refuse(count):
     assert all(f"127.0.0.1:{one.sockaddr[1]}" in said for one in addresses)
 
 
-async def test_a_shortage_of_our_own_is_told_from_a_dead_server(monkeypatch):
-    """The error's number is that of a server, if any said something."""
+async def test_the_error_number_is_a_servers_rather_than_our_own_shortage(monkeypatch):
     real = trio.socket.socket
     left = 0
 
@@ -187,8 +179,7 @@ async def test_a_shortage_of_our_own_is_told_from_a_dead_server(monkeypatch):
     assert "Too many open files" in str(caught.value)
 
 
-async def test_cancelled():
-    """Nothing stays open of what was being tried."""
+async def test_a_cancelled_connect_leaves_no_socket_open():
     socks, silent = full()
     before = open_files()
     with trio.move_on_after(0.1) as scope:

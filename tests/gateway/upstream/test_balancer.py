@@ -29,16 +29,14 @@ async def test_one_url_needs_no_balancer():
     assert isinstance(service_transport(["http://h:1"]), ConnectionPoolTransport)
 
 
-async def test_equals_take_turns():
-    """Requests one after the other are spread evenly."""
+async def test_sequential_requests_are_spread_evenly():
     async with upstream(naming(b"a")) as a, upstream(naming(b"b")) as b, upstream(naming(b"c")) as c:
         transport = service_transport([a.url, b.url, c.url])
         got = [(await fetch(transport, request()))[1] for _ in range(9)]
         assert {name: got.count(name) for name in got} == {b"a": 3, b"b": 3, b"c": 3}
 
 
-async def test_the_least_busy_first():
-    """The one that answers slowly gets less."""
+async def test_a_slow_server_gets_fewer_requests():
     async with upstream(naming(b"a")) as a, upstream(naming(b"b")) as b:
         transport = service_transport([a.url, b.url])
         held = await transport.handle_async_request(request())
@@ -49,8 +47,7 @@ async def test_the_least_busy_first():
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_dead_server_is_no_failure(method):
-    """Refused connections go to the next server, whatever the method: nothing was sent."""
+async def test_a_refused_connection_goes_to_the_next_server(method):
     async with upstream(naming(b"a")) as a:
         transport = service_transport([nobody(), a.url])
         with structlog.testing.capture_logs() as logs:
@@ -61,8 +58,8 @@ async def test_a_dead_server_is_no_failure(method):
         assert "Connection refused" in logs[0]["reason"]
 
 
-async def test_a_silent_server_is_no_failure():
-    """Nor is one whose connecting takes too long; and it is waited for once, not at every request."""
+async def test_a_connect_timeout_goes_to_the_next_server():
+    """Later requests don't wait for the silent one again."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=0)
     waiting = [socket.socket() for _ in range(3)]
     for one in waiting:
@@ -79,8 +76,7 @@ async def test_a_silent_server_is_no_failure():
         one.close()
 
 
-async def test_all_dead():
-    """The error names each, and what it said."""
+async def test_the_error_of_all_dead_servers_names_each():
     urls = [nobody(), nobody()]
     transport = service_transport(urls)
     with pytest.raises(httpx.ConnectError) as caught:
@@ -88,8 +84,7 @@ async def test_all_dead():
     assert all(f"{url}: Connection refused" in str(caught.value) for url in urls)
 
 
-async def test_back_after_a_while(autojump_clock):
-    """A server that couldn't be reached is tried by one request five seconds later, and then by all."""
+async def test_a_dead_server_gets_one_request_after_five_seconds_then_all(autojump_clock):
     tried = []
 
     class Pool(ConnectionPoolTransport):
@@ -122,8 +117,7 @@ async def test_back_after_a_while(autojump_clock):
     assert (await ask(8)).count("b") >= 3
 
 
-async def test_one_request_finds_out():
-    """While it waits for a server that was dead, no other request does."""
+async def test_a_single_request_retries_a_dead_server():
     tried = []
     gate = trio.Event()
 
@@ -145,8 +139,7 @@ async def test_one_request_finds_out():
         gate.set()
 
 
-async def test_a_stale_connection_to_a_dead_server():
-    """A kept connection that broke is no failure while another server answers, where that is harmless."""
+async def test_a_stale_connection_goes_to_another_server_if_harmless():
     async with upstream(naming(b"b")) as b:
         async with upstream(close_when_asked_again) as a:
             transport = service_transport([b.url, a.url])
@@ -155,8 +148,8 @@ async def test_a_stale_connection_to_a_dead_server():
             assert await fetch(transport, request()) == (200, b"b")
 
 
-async def test_an_answer_is_an_answer():
-    """A server that breaks off may have done what it was asked: nobody else is."""
+async def test_a_server_that_breaks_off_is_not_replaced():
+    """It may have done the work."""
 
     async def breaks_off(peer: Peer):
         await peer.request()
@@ -168,8 +161,7 @@ async def test_an_answer_is_an_answer():
         assert b.connections == 0
 
 
-async def test_one_breaker_for_all():
-    """A client sees no failure of one server, and one breaker counts; health is asked of any."""
+async def test_all_servers_of_a_service_have_one_breaker():
     health = b'{"data": {"auth-database": {"status": "healthy", "circuit_breaker": {"state": "CLOSED"}}}}'
     async with upstream(answering(ok(health))) as a, served(auth=f"{nobody()},{a.url}") as gateway:
         for _ in range(4):

@@ -36,7 +36,7 @@ async def test_a_bad_route_with_a_breaker_of_its_own_leaves_the_rest_alone():
         assert (await gateway.snapshot()).state is State.CLOSED
 
 
-async def test_without_routes_there_is_one_breaker_a_service():
+async def test_without_routes_each_service_has_one_breaker():
     async with upstream(failing_reports) as server, served(auth=server.url) as gateway:
         for _ in range(5):
             await ask(gateway.port, get(b"/auth/report/7"))
@@ -56,7 +56,7 @@ async def test_health_shows_the_breakers_of_routes():
         assert part["routes"]["auth-service-http:report"]["status"] == "unhealthy"
 
 
-async def test_a_probe_asks_the_service_itself():
+async def test_a_probe_sends_get_with_its_path():
     seen = []
 
     async def script(peer: Peer):
@@ -71,14 +71,14 @@ async def test_a_probe_asks_the_service_itself():
 @pytest.mark.parametrize(
     "answer", [FAILED, b"HTTP/1.1 503 Oh\r\ncontent-length: 0\r\n\r\n", b"garbage\r\n\r\n"]
 )
-async def test_a_probe_that_is_not_answered_well_fails(answer):
+async def test_a_probe_with_an_error_status_fails(answer):
     async with upstream(answering(answer)) as server:
         with pytest.raises(httpx.HTTPError):
             await http_probe(ConnectionPoolTransport(server.url), "/readyz")()
 
 
-async def test_a_service_that_was_away_for_a_moment_is_back_with_its_probe(tmp_path):
-    """A restart of a second doesn't cost the rest of the reset timeout."""
+async def test_a_short_restart_is_over_with_the_first_probe(tmp_path):
+    """It doesn't cost the rest of the reset timeout."""
     down = True
 
     async def script(peer: Peer):

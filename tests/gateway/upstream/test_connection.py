@@ -50,8 +50,7 @@ async def test_target_goes_out_byte_for_byte():
         "endless head",
     ],
 )
-async def test_malformed_heads(answer):
-    """What isn't a response is a protocol error, and its connection is not kept."""
+async def test_a_malformed_head_is_a_protocol_error_and_closes_the_connection(answer):
     async with upstream(answering(answer, then_close=True)) as server:
         transport = ConnectionPoolTransport(server.url)
         with pytest.raises(httpx.RemoteProtocolError):
@@ -69,8 +68,7 @@ async def test_malformed_heads(answer):
     ],
     ids=["short", "in a chunk", "between chunks", "bad chunk size"],
 )
-async def test_cut_bodies(answer):
-    """A body cut off is an error, never an end."""
+async def test_a_truncated_body_is_an_error(answer):
     async with upstream(answering(answer, then_close=True)) as server:
         transport = ConnectionPoolTransport(server.url)
         response = await transport.handle_async_request(request())
@@ -80,9 +78,7 @@ async def test_cut_bodies(answer):
         assert repr(transport).endswith("0 idle, 0 in use>")
 
 
-async def test_a_reset_is_a_read_error():
-    """An upstream that resets the connection in the middle of a body."""
-
+async def test_a_reset_within_a_body_is_a_read_error():
     async def script(peer: Peer):
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
@@ -95,8 +91,7 @@ async def test_a_reset_is_a_read_error():
             await response.aread()
 
 
-async def test_interim_responses_are_skipped():
-    """103 and 102 are not the answer."""
+async def test_interim_responses_are_no_response():
     interim = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
     async with upstream(answering(interim + ok())) as server:
         assert await fetch(ConnectionPoolTransport(server.url), request()) == (200, b"ok")
@@ -136,9 +131,7 @@ def upload(body, nursery, **headers):
     return httpx.Request("POST", "http://up/x", headers=headers, stream=body, extensions={"nursery": nursery})
 
 
-async def test_early_answer():
-    """An answer comes through while the body is still being sent; the connection is not kept."""
-
+async def test_an_early_response_is_returned_and_the_connection_is_not_kept():
     async def script(peer: Peer):
         await peer.until(b"first")
         await peer.send(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")
@@ -154,9 +147,7 @@ async def test_early_answer():
         nursery.cancel_scope.cancel()
 
 
-async def test_answer_before_the_upload_ends():
-    """An upstream that answers first and reads on gets the whole body, and the connection is kept."""
-
+async def test_an_early_response_of_a_server_that_reads_on_keeps_the_connection():
     async def script(peer: Peer):
         await peer.until(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n")
@@ -219,8 +210,8 @@ async def test_a_short_upload_is_never_taken_for_a_whole_one():
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_connect_timeout(scheme):
-    """Look-up, connecting and TLS handshake have one time-out, and nothing stays open behind it."""
+async def test_look_up_connect_and_handshake_share_one_timeout(scheme):
+    """No socket stays open."""
 
     class Silent(Resolver):
         async def resolve(self):
@@ -239,9 +230,7 @@ async def test_connect_timeout(scheme):
         assert repr(transport).endswith("0 idle, 0 in use>")
 
 
-async def test_the_time_to_connect_is_not_that_of_the_answer():
-    """A slow answer is the caller's to time out."""
-
+async def test_the_connect_timeout_does_not_limit_the_response():
     async def slow(peer: Peer):
         await peer.request()
         await trio.sleep(0.2)

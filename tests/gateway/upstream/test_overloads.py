@@ -29,7 +29,7 @@ def shortage(number):
         (errno.ENOMEM, "memory"),
     ],
 )
-def test_a_shortage_is_counted_by_what_was_lacking(number, lacked):
+def test_a_shortage_is_counted_by_resource(number, lacked):
     overloads = Overloads()
     overloads.note(shortage(number))
     assert {name for name, count in overloads.counts.items() if count} == {lacked}
@@ -54,11 +54,11 @@ def test_a_file_limit_that_is_too_low_is_warned_about(monkeypatch):
     assert (line["limit"], line["needed"]) == (1024, 2064)
 
 
-def test_a_file_limit_that_is_enough_is_not(monkeypatch):
+def test_a_sufficient_file_limit_is_not_warned_about(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (4096, 4096))
     assert warned(1000) == []
 
 
-def test_no_file_limit_is_enough(monkeypatch):
+def test_an_unlimited_number_of_files_is_not_warned_about(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert warned(10**9) == []

@@ -20,19 +20,15 @@ async def test_connections_are_reused_last_in_first_out():
         assert server.connections == 1
         first = await transport.handle_async_request(request())
         second = await transport.handle_async_request(request())
-        assert (server.connections, repr(transport)) == (
-            2,
-            f"<ConnectionPoolTransport {server.url}: 0 idle, 2 in use>",
-        )
+        assert server.connections == 2
+        assert repr(transport) == f"<ConnectionPoolTransport {server.url}: 0 idle, 2 in use>"
         await first.aread()
         await second.aread()
         last = transport._idle[-1]
         await fetch(transport, request())
         assert transport._idle[-1] is last
-        assert (server.connections, repr(transport)) == (
-            2,
-            f"<ConnectionPoolTransport {server.url}: 2 idle, 0 in use>",
-        )
+        assert server.connections == 2
+        assert repr(transport) == f"<ConnectionPoolTransport {server.url}: 2 idle, 0 in use>"
 
 
 async def test_idle_connections_expire():
@@ -48,8 +44,8 @@ async def test_idle_connections_expire():
         assert transport._idle == []
 
 
-async def test_aclose_closes_the_idle():
-    """aclose leaves no connection behind, and the transport can still be used."""
+async def test_aclose_closes_idle_connections():
+    """The transport can still be used."""
     async with upstream(answering(ok())) as server:
         transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
@@ -58,8 +54,7 @@ async def test_aclose_closes_the_idle():
         assert await fetch(transport, request()) == (200, b"ok")
 
 
-async def test_bounded():
-    """One request more than there are connections is refused at once, and a free one is usable again."""
+async def test_a_request_above_the_limit_is_refused_at_once():
     async with upstream(answering(ok())) as server:
         transport = ConnectionPoolTransport(server.url, max_connections=1)
         response = await transport.handle_async_request(request())
@@ -69,8 +64,7 @@ async def test_bounded():
         assert await fetch(transport, request()) == (200, b"ok")
 
 
-async def test_refused():
-    """Nobody listens."""
+async def test_a_refused_connection_is_a_connect_error():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         transport = ConnectionPoolTransport(f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -82,8 +76,7 @@ async def test_refused():
 @pytest.mark.parametrize(
     "answer", [ok() + b"more", b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"]
 )
-async def test_not_kept(answer):
-    """A connection with bytes nobody asked for, or that the upstream will close, serves no second request."""
+async def test_a_connection_with_surplus_bytes_or_a_close_is_not_kept(answer):
     async with upstream(answering(answer)) as server:
         transport = ConnectionPoolTransport(server.url)
         assert await fetch(transport, request()) == (200, b"ok")
@@ -91,8 +84,7 @@ async def test_not_kept(answer):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
-async def test_stale_connection_is_replaced(method):
-    """A kept connection that the upstream closes under a harmless request: one more try, unseen."""
+async def test_a_harmless_request_on_a_stale_connection_is_sent_again(method):
     answer = b"HTTP/1.1 204 No Content\r\n\r\n"
     async with upstream(close_when_asked_again, answering(answer)) as server:
         transport = ConnectionPoolTransport(server.url)
@@ -105,8 +97,7 @@ async def test_stale_connection_is_replaced(method):
 @pytest.mark.parametrize(
     ("method", "body"), [("POST", None), ("PATCH", None), ("POST", b"x"), ("PUT", b"x"), ("DELETE", b"x")]
 )
-async def test_stale_connection_is_no_second_try(method, body):
-    """What may have been done, or has a body, is never sent twice."""
+async def test_a_request_with_effects_is_never_sent_twice(method, body):
     async with upstream(close_when_asked_again, answering(ok())) as server:
         transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
@@ -116,8 +107,7 @@ async def test_stale_connection_is_no_second_try(method, body):
         assert server.connections == 1
 
 
-async def test_one_more_try_is_one():
-    """The second try isn't on a kept connection, and its failure is the answer."""
+async def test_a_second_failure_is_the_result():
     async with upstream(close_when_asked_again, answering(b"", then_close=True)) as server:
         transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
@@ -145,9 +135,7 @@ async def test_the_second_try_is_on_a_new_connection():
         assert (len(seen), server.connections) == (1, 3)
 
 
-async def test_no_second_try_once_an_answer_began():
-    """A kept connection that breaks in the middle of a head was not stale."""
-
+async def test_a_connection_that_breaks_within_a_head_is_not_stale():
     async def breaks_off(peer: Peer):
         await peer.request()
         await peer.send(ok())
@@ -163,8 +151,7 @@ async def test_no_second_try_once_an_answer_began():
         assert server.connections == 1
 
 
-async def test_closed_while_idle():
-    """A kept connection that the upstream closed in between isn't used at all, not even for a POST."""
+async def test_a_connection_closed_while_idle_is_not_used():
     async with upstream(answering(ok(), then_close=True), answering(ok())) as server:
         transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
@@ -173,8 +160,7 @@ async def test_closed_while_idle():
         assert server.connections == 2
 
 
-async def test_unfinished_body_closes_the_connection():
-    """Closing a response before its end leaves a connection nobody could use."""
+async def test_closing_an_unfinished_response_closes_its_connection():
     async with upstream(answering(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")) as server:
         transport = ConnectionPoolTransport(server.url)
         response = await transport.handle_async_request(request())
@@ -182,8 +168,8 @@ async def test_unfinished_body_closes_the_connection():
         assert repr(transport).endswith("0 idle, 0 in use>")
 
 
-async def test_a_kept_connection_has_an_age():
-    """However busy: behind a name that moves, the next connection finds the new address."""
+async def test_a_busy_connection_is_replaced_at_its_maximum_age():
+    """So that a changed address is found."""
     async with upstream(answering(ok())) as server:
         transport = ConnectionPoolTransport(server.url, age_seconds=0.2)
         for _ in range(3):

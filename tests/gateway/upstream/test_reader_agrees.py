@@ -83,8 +83,7 @@ def _fields(event):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("size", [1, 100_000])
-def test_responses(seed, size):
-    """Status, fields, body, trailers, and what nobody asked for behind them."""
+def test_both_readers_agree_on_responses(seed, size):
     chance = random.Random(seed)
     taken = 0
     for data in (almost(chance, LINE, FIELDS, BODIES, SCRAPS) for _ in range(MESSAGES)):

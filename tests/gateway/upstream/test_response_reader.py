@@ -24,8 +24,7 @@ def read(reader, data, size=100_000, method="GET"):
     return head, body
 
 
-def test_a_response():
-    """Names in lower case; everything else as it was, without the space around values."""
+def test_field_names_are_lower_case_and_values_unchanged():
     reader = ResponseReader()
     fields = (b"X-A: \t b  c\t ", b"x-a:\xff", b"X-Empty:", b"X-Blank:  ", b"Content-Length: 002")
     head, body = read(reader, response(b"HTTP/1.1 299 \xff", *fields, body=b"ok"))
@@ -50,8 +49,7 @@ HINTS = response(b"HTTP/1.1 103 Early Hints", b"Link: x") + response(b"HTTP/1.1 
 
 
 @pytest.mark.parametrize("data", [CHUNKED, LENGTH, HINTS + LENGTH, HINTS + CHUNKED])
-def test_the_same_however_it_is_cut(data):
-    """One reader serves response after response, whatever the pieces."""
+def test_responses_are_the_same_in_any_pieces(data):
     reader = ResponseReader()
     for size in range(1, len(data) + 1):
         head, body = read(reader, data, size)
@@ -83,8 +81,8 @@ def test_interim_heads_come_one_by_one():
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_without_a_body(data, method, size):
-    """HEAD, 204 and 304 end with their head, whatever they announce, and another response may follow."""
+def test_head_204_and_304_have_no_body(data, method, size):
+    """Whatever length they announce."""
     reader = ResponseReader()
     for _ in range(2):
         _, body = read(reader, data, size, method)
@@ -104,8 +102,7 @@ def test_without_a_body(data, method, size):
         response(b"HTTP/1.1 204 No", b"Transfer-Encoding: chunked"),
     ],
 )
-def test_closing(data):
-    """The connection ends with the response: it says so, or a body could come that nobody may send."""
+def test_a_response_may_end_its_connection(data):
     reader = ResponseReader()
     head, _ = read(reader, data)
     assert (head.close, reader.ended, reader.is_reusable) == (True, True, False)
@@ -114,16 +111,14 @@ def test_closing(data):
 @pytest.mark.parametrize("data", [LENGTH, CHUNKED])
 @pytest.mark.parametrize("surplus", [b"x", b"HTTP/1.1 200 OK\r\nX-Sum: 2\r\ncontent-length: 0\r\n\r\n"])
 @pytest.mark.parametrize("size", [1, 1000])
-def test_surplus(data, surplus, size):
-    """Bytes that nobody asked for don't spoil the response before them, and are never taken for the next."""
+def test_surplus_bytes_are_neither_body_nor_response(data, surplus, size):
     reader = ResponseReader()
     _, body = read(reader, data + surplus, size)
     assert (body, reader.ended, reader.is_reusable) == (b"abc0123456789!", True, False)
     assert (b"x-sum", b"2") not in reader.trailers
 
 
-def test_until_the_end():
-    """A body without a length ends with the connection."""
+def test_a_body_without_a_length_ends_with_the_connection():
     reader = ResponseReader()
     _, body = read(reader, response(OK, body=b"abc"))
     assert (body, reader.ended) == (b"abc", False)
@@ -132,8 +127,7 @@ def test_until_the_end():
 
 
 @pytest.mark.parametrize("data", [LENGTH, CHUNKED, HINTS + LENGTH])
-def test_a_stream_that_ends_early(data):
-    """Within a head or a body of a known length, it is an error; behind it, it isn't."""
+def test_a_stream_that_ends_within_a_message_is_an_error(data):
     for size in range(len(data)):
         reader = ResponseReader()
         read(reader, data[:size])
@@ -201,8 +195,7 @@ BAD_HEADS = [
 
 @pytest.mark.parametrize("head", BAD_HEADS)
 @pytest.mark.parametrize("size", [3, 100_000])
-def test_a_bad_head(head, size):
-    """What another reader could read in another way is no response."""
+def test_an_ambiguous_head_is_refused(head, size):
     with pytest.raises(MalformedResponse):
         read(ResponseReader(), head, size)
 
@@ -210,8 +203,7 @@ def test_a_bad_head(head, size):
 @pytest.mark.parametrize(
     "data", [b"SSH-2.0", b"HTTP/1.1 200 OK\n", b"\x16\x03\x01", b"HTTP/1.1 200 OK\r\nA: \x01"]
 )
-def test_garbage_is_refused_at_once(data):
-    """Without a wait for the end of a head."""
+def test_garbage_is_refused_before_the_end_of_a_head(data):
     with pytest.raises(MalformedResponse):
         read(ResponseReader(), data)
 
@@ -232,8 +224,7 @@ def test_garbage_is_refused_at_once(data):
     ],
 )
 @pytest.mark.parametrize("size", [1, 1000, 100_000])
-def test_a_bad_chunk(data, size):
-    """Refused as soon as it is clear, without a wait for more; nor is an endless line waited through."""
+def test_a_bad_chunk_is_refused_at_once(data, size):
     if size == 1 and len(data) > 1000:
         size = 999
     with pytest.raises(MalformedResponse):
@@ -241,8 +232,8 @@ def test_a_bad_chunk(data, size):
 
 
 @pytest.mark.parametrize("bad", [b"xyz\r\n", b"0\r\nbad\r\n\r\n"])
-def test_what_came_before_a_bad_chunk_is_there(bad):
-    """The bytes before the fault are given out first; then the fault, as often as it is asked for."""
+def test_bytes_before_a_bad_chunk_are_returned(bad):
+    """Then the error, at each call."""
     reader = ResponseReader()
     reader.receive(response(OK, b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n" + bad))
     reader.next_head()
@@ -252,8 +243,7 @@ def test_what_came_before_a_bad_chunk_is_there(bad):
             reader.next_piece()
 
 
-def test_long_bodies_have_no_limit():
-    """The limit of extensions and trailers is not one of the body."""
+def test_a_body_has_no_limit():
     reader = ResponseReader()
     pieces = b"".join(b"1;" + b"a" * 1000 + b"\r\nx\r\n" for _ in range(200))
     _, body = read(reader, response(OK, b"Transfer-Encoding: chunked", body=pieces + b"0\r\n\r\n"), 5000)

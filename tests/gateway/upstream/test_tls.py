@@ -46,8 +46,8 @@ async def secured(context, script):
         nursery.cancel_scope.cancel()
 
 
-async def test_the_file_of_authorities(authority):
-    """Whoever is signed by it is trusted, and one connection serves many requests."""
+async def test_a_certificate_signed_by_the_ca_file_is_trusted(authority):
+    """One connection serves many requests."""
     async with secured(authority.server_context("127.0.0.1"), answering(ok(b"{}"))) as (url, seen):
         transport = service_transport([url], ca_file=authority.file)
         for _ in range(5):
@@ -64,8 +64,7 @@ async def test_the_file_of_authorities(authority):
         (["other.example"], True, "certificate verify failed: IP address mismatch"),
     ],
 )
-async def test_certificates_are_verified(authority, names, trusted, reason):
-    """By the system's store unless told otherwise; and for the host that was asked for."""
+async def test_an_untrusted_certificate_or_another_host_is_refused(authority, names, trusted, reason):
     async with secured(authority.server_context(*names), answering(ok())) as (url, _):
         transport = service_transport([url], ca_file=authority.file if trusted else None)
         with trio.fail_after(1), pytest.raises(httpx.ConnectError) as caught:
@@ -74,8 +73,7 @@ async def test_certificates_are_verified(authority, names, trusted, reason):
         assert repr(transport).endswith("0 idle, 0 in use>")
 
 
-async def test_a_self_signed_certificate(authority):
-    """The log's line of the request says what is wrong, never nothing."""
+async def test_the_log_has_the_reason_of_a_refused_certificate(authority):
     context = authority.self_signed_context("127.0.0.1")
     async with secured(context, answering(ok())) as (url, _), served(auth=url) as gateway:
         with structlog.testing.capture_logs() as logs:
@@ -88,9 +86,7 @@ async def test_a_self_signed_certificate(authority):
         assert await gateway.counts() == {"failure": 1}
 
 
-async def test_no_tls_at_all():
-    """A server that speaks plainly."""
-
+async def test_a_server_without_tls_is_a_connect_error():
     async def plain(peer: Peer):
         await peer.send(b"not TLS at all")
 
@@ -102,8 +98,7 @@ async def test_no_tls_at_all():
         assert str(caught.value).removeprefix(f"{url}: ").lower().replace("_", " ") == "wrong version number"
 
 
-async def test_one_context_for_a_service(authority, monkeypatch):
-    """It is made at the start, however many servers and connections there are; without https, none is."""
+async def test_a_service_has_one_tls_context_or_none(authority, monkeypatch):
     made = []
 
     def counted(ca_file):
@@ -121,8 +116,7 @@ async def test_one_context_for_a_service(authority, monkeypatch):
     assert len(made) == 1
 
 
-async def test_keys_over_tls(authority, monkeypatch):
-    """The services' fetch of the keys verifies as the proxy does, and so does the gateway's."""
+async def test_keys_are_fetched_over_verified_tls(authority, monkeypatch):
     keys = answering(ok(b'{"keys": []}'))
     async with secured(authority.server_context("127.0.0.1"), keys) as (url, _):
         assert await jwks_over_http(url, ca_file=authority.file)() == {"keys": []}

@@ -50,8 +50,7 @@ async def test_calls_are_counted_in_the_bucket_of_their_time() -> None:
     assert seen["failures"] == [{"time": 1003, "count": 1, "error": "OSError"}]
 
 
-async def test_what_was_counted_before_it_looked_has_no_time() -> None:
-    """The first sample charges nothing to the present."""
+async def test_calls_before_the_first_sample_are_in_no_bucket() -> None:
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="a"))
         await call(breaker)
@@ -73,8 +72,8 @@ async def test_slow_calls_are_reported_apart_from_failures() -> None:
         assert (one["failure_count"], one["slow_count"]) == (1, 2)
 
 
-async def test_memory_is_bounded() -> None:
-    """However many transitions, failures and hours."""
+async def test_the_history_is_bounded() -> None:
+    """In transitions, failures and hours."""
     clock = Clock()
     async with open_panel() as panel, trio.open_nursery() as nursery:
         breaker = panel.breaker(CircuitBreakerConfig(name="a"))
@@ -114,8 +113,9 @@ def report(now: float, since: float, *times: float, buckets: tuple[int, ...] = (
         (report(20, 0, buckets=(10, 15)), report(21, 20, buckets=(20,)), [], [10, 15, 20]),
     ],
 )
-def test_reports_are_joined(old: Any, new: Any, times: list[float], starts: list[int]) -> None:
-    """What is older than the news stays; what the news covers is the news'."""
+def test_a_new_report_replaces_what_it_covers_and_keeps_the_rest(
+    old: Any, new: Any, times: list[float], starts: list[int]
+) -> None:
     [seen] = merge_reports(old, new)["breakers"]
     assert [one["time"] for one in seen["transitions"]] == times
     assert [bucket[0] for bucket in seen["calls_by_time"]] == starts

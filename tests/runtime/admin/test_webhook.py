@@ -25,7 +25,7 @@ from runtime.config.settings import ProcessSettings
 Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 
-class Receiver(httpx.AsyncBaseTransport):
+class ScriptedReceiver(httpx.AsyncBaseTransport):
     """Takes what comes, after doing what the test says."""
 
     def __init__(self, *answers: Answer) -> None:
@@ -61,7 +61,7 @@ async def refuse(_: httpx.Request) -> httpx.Response:
 
 
 @asynccontextmanager
-async def told(receiver: Receiver, **more: Any) -> AsyncIterator[CircuitBreaker]:
+async def told(receiver: ScriptedReceiver, **more: Any) -> AsyncIterator[CircuitBreaker]:
     """A breaker whose transitions go to `receiver`."""
     hook = Webhook("auth-service", "http://hooks.example/x", "key", transport=receiver, **more)
     async with open_panel() as panel, trio.open_nursery() as nursery:
@@ -72,7 +72,7 @@ async def told(receiver: Receiver, **more: Any) -> AsyncIterator[CircuitBreaker]
 
 async def test_a_transition_is_sent_and_signed(autojump_clock: trio.testing.MockClock) -> None:
     """The signature covers time and body, and is what a receiver computes."""
-    receiver = Receiver()
+    receiver = ScriptedReceiver()
     async with told(receiver, clock=lambda: 1_700_000_000.5) as breaker:
         await breaker.trip("why")
         await trio.sleep(1)
@@ -86,9 +86,11 @@ async def test_a_transition_is_sent_and_signed(autojump_clock: trio.testing.Mock
     assert request.headers["X-Webhook-Signature"] == f"t=1700000000,v1={digest}"
 
 
-async def test_failures_are_tried_again_in_order(autojump_clock: trio.testing.MockClock) -> None:
-    """No connection, a 500, a 429: one delivery, known by its id; then the next event."""
-    receiver = Receiver(refuse, status(500), status(429))
+async def test_a_failed_delivery_is_repeated_before_the_next_event(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """After no connection, a 500 or a 429. The delivery keeps its id."""
+    receiver = ScriptedReceiver(refuse, status(500), status(429))
     async with told(receiver) as breaker:
         await breaker.trip()
         await breaker.reset()
@@ -99,8 +101,9 @@ async def test_failures_are_tried_again_in_order(autojump_clock: trio.testing.Mo
     assert len(set(ids)) == 2
 
 
-async def test_the_pauses_between_attempts_double(autojump_clock: trio.testing.MockClock) -> None:
-    """From a second to a minute, where its breaker lets each through."""
+async def test_the_pauses_between_attempts_double_up_to_a_minute(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     at: list[float] = []
 
     async def fail(_: httpx.Request) -> httpx.Response:
@@ -108,19 +111,17 @@ async def test_the_pauses_between_attempts_double(autojump_clock: trio.testing.M
         return httpx.Response(503)
 
     tries = CircuitBreakerConfig(name="webhook", max_failures=1000)
-    async with told(Receiver(*[fail] * 9), policy=tries) as breaker:
+    async with told(ScriptedReceiver(*[fail] * 9), policy=tries) as breaker:
         await breaker.trip()
         await trio.sleep(400)
     assert [round(later - at[0], 3) for later in at] == [0, 1, 3, 7, 15, 31, 63, 123, 183]
 
 
-async def test_a_refusal_is_not_tried_again(autojump_clock: trio.testing.MockClock) -> None:
-    """After a 4xx or a redirect the event isn't sent again, here or elsewhere."""
-
+async def test_a_4xx_or_a_redirect_is_not_repeated(autojump_clock: trio.testing.MockClock) -> None:
     async def redirect(_: httpx.Request) -> httpx.Response:
         return httpx.Response(307, headers={"Location": "http://elsewhere.example/"})
 
-    receiver = Receiver(status(400), redirect)
+    receiver = ScriptedReceiver(status(400), redirect)
     with structlog.testing.capture_logs() as lines:
         async with told(receiver) as breaker:
             await breaker.trip()
@@ -132,9 +133,9 @@ async def test_a_refusal_is_not_tried_again(autojump_clock: trio.testing.MockClo
     assert refused == ["status 400", "status 307"]
 
 
-async def test_a_receiver_that_hangs_harms_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    """Transitions take no time; its own breaker opens, so that it's rarely asked; memory is bounded."""
-    receiver = Receiver(*[hang] * 1000)
+async def test_a_hanging_receiver_delays_no_transition(autojump_clock: trio.testing.MockClock) -> None:
+    """Its own breaker opens, and memory is bounded."""
+    receiver = ScriptedReceiver(*[hang] * 1000)
     async with told(receiver) as breaker:
         began = trio.current_time()
         for _ in range(1000):
@@ -147,12 +148,12 @@ async def test_a_receiver_that_hangs_harms_nothing(autojump_clock: trio.testing.
         assert len(receiver.requests) < 25
 
 
-async def test_what_was_lost_is_told(
+async def test_the_next_delivery_has_the_number_of_dropped_events(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest are dropped; the next delivery that arrives says how many, and only that one."""
+    """The oldest events are dropped."""
     monkeypatch.setattr(module, "WAITING", 4)
-    receiver = Receiver(refuse)
+    receiver = ScriptedReceiver(refuse)
     async with told(receiver) as breaker:
         await breaker.trip()
         await trio.sleep(0.1)
@@ -163,9 +164,9 @@ async def test_what_was_lost_is_told(
     assert [json.loads(one.content)["lost"] for one in receiver.requests] == [0, 0, 6, 0, 0, 0]
 
 
-async def test_one_event_is_given_up_at_last(autojump_clock: trio.testing.MockClock) -> None:
-    """After ten minutes, with a line in the log; the next has its own ten."""
-    receiver = Receiver(*[refuse] * 1000)
+async def test_an_event_is_given_up_after_ten_minutes(autojump_clock: trio.testing.MockClock) -> None:
+    """With a line in the log. The next event has its own ten minutes."""
+    receiver = ScriptedReceiver(*[refuse] * 1000)
     async with told(receiver) as breaker:
         with structlog.testing.capture_logs() as lines:
             await breaker.trip()
@@ -173,9 +174,8 @@ async def test_one_event_is_given_up_at_last(autojump_clock: trio.testing.MockCl
     assert [one["breaker"] for one in lines if one["event"] == "webhook given up"] == ["auth-database"]
 
 
-async def test_an_event_given_up_is_told_as_lost(autojump_clock: trio.testing.MockClock) -> None:
-    """Like one that was dropped: the receiver can know that its picture has a hole."""
-    receiver = Receiver()
+async def test_an_event_given_up_counts_as_dropped(autojump_clock: trio.testing.MockClock) -> None:
+    receiver = ScriptedReceiver()
     receiver.away = True
     async with told(receiver) as breaker:
         await breaker.trip()
@@ -187,13 +187,15 @@ async def test_an_event_given_up_is_told_as_lost(autojump_clock: trio.testing.Mo
     assert (last["transition"]["new"], last["lost"]) == ("CLOSED", 1)
 
 
-async def test_the_log_says_why_it_failed_and_nothing_secret(autojump_clock: trio.testing.MockClock) -> None:
-    """A status or the kind of an error; an error's text may hold the URL, and the URL a key."""
+async def test_the_log_has_the_status_or_error_type_and_no_secret(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The text of an error may contain the URL, and the URL a key."""
 
     async def blab(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError(f"can't reach {request.url}")
 
-    receiver = Receiver(status(500), blab)
+    receiver = ScriptedReceiver(status(500), blab)
     with structlog.testing.capture_logs() as lines:
         async with told(receiver) as breaker:
             await breaker.trip("asked by ada@example.org")
@@ -204,17 +206,16 @@ async def test_the_log_says_why_it_failed_and_nothing_secret(autojump_clock: tri
     assert json.loads(receiver.requests[0].content)["transition"]["reason"] == "asked by ***"
 
 
-async def test_workers_say_which_they_are() -> None:
-    """Each has breakers of its own: one that opens and one that closes may bear the same name."""
-    receiver = Receiver()
+async def test_a_delivery_names_its_worker() -> None:
+    """Workers have breakers of the same names."""
+    receiver = ScriptedReceiver()
     async with told(receiver, worker=1) as breaker:
         await breaker.trip()
         await trio.testing.wait_all_tasks_blocked()
     assert json.loads(receiver.requests[0].content)["worker"] == 1
 
 
-async def test_a_worker_is_known_as_the_log_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker's number, bound to all log lines, is in its deliveries too."""
+async def test_a_delivery_has_the_worker_number_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int | None] = []
 
     class Noted(Webhook):
@@ -232,8 +233,8 @@ async def test_a_worker_is_known_as_the_log_knows_it(monkeypatch: pytest.MonkeyP
     assert made == [None, 1]
 
 
-def test_the_receiver_that_the_page_shows_knows_true_from_false() -> None:
-    """The code of docs/how-to/operate.md, run: a forged body, a wrong secret and a replay are refused."""
+def test_the_receiver_of_the_guide_refuses_forged_deliveries() -> None:
+    """The code of docs/how-to/operate.md: a forged body, a wrong secret and a replay."""
     page = (Path(__file__).parents[3] / "docs/how-to/operate.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
@@ -249,15 +250,13 @@ def test_the_receiver_that_the_page_shows_knows_true_from_false() -> None:
         assert not genuine(body, garbage, "key")
 
 
-async def test_it_is_off_by_default() -> None:
-    """No setting, no task."""
+async def test_the_webhook_is_off_by_default() -> None:
     async with open_panel() as panel, trio.open_nursery() as nursery:
         await start_webhook(nursery, "x", ProcessSettings(), panel)
         assert not nursery.child_tasks
 
 
-async def test_settings_switch_it_on() -> None:
-    """And are kept out of reprs: a URL may hold a key."""
+async def test_settings_switch_the_webhook_on_and_hide_its_url() -> None:
     settings = ProcessSettings(webhook_url="http://127.0.0.1:1/s3cret", webhook_secret="k3y")
     assert "s3cret" not in repr(settings)
     assert "k3y" not in repr(settings)

@@ -48,8 +48,7 @@ def test_the_shipped_file_holds_the_contracts_defaults(name, max_failures, reset
     assert (found.name, found.max_failures, found.reset_timeout) == (name, max_failures, reset_timeout)
 
 
-def test_the_shipped_file_warns_of_nothing_and_forgets_no_breaker() -> None:
-    """The defaults suit the types they declare."""
+def test_the_shipped_file_has_every_breaker_and_no_warnings() -> None:
     found = load_configuration(SHIPPED, None)
     assert (found.warnings, list(found.breakers), found.sharing) == ((), list(BREAKERS), Sharing())
 
@@ -174,8 +173,7 @@ def test_every_key_of_a_policy_can_be_set(written, line, field, value) -> None:
         (f"[breakers.auth-database]\nramp = 1{'0' * 400}", "breakers.auth-database.ramp", "got 1000"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_file_key_and_reason(written, text, key, reason) -> None:
-    """Each error names the place and the valid values."""
+def test_an_invalid_value_is_refused_with_file_key_and_reason(written, text, key, reason) -> None:
     path = written(text)
     with pytest.raises(BadConfiguration) as caught:
         load_breakers(path, None)
@@ -184,20 +182,17 @@ def test_what_cannot_be_used_is_refused_by_file_key_and_reason(written, text, ke
     assert reason in str(caught.value)
 
 
-def test_an_unknown_profile_in_the_environment_is_called_by_its_variable(written) -> None:
-    """The operator is sent to the variable, not to the file's key."""
+def test_an_unknown_profile_in_the_environment_is_reported_with_its_variable(written) -> None:
     with pytest.raises(BadConfiguration, match="CIRCUIT_BREAKER_PROFILE: must be one of default, dev, prod"):
         load_breakers(written(""), "test")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A missing file isn't replaced by defaults."""
+def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match=r"nothing\.toml: can't be read: No such file"):
         load_breakers(tmp_path / "nothing.toml", None)
 
 
-def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
-    """A file in another encoding is no TOML."""
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "breakers.toml"
     path.write_bytes(b'profile = "\xff"')
     with pytest.raises(BadConfiguration, match="not TOML"):
@@ -219,8 +214,8 @@ TRIP = "trip = {kind = 'ConsecutiveFailures', n = 9}"
 
 
 @pytest.mark.parametrize("profile", ["default", "dev", "prod"])
-def test_a_trip_strategy_takes_the_place_of_the_profiles_max_failures(written, profile: str) -> None:
-    """Where a strategy decides, the number it replaces says nothing, and isn't measured by the type."""
+def test_a_trip_strategy_replaces_the_profiles_max_failures(written, profile: str) -> None:
+    """The replaced number isn't compared with the type's range."""
     text = f"profile = '{profile}'\n[breakers.{DATABASE}]\ntype = 'internal'\nreset_timeout = 60\n{TRIP}"
     configuration = load_configuration(written(text), None)
     assert configuration.warnings == ()

@@ -90,7 +90,7 @@ def test_routes_are_read(written: Write) -> None:
     assert matching(routes[AUTH], "GET", "/users") == []
 
 
-def test_none_are_read_where_none_are_said(written: Write) -> None:
+def test_a_file_without_probes_and_routes_has_none(written: Write) -> None:
     found = load_configuration(written(""), None)
     assert found.probes == found.routes == {}
 
@@ -110,7 +110,7 @@ def test_none_are_read_where_none_are_said(written: Write) -> None:
         ("GET /*", "GET", "/a", True),
     ],
 )
-def test_a_star_is_one_segment(pattern: str, method: str, path: str, matches: bool) -> None:
+def test_a_star_matches_one_segment(pattern: str, method: str, path: str, matches: bool) -> None:
     assert RoutePattern.parse(pattern).matches(method, path) is matches
 
 
@@ -149,7 +149,9 @@ def test_a_star_is_one_segment(pattern: str, method: str, path: str, matches: bo
         ('routes.a = ["GET /a"]\nroutes.b = ["GET /a"]', "routes.b[0]", "is in route a already"),
     ],
 )
-def test_what_cannot_be_used_is_named(written: Write, lines: str, key: str, reason: str) -> None:
+def test_an_invalid_probe_or_route_is_reported_with_its_key(
+    written: Write, lines: str, key: str, reason: str
+) -> None:
     path = written(f"[breakers.{AUTH}]\n{lines}")
     with pytest.raises(BadConfiguration) as caught:
         load_breakers(path, None)
@@ -166,7 +168,7 @@ def test_what_cannot_be_used_is_named(written: Write, lines: str, key: str, reas
         (GRPC, 'routes.a = ["GET /a"]', "routes", "only a breaker of HTTP requests has routes"),
     ],
 )
-def test_a_probe_speaks_what_the_dependency_understands(
+def test_a_probe_has_the_kind_of_its_dependency(
     written: Write, name: str, lines: str, key: str, reason: str
 ) -> None:
     path = written(f"[breakers.{name}]\n{lines}")
@@ -177,7 +179,7 @@ def test_a_probe_speaks_what_the_dependency_understands(
 
 
 @pytest.mark.parametrize("key", ["probe", "probe_interval", "routes"])
-def test_an_operator_changes_none_of_them(key: str) -> None:
+def test_an_operator_cannot_change_probes_or_routes(key: str) -> None:
     with pytest.raises(ValueError, match=f"{key}: "):
         changed_policy(CircuitBreakerConfig(name="it"), {key: None})
 

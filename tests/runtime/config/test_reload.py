@@ -31,13 +31,10 @@ class Down(Exception):
         ("nonsense", 3, REFUSED),
     ],
 )
-async def test_a_hangup_changes_policies_and_nothing_else(
+async def test_sighup_reloads_policies_and_keeps_states_and_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, failures: int, told: str, early: bool
 ) -> None:
-    """The new policy is in force with state and code as they were; a bad file changes nothing.
-
-    early: it comes while the process starts, and waits.
-    """
+    """An invalid file changes nothing. early: the signal arrives during the start, and is handled later."""
     path = tmp_path / "breakers.toml"
     path.write_text(text)
     async with open_panel() as panel, trio.open_nursery() as nursery:

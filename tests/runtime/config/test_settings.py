@@ -20,19 +20,16 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def test_defaults() -> None:
-    """Without an environment the contract's defaults hold."""
+def test_settings_without_an_environment_are_the_contracts_defaults() -> None:
     settings = load(Some)
-    assert (settings.host, settings.auth_service_url, settings.some_port) == (
-        "127.0.0.1",
-        "http://127.0.0.1:8081",
-        8081,
-    )
+    assert settings.host == "127.0.0.1"
+    assert settings.auth_service_url == "http://127.0.0.1:8081"
+    assert settings.some_port == 8081
     assert settings.circuit_breakers == Path("breakers.toml")
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable is its field's name in capitals; a URL loses the slash at its end."""
+def test_a_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL loses the slash at its end."""
     monkeypatch.setenv("SOME_PORT", "1")
     monkeypatch.setenv("AUTH_SERVICE_URL", "http://auth:1/")
     settings = load(Some)
@@ -62,10 +59,10 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CIRCUIT_BREAKER_PROFILE", ""),
     ],
 )
-def test_bad_value(
+def test_an_invalid_value_is_printed_with_variable_and_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
-    """The variable, the reason and the value are said, and the exit code is 2."""
+    """The exit code is 2."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as ended:
         load(Some)
@@ -74,8 +71,7 @@ def test_bad_value(
     assert f"(got {value!r})" in line
 
 
-def test_several_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """URLs are separated by commas, and by spaces besides."""
+def test_urls_are_separated_by_commas_and_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTH_SERVICE_URL", "http://a:1/, https://b:2")
     assert split_urls(load(Some).auth_service_url) == ["http://a:1", "https://b:2"]
 
@@ -113,10 +109,10 @@ def test_credentials_in_a_url_are_refused_and_not_shown(
         ("WEBHOOK_SECRET", "\udcff"),
     ],
 )
-def test_a_secret_that_could_never_work_stops_the_start(
+def test_a_secret_that_cannot_be_sent_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
-    """Such as a token that no header can carry, or a URL that no client can request."""
+    """A token that no header can contain, or a URL that no client can request."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         load(Some)
@@ -124,16 +120,18 @@ def test_a_secret_that_could_never_work_stops_the_start(
 
 
 @pytest.mark.parametrize("url", ["https://hooks.example.org/key?a=b c", "http://[::1]:9/", "http://u:p@h/"])
-def test_a_webhook_may_be_any_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """With a key in its path, and credentials."""
+def test_the_url_of_a_webhook_may_have_a_key_and_credentials(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
     monkeypatch.setenv("WEBHOOK_URL", url)
     found = load(Some).webhook_url
     assert found is not None
     assert found.get_secret_value() == url
 
 
-def test_several_bad_values(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each bad value has its line, so that one start shows them all."""
+def test_each_invalid_value_has_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SOME_PORT", "x")
     monkeypatch.setenv("MAX_BYTES", "y")
     with pytest.raises(SystemExit):
@@ -144,10 +142,9 @@ def test_several_bad_values(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 @pytest.mark.parametrize(
     "uri", ["http://u:hunter2@h", "mongodb://u:hunter2@h:port", "mongodb://u:hunter2@@h"]
 )
-def test_secrets_are_not_shown(
+def test_an_invalid_secret_is_named_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str
 ) -> None:
-    """A secret that can't be used is named, not shown."""
     monkeypatch.setenv("MONGODB_URI", uri)
     with pytest.raises(SystemExit):
         load(Some)
@@ -156,8 +153,7 @@ def test_secrets_are_not_shown(
     assert "hunter2" not in line
 
 
-def test_repr_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings may be printed."""
+def test_the_repr_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_TOKEN", "hunter2")
     monkeypatch.setenv("MONGODB_URI", "mongodb://u:hunter2@h")
     assert "hunter2" not in repr(load(Some))

@@ -33,8 +33,8 @@ def _restore() -> Iterator[None]:
     structlog.contextvars.clear_contextvars()
 
 
-def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Not on a terminal, each line is a JSON object with process, level, logger and what is bound."""
+def test_a_line_that_is_not_on_a_terminal_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """With process, level, logger and bound fields."""
     configure_logs("auth-service", "auto")
     structlog.contextvars.bind_contextvars(request_id="r1")
     structlog.get_logger("here").info("hello", n=1)
@@ -46,8 +46,8 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_exceptions_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """A traceback is a field, so a line stays a line."""
+def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its traceback is a field."""
     configure_logs("x", "json")
     try:
         raise ValueError("no")
@@ -57,8 +57,7 @@ def test_exceptions_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ValueError: no" in json.loads(line)["exception"]
 
 
-def test_secrets_lose_their_value(capsys: pytest.CaptureFixture[str]) -> None:
-    """A field with a secret's name is masked in either format."""
+def test_a_field_with_a_secrets_name_is_redacted(capsys: pytest.CaptureFixture[str]) -> None:
     for log_format in ("json", "console"):
         configure_logs("x", log_format)
         structlog.get_logger().info("login", password="hunter2", access_token="hunter2", email="hunter2")
@@ -74,10 +73,9 @@ class Full(io.StringIO):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_only_what_matters_and_to_whoever_listens(
+def test_debug_lines_are_dropped_and_a_broken_output_is_no_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Debug lines are dropped, and a log that can't be written doesn't fail the caller."""
     configure_logs("x", "json")
     structlog.get_logger("here").debug("detail")
     assert capsys.readouterr().out == ""
@@ -85,8 +83,7 @@ def test_only_what_matters_and_to_whoever_listens(
     structlog.get_logger("here").error("lost")
 
 
-def test_console(capsys: pytest.CaptureFixture[str]) -> None:
-    """For people the text of an event stands as it is."""
+def test_a_terminal_gets_the_text_of_an_event(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("x", "console")
     structlog.get_logger().info("[CIRCUIT_BREAKER] a circuit breaker OPENED: max failures reached")
     assert "[CIRCUIT_BREAKER] a circuit breaker OPENED: max failures reached" in capsys.readouterr().out
@@ -112,10 +109,10 @@ SECRETS = {
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("key", SECRETS)
-def test_what_looks_like_a_secret_ismasked_anywhere(
+def test_addresses_credentials_and_tokens_are_redacted_everywhere(
     log_format: str, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Addresses, credentials in a URI and tokens: in fields, events and errors; the rest stays."""
+    """In fields, events and errors. The rest of the text stays."""
     text, expected = SECRETS[key]
     configure_logs("x", log_format)
     structlog.get_logger().info(text, **{key: text})
@@ -130,7 +127,7 @@ def test_what_looks_like_a_secret_ismasked_anywhere(
     assert text == expected or text not in out
 
 
-def test_a_mask_costs_no_more_for_a_hostile_text() -> None:
+def test_redaction_takes_linear_time() -> None:
     """A quadratic search would take minutes here."""
     for text in ("a" * 1_000_000 + "@", "a@" * 500_000, "0a" * 500_000):
         redact(text)
@@ -138,8 +135,8 @@ def test_a_mask_costs_no_more_for_a_hostile_text() -> None:
         redact(text)
 
 
-def test_what_the_process_knows_as_its_own_is_masked_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
-    """By its value, for it has no shape; a short one would be a word like others."""
+def test_the_processs_own_secrets_are_redacted_by_value(capsys: pytest.CaptureFixture[str]) -> None:
+    """Except short ones, which would be words like others."""
     configure_logs("x", "json", ["own/secret-1", "path"])
     structlog.get_logger().info("own/secret-1 in /a/own/secret-1/path", path="/a/own%2Fsecret-1")
     logging.getLogger("there").warning("xown/secret-1x")
@@ -160,8 +157,7 @@ def test_what_the_process_knows_as_its_own_is_masked_anywhere(capsys: pytest.Cap
         ("/" + "a" * 300, "/" + "a" * 199),
     ],
 )
-def test_a_path_is_told_as_it_was_meant(raw: str, shown: str) -> None:
-    """What is escaped as one name is masked as one; what is cut can't be known by its shape any more."""
+def test_an_escaped_path_is_redacted_as_its_plain_form(raw: str, shown: str) -> None:
     scope = {"path": unquote(raw), "raw_path": raw.encode()}
     assert redact(loggable_path(scope)) == shown
 
@@ -186,8 +182,8 @@ def test_the_error_that_ends_a_process_is_a_line_without_secrets() -> None:
         ("class A:\n  __del__ = fail\nA()", "an error was ignored"),
     ],
 )
-def test_what_nobody_can_catch_is_a_line_without_secrets(code: str, event: str) -> None:
-    """Errors of threads and of finalisers, which Python would print as they are."""
+def test_errors_of_threads_and_finalisers_are_lines_without_secrets(code: str, event: str) -> None:
+    """Python would print them unchanged."""
     before = (
         "from runtime.observability.logging import configure_logs; configure_logs('x', 'json')\n"
         "def fail(*_): raise ValueError('mongodb://root:hunter2@db/')\n"
@@ -210,8 +206,8 @@ def test_a_warning_is_a_line_without_secrets() -> None:
     assert "mongodb://***/ is old" in line["event"]
 
 
-def test_on_a_terminal_text_is_only_text(capsys: pytest.CaptureFixture[str]) -> None:
-    """A path or a reason can neither colour nor forge lines; tracebacks keep their line breaks."""
+def test_control_characters_are_escaped_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """The line breaks of tracebacks stay."""
     hostile = "\x1b[2J\nFAKE\r\x9b31m"
     configure_logs("x", "console")
     structlog.get_logger().info(f"{hostile} a", path=hostile)

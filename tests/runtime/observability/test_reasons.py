@@ -58,6 +58,6 @@ REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFU
         (ExceptionGroup("all failed", [OSError()]), "ExceptionGroup"),
     ],
 )
-def test_reason(error: Exception, words: str) -> None:
-    """The first words there are, of the exception itself or of what caused it; its type's name at least."""
+def test_a_reason_is_the_first_text_of_the_exception_and_its_causes(error: Exception, words: str) -> None:
+    """Without any text it is the type's name."""
     assert reason_of(error) == words

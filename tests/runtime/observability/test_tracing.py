@@ -19,11 +19,11 @@ ON = {"OTEL_TRACES_EXPORTER": "otlp"}
         {f"{GENERAL}_PROTOCOL": "", f"{OF_TRACES}_ENDPOINT": "", f"{GENERAL}_HEADERS": ""},
     ],
 )
-def test_what_is_said_of_traces_goes_first_and_empty_is_unset(environment: dict[str, str]) -> None:
+def test_variables_of_traces_have_priority_and_empty_ones_are_unset(environment: dict[str, str]) -> None:
     assert wanted({**ON, **environment})
 
 
-def test_an_empty_endpoint_switches_nothing_on() -> None:
+def test_an_empty_endpoint_leaves_tracing_off() -> None:
     assert not wanted({f"{GENERAL}_ENDPOINT": "", f"{OF_TRACES}_ENDPOINT": ""})
 
 
@@ -48,7 +48,7 @@ def test_a_complaint_names_the_variable_and_shows_no_secret(name: str, value: st
 
 
 @pytest.mark.parametrize("value", ["a=b", "a = b , c=d e", "a=", "x-y.z=%20=1", "key=a/b+c==", ",a=1,"])
-def test_headers_are_those_that_the_sdk_takes(value: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_headers_are_read_as_by_the_sdk(value: str, caplog: pytest.LogCaptureFixture) -> None:
     from opentelemetry.util.re import parse_env_headers
 
     assert wanted({**ON, f"{GENERAL}_HEADERS": value})

@@ -17,7 +17,7 @@ from hyperframe.frame import Frame
 from tests.runtime.serving.running_app import RunningApp
 
 
-class Answer:
+class StreamResponse:
     """What a stream has been answered so far. reset: the error code that it was reset with."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class H2Client:
     def __init__(self, stream: Any, *, opens_windows: bool = True) -> None:
         self.stream = stream
         self.opens_windows = opens_windows
-        self.answers: dict[int, Answer] = {}
+        self.answers: dict[int, StreamResponse] = {}
         self.goaway: h2.events.ConnectionTerminated | None = None
         self.closed = False
         self.pongs = 0
@@ -80,10 +80,10 @@ class H2Client:
             *fields,
         ]
         self.connection.send_headers(stream_id, head, end_stream=end)
-        self.answers[stream_id] = Answer()
+        self.answers[stream_id] = StreamResponse()
         return stream_id
 
-    async def ask(self, *args: Any, body: bytes | None = None, **options: Any) -> Answer:
+    async def ask(self, *args: Any, body: bytes | None = None, **options: Any) -> StreamResponse:
         """The whole answer to one request. body: no longer than a window."""
         stream_id = self.open(*args, end=body is None, **options)
         if body is not None:
@@ -116,7 +116,7 @@ class H2Client:
             self.connection.end_stream(stream_id)
             await self.flush()
 
-    async def answer(self, stream_id: int, within: float = 3.0) -> Answer:
+    async def answer(self, stream_id: int, within: float = 3.0) -> StreamResponse:
         """The whole answer to a request that was sent."""
         answer = self.answers[stream_id]
         await self.until(lambda: answer.over, within)

@@ -67,8 +67,7 @@ async def answer(stream: trio.SocketStream) -> bytes:
         return bytes(await stream.receive_some(65536)).partition(b"\r\n")[0]
 
 
-async def test_a_client_that_is_turned_away_sees_no_reset() -> None:
-    """It can read why, though what it sent isn't read by any app."""
+async def test_a_rejected_client_gets_its_response_and_no_reset() -> None:
     async with place(connections=1) as one:
         busy = await one.connect(data=GET)
         await one.settle(1)
@@ -81,8 +80,8 @@ async def test_a_client_that_is_turned_away_sees_no_reset() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is nobody's address")
-async def test_one_address_cannot_take_all_places() -> None:
-    """The last tenth is for others; and they stay in, however often the greedy one comes again."""
+async def test_one_address_gets_at_most_nine_tenths_of_the_places() -> None:
+    """Clients of other addresses keep theirs."""
     async with place(connections=20) as one:
         greedy = [await one.connect("127.0.0.1", GET) for _ in range(18)]
         await one.settle(18)
@@ -97,8 +96,7 @@ async def test_one_address_cannot_take_all_places() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is nobody's address")
-async def test_a_greedy_address_makes_room_for_itself() -> None:
-    """It gets the place of an idle client of its own, never that of somebody else's."""
+async def test_an_address_at_its_limit_replaces_its_own_idle_client() -> None:
     async with place(connections=10) as one:
         other = await one.connect("127.0.0.2")
         await trio.sleep(0.02)
@@ -127,13 +125,11 @@ async def test_a_greedy_address_makes_room_for_itself() -> None:
         ("unknown", "unknown", True),
     ],
 )
-def test_client_network(one: str, other: str, same: bool) -> None:
-    """An address of IPv4, half an address of IPv6."""
+def test_the_network_is_an_ipv4_address_or_half_an_ipv6_address(one: str, other: str, same: bool) -> None:
     assert (client_network(one) == client_network(other)) is same
 
 
-async def test_who_idled_longest_makes_room() -> None:
-    """Its connection is closed, and the other one is as good as before."""
+async def test_the_client_that_idled_longest_is_replaced() -> None:
     async with place(connections=2) as one:
         one.release.set()
         first, second = await one.connect(), await one.connect()
@@ -147,8 +143,8 @@ async def test_who_idled_longest_makes_room() -> None:
         assert await answer(first) == b"HTTP/1.1 200 OK"
 
 
-async def test_a_trickle_of_heads_is_not_idle() -> None:
-    """A connection with a partial head isn't replaced, and has CLIENT_HEADER_TIMEOUT to finish it."""
+async def test_a_partial_head_is_not_idle() -> None:
+    """It has CLIENT_HEADER_TIMEOUT."""
     async with place(connections=1, head_seconds=0.3) as one:
         asking = await one.connect(data=GET[:5])
         await trio.sleep(0.02)
@@ -159,8 +155,8 @@ async def test_a_trickle_of_heads_is_not_idle() -> None:
 HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
 
 
-async def test_an_upload_that_trickles_ends() -> None:
-    """Each piece comes in time, and yet all of them together don't: 408."""
+async def test_an_upload_below_the_minimum_rate_is_408() -> None:
+    """Although each piece arrives in time."""
     async with place(body_seconds=5.0, upload_seconds=0.2, upload_rate=1000) as one:
         stream = await one.connect(data=HEAD)
         got = trio.Event()
@@ -176,8 +172,7 @@ async def test_an_upload_that_trickles_ends() -> None:
             got.set()
 
 
-async def test_an_upload_that_is_only_slow_arrives() -> None:
-    """Many times as long as the patience that it begins with, but never slower than the least rate."""
+async def test_an_upload_above_the_minimum_rate_arrives() -> None:
     async with place(body_seconds=5.0, upload_seconds=0.5, upload_rate=1000) as one:
         one.release.set()
         stream = await one.connect(data=HEAD.replace(b"1000000", b"3000"))
@@ -187,16 +182,15 @@ async def test_an_upload_that_is_only_slow_arrives() -> None:
         assert await answer(stream) == b"HTTP/1.1 200 OK"
 
 
-async def test_patience_that_ends_with_the_bytes() -> None:
-    """A piece may come at the very end of its time, and a busy process see it later: that's no fault."""
+async def test_a_piece_at_the_end_of_its_time_is_accepted() -> None:
+    """A busy process may see it late."""
     async with place(upload_seconds=1e-6, upload_rate=10**12) as one:
         one.release.set()
         stream = await one.connect(data=HEAD + bytes(1_000_000))
         assert await answer(stream) in (b"HTTP/1.1 200 OK", b"HTTP/1.1 408 Request Timeout")
 
 
-async def test_each_upload_has_its_own_patience() -> None:
-    """The one before it on the same connection may have used up all but a little of its own."""
+async def test_each_upload_of_a_connection_has_its_own_time() -> None:
     async with place(body_seconds=5.0, upload_seconds=1.0, upload_rate=1000) as one:
         one.release.set()
         stream = await one.connect()
@@ -207,8 +201,7 @@ async def test_each_upload_has_its_own_patience() -> None:
             assert await answer(stream) == b"HTTP/1.1 200 OK"
 
 
-async def test_patience_is_not_saved_up() -> None:
-    """However much came at first, what comes behind it has no more time than a body that begins."""
+async def test_a_fast_beginning_gives_no_more_time_later() -> None:
     async with place(body_seconds=5.0, upload_seconds=0.2, upload_rate=1000) as one:
         stream = await one.connect(data=HEAD + bytes(100_000))
         assert await answer(stream) == b"HTTP/1.1 408 Request Timeout"

@@ -25,8 +25,8 @@ def stall(seconds: float) -> None:
 @pytest.mark.parametrize(
     ("before", "after"), [(b"", GET), (GET[:9], GET[9:]), (POST, b"hello"), (POST + b"h", b"ello")]
 )
-async def test_data_that_has_arrived_when_its_deadline_is_seen(before: bytes, after: bytes) -> None:
-    """After a stall of the event loop, data that arrived in time is read."""
+async def test_data_that_arrived_before_its_deadline_is_read(before: bytes, after: bytes) -> None:
+    """After a stall of the event loop."""
     limits = {"idle_seconds": 0.2, "head_seconds": 0.2, "body_seconds": 0.2}
     for _ in range(3):
         async with running(echo, **limits) as server:
@@ -41,8 +41,7 @@ async def test_data_that_has_arrived_when_its_deadline_is_seen(before: bytes, af
 
 
 @pytest.mark.parametrize("before", [b"", GET[:9]])
-async def test_a_deadline_that_is_seen_before_the_data(before: bytes) -> None:
-    """Where both have come, the data is read, and the deadline counts only when none was there."""
+async def test_a_deadline_counts_only_without_data(before: bytes) -> None:
     async with running(echo) as server:
         peer = await server.connect()
         await peer.send(before)
@@ -60,8 +59,7 @@ async def test_a_deadline_that_is_seen_before_the_data(before: bytes) -> None:
             assert (await peer.until(b"\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_client_cannot_trickle_past_a_deadline() -> None:
-    """The last look at a deadline is one look."""
+async def test_a_passed_deadline_is_checked_for_data_once() -> None:
     async with running(echo, head_seconds=0.2) as server:
         peer = await server.connect()
         with trio.fail_after(1):
@@ -76,9 +74,7 @@ async def test_a_client_cannot_trickle_past_a_deadline() -> None:
                 pass
 
 
-async def test_an_app_that_is_cut_off_while_others_write(pair: Any) -> None:
-    """Its frames may wait behind another stream's; the connection stays whole for all others."""
-
+async def test_cutting_off_one_stream_leaves_the_others_whole(pair: Any) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/big":
             await respond(send, bytes(8_000_000))
@@ -103,8 +99,7 @@ async def test_an_app_that_is_cut_off_while_others_write(pair: Any) -> None:
         assert len((await client.answer(big)).body) == 8_000_000
 
 
-async def test_an_app_that_fails_while_it_is_cancelled(capsys: Any) -> None:
-    """`serve` returns when its grace has passed, and the failure is logged."""
+async def test_an_error_during_cancellation_is_logged_and_serve_returns(capsys: Any) -> None:
     entered = trio.Event()
 
     async def fails() -> None:
@@ -129,8 +124,8 @@ async def test_an_app_that_fails_while_it_is_cancelled(capsys: Any) -> None:
     assert "the app failed" in capsys.readouterr().out
 
 
-async def test_a_body_that_is_cut_off_behind_its_response() -> None:
-    """An unread upload is discarded for two seconds, and the next request follows it."""
+async def test_an_unread_upload_is_discarded_for_two_seconds() -> None:
+    """The next request follows it."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await respond(send, b"early" if scope["method"] == "POST" else await body_of(receive) + b"next")

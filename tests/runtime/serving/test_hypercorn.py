@@ -49,7 +49,7 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("one", "names", "where"), ARGUMENTS)
-def test_arguments(one: Any, names: list[str], where: str) -> None:
+def test_hypercorns_functions_have_the_expected_arguments(one: Any, names: list[str], where: str) -> None:
     found = list(inspect.signature(one).parameters)
     assert found == names, moved("Hypercorn", f"the arguments of {one.__name__}", where)
 
@@ -78,7 +78,9 @@ METHODS = [
 
 
 @pytest.mark.parametrize(("one", "name", "arguments", "where"), METHODS)
-def test_methods(one: Any, name: str, arguments: list[str], where: str) -> None:
+def test_hypercorns_classes_have_the_expected_methods(
+    one: Any, name: str, arguments: list[str], where: str
+) -> None:
     method = getattr(one, name, None)
     assert method is not None, moved("Hypercorn", f"{one.__name__}.{name}", where)
     found = list(inspect.signature(method).parameters)
@@ -99,7 +101,7 @@ EVENTS = [
 
 
 @pytest.mark.parametrize(("one", "names"), EVENTS)
-def test_events(one: Any, names: list[str]) -> None:
+def test_hypercorns_events_have_the_expected_fields(one: Any, names: list[str]) -> None:
     found = [field.name for field in dataclasses.fields(one)]
     assert found == names, moved("Hypercorn", f"the fields of {one.__name__}", "protocol/http1.py")
 
@@ -111,7 +113,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options(name: str) -> None:
+def test_hypercorns_config_has_the_expected_options(name: str) -> None:
     assert hasattr(Config(), name), moved("Hypercorn", f"Config.{name}", "server.py or certificate.py")
 
 
@@ -119,8 +121,8 @@ async def _nothing(*_: Any) -> None:
     pass
 
 
-def test_attributes() -> None:
-    """Of what is built, and of h2's connection within it."""
+def test_hypercorns_objects_have_the_expected_attributes() -> None:
+    """Also the h2 connection in them."""
     config, context, group = Config(), WorkerContext(None), TaskGroup()
     stream = trio.testing.memory_stream_pair()[0]
     server = TCPServer(_nothing, config, context, {}, stream)  # type: ignore[arg-type]
@@ -176,7 +178,7 @@ def test_attributes() -> None:
         ("StreamReset", ["stream_id", "error_code"]),
     ],
 )
-def test_events_of_h2(name: str, fields: list[str]) -> None:
+def test_h2s_events_have_the_expected_fields(name: str, fields: list[str]) -> None:
     found = getattr(h2.events, name).__annotations__
     assert hasattr(h2.events.ConnectionTerminated(), "error_code"), moved(
         "h2", "a GOAWAY's error", "protocol/http2.py"
@@ -184,8 +186,7 @@ def test_events_of_h2(name: str, fields: list[str]) -> None:
     assert set(fields) <= set(found), moved("h2", f"a field of {name}", "protocol/http2.py")
 
 
-def test_the_windows_of_h2() -> None:
-    """A stream's window is what http2.py takes it for, and a settled value holds from the beginning."""
+def test_h2s_windows_have_the_expected_values() -> None:
     from runtime.serving.protocol.http2 import STREAM_WINDOW
 
     codes = h2.settings.SettingCodes
@@ -200,7 +201,7 @@ def test_the_windows_of_h2() -> None:
     assert frame[3] == 7, moved("hyperframe", "GoAwayFrame", "protocol/http2.py")
 
 
-def test_what_hypercorn_makes_of_a_head() -> None:
+def test_hypercorn_turns_the_authority_into_the_host() -> None:
     head = [(b":method", b"GET"), (b":authority", b"a"), (b"x", b"y"), (b"host", b"b")]
     assert filter_pseudo_headers(head) == [(b"host", b"a"), (b"x", b"y")], moved(
         "Hypercorn", "filter_pseudo_headers", "http2_request.py"

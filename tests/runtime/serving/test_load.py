@@ -37,8 +37,7 @@ async def output(*words: str) -> str:
     ],
     ids=["http2", "uploads", "http1"],
 )
-async def test_h2load(pair: Any, options: list[str], tmp_path: Any) -> None:
-    """Nothing fails, nothing times out."""
+async def test_h2load_sees_no_error_and_no_time_out(pair: Any, options: list[str], tmp_path: Any) -> None:
     upload = tmp_path / "upload"
     upload.write_bytes(bytes(100_000))
     words = [word.format(upload=upload) for word in options]
@@ -50,9 +49,7 @@ async def test_h2load(pair: Any, options: list[str], tmp_path: Any) -> None:
     assert f"{total} 2xx, 0 3xx, 0 4xx, 0 5xx" in said
 
 
-async def test_nghttp(pair: Any) -> None:
-    """Several requests with priorities, and a body."""
-
+async def test_nghttp_gets_prioritised_requests_and_a_body(pair: Any) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await respond(send, bytes(200_000))
 

@@ -22,7 +22,7 @@ async def test_a_limit_ends_its_block(loop_time):
     assert limit.expired
 
 
-async def test_a_block_that_ends_in_time_is_left_alone(loop_time):
+async def test_a_block_that_ends_in_time_is_not_cancelled(loop_time):
     with loop_time.limit(0.1) as limit:
         await trio.sleep(0.01)
     await trio.sleep(0.2)
@@ -45,8 +45,7 @@ async def test_a_limit_may_be_lifted(loop_time):
     assert not limit.expired
 
 
-async def test_time_in_which_the_process_stood_still_does_not_count(loop_time):
-    """What had arrived by then is read, though its time was over by the clock."""
+async def test_time_of_a_freeze_does_not_count(loop_time):
     with loop_time.limit(0.3) as limit:
         await trio.sleep(0.1)
         time.sleep(0.6)  # noqa: ASYNC251 - the whole process stands still
@@ -85,8 +84,7 @@ async def test_a_jump_of_the_clock_is_no_stall(mock_clock, nursery):
     assert loop_time.stalled == 0
 
 
-async def test_a_stall_is_known_at_once(loop_time):
-    """A stall is measurable before the next check of the limits."""
+async def test_a_stall_is_measured_before_the_next_check(loop_time):
     with loop_time.limit(10):
         await trio.sleep(0.01)
         before = loop_time.stalled

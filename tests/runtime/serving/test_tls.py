@@ -22,10 +22,9 @@ GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
     ("offered", "chosen", "version"),
     [((), None, "HTTP/1.1"), (("http/1.1",), "http/1.1", "HTTP/1.1"), (("h2", "http/1.1"), "h2", "HTTP/2")],
 )
-async def test_what_is_spoken(
+async def test_the_protocol_is_http2_if_the_client_offers_it(
     pair: TestCertificate, offered: tuple[str, ...], chosen: str | None, version: str
 ) -> None:
-    """HTTP/2 where the client offers it, HTTP/1.1 otherwise."""
     async with running(echo, pair) as server:
         peer = await server.connect(*offered)
         assert peer.stream.selected_alpn_protocol() == chosen
@@ -37,8 +36,8 @@ async def test_what_is_spoken(
 
 
 @pytest.mark.parametrize("data", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01"])
-async def test_a_handshake_that_stalls(pair: TestCertificate, data: bytes) -> None:
-    """It has as long as a head; others are served meanwhile."""
+async def test_a_stalled_handshake_ends_after_the_time_of_a_head(pair: TestCertificate, data: bytes) -> None:
+    """Others are served meanwhile."""
     async with running(echo, pair, head_seconds=0.2) as server:
         stalled = Peer(await trio.open_tcp_stream("127.0.0.1", server.port))
         await stalled.send(data)
@@ -51,8 +50,10 @@ async def test_a_handshake_that_stalls(pair: TestCertificate, data: bytes) -> No
 @pytest.mark.parametrize(
     "data", [GET, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes(1000), b"\x15\x03\x01\x00\x02\x02\x28"]
 )
-async def test_clear_text_on_the_port_of_tls(pair: TestCertificate, data: bytes, capsys: Any) -> None:
-    """The connection ends at once, and no traceback is logged."""
+async def test_clear_text_on_the_port_of_tls_ends_at_once(
+    pair: TestCertificate, data: bytes, capsys: Any
+) -> None:
+    """No traceback is logged."""
     async with running(echo, pair) as server:
         peer = Peer(await trio.open_tcp_stream("127.0.0.1", server.port))
         await peer.send(data)
@@ -60,8 +61,8 @@ async def test_clear_text_on_the_port_of_tls(pair: TestCertificate, data: bytes,
     assert "failed" not in capsys.readouterr().out
 
 
-async def test_clear_text_speaks_no_http2() -> None:
-    """Neither an upgrade nor prior knowledge leads to it."""
+async def test_clear_text_has_no_http2() -> None:
+    """Neither by an upgrade nor by prior knowledge."""
     async with running(echo) as server:
         upgrade = (
             GET[:-2]
@@ -72,11 +73,7 @@ async def test_clear_text_speaks_no_http2() -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-async def test_the_end_of_a_response_that_ends_with_its_connection(
-    pair: TestCertificate, whole: bool
-) -> None:
-    """close_notify says that it is whole; where it was cut off there is none."""
-
+async def test_close_notify_follows_a_whole_response_alone(pair: TestCertificate, whole: bool) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"abc", "more_body": not whole})
@@ -95,9 +92,7 @@ async def test_the_end_of_a_response_that_ends_with_its_connection(
                     await stream.receive_some()
 
 
-async def test_a_large_response_and_a_close(pair: TestCertificate) -> None:
-    """All of it arrives before the end."""
-
+async def test_a_large_response_arrives_before_the_close(pair: TestCertificate) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await respond(send, bytes(3_000_000))
 
@@ -106,8 +101,8 @@ async def test_a_large_response_and_a_close(pair: TestCertificate) -> None:
     assert len(answer.partition(b"\r\n\r\n")[2]) == 3_000_000
 
 
-async def test_a_certificate_that_is_renewed(tmp_path: Path, capsys: Any) -> None:
-    """New connections get it, those that are open go on; a pair that can't be used changes nothing."""
+async def test_new_connections_get_a_renewed_certificate(tmp_path: Path, capsys: Any) -> None:
+    """Open ones go on. An invalid pair changes nothing."""
     pair = TestCertificate(tmp_path, serial=1)
     async with running(echo, pair) as server:
         assert server.certificate is not None
@@ -130,8 +125,7 @@ async def test_a_certificate_that_is_renewed(tmp_path: Path, capsys: Any) -> Non
         pair.key.write_bytes(good)
 
 
-def test_a_pair_that_cannot_be_used(tmp_path: Path) -> None:
-    """It is said which files, and why."""
+def test_an_invalid_pair_is_reported_with_files_and_reason(tmp_path: Path) -> None:
     with pytest.raises(
         UnusableCertificate, match=r"TLS_CERT_FILE .*none.pem with TLS_KEY_FILE .* can't be used: "
     ):

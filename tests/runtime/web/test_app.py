@@ -91,8 +91,10 @@ ANSWERS = {
 
 @pytest.mark.parametrize("prefix", ["/raise", "/group"])
 @pytest.mark.parametrize("kind", FAULTS)
-async def test_errors(app: QuartTrio, kind: str, prefix: str) -> None:
-    """What a handler raises, alone or out of a nursery, is answered with the envelope and its fields."""
+async def test_an_error_of_a_handler_is_answered_with_the_error_body(
+    app: QuartTrio, kind: str, prefix: str
+) -> None:
+    """Also from within a nursery."""
     response = await app.test_client().get(f"{prefix}/{kind}")
     body = await response.get_json()
     status, code, fields = ANSWERS[kind]
@@ -102,8 +104,8 @@ async def test_errors(app: QuartTrio, kind: str, prefix: str) -> None:
     assert "secret" not in json.dumps(body)
 
 
-async def test_a_handlers_own_error_is_logged_with_its_traceback(app: QuartTrio) -> None:
-    """The client hears nothing of it, the log all."""
+async def test_an_unexpected_error_is_logged_with_its_traceback(app: QuartTrio) -> None:
+    """The client gets no detail."""
     with capture_logs() as lines:
         await app.test_client().get("/raise/bug")
     [line] = [line for line in lines if line["event"] == "a handler failed"]
@@ -111,8 +113,7 @@ async def test_a_handlers_own_error_is_logged_with_its_traceback(app: QuartTrio)
     assert line["exc_info"].__traceback__ is not None
 
 
-async def test_success(app: QuartTrio) -> None:
-    """A success has message, data, and what goes beside them."""
+async def test_a_success_has_message_and_data(app: QuartTrio) -> None:
     response = await app.test_client().post("/things", data=b'{"name": "x", "more": 1}')
     assert response.status_code == 201
     assert response.content_type == "application/json"
@@ -133,8 +134,10 @@ async def test_success(app: QuartTrio) -> None:
         ("OPTIONS", "/things", 405, "METHOD_NOT_ALLOWED"),
     ],
 )
-async def test_routing_errors(app: QuartTrio, method: str, path: str, status: int, code: str) -> None:
-    """Where there is no handler the answer has the envelope too; nothing is redirected."""
+async def test_an_unknown_route_or_method_has_the_error_body(
+    app: QuartTrio, method: str, path: str, status: int, code: str
+) -> None:
+    """Nothing is redirected."""
     response = await app.test_client().open(path, method=method)
     assert (response.status_code, (await response.get_json())["error"]) == (status, code)
     assert ("Allow" in response.headers) == (status == 405)
@@ -145,15 +148,14 @@ async def test_routing_errors(app: QuartTrio, method: str, path: str, status: in
     [b"", b"nul", b"{'a': 1}", b"\xff", b'"\xed\xa0\x80"', b"-Infinity", b"[" * 100_000, b"1" * 10_000],
     ids=range(8),
 )
-def test_not_json(body: bytes) -> None:
-    """Not JSON, not UTF-8, too deep or too long a number: one error."""
+def test_a_body_that_is_not_json_is_one_error(body: bytes) -> None:
+    """Not UTF-8, too deep, or with too long a number."""
     with pytest.raises(ApiError) as raised:
         parse_json(body)
     assert raised.value.code == Code.INVALID_REQUEST
 
 
-def test_json() -> None:
-    """What is JSON is parsed."""
+def test_a_json_body_is_parsed() -> None:
     assert parse_json(' {"a": ["\N{SNOWMAN}", 1.5, null]} '.encode()) == {"a": ["\N{SNOWMAN}", 1.5, None]}
 
 
@@ -165,8 +167,7 @@ def test_json() -> None:
         ({"name": "x", "inner": 1}, "inner: "),
     ],
 )
-def test_validation_names_the_field(value: dict[str, Any], names: str) -> None:
-    """The field at fault is named; what was sent isn't repeated."""
+def test_a_validation_error_names_the_field_and_repeats_no_value(value: dict[str, Any], names: str) -> None:
     with pytest.raises(ApiError) as raised:
         validated(Thing, value)
     assert raised.value.code == Code.VALIDATION_ERROR
@@ -175,8 +176,8 @@ def test_validation_names_the_field(value: dict[str, Any], names: str) -> None:
 
 
 @pytest.mark.parametrize("name", [r"\ud800", r"x\udc00\ud800", r"\ud83d"])
-async def test_half_a_character(app: QuartTrio, name: str) -> None:
-    """Half of a surrogate pair can't be stored or sent on, in any field; a whole pair is a character."""
+async def test_a_lone_surrogate_is_refused_in_any_field(app: QuartTrio, name: str) -> None:
+    """A whole pair is a character."""
     client = app.test_client()
     for body in (f'{{"name": "{name}"}}', f'{{"name": "x", "inner": {{"{name}": 1}}}}'):
         response = await client.post("/things", data=body.encode())
@@ -197,19 +198,19 @@ def test_every_code_has_a_status() -> None:
 
 
 @pytest.mark.parametrize("given", ["a", "x" * 128, "0f-._~:/=+"])
-def test_request_id_is_kept(given: str) -> None:
-    """An id of visible ASCII is the client's."""
+def test_a_valid_request_id_is_kept(given: str) -> None:
     assert request_id(given) == given
 
 
 @pytest.mark.parametrize("given", [None, "", "x" * 129, "a b", "a\nb", "\u00e9", "a\x00"])
-def test_request_id_is_made(given: str | None) -> None:
-    """Any other is replaced by a new one."""
+def test_an_invalid_request_id_is_replaced(given: str | None) -> None:
     assert re.fullmatch("[0-9a-f]{32}", request_id(given))
 
 
-async def test_health(app: QuartTrio, panel: Panel) -> None:
-    """Each breaker of this service, and 503 while one is unhealthy; asking counts on none."""
+async def test_health_has_each_breaker_and_is_503_while_one_is_unhealthy(
+    app: QuartTrio, panel: Panel
+) -> None:
+    """Nothing is counted."""
     client = app.test_client()
     healthy = await client.get("/health")
     body = await healthy.get_json()
@@ -254,8 +255,9 @@ RAW = {
 
 
 @pytest.mark.parametrize("sent", RAW, ids=range(len(RAW)))
-async def test_hostile_bytes(app: QuartTrio, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever bytes come, the answer is a 4xx at most."""
+async def test_hostile_bytes_are_at_most_a_4xx(
+    app: QuartTrio, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("runtime.web.connection.DRAIN_SECONDS", 0.05)
     with trio.fail_after(5):
         async with on_a_socket(app) as port:

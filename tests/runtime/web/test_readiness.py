@@ -10,7 +10,7 @@ from runtime.web.readiness import Readiness
 
 
 @pytest.mark.parametrize("delay", [0.0, 30.0])
-async def test_it_says_so_at_once_and_stops_after_the_delay(
+async def test_readyz_is_503_at_once_and_the_process_stops_after_the_delay(
     delay: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     readiness, told, stopped = Readiness(), trio.Event(), trio.Event()

@@ -77,7 +77,7 @@ async def told(lines: list[Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("tasks", [1, 2])
-async def test_a_client_that_leaves_leaves_a_line_and_a_span(lines: list[Any], tasks: int) -> None:
+async def test_a_client_that_disconnects_has_a_log_line_and_a_span(lines: list[Any], tasks: int) -> None:
     with recorded() as seen:
         async with slow(trio.Event(), tasks) as service:
             stream = await service.ask()
@@ -92,8 +92,7 @@ async def test_a_client_that_leaves_leaves_a_line_and_a_span(lines: list[Any], t
     assert line["trace_id"] == f"{span.context.trace_id:032x}"
 
 
-async def test_a_callers_deadline_is_answered_and_told(lines: list[Any]) -> None:
-    """The handler is cancelled in time, and the answer has all that answers have."""
+async def test_a_passed_deadline_of_the_caller_is_answered_and_logged(lines: list[Any]) -> None:
     async with slow(trio.Event()) as service:
         stream = await service.ask("X-Request-Timeout-Ms: 50\r\nConnection: close\r\n")
         with trio.fail_after(3):
@@ -106,7 +105,7 @@ async def test_a_callers_deadline_is_answered_and_told(lines: list[Any]) -> None
     assert "client_left" not in line
 
 
-async def test_who_was_cut_off_at_the_end_has_not_left(lines: list[Any]) -> None:
+async def test_a_request_cut_off_by_the_shutdown_is_not_logged_as_a_disconnect(lines: list[Any]) -> None:
     stop = trio.Event()
     async with slow(stop) as service:
         async with await service.ask():
@@ -115,7 +114,7 @@ async def test_who_was_cut_off_at_the_end_has_not_left(lines: list[Any]) -> None
     assert (line["status"], line["client_left"]) == (None, False)
 
 
-class Client:
+class PartialRequest:
     """Sends a request in parts to a service whose handler reads the body and then works for a while."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -134,7 +133,7 @@ class Anything(BaseModel):
 
 
 @asynccontextmanager
-async def uploading(work: float) -> AsyncIterator[Client]:
+async def uploading(work: float) -> AsyncIterator[PartialRequest]:
     """The caller waits for 200 ms, the server 500 ms for a piece of the body."""
     async with open_panel() as panel, trio.open_nursery() as nursery:
         app = service_app("it", panel)
@@ -148,7 +147,7 @@ async def uploading(work: float) -> AsyncIterator[Client]:
         limits = Limits(body_seconds=0.5)
         run = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever, limits=limits)
         stream = await trio.open_tcp_stream("127.0.0.1", await nursery.start(run))
-        client = Client(stream)
+        client = PartialRequest(stream)
         await client.send(
             "POST /things HTTP/1.1\r\nHost: it\r\nX-Request-Timeout-Ms: 200\r\n"
             "Connection: close\r\nContent-Length: 2\r\n\r\n"
@@ -157,8 +156,7 @@ async def uploading(work: float) -> AsyncIterator[Client]:
         nursery.cancel_scope.cancel()
 
 
-async def test_the_callers_deadline_stands_still_while_the_client_sends() -> None:
-    """It is for our own work, and none of it was used."""
+async def test_the_callers_deadline_stands_still_during_the_upload() -> None:
     async with uploading(work=0.1) as client:
         await trio.sleep(0.3)
         await client.send("{")
@@ -167,7 +165,7 @@ async def test_the_callers_deadline_stands_still_while_the_client_sends() -> Non
         assert (await client.answer()).startswith(b"HTTP/1.1 200")
 
 
-async def test_what_was_left_of_the_callers_time_is_left_behind_the_body() -> None:
+async def test_the_callers_remaining_time_is_the_same_after_the_upload() -> None:
     async with uploading(work=10) as client:
         await trio.sleep(0.3)
         await client.send("{}")
@@ -176,8 +174,8 @@ async def test_what_was_left_of_the_callers_time_is_left_behind_the_body() -> No
         assert 0.1 < trio.current_time() - started < 0.4
 
 
-async def test_a_body_that_does_not_come_is_the_clients_time_out() -> None:
-    """Not the service's 504, which would be charged to it."""
+async def test_a_body_that_does_not_arrive_is_408_and_not_504() -> None:
+    """The gateway would count a 504 as the service's failure."""
     async with uploading(work=0) as client:
         await client.send("{")
         answer = await client.answer()
@@ -195,6 +193,5 @@ async def test_a_body_that_does_not_come_is_the_clients_time_out() -> None:
         ("\u0663", float("inf")),
     ],
 )
-def test_seconds_left(text: str, seconds: float) -> None:
-    """Only a plain number is a deadline."""
+def test_only_a_plain_number_is_a_deadline(text: str, seconds: float) -> None:
     assert seconds_left(text) == seconds

@@ -13,7 +13,7 @@ from services.auth.accounts import Accounts
 from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.mongo.dependency import database_dependency
-from tests.services.api_client import Answer, Caller
+from tests.services.api_client import ApiResponse, Caller
 from tests.services.auth.fake_repository import FakeAccountRepository
 
 ADA = {"email": "ada@example.com", "password": "lovelace", "first_name": "Ada", "last_name": "Lovelace"}
@@ -33,16 +33,16 @@ class Service:
         self.accounts = Accounts(self.repository, self.dependency, self.passwords, lambda: self.now)
         self.call = Caller(create_app(self.accounts, panel), {})
 
-    async def signup(self, token: str | None = None, **more: Any) -> Answer:
+    async def signup(self, token: str | None = None, **more: Any) -> ApiResponse:
         return await self.call("POST", "/signup", {**ADA, **more}, headers=bearer(token))
 
-    async def login(self, **more: Any) -> Answer:
+    async def login(self, **more: Any) -> ApiResponse:
         return await self.call("POST", "/login", {**CREDENTIALS, **more})
 
-    async def refresh(self, token: str) -> Answer:
+    async def refresh(self, token: str) -> ApiResponse:
         return await self.call("POST", "/refresh", {"refresh_token": token})
 
-    async def validate(self, token: str | None) -> Answer:
+    async def validate(self, token: str | None) -> ApiResponse:
         return await self.call("POST", "/validate", headers=bearer(token))
 
     async def breaks(self) -> None:

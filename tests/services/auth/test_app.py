@@ -13,8 +13,7 @@ from tests.services.auth.auth_client import ADA, Service, bearer
 POSTS = ["/signup", "/login", "/refresh", "/validate", "/logout"]
 
 
-async def test_signup(service: Service) -> None:
-    """An account is made and shown, without its password."""
+async def test_signup_creates_an_account_and_shows_no_password(service: Service) -> None:
     answer = await service.signup()
     assert (answer.status, answer.body["message"]) == (201, "User created successfully")
     assert answer.data == {
@@ -29,15 +28,14 @@ async def test_signup(service: Service) -> None:
     assert len(answer.data["id"]) == 24
 
 
-async def test_signup_twice(service: Service) -> None:
-    """The same address, in whatever letters, makes no second account."""
+async def test_a_second_signup_with_the_same_address_is_refused(service: Service) -> None:
+    """In any spelling."""
     await service.signup()
     answer = await service.signup(email="ADA@Example.com")
     assert (answer.status, answer.error) == (409, "USER_EXISTS")
 
 
-async def test_roles(service: Service) -> None:
-    """The first account may be an admin, and accounts created by an admin; all others become users."""
+async def test_only_the_first_account_and_accounts_by_an_admin_may_be_admins(service: Service) -> None:
     assert (await service.signup(role="admin")).data["role"] == "admin"
     admin = (await service.login()).data["access_token"]
     assert (await service.signup(email="b@example.com", role="admin")).data["role"] == "user"
@@ -49,8 +47,8 @@ async def test_roles(service: Service) -> None:
         assert (answer.status, answer.data["role"]) == (201, "user")
 
 
-async def test_login(service: Service) -> None:
-    """A login gives the user and two tokens, of which anybody can verify the first."""
+async def test_login_returns_the_user_and_two_tokens(service: Service) -> None:
+    """The access token can be verified by anyone."""
     user = (await service.signup()).data
     answer = await service.login(email="Ada@EXAMPLE.com")
     assert (answer.status, answer.body["message"]) == (200, "Login successful")
@@ -63,8 +61,8 @@ async def test_login(service: Service) -> None:
     assert "d" not in jwks["keys"][0]
 
 
-async def test_wrong_credentials_look_alike(service: Service) -> None:
-    """Unknown address and wrong password: one answer, one hash, the same questions to the database."""
+async def test_an_unknown_address_and_a_wrong_password_look_alike(service: Service) -> None:
+    """In the response, the hashing and the database operations."""
     await service.signup()
     answers, work = [], []
     verified: list[str | None] = []
@@ -80,8 +78,7 @@ async def test_wrong_credentials_look_alike(service: Service) -> None:
     assert len(verified) == 2
 
 
-async def test_validate(service: Service) -> None:
-    """A token identifies its user for fifteen minutes."""
+async def test_validate_returns_the_tokens_user_for_fifteen_minutes(service: Service) -> None:
     user = (await service.signup()).data
     token = (await service.login()).data["access_token"]
     answer = await service.validate(token)
@@ -93,15 +90,13 @@ async def test_validate(service: Service) -> None:
 
 
 @pytest.mark.parametrize("path", ["/validate", "/logout"])
-async def test_bearer_is_needed(service: Service, path: str) -> None:
-    """Without a token, and with garbage for one."""
+async def test_a_request_without_a_valid_token_is_401(service: Service, path: str) -> None:
     for token, error in ((None, "MISSING_TOKEN"), ("garbage", "INVALID_TOKEN")):
         answer = await service.call("POST", path, {"refresh_token": "x"}, headers=bearer(token))
         assert (answer.status, answer.error) == (401, error)
 
 
-async def test_refresh(service: Service) -> None:
-    """A refresh token gives a new pair, both good."""
+async def test_refresh_returns_a_new_pair_of_tokens(service: Service) -> None:
     await service.signup()
     first = (await service.login()).data
     answer = await service.refresh(first["refresh_token"])
@@ -112,8 +107,8 @@ async def test_refresh(service: Service) -> None:
     assert (await service.refresh(answer.data["refresh_token"])).status == 200
 
 
-async def test_refresh_token_used_twice(service: Service) -> None:
-    """The second use is refused, and takes the whole family with it; another login lives on."""
+async def test_a_second_use_of_a_refresh_token_revokes_its_family(service: Service) -> None:
+    """Another login goes on."""
     await service.signup()
     first, other = [(await service.login()).data["refresh_token"] for _ in range(2)]
     second = (await service.refresh(first)).data["refresh_token"]
@@ -123,8 +118,7 @@ async def test_refresh_token_used_twice(service: Service) -> None:
     assert (await service.refresh(other)).status == 200
 
 
-async def test_refresh_token_expires(service: Service) -> None:
-    """After seven days it is no good."""
+async def test_a_refresh_token_expires_after_seven_days(service: Service) -> None:
     await service.signup()
     token = (await service.login()).data["refresh_token"]
     service.now += REFRESH_SECONDS
@@ -132,14 +126,13 @@ async def test_refresh_token_expires(service: Service) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "x", "\x00", "a" * 32 + "." + "b" * 43, "." * 76])
-async def test_refresh_with_garbage(service: Service, token: str) -> None:
-    """What was never given out is refused."""
+async def test_an_unknown_refresh_token_is_refused(service: Service, token: str) -> None:
     answer = await service.refresh(token)
     assert (answer.status, answer.error) == (401, "INVALID_TOKEN")
 
 
-async def test_logout(service: Service) -> None:
-    """After it the refresh token is no good; doing it again is no error."""
+async def test_logout_revokes_the_refresh_token(service: Service) -> None:
+    """A second logout is no error."""
     await service.signup()
     session = (await service.login()).data
     body = {"refresh_token": session["refresh_token"]}
@@ -149,9 +142,7 @@ async def test_logout(service: Service) -> None:
     assert (await service.refresh(session["refresh_token"])).status == 401
 
 
-async def test_a_bug_is_an_internal_error(service: Service) -> None:
-    """No trace of it reaches the client."""
-
+async def test_an_unexpected_error_is_500_without_details(service: Service) -> None:
     async def bug() -> None:
         raise ZeroDivisionError("secret detail")
 
@@ -161,16 +152,14 @@ async def test_a_bug_is_an_internal_error(service: Service) -> None:
     assert "secret" not in json.dumps(answer.body)
 
 
-async def test_request_id(service: Service) -> None:
-    """The client's id is returned; an unusable id is replaced."""
+async def test_a_valid_request_id_is_returned_and_an_invalid_one_replaced(service: Service) -> None:
     for given, kept in (("abc-1", True), ("x" * 200, False), ("a b", False), ("", False)):
         answer = await service.call("GET", "/health", headers={"X-Request-ID": given})
         assert (answer.headers["X-Request-ID"] == given) == kept
         assert answer.headers["X-Request-ID"]
 
 
-async def test_openapi(service: Service) -> None:
-    """The document names every call, its body and its answers."""
+async def test_the_document_has_every_call_with_body_and_responses(service: Service) -> None:
     document = await (await service.call._client.get("/openapi.json")).get_json()
     assert set(document["paths"]) == {*POSTS, "/.well-known/jwks.json"}
     signup = document["paths"]["/signup"]["post"]
@@ -178,8 +167,7 @@ async def test_openapi(service: Service) -> None:
     assert "email" in json.dumps(signup["requestBody"])
 
 
-async def test_probes_and_metrics(service: Service) -> None:
-    """It lives, it is ready, and its breaker's metrics are there from the start."""
+async def test_livez_readyz_and_the_breakers_metrics_exist_from_the_start(service: Service) -> None:
     assert (await service.call("GET", "/livez")).status == 200
     assert (await service.call("GET", "/readyz")).status == 200
     metrics = await service.call._client.get("/metrics")

@@ -9,8 +9,9 @@ from protocols.topology import AUTH_DATABASE
 from tests.services.auth.auth_client import ADA, CREDENTIALS, Service, bearer
 
 
-async def test_database_fails_then_breaker_opens(service: Service) -> None:
-    """Five failures are charged to the database's breaker, the sixth call is rejected without one."""
+async def test_five_database_failures_open_the_breaker_and_the_sixth_call_is_rejected(
+    service: Service,
+) -> None:
     await service.signup()
     service.repository.fault = service.breaks
     for _ in range(5):
@@ -44,8 +45,7 @@ async def test_each_operation_is_charged(service: Service, panel: Panel) -> None
         assert (await panel[AUTH_DATABASE].snapshot()).failure_count == count
 
 
-async def test_what_needs_no_database_works_without(service: Service) -> None:
-    """With the signing key in memory, tokens are validated without the database."""
+async def test_a_token_is_validated_without_the_database(service: Service) -> None:
     await service.signup()
     token = (await service.login()).data["access_token"]
     service.repository.fault = service.breaks
@@ -53,8 +53,8 @@ async def test_what_needs_no_database_works_without(service: Service) -> None:
     assert (await service.call._client.get("/.well-known/jwks.json")).status_code == 200
 
 
-async def test_started_without_a_database(service: Service, panel: Panel) -> None:
-    """Health is answered; the keys are a database error that no breaker counts; then all works."""
+async def test_the_service_starts_without_a_database(service: Service, panel: Panel) -> None:
+    """Health is answered. The keys are a database error that no breaker counts."""
     service.repository.fault = service.breaks
     assert (await service.call("GET", "/health")).status == 200
     for _ in range(10):
@@ -66,8 +66,10 @@ async def test_started_without_a_database(service: Service, panel: Panel) -> Non
     assert (await service.signup()).status == 201
 
 
-async def test_a_client_that_asks_for_the_keys_is_charged(service: Service, panel: Panel) -> None:
-    """Through the gateway, which gives every request a deadline: the answer's origin has counted."""
+async def test_a_failed_request_for_the_keys_is_counted_by_the_breaker_that_it_names(
+    service: Service, panel: Panel
+) -> None:
+    """If it has a deadline, as all requests from the gateway."""
     service.repository.fault = service.breaks
     answers = [
         await service.call("GET", "/.well-known/jwks.json", headers={"X-Request-Timeout-Ms": "9500"})
@@ -78,8 +80,9 @@ async def test_a_client_that_asks_for_the_keys_is_charged(service: Service, pane
     assert (await panel[AUTH_DATABASE].snapshot()).counts["failure"] == 5
 
 
-async def test_a_client_that_leaves(service: Service, panel: Panel) -> None:
-    """Its database operation is cancelled, and counts neither way."""
+async def test_leaving_cancels_the_database_operation_and_counts_neither_way(
+    service: Service, panel: Panel
+) -> None:
     await service.signup()
     entered, cancelled = trio.Event(), trio.Event()
 

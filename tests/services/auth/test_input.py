@@ -33,8 +33,9 @@ NOT_JSON = [
 
 @pytest.mark.parametrize("path", ["/signup", "/login", "/refresh"])
 @pytest.mark.parametrize("body", NOT_JSON, ids=range(len(NOT_JSON)))
-async def test_not_json(service: Service, path: str, body: bytes) -> None:
-    """A body that isn't a JSON object is an invalid request."""
+async def test_a_body_that_is_no_json_object_is_an_invalid_request(
+    service: Service, path: str, body: bytes
+) -> None:
     answer = await service.call("POST", path, body, headers={"Content-Type": "application/json"})
     assert (answer.status, answer.error) == (400, "INVALID_REQUEST")
 
@@ -64,8 +65,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("field", ["email", "first_name", "last_name", "password", "role"])
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
-async def test_hostile_values(service: Service, field: str, value: Any) -> None:
-    """Whatever a field holds, the answer is one of the contract's; the value isn't repeated in it."""
+async def test_a_hostile_value_gets_one_of_the_contracts_errors(
+    service: Service, field: str, value: Any
+) -> None:
+    """The value isn't repeated."""
     body = json.dumps({**ADA, field: value}).encode()
     for path in ("/signup", "/login"):
         answer = await service.call("POST", path, body)
@@ -79,38 +82,33 @@ async def test_hostile_values(service: Service, field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("field", ["email", "password", "first_name", "last_name"])
-async def test_missing_field(service: Service, field: str) -> None:
-    """Each field is required, and the error names a missing one."""
+async def test_a_missing_field_is_named(service: Service, field: str) -> None:
     answer = await service.call("POST", "/signup", {k: v for k, v in ADA.items() if k != field})
     assert (answer.status, answer.error) == (400, "VALIDATION_ERROR")
     assert answer.body["message"].startswith(f"{field}: ")
 
 
-async def test_short_password(service: Service) -> None:
-    """Five characters are too few, six are enough, and the password is not repeated."""
+async def test_a_password_of_five_characters_is_refused_and_not_repeated(service: Service) -> None:
     answer = await service.signup(password="quite")
     assert (answer.status, answer.error) == (400, "VALIDATION_ERROR")
     assert "quite" not in json.dumps(answer.body)
     assert (await service.signup(password="quiteX")).status == 201
 
 
-async def test_content_types(service: Service) -> None:
-    """A JSON body is accepted with any Content-Type, also with several."""
+async def test_a_json_body_is_accepted_with_any_content_type(service: Service) -> None:
     body = json.dumps(CREDENTIALS).encode()
     for kind in ("text/plain", "application/json, text/html", "\x7f", ""):
         assert (await service.call("POST", "/login", body, headers={"Content-Type": kind})).status == 401
 
 
-async def test_large_body(service: Service) -> None:
-    """A body above the limit is refused."""
+async def test_a_body_above_the_limit_is_refused(service: Service) -> None:
     answer = await service.call("POST", "/signup", b"x" * 5_000_000)
     assert (answer.status, answer.error) == (413, "PAYLOAD_TOO_LARGE")
 
 
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-async def test_wrong_method(service: Service, method: str, path: str) -> None:
-    """Another method is an invalid request, as the health checks in the field expect."""
+async def test_another_method_is_an_invalid_request(service: Service, method: str, path: str) -> None:
     response = await service.call._client.open(path, method=method)
     assert (response.status_code, response.content_type) == (400, "application/json")
     if method != "HEAD":
@@ -118,14 +116,12 @@ async def test_wrong_method(service: Service, method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/x//signup", "/signup/", "/../signup", "/%00", "/\ud7ff"])
-async def test_unknown_path(service: Service, path: str) -> None:
-    """Anything else is not found, and redirects nowhere."""
+async def test_an_unknown_path_is_404_without_a_redirect(service: Service, path: str) -> None:
     answer = await service.call("POST", path, {})
     assert (answer.status, answer.error) == (404, "NOT_FOUND")
 
 
-async def test_bad_input_counts_for_nothing(service: Service, panel: Panel) -> None:
-    """Clients' mistakes, wrong passwords among them, leave the breaker alone."""
+async def test_invalid_input_and_wrong_passwords_count_on_no_breaker(service: Service, panel: Panel) -> None:
     await service.signup()
     for _ in range(6):
         await service.signup()

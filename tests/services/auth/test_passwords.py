@@ -38,8 +38,8 @@ class Watched(PasswordHasher):
                 self.running -= 1
 
 
-async def test_a_hash_verifies_its_own_password() -> None:
-    """And no other; neither does garbage in the database."""
+async def test_a_hash_verifies_its_own_password_alone() -> None:
+    """Garbage in the database verifies none."""
     passwords = Passwords(CHEAP)
     stored = await passwords.hash("lovelace")
     assert "lovelace" not in stored
@@ -54,8 +54,7 @@ async def test_hashes_of_one_password_differ() -> None:
     assert await passwords.hash("lovelace") != await passwords.hash("lovelace")
 
 
-async def test_no_account_costs_a_whole_hash() -> None:
-    """For an account that isn't there a hash of the same cost is verified, and never matches."""
+async def test_a_missing_account_costs_a_whole_hash() -> None:
     hasher = Watched()
     passwords = Passwords(hasher)
     stored = await passwords.hash("lovelace")
@@ -66,8 +65,8 @@ async def test_no_account_costs_a_whole_hash() -> None:
     assert costs == [["argon2id", "v=19", "m=8,t=1,p=1"]] * 3
 
 
-async def test_threads_are_few() -> None:
-    """The number of concurrent hashes is limited, and the event loop's thread hashes nothing."""
+async def test_the_number_of_concurrent_hashes_is_limited() -> None:
+    """The event loop's thread hashes nothing."""
     hasher = Watched()
     passwords = Passwords(hasher, max_concurrent=2)
     async with trio.open_nursery() as nursery:
@@ -77,8 +76,7 @@ async def test_threads_are_few() -> None:
     assert threading.get_ident() not in hasher.threads
 
 
-async def test_who_waits_can_leave() -> None:
-    """A cancelled login gives up its place in the line."""
+async def test_a_cancelled_login_gives_up_its_place() -> None:
     hasher = Watched()
     passwords = Passwords(hasher, max_concurrent=1)
     async with trio.open_nursery() as nursery:
@@ -90,7 +88,6 @@ async def test_who_waits_can_leave() -> None:
 
 
 @pytest.mark.parametrize("password", ["\x00" * 6, "pässwörd", "😀😀😀", "a" * 1024])
-async def test_any_text_is_a_password(password: str) -> None:
-    """Also with NUL and beyond ASCII."""
+async def test_a_password_may_contain_any_text(password: str) -> None:
     passwords = Passwords(CHEAP)
     assert await passwords.verify(password, await passwords.hash(password))

@@ -50,23 +50,25 @@ def new_token(family: str) -> RefreshSecret:
     return token(new_refresh_token(family))
 
 
-async def test_one_signing_key(repository: MongoAccountRepository) -> None:
-    """Instances that start at once on an empty database have the same key, and keep it."""
+async def test_concurrent_starts_on_an_empty_database_share_one_signing_key(
+    repository: MongoAccountRepository,
+) -> None:
     keys = await together(*[repository.signing_key] * 10)
     assert len(set(keys)) == 1
     assert await repository.signing_key() == keys[0]
 
 
-async def test_a_taken_address_of_long_letters(repository: MongoAccountRepository) -> None:
-    """MongoDB quotes the address in its refusal, and cuts it in the middle of a letter."""
+async def test_a_taken_address_of_multi_byte_letters_is_a_violation(
+    repository: MongoAccountRepository,
+) -> None:
+    """MongoDB quotes the address in its error, and cuts it within a letter."""
     for number in range(4):
         address = "a" * number + "\N{SNOWMAN}" * 60 + "@example.com"
         assert isinstance(await repository.add_user(someone(address)), User)
         assert await repository.add_user(someone(address)) == UniqueViolation("email")
 
 
-async def test_found_as_made(repository: MongoAccountRepository) -> None:
-    """A login finds the account of the sign-up, in any spelling of the address."""
+async def test_an_account_is_found_in_any_spelling_of_its_address(repository: MongoAccountRepository) -> None:
     made = await repository.add_user(someone("Ada@Example.com"))
     found = await repository.find_account("aDA@example.COM")
     assert found is not None
@@ -75,8 +77,9 @@ async def test_found_as_made(repository: MongoAccountRepository) -> None:
     assert len(found.user.id) == 24
 
 
-async def test_address_is_unique(repository: MongoAccountRepository) -> None:
-    """Of ten sign-ups at once with one address in different letters, one makes an account."""
+async def test_one_of_ten_concurrent_signups_with_one_address_succeeds(
+    repository: MongoAccountRepository,
+) -> None:
     await repository.add_user(someone("first@example.com"))
     made = await together(
         *[
@@ -87,30 +90,34 @@ async def test_address_is_unique(repository: MongoAccountRepository) -> None:
     assert sum(isinstance(user, User) for user in made) == 1
 
 
-async def test_address_is_unique_on_an_empty_database(repository: MongoAccountRepository) -> None:
-    """So it is for the very first accounts."""
+async def test_one_of_ten_concurrent_signups_on_an_empty_database_succeeds(
+    repository: MongoAccountRepository,
+) -> None:
     made = await together(*[lambda: repository.add_user(someone())] * 10)
     assert sum(isinstance(user, User) for user in made) == 1
 
 
-async def test_one_first_account(repository: MongoAccountRepository) -> None:
-    """Of twelve concurrent requests for admin on an empty database, one gets it; all create accounts."""
+async def test_one_of_twelve_concurrent_first_accounts_is_admin(repository: MongoAccountRepository) -> None:
+    """All twelve accounts are created."""
     made = await together(
         *[lambda n=n: repository.add_user(someone(f"a{n}@example.com", "user", "admin")) for n in range(12)]
     )
     assert sorted(user.role for user in made) == ["admin"] + ["user"] * 11
 
 
-async def test_the_first_account_is_only_once_first(repository: MongoAccountRepository) -> None:
-    """If the first account is no admin, the second is a user all the same."""
+async def test_the_second_account_is_a_user_if_the_first_is_no_admin(
+    repository: MongoAccountRepository,
+) -> None:
     await repository.add_user(someone("a@example.com"))
     second = await repository.add_user(someone("b@example.com", "user", "admin"))
     assert isinstance(second, User)
     assert second.role == "user"
 
 
-async def test_accounts_without_a_claim(repository: MongoAccountRepository, database: Database) -> None:
-    """If there are accounts without a claim (restored from a backup), a new account is not the first."""
+async def test_an_account_beside_restored_ones_is_not_the_first(
+    repository: MongoAccountRepository, database: Database
+) -> None:
+    """Restored from a backup without the claim."""
     await database.run(lambda db: db.users.insert_one({"email_key": "x@example.com"}))
     made = await repository.add_user(someone("a@example.com", "user", "admin"))
     assert isinstance(made, User)
@@ -125,8 +132,7 @@ async def login(repository: MongoAccountRepository) -> tuple[str, str]:
     return text, user.id
 
 
-async def test_rotation(repository: MongoAccountRepository) -> None:
-    """A refresh token is replaced by the next, which works in turn."""
+async def test_a_refresh_token_is_replaced_by_the_next(repository: MongoAccountRepository) -> None:
     first, user_id = await login(repository)
     for _ in range(3):
         following = new_refresh_token(token(first).family)
@@ -136,8 +142,7 @@ async def test_rotation(repository: MongoAccountRepository) -> None:
         first = following
 
 
-async def test_a_used_token_revokes_its_family(repository: MongoAccountRepository) -> None:
-    """After a second use not even the newest token works."""
+async def test_a_second_use_of_a_token_revokes_its_family(repository: MongoAccountRepository) -> None:
     first, _ = await login(repository)
     second, third = (new_refresh_token(token(first).family) for _ in range(2))
     assert await repository.rotate(token(first), token(second), NOW, NOW + 1000)
@@ -145,8 +150,7 @@ async def test_a_used_token_revokes_its_family(repository: MongoAccountRepositor
     assert await repository.rotate(token(second), token(third), NOW, NOW + 1000) is None
 
 
-async def test_used_once_by_many_at_once(repository: MongoAccountRepository) -> None:
-    """Of ten that use one token at once, at most one is given another."""
+async def test_one_of_ten_concurrent_uses_of_a_token_succeeds(repository: MongoAccountRepository) -> None:
     first, _ = await login(repository)
     rotated = await together(
         *[
@@ -159,15 +163,14 @@ async def test_used_once_by_many_at_once(repository: MongoAccountRepository) -> 
     assert sum(user is not None for user in rotated) == 1
 
 
-async def test_expired_family(repository: MongoAccountRepository) -> None:
-    """At its end a refresh token is no good, whether MongoDB has deleted it yet or not."""
+async def test_an_expired_token_is_refused(repository: MongoAccountRepository) -> None:
+    """Whether MongoDB has deleted it or not."""
     first, _ = await login(repository)
     following = token(new_refresh_token(token(first).family))
     assert await repository.rotate(token(first), following, NOW + 1000, NOW + 2000) is None
 
 
-async def test_only_the_owner_revokes(repository: MongoAccountRepository) -> None:
-    """A login is ended by its own user alone."""
+async def test_only_its_user_revokes_a_family(repository: MongoAccountRepository) -> None:
     first, user_id = await login(repository)
     family = token(first).family
     await repository.revoke_family(family, "f" * 24)
@@ -177,8 +180,9 @@ async def test_only_the_owner_revokes(repository: MongoAccountRepository) -> Non
     assert await repository.rotate(token(second), token(first), NOW, NOW + 1000) is None
 
 
-async def test_indexes(repository: MongoAccountRepository, database: Database) -> None:
-    """MongoDB itself keeps addresses unique and deletes expired families."""
+async def test_indexes_keep_addresses_unique_and_expire_families(
+    repository: MongoAccountRepository, database: Database
+) -> None:
     await repository.add_user(someone())
     users = await database.run(lambda db: db.users.index_information())
     families = await database.run(lambda db: db.refresh_families.index_information())
@@ -186,8 +190,9 @@ async def test_indexes(repository: MongoAccountRepository, database: Database) -
     assert families["expires_at_1"]["expireAfterSeconds"] == 0
 
 
-async def test_secrets_are_stored_as_hashes(repository: MongoAccountRepository, database: Database) -> None:
-    """Who reads the database has no refresh token."""
+async def test_refresh_tokens_are_stored_as_hashes(
+    repository: MongoAccountRepository, database: Database
+) -> None:
     first, _ = await login(repository)
     (stored,) = await database.run(lambda db: db.refresh_families.find({}).to_list())
     assert first.partition(".")[2] not in repr(stored)

@@ -40,7 +40,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float) -> No
             await trio.sleep(0.01)
 
 
-class Served:
+class AuthServer:
     """The service on a socket, its breaker, and a client."""
 
     def __init__(self, breaker: CircuitBreaker, client: httpx.AsyncClient) -> None:
@@ -55,7 +55,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(database: Database, panel: Panel) -> AsyncIterator[Served]:
+async def served(database: Database, panel: Panel) -> AsyncIterator[AuthServer]:
     """The app on a free port, with a breaker that tries again after 0.4 seconds."""
     dependency = database_dependency(
         panel, CircuitBreakerConfig(name=AUTH_DATABASE, reset_timeout=0.4), REJECTION_MESSAGE
@@ -65,12 +65,11 @@ async def served(database: Database, panel: Panel) -> AsyncIterator[Served]:
         start = partial(serve, app, host="127.0.0.1", port=0, stop=trio.sleep_forever)
         port = await nursery.start(start)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            yield Served(panel[AUTH_DATABASE], client)
+            yield AuthServer(panel[AUTH_DATABASE], client)
         nursery.cancel_scope.cancel()
 
 
-async def test_a_storm_of_logins_leaves_the_loop_alone(database: Database, panel: Panel) -> None:
-    """While thirty passwords are hashed, another request is answered at once."""
+async def test_thirty_concurrent_logins_delay_no_other_request(database: Database, panel: Panel) -> None:
     async with served(database, panel) as service:
         await service.signup()
         worst = 0.0
@@ -91,8 +90,10 @@ async def test_a_storm_of_logins_leaves_the_loop_alone(database: Database, panel
         assert worst < 2
 
 
-async def test_mongodb_dies_and_comes_back(own_mongod: Mongod, loop: Any, panel: Panel) -> None:
-    """Five errors, then rejected at once; when MongoDB is back the probe finds it, and all is as before."""
+async def test_a_killed_mongodb_opens_the_breaker_and_a_probe_closes_it(
+    own_mongod: Mongod, loop: Any, panel: Panel
+) -> None:
+    """Five errors, then rejections, until MongoDB is back."""
     async with open_database(own_mongod.uri, "auth") as database, served(database, panel) as service:
         await service.signup()
         token = (await service.login()).json()["data"]["access_token"]
@@ -114,10 +115,9 @@ async def test_mongodb_dies_and_comes_back(own_mongod: Mongod, loop: Any, panel:
         assert (await service.client.post("/validate", headers=bearer)).status_code == 200
 
 
-async def test_a_client_that_hangs_up_cancels_the_operation(
+async def test_hanging_up_cancels_the_operation_within_100_ms_and_counts_no_failure(
     own_mongod: Mongod, loop: Any, panel: Panel
 ) -> None:
-    """Within a tenth of a second, on a MongoDB that answers nothing, and the breaker counts nothing."""
     async with open_database(own_mongod.uri, "auth") as database, served(database, panel) as service:
         await service.signup()
         assert (await service.login()).status_code == 200
@@ -137,7 +137,7 @@ async def test_a_client_that_hangs_up_cancels_the_operation(
         assert (await service.login()).status_code == 200
 
 
-class Process:
+class AuthProcess:
     """`python -m services.auth` on a port."""
 
     def __init__(self, process: trio.Process, port: int) -> None:
@@ -168,7 +168,7 @@ class Process:
 
 
 @asynccontextmanager
-async def process(uri: str, port: int | None = None) -> AsyncIterator[Process]:
+async def process(uri: str, port: int | None = None) -> AsyncIterator[AuthProcess]:
     """The process, killed at the end if it still runs."""
     if port is None:
         with listen("127.0.0.1", 0) as free:
@@ -182,7 +182,7 @@ async def process(uri: str, port: int | None = None) -> AsyncIterator[Process]:
     )
     try:
         with trio.fail_after(30):
-            yield Process(running, port)
+            yield AuthProcess(running, port)
     finally:
         if running.returncode is None:
             running.kill()
@@ -190,8 +190,8 @@ async def process(uri: str, port: int | None = None) -> AsyncIterator[Process]:
                 await running.wait()
 
 
-async def test_the_process(mongod: Mongod) -> None:
-    """It starts, works, keeps its keys over a restart, logs no secret, and exits with 0 on SIGTERM."""
+async def test_the_process_keeps_its_keys_and_logs_no_secret(mongod: Mongod) -> None:
+    """SIGTERM ends it with 0."""
     async with httpx.AsyncClient() as client:
         async with process(mongod.uri) as one:
             await one.up()
@@ -210,8 +210,8 @@ async def test_the_process(mongod: Mongod) -> None:
             assert (await client.post(f"{two.url}/validate", headers=bearer)).status_code == 200
 
 
-async def test_the_process_without_mongodb() -> None:
-    """It starts all the same: health is answered, a login is a database error."""
+async def test_the_process_starts_without_mongodb() -> None:
+    """Health is answered. A login is a database error."""
     with listen("127.0.0.1", 0) as nobody:
         uri = f"mongodb://127.0.0.1:{nobody.getsockname()[1]}/?directConnection=true"
     async with process(uri) as one, httpx.AsyncClient(timeout=20) as client:
@@ -222,8 +222,7 @@ async def test_the_process_without_mongodb() -> None:
         assert await one.end() == 0
 
 
-async def test_sigterm_lets_a_request_finish(mongod: Mongod) -> None:
-    """A sign-up in flight at SIGTERM gets its response."""
+async def test_a_request_in_flight_at_sigterm_is_answered(mongod: Mongod) -> None:
     async with process(mongod.uri) as one:
         await one.up()
         body = b'{"email": "last@example.com", "password": "lovelace", "first_name": "A", "last_name": "B"}'
@@ -242,8 +241,8 @@ async def test_sigterm_lets_a_request_finish(mongod: Mongod) -> None:
         assert await one.process.wait() == 0
 
 
-async def test_bad_settings_stop_the_start() -> None:
-    """The variable is named, and the exit code is 2."""
+async def test_an_invalid_setting_is_named_and_stops_the_start() -> None:
+    """The exit code is 2."""
     async with process("http://not-mongodb", 0) as one:
         assert await one.process.wait() == 2
         assert (await one.output()).startswith("setting MONGODB_URI: ")

@@ -17,7 +17,7 @@ from services.student.school_client import open_channel
 from tests.mongo import free_port
 
 
-async def test_a_service_that_serves_and_one_that_does_not(loop: trio_asyncio.TrioEventLoop) -> None:
+async def test_a_probe_succeeds_only_if_the_service_serves(loop: trio_asyncio.TrioEventLoop) -> None:
     status = ServiceStatus()
     status.set(True)
     async with aio_as_trio(ChannelFor([Health({OVERALL: [status]})])) as channel:
@@ -28,13 +28,15 @@ async def test_a_service_that_serves_and_one_that_does_not(loop: trio_asyncio.Tr
             await probe()
 
 
-async def test_a_service_that_is_not_there(loop: trio_asyncio.TrioEventLoop) -> None:
+async def test_a_probe_of_an_absent_service_fails(loop: trio_asyncio.TrioEventLoop) -> None:
     async with open_channel(f"127.0.0.1:{free_port()}") as channel:
         with pytest.raises(ConnectionRefusedError):
             await health_probe(channel)()
 
 
-async def test_a_service_that_is_silent(loop: trio_asyncio.TrioEventLoop, nursery: trio.Nursery) -> None:
+async def test_a_probe_of_a_silent_service_fails(
+    loop: trio_asyncio.TrioEventLoop, nursery: trio.Nursery
+) -> None:
     async def hold(stream: trio.SocketStream) -> None:
         await trio.sleep_forever()
 

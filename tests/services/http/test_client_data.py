@@ -106,7 +106,7 @@ async def users(panel: Panel, database: Database) -> ServiceClient:
     return ServiceClient(Caller(app, {}), panel)
 
 
-async def test_schools(schools: ServiceClient) -> None:
+async def test_no_value_from_a_client_makes_schools_fail(schools: ServiceClient) -> None:
     await schools("POST", "/schools", SCHOOL)
     await schools("POST", "/schools", {**SCHOOL, "registration_number": "R-other", "email": None})
     for field in SCHOOL:
@@ -121,7 +121,7 @@ async def test_schools(schools: ServiceClient) -> None:
         await schools("GET", f"/schools?{query}")
 
 
-async def test_students(students: ServiceClient) -> None:
+async def test_no_value_from_a_client_makes_students_fail(students: ServiceClient) -> None:
     await students("POST", "/students", STUDENT)
     await students("POST", "/students", {**STUDENT, "roll_number": "other", "email": None})
     for field in STUDENT:
@@ -137,7 +137,7 @@ async def test_students(students: ServiceClient) -> None:
         await students("GET", f"/students/school/1?{query}")
 
 
-async def test_users(users: ServiceClient) -> None:
+async def test_no_value_from_a_client_makes_users_fail(users: ServiceClient) -> None:
     for field in ("email", "first_name", "last_name", "role"):
         for value in VALUES:
             await users.json("POST", "/signup", USER, field, value)

@@ -82,7 +82,7 @@ async def until_running(repository: FakeRepository, count: int) -> float:
 
 
 @pytest.mark.parametrize("slow", ["schools", "students"])
-async def test_hanging_up_cancels_what_is_being_done_at_the_far_end(
+async def test_hanging_up_cancels_the_operation_at_the_far_end(
     chain: Chain, issuer: Issuer, panel: Panel, slow: str
 ) -> None:
     await chain.schools.create({"registration_number": "R-1", "name": "North"})

@@ -64,7 +64,7 @@ def test_anything_else_is_no_id(text: str) -> None:
     assert raised.value.code is Code.INVALID_SCHOOL_ID
 
 
-def test_a_page_has_a_hundred_from_the_start_unless_told_otherwise() -> None:
+def test_a_page_has_a_hundred_records_from_the_start_by_default() -> None:
     assert parse_page(None, None) == (100, 0)
     assert parse_page("1000", "7") == (1000, 7)
     assert parse_page("1", "0") == (1, 0)
@@ -76,7 +76,7 @@ def test_a_page_out_of_bounds_is_refused(limit: str) -> None:
         parse_page(limit, None)
 
 
-def test_a_page_behind_something_that_is_no_id_is_refused() -> None:
+def test_a_page_after_an_invalid_id_is_refused() -> None:
     with pytest.raises(ApiError, match="INVALID_ID"):
         parse_page(None, "x")
 

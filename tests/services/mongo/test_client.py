@@ -47,7 +47,7 @@ async def test_the_driver_gives_up_before_the_callers_deadline(database: Databas
     assert raised.value.timeout
 
 
-async def test_a_caller_in_a_hurry_is_cancelled_and_blames_nobody(database: Database) -> None:
+async def test_a_caller_with_little_time_is_cancelled_and_counts_neither_way(database: Database) -> None:
     with trio.move_on_after(0.1) as scope:
         await database.run(_sleep_in_the_server)
     assert scope.cancelled_caught
@@ -134,7 +134,7 @@ async def test_the_indexes_come_back_after_the_database_was_dropped(
         await database.run(lambda db: _add(numbering, db, "same"))
 
 
-async def test_numbering_goes_on_after_the_highest_where_only_the_counter_was_lost(
+async def test_numbering_goes_on_after_the_highest_id_if_the_counter_was_lost(
     database: Database, numbering: IdSequence
 ) -> None:
     await database.run(lambda db: _add(numbering, db, "one"))

@@ -65,7 +65,7 @@ async def test_a_mongod_that_refuses_everything_opens_the_breaker(
     assert f"({code})" in (snapshot.last_failure or "")
 
 
-async def test_a_mongod_that_refuses_one_requests_values_is_well(
+async def test_a_refusal_of_one_requests_values_is_no_failure(
     database: Database, dependency: Dependency, panel: Panel
 ) -> None:
     async def bad(db: MongoDatabase) -> object:
@@ -94,7 +94,7 @@ def no_files_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_without_files_the_service_is_unwell_and_not_its_database(
+async def test_a_lack_of_files_is_no_failure_of_the_database(
     mongod: Mongod, loop: trio_asyncio.TrioEventLoop, dependency: Dependency, panel: Panel
 ) -> None:
     async with open_database(mongod.uri, "x") as database:
@@ -106,7 +106,9 @@ async def test_without_files_the_service_is_unwell_and_not_its_database(
     assert (counts["failure"], counts["ignored"], counts["success"]) == (0, 1, 1)
 
 
-async def test_a_full_pool_is_not_the_databases(mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> None:
+async def test_a_full_pool_is_no_failure_of_the_database(
+    mongod: Mongod, loop: trio_asyncio.TrioEventLoop
+) -> None:
     verdicts: list[Verdict] = []
 
     async def slow(db: MongoDatabase) -> object:

@@ -89,7 +89,7 @@ class Load:
         return sorted(str(record["word"]) for record in found)
 
 
-async def test_an_election_of_three_seconds_costs_waiting_and_no_failure(
+async def test_an_election_of_three_seconds_causes_waiting_and_no_failure(
     replicas: ReplicaSet, elected: Database, dependency: Dependency, panel: Panel
 ) -> None:
     load = Load(elected, dependency)
@@ -103,7 +103,7 @@ async def test_an_election_of_three_seconds_costs_waiting_and_no_failure(
     assert await load.kept() == sorted(load.created)
 
 
-async def test_a_killed_primary_costs_waiting_and_every_write_is_there_once(
+async def test_a_killed_primary_causes_waiting_and_every_write_exists_once(
     replicas: ReplicaSet, elected: Database, dependency: Dependency, panel: Panel
 ) -> None:
     load = Load(elected, dependency)
@@ -125,7 +125,7 @@ async def _fails_within(database: Database, seconds: float) -> None:
         await database.run(_find)
 
 
-async def test_when_all_are_dead_each_call_is_told_within_about_a_second(
+async def test_each_call_fails_within_about_a_second_if_all_members_are_dead(
     replicas: ReplicaSet, elected: Database
 ) -> None:
     await elected.run(_find)
@@ -134,10 +134,10 @@ async def test_when_all_are_dead_each_call_is_told_within_about_a_second(
         await _fails_within(elected, 1.6)
 
 
-async def test_a_member_without_a_majority_is_not_waited_for_for_ever(
+async def test_calls_do_not_wait_forever_for_a_member_without_a_majority(
     replicas: ReplicaSet, elected: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that answers as a secondary."""
+    """It answers as a secondary."""
     monkeypatch.setattr("services.mongo.client.ELECTION_SECONDS", 2.0)
     await elected.run(_find)
     primary = replicas.primary()
@@ -153,7 +153,7 @@ async def _sleep(db: MongoDatabase) -> None:
     await db.things.find_one({"$where": "sleep(10000) || true"})
 
 
-async def test_a_call_in_flight_is_told_of_a_dead_server_within_about_a_second(
+async def test_a_call_in_flight_to_a_dead_server_fails_within_about_a_second(
     own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop
 ) -> None:
     async with open_database(own_mongod.uri, "x") as database, trio.open_nursery() as nursery:
@@ -170,7 +170,7 @@ async def test_a_call_in_flight_is_told_of_a_dead_server_within_about_a_second(
 
 
 @pytest.mark.parametrize(("idempotent", "times"), [(True, 2), (False, 1)])
-async def test_only_what_may_be_done_twice_is_repeated_and_once(
+async def test_only_an_idempotent_operation_is_repeated_and_only_once(
     database: Database, idempotent: bool, times: int
 ) -> None:
     attempts = 0
@@ -185,7 +185,9 @@ async def test_only_what_may_be_done_twice_is_repeated_and_once(
     assert attempts == times
 
 
-async def test_why_there_is_no_server_is_known(own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> None:
+async def test_the_error_has_the_reason_why_no_server_is_known(
+    own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop
+) -> None:
     own_mongod.kill()
     async with open_database(own_mongod.uri, "x") as database:
         with pytest.raises(PyMongoError) as raised:

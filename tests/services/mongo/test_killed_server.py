@@ -39,7 +39,7 @@ class Writers:
             await trio.sleep(0.01)
 
 
-async def test_every_acknowledged_write_is_there_once_after_two_kills(
+async def test_every_acknowledged_write_exists_once_after_two_kills(
     own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop
 ) -> None:
     async with open_database(own_mongod.uri, "survival", seconds=2) as database:

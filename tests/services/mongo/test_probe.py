@@ -12,11 +12,11 @@ from services.mongo.probe import ping_probe
 from tests.mongo import Mongod
 
 
-async def test_a_mongod_that_is_well(database: Database) -> None:
+async def test_a_probe_of_a_running_mongod_succeeds(database: Database) -> None:
     await ping_probe(database)()
 
 
-async def test_a_mongod_that_is_dead_and_comes_back(
+async def test_a_probe_fails_until_the_mongod_is_back(
     own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop
 ) -> None:
     async with open_database(own_mongod.uri, "x") as database:
@@ -35,7 +35,7 @@ async def test_a_mongod_that_is_dead_and_comes_back(
                 break
 
 
-async def test_a_mongod_that_is_silent(own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> None:
+async def test_a_probe_of_a_frozen_mongod_fails(own_mongod: Mongod, loop: trio_asyncio.TrioEventLoop) -> None:
     async with open_database(own_mongod.uri, "x") as database:
         probe = ping_probe(database)
         await probe()

@@ -38,7 +38,7 @@ async def test_a_created_record_comes_back_with_its_number(repository: Repositor
     assert await repository.get(1) == created
 
 
-async def test_what_a_caller_does_to_its_record_changes_nothing_stored(repository: Repository) -> None:
+async def test_a_change_of_the_callers_record_changes_nothing_stored(repository: Repository) -> None:
     mine = thing()
     created = await repository.create(mine)
     assert isinstance(created, dict)
@@ -49,7 +49,7 @@ async def test_what_a_caller_does_to_its_record_changes_nothing_stored(repositor
     assert (await repository.get(1)) == {"id": 1, **thing()}
 
 
-async def test_there_is_nothing_under_an_unknown_number(repository: Repository) -> None:
+async def test_an_unknown_number_has_no_record(repository: Repository) -> None:
     assert await repository.get(2**63 - 1) is None
     assert await repository.update(7, {"roll": "x"}) is None
     assert not await repository.delete(7)
@@ -63,8 +63,8 @@ async def test_a_taken_value_is_named_and_nothing_is_written(repository: Reposit
 
 
 @pytest.mark.parametrize("letter", ["\N{MATHEMATICAL SCRIPT CAPITAL X}", "\N{SNOWMAN}", "é"])
-async def test_a_taken_value_of_long_letters_is_named(repository: Repository, letter: str) -> None:
-    """MongoDB quotes the key in its refusal, and cuts it in the middle of a letter."""
+async def test_a_taken_value_of_multi_byte_letters_is_named(repository: Repository, letter: str) -> None:
+    """MongoDB quotes the key in its error, and cuts it within a letter."""
     for shift in range(4):
         value = "a" * shift + letter * 96
         await add(repository, f"{value}1", email=value)

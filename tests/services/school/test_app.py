@@ -124,7 +124,7 @@ async def test_a_bad_id_is_refused(call: Caller, method: str, text: str) -> None
     [b"", b"{", b"nonsense", b"\xff\xfe", b"[" * 100_000, b"NaN", b"[1]", b'"x"', b"1" * 5000],
     ids=lambda body: repr(body[:9]),
 )
-async def test_what_is_not_a_json_object_is_an_invalid_request(call: Caller, body: bytes) -> None:
+async def test_a_body_that_is_no_json_object_is_an_invalid_request(call: Caller, body: bytes) -> None:
     answer = await call("POST", "/schools", body)
     assert (answer.status, answer.error) == (400, "INVALID_REQUEST")
 
@@ -160,7 +160,7 @@ async def test_bad_fields_are_validation_errors_and_store_nothing(
     assert repository.records[1]["name"] == "North"
 
 
-async def test_without_a_good_token_nothing_is_answered(call: Caller, issuer: Issuer) -> None:
+async def test_a_request_without_a_valid_token_is_401(call: Caller, issuer: Issuer) -> None:
     for path in ("/schools", "/schools/1", "/schools/nonsense"):
         missing = await call("GET", path, headers={"Authorization": ""})
         assert (missing.status, missing.error) == (401, "MISSING_TOKEN")
@@ -170,16 +170,16 @@ async def test_without_a_good_token_nothing_is_answered(call: Caller, issuer: Is
 
 
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/openapi.json"])
-async def test_what_operators_ask_for_is_open(panel: Panel, repository: FakeRepository, path: str) -> None:
+async def test_operators_pages_need_no_token(panel: Panel, repository: FakeRepository, path: str) -> None:
     dependency = database_dependency(panel, CONFIG, REJECTION_MESSAGE)
     app = create_app(repository=repository, database=dependency, panel=panel, keys=TokenVerifier())
     assert (await app.test_client().get(path)).status_code == 200
 
 
-async def test_without_any_key_the_service_names_no_breaker(
+async def test_a_request_before_the_first_keys_names_no_breaker(
     panel: Panel, repository: FakeRepository, issuer: Issuer, autojump_clock: MockClock
 ) -> None:
-    """None has counted that the keys could not be fetched."""
+    """No breaker has counted the failure to fetch them."""
     dependency = database_dependency(panel, CONFIG, REJECTION_MESSAGE)
     app = create_app(repository=repository, database=dependency, panel=panel, keys=TokenVerifier())
     started = trio.current_time()
@@ -193,7 +193,7 @@ async def test_without_any_key_the_service_names_no_breaker(
 async def test_a_request_waits_for_the_first_keys(
     panel: Panel, repository: FakeRepository, issuer: Issuer, autojump_clock: MockClock
 ) -> None:
-    """The auth service may have come up a moment ago: that must cost no service its breaker."""
+    """The auth service may have started a moment ago, which must be no failure of this service."""
     fetches = 0
 
     async def fetch() -> dict[str, Any]:
@@ -235,7 +235,7 @@ async def test_five_database_failures_then_rejections_then_recovery(
     assert (await call("GET", "/schools/1")).status == 200
 
 
-async def test_wrong_paths_and_methods_are_envelopes(call: Caller) -> None:
+async def test_an_unknown_path_or_method_has_the_error_body(call: Caller) -> None:
     assert (await call("GET", "/nothing")).error == "NOT_FOUND"
     assert (await call("PATCH", "/schools/1")).error == "METHOD_NOT_ALLOWED"
     assert (await call("GET", "/schools/")).status == 404

@@ -80,7 +80,7 @@ async def test_an_unknown_school_does_not_exist(channel: Channel) -> None:
     assert (reply.exists, reply.name) == (False, "")
 
 
-async def test_a_schools_record_travels_as_text(channel: Channel) -> None:
+async def test_a_schools_record_is_sent_as_text(channel: Channel) -> None:
     reply = await get(channel, "1")
     assert reply.found
     assert reply.school == School(
@@ -88,7 +88,7 @@ async def test_a_schools_record_travels_as_text(channel: Channel) -> None:
     )
 
 
-async def test_a_school_that_is_not_there_is_not_found(channel: Channel) -> None:
+async def test_an_absent_school_is_not_found(channel: Channel) -> None:
     reply = await get(channel, "2")
     assert not reply.found
     assert not reply.HasField("school")
@@ -112,10 +112,10 @@ async def test_a_database_fault_is_unavailable_and_so_is_its_open_breaker(
     assert repository.faults.operations == 1 + 5
 
 
-async def test_each_call_leaves_a_line_but_no_question_about_health(
+async def test_each_call_has_a_log_line_except_health_checks(
     channel: Channel, repository: FakeRepository
 ) -> None:
-    """An answer, a bad id, failures and a rejection: each with the caller's request id and the reason."""
+    """With the caller's request id and the reason."""
     mine = {"metadata": {"x-request-id": "mine"}}
     with capture_logs(processors=[merge_contextvars]) as lines:
         await validate(channel, "1", **mine)
@@ -138,7 +138,7 @@ async def test_each_call_leaves_a_line_but_no_question_about_health(
     ]
 
 
-async def test_a_caller_that_leaves_leaves_a_line(channel: Channel, repository: FakeRepository) -> None:
+async def test_a_caller_that_disconnects_has_a_log_line(channel: Channel, repository: FakeRepository) -> None:
     repository.faults.delay = math.inf
     with capture_logs() as lines:
         with trio.move_on_after(0.05):
@@ -147,7 +147,9 @@ async def test_a_caller_that_leaves_leaves_a_line(channel: Channel, repository: 
     assert [line["status"] for line in lines if line["event"] == "request"] == ["CANCELLED"]
 
 
-async def test_a_callers_deadline_reaches_the_store(channel: Channel, repository: FakeRepository) -> None:
+async def test_a_callers_deadline_limits_the_database_operation(
+    channel: Channel, repository: FakeRepository
+) -> None:
     repository.faults.delay = math.inf
     with pytest.raises((TimeoutError, GRPCError)):
         await validate(channel, "1", timeout=0.1)
@@ -156,7 +158,7 @@ async def test_a_callers_deadline_reaches_the_store(channel: Channel, repository
     assert repository.faults.running == 0
 
 
-async def test_a_cancelled_caller_cancels_the_store_and_counts_nowhere(
+async def test_a_cancelled_caller_cancels_the_database_operation_and_counts_neither_way(
     channel: Channel, repository: FakeRepository, panel: Panel
 ) -> None:
     repository.faults.delay = math.inf
@@ -169,7 +171,7 @@ async def test_a_cancelled_caller_cancels_the_store_and_counts_nowhere(
 
 
 @pytest.mark.parametrize("service", ["", "school.SchoolService"])
-async def test_health_is_served(channel: Channel, service: str) -> None:
+async def test_the_health_service_is_served(channel: Channel, service: str) -> None:
     reply = await aio_as_trio(HealthStub(channel).Check)(HealthCheckRequest(service=service))
     assert reply.status == HealthCheckResponse.SERVING
 
@@ -209,10 +211,9 @@ async def running(
             await done.wait()
 
 
-async def test_an_answer_that_nobody_waits_for_is_no_fault(
+async def test_a_response_to_a_caller_that_has_left_is_no_error(
     running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller leaves in the moment in which the answer is there: the log holds no error of it."""
     started, found = trio.Event(), trio.Event()
 
     async def find(*_: object) -> None:
@@ -232,7 +233,7 @@ async def test_an_answer_that_nobody_waits_for_is_no_fault(
     assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
 
 
-async def test_stopping_ends_though_a_connection_is_open(running: Running) -> None:
+async def test_stopping_does_not_wait_for_an_open_connection(running: Running) -> None:
     assert (await validate(running.channel, "1")).exists
     running.stop.set()
     with trio.fail_after(0.4):

@@ -18,7 +18,7 @@ from services.mongo.dependency import database_dependency
 from services.student.app import REJECTION_MESSAGE, Students, create_app
 from services.student.schemas import UNIQUE
 from services.student.school_client import SchoolCheck, SchoolRef
-from tests.services.api_client import Answer, Caller
+from tests.services.api_client import ApiResponse, Caller
 from tests.tokens import Issuer
 from tests.world.fake_repositories import FakeRepository, Faults
 
@@ -60,7 +60,7 @@ def call(panel: Panel, issuer: Issuer, repository: FakeRepository, schools: Scri
     return Caller(create_app(students, panel=panel, keys=issuer.keys), issuer.headers())
 
 
-def outcome(answer: Answer) -> tuple[int, str]:
+def outcome(answer: ApiResponse) -> tuple[int, str]:
     return answer.status, answer.error
 
 
@@ -174,10 +174,10 @@ async def test_a_lost_connection_and_a_timeout_are_failures_of_the_check(
         Status.RESOURCE_EXHAUSTED,
     ],
 )
-async def test_a_school_service_that_answers_no_question_opens_the_breaker(
+async def test_a_school_service_that_refuses_every_call_opens_the_breaker(
     call: Caller, schools: ScriptedSchools, panel: Panel, status: Status
 ) -> None:
-    """The answer names the breaker, so the breaker has counted it."""
+    """The response names the breaker, which has counted the failure."""
     schools.break_down(status)
     for _ in range(3):
         failed = await call("POST", "/students", ADA)
@@ -188,7 +188,7 @@ async def test_a_school_service_that_answers_no_question_opens_the_breaker(
 
 
 @pytest.mark.parametrize("status", [Status.NOT_FOUND, Status.INVALID_ARGUMENT, Status.OUT_OF_RANGE])
-async def test_a_school_that_the_service_refuses_to_know_does_not_exist(
+async def test_a_school_id_that_the_school_service_refuses_does_not_exist(
     call: Caller, schools: ScriptedSchools, panel: Panel, status: Status
 ) -> None:
     schools.break_down(status)
@@ -212,7 +212,7 @@ async def test_the_students_of_an_unknown_school_are_not_found(call: Caller) -> 
     assert outcome(await call("GET", "/students/school/9")) == (404, "SCHOOL_NOT_FOUND")
 
 
-async def test_where_the_school_cannot_be_asked_its_students_are_listed_unchecked(
+async def test_without_the_school_service_a_schools_students_are_listed_unchecked(
     call: Caller, schools: ScriptedSchools
 ) -> None:
     await call("POST", "/students", ADA)
@@ -270,7 +270,7 @@ async def test_a_number_that_is_no_school_id_is_refused(call: Caller, school_id:
     ],
     ids=lambda change: ascii(change)[:30],
 )
-async def test_bad_fields_are_validation_errors_and_ask_nobody(
+async def test_bad_fields_are_validation_errors_without_a_school_check(
     call: Caller, schools: ScriptedSchools, repository: FakeRepository, change: dict[str, Any]
 ) -> None:
     created = await call("POST", "/students", json.dumps({**ADA, **change}).encode())
@@ -289,7 +289,7 @@ async def test_a_failing_database_is_charged_to_its_own_breaker(
     assert (await panel["student-service-grpc"].snapshot()).failure_count == 0
 
 
-async def test_a_caller_out_of_time_leaves_nothing_behind(
+async def test_a_caller_whose_deadline_passes_leaves_nothing_behind(
     call: Caller, schools: ScriptedSchools, repository: FakeRepository, autojump_clock: MockClock
 ) -> None:
     schools.faults.delay = math.inf

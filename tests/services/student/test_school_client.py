@@ -47,7 +47,7 @@ async def channel(link: ChannelFor, loop: trio_asyncio.TrioEventLoop) -> AsyncIt
         yield opened
 
 
-async def test_a_school_is_known_by_its_name_or_not_at_all(channel: Channel) -> None:
+async def test_an_existing_school_has_its_name_and_an_unknown_one_is_none(channel: Channel) -> None:
     schools = GrpcSchoolClient(channel)
     assert await schools.find(1) == SchoolRef("North")
     assert await schools.find(2) is None
@@ -70,7 +70,7 @@ async def test_a_call_gets_less_time_than_its_caller_has(
     assert repository.faults.seconds_given < 0.3
 
 
-async def test_the_request_id_goes_along(link: ChannelFor, channel: Channel) -> None:
+async def test_the_request_id_is_sent(link: ChannelFor, channel: Channel) -> None:
     seen: list[object] = []
 
     async def note(event: RecvRequest) -> None:
@@ -112,7 +112,7 @@ class _Sly(SchoolServiceBase):
         raise NotImplementedError
 
 
-async def test_an_origin_that_is_not_expected_is_not_believed(loop: trio_asyncio.TrioEventLoop) -> None:
+async def test_an_unexpected_origin_is_ignored(loop: trio_asyncio.TrioEventLoop) -> None:
     async with aio_as_trio(ChannelFor([_Sly()])) as channel:
         with pytest.raises(GRPCError):
             await GrpcSchoolClient(channel).find(1)

@@ -68,8 +68,8 @@ CLOSE = b"Connection: close"
         ),
     ],
 )
-async def test_responses(request_, status, fields, pieces, sent):
-    """Framed as the method and the status have it; the connection goes on."""
+async def test_a_response_is_framed_by_its_method_and_status(request_, status, fields, pieces, sent):
+    """The connection goes on."""
     async with running(app_of(status, fields, *pieces)) as server:
         answer = await server.talk(request_ + request_.replace(b"Host: h", b"Host: h\r\nConnection: close"))
     first, _, last = answer[1:].partition(b"HTTP/1.1 ")
@@ -88,14 +88,13 @@ async def test_responses(request_, status, fields, pieces, sent):
         ),
     ],
 )
-async def test_http_1_0(fields, sent):
-    """No chunks and no trailers: the end of the connection is the end of the body."""
+async def test_an_http_1_0_response_has_no_chunks_and_no_trailers(fields, sent):
+    """The end of the connection is the end of the body."""
     async with running(app_of(200, fields, b"ab", b"c", trailers=[(b"x", b"y")])) as server:
         assert await server.talk(asking(version=b"1.0")) == b"HTTP/1.1 " + sent
 
 
-async def test_trailers():
-    """They end a chunked body; a body with a length has no place for them."""
+async def test_trailers_end_a_chunked_body_alone():
     async with running(app_of(200, [], b"a", trailers=[(b"X", b"y")])) as server:
         assert (await server.talk(asking(b"GET", b"1.1", CLOSE))).endswith(b"1\r\na\r\n0\r\nx: y\r\n\r\n")
     async with running(app_of(200, [LENGTH], b"ok", trailers=[(b"X", b"y")])) as server:
@@ -104,8 +103,7 @@ async def test_trailers():
 
 
 @pytest.mark.parametrize("pieces", [(b"a",), (b"abc",), (b"ok", b"x")])
-async def test_a_wrong_length(pieces):
-    """A body that isn't as long as its Content-Length never ends well: less comes than was said."""
+async def test_a_body_shorter_or_longer_than_its_length_has_no_clean_end(pieces):
     async with running(app_of(200, [LENGTH], *pieces)) as server:
         answer = await server.talk(asking())
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -115,8 +113,8 @@ async def test_a_wrong_length(pieces):
 
 
 @pytest.mark.parametrize("kind", ["twice", "no head", "behind the end"])
-async def test_order(kind):
-    """One head, then the body, then nothing; an app that fails before it has sent anything is a 500."""
+async def test_asgi_messages_in_a_wrong_order_are_refused(kind):
+    """An app that fails before the head is a 500."""
     errors = []
 
     async def app(scope, receive, send):
@@ -149,8 +147,8 @@ BAD_FIELDS = [
 
 
 @pytest.mark.parametrize("field", BAD_FIELDS)
-async def test_no_line_is_smuggled(field):
-    """Nothing of a head with a bad field is sent: 500."""
+async def test_a_head_with_an_invalid_field_is_500(field):
+    """Nothing of it is sent."""
     async with running(app_of(200, [field], b"ok")) as server:
         answer = await server.talk(asking())
     assert answer.startswith(b"HTTP/1.1 500 ")
@@ -159,9 +157,7 @@ async def test_no_line_is_smuggled(field):
 
 
 @pytest.mark.parametrize("kind", ["trailers", "informational"])
-async def test_no_line_is_smuggled_elsewhere(kind):
-    """Bad trailers break the response off; a bad 1xx is a 500."""
-
+async def test_invalid_trailers_break_the_response_off_and_an_invalid_1xx_is_500(kind):
     async def app(scope, receive, send):
         bad = [(b"a", b"b\r\nset-cookie: c")]
         if kind == "informational":
@@ -177,9 +173,7 @@ async def test_no_line_is_smuggled_elsewhere(kind):
     assert answer.endswith(b"1\r\na\r\n") if kind == "trailers" else answer.startswith(b"HTTP/1.1 500 ")
 
 
-async def test_date():
-    """Added where the app gave none."""
-
+async def test_a_response_without_a_date_gets_one():
     async def app(scope, receive, send):
         await respond(send, b"ok", 200, *([(b"Date", b"then")] if scope["path"] == "/dated" else []))
 
@@ -222,9 +216,7 @@ async def test_a_small_response_is_one_write(chunked, monkeypatch):
     assert sum(one.startswith(b"HTTP/1.1 ") for one in writes) == len(writes) - 3 == 3
 
 
-async def test_an_app_without_an_answer():
-    """500 where it ends without one, a break where it ends within it."""
-
+async def test_an_app_that_returns_without_a_whole_response_is_500_or_a_break():
     async def app(scope, receive, send):
         if scope["path"] == "/half":
             await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -241,8 +233,7 @@ async def test_an_app_without_an_answer():
             await peer.stream.receive_some()
 
 
-async def test_a_refused_head_request_has_no_body():
-    """HEAD is answered without one, by the server too."""
+async def test_a_refusal_of_head_has_no_body():
     async with running(echo) as server:
         answer = await server.talk(b"HEAD / HTTP/1.1\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 400 ")

@@ -16,8 +16,8 @@ async def send_head(send, status, *fields, **more):
     await send({"type": "http.response.start", "status": status, "headers": list(fields), **more})
 
 
-async def test_a_request_and_its_response(pair):
-    """As an HTTP/1.1 app would see them; nothing but one Date is added."""
+async def test_a_request_and_its_response_are_those_of_http_1_1(pair):
+    """A Date is added."""
     seen = []
 
     async def app(scope, receive, send):
@@ -40,8 +40,8 @@ async def test_a_request_and_its_response(pair):
 
 
 @pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
-async def test_responses_without_a_body(pair, method, status):
-    """None is sent, whatever the app gives."""
+async def test_a_response_that_has_no_body_gets_none(pair, method, status):
+    """Whatever the app sends."""
 
     async def app(scope, receive, send):
         await respond(send, b"ok", status)
@@ -53,8 +53,8 @@ async def test_responses_without_a_body(pair, method, status):
 
 
 @pytest.mark.parametrize("body", [b"", b"hello"])
-async def test_trailers_and_early_hints(pair, body):
-    """Both reach the client; the connection is as good, and as idle, as before."""
+async def test_trailers_and_early_hints_reach_the_client(pair, body):
+    """The connection stays usable and idle."""
 
     async def app(scope, receive, send):
         hints = {"status": 103, "headers": [(b"link", b"</a>")]}
@@ -96,8 +96,8 @@ async def test_trailers_and_early_hints(pair, body):
         ({"fields": [(b"transfer-encoding", b"chunked")]}, b""),
     ],
 )
-async def test_bad_requests(pair, head, reason):
-    """4xx for that stream alone, or the end of the connection where h2 refuses it; no app sees it."""
+async def test_a_bad_request_reaches_no_app(pair, head, reason):
+    """It is a 4xx on its stream, or the end of the connection if h2 refuses it."""
     seen = []
 
     async def app(scope, receive, send):
@@ -128,8 +128,8 @@ async def test_bad_requests(pair, head, reason):
     [[(b"a", b"b\r\nset-cookie: c")], [(b"a b", b"c")], [(b"", b"c")], [(b"a", b"\0")], [(b"a\n", b"c")]],
 )
 @pytest.mark.parametrize("kind", ["head", "trailers", "informational"])
-async def test_no_field_is_smuggled_into_a_response(pair, fields, kind):
-    """500, or a broken stream, and none of it is sent; the connection goes on."""
+async def test_an_invalid_response_field_is_500_or_a_reset(pair, fields, kind):
+    """None of it is sent. The connection goes on."""
 
     async def app(scope, receive, send):
         if scope["path"] == "/good":
@@ -151,9 +151,7 @@ async def test_no_field_is_smuggled_into_a_response(pair, fields, kind):
         assert (await client.ask(b"/good")).status == 200
 
 
-async def test_fields_that_http2_does_not_have(pair):
-    """What speaks of an HTTP/1.1 connection is dropped."""
-
+async def test_fields_of_an_http_1_1_connection_are_dropped(pair):
     async def app(scope, receive, send):
         await respond(send, b"ok", 200, (b"proxy-connection", b"x"), (b"keep-alive", b"x"), (b"TE", b"x"))
 
@@ -163,8 +161,8 @@ async def test_fields_that_http2_does_not_have(pair):
 
 
 @pytest.mark.parametrize("moment", ["before", "within"])
-async def test_an_app_that_fails(pair, moment):
-    """500, or a reset where the response has begun; other streams go on."""
+async def test_a_failing_app_is_500_or_a_reset_of_its_stream(pair, moment):
+    """Other streams go on."""
 
     async def app(scope, receive, send):
         if scope["path"] == "/good":
@@ -183,8 +181,8 @@ async def test_an_app_that_fails(pair, moment):
         assert (await client.ask(b"/good")).status == 200
 
 
-async def test_a_stream_that_is_reset_ends_its_app(pair):
-    """Within 100 ms, and no other."""
+async def test_a_reset_stream_cancels_its_app_within_100_ms(pair):
+    """And no other."""
     entered, left = trio.Event(), trio.Event()
 
     async def app(scope, receive, send):
@@ -210,8 +208,7 @@ async def test_a_stream_that_is_reset_ends_its_app(pair):
         assert (await client.answer(other)).status == 200
 
 
-async def test_an_expectation(pair):
-    """100 (Continue) is sent when the app asks for the body."""
+async def test_100_continue_is_sent_when_the_app_reads_the_body(pair):
     async with running(echo, pair) as server, h2_client(server) as client:
         stream_id = client.open(b"/", b"POST", [(b"expect", b"100-continue")], end=False)
         await client.flush()
@@ -221,8 +218,7 @@ async def test_an_expectation(pair):
         assert (await client.answer(stream_id)).body == b"POST / hello"
 
 
-async def test_a_body_that_does_not_come(pair):
-    """408 for its stream; the others aren't touched."""
+async def test_a_body_that_does_not_arrive_is_408_on_its_stream(pair):
     async with running(echo, pair, body_seconds=0.1) as server, h2_client(server) as client:
         slow = client.open(b"/slow", b"POST", end=False)
         client.send_data(slow, b"hel")
@@ -231,9 +227,7 @@ async def test_a_body_that_does_not_come(pair):
         assert (await client.ask(b"/", b"POST", body=b"hello")).status == 200
 
 
-async def test_an_answer_before_the_end_of_the_body(pair):
-    """RST_STREAM with NO_ERROR follows the whole response."""
-
+async def test_an_early_response_ends_with_rst_stream_no_error(pair):
     async def app(scope, receive, send):
         await respond(send, status=413)
 
@@ -247,8 +241,7 @@ async def test_an_answer_before_the_end_of_the_body(pair):
         assert (await client.ask()).status == 413
 
 
-async def test_a_client_that_goes_away_gets_what_it_asked_for(pair):
-    """GOAWAY without an error means no more requests; those in flight are answered, then it's the end."""
+async def test_requests_in_flight_are_answered_after_a_clients_goaway(pair):
     release = trio.Event()
 
     async def app(scope, receive, send):

@@ -27,8 +27,7 @@ async def waiting(scope, receive, send):
         pass
 
 
-async def test_rapid_reset(pair):
-    """A client that opens streams and resets them is sent away, with the reason."""
+async def test_rapid_resets_end_the_connection_with_a_reason(pair):
     async with running(waiting, pair) as server, h2_client(server) as client:
         with trio.fail_after(2):
             try:
@@ -43,8 +42,7 @@ async def test_rapid_reset(pair):
         assert client.goaway is None or client.goaway.error_code == CALM
 
 
-async def test_a_client_that_cancels_some_requests(pair):
-    """A few dozen are what a browser does: it is served on."""
+async def test_a_client_that_resets_a_few_dozen_streams_is_served_on(pair):
     async with running(waiting, pair) as server, h2_client(server) as client:
         for _ in range(60):
             client.connection.reset_stream(client.open())
@@ -60,8 +58,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-async def test_floods(pair, kind):
-    """Frames that cost the client nothing, and the server an answer, have a budget."""
+async def test_a_flood_of_frames_that_need_an_answer_ends_the_connection(pair, kind):
     async with running(waiting, pair) as server, h2_client(server) as client:
         client.open(b"/", b"POST", end=False)
         await client.frames(*FLOODS[kind])
@@ -73,8 +70,8 @@ async def test_floods(pair, kind):
             assert (await other.ask(b"/good")).status == 200
 
 
-async def test_a_header_list_that_is_too_large(pair):
-    """Refused before it is kept; it may be small on the wire."""
+async def test_a_header_list_above_the_limit_is_refused(pair):
+    """It may be small on the wire."""
     seen = []
 
     async def app(scope, receive, send):
@@ -90,8 +87,7 @@ async def test_a_header_list_that_is_too_large(pair):
     assert len(seen) == 1
 
 
-async def test_too_many_streams(pair):
-    """As many as were announced, and not one more."""
+async def test_a_stream_above_the_announced_limit_ends_the_connection(pair):
     running_apps = 0
 
     async def app(scope, receive, send):
@@ -116,8 +112,8 @@ async def test_too_many_streams(pair):
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_client_that_vanishes(pair, reset):
-    """Its requests learn of it, and no task is left."""
+async def test_a_client_that_vanishes_cancels_its_requests(pair, reset):
+    """No task is left."""
     left = 0
 
     async def app(scope, receive, send):
@@ -167,8 +163,8 @@ async def test_a_reset_while_its_last_frame_is_sent(pair):
                 assert (await client.answer(last)).body == b"ok"
 
 
-async def test_draining(pair):
-    """GOAWAY; what is in flight is answered, what comes later refused, and `serve` returns."""
+async def test_draining_sends_goaway_and_finishes_requests_in_flight(pair):
+    """Later ones are refused, and `serve` returns."""
     entered, release = trio.Event(), trio.Event()
 
     async def app(scope, receive, send):
@@ -194,8 +190,7 @@ async def test_draining(pair):
             await server.ended.wait()
 
 
-async def test_draining_an_idle_client(pair):
-    """It gets GOAWAY and doesn't delay the end."""
+async def test_an_idle_client_gets_goaway_and_does_not_delay_the_end(pair):
     async with running(echo, pair, grace=5) as server, h2_client(server) as client:
         assert (await client.ask()).status == 200
         server.stop.set()
@@ -206,8 +201,8 @@ async def test_draining_an_idle_client(pair):
         assert client.goaway.error_code == 0
 
 
-async def test_an_idle_client_is_let_go(pair):
-    """With GOAWAY, after idle_seconds; pings don't count as requests."""
+async def test_an_idle_client_gets_goaway_after_idle_seconds(pair):
+    """Pings don't count as requests."""
     async with running(echo, pair, idle_seconds=0.2) as server, h2_client(server) as client:
         assert (await client.ask()).status == 200
         with trio.fail_after(1):
@@ -222,8 +217,8 @@ async def test_an_idle_client_is_let_go(pair):
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_frames_by_chance(pair, seed, capsys):
-    """They end their own connection at most, and nothing is logged with a traceback."""
+async def test_random_frames_end_at_most_their_own_connection(pair, seed, capsys):
+    """No traceback is logged."""
     chance = random.Random(seed)
     async with running(waiting, pair, within=20) as server:
         for _ in range(40):
@@ -254,8 +249,7 @@ async def test_frames_by_chance(pair, seed, capsys):
     assert "failed" not in capsys.readouterr().out
 
 
-async def test_a_head_that_does_not_end(pair):
-    """HEADERS without END_HEADERS, and then nothing: the time of an idle connection goes on."""
+async def test_an_unfinished_head_ends_the_connection_after_idle_seconds(pair):
     async with running(waiting, pair, idle_seconds=0.3) as server, h2_client(server) as client:
         frame = HeadersFrame(1, b"\x82")
         await client.frames(frame)

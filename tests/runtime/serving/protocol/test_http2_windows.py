@@ -30,9 +30,7 @@ async def test_a_body_that_the_app_leaves_unread_gives_its_window_back(pair):
 
 
 @pytest.mark.parametrize("ending", ["reset", "padding"])
-async def test_a_body_that_ends_otherwise_gives_its_window_back(pair, ending):
-    """A stream that the client resets, and padding, cost no window either."""
-
+async def test_a_reset_body_and_padding_give_their_window_back(pair, ending):
     async def app(scope, receive, send):
         try:
             await body_of(receive)
@@ -61,9 +59,7 @@ async def test_a_body_that_ends_otherwise_gives_its_window_back(pair, ending):
         assert (await client.ask(b"/", b"POST", body=b"hello")).status == 200
 
 
-async def test_an_app_that_does_not_read_holds_up_no_other(pair):
-    """Several stalled uploads leave room for another one."""
-
+async def test_a_stalled_upload_leaves_room_for_others(pair):
     async def app(scope, receive, send):
         if scope["path"] == "/stalled":
             await trio.sleep_forever()
@@ -83,8 +79,7 @@ async def test_an_app_that_does_not_read_holds_up_no_other(pair):
 
 
 @pytest.mark.parametrize("step", [0, 1])
-async def test_what_waits_for_a_client_is_bounded(pair, step):
-    """An app that sends without an end waits for the client's window, however little by little it opens."""
+async def test_an_endless_response_waits_for_the_clients_window(pair, step):
     sent = 0
 
     async def app(scope, receive, send):
@@ -107,8 +102,8 @@ async def test_what_waits_for_a_client_is_bounded(pair, step):
         assert sent < 65535 + 100 * KIB
 
 
-async def test_a_client_that_never_opens_its_window_is_given_up(pair):
-    """After write_seconds its stream is reset; another stream of the same connection goes on."""
+async def test_a_stream_without_a_window_is_reset_after_write_seconds(pair):
+    """Another stream of the connection goes on."""
     left = trio.Event()
 
     async def app(scope, receive, send):
@@ -141,8 +136,8 @@ async def test_a_client_that_never_opens_its_window_is_given_up(pair):
             assert (await client.ask(b"/small")).body == b"ok"
 
 
-async def test_big_bodies_both_ways(pair):
-    """As many bytes as were sent, in little memory and no particular order."""
+async def test_big_bodies_arrive_in_both_directions(pair):
+    """In little memory."""
     size = 20_000_000
 
     async def app(scope, receive, send):

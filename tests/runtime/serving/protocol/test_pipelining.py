@@ -29,8 +29,7 @@ class Held:
 
 @pytest.mark.parametrize("cut", [0, 1, 6, 11])
 @pytest.mark.parametrize("pieces", [1, 3])
-async def test_a_body_that_begins_behind_a_request_in_flight(cut: int, pieces: int) -> None:
-    """Its bytes reach the app in order, though some arrived during the response before."""
+async def test_a_pipelined_body_reaches_the_app_in_order(cut: int, pieces: int) -> None:
     app = Held()
     body = b"hello world"
     async with running(app) as server:
@@ -53,15 +52,14 @@ async def test_a_body_that_begins_behind_a_request_in_flight(cut: int, pieces: i
 @pytest.mark.parametrize(
     "bad", [b"GET /3 HTTP/1.1\r\nHost : h\r\n\r\n", b"GET /3 HTTP/1.1\r\n\r\n", b"\x16\x03"]
 )
-async def test_a_request_that_cannot_be_read_behind_others(bad: bytes) -> None:
-    """Those in front of it are answered, and so is it; nothing behind it is read."""
+async def test_an_invalid_request_is_answered_after_those_before_it(bad: bytes) -> None:
+    """Nothing behind it is read."""
     async with running(echo) as server:
         answer = await server.talk(GET % 1 + GET % 2 + bad + b"\r\n\r\n" + CLOSE)
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"200", b"400"]
 
 
-async def test_many_requests_that_offer_an_upgrade() -> None:
-    """As many as fit in one read are served."""
+async def test_many_pipelined_requests_that_offer_an_upgrade_are_served() -> None:
     one = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -1,24 +1,14 @@
-"""Requests are read to the letter, whole or in pieces."""
+"""The reader takes the head of a request to the letter, whole or in pieces."""
 
 from __future__ import annotations
 
 import pytest
 
-from runtime.serving.protocol.incoming_request import BadRequest
-from runtime.serving.protocol.request_reader import READ_SIZE, TRAILER_BYTES
-from tests.runtime.serving.reading import HEAD_BYTES, read_in, read_one
-
-HOST = b"Host: h\r\n"
-GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+from runtime.serving.protocol.request_reader import READ_SIZE
+from tests.runtime.serving.protocol.reading import CHUNKED, GET, HEAD_BYTES, HOST, read_in, read_one, request
 
 
-def request(line=b"GET / HTTP/1.1", *fields):
-    return line + b"\r\n" + HOST + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
-
-
-def test_a_request():
-    """Names in lower case; everything else as it was."""
+def test_field_names_are_lower_case_and_values_unchanged():
     head = read_one(
         b"POST /a%2F? HTTP/1.1\r\n"
         b"Host: h:80\r\nX-A: \t b  c\t\r\nx-a:\xff\r\nX-Empty:\r\nContent-Length: 007\r\n\r\n"
@@ -51,8 +41,7 @@ def test_a_request():
         (request(b"POST / HTTP/1.1", b"Content-Length: 0" + b"5"), 5, False, False),
     ],
 )
-def test_framing(head, length, expects, close):
-    """How the body is delimited, whether the client waits for 100, and whether another request may follow."""
+def test_length_expectation_and_close_are_read_from_the_head(head, length, expects, close):
     found = read_one(head)
     assert (found.length, found.expects_continue, found.close) == (length, expects, close)
 
@@ -144,8 +133,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("head", "status"), BAD)
-def test_a_bad_request(head, status):
-    """What two readers could read in two ways is refused, however its bytes are cut, also behind another."""
+def test_an_ambiguous_request_is_refused(head, status):
+    """In whatever pieces it arrives, also behind another request."""
     for front in (b"", GET):
         data = front + head
         for pieces in ([data], [data[:-1], data[-1:]], [bytes((byte,)) for byte in data]):
@@ -155,118 +144,9 @@ def test_a_bad_request(head, status):
             assert reader.error.status == status
 
 
-CHUNKS = b"3\r\nabc\r\n00A;x=y;z\r\n0123456789\r\n1;q\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n"
-
-
-@pytest.mark.parametrize("size", range(1, len(CHUNKS) + 1))
-def test_chunks(size):
-    """The same however they are cut, and not a byte of what follows."""
-    data = CHUNKED + CHUNKS + GET
-    [first, second], reader = read_in([data[at : at + size] for at in range(0, len(data), size)])
-    assert (first.body, first.whole) == (b"abc0123456789!", True)
-    assert (second.method, second.whole, reader.error) == ("GET", True, None)
-    assert all(name != b"x-sum" for name, _ in first.fields)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        *(b"x\r\n", b"x", b"\r\n", b"-1\r\n", b"+1\r\n", b"0x1\r\n", b" 1\r\n", b"1 \r\n", b"1\n", b"1\r2"),
-        *(b"1_0\r\n", b"1" * 17, b"1;a\nb\r\n", b"1;a\x00\r\n", b"1\r\nab\r\n", b"1\r\na\n", b"1\r\na\r2"),
-        *(b"0\r\nA : b\r\n\r\n", b"0\r\n folded\r\n\r\n", b"0\r\nA: b\n\r\n", b"0\r\n\r\r\n"),
-        b"0\r\nGET / HTTP/1.1\r\n\r\n",
-        b"0\r\nA: " + b"a" * TRAILER_BYTES + b"\r\n\r\n",
-        b"0\r\n" + b"A: b\r\n" * TRAILER_BYTES,
-    ],
-)
-@pytest.mark.parametrize("size", [1, 3, READ_SIZE])
-def test_a_bad_chunk(data, size):
-    """Refused as soon as it is clear, without a wait for more; what came before it is there."""
-    data = CHUNKED + b"3\r\nabc\r\n" + data
-    [found], reader = read_in([data[at : at + size] for at in range(0, len(data), size)])
-    assert reader.error is not None
-    assert reader.error.status == 400
-    assert found.body in (b"abc", b"abca")
-    assert not found.whole
-
-
-@pytest.mark.parametrize("beginning", [b"1;", b"1;a=", b"0\r\nA: ", b"0\r\n"])
-def test_what_never_becomes_a_body(beginning):
-    """An extension, a trailer's value or name without an end are refused, and not kept."""
-    pieces = [CHUNKED + b"3\r\nabc\r\n" + beginning]
-    count = (TRAILER_BYTES + 2 * READ_SIZE) // 1000
-    [found], reader = read_in(pieces + [b"a" * 1000] * count)
-    assert reader.error is not None
-    assert (found.body, found.whole) == (b"abc", False)
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, READ_SIZE])
-def test_a_length(size):
-    """So many bytes, and not one more."""
-    data = b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde" + GET
-    [first, second], _ = read_in([data[at : at + size] for at in range(0, len(data), size)])
-    assert (first.body, first.whole, second.target) == (b"abcde", True, b"/")
-
-
-def test_an_error_behind_requests():
-    """Those in front of it are there, whole; what is behind it isn't read."""
-    found, reader = read_in(
-        [GET + b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab" + b"?\r\n" + GET]
-    )
-    assert [(one.method, one.whole) for one in found] == [("GET", True), ("PUT", True)]
-    assert isinstance(reader.error, BadRequest)
-    assert [one.method for one in reader.requests] == ["GET", "PUT"]
-    reader.feed(GET)
-    assert len(reader.requests) == 2
-
-
-@pytest.mark.parametrize(
-    "last",
-    [
-        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-        b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        b"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close, upgrade\r\nUpgrade: x\r\n\r\n",
-        b"PUT / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 2\r\n\r\nab",
-    ],
-)
-@pytest.mark.parametrize("rest", [GET, b"\x16\x03", b"\r\n\r\n\r\n"])
-def test_behind_the_last_request(last, rest):
-    """They yield neither a request nor an error."""
-    for pieces in ([last + rest], [last, rest], [bytes((byte,)) for byte in last + rest]):
-        [found], reader = read_in(pieces)
-        assert (found.whole, reader.error) == (True, None)
-
-
-@pytest.mark.parametrize(
-    ("coding", "sent"),
-    [
-        (b"Content-Length: %d" % len(GET), GET),
-        (b"Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(GET), GET)),
-        (b"X-None: x", b""),
-        (b"Content-Length: 0", b""),
-    ],
-)
-@pytest.mark.parametrize("offer", [b"h2c", b"websocket"])
-def test_an_offered_upgrade(coding, sent, offer):
-    """A body stays a body, and the next request is a request, wherever the bytes are cut."""
-    head = b"POST /u HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n\r\n" % (
-        offer,
-        coding,
-    )
-    data = head + sent + head + sent + GET
-    for cut in range(len(data)):
-        found, reader = read_in([data[:cut], data[cut:]])
-        assert reader.error is None
-        assert [one.target for one in found] == [b"/u", b"/u", b"/"]
-        assert [one.body for one in found] == [GET if sent else b""] * 2 + [b""]
-        assert all(one.whole for one in found)
-
-
 @pytest.mark.parametrize("padding", [b"x" * 100, b" " * 100])
 @pytest.mark.parametrize("front", [b"", GET, b"\r\n", CHUNKED + b"0\r\n\r\n"])
-def test_the_limit_of_a_head(padding, front):
-    """Exact to the byte, white space and what stands in front of it notwithstanding."""
+def test_the_limit_of_a_head_is_exact_to_the_byte(padding, front):
     limit = 200
     lines = b"GET / HTTP/1.1\r\nHost: h\r\nA:%b\r\n\r\n"
     for size, status in ((limit, None), (limit + 1, 431)):
@@ -281,15 +161,14 @@ def test_the_limit_of_a_head(padding, front):
     ("beginning", "status"), [(b"GET /", 414), (b"GET / HTTP/1.1\r\nA", 431), (b"GET / HTTP/1.1\r\nA: ", 431)]
 )
 @pytest.mark.parametrize("size", [1000, READ_SIZE])
-def test_a_head_without_an_end(beginning, status, size):
-    """Refused when the limit is passed; the target's part of the line has a status of its own."""
+def test_an_endless_head_is_refused_at_the_limit(beginning, status, size):
+    """414 within the target, 431 behind it."""
     _, reader = read_in([beginning, *([b"a" * size] * (HEAD_BYTES // size + 1))])
     assert reader.error is not None
     assert reader.error.status == status
 
 
-def test_empty_lines():
-    """One is a leftover of the request before; lines without end are no request, however they come."""
+def test_one_empty_line_before_a_request_is_ignored_and_two_are_refused():
     for data in (b"\r\n" + GET, GET + b"\r\n" + GET, CHUNKED + b"0\r\n\r\n\r\n" + GET):
         for size in (1, 2, 3, len(data)):
             assert read_in([data[at : at + size] for at in range(0, len(data), size)])[1].error is None
@@ -299,14 +178,14 @@ def test_empty_lines():
             assert read_in(pieces)[1].error is not None
 
 
-def test_a_target_that_is_too_long_in_a_complete_head():
+def test_a_target_above_the_limit_in_a_complete_head_is_414():
     _, reader = read_in([request(b"GET /%b HTTP/1.1" % (b"a" * 200))], 200)
     assert reader.error is not None
     assert reader.error.status == 414
 
 
-def test_the_method_of_a_request_that_cannot_be_read():
-    """The answer to HEAD has no body, whatever is wrong with the rest."""
+def test_the_method_of_an_invalid_head_request_is_read():
+    """The response to HEAD has no body."""
     for data in (
         b"HEAD / HTTP/1.1\r\n\r\n",
         b"HEAD / HTTP/1.1\r\nA b\r\n\r\n",

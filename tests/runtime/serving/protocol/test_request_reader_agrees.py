@@ -8,7 +8,7 @@ import h11
 import pytest
 
 from tests.almost_http import almost
-from tests.runtime.serving.reading import read_in
+from tests.runtime.serving.protocol.reading import read_in
 
 MESSAGES = 2500
 FIELDS = [
@@ -62,8 +62,7 @@ def theirs(data):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_requests(seed):
-    """Method, target, fields, body, and where the next request begins: of each of them."""
+def test_both_readers_agree_on_requests(seed):
     chance = random.Random(seed)
     accepted = 0
     for n in range(MESSAGES):
@@ -82,8 +81,7 @@ def test_requests(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_cuts(seed):
-    """The same requests, and the same refusal, however the bytes are cut."""
+def test_requests_and_errors_are_the_same_in_any_pieces(seed):
     chance = random.Random(seed)
     for _ in range(MESSAGES):
         data = almost_request(chance) + (almost_request(chance) if chance.random() < 0.5 else b"")
@@ -95,8 +93,7 @@ def test_cuts(seed):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_bytes_by_chance(seed):
-    """Nothing but a refusal comes of them."""
+def test_random_bytes_are_refused_or_read_without_another_error(seed):
     chance = random.Random(seed)
     for _ in range(MESSAGES):
         front = b"".join(chance.choices([*REQUEST, *FIELDS, *BODIES, *SCRAPS], k=chance.randint(0, 9)))
