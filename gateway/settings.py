@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from gateway.proxy.cors import parse_origins
 from gateway.proxy.trusted_proxies import read_networks
 from protocols.topology import GATEWAY_PORT
-from runtime.config.settings import FilePath, Port, ProcessSettings, split_urls
+from runtime.config.settings import FilePath, Port, ProcessSettings
 from runtime.serving import Limits, ServerCertificate
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -108,4 +108,4 @@ class GatewaySettings(ProcessSettings):
             "school": self.school_service_url,
             "student": self.student_service_url,
         }
-        return {name: split_urls(listed) for name, listed in urls.items()}
+        return {name: [str(url) for url in listed] for name, listed in urls.items()}
