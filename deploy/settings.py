@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from importlib import import_module
 
-from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
@@ -74,10 +73,8 @@ def settings() -> dict[str, Setting]:
 
 def with_unit(name: str, default: object) -> str:
     """A default as text with its unit: "10 s" for 10.0 of a setting that ends in _TIMEOUT."""
-    if default is None:
+    if default in (None, ()):
         return ""
-    if isinstance(default, SecretStr):
-        default = default.get_secret_value()  # a default is public
     unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
     text = f"{default:g}" if isinstance(default, float) else str(default)
     return f"{text} {unit}".strip()

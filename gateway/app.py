@@ -12,7 +12,7 @@ from actors import CircuitBreaker, Panel
 from gateway.pages.app import add_operations, own_pages
 from gateway.pages.openapi import OpenApiAggregator
 from gateway.proxy.access import RateLimiter
-from gateway.proxy.cors import CorsPolicy, parse_origins
+from gateway.proxy.cors import CorsPolicy
 from gateway.proxy.middleware import ProxyMiddleware
 from gateway.proxy.rate_limit import Counters, SharedCounters
 from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
@@ -76,7 +76,7 @@ def create_app(
     counters = Counters() if cluster is None else SharedCounters(cluster.slot.counters)
     limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
     trusted_proxies = TrustedProxies(read_networks(settings.trusted_proxies))
-    cors = CorsPolicy(parse_origins(settings.cors_origins))
+    cors = CorsPolicy(frozenset(str(origin).encode() for origin in settings.cors_origins))
     proxy = ProxyMiddleware(
         cast(App, app.asgi_app), upstreams, keys, limiter, settings.max_body_bytes, trusted_proxies, cors
     )

@@ -42,7 +42,7 @@ async def run_gateway(
         )
         for name, urls in settings.service_urls().items()
     }
-    fetch_keys = jwks_over_http(settings.auth_service_url, transport=transports["auth"])
+    fetch_keys = jwks_over_http(*map(str, settings.auth_service_url), transport=transports["auth"])
     keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
     # Each client may have one request at a service.
     warn_of_file_limit(settings.max_connections, settings.max_connections)

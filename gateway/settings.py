@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic_settings import NoDecode
 
-from gateway.proxy.cors import parse_origins
 from gateway.proxy.trusted_proxies import read_networks
 from protocols.topology import GATEWAY_PORT
-from runtime.config.settings import FilePath, Port, ProcessSettings, split_urls
+from runtime.config.settings import FilePath, Port, ProcessSettings
 from runtime.serving import Limits, ServerCertificate
+from runtime.urls import BaseUrl
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 """A timeout: more than 0 seconds, a day at most."""
@@ -23,13 +24,22 @@ def _networks(value: str) -> str:
     return value
 
 
-def _origins(value: str) -> str:
-    parse_origins(value)
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return [origin for one in value.split(",") if (origin := one.strip())]
     return value
 
 
-Origins = Annotated[str, AfterValidator(_origins)]
-"""Origins of pages, separated by commas."""
+def _origin_kind(value: Any) -> str:
+    return "any" if value == "*" else "url"
+
+
+Origin = Annotated[
+    Annotated[Literal["*"], Tag("any")] | Annotated[BaseUrl, Tag("url")], Discriminator(_origin_kind)
+]
+"""The origin of pages, in the form that browsers send; or * for any."""
+Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)]
+"""Origins, written with commas between them."""
 Networks = Annotated[str, AfterValidator(_networks)]
 """Networks and addresses, separated by commas."""
 
@@ -67,7 +77,7 @@ class GatewaySettings(ProcessSettings):
     client_write_timeout: Seconds = 60.0
     client_idle_timeout: Seconds = 75.0
     trusted_proxies: Networks = ""
-    cors_origins: Origins = ""
+    cors_origins: Origins = ()
     tls_cert_file: FilePath | None = None
     tls_key_file: FilePath | None = None
 
@@ -108,4 +118,4 @@ class GatewaySettings(ProcessSettings):
             "school": self.school_service_url,
             "student": self.student_service_url,
         }
-        return {name: split_urls(listed) for name, listed in urls.items()}
+        return {name: [str(url) for url in listed] for name, listed in urls.items()}

@@ -21,7 +21,6 @@ import trio
 
 from protocols.http import Code
 from protocols.identity import ALGORITHM, ISSUER, Identity
-from runtime.config.settings import split_urls
 from runtime.observability.reasons import reason_of
 from runtime.serving.tls import client_context
 
@@ -196,16 +195,15 @@ def bearer(authorization: str | None) -> str:
 
 
 def jwks_over_http(
-    base_urls: str, *, transport: httpx.AsyncBaseTransport | None = None, ca_file: Path | None = None
+    *urls: str, transport: httpx.AsyncBaseTransport | None = None, ca_file: Path | None = None
 ) -> Fetch:
     """Return a `fetch` for TokenVerifier that reads the keys of the auth service.
 
-    base_urls: separated by commas. A fetch tries one after the other, each for an equal share of
+    urls: of its servers, at least one. A fetch tries one after the other, each for an equal share of
     FETCH_SECONDS, and raises the last error (httpx.HTTPError or ValueError) if all fail. transport: for all
     fetches, never closed; None: each fetch opens its own. ca_file: PEM certificates of authorities to trust;
     None: the system's.
     """
-    urls = split_urls(base_urls)
     # Reading the certificates blocks for 20 ms, so it is done once, and only for TLS.
     secure = transport is None and any(url.startswith("https:") for url in urls)
     verify = client_context(ca_file) if secure else False

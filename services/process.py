@@ -48,7 +48,7 @@ def start(
 
 async def start_token_verifier(nursery: trio.Nursery, settings: ProcessSettings) -> TokenVerifier:
     """A TokenVerifier that fetches the auth service's keys in `nursery`."""
-    fetch_keys = jwks_over_http(settings.auth_service_url, ca_file=settings.upstream_ca_file)
+    fetch_keys = jwks_over_http(*map(str, settings.auth_service_url), ca_file=settings.upstream_ca_file)
     keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
     await nursery.start(keys.run)
     return keys

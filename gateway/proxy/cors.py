@@ -17,16 +17,6 @@ _CORS_FIELDS = frozenset(
 _VARY = (b"vary", b"Origin")
 
 
-def parse_origins(value: str) -> frozenset[bytes]:
-    """Parse origins separated by commas, such as https://app.example.org. Raises ValueError."""
-    origins = [one.strip() for one in value.split(",") if one.strip()]
-    for origin in origins:
-        scheme, separator, host = origin.partition("://")
-        if origin != "*" and (scheme not in ("http", "https") or not separator or not host or "/" in host):
-            raise ValueError(f"should be origins such as https://app.example.org, got {origin!r}")
-    return frozenset(origin.lower().encode("ascii") for origin in origins)
-
-
 @dataclass(frozen=True, slots=True)
 class CorsPolicy:
     """The origins whose pages may read responses.

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from gateway.settings import GatewaySettings
-from runtime.config.policies import BadConfiguration
+from runtime.config.policies import BadConfiguration, Problem
 from runtime.config.policy_file import load_breakers
 
 POLICY_FILE = "breakers.toml"
@@ -21,7 +21,7 @@ def stage_policy_file(settings: GatewaySettings, folder: Path) -> None:
         # The copy is validated, not the source, which may change in between.
         load_breakers(draft, settings.circuit_breaker_profile)
     except OSError as error:
-        raise BadConfiguration(source, "", f"can't be read: {error.strerror}") from error
+        raise BadConfiguration(source, Problem("", f"can't be read: {error.strerror}")) from error
     except BadConfiguration as error:
-        raise BadConfiguration(source, error.key, error.reason) from error
+        raise BadConfiguration(source, *error.problems) from error
     draft.replace(folder / POLICY_FILE)

@@ -14,7 +14,7 @@ from actors import CircuitBreaker, CircuitBreakerConfig, Panel
 from protocols.http import Code
 from runtime.admin.history import PAST, Recorder, Report
 from runtime.config.policies import BadConfiguration
-from runtime.config.policy_file import changed_policy
+from runtime.config.policy_reader import changed_policy
 from runtime.config.reload import reload_policies
 from runtime.config.settings import ProcessSettings
 from runtime.web.errors import ApiError

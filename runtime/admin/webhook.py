@@ -158,7 +158,7 @@ def _reason(error: Exception) -> str:
 async def start_webhook(nursery: trio.Nursery, process: str, settings: ProcessSettings, panel: Panel) -> None:
     """Start the webhook in `nursery` if the settings have a webhook_url."""
     if settings.webhook_url is not None:
-        url = settings.webhook_url.get_secret_value()
+        url = str(settings.webhook_url.get_secret_value())
         secret = None if settings.webhook_secret is None else settings.webhook_secret.get_secret_value()
         worker = structlog.contextvars.get_contextvars().get("worker")  # the number in every log line
         webhook = Webhook(process, url, secret, worker=worker)

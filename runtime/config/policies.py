@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from actors import CircuitBreakerConfig
 from actors.policy.checks import positive_int, positive_number
@@ -23,14 +24,16 @@ DEFAULTS: Mapping[str, Policy] = {
 }
 """By breaker, its default policy. reset_timeout: seconds."""
 
-PROFILES: Mapping[str, Policy] = {
+Profile = Literal["default", "dev", "prod"]
+PROFILES: Mapping[Profile, Policy] = {
     "default": {},
     "dev": {"max_failures": 3, "reset_timeout": 30.0},
     "prod": {"max_failures": 10, "reset_timeout": 120.0},
 }
 """By profile, the values that replace the defaults of all breakers."""
 
-TYPE_RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
+ServiceType = Literal["user-facing", "internal", "database", "external"]
+TYPE_RANGES: Mapping[ServiceType, Mapping[str, tuple[int, int]]] = {
     "user-facing": {"max_failures": (3, 5), "reset_timeout": (30, 60)},
     "internal": {"max_failures": (5, 10), "reset_timeout": (60, 120)},
     "database": {"max_failures": (5, 7), "reset_timeout": (60, 90)},
@@ -47,15 +50,25 @@ A process sets them with `dataclasses.replace`, and a reload keeps them.
 """
 
 
-class BadConfiguration(Exception):
-    """breakers.toml can't be used; the message names file, key and reason.
+class Problem(NamedTuple):
+    """A reason why breakers.toml can't be used.
 
     key: such as `breakers.auth-database.trip.kind`; empty if the whole file is unusable.
     """
 
-    def __init__(self, path: Path, key: str, reason: str) -> None:
-        super().__init__(f"{path}: {key}: {reason}" if key else f"{path}: {reason}")
-        self.path, self.key, self.reason = path, key, reason
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.reason}" if self.key else self.reason
+
+
+class BadConfiguration(Exception):
+    """breakers.toml can't be used; the message has a line with file, key and reason for each problem."""
+
+    def __init__(self, path: Path, *problems: Problem) -> None:
+        super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
+        self.path, self.problems = path, problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ A breaker's own key replaces the profile's value, and the profile's value the de
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,9 @@ import structlog
 
 from actors import CircuitBreakerConfig
 from protocols.topology import BREAKERS
-from runtime.config.policies import BadConfiguration, Configuration
-from runtime.config.policy_reader import PolicyReader, Table
+from runtime.config.policies import BadConfiguration, Configuration, Problem
+from runtime.config.policy_reader import read
+from runtime.config.problems import TOO_DEEP
 
 _first_read: dict[Path, Configuration] = {}
 """By file, its contents when this process first read it."""
@@ -64,9 +64,9 @@ def _log_warnings(found: Configuration, path: Path) -> None:
 def load_configuration(path: Path, profile: str | None) -> Configuration:
     """Read and check the file without logging anything. Raises BadConfiguration."""
     try:
-        found = PolicyReader(path, profile).read(_parse(path))
+        found = read(_parse(path), path, profile)
     except RecursionError as error:
-        raise BadConfiguration(path, "", "has tables or lists too deep within each other") from error
+        raise BadConfiguration(path, TOO_DEEP) from error
     _first_read.setdefault(path, found)
     return found
 
@@ -80,23 +80,10 @@ def _changed_breakers(found: Configuration, first: Configuration) -> list[str]:
     return [name for name in BREAKERS if at_start(found, name) != at_start(first, name)]
 
 
-def _parse(path: Path) -> Table:
+def _parse(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
-        raise BadConfiguration(path, "", f"not TOML: {error}") from error
+        raise BadConfiguration(path, Problem("", f"not TOML: {error}")) from error
     except OSError as error:
-        raise BadConfiguration(path, "", f"can't be read: {error.strerror}") from error
-
-
-def changed_policy(config: CircuitBreakerConfig, table: Mapping[str, Any]) -> CircuitBreakerConfig:
-    """Return `config` with the values of `table`, whose keys are those of a breaker's table.
-
-    Raises ValueError naming key and reason.
-    """
-    try:
-        return PolicyReader(Path(config.name), None).change(config, dict(table))
-    except BadConfiguration as error:
-        raise ValueError(f"{error.key}: {error.reason}") from error
-    except RecursionError as error:
-        raise ValueError("trip: has strategies too deep within each other") from error
+        raise BadConfiguration(path, Problem("", f"can't be read: {error.strerror}")) from error

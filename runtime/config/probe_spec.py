@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from actors.policy.checks import positive_number
 
-KINDS = ("http", "ping", "grpc.health")
+ProbeKind = Literal["http", "ping", "grpc.health"]
+KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 _PATH = re.compile(r"/[!-~]*")
 
 
@@ -21,7 +23,7 @@ class ProbeSpec:
     Raises ValueError naming field, value and range.
     """
 
-    kind: str
+    kind: ProbeKind
     path: str | None = None
     interval: float | None = None
 

@@ -1,7 +1,7 @@
 """Settings from the environment, typed and checked at the start.
 
 A process subclasses `ProcessSettings`, adds its own fields and calls `load`. The variable of a field is its
-name in capitals. Secrets are `SecretStr`: their values appear in no repr and in no error message.
+name in capitals. Secrets are `SecretStr` or `Secret`: their values appear in no repr and in no error message.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, Secret, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from protocols.topology import (
@@ -25,39 +24,7 @@ from protocols.topology import (
 )
 from runtime.observability.reasons import reason_of
 from runtime.observability.redaction import redact
-
-
-def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("should be http://HOST:PORT or https://HOST:PORT")
-    if "@" in parts.netloc:
-        raise ValueError("should have no user and no password")
-    if parts.port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("should have a port above 0 and no path, query or fragment")
-    return value.rstrip("/")
-
-
-def _base_urls(value: str) -> str:
-    return ",".join(_base_url(url.strip()) for url in value.split(","))
-
-
-def split_urls(value: str) -> list[str]:
-    """Return the URLs of a BaseUrls setting."""
-    return value.split(",")
-
-
-def _web_url(value: str) -> str:
-    # Few processes set the variable. httpx's parser decides, since httpx sends the requests.
-    from httpx import URL, InvalidURL
-
-    try:
-        url, parts = URL(value), urlsplit(value)
-    except InvalidURL:
-        raise ValueError("should be an http or https URL") from None
-    if url.scheme not in ("http", "https") or not url.host or "%" in url.host or parts.port == 0:
-        raise ValueError("should be an http or https URL, with a port above 0 if any")
-    return value
+from runtime.urls import BaseUrls, MongoUri, WebUrl
 
 
 def _token(value: str) -> str:
@@ -71,21 +38,6 @@ def _address(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError("should be HOST:PORT")
-    return value
-
-
-def _mongodb_uri(value: str) -> str:
-    if not value.startswith(("mongodb://", "mongodb+srv://")):
-        raise ValueError("should begin with mongodb:// or mongodb+srv://")
-    if value.startswith("mongodb://"):
-        # Few processes set the variable. An SRV name can't be parsed without DNS.
-        from pymongo.errors import PyMongoError
-        from pymongo.uri_parser import parse_uri
-
-        try:
-            parse_uri(value)
-        except (PyMongoError, ValueError):
-            raise ValueError("should be a MongoDB connection string") from None
     return value
 
 
@@ -119,8 +71,6 @@ def _checked_secret(check: Callable[[str], str]) -> AfterValidator:
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A port to listen on; 0: any free one."""
-BaseUrls = Annotated[str, AfterValidator(_base_urls)]
-"""http://HOST:PORT without a slash at the end, or several separated by commas; see `split_urls`."""
 Address = Annotated[str, AfterValidator(_address)]
 """HOST:PORT."""
 Text = Annotated[str, AfterValidator(_text)]
@@ -133,10 +83,11 @@ SecretLine = Annotated[SecretStr, _checked_secret(_text)]
 """Secret text that isn't empty."""
 SecretToken = Annotated[SecretStr, _checked_secret(_token)]
 """A bearer token: printable ASCII without spaces."""
-WebUrl = Annotated[SecretStr, _checked_secret(_web_url)]
-"""A whole http or https URL. Secret: the path of a webhook's URL often contains its key."""
-MongoUri = Annotated[SecretStr, _checked_secret(_mongodb_uri)]
-"""A MongoDB connection string. Secret: it may contain a password."""
+
+
+def _url(default: str) -> Any:
+    """Return a field whose default is read as a variable's value would be."""
+    return Field(default=default, validate_default=True)
 
 
 class ProcessSettings(BaseSettings):
@@ -156,12 +107,12 @@ class ProcessSettings(BaseSettings):
 
     circuit_breakers: FilePath = Path("breakers.toml")
     circuit_breaker_profile: Text | None = None
-    mongodb_uri: MongoUri = SecretStr(f"mongodb://127.0.0.1:{MONGODB_PORT}/?replicaSet=rs0")
+    mongodb_uri: MongoUri = _url(f"mongodb://127.0.0.1:{MONGODB_PORT}/?replicaSet=rs0")
     host: Text = "127.0.0.1"
     log_format: Literal["auto", "json", "console"] = "auto"
-    auth_service_url: BaseUrls = f"http://127.0.0.1:{AUTH_SERVICE_PORT}"
-    school_service_url: BaseUrls = f"http://127.0.0.1:{SCHOOL_SERVICE_PORT}"
-    student_service_url: BaseUrls = f"http://127.0.0.1:{STUDENT_SERVICE_PORT}"
+    auth_service_url: BaseUrls = _url(f"http://127.0.0.1:{AUTH_SERVICE_PORT}")
+    school_service_url: BaseUrls = _url(f"http://127.0.0.1:{SCHOOL_SERVICE_PORT}")
+    student_service_url: BaseUrls = _url(f"http://127.0.0.1:{STUDENT_SERVICE_PORT}")
     upstream_ca_file: CaFile | None = None
     school_grpc_address: Address = f"127.0.0.1:{SCHOOL_GRPC_PORT}"
     jwks_cache: FilePath | None = None
@@ -181,7 +132,8 @@ Settings = TypeVar("Settings", bound=ProcessSettings)
 
 def is_secret(cls: type[BaseSettings], name: str) -> bool:
     """Return whether the field holds a secret."""
-    return SecretStr in _parts(cls.model_fields[name].annotation)
+    parts = _parts(cls.model_fields[name].annotation)
+    return any(part is SecretStr or get_origin(part) is Secret for part in parts)
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from actors import CircuitBreaker
 
@@ -97,12 +96,17 @@ def _first(environment: Mapping[str, str], names: Iterable[str]) -> str | None:
 
 
 def _is_url(value: str) -> bool:
-    """Return whether spans can be sent to the URL. A query is refused: the exporter would log it."""
+    """Return whether spans can be sent to the URL."""
+    # Imported here, since few processes set the variable.
+    from pydantic import TypeAdapter, ValidationError
+
+    from runtime.urls import OtlpUrl
+
     try:
-        parts = urlsplit(value)
-    except ValueError:
+        TypeAdapter(OtlpUrl).validate_python(value)
+    except ValidationError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
+    return True
 
 
 def _are_headers(value: str) -> bool:

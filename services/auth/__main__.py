@@ -32,7 +32,7 @@ async def run(settings: AuthSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB may be down at the start or at any time later."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri.get_secret_value(), "auth") as client,
+        open_database(str(settings.mongodb_uri.get_secret_value()), "auth") as client,
         open_observed_panel() as panel,
         trio.open_nursery() as nursery,
     ):

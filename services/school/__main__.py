@@ -34,7 +34,7 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
     """Serve HTTP and gRPC until SIGTERM. MongoDB and the auth service may be down at any time."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri.get_secret_value(), "school") as client,
+        open_database(str(settings.mongodb_uri.get_secret_value()), "school") as client,
         open_observed_panel() as panel,
         trio.open_nursery() as nursery,
     ):

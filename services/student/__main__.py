@@ -32,7 +32,7 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB, the auth and the school service may be down at any time."""
     async with (
         trio_asyncio.open_loop(),
-        open_database(settings.mongodb_uri.get_secret_value(), "student") as client,
+        open_database(str(settings.mongodb_uri.get_secret_value()), "student") as client,
         open_channel(settings.school_grpc_address) as channel,
         open_observed_panel() as panel,
         trio.open_nursery() as nursery,

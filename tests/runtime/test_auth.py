@@ -266,8 +266,8 @@ async def test_a_failing_server_is_followed_by_the_next(signer: Signer) -> None:
         return found
 
     def fetch(hosts: str) -> Awaitable[Mapping[str, Any]]:
-        urls = ",".join(f"http://{host}:1" for host in hosts.split())
-        return jwks_over_http(urls, transport=httpx.MockTransport(answer))()
+        urls = [f"http://{host}:1" for host in hosts.split()]
+        return jwks_over_http(*urls, transport=httpx.MockTransport(answer))()
 
     assert await fetch("dead failing odd good") == signer.jwks()
     assert await fetch("good dead") == signer.jwks()
@@ -287,4 +287,4 @@ async def test_a_silent_server_leaves_time_for_the_next(
             return httpx.Response(200, json=signer.jwks())
 
     with trio.fail_after(FETCH_SECONDS):
-        assert await jwks_over_http("http://silent,http://good", transport=Transport())() == signer.jwks()
+        assert await jwks_over_http("http://silent", "http://good", transport=Transport())() == signer.jwks()

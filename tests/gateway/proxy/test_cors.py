@@ -1,9 +1,10 @@
 """Pages of other origins, and services whose clients see them below a prefix."""
 
 import pytest
+from pydantic import ValidationError
 
-from gateway.proxy.cors import CorsPolicy, parse_origins
 from gateway.proxy.forwarding.rewriting import below_prefix
+from gateway.settings import GatewaySettings
 from tests.gateway.end_to_end.raw_http import fields, talk
 from tests.gateway.running_gateway import served
 from tests.gateway.wire import answering, ok, upstream
@@ -71,12 +72,24 @@ async def test_without_origins_cors_fields_of_the_service_stay():
 
 @pytest.mark.parametrize("value", ["app.example.org", "https://", "ftp://x", "https://a/b", "null"])
 def test_an_invalid_origin_is_refused(value):
-    with pytest.raises(ValueError, match="should be origins"):
-        parse_origins(value)
+    with pytest.raises(ValidationError) as caught:
+        GatewaySettings(cors_origins=f"https://a,{value}")
+    [problem] = caught.value.errors()
+    assert (problem["loc"][0], problem["input"]) == ("cors_origins", value)
 
 
-def test_any_origin_may_be_allowed():
-    assert CorsPolicy(parse_origins("*")).allows(b"https://anybody.example")
+async def test_any_origin_may_be_allowed():
+    async with served(cors_origins="*") as gateway:
+        answer = await talk(gateway.port, PREFLIGHT % b"Origin: https://anybody.example\r\n")
+    assert fields(answer, b"access-control-allow-origin") == [b"https://anybody.example"]
+
+
+async def test_an_origin_is_compared_as_browsers_send_it():
+    """Without the port of its scheme, its host in lower case and ASCII."""
+    async with served(cors_origins="https://App.example.org:443, https://bücher.example, ") as gateway:
+        for origin in (APP, b"https://xn--bcher-kva.example"):
+            answer = await talk(gateway.port, PREFLIGHT % (b"Origin: %b\r\n" % origin))
+            assert fields(answer, b"access-control-allow-origin") == [origin]
 
 
 OWN = frozenset((b"http://auth:8081",))

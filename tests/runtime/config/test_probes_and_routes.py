@@ -10,7 +10,8 @@ import structlog
 
 from actors import CircuitBreakerConfig
 from runtime.config.policies import BadConfiguration
-from runtime.config.policy_file import changed_policy, load_breakers, load_configuration
+from runtime.config.policy_file import load_breakers, load_configuration
+from runtime.config.policy_reader import changed_policy
 from runtime.config.probe_spec import ProbeSpec
 from runtime.config.route_pattern import RoutePattern
 
@@ -155,8 +156,9 @@ def test_an_invalid_probe_or_route_is_reported_with_its_key(
     path = written(f"[breakers.{AUTH}]\n{lines}")
     with pytest.raises(BadConfiguration) as caught:
         load_breakers(path, None)
-    assert caught.value.key == f"breakers.{AUTH}.{key}"
-    assert reason in caught.value.reason
+    [problem] = caught.value.problems
+    assert problem.key == f"breakers.{AUTH}.{key}"
+    assert reason in problem.reason
     assert str(path) in str(caught.value)
 
 
@@ -174,8 +176,9 @@ def test_a_probe_has_the_kind_of_its_dependency(
     path = written(f"[breakers.{name}]\n{lines}")
     with pytest.raises(BadConfiguration) as caught:
         load_breakers(path, None)
-    assert caught.value.key == f"breakers.{name}.{key}"
-    assert reason in caught.value.reason
+    [problem] = caught.value.problems
+    assert problem.key == f"breakers.{name}.{key}"
+    assert reason in problem.reason
 
 
 @pytest.mark.parametrize("key", ["probe", "probe_interval", "routes"])

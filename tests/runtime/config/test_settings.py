@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
-from runtime.config.settings import Port, ProcessSettings, load, split_urls
+from runtime.config.settings import Port, ProcessSettings, load
 
 
 class Some(ProcessSettings):
@@ -23,7 +24,8 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_without_an_environment_are_the_contracts_defaults() -> None:
     settings = load(Some)
     assert settings.host == "127.0.0.1"
-    assert settings.auth_service_url == "http://127.0.0.1:8081"
+    assert list(map(str, settings.auth_service_url)) == ["http://127.0.0.1:8081"]
+    assert str(settings.mongodb_uri.get_secret_value()) == "mongodb://127.0.0.1:27017/?replicaSet=rs0"
     assert settings.some_port == 8081
     assert settings.circuit_breakers == Path("breakers.toml")
 
@@ -33,7 +35,7 @@ def test_a_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SOME_PORT", "1")
     monkeypatch.setenv("AUTH_SERVICE_URL", "http://auth:1/")
     settings = load(Some)
-    assert (settings.some_port, settings.auth_service_url) == (1, "http://auth:1")
+    assert (settings.some_port, list(map(str, settings.auth_service_url))) == (1, ["http://auth:1"])
 
 
 @pytest.mark.parametrize(
@@ -46,8 +48,13 @@ def test_a_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) ->
         ("AUTH_SERVICE_URL", "localhost:8081"),
         ("AUTH_SERVICE_URL", "http://h:1/path"),
         ("AUTH_SERVICE_URL", "http://h:99999"),
-        ("AUTH_SERVICE_URL", "http://h:1,"),
-        ("AUTH_SERVICE_URL", "http://h:1,h:2"),
+        ("AUTH_SERVICE_URL", "ftp://h:1"),
+        ("AUTH_SERVICE_URL", "http://h:0"),
+        ("AUTH_SERVICE_URL", "http://h:1?a=b"),
+        ("AUTH_SERVICE_URL", "http://h:1#a"),
+        ("AUTH_SERVICE_URL", "http:///h"),
+        ("AUTH_SERVICE_URL", "http:h"),
+        ("AUTH_SERVICE_URL", ""),
         ("AUTH_SERVICE_URL", "http://h:1 http://h:2"),
         ("UPSTREAM_CA_FILE", "/nowhere.pem"),
         ("UPSTREAM_CA_FILE", "/"),
@@ -73,7 +80,22 @@ def test_an_invalid_value_is_printed_with_variable_and_reason(
 
 def test_urls_are_separated_by_commas_and_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTH_SERVICE_URL", "http://a:1/, https://b:2")
-    assert split_urls(load(Some).auth_service_url) == ["http://a:1", "https://b:2"]
+    assert list(map(str, load(Some).auth_service_url)) == ["http://a:1", "https://b:2"]
+
+
+@pytest.mark.parametrize(
+    ("value", "bad"), [("http://h:1,", ""), ("http://h:1/,h:2", "h:2"), (",http://h", "")]
+)
+def test_the_bad_one_of_several_servers_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str, bad: str
+) -> None:
+    monkeypatch.setenv("AUTH_SERVICE_URL", value)
+    with pytest.raises(SystemExit):
+        load(Some)
+    assert capsys.readouterr().err == (
+        "setting AUTH_SERVICE_URL: should begin with SCHEME://HOST, and have printable characters alone"
+        f" (got {bad!r})\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,14 +141,21 @@ def test_a_secret_that_cannot_be_sent_stops_the_start(
     assert capsys.readouterr().err.startswith(f"setting {name}: ")
 
 
-@pytest.mark.parametrize("url", ["https://hooks.example.org/key?a=b c", "http://[::1]:9/", "http://u:p@h/"])
+@pytest.mark.parametrize(
+    ("url", "requested"),
+    [
+        ("https://hooks.example.org/key?a=b c", "https://hooks.example.org/key?a=b%20c"),
+        ("http://[::1]:9/", "http://[::1]:9/"),
+        ("http://u:p@h/", "http://u:p@h/"),
+    ],
+)
 def test_the_url_of_a_webhook_may_have_a_key_and_credentials(
-    monkeypatch: pytest.MonkeyPatch, url: str
+    monkeypatch: pytest.MonkeyPatch, url: str, requested: str
 ) -> None:
     monkeypatch.setenv("WEBHOOK_URL", url)
     found = load(Some).webhook_url
     assert found is not None
-    assert found.get_secret_value() == url
+    assert str(found.get_secret_value()) == requested == str(httpx.URL(url))
 
 
 def test_each_invalid_value_has_its_line(

@@ -1,0 +1,127 @@
+"""What is wrong with breakers.toml: all of it at once, each by its key; and the keys that it can have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+import actors
+from actors import CircuitBreakerConfig, TripStrategy
+from runtime.config.policies import CODE_FIELDS, BadConfiguration
+from runtime.config.policy_file import load_configuration
+from runtime.config.policy_reader import changed_policy
+from runtime.config.tables import KINDS, PolicyTable
+
+DATABASE = "auth-database"
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Write:
+    """Writes a breakers.toml and returns its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "breakers.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def problems(path: Path) -> list[tuple[str, str]]:
+    """The keys and reasons of a file that can't be used."""
+    with pytest.raises(BadConfiguration) as caught:
+        load_configuration(path, None)
+    return [tuple(problem) for problem in caught.value.problems]
+
+
+def test_all_unusable_keys_and_types_are_named_at_once(written: Write) -> None:
+    """Each on a line of its own with the file."""
+    path = written(
+        f"profile = 3\n[breakers.{DATABASE}]\nmax_failures = '5'\nin_flight_slow = 1\n"
+        "trip = {kind = 'AnyOf', strategies = [{kind = 'FailureCount', n = 0, window = {last_calls = 3}}]}\n"
+    )
+    assert problems(path) == [
+        ("profile", "must be one of default, dev, prod, got 3"),
+        (f"breakers.{DATABASE}.max_failures", "must be a whole number, got '5'"),
+        (
+            f"breakers.{DATABASE}.trip.strategies[0].n",
+            "FailureCount.n must be a whole number of at least 1 and at most 1,000,000, got 0",
+        ),
+        (f"breakers.{DATABASE}.in_flight_slow", "must be true or false, got 1"),
+    ]
+    with pytest.raises(BadConfiguration) as caught:
+        load_configuration(path, None)
+    assert [line.startswith(f"{path}: ") for line in str(caught.value).splitlines()] == [True] * 4
+
+
+def test_all_policies_that_cannot_work_are_named_at_once(written: Write) -> None:
+    """Also a key inside a table that contradicts another key."""
+    text = (
+        f"[breakers.{DATABASE}]\nmax_failures = 0\nprobe_interval = 5\n"
+        "[breakers.school-database]\nbackoff = {maximum = 20}\n"
+    )
+    assert problems(written(text)) == [
+        (f"breakers.{DATABASE}.max_failures", "max_failures must be a whole number of at least 1, got 0"),
+        (f"breakers.{DATABASE}.probe_interval", "needs probe to be set, got 5.0"),
+        (
+            "breakers.school-database.backoff.maximum",
+            "backoff.maximum must be at least reset_timeout (60), got 20.0",
+        ),
+    ]
+
+
+def test_an_unknown_key_is_answered_with_the_keys_of_its_table(written: Write) -> None:
+    """A strategy's are those of its kind."""
+    text = (
+        f"[breakers.{DATABASE}]\ntrip = {{kind = 'FailureCount', n = 3, window = {{last_calls = 3}}, s = 1}}"
+    )
+    assert problems(written(text)) == [
+        (f"breakers.{DATABASE}.trip.s", "unknown key; one of: n, window"),
+    ]
+    text = f"[breakers.{DATABASE}]\ntrip = {{kind = 'ConsecutiveFailures', n = 3, ConsecutiveFailures = 1}}"
+    assert problems(written(text)) == [
+        (f"breakers.{DATABASE}.trip.ConsecutiveFailures", "unknown key; one of: n"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("window", "got"),
+    [("{}", "neither"), ("{last_calls = 3, last_seconds = 3}", "last_calls and last_seconds")],
+)
+def test_a_window_is_of_calls_or_of_seconds(written: Write, window: str, got: str) -> None:
+    text = f"[breakers.{DATABASE}]\ntrip = {{kind = 'FailureCount', n = 3, window = {window}}}"
+    assert problems(written(text)) == [
+        (f"breakers.{DATABASE}.trip.window", f"must have one of last_calls, last_seconds, got {got}"),
+    ]
+
+
+def test_strategies_too_deep_within_each_other_are_refused(written: Write) -> None:
+    """Pydantic ends its recursion before Python does."""
+    deep = "{kind = 'AnyOf', strategies = [" * 90 + "{kind = 'ConsecutiveFailures', n = 3}" + "]}" * 90
+    assert load_configuration(written(f"[breakers.{DATABASE}]\ntrip = {deep}"), None)
+    config = CircuitBreakerConfig(name="it")
+    trip: dict[str, Any] = {"kind": "ConsecutiveFailures", "n": 3}
+    for _ in range(1000):
+        trip: dict[str, Any] = {"kind": "AnyOf", "strategies": [trip]}
+    with pytest.raises(ValueError, match="too deep within each other"):
+        changed_policy(config, {"trip": trip})
+
+
+def test_the_file_has_every_key_of_a_policy_that_is_not_code() -> None:
+    """With the policy's types; only a trip strategy is a table of its own."""
+    policy, table = get_type_hints(CircuitBreakerConfig), get_type_hints(PolicyTable)
+    assert table.keys() == policy.keys() - CODE_FIELDS - {"name"}
+    assert {key for key, kind in table.items() if kind != policy[key]} == {"trip"}
+
+
+def test_every_strategy_can_be_configured() -> None:
+    strategies = {kind.__name__ for kind in vars(actors).values() if is_strategy(kind)}
+    assert strategies == set(KINDS)
+
+
+def is_strategy(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, TripStrategy) and kind is not TripStrategy
