@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import stat
 from pathlib import Path
@@ -124,7 +123,7 @@ def test_a_folder_with_odd_characters_is_quoted(tmp_path: Path) -> None:
 
 def test_an_older_configuration_that_others_could_read_becomes_private(tmp_path: Path) -> None:
     (tmp_path / "valkey.conf").touch(mode=0o644)
-    os.chmod(tmp_path, 0o755)
+    tmp_path.chmod(0o755)
     path = server.write_configuration(tmp_path, 1, "pw")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
