@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a real MongoDB, a real Valkey, the asyncio loop that MongoDB's driver needs in trio.
+"""Fixtures for all tests: a real MongoDB, a real Valkey, and the asyncio loop that MongoDB's driver needs.
 
 The fixtures import their packages themselves: the tests of the library run without the stack's packages.
 """

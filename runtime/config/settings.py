@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from protocols.topology import (
@@ -89,6 +89,27 @@ def _mongodb_uri(value: str) -> str:
     return value
 
 
+def _valkey_url(value: str) -> str:
+    # A password that isn't escaped may end up as host or port: no message quotes a part of the URL.
+    try:
+        value.encode()  # raises ValueError: a variable may hold bytes that aren't UTF-8
+        parts = urlsplit(value)
+        is_usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    else:
+        is_usable &= parts.scheme in ("redis", "rediss", "valkey", "valkeys")
+        is_usable &= bool(re.fullmatch(r"/?|/[0-9]{1,4}", parts.path)) and not parts.fragment
+        is_usable &= not re.search(r"[\s\0]", value)
+    if not is_usable:
+        raise ValueError("should be redis, rediss, valkey or valkeys://[USER]:PASSWORD@HOST:PORT[/DATABASE]")
+    return value
+
+
+def _unset_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
 def _text(value: str) -> str:
     if not value.strip() or "\0" in value:
         raise ValueError("should not be empty")
@@ -138,11 +159,17 @@ WebUrl = Annotated[SecretStr, _checked_secret(_web_url)]
 MongoUri = Annotated[SecretStr, _checked_secret(_mongodb_uri)]
 """A MongoDB connection string. Secret: it may contain a password."""
 
+ValkeyUrl = Annotated[
+    Annotated[SecretStr, _checked_secret(_valkey_url)] | None, BeforeValidator(_unset_if_empty)
+]
+"""The URL of a Valkey or Redis; None: empty. Secret: it may contain a password."""
+
 
 class ProcessSettings(BaseSettings):
     """The settings that all processes share.
 
     circuit_breakers: breakers.toml. circuit_breaker_profile: overrides the file's.
+    valkey_url: where the instances share their breakers; None: nothing is shared.
     …_service_url: the URLs of the service's servers. upstream_ca_file: the authorities that verify their
     certificates; None: the system's.
     jwks_cache: keeps the auth service's public keys for the next start; None: nothing is kept.
@@ -157,6 +184,7 @@ class ProcessSettings(BaseSettings):
     circuit_breakers: FilePath = Path("breakers.toml")
     circuit_breaker_profile: Text | None = None
     mongodb_uri: MongoUri = SecretStr(f"mongodb://127.0.0.1:{MONGODB_PORT}/?replicaSet=rs0")
+    valkey_url: ValkeyUrl = None
     host: Text = "127.0.0.1"
     log_format: Literal["auto", "json", "console"] = "auto"
     auth_service_url: BaseUrls = f"http://127.0.0.1:{AUTH_SERVICE_PORT}"
@@ -173,7 +201,11 @@ class ProcessSettings(BaseSettings):
 
     def secrets(self) -> list[str]:
         """Return the values that `configure_logs` hides wherever they occur."""
-        return [one.get_secret_value() for one in (self.admin_token, self.webhook_secret) if one]
+        found = [one.get_secret_value() for one in (self.admin_token, self.webhook_secret) if one]
+        url = self.valkey_url.get_secret_value() if self.valkey_url else ""
+        password = urlsplit(url).password or ""
+        # The driver unquotes the password, and may quote it in an error.
+        return found + ([password, unquote(password)] if password else [])
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
