@@ -1,15 +1,16 @@
-"""A Valkey of the stack's own: the valkey-server program, its configuration, its password, its readiness."""
+"""The stack's own Valkey: the valkey-server program, its configuration, password and readiness."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shlex
 import shutil
 import socket
 from pathlib import Path
 
-from deploy.config import HOST, StackError
+from deploy.config import HOST, StackConfig, StackError
 
 _CONFIGURATION = """\
 bind {host}
@@ -29,8 +30,9 @@ crash-memcheck-enabled no
 set-proc-title no
 daemonize no
 """
+CONFIGURATION = "valkey.conf"
 MEMORY = "64mb"
-"""The most memory that the data may take. The breakers of fifty instances take less than 1 MB."""
+"""The most memory that the data may take."""
 
 
 def find_server() -> Path:
@@ -48,7 +50,7 @@ def find_server() -> Path:
 
 
 def command(configuration: Path) -> list[str]:
-    """The command line: valkey-server reads the configuration, and dumps no core, which has the password."""
+    """The command line: valkey-server reads this configuration. It dumps no core, which has the password."""
     server = shlex.join([str(find_server()), str(configuration)])
     return ["/bin/sh", "-c", f"ulimit -c 0; exec {server}"]
 
@@ -60,9 +62,40 @@ def write_configuration(folder: Path, port: int, password: str) -> Path:
     text = _CONFIGURATION.format(
         host=HOST, port=port, password=password, folder=_quoted(folder), memory=MEMORY
     )
-    path = folder / "valkey.conf"
+    path = folder / CONFIGURATION
     write_private(path, text)
     return path
+
+
+def prepare(config: StackConfig) -> dict[str, str]:
+    """Write the configuration, with the password of an earlier start or a new one.
+
+    Returns the environment variable with which all processes find the stack's own Valkey.
+    """
+    kept = _kept_password(config)
+    password = kept or secrets.token_hex(24)
+    port = config.ports["VALKEY_PORT"]
+    write_configuration(config.valkey_folder, port, password)
+    if not kept:
+        write_private(_password_file(config), f"{password}\n")
+    return {"VALKEY_URL": f"valkey://:{password}@{HOST}:{port}/0"}
+
+
+def is_ready(config: StackConfig) -> bool:
+    """Whether the stack's own Valkey answers PING with the password."""
+    return answers(config.ports["VALKEY_PORT"], _kept_password(config))
+
+
+def _kept_password(config: StackConfig) -> str:
+    """The password that is in use; empty before the first start."""
+    try:
+        return _password_file(config).read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _password_file(config: StackConfig) -> Path:
+    return config.valkey_folder / "password"
 
 
 def answers(port: int, password: str, timeout: float = 1.0) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import socket
 import stat
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploy import valkey as server
-from deploy.config import StackError
+from deploy.config import StackError, stack_config
+from deploy.supervisor import render
 from tests.valkey import ValkeyServer, running_valkey
 
 
@@ -127,3 +129,41 @@ def test_an_older_configuration_that_others_could_read_becomes_private(tmp_path:
     path = server.write_configuration(tmp_path, 1, "pw")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_the_first_up_makes_a_password_and_later_ones_keep_it(tmp_path: Path) -> None:
+    """In a private file; another password than another stack's."""
+    config = stack_config({"STACK_DIR": str(tmp_path / "a"), "VALKEY_PORT": "7000"})
+    url = server.prepare(config)["VALKEY_URL"]
+    password = (config.valkey_folder / "password").read_text().strip()
+    assert url == f"valkey://:{password}@127.0.0.1:7000/0"
+    assert len(password) >= 32
+    assert stat.S_IMODE((config.valkey_folder / "password").stat().st_mode) == 0o600
+    assert server.prepare(config)["VALKEY_URL"] == url
+    other = stack_config({"STACK_DIR": str(tmp_path / "b"), "VALKEY_PORT": "7000"})
+    assert server.prepare(other)["VALKEY_URL"] != url
+    (config.valkey_folder / "password").write_text("")
+    assert server.prepare(config)["VALKEY_URL"] not in (url, "valkey://:@127.0.0.1:7000/0")
+
+
+def test_it_is_ready_if_it_answers_with_the_stacks_password(tmp_path: Path, valkey: ValkeyServer) -> None:
+    config = stack_config({"STACK_DIR": str(tmp_path), "VALKEY_PORT": str(valkey.port)})
+    assert not server.is_ready(config)
+    server.prepare(config)
+    assert not server.is_ready(config), "another stack's password"
+    (config.valkey_folder / "password").write_text(valkey.password)
+    assert server.is_ready(config)
+    valkey.kill()
+    assert not server.is_ready(config)
+
+
+def test_supervisor_starts_it_without_the_password(tmp_path: Path) -> None:
+    """With the times of its log in UTC."""
+    config = stack_config({"STACK_DIR": str(tmp_path), "MONGODB_URI": "mongodb://elsewhere"})
+    password = server.prepare(config)["VALKEY_URL"].split(":")[2].partition("@")[0]
+    parser = configparser.RawConfigParser()
+    parser.read_string(text := render(config))
+    program = parser["program:valkey"]
+    assert program["command"].endswith(f"{tmp_path}/valkey/valkey.conf'")
+    assert program["environment"] == 'TZ="UTC0"'
+    assert password not in text
