@@ -1,4 +1,4 @@
-# `uv run just` lists the recipes. NAME is mongodb, auth-service, school-service, student-service or api-gateway.
+# `uv run just` lists the recipes. NAME is a process that `just status` lists.
 
 set positional-arguments
 

@@ -12,7 +12,10 @@ from types import ModuleType
 from deploy import commands
 from deploy.config import StackConfig, StackError, stack_config
 from deploy.terminal import logs
-from protocols.topology import PROCESSES
+from protocols.topology import LOAD_BALANCER, PROCESSES, gateway_names
+
+_FURTHER = (*gateway_names(3)[1:], "…", LOAD_BALANCER)
+"""With GATEWAY_INSTANCES alone."""
 
 
 def main(
@@ -95,7 +98,9 @@ def _parser(*, has_demo: bool) -> argparse.ArgumentParser:
     for name in ("up", "down", "status", "health", "watch", *(["demo"] if has_demo else [])):
         commands.add_parser(name)
     for name in ("start", "stop", "restart"):
-        commands.add_parser(name).add_argument("name", metavar="NAME", help=", ".join(PROCESSES))
+        commands.add_parser(name).add_argument(
+            "name", metavar="NAME", help=", ".join((*PROCESSES, *_FURTHER))
+        )
     reader = commands.add_parser("logs")
     reader.add_argument("name", metavar="NAME", nargs="?")
     reader.add_argument("-f", "--follow", action="store_true", help="go on with new lines")

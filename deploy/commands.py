@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import mongodb, procfs, startup
-from deploy.config import HOST, ROOT, StackConfig, StackError
+from deploy.config import HOST, ROOT, StackConfig, StackError, ValkeyPlace
 from deploy.supervisor import Process, StackSupervisor, kill_orphans, stack_lock
 from deploy.terminal.formatting import duration
-from protocols.topology import MONGODB, PORTS, PROCESSES
+from protocols.topology import MONGODB, VALKEY, gateway_names
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
@@ -38,16 +38,16 @@ def up(config: StackConfig) -> None:
 
 
 def down(config: StackConfig) -> None:
-    """End all processes: MongoDB after the others, then supervisord, then processes without a supervisor."""
+    """End all processes: the stores after the others, then supervisord, then what has no supervisor."""
     with stack_lock(config):
         config = config.saved()
         supervisor = StackSupervisor(config)
         was_up = supervisor.is_alive()
         if was_up:
             with console.status("Stopping all processes"):
-                supervisor.stop(*(name for name in config.processes if name != MONGODB))
-                if config.own_mongod:
-                    supervisor.stop(MONGODB)
+                stores = [name for name in config.processes if name in (MONGODB, VALKEY)]
+                supervisor.stop(*(name for name in config.processes if name not in stores))
+                supervisor.stop(*stores)
                 supervisor.shut_down()
             kill_orphans(config)
         had_orphans = not was_up and _end_orphans(config)
@@ -108,6 +108,9 @@ def status(config: StackConfig) -> bool:
         )
     if not config.own_mongod:
         table.add_row(MONGODB, "elsewhere", "–", "", "MONGODB_URI")
+    if not config.own_valkey:
+        place = "elsewhere" if config.valkey == ValkeyPlace.ELSEWHERE else "none, nothing is shared"
+        table.add_row(VALKEY, place, "–", "", "VALKEY_URL")
     console.print(table)
     return all(startup.is_running(config, process) for process in processes.values())
 
@@ -168,9 +171,9 @@ def check_breakers() -> None:
 def check_ports(config: StackConfig, *names: str) -> None:
     """Raise StackError if a port is taken: with its setting and its holder. names: processes; default all."""
     taken = [
-        f"port {port} ({setting}, for {owner}) is taken by {procfs.holder(port)}"
-        for setting, (owner, _) in PORTS.items()
-        if owner in (names or config.processes) and not procfs.is_free(port := config.ports[setting])
+        f"port {one.port} ({one.setting}, for {one.process}) is taken by {procfs.holder(one.port)}"
+        for one in config.listeners()
+        if one.process in (names or config.processes) and not procfs.is_free(one.port)
     ]
     if taken:
         raise StackError("\n".join([*taken, "End that process, or choose another port with the setting."]))
@@ -182,7 +185,9 @@ def print_addresses(config: StackConfig) -> None:
     console.print(
         f"\n[bold green]The stack is up.[/]\n\n"
         f"  gateway    {gateway}          API pages: {gateway}/docs\n"
+        f"{_gateways(config)}"
         f"  health     {gateway}/health   metrics: {gateway}/metrics\n"
+        f"  sharing    {_sharing(config)}\n"
         f"  logs       {config.logs}/\n"
         f"  breakers   breakers.toml\n\n"
         "Try next:\n"
@@ -194,12 +199,32 @@ def print_addresses(config: StackConfig) -> None:
     )
 
 
+def _gateways(config: StackConfig) -> str:
+    """The line about the gateways behind GATEWAY_PORT or beside it; empty with one gateway."""
+    if config.gateways == 1:
+        return ""
+    ports = ", ".join(f"{config.ports_of(name)[0]} ({name})" for name in gateway_names(config.gateways))
+    how = "behind HAProxy, on" if config.balanced else "without a load balancer (haproxy isn't installed), on"
+    return f"  gateways   {config.gateways} {how} the ports {ports}\n"
+
+
+def _sharing(config: StackConfig) -> str:
+    """Where breakers are shared."""
+    if config.own_valkey:
+        return f"breakers are shared through Valkey at {HOST}:{config.ports['VALKEY_PORT']}"
+    if config.valkey == ValkeyPlace.ELSEWHERE:
+        return "breakers are shared through the Valkey of VALKEY_URL"
+    return "nothing is shared: every process decides alone, since VALKEY_URL is empty"
+
+
 def require_process(config: StackConfig, name: str) -> None:
     """Raise StackError for a name that isn't one of this stack's processes."""
-    if name not in PROCESSES:
-        raise StackError(f"there is no process {name!r}; one of: {', '.join(PROCESSES)}")
-    if name not in config.processes:
-        raise StackError(f"this stack doesn't run {name}: MONGODB_URI is set")
+    if name in config.processes:
+        return
+    elsewhere = {MONGODB: "MONGODB_URI is set", VALKEY: "VALKEY_URL is set"}
+    if name in elsewhere:
+        raise StackError(f"this stack doesn't run {name}: {elsewhere[name]}")
+    raise StackError(f"there is no process {name!r}; one of: {', '.join(config.processes)}")
 
 
 def _config_of_running_stack(config: StackConfig, name: str) -> StackConfig:

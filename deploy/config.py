@@ -6,15 +6,28 @@ Two stacks can run side by side if their ports and their STACK_DIR differ.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from protocols.topology import MODULES, PORTS, PROCESSES
+from protocols.topology import (
+    API_GATEWAY,
+    LOAD_BALANCER,
+    MODULES,
+    MONGODB,
+    PORTS,
+    PROCESSES,
+    VALKEY,
+    gateway_names,
+    is_gateway,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
@@ -24,6 +37,10 @@ LOOPBACK: Mapping[str, Any] = {"trust_env": False, "verify": False}
 MARK = "SCHOOL_STACK_MARK"
 """The variable in the environment of every process of a stack. Its value is the stack's folder."""
 
+MOST_GATEWAYS = 16
+_GATEWAY_STEP = 10
+"""Between the ports of two gateways: the services' ports follow the gateway's one by one."""
+
 # bind() accepts 107 bytes, and supervisor first binds a temporary name: the final one and its pid.
 LONGEST_SOCKET_PATH = 107 - len(".4194304")
 
@@ -32,11 +49,32 @@ class StackError(Exception):
     """A command can't be carried out. The message is printed for the operator."""
 
 
+class ValkeyPlace(StrEnum):
+    """Where the Valkey of a stack is."""
+
+    OWN = "own"
+    """The stack runs it."""
+    ELSEWHERE = "elsewhere"
+    """VALKEY_URL names it."""
+    NONE = "none"
+    """VALKEY_URL is empty: nothing is shared."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A port of a process. setting: it chooses the port, as `GATEWAY_PORT` or `GATEWAY_PORT + 10`."""
+
+    setting: str
+    process: str
+    port: int
+
+
 @dataclass(frozen=True)
 class StackConfig:
     """The configuration of one stack.
 
-    ports: by setting. own_mongod: False if MONGODB_URI names a database elsewhere. tls: the gateway uses TLS.
+    ports: by setting. own_mongod: False if MONGODB_URI names a database elsewhere. tls: clients use TLS.
+    gateways: how many. balanced: a load balancer listens on GATEWAY_PORT, in front of the gateways.
     """
 
     folder: Path
@@ -44,11 +82,24 @@ class StackConfig:
     mongodb_uri: str
     own_mongod: bool
     tls: bool = False
+    # A stack of an earlier version, which has none, may still run.
+    valkey: ValkeyPlace = ValkeyPlace.NONE
+    gateways: int = 1
+    balanced: bool = False
 
     @property
     def processes(self) -> tuple[str, ...]:
         """The processes that this stack runs."""
-        return PROCESSES if self.own_mongod else PROCESSES[1:]
+        elsewhere = set() if self.own_mongod else {MONGODB}
+        if not self.own_valkey:
+            elsewhere.add(VALKEY)
+        services = [name for name in PROCESSES if name not in elsewhere and name != API_GATEWAY]
+        return (*services, *gateway_names(self.gateways), *([LOAD_BALANCER] if self.balanced else []))
+
+    @property
+    def own_valkey(self) -> bool:
+        """Whether the stack runs a Valkey."""
+        return self.valkey == ValkeyPlace.OWN
 
     @property
     def gateway(self) -> str:
@@ -64,6 +115,11 @@ class StackConfig:
     def data(self) -> Path:
         """The folder of MongoDB's files."""
         return self.folder / "mongodb"
+
+    @property
+    def valkey_folder(self) -> Path:
+        """The folder of Valkey's configuration and password, which no other user can read."""
+        return self.folder / "valkey"
 
     @property
     def libraries(self) -> Path:
@@ -90,7 +146,31 @@ class StackConfig:
 
     def ports_of(self, name: str) -> list[int]:
         """The ports of a process, its HTTP port first."""
-        return [self.ports[setting] for setting, (owner, _) in PORTS.items() if owner == name]
+        return [listener.port for listener in self.listeners() if listener.process == name]
+
+    def listeners(self) -> list[Listener]:
+        """All ports on which the stack's processes listen."""
+        running = self.processes
+        found = [
+            Listener(setting, owner, self.ports[setting])
+            for setting, (owner, _) in PORTS.items()
+            if owner in running and owner != API_GATEWAY
+        ]
+        return self._gateway_listeners() + found
+
+    def _gateway_listeners(self) -> list[Listener]:
+        """GATEWAY_PORT, and the ports derived from it, which skip the ports of other settings."""
+        first = self.ports["GATEWAY_PORT"]
+        free = (
+            (f"GATEWAY_PORT + {more}", first + more)
+            for more in itertools.count(_GATEWAY_STEP, _GATEWAY_STEP)
+            if first + more not in self.ports.values()
+        )
+        names = [LOAD_BALANCER] if self.balanced else []
+        names += gateway_names(self.gateways)
+        public = [("GATEWAY_PORT", first)]
+        ports = itertools.islice(itertools.chain(public, free), len(names))
+        return [Listener(setting, name, port) for name, (setting, port) in zip(names, ports, strict=True)]
 
     def environment(self) -> dict[str, str]:
         """The environment of all processes: the caller's, and the URLs, ports and database of this stack."""
@@ -117,8 +197,17 @@ class StackConfig:
         """
         try:
             values = json.loads(self._saved.read_text())
-            kept = values["ports"], values["mongodb_uri"], values["own_mongod"], values.get("tls", False)
-            return StackConfig(self.folder, *kept)
+            return StackConfig(
+                self.folder,
+                values["ports"],
+                values["mongodb_uri"],
+                values["own_mongod"],
+                # Earlier versions don't write these.
+                tls=values.get("tls", False),
+                valkey=ValkeyPlace(values.get("valkey", ValkeyPlace.NONE)),
+                gateways=values.get("gateways", 1),
+                balanced=values.get("balanced", False),
+            )
         except FileNotFoundError:
             return self
         except (ValueError, KeyError) as error:
@@ -139,14 +228,47 @@ def stack_config(environment: Mapping[str, str] = os.environ) -> StackConfig:
     folder = Path(environment.get("STACK_DIR") or ROOT / ".stack").absolute()
     uri = environment.get("MONGODB_URI")
     own = f"mongodb://{HOST}:{ports['MONGODB_PORT']}/?replicaSet={REPLICA_SET}"
-    return StackConfig(
-        folder, ports, uri or own, own_mongod=not uri, tls=bool(environment.get("TLS_CERT_FILE"))
+    gateways = _gateways(environment)
+    config = StackConfig(
+        folder,
+        ports,
+        uri or own,
+        own_mongod=not uri,
+        tls=bool(environment.get("TLS_CERT_FILE")),
+        valkey=_valkey_place(environment),
+        gateways=gateways,
+        balanced=gateways > 1 and find_haproxy() is not None,
     )
+    if (highest := max(listener.port for listener in config.listeners())) > 65535:
+        raise StackError(f"setting GATEWAY_PORT: {gateways} gateways would need port {highest}")
+    return config
 
 
 def command(name: str) -> list[str]:
     """The command line of a Python process of the stack."""
-    return [sys.executable, "-m", MODULES[name]]
+    return [sys.executable, "-m", MODULES[API_GATEWAY if is_gateway(name) else name]]
+
+
+def find_haproxy() -> Path | None:
+    """The haproxy on PATH, or where systems install it outside of a user's PATH; None if there is none."""
+    found = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
+    return Path(found) if found else None
+
+
+def _valkey_place(environment: Mapping[str, str]) -> ValkeyPlace:
+    url = environment.get("VALKEY_URL")
+    if url is None:
+        return ValkeyPlace.OWN
+    return ValkeyPlace.ELSEWHERE if url else ValkeyPlace.NONE
+
+
+def _gateways(environment: Mapping[str, str]) -> int:
+    value = environment.get("GATEWAY_INSTANCES") or "1"
+    if not (value.isascii() and value.isdecimal() and 1 <= int(value) <= MOST_GATEWAYS):
+        raise StackError(
+            f"setting GATEWAY_INSTANCES: not a number between 1 and {MOST_GATEWAYS} (got {value!r})"
+        )
+    return int(value)
 
 
 def _port(environment: Mapping[str, str], setting: str, default: int) -> int:

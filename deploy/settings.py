@@ -68,7 +68,8 @@ def settings() -> dict[str, Setting]:
                 default = with_unit(name, info.get_default(call_default_factory=True))
                 found[name] = Setting(default, is_secret(cls, field), (*owners, process))
     ports = {name: Setting(str(port), False, (owner,)) for name, (owner, port) in PORTS.items()}
-    return {**ports, "STACK_DIR": Setting(".stack", False, ("just",)), **found}
+    just = {"STACK_DIR": ".stack", "GATEWAY_INSTANCES": "1"}
+    return {**ports, **{name: Setting(default, False, ("just",)) for name, default in just.items()}, **found}
 
 
 def with_unit(name: str, default: object) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from deploy import mongodb, procfs
+from deploy import mongodb, procfs, valkey
 from deploy.config import HOST, StackConfig, StackError
 from deploy.supervisor import Process, StackSupervisor
-from protocols.topology import API_GATEWAY, MONGODB
+from protocols.topology import LOAD_BALANCER, MONGODB, VALKEY, is_gateway
 
 START_SECONDS = 60.0
 """Seconds that a process may take until it is ready."""
@@ -22,7 +22,9 @@ MOST_CHARACTERS = 600
 
 
 def start(config: StackConfig, names: Sequence[str], console: Console) -> None:
-    """Start processes, the database before the others, and show the progress until all are ready.
+    """Start processes, the stores before the others, and show the progress until all are ready.
+
+    HAProxy is the last: it regards a gateway as ready until a check has failed.
 
     Raises StackError, with the end of its log, for a process that isn't ready after START_SECONDS, or ends.
     """
@@ -33,7 +35,12 @@ def start(config: StackConfig, names: Sequence[str], console: Console) -> None:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        for stage in ([n for n in names if n == MONGODB], [n for n in names if n != MONGODB]):
+        first, last = (MONGODB, VALKEY), (LOAD_BALANCER,)
+        for stage in (
+            [name for name in names if name in first],
+            [name for name in names if name not in first + last],
+            [name for name in names if name in last],
+        ):
             tasks = {name: progress.add_task(name, total=1) for name in stage}
             for name in stage:
                 supervisor.start(name)
@@ -41,12 +48,17 @@ def start(config: StackConfig, names: Sequence[str], console: Console) -> None:
 
 
 def is_ready(config: StackConfig, name: str) -> bool:
-    """Whether a process serves requests: /readyz returns 200, and MongoDB accepts writes."""
+    """Whether a process serves requests: /readyz returns 200, MongoDB accepts writes, Valkey answers PING."""
     if name == MONGODB:
         return mongodb.is_ready(config)
+    if name == VALKEY:
+        return valkey.is_ready(config)
+    if name == LOAD_BALANCER:
+        # It is ready without a gateway too: /readyz would be a gateway's.
+        return all(map(procfs.accepts_connections, config.ports_of(name)))
     port, *others = config.ports_of(name)
     connection: http.client.HTTPConnection
-    if name == API_GATEWAY and config.tls:
+    if is_gateway(name) and config.tls and not config.balanced:
         context = ssl.create_default_context()
         # The certificate isn't for the loopback address.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

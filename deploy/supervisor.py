@@ -17,9 +17,9 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy import libraries, mongodb, procfs
+from deploy import gateways, libraries, mongodb, procfs, valkey
 from deploy.config import ROOT, StackConfig, StackError, command
-from protocols.topology import MONGODB
+from protocols.topology import LOAD_BALANCER, MONGODB, VALKEY, is_gateway
 
 _NOT_RUNNING = 70
 _ALREADY_STARTED = 60
@@ -54,7 +54,7 @@ autostart=false
 autorestart=true
 startsecs=3
 startretries=5
-stopsignal=TERM
+stopsignal={stop_signal}
 stopwaitsecs={patience}
 stopasgroup=false
 killasgroup=true
@@ -96,17 +96,40 @@ def render(config: StackConfig, for_mongod: Mapping[str, str] | None = None) -> 
     for_mongod: environment variables of mongod alone.
     """
     folders = {"root": ROOT, "folder": config.folder, "logs": config.logs, "socket": config.socket}
-    values = {"patience": stop_seconds(), **folders}
-    parts = [_SERVER.format(**_escaped(values))]
+    parts = [_SERVER.format(**_escaped(folders))]
     for name in config.processes:
-        words = mongodb.command(config) if name == MONGODB else command(name)
-        parts.append(_PROGRAM.format(**_escaped({**values, "name": name, "command": shlex.join(words)})))
-        if name == MONGODB:
-            parts[-1] += _environment(for_mongod or {})
-        elif "JWKS_CACHE" not in os.environ:
-            # Each process has its own cache file, since each replaces the whole file.
-            parts[-1] += _environment({"JWKS_CACHE": str(config.folder / f"jwks-{name}.json")})
+        variables = dict(for_mongod or {}) if name == MONGODB else _variables(config, name)
+        values = {
+            **folders,
+            "name": name,
+            "command": shlex.join(_command(config, name)),
+            "patience": stop_seconds({**os.environ, **variables}),
+            # HAProxy finishes the requests in flight after SIGUSR1, and none after SIGTERM.
+            "stop_signal": "USR1" if name == LOAD_BALANCER else "TERM",
+        }
+        parts.append(_PROGRAM.format(**_escaped(values)) + _environment(variables))
     return "\n".join(parts)
+
+
+def _command(config: StackConfig, name: str) -> list[str]:
+    if name == MONGODB:
+        return mongodb.command(config)
+    if name == VALKEY:
+        return valkey.command(config.valkey_folder / valkey.CONFIGURATION)
+    if name == LOAD_BALANCER:
+        return gateways.balancer_command(config)
+    return gateways.gateway_command(config, name) if is_gateway(name) else command(name)
+
+
+def _variables(config: StackConfig, name: str) -> dict[str, str]:
+    """The environment variables of one process that the others don't have, or have another value of."""
+    if name == VALKEY:
+        return {"TZ": "UTC0"}  # the times in its log have no zone
+    if name == LOAD_BALANCER:
+        return {}
+    # Each process has its own cache file, since each replaces the whole file.
+    own = {} if "JWKS_CACHE" in os.environ else {"JWKS_CACHE": str(config.folder / f"jwks-{name}.json")}
+    return {**own, **(gateways.gateway_environment(config, name) if is_gateway(name) else {})}
 
 
 def stop_seconds(environment: Mapping[str, str] = os.environ) -> int:
@@ -167,11 +190,12 @@ class StackSupervisor:
         for_mongod = (
             libraries.environment(mongodb.find_mongod(), config.libraries) if config.own_mongod else {}
         )
+        for_all = {**config.environment(), **(valkey.prepare(config) if config.own_valkey else {})}
+        if config.balanced:
+            gateways.write_balancer_configuration(config)
         config.configuration.write_text(render(config, for_mongod))
         words = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config.configuration)]
-        done = subprocess.run(
-            words, env=config.environment(), cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(words, env=for_all, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode or not _wait_for(5.0, self.is_alive):
             reason = (done.stderr or done.stdout).strip() or f"see {config.logs}/supervisord.log"
             raise StackError(f"supervisor doesn't start: {reason}")

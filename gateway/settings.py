@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 from gateway.proxy.trusted_proxies import read_networks
@@ -54,6 +63,7 @@ class GatewaySettings(ProcessSettings):
     received; client_write_timeout: until the client takes a piece of the response; client_idle_timeout:
     between two requests. tls_cert_file, tls_key_file: a certificate with its chain, and its key, both PEM;
     with them, TLS is served. cors_origins: origins whose pages may read responses, separated by commas, or *.
+    gateway_workers: processes on the gateway's port; more than one need valkey_url.
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
 
@@ -80,6 +90,14 @@ class GatewaySettings(ProcessSettings):
     cors_origins: Origins = ()
     tls_cert_file: FilePath | None = None
     tls_key_file: FilePath | None = None
+
+    @field_validator("gateway_workers")
+    @classmethod
+    def _workers_share(cls, value: int, info: ValidationInfo) -> int:
+        # An invalid VALKEY_URL has its own message, and is no key of the data.
+        if value > 1 and info.data.get("valkey_url", "invalid") is None:
+            raise ValueError("should be 1, or VALKEY_URL should be set too: workers share their state there")
+        return value
 
     @model_validator(mode="after")
     def _certificate_has_key(self) -> Self:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 MONGODB = "mongodb"
+VALKEY = "valkey"
 AUTH_SERVICE = "auth-service"
 SCHOOL_SERVICE = "school-service"
 STUDENT_SERVICE = "student-service"
 API_GATEWAY = "api-gateway"
+LOAD_BALANCER = "load-balancer"
 
-PROCESSES = (MONGODB, AUTH_SERVICE, SCHOOL_SERVICE, STUDENT_SERVICE, API_GATEWAY)
-"""All processes, in the order in which they are started."""
+PROCESSES = (MONGODB, VALKEY, AUTH_SERVICE, SCHOOL_SERVICE, STUDENT_SERVICE, API_GATEWAY)
+"""All processes of the default stack, in the order in which they are started. A stack of several gateways has
+those of `gateway_names` too, and a load balancer in front of them."""
 
 MODULES: Mapping[str, str] = MappingProxyType(
     {
@@ -24,7 +27,19 @@ MODULES: Mapping[str, str] = MappingProxyType(
 )
 """The Python processes: `python -m MODULE` starts one."""
 
+
+def gateway_names(count: int) -> tuple[str, ...]:
+    """The names of so many gateways: `api-gateway`, `api-gateway-2`, `api-gateway-3`, …"""
+    return (API_GATEWAY, *(f"{API_GATEWAY}-{number}" for number in range(2, count + 1)))
+
+
+def is_gateway(name: str) -> bool:
+    """Whether a process is one of the gateways."""
+    return name == API_GATEWAY or name.startswith(f"{API_GATEWAY}-")
+
+
 MONGODB_PORT = 27017
+VALKEY_PORT = 6380
 AUTH_SERVICE_PORT = 8081
 SCHOOL_SERVICE_PORT = 8082
 SCHOOL_GRPC_PORT = 50051
@@ -39,10 +54,11 @@ PORTS: Mapping[str, tuple[str, int]] = MappingProxyType(
         "SCHOOL_GRPC_PORT": (SCHOOL_SERVICE, SCHOOL_GRPC_PORT),
         "STUDENT_SERVICE_PORT": (STUDENT_SERVICE, STUDENT_SERVICE_PORT),
         "MONGODB_PORT": (MONGODB, MONGODB_PORT),
+        "VALKEY_PORT": (VALKEY, VALKEY_PORT),
     }
 )
 """By the setting of each port: the process that listens on it, and the default. A process's first port serves
-HTTP; MongoDB's serves its own protocol."""
+HTTP; MongoDB's and Valkey's serve their own protocols."""
 
 AUTH_SERVICE_HTTP = "auth-service-http"
 SCHOOL_SERVICE_HTTP = "school-service-http"

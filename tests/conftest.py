@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a real MongoDB, and the asyncio loop that its driver needs inside trio.
+"""Fixtures for all tests: a real MongoDB, a real Valkey, and the asyncio loop that MongoDB's driver needs.
 
 The fixtures import their packages themselves: the tests of the library run without the stack's packages.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from services.mongo.client import Database
     from tests.mongo import Mongod
+    from tests.valkey import ValkeyServer
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +53,21 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture
+def valkey() -> Iterator[ValkeyServer]:
+    """A running Valkey for one test, empty, with a password. The test may kill, freeze and empty it."""
+    from deploy.config import StackError
+    from deploy.valkey import find_server
+    from tests.valkey import running_valkey
+
+    try:
+        find_server()
+    except StackError as error:
+        pytest.skip(str(error))
+    with running_valkey() as server:
+        yield server
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ from benchmarks.gateway.subjects import (
     server,
     thinnest_proxy,
     upstream,
+    valkey,
 )
 from benchmarks.gateway.wrk import Round, hit
 
@@ -92,6 +93,8 @@ def compare(
     """Measure every subject at every number of connections, interleaved. Ends the processes it starts."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-")))
+        if TWO in names:
+            stack.enter_context(valkey(folder))
         service = stack.enter_context(running("upstream", upstream, folder))
         port = int(service.url.split(":")[2].split("/")[0])
         subjects = [stack.enter_context(running(name, SUBJECTS[name], folder, port)) for name in names]

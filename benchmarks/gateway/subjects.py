@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from deploy.valkey import command, write_configuration
 
 ROOT = Path(__file__).parents[2]
 INSTALL = "install it with: apt-get update && apt-get install -y wrk nginx-light"
@@ -114,6 +117,21 @@ def ours(folder: Path, port: int, upstream_port: int, workers: int = 1) -> subpr
     return _gateway(folder, f"gateway-{workers}", port, upstream_port, workers=workers)
 
 
+@contextmanager
+def valkey(folder: Path) -> Iterator[None]:
+    """Run a Valkey during the block, and set VALKEY_URL to it: a gateway of several workers needs one."""
+    port, password = free_port(), secrets.token_hex(16)
+    configuration = write_configuration(folder / "valkey", port, password)
+    process = subprocess.Popen(command(configuration), stdout=subprocess.DEVNULL)
+    os.environ["VALKEY_URL"] = f"valkey://:{password}@127.0.0.1:{port}/0"
+    try:
+        yield
+    finally:
+        del os.environ["VALKEY_URL"]
+        process.kill()
+        process.wait()
+
+
 def hypercorn(folder: Path, port: int, _: int) -> subprocess.Popen[bytes]:
     """Hypercorn with its defaults, answering without a proxy."""
     words = ["hypercorn", "--worker-class", "trio", "--backlog", "4096", "--bind", f"127.0.0.1:{port}"]
@@ -189,6 +207,7 @@ def _gateway(
     more = {
         "GATEWAY_PORT": str(port),
         "GATEWAY_WORKERS": str(workers),
+        "VALKEY_URL": os.environ["VALKEY_URL"] if workers > 1 else "",
         "RATE_LIMIT_PER_MINUTE": "1000000000",
         "AUTH_SERVICE_URL": url,
         "SCHOOL_SERVICE_URL": url,

@@ -51,8 +51,11 @@ class EphemeralStack:
 
     def move(self) -> None:
         """Choose other free ports. They are used from the next `up` on."""
-        self._settings.update(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
-        self.config: StackConfig = stack_config(self._environment)
+        while True:
+            self._settings.update(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+            self.config: StackConfig = stack_config(self._environment)
+            if all(procfs.is_free(one.port) for one in self.config.listeners()):
+                break  # the ports of further gateways follow from the first one's
         self.client.base_url = httpx.URL(self.config.gateway)
 
     def _base(self, reset_timeout: float) -> dict[str, str]:
@@ -69,7 +72,14 @@ class EphemeralStack:
     @property
     def _environment(self) -> dict[str, str]:
         # These would connect this stack to processes of another one.
-        foreign = ("MONGODB_URI", "CIRCUIT_BREAKER_PROFILE", "SCHOOL_GRPC_ADDRESS", "JWKS_CACHE")
+        foreign = (
+            "MONGODB_URI",
+            "VALKEY_URL",
+            "GATEWAY_INSTANCES",
+            "CIRCUIT_BREAKER_PROFILE",
+            "SCHOOL_GRPC_ADDRESS",
+            "JWKS_CACHE",
+        )
         kept = {k: v for k, v in os.environ.items() if k not in foreign and not k.endswith("_SERVICE_URL")}
         return {**kept, **self._settings}
 

@@ -17,9 +17,20 @@ from rich.console import Console
 from rich.text import Text
 
 from deploy.config import StackConfig, StackError
-from protocols.topology import API_GATEWAY, AUTH_SERVICE, MONGODB, SCHOOL_SERVICE, STUDENT_SERVICE
+from protocols.topology import (
+    API_GATEWAY,
+    AUTH_SERVICE,
+    LOAD_BALANCER,
+    MONGODB,
+    SCHOOL_SERVICE,
+    STUDENT_SERVICE,
+    VALKEY,
+    is_gateway,
+)
 from runtime.observability.printable import printable
 
+# Valkey's lines: pid and role, time, importance, message. The stack's Valkey writes UTC.
+_VALKEY_LINE = re.compile(r"\d+:[A-Z] (\d\d \w{3} \d{4} \d\d:\d\d:\d\d\.\d+) ([.\-*#]) (.*)")
 # The places of a line's own time. A path or a document in the line may contain another one.
 _STAMP = re.compile(r"""(?:^|"timestamp": "|"\$date":")(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?)""")
 _COLOURS = {
@@ -28,6 +39,8 @@ _COLOURS = {
     SCHOOL_SERVICE: "green",
     STUDENT_SERVICE: "yellow",
     MONGODB: "blue",
+    VALKEY: "bright_blue",
+    LOAD_BALANCER: "bright_cyan",
 }
 
 _EVENT_STYLES = {" OPENED:": "bold red", " HALF_OPEN:": "bold yellow", " CLOSED:": "bold green"}
@@ -108,6 +121,8 @@ def _stamped(tail: Tail, name: str, last: int | None) -> Iterator[tuple[str, str
     for line in lines if last is None else deque(lines, maxlen=last):
         if found := _STAMP.search(line):
             stamp = found.group(1).replace(" ", "T")
+        elif entry := _from_valkey(line):
+            stamp = entry["timestamp"].removesuffix("+00:00")
         yield stamp, name, line
 
 
@@ -117,7 +132,11 @@ def print_line(console: Console, name: str, line: str, *, prefix: bool) -> None:
     prefix: put the name of the process before a line in a pipe.
     """
     if console.is_terminal:
-        console.print(Text.assemble((f"{name:<15} │ ", _COLOURS[name]), readable(line)))
+        console.print(
+            Text.assemble(
+                (f"{name:<15} │ ", _COLOURS[API_GATEWAY if is_gateway(name) else name]), readable(line)
+            )
+        )
     else:
         # Not with the console: it exits with status 1 after a closed pipe.
         sys.stdout.write(f"{name:<15} │ {line}\n" if prefix else f"{line}\n")
@@ -125,14 +144,14 @@ def print_line(console: Console, name: str, line: str, *, prefix: bool) -> None:
 
 
 def readable(line: str) -> Text:
-    """A line of JSON as local time, event and the other keys; any other line unchanged.
+    """A line of JSON, or of Valkey, as local time, event and the other keys; any other line unchanged.
 
     Control characters are escaped.
     """
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
-        entry = None
+        entry = _from_valkey(line)
     if not isinstance(entry, dict):
         return Text(printable(line, keep="\t"))
     if isinstance(entry.get("t"), dict) and "msg" in entry:
@@ -166,6 +185,19 @@ def _from_mongodb(entry: dict[str, Any]) -> dict[str, Any]:
     level = {"W": "warning", "E": "error", "F": "critical"}.get(str(entry.get("s")), "info")
     more = {"attr": entry["attr"]} if level != "info" and "attr" in entry else {}
     return {"timestamp": entry["t"].get("$date", ""), "event": entry["msg"], "level": level, **more}
+
+
+def _from_valkey(line: str) -> dict[str, Any] | None:
+    """A line of Valkey's log with our keys; None for any other line."""
+    found = _VALKEY_LINE.fullmatch(line)
+    if found is None:
+        return None
+    try:
+        time_of_line = datetime.strptime(f"{found[1]} +0000", "%d %b %Y %H:%M:%S.%f %z")
+    except ValueError:
+        return None
+    level = "warning" if found[2] == "#" else "info"
+    return {"timestamp": time_of_line.isoformat(), "event": found[3], "level": level}
 
 
 def _style(event: str, level: str) -> str:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, Field, Secret, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,7 +25,7 @@ from protocols.topology import (
 )
 from runtime.observability.reasons import reason_of
 from runtime.observability.redaction import redact
-from runtime.urls import BaseUrls, MongoUri, WebUrl
+from runtime.urls import BaseUrls, MongoUri, ValkeyUrl, WebUrl
 
 
 def _token(value: str) -> str:
@@ -94,6 +95,7 @@ class ProcessSettings(BaseSettings):
     """The settings that all processes share.
 
     circuit_breakers: breakers.toml. circuit_breaker_profile: overrides the file's.
+    valkey_url: where the instances share their breakers; None: nothing is shared.
     …_service_url: the URLs of the service's servers. upstream_ca_file: the authorities that verify their
     certificates; None: the system's.
     jwks_cache: keeps the auth service's public keys for the next start; None: nothing is kept.
@@ -108,6 +110,7 @@ class ProcessSettings(BaseSettings):
     circuit_breakers: FilePath = Path("breakers.toml")
     circuit_breaker_profile: Text | None = None
     mongodb_uri: MongoUri = _url(f"mongodb://127.0.0.1:{MONGODB_PORT}/?replicaSet=rs0")
+    valkey_url: ValkeyUrl = None
     host: Text = "127.0.0.1"
     log_format: Literal["auto", "json", "console"] = "auto"
     auth_service_url: BaseUrls = _url(f"http://127.0.0.1:{AUTH_SERVICE_PORT}")
@@ -124,7 +127,10 @@ class ProcessSettings(BaseSettings):
 
     def secrets(self) -> list[str]:
         """Return the values that `configure_logs` hides wherever they occur."""
-        return [one.get_secret_value() for one in (self.admin_token, self.webhook_secret) if one]
+        found = [one.get_secret_value() for one in (self.admin_token, self.webhook_secret) if one]
+        password = (self.valkey_url.get_secret_value().password if self.valkey_url else None) or ""
+        # The driver unquotes the password, and may quote it in an error.
+        return found + ([password, unquote(password)] if password else [])
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)

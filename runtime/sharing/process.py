@@ -50,7 +50,7 @@ async def open_sharing(
     if settings.valkey_url is None:
         yield None
         return
-    connection = ValkeyConnection(settings.valkey_url.get_secret_value())
+    connection = ValkeyConnection(str(settings.valkey_url.get_secret_value()))
     store = ValkeyStore(connection, NAMESPACE)
     instance = instance_name(process)
     sharing = ProcessSharing(instance, connection, SharedBreakers(panel, store, policy, instance))

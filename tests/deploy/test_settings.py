@@ -11,13 +11,13 @@ def test_a_secret_is_shown_as_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Passwords in URLs are redacted."""
-    for name in ("ADMIN_TOKEN", "WEBHOOK_SECRET", "WEBHOOK_URL", "MONGODB_URI"):
+    for name in ("ADMIN_TOKEN", "WEBHOOK_SECRET", "WEBHOOK_URL", "MONGODB_URI", "VALKEY_URL"):
         monkeypatch.setenv(name, "hidden-1")
     monkeypatch.setenv("AUTH_SERVICE_URL", "http://root:hidden-1@h:1")
     settings.main()
     output = capsys.readouterr().out
     assert "hidden-1" not in output
-    assert output.count("(set)") == 4
+    assert output.count("(set)") == 5
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,9 @@ def test_a_secret_is_shown_as_set(
         ("CLIENT_UPLOAD_RATE", "500 bytes/s"),
         ("RATE_LIMIT_PER_MINUTE", "100 requests"),
         ("GATEWAY_WORKERS", "1"),
+        ("GATEWAY_INSTANCES", "1"),
+        ("VALKEY_PORT", "6380"),
+        ("VALKEY_URL", ""),
         ("TLS_CERT_FILE", ""),
     ],
 )
@@ -39,3 +42,4 @@ def test_a_default_has_its_unit(name: str, default: str) -> None:
 def test_a_setting_of_all_processes_has_all_owners() -> None:
     owners = {"api-gateway", "auth-service", "school-service", "student-service"}
     assert set(settings.settings()["LOG_FORMAT"].owners) == owners
+    assert set(settings.settings()["VALKEY_URL"].owners) == owners

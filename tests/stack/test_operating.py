@@ -39,12 +39,12 @@ def test_a_stopped_process_refuses_connections_and_stays_stopped(running: Runnin
                 socket.create_connection(("127.0.0.1", port), timeout=1)
     status = stack.run("status", check=False)
     assert status.returncode == 1
-    assert status.stdout.count("RUNNING") == 4
+    assert status.stdout.count("RUNNING") == 5
     assert re.search(r"school-service\s+STOPPED\s+–\s+\d+ s\s", status.stdout)
     stack.run("start", "school-service")
     stack.run("start", "school-service")
     assert all(map(procfs.accepts_connections, ports))
-    assert stack.run("status").stdout.count("RUNNING") == 5
+    assert stack.run("status").stdout.count("RUNNING") == 6
 
 
 def test_an_unknown_name_is_refused_with_the_list_of_names(running: RunningStack) -> None:
@@ -123,7 +123,7 @@ def test_down_ends_frozen_and_orphaned_processes() -> None:
         assert wait_for(lambda: supervisor not in procfs.processes_of(folder), 5)
         assert len(procfs.processes_of(folder)) >= len(PROCESSES), "the others run without it"
         stack.run("up")
-        assert stack.run("status").stdout.count("RUNNING") == 5
+        assert stack.run("status").stdout.count("RUNNING") == 6
         os.kill(int((folder / "supervisord.pid").read_text()), signal.SIGKILL)
         assert stack.run("down").stdout.endswith("The stack is down.\n")
         assert procfs.processes_of(folder) == []

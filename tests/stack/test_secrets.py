@@ -59,8 +59,9 @@ def test_no_password_token_or_address_is_logged(running: RunningStack) -> None:
         *renewed.values(),
         *running.bearer.values(),
     ]
+    secrets.append((running.stack.config.valkey_folder / "password").read_text().strip())
     hidden = [one for one in secrets if isinstance(one, str)]
-    assert len(hidden) == 7
+    assert len(hidden) == 8
     for name in running.stack.config.processes:
         log = running.stack.log(name)
         found = [line for line in log.splitlines() if any(part(one) in line for one in hidden)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import socket
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from deploy import procfs
-from deploy.config import LONGEST_SOCKET_PATH, StackError, stack_config
+from deploy.commands import require_process
+from deploy.config import LONGEST_SOCKET_PATH, StackError, ValkeyPlace, stack_config
 from deploy.demo.ephemeral_stack import free_ports
 from deploy.mongodb import find_mongod
 from deploy.supervisor import render
@@ -23,6 +25,7 @@ def test_the_default_ports_of_all_processes() -> None:
     found = stack_config({})
     assert {name: found.ports_of(name) for name in found.processes} == {
         "mongodb": [27017],
+        "valkey": [6380],
         "auth-service": [8081],
         "school-service": [8082, 50051],
         "student-service": [8083],
@@ -58,6 +61,18 @@ def test_without_any_mongod_the_error_says_what_to_install(monkeypatch: pytest.M
         find_mongod()
 
 
+@pytest.mark.parametrize(
+    ("url", "place"), [("valkey://:p@v.example:6379/0", ValkeyPlace.ELSEWHERE), ("", ValkeyPlace.NONE)]
+)
+def test_with_valkey_url_no_valkey_is_started(url: str, place: ValkeyPlace) -> None:
+    """Set to a server elsewhere, or empty."""
+    found = stack_config({"VALKEY_URL": url})
+    assert found.valkey == place
+    assert "valkey" not in found.processes
+    with pytest.raises(StackError, match="^this stack doesn't run valkey: VALKEY_URL is set$"):
+        require_process(found, "valkey")
+
+
 def test_the_environment_has_the_addresses_of_all_processes() -> None:
     """With the ports that are configured."""
     environment = stack_config({"SCHOOL_SERVICE_PORT": "9002", "SCHOOL_GRPC_PORT": "9052"}).environment()
@@ -78,6 +93,23 @@ def test_a_saved_configuration_is_used_without_its_environment(tmp_path: Path) -
     started = stack_config({"STACK_DIR": str(tmp_path), "GATEWAY_PORT": "9000"})
     started.save()
     assert stack_config({"STACK_DIR": str(tmp_path)}).saved() == started
+
+
+def test_a_configuration_that_an_earlier_version_saved_has_no_valkey(tmp_path: Path) -> None:
+    """Its stack may still run, without one, and later commands work on it."""
+    older = {
+        "folder": str(tmp_path),
+        "ports": {name: port for name, (_, port) in PORTS.items() if name != "VALKEY_PORT"},
+        "mongodb_uri": "mongodb://127.0.0.1:27017/?replicaSet=rs0",
+        "own_mongod": True,
+        "tls": True,
+    }
+    (tmp_path / "stack.json").write_text(json.dumps(older))
+    found = stack_config({"STACK_DIR": str(tmp_path)}).saved()
+    assert found.processes == ("mongodb", "auth-service", "school-service", "student-service", "api-gateway")
+    assert found.tls
+    assert found.ports_of("api-gateway") == [8080]
+    assert "VALKEY_PORT" not in found.environment()
 
 
 def test_a_percent_sign_in_a_path_is_escaped_for_supervisor(tmp_path: Path) -> None:
@@ -118,10 +150,11 @@ def test_several_logs_are_merged_by_time(tmp_path: Path, capsys: pytest.CaptureF
     found = stack_config({"STACK_DIR": str(tmp_path)})
     found.logs.mkdir(parents=True)
     found.log("mongodb").write_text('{"t":{"$date":"2030-01-01T00:00:02.5+00:00"}}\n')
+    found.log("valkey").write_text("7:M 01 Jan 2030 00:00:02.250 * Ready\n")
     found.log("auth-service").write_text("2030-01-01T00:00:01Z first\n  more\n2030-01-01T00:00:03Z last\n")
-    logs.show(found, ["mongodb", "auth-service"], follow=False, last=None)
+    logs.show(found, ["mongodb", "valkey", "auth-service"], follow=False, last=None)
     names = [line.split("│")[0].strip() for line in capsys.readouterr().out.splitlines()]
-    assert names == ["auth-service", "auth-service", "mongodb", "auth-service"]
+    assert names == ["auth-service", "auth-service", "valkey", "mongodb", "auth-service"]
 
 
 def test_free_ports_differ_and_are_free() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 import pytest
 
@@ -57,9 +58,13 @@ def random_request(dice: random.Random, known: SharedRecord) -> Request:
             return Override(instance, dice.random() < 0.5, dice.randrange(1, 5000))
 
 
+def client_of(server: ValkeyServer) -> Any:
+    return valkey.Valkey(port=server.port, password=server.password, decode_responses=True)
+
+
 def test_script_and_function_agree_after_every_step_of_random_sequences() -> None:
     seen = {"opened by evidence": 0, "leases": 0, "results": 0, "renewed": 0, "restored": 0}
-    with running_valkey() as server, server.client() as client:
+    with running_valkey() as server, client_of(server) as client:
         run = client.register_script(SCRIPT)
         for seed in range(SEQUENCES):
             dice = random.Random(seed)

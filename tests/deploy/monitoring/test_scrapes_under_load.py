@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pla
 from actors.messages import State
 from tests.deploy.programs import gateway, upstream
 from tests.tokens import Issuer
+from tests.valkey import running_valkey
 
 SCRAPES = 24
 CALLERS = 12
@@ -164,8 +165,9 @@ async def test_calls_are_the_sum_of_their_outcomes_at_every_scrape(tmp_path: Pat
         "CIRCUIT_BREAKERS": str(tmp_path / "breakers.toml"),
     }
     with (
+        running_valkey() as valkey,
         upstream(tmp_path, issuer.document) as service,
-        gateway(tmp_path / "gateway", service, **settings) as (_, client),
+        gateway(tmp_path / "gateway", service, VALKEY_URL=valkey.url, **settings) as (_, client),
     ):
         assert client.base_url.port
         port = client.base_url.port

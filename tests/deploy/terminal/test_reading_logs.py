@@ -46,7 +46,19 @@ def test_a_line_of_json_becomes_time_event_and_keys() -> None:
     bad = '{"t": {"$date": "2026-01-02T03:04:05.6+00:00"}, "s": "E", "msg": "No", "attr": {"error": "full"}}'
     assert readable(bad).plain == '05:34:05  No  attr={"error": "full"}'
     assert any(span.style == "bold red" for span in readable(bad).spans)
-    for plain in ("no JSON [red]at all", "[1]", "3", "[" * 3000, '{"a":' * 3000):
+    valkey = "17:M 02 Jan 2026 03:04:05.678 * Ready to accept connections tcp"
+    assert readable(valkey).plain == "05:34:05  Ready to accept connections tcp"
+    warning = readable("17:M 02 Jan 2026 03:04:05.678 # Memory\x1b[2J")
+    assert warning.plain == "05:34:05  Memory\\x1b[2J"
+    assert any(span.style == "yellow" for span in warning.spans)
+    for plain in (
+        "7:M 99 Jan 2026 03:04:05.678 * x",
+        "no JSON [red]at all",
+        "[1]",
+        "3",
+        "[" * 3000,
+        '{"a":' * 3000,
+    ):
         assert readable(plain).plain == plain
 
 

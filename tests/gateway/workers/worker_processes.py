@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import httpx
 import trio
 
 from tests.gateway.load_clients import pong, until
+from tests.valkey import running_valkey
 
 ROOT = Path(__file__).parents[3]
 ADMIN = {"Authorization": "Bearer secret-of-the-operators"}
@@ -91,7 +92,19 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(folder: Path, workers: int, rate: int = 10**8, **settings: str) -> AsyncIterator[Gateway]:
-    """A gateway in front of an upstream of this test's own; no process of it is left behind."""
+    """A gateway in front of an upstream of this test's own; no process of it is left behind.
+
+    Several workers share a Valkey of this test's own.
+    """
+    with ExitStack() as servers:
+        if workers > 1:
+            settings.setdefault("VALKEY_URL", servers.enter_context(running_valkey()).url)
+        async with _gateway(folder, workers, rate, settings) as found:
+            yield found
+
+
+@asynccontextmanager
+async def _gateway(folder: Path, workers: int, rate: int, settings: dict[str, str]) -> AsyncIterator[Gateway]:
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, pong, 0, host="127.0.0.1"))
         upstream = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"

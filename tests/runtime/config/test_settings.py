@@ -186,3 +186,65 @@ def test_the_repr_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_TOKEN", "hunter2")
     monkeypatch.setenv("MONGODB_URI", "mongodb://u:hunter2@h")
     assert "hunter2" not in repr(load(Some))
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])
+@pytest.mark.parametrize("rest", [":p%40ss@h:1/0", "user:pass@[::1]:6380", "h", "h/15"])
+def test_a_valkey_url(monkeypatch: pytest.MonkeyPatch, scheme: str, rest: str) -> None:
+    """Every scheme that the driver reads; password, port and database may be left out."""
+    monkeypatch.setenv("VALKEY_URL", f"{scheme}://{rest}")
+    found = load(Some).valkey_url
+    assert found is not None
+    assert found.get_secret_value() == f"{scheme}://{rest}"
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_a_valkey_url_nothing_is_shared(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    """Unset or empty: None."""
+    if value is not None:
+        monkeypatch.setenv("VALKEY_URL", value)
+    assert load(Some).valkey_url is None
+    assert load(Some).secrets() == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:hunter2@h",
+        "hunter2",
+        "valkey:hunter2@h",
+        "valkey://",
+        "valkey://:hunter2@",
+        "valkey://:a/hunter2@h",
+        "valkey://:hunter2/b@h",
+        "valkey://:hunter2@h:0",
+        "valkey://:hunter2@h:99999",
+        "valkey://:hunter2@h/first",
+        "valkey://:hunter2@h#1",
+        "valkey://:hunter2@h\n",
+        "valkey://:hunter2@h ",
+        "valkey://:hunter2\udcff@h",
+        " ",
+    ],
+)
+def test_a_valkey_url_that_could_never_work_stops_the_start_unquoted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    """Also if the password isn't escaped, and a part of it looks like a port."""
+    monkeypatch.setenv("VALKEY_URL", url)
+    with pytest.raises(SystemExit):
+        load(Some)
+    line = capsys.readouterr().err
+    assert line.startswith("setting VALKEY_URL: should be redis, rediss, valkey or valkeys://")
+    assert len(line.splitlines()) == 1
+    assert "hunter2" not in line
+
+
+def test_the_password_of_valkey_is_hidden_as_it_is_written_and_as_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The driver's errors may quote it."""
+    monkeypatch.setenv("VALKEY_URL", "valkey://:p%40ss-w0rd@h")
+    found = load(Some)
+    assert {"p%40ss-w0rd", "p@ss-w0rd"} <= set(found.secrets())
+    assert "ss-w0rd" not in repr(found)
