@@ -223,8 +223,8 @@ class BreakerActor(Actor[Command]):
             statistics.rejections,
             machine.waits_for_lease,
             machine.has_lease,
-            statistics.in_flight,
-            machine.config.probe is not None,
+            machine.is_probing,
+            machine.config.probe is not None or self._accounting.is_waited_for,
             machine.config.reset_timeout,
         )
 

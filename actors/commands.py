@@ -156,8 +156,8 @@ class LocalEvidence(NamedTuple):
     """What a breaker has to say to other instances.
 
     evidence: of the closed breaker's counts, or of those at its opening. successes, failures, rejections:
-    calls since the start. waits_for_lease, has_lease: see Machine. probes_itself: its policy has a `probe`.
-    wait: seconds until it probes; 0 unless OPEN. first_wait: the policy's wait without backoff.
+    calls since the start. waits_for_lease, has_lease: see Machine. is_probing: a probe runs. wants_probe: its
+    policy has a `probe`, or tasks wait until it admits calls. first_wait: the policy's wait without backoff.
     """
 
     state: State
@@ -168,8 +168,8 @@ class LocalEvidence(NamedTuple):
     rejections: int
     waits_for_lease: bool
     has_lease: bool
-    in_flight: int
-    probes_itself: bool
+    is_probing: bool
+    wants_probe: bool
     first_wait: float
 
 

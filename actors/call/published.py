@@ -111,7 +111,11 @@ class PublishedState:
             self.broadcaster.emit(event)
 
     @property
+    def is_waited_for(self) -> bool:
+        """Whether a task waits until the breaker admits calls."""
+        return self.waiters is not None and bool(self.waiters.statistics().tasks_waiting)
+
+    @property
     def is_watched(self) -> bool:
         """Whether a task reads the breaker's events, or waits until it admits calls."""
-        waiting = self.waiters is not None and bool(self.waiters.statistics().tasks_waiting)
-        return waiting or (self.broadcaster is not None and self.broadcaster.has_subscribers)
+        return self.is_waited_for or (self.broadcaster is not None and self.broadcaster.has_subscribers)

@@ -46,6 +46,11 @@ class HalfOpen(StateBehavior):
         self.answered: set[Permit] | None = None
 
     @property
+    def is_probing(self) -> bool:
+        """Whether a probe runs that hasn't answered."""
+        return bool(self._probes)
+
+    @property
     def failed_route(self) -> Hashable | None:  # type: ignore[override]
         """The route of the probe that has failed and ended this state."""
         return self._turns.failed_route

@@ -96,6 +96,11 @@ class Lifecycle(ABC):
         return isinstance(self._behavior, HalfOpen) and self._behavior.lease_end is not None
 
     @property
+    def is_probing(self) -> bool:
+        """Whether a probe of the half-open breaker runs."""
+        return isinstance(self._behavior, HalfOpen) and self._behavior.is_probing
+
+    @property
     def waits_for_lease(self) -> bool:
         """Whether the breaker is open for all instances, and only a lease lets this one probe."""
         return isinstance(self._behavior, SharedOpen)

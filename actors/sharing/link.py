@@ -139,7 +139,7 @@ class BreakerLink:
     def requests(self, local: LocalEvidence, now: float) -> list[Request]:
         """The requests that are due now, in order; the last one is a report."""
         verdict = self._judge(local)
-        self._has_callers = local.probes_itself or local.rejections > self._seen.rejections
+        self._has_callers = local.wants_probe or local.rejections > self._seen.rejections
         self._before = self._seen
         self._seen = Seen(local.successes, local.failures, local.rejections, local.generation)
         if verdict is not Verdict.NONE:
@@ -190,7 +190,7 @@ class BreakerLink:
         if not self.is_open or now < self._until:
             return None
         if self._lease:
-            asks = local.has_lease and not local.in_flight
+            asks = local.has_lease and not local.is_probing
         else:
             # An idle holder gives its lease to an instance with callers.
             asks = local.waits_for_lease and (self._has_callers or not self.held_elsewhere)

@@ -208,3 +208,23 @@ def test_no_fault_breaks_the_lease_and_a_healed_fleet_closes(seed: int) -> None:
         assert not watched.problems, watched.problems[:3]
 
     run(scenario, seed, rate=2)
+
+
+def test_a_task_that_waits_for_admission_gets_the_lease_of_an_idle_instance() -> None:
+    async def scenario(fleet: Fleet) -> None:
+        for _ in range(2):
+            await fleet.add(QUICK)
+        fleet.is_down = lambda number: True
+        for _ in range(3):
+            for one in fleet.instances:
+                await fleet.call(one)
+        await fleet.until(fleet.all_open, within=2)
+        fleet.is_down = lambda number: False
+        await trio.sleep(60)
+        waiting = next(one for one in fleet.instances if one.state == State.OPEN)
+        with trio.fail_after(4):
+            await waiting.breaker.wait_until_admitting()
+            await fleet.call(waiting)
+        assert waiting.state == State.CLOSED
+
+    run(scenario, 1, rate=0)
