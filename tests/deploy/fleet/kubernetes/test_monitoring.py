@@ -1,4 +1,4 @@
-"""deploy/kubernetes/monitoring: Prometheus's operator scrapes every process, by the rules of deploy/prometheus."""
+"""deploy/kubernetes/monitoring: the operator scrapes every process, by the rules of deploy/prometheus."""
 
 from __future__ import annotations
 
