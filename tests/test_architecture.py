@@ -13,7 +13,7 @@ PACKAGES = ("actors", "protocols", "runtime", "gateway", "services", "deploy", "
 PAGE = (ROOT / "docs/explanation/architecture.md").read_text()
 TREE = PAGE.partition("\n## The tree\n")[2].partition("\n## ")[0]
 GLOSSARY = PAGE.partition("\n## Glossary\n")[2]
-ENTRY = re.compile(r"^( *)- `([\w/]+)/`")
+ENTRY = re.compile(r"^( *)- `([\w/.-]+)/`")
 
 
 def entries(tree: str) -> list[tuple[str, str]]:
