@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from deploy import procfs
+from deploy import procfs, valkey
 from deploy.cli import main
 from deploy.config import LOOPBACK, ROOT, StackConfig, stack_config
 from deploy.supervisor import StackSupervisor
@@ -82,6 +82,10 @@ class EphemeralStack:
         )
         kept = {k: v for k, v in os.environ.items() if k not in foreign and not k.endswith("_SERVICE_URL")}
         return {**kept, **self._settings}
+
+    def environment(self) -> dict[str, str]:
+        """The environment of this stack's processes, to run one more by hand."""
+        return {**self._environment, **self.config.environment(), **valkey.prepare(self.config)}
 
     def __enter__(self) -> EphemeralStack:
         try:

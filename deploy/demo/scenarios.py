@@ -1,4 +1,4 @@
-"""`just demo`: three outages and recoveries, step by step, on a stack of its own."""
+"""`just demo`: outages and recoveries, step by step, on a stack of its own."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
-from rich.console import Console
 from rich.panel import Panel as Frame
 
+from deploy.demo.console import DemoFailed, console, expect
 from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
+from deploy.demo.sharing import run_sharing
 from deploy.terminal import health
 from protocols.topology import (
     API_GATEWAY,
@@ -26,12 +27,6 @@ from protocols.topology import (
 
 RESET_TIMEOUT = 4.0
 """Seconds that the demo's breakers stay open; the default is 60."""
-
-console = Console(highlight=False, soft_wrap=True)
-
-
-class DemoFailed(Exception):
-    """The stack did something else than the scenario expects."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,8 @@ def main() -> bool:
     console.print(
         Frame(
             "This demo runs a stack of its own, on other ports and in a temporary folder. Its breakers probe "
-            f"after {RESET_TIMEOUT:.0f} s instead of 60 s. It stops three processes, one after the other."
+            f"after {RESET_TIMEOUT:.0f} s instead of 60 s. It stops three processes, one after the other. "
+            "In the last act two gateways share what they see."
         ),
         soft_wrap=False,
     )
@@ -151,7 +147,9 @@ def main() -> bool:
             console.print(f"\n[bold red]The demo failed.[/] {error or repr(error)}", soft_wrap=True)
             console.print(f"The logs are kept in {stack.config.logs}", soft_wrap=True)
             return False
-    console.print("[bold green]\nEach outage opened one breaker, and each breaker closed again.")
+    console.print(
+        "[bold green]\nEach outage opened the breaker nearest to it, and each breaker closed again."
+    )
     return True
 
 
@@ -177,6 +175,7 @@ def run_scenarios(stack: EphemeralStack) -> None:
     found = client.get("/students", headers=bearer).json()["data"]
     numbers = [one["roll_number"] for one in found]
     expect("roll numbers of all students, none of a rejected call", ["1", "2"], numbers)
+    run_sharing(stack, RESET_TIMEOUT)
 
 
 def scenarios(
@@ -224,9 +223,3 @@ def scenarios(
             still_works=[read_students],
         ),
     ]
-
-
-def expect(name: str, expected: object, actual: object) -> None:
-    """Raise DemoFailed if the two values differ."""
-    if actual != expected:
-        raise DemoFailed(f"{name}: expected {expected!r}, got {actual!r}")
