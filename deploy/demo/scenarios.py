@@ -148,7 +148,7 @@ def main() -> bool:
             console.print(f"The logs are kept in {stack.config.logs}", soft_wrap=True)
             return False
     console.print(
-        "[bold green]\nEach outage opened the breaker nearest to it, and each breaker closed again."
+        "[bold green]\nEach outage opened the breaker nearest to it, and each closed again."
     )
     return True
 

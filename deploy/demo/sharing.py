@@ -17,7 +17,7 @@ from deploy.config import HOST, LOOPBACK, ROOT
 from deploy.demo.console import console, expect
 from deploy.demo.ephemeral_stack import EphemeralStack, free_ports, wait_for
 from deploy.demo.forwarder import Forwarder
-from protocols.topology import AUTH_SERVICE, AUTH_SERVICE_HTTP, VALKEY
+from protocols.topology import AUTH_SERVICE, VALKEY
 
 START_SECONDS = 20.0
 
@@ -75,7 +75,7 @@ def _one_is_sick(first: Gateway, second: Gateway, way: Forwarder, reset_timeout:
     show(second, second.login(), 503)
     expect("states", ("CLOSED", "OPEN"), (first.state(), second.state()))
     console.print(
-        "  The first gateway sees the service work, so the second one's failures open only its own."
+        "  The first gateway sees the service work, so only the second one's breaker opens."
     )
     way.mend()
     expect("the second gateway's breaker is HALF_OPEN", True, becomes(second, "HALF_OPEN", reset_timeout))
