@@ -31,7 +31,6 @@ BEAT_SECONDS = 0.4
 SILENT_SECONDS = 1.2
 """Seconds without such a message after which both connections are opened anew."""
 RETRY_SECONDS = 0.25
-SHA = hashlib.sha1(SCRIPT.encode()).hexdigest()  # noqa: S324 - the server's name for the script
 _LOST = (RedisError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -134,6 +133,33 @@ class ValkeyConnection:
         raise StoreUnavailable(f"no answer within {SILENT_SECONDS:g} s")
 
 
+class ValkeyScript:
+    """A Lua script at the server. Each run is one step that no other command interrupts."""
+
+    def __init__(self, connection: ValkeyConnection, source: str) -> None:
+        self._connection = connection
+        self._source = source
+        self._sha = hashlib.sha1(source.encode()).hexdigest()  # noqa: S324 - the server's name for the script
+
+    async def run(self, *runs: tuple[Sequence[str], Sequence[str]]) -> list[Any]:
+        """Run it for each pair of keys and arguments, in this order. Raises StoreUnavailable."""
+        try:
+            return await self._connection.call(lambda client: self._run(client, runs))
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, NoScriptError):
+                raise
+        # The server was restarted, or another one has taken over.
+        await self._connection.call(lambda client: client.script_load(self._source))
+        return await self._connection.call(lambda client: self._run(client, runs))
+
+    async def _run(
+        self, client: coredis.Redis[str], runs: Sequence[tuple[Sequence[str], Sequence[str]]]
+    ) -> list[Any]:
+        async with client.pipeline(transaction=False) as pipeline:
+            results = [pipeline.evalsha(self._sha, keys=keys, args=given) for keys, given in runs]
+        return [await result for result in results]
+
+
 class ValkeyStore:
     """The store of shared breakers in Valkey.
 
@@ -143,7 +169,7 @@ class ValkeyStore:
     def __init__(self, connection: ValkeyConnection, namespace: str = NAMESPACE) -> None:
         if not re.fullmatch(r"[\w.:-]{1,100}", namespace):
             raise ValueError(f"namespace must be 1 to 100 letters, digits, or any of _.:- got {namespace!r}")
-        self._connection = connection
+        self._script = ValkeyScript(connection, SCRIPT)
         self._namespace = namespace
         self._channel = channel(namespace)
         self._changed: Callable[[str | None], None] = _ignore
@@ -154,26 +180,13 @@ class ValkeyStore:
 
     async def exchange(self, requests: Sequence[tuple[str, Request]]) -> list[Reply]:
         """Carry out requests. Raises StoreUnavailable."""
-        try:
-            return await self._connection.call(lambda client: self._run(client, requests))
-        except StoreUnavailable as error:
-            if not isinstance(error.__cause__, NoScriptError):
-                raise
-        # The server was restarted, or another one has taken over.
-        await self._connection.call(lambda client: client.script_load(SCRIPT))
-        return await self._connection.call(lambda client: self._run(client, requests))
-
-    async def _run(self, client: coredis.Redis[str], requests: Sequence[tuple[str, Request]]) -> list[Reply]:
-        async with client.pipeline(transaction=False) as pipeline:
-            results = [
-                pipeline.evalsha(
-                    SHA,
-                    keys=keys(self._namespace, name),
-                    args=[self._channel, name, *arguments(request)],
-                )
+        results = await self._script.run(
+            *(
+                (keys(self._namespace, name), [self._channel, name, *arguments(request)])
                 for name, request in requests
-            ]
-        return [reply(await result) for result in results]  # type: ignore[arg-type]
+            )
+        )
+        return [reply(result) for result in results]
 
     async def listen(
         self,

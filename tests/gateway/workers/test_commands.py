@@ -11,11 +11,11 @@ from socket import AF_UNIX, socket
 import pytest
 import structlog
 import trio
+from gateway.workers.admin import ClusterBreakerAdmin
 
 import gateway.workers.cluster
 from actors import CircuitBreaker, CircuitBreakerConfig, State, open_panel
 from gateway.settings import GatewaySettings
-from gateway.workers.admin import ClusterBreakerAdmin
 from gateway.workers.cluster import WorkerCluster
 from gateway.workers.command_log import RELOAD_POLICIES, CommandLog, commands_in_effect
 from gateway.workers.notifications import RUN_COMMANDS, notify
