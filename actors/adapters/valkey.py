@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import anyio
 import coredis
 import trio
 from coredis.exceptions import NoScriptError, RedisError
@@ -31,7 +32,15 @@ BEAT_SECONDS = 0.4
 SILENT_SECONDS = 1.2
 """Seconds without such a message after which both connections are opened anew."""
 RETRY_SECONDS = 0.25
-_LOST = (RedisError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+_LOST = (
+    RedisError,
+    OSError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    # coredis' own queue, while its connection closes.
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+)
 
 
 class ValkeyConnection:
@@ -84,35 +93,46 @@ class ValkeyConnection:
         except BaseExceptionGroup as group:
             failure = failure_in(group)
             await trio.lowlevel.checkpoint_if_cancelled()
+            if isinstance(failure, RuntimeError):
+                self._check_closed(client, failure)
             raise StoreUnavailable(reason_of(failure)) from failure
+        except RuntimeError as error:
+            self._check_closed(client, error)
+            raise StoreUnavailable(reason_of(error)) from error
+
+    def _check_closed(self, client: coredis.Redis[str], error: RuntimeError) -> None:
+        """Raise `error` unless it means that the client has been closed during a call."""
+        if client is self._client:
+            raise error
 
     async def _connected(self) -> None:
         """Serve until the connections are lost."""
         self._heard_at = trio.current_time()
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch)
-                async with coredis.Redis.from_url(
-                    self._url,
-                    decode_responses=True,
-                    max_connections=4,
-                    verify_version=False,
-                    retry_policy=NoRetryPolicy(),
-                ) as client:
-                    await client.ping()
-                    names = [self._beat_channel, *self.subscriptions]
-                    async with client.pubsub(
-                        channels=names, ignore_subscribe_messages=True, retry_policy=None
-                    ) as messages:
-                        nursery.start_soon(self._beat, client)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            async with coredis.Redis.from_url(
+                self._url,
+                decode_responses=True,
+                max_connections=4,
+                verify_version=False,
+                retry_policy=NoRetryPolicy(),
+            ) as client:
+                await client.ping()
+                names = [self._beat_channel, *self.subscriptions]
+                async with client.pubsub(
+                    channels=names, ignore_subscribe_messages=True, retry_policy=None
+                ) as messages:
+                    nursery.start_soon(self._beat, client)
+                    try:
                         self._client = client
                         for told in self.subscriptions.values():
                             told(None)
                         async for message in messages:
                             self._note_message(message)
-                raise StoreUnavailable("the subscription has ended")
-        finally:
-            self._client = None
+                    finally:
+                        # Before the client closes: no call may begin then.
+                        self._client = None
+            raise StoreUnavailable("the subscription has ended")
 
     def _note_message(self, message: Mapping[str, Any]) -> None:
         self._heard_at = trio.current_time()
