@@ -65,7 +65,7 @@ end
 local function give()
   local id, json, lasts, age = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local deadline = tonumber(ARGV[7])
-  if deadline > 0 and now > deadline then return {0, sequence, {}} end
+  if now > deadline then return {0, sequence, {}} end
   local version = math.max(now, clock + 1)
   if age > 0 then version = math.max(1, unused(math.max(now, clock) - age)) end
   local expires = lasts > 0 and math.max(1, now - age + lasts) or 0

@@ -304,8 +304,12 @@ class OperatorCommands:
         """Give the store what was given here while it was gone, by its age: what is newer there stays."""
         while self._pending:
             one = self._pending[0]
+            # For the store's time alone: an age that arrives late would be too low.
+            self._note_time((await store.poll(self._instance, self._sequence, {})).now)
             age = max(1, round(1000 * (self._clock() - one.given_at)))
-            given = await store.give(one.command, age, 0)
+            given = await store.give(one.command, age, self._deadline())
+            if not given.version:
+                raise StoreUnavailable("it was too slow")
             self._pending.pop(0)
             self.in_force.settle(one.command, given.version, given.accepted)
             self._unsaid.setdefault(one.command.id, "")

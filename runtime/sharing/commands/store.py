@@ -80,7 +80,7 @@ class CommandStore(Protocol):
     async def give(self, command: Command, age: int, deadline: int) -> Given:
         """Put a command into its slots, and publish it, unless there is a newer one.
 
-        age: milliseconds since it was given. deadline: the store's time after which it is refused; 0: none.
+        age: milliseconds since it was given. deadline: the store's time, ms, after which it is refused.
         A command that is there already changes nothing.
         """
 
