@@ -28,7 +28,7 @@ export class Confirm {
   }
 
   focus() {
-    this.element.querySelector("input, select").focus();
+    this.element.querySelector("input").focus();
   }
 
   giveUp() {
