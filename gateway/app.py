@@ -27,6 +27,7 @@ from runtime.auth import TokenVerifier
 from runtime.config.policies import Routes
 from runtime.observability import tracing
 from runtime.serving.loop_time import LoopTime
+from runtime.sharing.process import ProcessSharing
 
 _PREFIXES = tuple(route.prefix.decode() for route in ROUTES)
 
@@ -39,14 +40,16 @@ def create_app(
     transports: Mapping[str, httpx.AsyncBaseTransport],
     cluster: WorkerCluster | None = None,
     routes: Mapping[str, Routes] | None = None,
+    sharing: ProcessSharing | None = None,
 ) -> QuartTrio:
     """Build the app.
 
     breakers: by name. transports: by service (auth, school, student). cluster: given if there are several
-    workers. routes: see `open_breakers`.
+    workers. routes: see `open_breakers`. sharing: None: operators' commands are for this process alone.
 
     The caller runs the background tasks: `keys.run`; `app.extensions["openapi"].fetch_all`, so that /docs is
     complete even if it is first requested while a service is down; `app.extensions["dashboard_feed"].run`;
+    `app.extensions["admin"].commands.run`;
     and `app.extensions["loop_time"].run`, without which no time limit on a service takes effect.
     """
     urls = settings.service_urls()
@@ -72,7 +75,7 @@ def create_app(
     app = own_pages(cluster or panel, upstreams, openapi, overloads if cluster is None else cluster)
     app.extensions["openapi"] = openapi
     app.extensions["loop_time"] = loop_time
-    app.extensions["dashboard_feed"] = add_operations(app, settings, panel, keys, upstreams, cluster)
+    app.extensions["dashboard_feed"] = add_operations(app, settings, panel, keys, upstreams, cluster, sharing)
     counters = Counters() if cluster is None else SharedCounters(cluster.slot.counters)
     limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
     trusted_proxies = TrustedProxies(read_networks(settings.trusted_proxies))

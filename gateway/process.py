@@ -24,6 +24,7 @@ from runtime.config.policies import Configuration
 from runtime.config.reload import reload_on_hangup
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import ServerCertificate, serve, stop_signal
+from runtime.sharing.process import open_sharing
 
 EXPIRE_SECONDS = 5.0
 """Seconds between two searches for upstream connections that have been idle for too long."""
@@ -48,6 +49,7 @@ async def run_gateway(
     warn_of_file_limit(settings.max_connections, settings.max_connections)
     async with (
         open_observed_panel() as panel,
+        open_sharing(API_GATEWAY, panel, settings, configuration.sharing) as sharing,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)
@@ -58,9 +60,12 @@ async def run_gateway(
         cluster = (
             None if worker is None else WorkerCluster(panel, worker.slot, settings.circuit_breaker_profile)
         )
-        app = create_app(settings, panel, breakers, keys, transports, cluster, configuration.routes)
+        app = create_app(settings, panel, breakers, keys, transports, cluster, configuration.routes, sharing)
+        admin = app.extensions["admin"]
         if cluster is not None:
+            cluster.reload_policies = admin.policies.reload
             await nursery.start(cluster.run)
+        await nursery.start(admin.commands.run)
         await nursery.start(app.extensions["loop_time"].run)
         nursery.start_soon(app.extensions["openapi"].fetch_all)
         await nursery.start(app.extensions["dashboard_feed"].run)
@@ -68,8 +73,7 @@ async def run_gateway(
         certificate = settings.certificate()
         reload_certificate = _no_certificate if certificate is None else certificate.reload
         if cluster is None:
-            source = settings.circuit_breakers, settings.circuit_breaker_profile
-            await nursery.start(partial(reload_on_hangup, panel, *source, also=reload_certificate))
+            await nursery.start(partial(reload_on_hangup, admin.policies.reload, also=reload_certificate))
         else:
             cluster.reload_certificate = reload_certificate
         await _serve(app, settings, worker, certificate)

@@ -21,6 +21,7 @@ from runtime.observability.logging import configure_logs
 from runtime.observability.tracing import tracing
 from runtime.serving import run_process
 from runtime.serving.loop_time import LoopTime
+from runtime.sharing.process import ProcessSharing
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
 Server = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
@@ -68,17 +69,18 @@ async def start_operations(
     panel: Panel,
     keys: TokenVerifier,
     settings: ProcessSettings,
+    sharing: ProcessSharing | None,
 ) -> None:
     """Add the admin API of the process's breakers to `app`, and start its tasks in `nursery`.
 
-    The tasks record the breakers' history, post transitions to the webhook if one is set, and reload
-    breakers.toml on SIGHUP.
+    The tasks record the breakers' history, apply operators' commands, also those given to other instances,
+    post transitions to the webhook if one is set, and reload breakers.toml on SIGHUP.
     """
-    recorder = add_breaker_admin(app, name, panel, keys, settings)
+    recorder, admin = add_breaker_admin(app, name, panel, keys, settings, sharing)
     await nursery.start(recorder.run)
+    await nursery.start(admin.commands.run)
     await start_webhook(nursery, name, settings, panel)
-    policies = settings.circuit_breakers, settings.circuit_breaker_profile
-    await nursery.start(reload_on_hangup, panel, *policies)
+    await nursery.start(reload_on_hangup, admin.policies.reload)
 
 
 async def serve_all(stop: Callable[[], Awaitable[None]], *servers: Server) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import anyio
 import coredis
 import trio
 from coredis.exceptions import NoScriptError, RedisError
@@ -31,8 +32,15 @@ BEAT_SECONDS = 0.4
 SILENT_SECONDS = 1.2
 """Seconds without such a message after which both connections are opened anew."""
 RETRY_SECONDS = 0.25
-SHA = hashlib.sha1(SCRIPT.encode()).hexdigest()  # noqa: S324 - the server's name for the script
-_LOST = (RedisError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+_LOST = (
+    RedisError,
+    OSError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    # coredis' own queue, while its connection closes.
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+)
 
 
 class ValkeyConnection:
@@ -85,35 +93,46 @@ class ValkeyConnection:
         except BaseExceptionGroup as group:
             failure = failure_in(group)
             await trio.lowlevel.checkpoint_if_cancelled()
+            if isinstance(failure, RuntimeError):
+                self._check_closed(client, failure)
             raise StoreUnavailable(reason_of(failure)) from failure
+        except RuntimeError as error:
+            self._check_closed(client, error)
+            raise StoreUnavailable(reason_of(error)) from error
+
+    def _check_closed(self, client: coredis.Redis[str], error: RuntimeError) -> None:
+        """Raise `error` unless it means that the client has been closed during a call."""
+        if client is self._client:
+            raise error
 
     async def _connected(self) -> None:
         """Serve until the connections are lost."""
         self._heard_at = trio.current_time()
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch)
-                async with coredis.Redis.from_url(
-                    self._url,
-                    decode_responses=True,
-                    max_connections=4,
-                    verify_version=False,
-                    retry_policy=NoRetryPolicy(),
-                ) as client:
-                    await client.ping()
-                    names = [self._beat_channel, *self.subscriptions]
-                    async with client.pubsub(
-                        channels=names, ignore_subscribe_messages=True, retry_policy=None
-                    ) as messages:
-                        nursery.start_soon(self._beat, client)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            async with coredis.Redis.from_url(
+                self._url,
+                decode_responses=True,
+                max_connections=4,
+                verify_version=False,
+                retry_policy=NoRetryPolicy(),
+            ) as client:
+                await client.ping()
+                names = [self._beat_channel, *self.subscriptions]
+                async with client.pubsub(
+                    channels=names, ignore_subscribe_messages=True, retry_policy=None
+                ) as messages:
+                    nursery.start_soon(self._beat, client)
+                    try:
                         self._client = client
                         for told in self.subscriptions.values():
                             told(None)
                         async for message in messages:
                             self._note_message(message)
-                raise StoreUnavailable("the subscription has ended")
-        finally:
-            self._client = None
+                    finally:
+                        # Before the client closes: no call may begin then.
+                        self._client = None
+            raise StoreUnavailable("the subscription has ended")
 
     def _note_message(self, message: Mapping[str, Any]) -> None:
         self._heard_at = trio.current_time()
@@ -134,6 +153,33 @@ class ValkeyConnection:
         raise StoreUnavailable(f"no answer within {SILENT_SECONDS:g} s")
 
 
+class ValkeyScript:
+    """A Lua script at the server. Each run is one step that no other command interrupts."""
+
+    def __init__(self, connection: ValkeyConnection, source: str) -> None:
+        self._connection = connection
+        self._source = source
+        self._sha = hashlib.sha1(source.encode()).hexdigest()  # noqa: S324 - the server's name for the script
+
+    async def run(self, *runs: tuple[Sequence[str], Sequence[str]]) -> list[Any]:
+        """Run it for each pair of keys and arguments, in this order. Raises StoreUnavailable."""
+        try:
+            return await self._connection.call(lambda client: self._run(client, runs))
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, NoScriptError):
+                raise
+        # The server was restarted, or another one has taken over.
+        await self._connection.call(lambda client: client.script_load(self._source))
+        return await self._connection.call(lambda client: self._run(client, runs))
+
+    async def _run(
+        self, client: coredis.Redis[str], runs: Sequence[tuple[Sequence[str], Sequence[str]]]
+    ) -> list[Any]:
+        async with client.pipeline(transaction=False) as pipeline:
+            results = [pipeline.evalsha(self._sha, keys=keys, args=given) for keys, given in runs]
+        return [await result for result in results]
+
+
 class ValkeyStore:
     """The store of shared breakers in Valkey.
 
@@ -143,7 +189,7 @@ class ValkeyStore:
     def __init__(self, connection: ValkeyConnection, namespace: str = NAMESPACE) -> None:
         if not re.fullmatch(r"[\w.:-]{1,100}", namespace):
             raise ValueError(f"namespace must be 1 to 100 letters, digits, or any of _.:- got {namespace!r}")
-        self._connection = connection
+        self._script = ValkeyScript(connection, SCRIPT)
         self._namespace = namespace
         self._channel = channel(namespace)
         self._changed: Callable[[str | None], None] = _ignore
@@ -154,26 +200,13 @@ class ValkeyStore:
 
     async def exchange(self, requests: Sequence[tuple[str, Request]]) -> list[Reply]:
         """Carry out requests. Raises StoreUnavailable."""
-        try:
-            return await self._connection.call(lambda client: self._run(client, requests))
-        except StoreUnavailable as error:
-            if not isinstance(error.__cause__, NoScriptError):
-                raise
-        # The server was restarted, or another one has taken over.
-        await self._connection.call(lambda client: client.script_load(SCRIPT))
-        return await self._connection.call(lambda client: self._run(client, requests))
-
-    async def _run(self, client: coredis.Redis[str], requests: Sequence[tuple[str, Request]]) -> list[Reply]:
-        async with client.pipeline(transaction=False) as pipeline:
-            results = [
-                pipeline.evalsha(
-                    SHA,
-                    keys=keys(self._namespace, name),
-                    args=[self._channel, name, *arguments(request)],
-                )
+        results = await self._script.run(
+            *(
+                (keys(self._namespace, name), [self._channel, name, *arguments(request)])
                 for name, request in requests
-            ]
-        return [reply(await result) for result in results]  # type: ignore[arg-type]
+            )
+        )
+        return [reply(result) for result in results]
 
     async def listen(
         self,

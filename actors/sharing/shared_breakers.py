@@ -14,7 +14,7 @@ from ..events import Subscription
 from ..messages import NEVER, Transition
 from ..panel.panel import Panel
 from .link import BreakerLink, SharingPolicy
-from .record import Reply, Request
+from .record import Override, Reply, Request
 from .store import Store, StoreUnavailable
 from .store_health import LOST_SECONDS, StoreHealth
 
@@ -70,6 +70,16 @@ class SharedBreakers:
     def has_lease(self, name: str) -> bool:
         """Whether this instance probes the breaker `name` for all."""
         return name in self._links and self._links[name].has_lease
+
+    async def override(self, name: str, *, opens: bool) -> None:
+        """Open the breaker for all instances, for its policy's first wait, or close it for all.
+
+        The other instances follow with their next report. An unknown name changes nothing. Raises
+        StoreUnavailable.
+        """
+        for local in (await self._read([name])).values():
+            wait = round(1000 * local.first_wait)
+            await self._store.exchange([(name, Override(self.instance, opens, wait))])
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Share the breakers until cancelled; then give leases back, for FAREWELL_SECONDS at most.

@@ -13,7 +13,7 @@ from gateway.upstream.fetch import fetch_json, for_each_service
 from gateway.upstream.upstream import Upstream
 from protocols.http import REQUEST_ID, Code
 from runtime.admin.history import Report
-from runtime.admin.service import AdminCommand, BreakerAdmin, known_action
+from runtime.admin.service import AdminCommand, BreakerAdmin, check_expiry, known_action
 from runtime.web.errors import ApiError
 
 FETCH_SECONDS = 5.0
@@ -56,7 +56,8 @@ class FederatedBreakerAdmin:
         if (upstream := self._owner(name)) is None:
             return await self._own.steer(name, action, command)
         known_action(action)  # it becomes part of a URL
-        body = {"reason": command.reason}
+        check_expiry(action, command.lasts)
+        body = _body(command)
         report: Report = await _send(upstream, command, "POST", f"/{name}/{action}", body)
         return report
 
@@ -64,7 +65,7 @@ class FederatedBreakerAdmin:
         """Change keys of a policy in the process that owns the breaker."""
         if (upstream := self._owner(name)) is None:
             return await self._own.change(name, table, command)
-        body = {**table, "reason": command.reason}
+        body = {**table, **_body(command)}
         report: Report = await _send(upstream, command, "PUT", f"/{name}/policy", body)
         return report
 
@@ -77,9 +78,8 @@ class FederatedBreakerAdmin:
         results: dict[str, Any] = dict(await self._own.reload(command))
 
         async def reload_service(upstream: Upstream) -> dict[str, Any]:
-            body = {"reason": command.reason}
             try:
-                result: dict[str, Any] = await _send(upstream, command, "POST", "/reload", body)
+                result: dict[str, Any] = await _send(upstream, command, "POST", "/reload", _body(command))
             except ApiError as error:
                 return {upstream.service.process: {"error": error.message}}
             return result
@@ -117,6 +117,10 @@ async def _send(
     if "error" in found:
         raise ApiError(_code(found["error"]), str(found.get("message")), status=reply.status)
     return found.get("data")
+
+
+def _body(command: AdminCommand) -> dict[str, Any]:
+    return {"reason": command.reason} | ({} if command.lasts is None else {"for": command.lasts})
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

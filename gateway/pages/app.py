@@ -21,7 +21,6 @@ from gateway.pages.openapi import OpenApiAggregator
 from gateway.settings import GatewaySettings
 from gateway.upstream.overloads import Overloads, overload_metric
 from gateway.upstream.upstream import Upstream
-from gateway.workers.admin import ClusterBreakerAdmin
 from gateway.workers.cluster import WorkerCluster
 from protocols.http import STATUS, Code, failure, success
 from protocols.topology import API_GATEWAY
@@ -31,6 +30,7 @@ from runtime.admin.service import local_breaker_admin
 from runtime.asgi import App
 from runtime.auth import TokenVerifier
 from runtime.breaker_source import BreakerSource
+from runtime.sharing.process import ProcessSharing
 from runtime.web.app import service_app
 from runtime.web.errors import ApiError
 
@@ -83,11 +83,15 @@ def add_operations(
     keys: TokenVerifier,
     upstreams: Mapping[str, Upstream],
     cluster: WorkerCluster | None,
+    sharing: ProcessSharing | None,
 ) -> DashboardFeed:
-    """Add the dashboard and the admin API. The caller runs the DashboardFeed that is returned."""
+    """Add the dashboard and the admin API.
+
+    The caller runs the DashboardFeed that is returned, and the commands of `app.extensions["admin"]`.
+    """
     recorder = Recorder(API_GATEWAY, cluster or panel)
-    local = local_breaker_admin(panel, recorder, settings, None if cluster is None else cluster.slot.policies)
-    own = local if cluster is None else ClusterBreakerAdmin(local, cluster, settings)
+    path = None if cluster is None else cluster.slot.policies
+    own = app.extensions["admin"] = local_breaker_admin(panel, recorder, settings, sharing, path=path)
     add_admin(app, FederatedBreakerAdmin(own, upstreams), AdminAuthenticator(keys, settings.admin_token))
     add_dashboard(app)
     feed = DashboardFeed(recorder, upstreams)

@@ -38,7 +38,7 @@ from gateway.workers.notifications import (
     read_line,
 )
 from gateway.workers.slot import WorkerSlot
-from runtime.config.reload import reload_policies
+from runtime.config.process_policies import ProcessPolicies
 
 log = structlog.get_logger("workers")
 
@@ -72,6 +72,7 @@ class WorkerCluster:
         self._results: dict[str, Any] = {}
         """The result of each command that this worker has appended and not returned yet, or its exception."""
         self.reload_certificate: Callable[[], None] = lambda: None
+        self.reload_policies = ProcessPolicies(panel, slot.policies, profile).reload
         self.run_command: CommandHandler | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -93,7 +94,7 @@ class WorkerCluster:
             task_status.started()
 
     async def _reload_policies(self) -> None:
-        await reload_policies(self._panel, self.slot.policies, self._profile)
+        await self.reload_policies()
 
     async def run_on_all(self, record: CommandRecord) -> tuple[Any, list[int]]:
         """Have all workers run a command.

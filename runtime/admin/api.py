@@ -6,7 +6,7 @@ import hmac
 import math
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from quart import g, request
 from quart_schema import hide
 from quart_trio import QuartTrio
@@ -14,15 +14,18 @@ from quart_trio import QuartTrio
 from actors import Panel
 from protocols.http import Code
 from runtime.admin.history import Recorder
-from runtime.admin.service import AdminCommand, BreakerAdmin, local_breaker_admin
+from runtime.admin.service import AdminCommand, BreakerAdmin, LocalBreakerAdmin, local_breaker_admin
 from runtime.auth import TokenVerifier, bearer
 from runtime.config.settings import ProcessSettings
+from runtime.sharing.process import ProcessSharing
 from runtime.web.app import reply
 from runtime.web.errors import ApiError
 from runtime.web.json_body import read_json
 
 LONGEST_REASON = 200
 """Characters."""
+LONGEST_SECONDS = 31_536_000.0
+"""The longest time for which a command may be in force: a year."""
 
 
 def _one_line(value: str) -> str:
@@ -31,10 +34,21 @@ def _one_line(value: str) -> str:
     return value.strip()
 
 
+def _duration(value: Any) -> float | None:
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # The comparison comes first: an integer may be too large for a float.
+    if not is_number or not 0 < value <= LONGEST_SECONDS:
+        raise ValueError(f"should be seconds, more than 0 and at most {LONGEST_SECONDS:.0f}")
+    return float(value)
+
+
 class CommandBody(BaseModel):
-    """The body of a command. reason: for the log and the breaker's history."""
+    """The body of a command. reason: for the log and the breaker's history. lasts: `for`, seconds."""
 
     reason: Annotated[str, AfterValidator(_one_line)] = ""
+    lasts: Annotated[float | None, BeforeValidator(_duration), Field(alias="for")] = None
 
 
 class PolicyChange(CommandBody):
@@ -68,9 +82,10 @@ class AdminAuthenticator:
 def add_admin(app: QuartTrio, admin: BreakerAdmin, authenticator: AdminAuthenticator) -> None:
     """Add /admin/breakers and the paths below it, for admins alone."""
 
-    def command(reason: str = "") -> AdminCommand:
+    def command(body: CommandBody | None = None) -> AdminCommand:
         given = request.headers.get("Authorization")
-        return AdminCommand(authenticator.admit(given), reason, given or "", g.request_id)
+        body = body or CommandBody()
+        return AdminCommand(authenticator.admit(given), body.reason, given or "", g.request_id, body.lasts)
 
     @app.get("/admin/breakers")
     @hide
@@ -86,7 +101,7 @@ def add_admin(app: QuartTrio, admin: BreakerAdmin, authenticator: AdminAuthentic
     @hide
     async def steer(name: str, action: str) -> Any:
         command()  # authenticates before an error can describe the body
-        report = await admin.steer(name, action, command((await _command_body()).reason))
+        report = await admin.steer(name, action, command(await _command_body()))
         return reply(f"{name} is {report['state']}", report)
 
     @app.put("/admin/breakers/<name>/policy")
@@ -94,14 +109,14 @@ def add_admin(app: QuartTrio, admin: BreakerAdmin, authenticator: AdminAuthentic
     async def change(name: str) -> Any:
         command()
         body = await read_json(PolicyChange)
-        report = await admin.change(name, body.model_extra or {}, command(body.reason))
+        report = await admin.change(name, body.model_extra or {}, command(body))
         return reply(f"The policy of {name} is changed", report)
 
     @app.post("/admin/breakers/reload")
     @hide
     async def reload() -> Any:
         command()
-        results = await admin.reload(command((await _command_body()).reason))
+        results = await admin.reload(command(await _command_body()))
         failed = [name for name, result in results.items() if isinstance(result, dict) and "error" in result]
         exceptions = f", but not by {', '.join(failed)}" if failed else ""
         return reply(f"The policies are read again{exceptions}", results)
@@ -113,14 +128,23 @@ async def _command_body() -> CommandBody:
 
 
 def add_breaker_admin(
-    app: QuartTrio, process: str, panel: Panel, keys: TokenVerifier, settings: ProcessSettings
-) -> Recorder:
-    """Add the admin API and /breakers for a service's breakers. The caller starts the recorder's `run`."""
+    app: QuartTrio,
+    process: str,
+    panel: Panel,
+    keys: TokenVerifier,
+    settings: ProcessSettings,
+    sharing: ProcessSharing | None = None,
+) -> tuple[Recorder, LocalBreakerAdmin]:
+    """Add the admin API and /breakers for a service's breakers.
+
+    sharing: None: commands are for this process alone. The caller starts `run` of the recorder and of the
+    admin's commands.
+    """
     recorder = Recorder(process, panel)
     add_recent(app, recorder)
-    admin = local_breaker_admin(panel, recorder, settings)
+    admin = local_breaker_admin(panel, recorder, settings, sharing)
     add_admin(app, admin, AdminAuthenticator(keys, settings.admin_token))
-    return recorder
+    return recorder, admin
 
 
 def add_recent(app: QuartTrio, recorder: Recorder) -> None:

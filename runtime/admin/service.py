@@ -1,27 +1,27 @@
-"""Operators' commands to the breakers of one process: trip, reset, hold, change a policy, reload policies."""
+"""Operators' commands to the breakers of one process, and of all others like it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import time
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import structlog
-
-from actors import CircuitBreaker, CircuitBreakerConfig, Panel
+from actors import CircuitBreaker, Panel
 from protocols.http import Code
+from runtime.admin.command_views import breaker_commands, command_history, outcome_view
 from runtime.admin.history import PAST, Recorder, Report
+from runtime.admin.panel_target import ACTIONS, PanelTarget
 from runtime.config.policies import BadConfiguration
 from runtime.config.policy_reader import changed_policy
-from runtime.config.reload import reload_policies
+from runtime.config.process_policies import ProcessPolicies
 from runtime.config.settings import ProcessSettings
+from runtime.sharing.commands.command import LASTING, Command
+from runtime.sharing.commands.operator_commands import OperatorCommands, Outcome
+from runtime.sharing.process import ProcessSharing
 from runtime.web.errors import ApiError
-
-log = structlog.get_logger("admin")
-
-Reload = Callable[[], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,15 @@ class AdminCommand:
     """Who gives a command, and why.
 
     who: a user id or "ADMIN_TOKEN". reason: one line, empty if none was given. authorization: the field that
-    the command came with. request_id: of the request that gave it.
+    the command came with. request_id: of the request that gave it. lasts: seconds until the command expires;
+    None: it doesn't.
     """
 
     who: str
     reason: str
     authorization: str
     request_id: str
+    lasts: float | None = None
 
 
 class BreakerAdmin(Protocol):
@@ -48,36 +50,28 @@ class BreakerAdmin(Protocol):
         """Return one breaker with its recent past."""
 
     async def steer(self, name: str, action: str, command: AdminCommand) -> Report:
-        """Do one of ACTIONS and return the breaker as it is then."""
+        """Do one of ACTIONS and return the breaker as it is then, with the instances that have applied it."""
 
     async def change(self, name: str, table: Mapping[str, Any], command: AdminCommand) -> Report:
         """Change some keys of a policy and return the breaker. Raises ApiError VALIDATION_ERROR."""
 
     async def reload(self, command: AdminCommand) -> Any:
-        """Read breakers.toml again and return which breakers changed, by process.
+        """Read breakers.toml again, lift changes of policies, and return which breakers changed, by process.
 
         Raises ApiError VALIDATION_ERROR for an unusable file, which changes nothing.
         """
 
 
-Action = tuple[Callable[[CircuitBreaker, str], Awaitable[None]], str]
-ACTIONS: Mapping[str, Action] = {
-    "trip": (CircuitBreaker.trip, "tripped by operator"),
-    "reset": (CircuitBreaker.reset, "reset by operator"),
-    "force_open": (CircuitBreaker.force_open, "forced by operator"),
-    "disable": (CircuitBreaker.disable, "disabled by operator"),
-    "observe": (CircuitBreaker.observe, "observed by operator"),
-}
-"""By its name in the URL: the method that an action calls, and the reason that the transition gets."""
-
-
 class LocalBreakerAdmin:
-    """A BreakerAdmin for the breakers of one panel."""
+    """A BreakerAdmin for the breakers of one panel, and through `commands` for those of other instances."""
 
-    def __init__(self, panel: Panel, recorder: Recorder, reload: Reload) -> None:
+    def __init__(
+        self, panel: Panel, recorder: Recorder, policies: ProcessPolicies, commands: OperatorCommands
+    ) -> None:
         self._panel = panel
         self._recorder = recorder
-        self._reload = reload
+        self.policies = policies
+        self.commands = commands
 
     def __contains__(self, name: str) -> bool:
         return name in self._panel
@@ -85,54 +79,61 @@ class LocalBreakerAdmin:
     async def show(self, command: AdminCommand) -> list[Report]:
         """Return all breakers of this process, without their recent past."""
         report = await self._recorder.recent()
-        return [_owned(report, without_past(one)) for one in report["breakers"]]
+        return [self._owned(report, without_past(one)) for one in report["breakers"]]
 
     async def show_one(self, name: str, command: AdminCommand) -> Report:
         """Return one breaker with its recent past. Raises ApiError NOT_FOUND."""
         return await self._view(self._find(name))
 
     async def steer(self, name: str, action: str, command: AdminCommand) -> Report:
-        """Do one of ACTIONS, log who did it and why, and return the breaker. Raises ApiError NOT_FOUND."""
-        await self.act(name, action, command)
-        return await self._view(self._find(name))
+        """Do one of ACTIONS, log who did it and why, and return the breaker.
 
-    async def act(self, name: str, action: str, command: AdminCommand) -> None:
-        """Do what `steer` does, without looking at the breaker afterwards."""
-        breaker, (act, default) = self._find(name), self.action(name, action)
-        _log(f"{action} by an operator", command, breaker=name, action=action)
-        await act(breaker, f"{default}: {command.reason}" if command.reason else default)
+        Raises ApiError NOT_FOUND, or VALIDATION_ERROR for a trip or reset that is to expire.
+        """
+        self._find(name)
+        known_action(action)
+        outcome = await self._give(command, action, name)
+        return await self._view(self._find(name)) | outcome_view(outcome)
 
     async def change(self, name: str, table: Mapping[str, Any], command: AdminCommand) -> Report:
         """Change some keys of a policy, log who did it and why, and return the breaker. Raises ApiError."""
-        await self.configure(name, table, command)
-        return await self._view(self._find(name))
-
-    async def configure(self, name: str, table: Mapping[str, Any], command: AdminCommand) -> None:
-        """Do what `change` does, without looking at the breaker afterwards."""
-        breaker, config = self._find(name), self.changed(name, table)
-        _log("policy changed by an operator", command, breaker=name, action="configure", changes=dict(table))
-        await breaker.configure(config)
-
-    async def reload(self, command: AdminCommand) -> Any:
-        """Read breakers.toml again, and log who did it and why. Raises ApiError VALIDATION_ERROR."""
+        breaker = self._find(name)
         try:
-            changed = await self._reload()
-        except BadConfiguration as error:
-            raise ApiError(Code.VALIDATION_ERROR, str(error)) from error
-        _log("breakers.toml read again by an operator", command, action="reload")
-        return {self._recorder.process: changed}
-
-    def action(self, name: str, action: str) -> Action:
-        """Return one of ACTIONS. Raises ApiError NOT_FOUND for an unknown breaker or action."""
-        self._find(name)
-        return known_action(action)
-
-    def changed(self, name: str, table: Mapping[str, Any]) -> CircuitBreakerConfig:
-        """Return the policy that `change` would set. Raises ApiError NOT_FOUND or VALIDATION_ERROR."""
-        try:
-            return changed_policy(self._find(name).config, table)
+            changed_policy(breaker.config, table)
+            outcome = await self._give(command, "configure", name, table)
         except ValueError as error:
             raise ApiError(Code.VALIDATION_ERROR, str(error)) from error
+        return await self._view(breaker) | outcome_view(outcome)
+
+    async def reload(self, command: AdminCommand) -> Any:
+        """Read breakers.toml again, lift changes of policies, and log who did it and why.
+
+        Returns which breakers changed, by process; with "error" if some instances have not done so. Raises
+        ApiError VALIDATION_ERROR, and has changed nothing anywhere then.
+        """
+        try:
+            await self.policies.check()
+            outcome = await self._give(command, "reload")
+        except BadConfiguration as error:
+            raise ApiError(Code.VALIDATION_ERROR, str(error)) from error
+        return {self._recorder.process: _reload_view(outcome)}
+
+    async def _give(
+        self, given: AdminCommand, do: str, name: str = "", changes: Mapping[str, Any] | None = None
+    ) -> Outcome:
+        check_expiry(do, given.lasts)
+        command = Command(
+            id=uuid.uuid4().hex,
+            do=do,
+            breaker=name,
+            who=given.who,
+            reason=given.reason,
+            request_id=given.request_id,
+            lasts=given.lasts,
+            changes=dict(changes or {}),
+            unix_time=time.time(),
+        )
+        return await self.commands.give(command)
 
     def _find(self, name: str) -> CircuitBreaker:
         if name not in self._panel:
@@ -141,24 +142,47 @@ class LocalBreakerAdmin:
 
     async def _view(self, breaker: CircuitBreaker) -> Report:
         report = await self._recorder.recent(only=breaker.name)
-        return _owned(report, report["breakers"][0])
+        history = command_history(self.commands, breaker.name)
+        return self._owned(report, report["breakers"][0]) | {"commands": history}
+
+    def _owned(self, report: Report, breaker: Report) -> Report:
+        in_force = breaker_commands(self.commands, breaker["name"], report["now"])
+        return {**breaker, "owner": report["process"], "in_force": in_force}
 
 
 def local_breaker_admin(
-    panel: Panel, recorder: Recorder, settings: ProcessSettings, policies: Path | None = None
+    panel: Panel,
+    recorder: Recorder,
+    settings: ProcessSettings,
+    sharing: ProcessSharing | None = None,
+    *,
+    path: Path | None = None,
 ) -> LocalBreakerAdmin:
-    """Return the admin of a panel. policies: the file that `reload` reads; None: the settings' file."""
-    reload = partial(
-        reload_policies, panel, policies or settings.circuit_breakers, settings.circuit_breaker_profile
-    )
-    return LocalBreakerAdmin(panel, recorder, reload)
+    """Return the admin of a panel. The caller starts `commands.run`.
+
+    sharing: None: commands are for this process alone. path: of breakers.toml; None: the settings'.
+    """
+    policies = ProcessPolicies(panel, path or settings.circuit_breakers, settings.circuit_breaker_profile)
+    target = PanelTarget(panel, policies)
+    if sharing is None:
+        commands = OperatorCommands(target)
+    else:
+        commands = OperatorCommands(target, sharing.instance, sharing.commands, sharing.breakers.override)
+    return LocalBreakerAdmin(panel, recorder, policies, commands)
 
 
-def known_action(action: str) -> Action:
-    """Return one of ACTIONS. Raises ApiError NOT_FOUND."""
+def known_action(action: str) -> None:
+    """Raise ApiError NOT_FOUND unless it is one of ACTIONS."""
     if action not in ACTIONS:
         raise ApiError(Code.NOT_FOUND, f"no action is called {action!r}; one of: {', '.join(ACTIONS)}")
-    return ACTIONS[action]
+
+
+def check_expiry(do: str, lasts: float | None) -> None:
+    """Raise ApiError VALIDATION_ERROR if this command can't expire, and is to."""
+    if lasts is not None and do not in LASTING:
+        allowed = ", ".join(sorted(LASTING - {"configure"}))
+        reason = f"a {do} takes no time; only {allowed} and a change of policy do"
+        raise ApiError(Code.VALIDATION_ERROR, f"for: {reason}")
 
 
 def without_past(breaker: Report) -> Report:
@@ -166,11 +190,12 @@ def without_past(breaker: Report) -> Report:
     return {key: value for key, value in breaker.items() if key not in PAST}
 
 
-def _owned(report: Report, breaker: Report) -> Report:
-    return {**breaker, "owner": report["process"]}
-
-
-def _log(event: str, command: AdminCommand, **more: Any) -> None:
-    # The log context may hold another request's id: a worker also carries out commands given to another one.
-    more["request_id"] = command.request_id
-    log.warning(event, who=command.who, reason=command.reason or "none given", **more)
+def _reload_view(outcome: Outcome) -> Any:
+    """The changed breakers; if commands are shared, also who has read the file, and what went wrong."""
+    if outcome.shared is None:
+        return outcome.result
+    view = {"changed": outcome.result, **outcome_view(outcome)}
+    problems = [f"{name}: {reason}" for name, reason in outcome.failed.items()]
+    if outcome.not_yet:
+        problems.append(f"not yet by {', '.join(outcome.not_yet)}")
+    return {**view, "error": "; ".join(problems)} if problems else view

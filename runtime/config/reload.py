@@ -1,19 +1,15 @@
-"""Reads breakers.toml again in a running process, on SIGHUP or an operator's command."""
+"""Reads breakers.toml again in a running process on SIGHUP."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 
 import structlog
 import trio
 
-from actors import Panel
-from runtime.config.policies import CODE_FIELDS, BadConfiguration
-from runtime.config.policy_file import load_breakers
+from runtime.config.policies import BadConfiguration
 
 _deferred: list[int] = []
 """Signals that arrived before `sighup_events`."""
@@ -40,46 +36,26 @@ def sighup_events() -> Iterator[AsyncIterator[int]]:
 
 
 async def reload_on_hangup(
-    panel: Panel,
-    path: Path,
-    profile: str | None,
+    reload: Callable[[], Awaitable[list[str]]],
     *,
     also: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Give the panel's breakers the file's policies at each SIGHUP, until cancelled. Only in the main thread.
+    """Call `reload` at each SIGHUP, until cancelled. Only in the main thread.
 
-    also: called first at each SIGHUP. The breakers keep their state, windows and calls in flight. An unusable
-    file is logged and changes nothing.
+    reload: reads breakers.toml, and returns the names of the breakers that have changed. also: called first
+    at each SIGHUP. An unusable file is logged and changes nothing.
     """
     with sighup_events() as signals:
         task_status.started()
         async for _ in signals:
             also()
             try:
-                changed = await reload_policies(panel, path, profile)
+                changed = await reload()
             except BadConfiguration as error:
                 log_unusable(error)
             else:
                 log.info("the policies are read again", changed=changed)
-
-
-async def reload_policies(panel: Panel, path: Path, profile: str | None) -> list[str]:
-    """Give the panel's breakers the file's policies and return the names of the changed ones.
-
-    The fields in CODE_FIELDS keep their values. Raises BadConfiguration, and has changed nothing then.
-    """
-    policies = await trio.to_thread.run_sync(load_breakers, path, profile)
-    changed = []
-    for breaker in panel:
-        config = breaker.config
-        code = {field: getattr(config, field) for field in CODE_FIELDS}
-        # A route's breaker has its service's policy; its name is the service's, a colon and the route's.
-        policy = replace(policies[breaker.name.partition(":")[0]], name=breaker.name, **code)
-        if policy != config:
-            await breaker.configure(policy)
-            changed.append(breaker.name)
-    return changed
 
 
 def log_unusable(error: BadConfiguration) -> None:

@@ -16,6 +16,7 @@ from actors.adapters.valkey import ValkeyConnection, ValkeyStore
 from actors.sharing.link import SharingPolicy
 from actors.sharing.shared_breakers import SharedBreakers
 from runtime.config.settings import ProcessSettings
+from runtime.sharing.commands.store import ValkeyCommandStore
 
 NAMESPACE = "school"
 
@@ -27,6 +28,7 @@ class ProcessSharing:
     instance: str
     connection: ValkeyConnection
     breakers: SharedBreakers
+    commands: ValkeyCommandStore
 
 
 def instance_name(process: str) -> str:
@@ -53,7 +55,9 @@ async def open_sharing(
     connection = ValkeyConnection(str(settings.valkey_url.get_secret_value()))
     store = ValkeyStore(connection, NAMESPACE)
     instance = instance_name(process)
-    sharing = ProcessSharing(instance, connection, SharedBreakers(panel, store, policy, instance))
+    breakers = SharedBreakers(panel, store, policy, instance)
+    commands = ValkeyCommandStore(connection, NAMESPACE, process)
+    sharing = ProcessSharing(instance, connection, breakers, commands)
     prepare(sharing)
     async with trio.open_nursery() as outer:
         await outer.start(connection.run)

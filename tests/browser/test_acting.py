@@ -93,11 +93,47 @@ def test_a_partly_failed_reload_names_the_process(dashboard: DashboardPage) -> N
     assert problem(dashboard) == "All have read it but student-service: student-service doesn’t answer."
 
 
-def test_workers_that_are_behind_are_named(dashboard: DashboardPage) -> None:
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            {"applied_by": ["a"], "not_yet": ["b", "c"]},
+            "Done, but not yet by b, c: it follows when it runs again.",
+        ),
+        (
+            {"applied_by": ["a"], "not_yet": [], "failed": {"b": "no such breaker"}},
+            "Done, but b can’t: no such breaker.",
+        ),
+        ({"shared": False, "note": "the store doesn't answer"}, "Done here only. The store doesn’t answer."),
+    ],
+)
+def test_instances_that_have_not_applied_a_command_are_named(
+    dashboard: DashboardPage, answer: dict[str, Any], said: str
+) -> None:
     """They follow later, without another command."""
-    dashboard.answer({"name": "auth-database", "workers_behind": [1]})
+    dashboard.answer({"name": "auth-database", **answer})
     act(dashboard, "Reset")
-    assert problem(dashboard) == "Done, but not yet by worker 1: it follows when it runs again."
+    assert problem(dashboard) == said
+
+
+def test_a_hold_may_have_a_duration_and_the_sheet_shows_who_ordered_it(dashboard: DashboardPage) -> None:
+    """A trip has none."""
+    ordered = {"id": "1", "action": "force_open", "who": "ADMIN_TOKEN", "reason": "a new disk", "time": NOON}
+    dashboard.answer({"commands": [{**ordered, "until": NOON + 600}], "in_force": [{"id": "1"}]})
+    sent = commands_sent(dashboard)
+    dashboard.page.click("#detail .acting button:text-is('Trip')")
+    assert dashboard.page.locator("#detail [name=for]").count() == 0
+    dashboard.page.click("#detail .confirm button:text-is('Cancel')")
+    dashboard.page.click("#detail .acting button:text-is('Force open')")
+    dashboard.page.select_option("#detail [name=for]", label="10 minutes")
+    dashboard.page.fill("#reason", "a new disk")
+    dashboard.page.click("#detail .confirm button[type=submit]")
+    dashboard.page.locator("#detail .confirm").wait_for(state="detached")
+    assert sent == [{"for": 600, "reason": "a new disk"}]
+    shown = dashboard.page.inner_text("#detail .commands li")
+    assert "force open" in shown
+    assert "by ADMIN_TOKEN, a new disk, until" in shown
+    assert shown.endswith("in force")
 
 
 def test_only_changed_policy_fields_are_sent(dashboard: DashboardPage) -> None:

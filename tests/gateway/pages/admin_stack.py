@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import trio
 
 from actors import CircuitBreakerConfig, Panel, open_panel
 from gateway.routes import SERVICES
@@ -73,14 +74,18 @@ async def open_admin_stack(path: Path, admin_token: str | None = TOKEN) -> Async
         open_panel() as schools,
         open_panel() as student,
         in_process_gateway(lines, **chosen) as built,
+        trio.open_nursery() as nursery,
     ):
         panels = {"auth": auth, "school": schools, "student": student}
         for one in SERVICES:
             for name in one.dependencies:
                 panels[one.name].breaker(CircuitBreakerConfig(name=name, failure=never))
             app = service_app(one.process, panels[one.name])
-            add_breaker_admin(
+            _, admin = add_breaker_admin(
                 app, one.process, panels[one.name], built.issuer.keys, ProcessSettings(**chosen)
             )
+            await nursery.start(admin.commands.run)
             lines[one.name].app = app
+        await nursery.start(built.app.extensions["admin"].commands.run)
         yield AdminStack(built, panels, lines, policies)
+        nursery.cancel_scope.cancel()

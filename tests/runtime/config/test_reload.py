@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from actors import CircuitBreakerConfig, open_panel
 from actors.messages import State
 from runtime.config import reload
+from runtime.config.process_policies import ProcessPolicies
 from runtime.config.reload import defer_sighup, reload_on_hangup
 
 REFUSED = "the policies can't be used; nothing has changed"
@@ -46,7 +47,7 @@ async def test_sighup_reloads_policies_and_keeps_states_and_code(
                 monkeypatch.setattr(reload, "_deferred", [])
                 defer_sighup()
                 os.kill(os.getpid(), signal.SIGHUP)
-            await nursery.start(reload_on_hangup, panel, path, None)
+            await nursery.start(reload_on_hangup, ProcessPolicies(panel, path, None).reload)
             if not early:
                 os.kill(os.getpid(), signal.SIGHUP)
             with trio.fail_after(5):

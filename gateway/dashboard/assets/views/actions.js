@@ -1,7 +1,7 @@
 // The actions that an admin can take on a breaker.
 
 import { Confirm } from "./confirm.js";
-import { make } from "../model/format.js";
+import { make, sentence } from "../model/format.js";
 
 // The label of each action, and its effect, which is shown before it is confirmed.
 const ACTIONS = {
@@ -11,12 +11,17 @@ const ACTIONS = {
   disable: ["Disable", "Every call is let through, and none is counted."],
   observe: ["Observe", "Every call is let through; it says what it would have done."],
 };
+const HOLDS = ["force_open", "disable", "observe"];
+// How long a command is in force, in seconds.
+const DURATIONS = { "Until it is lifted": "", "10 minutes": 600, "1 hour": 3600, "8 hours": 28800, "1 day": 86400 };
 const NUMBERS = { max_failures: "Failures to trip", reset_timeout: "Reset timeout, s" };
 const CHANGE = "Change policy";
 const RELOAD = "Reload file";
 
 export class Actions {
-  constructor(name, model, admin) {
+  /** report(breaker): called with the admin API's report of the breaker after a command. */
+  constructor(name, model, admin, report) {
+    this.report = report;
     this.name = name;
     this.model = model;
     this.admin = admin;
@@ -66,8 +71,8 @@ export class Actions {
     const [label, meaning] = ACTIONS[action];
     const path = `/${this.name}/${action}`;
     this.#ask(label, {
-      question: `${label} ${this.name}?`, meaning, label,
-      act: async (reason) => checkWorkers(await this.admin.send("POST", path, { reason })),
+      question: `${label} ${this.name}?`, meaning, label, inputs: HOLDS.includes(action) ? [duration()] : [],
+      act: async (reason, form) => this.#check(await this.admin.send("POST", path, { ...chosen(form), reason })),
     });
   }
 
@@ -86,11 +91,16 @@ export class Actions {
     const inputs = keys.map((key) => make("label", "field", {}, NUMBERS[key],
       make("input", "", { type: "number", name: key, step: "any", defaultValue: policy[key], required: true })));
     this.#ask(CHANGE, {
-      question: `Change the policy of ${this.name}?`, inputs, label: "Change",
+      question: `Change the policy of ${this.name}?`, inputs: [...inputs, duration()], label: "Change",
       meaning: "It holds from the next call on, until breakers.toml is read again. State and counts stay.",
       act: async (reason, form) =>
-        checkWorkers(await this.admin.send("PUT", `/${this.name}/policy`, { ...changed(form, keys), reason })),
+        this.#check(await this.admin.send("PUT", `/${this.name}/policy`, { ...changed(form, keys), ...chosen(form), reason })),
     });
+  }
+
+  #check(breaker) {
+    this.report(breaker);
+    checkInstances(breaker);
   }
 
   #ask(from, words) {
@@ -107,9 +117,23 @@ function changed(form, keys) {
   return Object.fromEntries(inputs.map((input) => [input.name, Number(input.value)]));
 }
 
-/** Throws an Error if some workers have not run the command yet. */
-function checkWorkers({ workers_behind: behind }) {
-  if (behind) throw new Error(`Done, but not yet by worker ${behind.join(", ")}: it follows when it runs again.`);
+function duration() {
+  const options = Object.entries(DURATIONS).map(([label, value]) => make("option", "", { value }, label));
+  return make("label", "field", {}, "In force", make("select", "", { name: "for" }, ...options));
+}
+
+/** The duration that is chosen in the form, if it has any. */
+function chosen(form) {
+  const value = form.elements.for?.value;
+  return value ? { for: Number(value) } : {};
+}
+
+/** Throws an Error if some instances have not applied the command. */
+function checkInstances({ shared, note, not_yet: late = [], failed = {} }) {
+  if (shared === false) throw new Error(`Done here only. ${sentence(note)}`.replaceAll("'", "’"));
+  const names = Object.keys(failed);
+  if (names.length) throw new Error(`Done, but ${names.join(", ")} can’t: ${[...new Set(Object.values(failed))].join("; ")}.`);
+  if (late.length) throw new Error(`Done, but not yet by ${late.join(", ")}: it follows when it runs again.`);
 }
 
 /** Throws an Error if the reload has failed in some processes. */

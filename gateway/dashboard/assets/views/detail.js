@@ -16,7 +16,11 @@ export class Detail {
     dialog.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.actions.back()) event.preventDefault();
     });
-    admin.changed = () => this.name && this.actions.renew();
+    admin.changed = () => {
+      if (this.name === null) return;
+      this.actions.renew();
+      this.#fetchCommands();
+    };
   }
 
   show(name) {
@@ -32,7 +36,9 @@ export class Detail {
     this.failures = make("ol", "failures");
     this.changes = make("ol", "changes");
     this.policy = make("dl", "facts policy");
-    this.actions = new Actions(this.name, this.model, this.admin);
+    this.actions = new Actions(this.name, this.model, this.admin, (report) => this.#showCommands(report));
+    this.commands = make("ol", "changes commands");
+    this.ordered = make("h3", "", { hidden: true }, "Last commands");
     const close = make("button", "quiet close", { type: "button", ariaLabel: "Close", onclick: () => this.dialog.close() }, "✕");
     this.dialog.replaceChildren(make("div", "inside", {},
       make("header", "", {}, make("div", "", {}, make("h2", "", { id: "detail-name" }, breaker.name),
@@ -43,9 +49,30 @@ export class Detail {
         make("h3", "", {}, "Since its process started"), this.facts,
         make("h3", "", {}, "Last failures"), this.failures,
         make("h3", "", {}, "Last changes"), this.changes,
+        this.ordered, this.commands,
         make("h3", "", {}, "Policy"), this.policy),
     ));
     this.draw();
+    this.#fetchCommands();
+  }
+
+  /** Who ordered what is for admins alone. */
+  async #fetchCommands() {
+    const { name } = this;
+    if (!this.admin.token) return this.#showCommands(null);
+    const report = await this.admin.send("GET", `/${name}`).catch(() => null);
+    if (report && this.name === name) this.#showCommands(report);
+  }
+
+  #showCommands(report) {
+    const all = report?.commands ?? [];
+    const inForce = new Set((report?.in_force ?? []).map((one) => one.id));
+    const now = this.model.now();
+    this.ordered.hidden = this.commands.hidden = !report?.commands;
+    items(this.commands, all, (one) => [
+      moment(one.time, now), [one.action.replace("_", " "), ...Object.keys(one.changes ?? {})].join(" "),
+      [`by ${one.who}`, one.reason, one.until && `until ${moment(one.until, now)}`, inForce.has(one.id) && "in force"].filter(Boolean).join(", "),
+    ], "None.");
   }
 
   draw() {

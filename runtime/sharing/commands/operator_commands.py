@@ -1,0 +1,435 @@
+"""Gives operators' commands to all instances, and applies those of other instances here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+import trio
+
+from actors.sharing.store import StoreUnavailable
+from runtime.sharing.commands.command import HOLDS, Command, hold_slot
+from runtime.sharing.commands.in_force import NEVER, PENDING, CommandsInForce, Entry
+from runtime.sharing.commands.store import CommandStore, Given, Slot
+
+POLL_SECONDS = 1.0
+"""Seconds between two looks at the store when no news is announced."""
+START_SECONDS = 1.0
+"""The longest time for which a start waits for the store."""
+ACKNOWLEDGE_SECONDS = 0.5
+"""The longest time for which an answer waits for other instances."""
+LOOK_SECONDS = 0.02
+DEADLINE_MS = 350
+"""Milliseconds that a command has to reach the store: a frozen one carries out late what it has received."""
+GONE_SECONDS = 0.5
+"""Seconds after a failure in which the store isn't tried again."""
+HISTORY = 100
+
+log = structlog.get_logger("admin")
+
+
+class CommandTarget(Protocol):
+    """What commands change in this process."""
+
+    async def act(self, command: Command) -> Any:
+        """Trip, reset or hold a breaker. Raises an exception if that can't be done."""
+
+    async def end(self, command: Command, reason: str) -> None:
+        """End a hold that `command` began."""
+
+    async def change(self, changes: Mapping[str, Sequence[Command]], command: Command | None = None) -> None:
+        """Make these the only changes of policies, by breaker, oldest first.
+
+        command: the one that was just given. Raises ValueError if that one can't be used here.
+        """
+
+    async def reload(self, command: Command, changes: Mapping[str, Sequence[Command]]) -> Any:
+        """Make these the only changes of policies, and read the file again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of a command.
+
+    result: of the target. shared: None: this process shares nothing; False: the store is gone, so it is
+    applied here only. applied_by, not_yet: running instances. failed: by instance, why it couldn't.
+    """
+
+    result: Any
+    shared: bool | None = None
+    applied_by: tuple[str, ...] = ()
+    not_yet: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    command: Command
+    given_at: float
+
+
+Override = Callable[..., Awaitable[None]]
+
+
+class OperatorCommands:
+    """The commands of one process: given by its own operators, or, through a store, by those of others.
+
+    instance: this process's name. store: None: they are for this process alone. override: opens or closes a
+    breaker's shared state (see SharedBreakers).
+
+    Commands take effect while `run` runs or not; expiries, and the commands of others, only while it runs.
+    """
+
+    def __init__(
+        self,
+        target: CommandTarget,
+        instance: str = "",
+        store: CommandStore | None = None,
+        override: Override | None = None,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self.in_force = CommandsInForce()
+        self.history: deque[Command] = deque(maxlen=HISTORY)
+        self._target = target
+        self._instance = instance
+        self._store = store
+        self._override = override
+        self._clock = clock
+        # Commands are applied one at a time, in the order of the store.
+        self._lock = trio.Lock()
+        self._kick = trio.Event()
+        self._rescheduled = trio.Event()
+        # By breaker, the hold that was applied here last.
+        self._held: dict[str, Command] = {}
+        # The changes of policies that the target has.
+        self._changes: Mapping[str, Sequence[Command]] = {}
+        self._pending: list[_Pending] = []
+        self._sequence = 0
+        # The store's time at the last look, and when that was by this clock; the last failure.
+        self._store_time = 0
+        self._seen_at = -NEVER
+        self._failed_at = -NEVER
+        # The results of commands that the store doesn't have yet, and what the target returned.
+        self._unsaid: dict[str, str] = {}
+        self._results: dict[str, Any] = {}
+
+    def now(self) -> float:
+        """The time by which commands expire."""
+        return self._clock()
+
+    # Giving.
+
+    async def give(self, command: Command) -> Outcome:
+        """Apply a command here, and in all other instances if the store answers.
+
+        Raises what the target raises. Cancelling takes effect afterwards.
+        """
+        with trio.CancelScope(shield=True):
+            async with self._lock:
+                self._results[command.id] = None
+                try:
+                    shared = await self._share(command)
+                    if not shared:
+                        await self._give_here(command)
+                finally:
+                    result = self._results.pop(command.id)
+            self._kick.set()
+            if isinstance(result, Exception):
+                raise result
+            if self._store is not None and shared:
+                return await self._acknowledged(self._store, command, result)
+        return Outcome(result, shared=None if self._store is None else False)
+
+    async def _share(self, command: Command) -> bool:
+        """Give it to the store, and apply it in the store's order. False: the store is gone."""
+        store = self._store
+        if store is None or self._clock() - self._failed_at < GONE_SECONDS:
+            return False
+        try:
+            if self._pending or self._clock() - self._seen_at > POLL_SECONDS:
+                await self._catch_up(store)
+            if self._override is not None and command.do in ("trip", "reset"):
+                # First, so that no instance follows the shared state of before.
+                await self._override(command.breaker, opens=command.do == "trip")
+            given = await store.give(command, 0, self._deadline())
+            if not given.version:
+                raise StoreUnavailable("it was too slow")
+        except StoreUnavailable as error:
+            self._note_failure(error)
+            return False
+        try:
+            await self._catch_up(store)
+        except StoreUnavailable as error:
+            self._note_failure(error)
+        if command.id not in self._unsaid:
+            # It isn't among the news: they could not be read, or were too many.
+            await self._receive_own(command, given)
+        return True
+
+    async def _receive_own(self, command: Command, given: Given) -> None:
+        entry = Entry(command, given.version, self._expiry(command))
+        for slot in given.accepted:
+            self.in_force.merge(slot, entry)
+        found = (self.in_force.get(slot) for slot in command.slots())
+        if any(one is not None and one.command.id == command.id for one in found):
+            self._remember(command)
+            await self._apply(command)
+
+    def _deadline(self) -> int:
+        """The store's time until which it may carry out what is sent now."""
+        return self._store_time + round(1000 * (self._clock() - self._seen_at)) + DEADLINE_MS
+
+    async def _give_here(self, command: Command) -> None:
+        now = self._clock()
+        self.in_force.put(command, self._expiry(command))
+        if self._store is not None:
+            self._pending.append(_Pending(command, now))
+            self._drop_superseded()
+        self._remember(command)
+        await self._apply(command)
+
+    def _drop_superseded(self) -> None:
+        """Keep the pending commands that hold a slot still: no more than there are slots."""
+        kept = {entry.command.id for _, entry in self.in_force.entries() if entry.version == PENDING}
+        self._pending = [one for one in self._pending if one.command.id in kept]
+
+    def _expiry(self, command: Command) -> float:
+        return NEVER if command.lasts is None else self._clock() + command.lasts
+
+    def _remember(self, command: Command) -> None:
+        if all(one.id != command.id for one in self.history):
+            self.history.append(command)
+
+    async def _acknowledged(self, store: CommandStore, command: Command, result: Any) -> Outcome:
+        """Wait until all running instances have said what became of the command."""
+        found = {self._instance: ""}
+        running: Sequence[str] = ()
+        with trio.move_on_after(ACKNOWLEDGE_SECONDS):
+            while True:
+                try:
+                    said = await store.applied(command.id)
+                except StoreUnavailable:
+                    break
+                running, found = said.running, {**said.results, **found}
+                if set(running) <= found.keys():
+                    break
+                await trio.sleep(LOOK_SECONDS)
+        failed = {name: reason for name, reason in found.items() if reason}
+        not_yet = sorted(set(running) - found.keys())
+        if not_yet or failed:
+            log.warning(
+                "instances have not applied a command", not_yet=not_yet, failed=failed, command=command.do
+            )
+        return Outcome(result, True, tuple(sorted(found.keys() - failed)), tuple(not_yet), failed)
+
+    # Receiving.
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Apply the commands in force, for START_SECONDS at most; then those of others, and expiries.
+
+        Until cancelled. A store that is gone raises nothing.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._expire)
+            if self._store is None:
+                task_status.started()
+                await trio.sleep_forever()
+                return
+            await self._follow(self._store, task_status)
+
+    async def _follow(self, store: CommandStore, task_status: trio.TaskStatus[None]) -> None:
+        store.changed = self._note_news
+        try:
+            with trio.move_on_after(START_SECONDS):
+                while not await self._look(store):  # noqa: ASYNC110
+                    await trio.sleep(LOOK_SECONDS)
+            task_status.started()
+            while True:
+                self._kick = trio.Event()
+                again = await self._look(store) and bool(self._unsaid)
+                if not again:
+                    with trio.move_on_after(POLL_SECONDS):
+                        await self._kick.wait()
+        finally:
+            with trio.move_on_after(0.3, shield=True):
+                try:
+                    await store.leave(self._instance)
+                except StoreUnavailable:
+                    pass
+
+    def _note_news(self) -> None:
+        self._kick.set()
+
+    async def _look(self, store: CommandStore) -> bool:
+        """Apply what is new. False: the store is gone."""
+        with trio.CancelScope(shield=True):
+            async with self._lock:
+                try:
+                    await self._catch_up(store)
+                except StoreUnavailable as error:
+                    self._note_failure(error)
+                    return False
+        return True
+
+    def _note_failure(self, error: StoreUnavailable) -> None:
+        self._failed_at = self._clock()
+        log.debug("the store of commands is gone", reason=str(error))
+
+    async def _catch_up(self, store: CommandStore) -> None:
+        """Hand on what was given here alone, then apply what is new. Raises StoreUnavailable."""
+        await self._hand_on(store)
+        if self._sequence:
+            said = dict(self._unsaid)
+            news = await store.poll(self._instance, self._sequence, said)
+            for number in said:
+                self._unsaid.pop(number, None)
+            self._note_time(news.now)
+            for one in news.published:
+                self._sequence = one.sequence
+                await self._receive(one.command, one.version, self._local(one.remaining), one.slots)
+            if not news.missed:
+                return
+        await self._synchronise(store)
+
+    def _note_time(self, now: int) -> None:
+        self._store_time, self._seen_at, self._failed_at = now, self._clock(), -NEVER
+
+    def _local(self, remaining: int) -> float:
+        return NEVER if remaining < 0 else self._clock() + remaining / 1000
+
+    async def _hand_on(self, store: CommandStore) -> None:
+        """Give the store what was given here while it was gone, by its age: what is newer there stays."""
+        while self._pending:
+            one = self._pending[0]
+            # For the store's time alone: an age that arrives late would be too low.
+            self._note_time((await store.poll(self._instance, self._sequence, {})).now)
+            age = max(1, round(1000 * (self._clock() - one.given_at)))
+            given = await store.give(one.command, age, self._deadline())
+            if not given.version:
+                raise StoreUnavailable("it was too slow")
+            self._pending.pop(0)
+            self.in_force.settle(one.command, given.version, given.accepted)
+            self._unsaid.setdefault(one.command.id, "")
+            if len(given.accepted) < len(one.command.slots()):
+                self._sequence = 0  # read what is newer there
+            if self._override is not None and one.command.do in ("trip", "reset") and given.accepted:
+                await self._override(one.command.breaker, opens=one.command.do == "trip")
+
+    async def _synchronise(self, store: CommandStore) -> None:
+        """Read all that is in force, and give the store what it has lost."""
+        now = self._clock()
+        known = [
+            Slot(
+                slot,
+                int(entry.version),
+                -1 if entry.until == NEVER else max(0, round(1000 * (entry.until - now))),
+                entry.command,
+            )
+            for slot, entry in self.in_force.entries()
+            if 0 < entry.version < PENDING
+        ]
+        found = await store.synchronise(self._instance, self._sequence, known)
+        self._sequence = found.sequence
+        self._note_time(found.now)
+        if not self.history:
+            self.history.extend(reversed(found.history))
+        for one in sorted(found.slots, key=lambda slot: slot.version):
+            self.in_force.merge(one.slot, Entry(one.command, one.version, self._local(one.remaining)))
+        await self._adopt()
+
+    async def _adopt(self) -> None:
+        """Bring this process to what is in force."""
+        now = self._clock()
+        holds = self.in_force.holds(now)
+        for breaker, held in list(self._held.items()):
+            if breaker not in holds:
+                entry = self.in_force.get(hold_slot(breaker))
+                if entry is None or entry.command.do in HOLDS:
+                    await self._end(held)
+                else:
+                    await self._apply(entry.command)
+        for breaker, entry in holds.items():
+            if breaker not in self._held or self._held[breaker].id != entry.command.id:
+                await self._apply(entry.command)
+        await self._change()
+
+    async def _receive(self, command: Command, version: int, until: float, slots: Sequence[str]) -> None:
+        """Apply a command of the store, unless a newer one has been applied already."""
+        entry = Entry(command, version, until)
+        is_new = [slot for slot in slots if self.in_force.merge(slot, entry)]
+        self._remember(command)
+        if not is_new:
+            self._unsaid.setdefault(command.id, "")
+        elif command.do in HOLDS and until <= self._clock():
+            if command.breaker in self._held:
+                await self._end(self._held[command.breaker])
+            self._unsaid[command.id] = ""
+        else:
+            await self._apply(command)
+
+    async def _apply(self, command: Command) -> None:
+        """Apply a command here, and keep its result. A failure doesn't prevent the next command."""
+        try:
+            result = await self._do(command)
+        except Exception as error:  # noqa: BLE001 - returned to the operator, and logged
+            log.warning("a command could not be applied", command=command.do, reason=str(error))
+            result = error
+        if self._store is not None and len(self._unsaid) < HISTORY:
+            failed = isinstance(result, Exception)
+            self._unsaid[command.id] = (str(result) or type(result).__name__) if failed else ""
+        if command.id in self._results:
+            self._results[command.id] = result
+
+    async def _do(self, command: Command) -> Any:
+        self._rescheduled.set()
+        if command.do in ("configure", "reload"):
+            self._changes = changes = self.in_force.changes(self._clock())
+            if command.do == "reload":
+                return await self._target.reload(command, changes)
+            return await self._target.change(changes, command)
+        self._held.pop(command.breaker, None)
+        if command.do in HOLDS:
+            self._held[command.breaker] = command
+        return await self._target.act(command)
+
+    async def _change(self) -> None:
+        """Bring the policies to the changes in force, if others are now."""
+        changes = self.in_force.changes(self._clock())
+        if changes == self._changes:
+            return
+        self._changes = changes
+        self._rescheduled.set()
+        try:
+            await self._target.change(changes)
+        except Exception as error:  # noqa: BLE001 - a policy that can't be used here must not end the task
+            log.warning("changes of policies could not be applied", reason=str(error))
+
+    # Expiries.
+
+    async def _expire(self) -> None:
+        while True:
+            self._rescheduled = trio.Event()
+            async with self._lock:
+                await self._end_expired()
+                due = self.in_force.next_expiry(self._clock())
+            with trio.move_on_after(max(0.0, min(due - self._clock(), 3600.0))):
+                await self._rescheduled.wait()
+
+    async def _end_expired(self) -> None:
+        holds = self.in_force.holds(self._clock())
+        with trio.CancelScope(shield=True):
+            for breaker, command in list(self._held.items()):
+                if breaker not in holds:
+                    await self._end(command)
+            await self._change()
+
+    async def _end(self, command: Command) -> None:
+        """End a hold that has expired."""
+        self._held.pop(command.breaker, None)
+        try:
+            await self._target.end(command, "expired")
+        except Exception as error:  # noqa: BLE001 - as in _apply
+            log.warning("a hold could not be ended", breaker=command.breaker, reason=str(error))

