@@ -144,20 +144,18 @@ class ConcurrencyLimiter:
         self._peak = 0
 
     def _end_window(self, now: float, baseline: float) -> None:
+        latency = median(duration for duration, _ in self._samples)
         successes = [duration for duration, failed in self._samples if not failed]
-        self._adjust(len(successes) / len(self._samples), baseline)
-        if 2 * len(successes) >= len(self._samples):
+        succeeded = len(successes) / len(self._samples)
+        self._adjust(latency, succeeded, baseline)
+        if succeeded >= 0.5:
             self._learn(median(successes), baseline)
-        self._begin_window(now, median(duration for duration, _ in self._samples))
+        self._begin_window(now, latency)
 
-    def _adjust(self, succeeded: float, baseline: float) -> None:
-        """Change the limit by the window. succeeded: the share of successes."""
+    def _adjust(self, latency: float, succeeded: float, baseline: float) -> None:
+        """Change the limit by the window's latency and its share of successes."""
         # The median of few calls may be high by chance.
         tolerable = self._settings.tolerance * max(baseline, SHORTEST) * (1 + len(self._samples) ** -0.5)
-        # A failure that comes quickly doesn't show that there is no queue.
-        latency = median(
-            max(duration, tolerable) if failed else duration for duration, failed in self._samples
-        )
         limit = self._limit
         if latency > tolerable:
             if not self._is_alone:

@@ -96,16 +96,6 @@ def test_a_window_is_judged_by_its_last_calls_and_its_peak() -> None:
     assert ours.limiter.limit == 30
 
 
-def test_a_few_quick_failures_are_no_sign_of_a_quick_dependency() -> None:
-    """A failure counts as no quicker than what is tolerable."""
-    ours = Limiting(baseline=BASE, initial=25)
-    for number in range(100):
-        failed, now = number < 30, ours.now + number / 99
-        took = BASE / 100 if failed else TOLERABLE * 2
-        ours.limiter.record(took, failed=failed, in_flight=25, now=now)
-    assert ours.limiter.limit == 12
-
-
 def test_the_baseline_is_first_that_of_the_calls_that_began_first() -> None:
     """Those that end first are the quickest; the others have met the queue of these."""
     ours = Limiting(baseline=None)
