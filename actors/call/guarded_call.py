@@ -237,7 +237,7 @@ class GuardedCall(HeldCall):
         self._place = None
 
     def _measure(self, outcome: Outcome | None) -> None:
-        """Have the bulkhead's limit adapt to this call. Neutral outcomes don't count, nor unrecorded calls."""
+        """Have the bulkhead's limit adapt to this call. Neutral and unrecorded calls are no samples."""
         if self._place is None or outcome not in (Outcome.SUCCESS, Outcome.FAILURE):
             return
         duration = self._duration()

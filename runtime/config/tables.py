@@ -205,4 +205,4 @@ TABLES: Mapping[int | str, type] = {
     "AnyOf": AnyOfTable,
     "AdaptiveLimit": AdaptiveLimit,
 }
-"""The type of a table inside a breaker's table or the file, by its key; a strategy's or a limit's by its kind."""
+"""The type of a table in a breaker's table or in the file: by its key, of a strategy or limit by its kind."""

@@ -96,6 +96,13 @@ def test_a_window_is_judged_by_its_last_calls_and_its_peak() -> None:
     assert ours.limiter.limit == 30
 
 
+def test_the_peak_is_that_of_the_window() -> None:
+    """A limit that was used up once isn't used from then on."""
+    ours = Limiting(baseline=BASE, initial=25)
+    assert ours.window(BASE, in_flight=25) == 30
+    assert ours.windows(3, BASE, in_flight=9) == [30, 30, 30]
+
+
 def test_the_baseline_is_first_that_of_the_calls_that_began_first() -> None:
     """Those that end first are the quickest; the others have met the queue of these."""
     ours = Limiting(baseline=None)
