@@ -28,6 +28,7 @@ from .messages import (
 from .panel.named import NamedBreaker, breaker_named
 from .panel.opening import open_panel
 from .panel.panel import Panel
+from .policy.adaptive_limit import AdaptiveLimit
 from .policy.any_of import AnyOf
 from .policy.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
 from .policy.failure_counts import ConsecutiveFailures, FailureCount
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DURATION_BUCKETS",
     "RETRY_AFTER_MAXIMUM",
+    "AdaptiveLimit",
     "AnyOf",
     "Backoff",
     "BulkheadFullError",

@@ -329,11 +329,12 @@ class BreakerActor(Actor[Command]):
             call.cancel_with(CircuitOpenError(self._accounting.gate, now))
 
     def _snapshot(self, now: float) -> Snapshot:
-        histogram = self._accounting.histogram
+        histogram, bulkhead = self._accounting.histogram, self._accounting.bulkhead
         return replace(
             self._machine.snapshot(now),
             unix_changed_at=self._unix_changed_at,
             unix_opened_at=self._unix_opened_at,
             restarts=self.restarts,
             durations=None if histogram is None else histogram.snapshot(),
+            bulkhead_limit=None if bulkhead is None else bulkhead.places,
         )

@@ -193,6 +193,7 @@ class Snapshot:
     late: results of an earlier generation; each is in `counts` too, and changed nothing else.
     would_reject: calls an observing breaker would have rejected.
     transitions: how often, by (old, new).
+    bulkhead_limit: the calls that may run at once now; None: no limit.
     """
 
     name: str
@@ -216,3 +217,4 @@ class Snapshot:
     recovery: HistogramSnapshot | None = None
     durations: HistogramSnapshot | None = None
     slow_count: int = 0
+    bulkhead_limit: int | None = None

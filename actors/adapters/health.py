@@ -36,6 +36,7 @@ def breaker_health(snapshot: Snapshot) -> dict[str, Any]:
             "last_failure": snapshot.last_failure,
             "generation": snapshot.generation,
             "in_flight": snapshot.in_flight,
+            "bulkhead_limit": snapshot.bulkhead_limit,
             "calls": dict(snapshot.counts),
             "rejections": dict(snapshot.rejections),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, product
 
@@ -123,6 +124,9 @@ class SnapshotCollector(Collector):
             "circuit_breaker_switched_off", "1 while disabled or observing, 0 otherwise", labels=["service"]
         )
         running = GaugeMetricFamily("circuit_breaker_in_flight", "Calls running now", labels=["service"])
+        places = GaugeMetricFamily(
+            "circuit_breaker_bulkhead_limit", "Calls that may run at once, +Inf: no limit", labels=["service"]
+        )
         for snapshot in self._snapshots:
             state.add_metric([snapshot.name], PLAIN[snapshot.state])
             for one in State:
@@ -131,11 +135,13 @@ class SnapshotCollector(Collector):
             outage.add_metric([snapshot.name], snapshot.unix_opened_at)
             off.add_metric([snapshot.name], snapshot.state in (State.DISABLED, State.OBSERVING))
             running.add_metric([snapshot.name], snapshot.in_flight)
+            limit = snapshot.bulkhead_limit
+            places.add_metric([snapshot.name], math.inf if limit is None else limit)
         # Nothing is shared between processes yet, so no store answers.
         shared = GaugeMetricFamily(
             "circuit_breaker_shared_connected", "1 while the shared store answers, 0 otherwise", value=0
         )
-        yield from (state, exact, changed, outage, off, running, shared)
+        yield from (state, exact, changed, outage, off, running, places, shared)
 
     def _counters(self) -> Iterator[Metric]:
         failures = _counter("failures", "Calls that failed")

@@ -16,6 +16,7 @@ from ..errors import OTHER_RUN, CircuitOpenError
 from ..machine.statistics import Histogram
 from ..mailbox import Mailbox
 from ..messages import Outcome, Permit, Rejection, Source
+from ..policy.adaptive_limit import AdaptiveLimit
 from ..policy.config import CircuitBreakerConfig
 from .bulkhead import Bulkhead
 from .classifier import Classifier, kind_of, never_began
@@ -76,7 +77,8 @@ class CallAccounting(PublishedState):
         self.policy = config
         self._classifier: Classifier | None = None
         self._slow = config.strategy.slow_threshold
-        self.is_timed = self.histogram is not None or self._slow is not None
+        adapts = isinstance(config.max_concurrent, AdaptiveLimit)
+        self.is_timed = self.histogram is not None or self._slow is not None or adapts
         self.is_scoped = config.call_timeout is not None or config.cancel_in_flight
         if self.is_scoped and self.in_flight_calls is None:
             self.in_flight_calls = InFlightCalls()

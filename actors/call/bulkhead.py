@@ -6,20 +6,41 @@ import math
 
 import trio
 
+from ..policy.adaptive_limit import AdaptiveLimit, ConcurrencyLimiter
+
 
 class Bulkhead:
-    """A CapacityLimiter with a bounded queue. A place belongs to a call, not to a task."""
+    """A CapacityLimiter with a bounded queue. A place belongs to a call, not to a task.
 
-    def __init__(self, places: int, queue: int, timeout: float | None) -> None:
-        self.places = places
-        self._limiter = trio.CapacityLimiter(places)
-        self._queue = queue
-        self._timeout = timeout
+    places: the calls that may run at once. adaptive: it sets `places` by the calls' latency; None: they are
+    fixed.
+    """
 
-    def configure(self, places: int, queue: int, timeout: float | None) -> None:
-        """Set new limits for later calls. Running calls keep their places."""
-        self.places = self._limiter.total_tokens = places
+    places: int
+
+    def __init__(self, limit: int | AdaptiveLimit, queue: int, timeout: float | None) -> None:
+        self.adaptive: ConcurrencyLimiter | None = None
+        self._limiter = trio.CapacityLimiter(1)
+        self.configure(limit, queue, timeout)
+
+    def configure(self, limit: int | AdaptiveLimit, queue: int, timeout: float | None) -> None:
+        """Set new limits for later calls. Running calls keep their places.
+
+        An adaptive limit that replaces another one goes on from what that has measured.
+        """
         self._queue, self._timeout = queue, timeout
+        if isinstance(limit, int):
+            self.adaptive = None
+            self._set_places(limit)
+            return
+        if self.adaptive is None:
+            self.adaptive = limit.limiter()
+        else:
+            self.adaptive.configure(limit)
+        self._set_places(self.adaptive.limit)
+
+    def _set_places(self, places: int) -> None:
+        self.places = self._limiter.total_tokens = places
 
     def lift(self) -> None:
         """Remove the limit: waiting calls go on."""
@@ -45,6 +66,17 @@ class Bulkhead:
             await self._limiter.acquire_on_behalf_of(call)
             return True
         return False
+
+    def measure(self, duration: float, *, failed: bool, now: float) -> None:
+        """Have the limit adapt to a call that has ended, or was answered, and still has its place.
+
+        duration: seconds. A larger limit gives places to the first in the queue.
+        """
+        if self.adaptive is None:
+            return
+        self.adaptive.record(duration, failed=failed, in_flight=self._limiter.borrowed_tokens, now=now)
+        if self.adaptive.limit != self.places:
+            self._set_places(self.adaptive.limit)
 
     def release(self, call: object) -> None:
         """Free the place; the first in the queue takes it."""

@@ -56,6 +56,7 @@ class Guard(GuardedCall):
             return
         if self.breaker.try_settle_success(self._gate, self._permit, self._duration()):
             self._settled = Outcome.SUCCESS
+            self._measure(Outcome.SUCCESS)
             self.lift_timeout()
             self._leave_in_flight_calls()
             # Its permit is settled: later calls in the block are no longer part of it.
@@ -73,6 +74,7 @@ class Guard(GuardedCall):
         if self._joined or self._answered or self._settled is not None or self.verdict is not None:
             return
         self._answered = True
+        self._measure(Outcome.SUCCESS)
         self.lift_timeout()
         permit = self._permit
         if permit is not None and (permit.probe or self._gate.state is State.OBSERVING):

@@ -228,6 +228,19 @@ class GuardedCall(HeldCall):
             self.breaker.in_flight_calls.discard(self)
 
     def _leave_place(self) -> None:
-        if self._place is not None:
-            self._place.release(self)
-            self._place = None
+        place = self._place
+        if place is None:
+            return
+        if place.adaptive is not None and not (self._answered or self._settled is Outcome.SUCCESS):
+            self._measure(Outcome.FAILURE if self.is_timed_out else self.outcome)
+        place.release(self)
+        self._place = None
+
+    def _measure(self, outcome: Outcome | None) -> None:
+        """Have the bulkhead's limit adapt to this call. Neutral and unrecorded calls are no samples."""
+        if self._place is None or outcome not in (Outcome.SUCCESS, Outcome.FAILURE):
+            return
+        duration = self._duration()
+        if duration is not None and self._gate.records(self._permit):
+            failed = outcome is Outcome.FAILURE
+            self._place.measure(duration, failed=failed, now=self.breaker.clock())

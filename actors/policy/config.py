@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .adaptive_limit import AdaptiveLimit
 from .checks import (
     breaker_name,
     credible_wait,
@@ -107,7 +108,7 @@ class CircuitBreakerConfig:
     answers: exception types or a predicate: exceptions with which the dependency answered. Such a call is a
         success, though its exception is raised; wins over `failure`.
     failure_result: a predicate: a returned value that is a failure.
-    max_concurrent: the bulkhead: calls at once; None: no limit.
+    max_concurrent: the bulkhead: calls at once; an AdaptiveLimit follows their latency; None: no limit.
     max_queue: the number of further calls that may wait for a place.
     queue_timeout: the longest wait for a place; None: no limit.
     cancel_in_flight: opening cancels the calls that run; they raise CircuitOpenError.
@@ -141,7 +142,7 @@ class CircuitBreakerConfig:
     ignore: ExceptionMatch = ()
     answers: ExceptionMatch = ()
     failure_result: Callable[[Any], bool] | None = None
-    max_concurrent: int | None = None
+    max_concurrent: int | AdaptiveLimit | None = None
     max_queue: int = 0
     queue_timeout: float | None = None
     cancel_in_flight: bool = False
@@ -161,7 +162,7 @@ class CircuitBreakerConfig:
             positive_int(field, getattr(self, field))
         positive_int("max_queue", self.max_queue, least=0)
         positive_number("reset_timeout", self.reset_timeout)
-        if self.max_concurrent is not None:
+        if self.max_concurrent is not None and not isinstance(self.max_concurrent, AdaptiveLimit):
             positive_int("max_concurrent", self.max_concurrent)
         if self.half_open_failure_rate is not None:
             number("half_open_failure_rate", self.half_open_failure_rate, least=0, most=1, above=True)

@@ -14,7 +14,7 @@ def merge_snapshots(running: Sequence[Snapshot], ever: Sequence[Snapshot]) -> Sn
     """The worst snapshot of `running`, with the counts of `ever` added up.
 
     running: of the workers that run, at least one. ever: those, and the last ones of workers that have died.
-    The calls in flight are those of `running`; the times are those of the merged state.
+    The calls in flight and their limit are those of `running`; the times are those of the merged state.
     """
     worst = max(running, key=_badness)
     merged = worst
@@ -24,9 +24,16 @@ def merge_snapshots(running: Sequence[Snapshot], ever: Sequence[Snapshot]) -> Sn
     return replace(
         merged,
         in_flight=sum(one.in_flight for one in running),
+        bulkhead_limit=_bulkhead_limit(running),
         unix_changed_at=_changed_at(running),
         unix_opened_at=min((one.unix_opened_at for one in running if one.unix_opened_at), default=0.0),
     )
+
+
+def _bulkhead_limit(running: Sequence[Snapshot]) -> int | None:
+    """The calls that all processes may run at once; None: one of them has no limit."""
+    limits = [one.bulkhead_limit for one in running if one.bulkhead_limit is not None]
+    return sum(limits) if len(limits) == len(running) else None
 
 
 def _changed_at(running: Sequence[Snapshot]) -> float:

@@ -157,6 +157,7 @@ def breaker_view(config: CircuitBreakerConfig, snapshot: Snapshot, now: float) -
         "slow_count": snapshot.slow_count,
         "last_failure": snapshot.last_failure,
         "in_flight": snapshot.in_flight,
+        "bulkhead_limit": snapshot.bulkhead_limit,
         "generation": snapshot.generation,
         "calls": dict(snapshot.counts),
         "rejections": dict(snapshot.rejections),

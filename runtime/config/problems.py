@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from runtime.config.policies import CODE_FIELDS, Problem
-from runtime.config.tables import KINDS, TABLES, BreakerTable
+from runtime.config.tables import KINDS, LIMIT_KINDS, TABLES, BreakerTable
 
 Location = tuple[int | str, ...]
 """Where pydantic found an error: keys and indexes, with the kind of each strategy after its place."""
@@ -57,7 +57,8 @@ def _problem(error: ErrorDetails, root: type) -> Problem:
         case "value_error":
             return problem_of(error["ctx"]["error"], key, value if isinstance(value, dict) else ())
         case "union_tag_not_found" | "union_tag_invalid" if isinstance(value, dict):
-            return Problem(f"{key}.kind", f"must be one of {', '.join(KINDS)}, got {value.get('kind')!r}")
+            kinds = LIMIT_KINDS if error["loc"][-1] == "max_concurrent" else KINDS
+            return Problem(f"{key}.kind", f"must be one of {', '.join(kinds)}, got {value.get('kind')!r}")
         case "literal_error":
             known = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
             return Problem(key, f"must be one of {known}, got {value!r}")
@@ -70,7 +71,8 @@ def _key(location: Location) -> str:
     key = ""
     for before, part in pairwise(("", *location)):
         # An error about a key itself is located below the key.
-        if part == "[key]" or (part in KINDS and (before == "trip" or isinstance(before, int))):
+        is_kind = part in KINDS and (before == "trip" or isinstance(before, int))
+        if part == "[key]" or is_kind or (part in ("number", *LIMIT_KINDS) and before == "max_concurrent"):
             continue
         key += f"[{part}]" if isinstance(part, int) else f".{part}"
     return key.removeprefix(".")

@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema
 from typing_extensions import TypedDict
 
 from actors import (
+    AdaptiveLimit,
     AnyOf,
     Backoff,
     ConsecutiveFailures,
@@ -119,6 +120,20 @@ Strategy = Annotated[
 ]
 """A trip strategy, by its `kind`."""
 
+LIMIT_KINDS = ("AdaptiveLimit",)
+
+
+def _limit_kind(limit: Any) -> str | None:
+    return _kind(limit) if isinstance(limit, dict) else "number"
+
+
+Limit = Annotated[
+    Annotated[int | None, Tag("number")]
+    | Annotated[AdaptiveLimit, _FromTable, BeforeValidator(_fields), Tag("AdaptiveLimit")],
+    Discriminator(_limit_kind),
+]
+"""A number of calls at once, or a table with a `kind`."""
+
 
 class PolicyTable(TypedDict, total=False):
     """The keys of CircuitBreakerConfig that aren't code, without its name."""
@@ -134,7 +149,7 @@ class PolicyTable(TypedDict, total=False):
     in_flight_slow: bool
     backoff: Annotated[Backoff, _FromTable]
     call_timeout: float | None
-    max_concurrent: int | None
+    max_concurrent: Limit
     max_queue: int
     queue_timeout: float | None
     cancel_in_flight: bool
@@ -189,5 +204,6 @@ TABLES: Mapping[int | str, type] = {
     "FailureRate": FailureRate,
     "SlowCallRate": SlowCallRate,
     "AnyOf": AnyOfTable,
+    "AdaptiveLimit": AdaptiveLimit,
 }
-"""The type of a table inside a breaker's table or the file, by its key; a strategy's by its kind."""
+"""The type of a table in a breaker's table or in the file: by its key, of a strategy or limit by its kind."""

@@ -110,6 +110,13 @@ def snapshot(state: State, failures: int, **more: object) -> Snapshot:
     return Snapshot(**values)
 
 
+def test_the_places_of_all_are_those_of_the_running() -> None:
+    """A dead worker has none; if one worker has no limit, nor have all together."""
+    five, seven, free = (snapshot(State.CLOSED, 0, bulkhead_limit=limit) for limit in (5, 7, None))
+    assert merge_snapshots([five, seven], [five, seven, five]).bulkhead_limit == 12
+    assert merge_snapshots([five, free], [five, free]).bulkhead_limit is None
+
+
 def test_the_worst_speaks_with_the_counts_of_all() -> None:
     """One open breaker among closed ones: its state, whole; all counts; calls in flight of the living."""
     histogram = HistogramSnapshot((1.0,), (2, 3), 4.0)

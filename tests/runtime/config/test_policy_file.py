@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from actors import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
+from actors import AdaptiveLimit, AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
 from actors.policy.config import Backoff
 from actors.policy.window import LastCalls, LastSeconds
 from actors.sharing.link import SharingPolicy
@@ -97,6 +97,11 @@ def test_a_breakers_own_key_wins_over_the_profile(written) -> None:
         ),
         ("call_timeout = 1.5", "call_timeout", 1.5),
         ("max_concurrent = 8", "max_concurrent", 8),
+        (
+            "max_concurrent = {kind='AdaptiveLimit', minimum=2, maximum=50, tolerance=3}",
+            "max_concurrent",
+            AdaptiveLimit(minimum=2, maximum=50, tolerance=3.0),
+        ),
     ],
 )
 def test_every_key_of_a_policy_can_be_set(written, line, field, value) -> None:

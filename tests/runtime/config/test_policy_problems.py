@@ -9,7 +9,8 @@ from typing import Any, get_type_hints
 import pytest
 
 import actors
-from actors import CircuitBreakerConfig, TripStrategy
+from actors import AdaptiveLimit, CircuitBreakerConfig, TripStrategy
+from runtime.admin.history import policy_view
 from runtime.config.policies import CODE_FIELDS, BadConfiguration
 from runtime.config.policy_file import load_configuration
 from runtime.config.policy_reader import changed_policy
@@ -112,10 +113,49 @@ def test_strategies_too_deep_within_each_other_are_refused(written: Write) -> No
 
 
 def test_the_file_has_every_key_of_a_policy_that_is_not_code() -> None:
-    """With the policy's types; only a trip strategy is a table of its own."""
+    """With the policy's types; only a trip strategy and a limit may be tables of their own."""
     policy, table = get_type_hints(CircuitBreakerConfig), get_type_hints(PolicyTable)
     assert table.keys() == policy.keys() - CODE_FIELDS - {"name"}
-    assert {key for key, kind in table.items() if kind != policy[key]} == {"trip"}
+    assert {key for key, kind in table.items() if kind != policy[key]} == {"trip", "max_concurrent"}
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "reason"),
+    [
+        ("'8'", "", "must be a whole number, got '8'"),
+        ("true", "", "must be a whole number, got True"),
+        ("0", "", "max_concurrent must be a whole number of at least 1, got 0"),
+        ("{minimum=2}", ".kind", "must be one of AdaptiveLimit, got None"),
+        ("{kind='FailureCount'}", ".kind", "must be one of AdaptiveLimit, got 'FailureCount'"),
+        ("{kind='AdaptiveLimit', minimum='2'}", ".minimum", "must be a whole number, got '2'"),
+        (
+            "{kind='AdaptiveLimit', minimum=0}",
+            ".minimum",
+            "AdaptiveLimit.minimum must be a whole number of at",
+        ),
+        (
+            "{kind='AdaptiveLimit', minimum=200}",
+            "",
+            "AdaptiveLimit.maximum must be a whole number of at least",
+        ),
+        ("{kind='AdaptiveLimit', least=2}", ".least", "unknown key; one of: initial, maximum, minimum,"),
+    ],
+)
+def test_a_bad_limit_is_named_by_its_key(written: Write, value: str, key: str, reason: str) -> None:
+    with pytest.raises(BadConfiguration) as caught:
+        load_configuration(written(f"[breakers.{DATABASE}]\nmax_concurrent = {value}"), None)
+    [problem] = caught.value.problems
+    assert problem.key == f"breakers.{DATABASE}.max_concurrent{key}"
+    assert problem.reason.startswith(reason)
+
+
+def test_the_report_of_an_adaptive_limit_can_be_set_again() -> None:
+    """A policy is reported in the form of breakers.toml."""
+    config = CircuitBreakerConfig(name=DATABASE, max_concurrent=AdaptiveLimit(minimum=3, window=2.0))
+    table = policy_view(config)["max_concurrent"]
+    assert table["kind"] == "AdaptiveLimit"
+    bare = CircuitBreakerConfig(name=DATABASE)
+    assert changed_policy(bare, {"max_concurrent": table}).max_concurrent == config.max_concurrent
 
 
 def test_every_strategy_can_be_configured() -> None:

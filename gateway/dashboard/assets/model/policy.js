@@ -1,7 +1,7 @@
 // Formats a policy, and the distance of its breaker from tripping.
 
 const PIPS = 12;
-const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds"]);
+const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds", "window"]);
 
 /** The distance of a breaker from tripping: {pips: number of segments of the meter, text}. */
 export function fuse({ failure_count: count, slow_count: slow, policy }) {

@@ -85,7 +85,7 @@ export class Detail {
     this.actions.draw();
     list(this.facts, {
       answered: breaker.calls.success, failed: breaker.calls.failure, rejected: breaker.calls.rejected,
-      ignored: breaker.calls.ignored, cancelled: breaker.calls.cancelled, "running now": breaker.in_flight,
+      ignored: breaker.calls.ignored, cancelled: breaker.calls.cancelled, "running now": running(breaker),
     });
     list(this.policy, plainPolicy(breaker.policy ?? {}));
     items(this.failures, breaker.failures, (one) => [
@@ -104,6 +104,11 @@ export class Detail {
     const lost = model.lostAt === null ? "" : "Disconnected. As of the last report: ";
     return lost + [is, why(model, breaker, state)].filter(Boolean).map(sentence).join(" ");
   }
+}
+
+/** The calls in flight, of those that may run at once if that is limited. */
+function running({ in_flight: calls, bulkhead_limit: limit }) {
+  return typeof limit === "number" ? `${number(calls)} of ${number(limit)}` : calls;
 }
 
 /** A drag that starts in the sheet, to select text, must not close it when it ends on the backdrop. */
