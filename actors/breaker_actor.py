@@ -117,6 +117,10 @@ class BreakerActor(Actor[Command]):
         finally:
             self._causing_context = None
 
+    def may_catch_up(self, now: float) -> bool:
+        """Not after a lease: since its end other instances probe, and know more than a late success."""
+        return not self._machine.is_lease_over(now)
+
     def deadline(self, now: float) -> float:
         """The first of the machine's deadline, a window's roll and a call's timeout."""
         machine, in_flight_calls = self._machine, self._accounting.in_flight_calls

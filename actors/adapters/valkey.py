@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import coredis
 import trio
-from coredis.exceptions import NoScriptError, RedisError
+from coredis.exceptions import NoScriptError
 from coredis.retry import NoRetryPolicy
 
 from ..panel.panel import Panel
@@ -32,7 +32,6 @@ SILENT_SECONDS = 1.2
 """Seconds without such a message after which both connections are opened anew."""
 RETRY_SECONDS = 0.25
 SHA = hashlib.sha1(SCRIPT.encode()).hexdigest()  # noqa: S324 - the server's name for the script
-_LOST = (RedisError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class ValkeyConnection:
@@ -71,7 +70,10 @@ class ValkeyConnection:
             await trio.sleep(RETRY_SECONDS)
 
     async def call(self, use: Callable[[coredis.Redis[str]], Awaitable[T]]) -> T:
-        """Return what `use` returns for the client. Raises StoreUnavailable within ANSWER_SECONDS."""
+        """Return what `use` returns for the client. Raises StoreUnavailable within ANSWER_SECONDS.
+
+        Whatever else `use` raises is its cause: sharing must not end a program.
+        """
         client = self._client
         if client is None:
             raise StoreUnavailable(self._reason)
@@ -80,7 +82,7 @@ class ValkeyConnection:
                 return await use(client)
         except trio.TooSlowError:
             raise StoreUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from None
-        except _LOST as error:
+        except Exception as error:  # coredis lets some of anyio's and its own pool's through
             raise StoreUnavailable(reason_of(error)) from error
         except BaseExceptionGroup as group:
             failure = failure_in(group)

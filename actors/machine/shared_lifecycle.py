@@ -46,6 +46,11 @@ class SharedLifecycle(Lifecycle):
         elif self.waits_for_lease or self.has_lease:
             self._enter(NextState(State.CLOSED, reason, recovery=True), now)
 
+    def is_lease_over(self, now: float) -> bool:
+        """Whether this instance has a lease that has ended, and hasn't noticed yet."""
+        behavior = self._behavior
+        return isinstance(behavior, HalfOpen) and behavior.lease_end is not None and behavior.lease_end <= now
+
     def grant_probe(self, now: float, within: float, attempt: int) -> None:
         """This instance may probe for all for `within` seconds; while it does already, for longer.
 
