@@ -24,6 +24,7 @@ from .commands import (
     FailSettled,
     FindAdmission,
     ForceState,
+    GiveBack,
     GrantProbe,
     LocalEvidence,
     ProbePassed,
@@ -209,6 +210,8 @@ class BreakerActor(Actor[Command]):
                 return machine.adopt_closed(now, reason)
             case GrantProbe(within, attempt):
                 return machine.grant_probe(now, within, attempt)
+            case GiveBack():
+                return machine.give_back(now)
             case TakeEvidence():
                 machine.wake(now)
                 return self._evidence()

@@ -11,6 +11,7 @@ from .states import NextState, StateBehavior
 
 RECOVERED = NextState(State.CLOSED, "recovery successful", recovery=True)
 UNUSED_LEASE = "no probe within the lease"
+GIVEN_BACK = "another instance probes"
 NEWS_SECONDS = 3.0
 """Seconds for which news of a shared opening is good: without more, an instance recovers by itself."""
 
@@ -57,6 +58,11 @@ class HalfOpen(StateBehavior):
         if self.lease_end is not None:
             first = min(first, self.lease_end)
         return None if first == NEVER else first
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether a probe runs."""
+        return bool(self._probes)
 
     def check_admission(
         self, now: float, is_active_probe: bool, source: Source | None = None

@@ -119,6 +119,7 @@ async def main(url: str, port: int, name: str) -> None:
             nursery.start_soon(caller.report_status)
             report("ready")
             async for _ in signals:
+                report("ending")
                 nursery.cancel_scope.cancel()
                 break
 
@@ -128,3 +129,4 @@ if __name__ == "__main__":
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _, server_url, upstream_port, instance_name = sys.argv
     trio.run(main, server_url, int(upstream_port), instance_name)
+    report("ended")

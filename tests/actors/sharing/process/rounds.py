@@ -69,12 +69,12 @@ async def _store_away(fleet: ProcessFleet, leave: Callable[[], None], come_back:
     leave()
     try:
         await fleet.until(lambda: not any(one.status["connected"] for one in fleet.instances.values()), 5)
-        before = fleet.rejected()
+        before = await fleet.settled_counts()
         sick = next(iter(fleet.instances))
         fleet.upstream.change(lambda name: Mode.REFUSES if name == sick else Mode.ANSWERS)
         await fleet.until(lambda: fleet.instances[sick].state == "OPEN", within=3)
         await trio.sleep(0.5)
-        after = fleet.rejected()
+        after = await fleet.settled_counts()
         assert all(after[name] == before[name] for name in after if name != sick)
         last = list(fleet.instances.values())[-1]
         assert await fleet.end(last, signal.SIGTERM) <= END_SECONDS + fleet.noise
@@ -116,11 +116,11 @@ async def store_restarted_empty(fleet: ProcessFleet, dice: random.Random) -> Non
 async def _sick(fleet: ProcessFleet, dice: random.Random, count: int) -> None:
     """A minority without egress opens alone: the healthy reject nothing."""
     sick = set(dice.sample(list(fleet.instances), count))
-    before = fleet.rejected()
+    before = await fleet.settled_counts()
     fleet.upstream.change(lambda name: Mode.REFUSES if name in sick else Mode.ANSWERS)
     await fleet.until(lambda: all(fleet.instances[name].state == "OPEN" for name in sick), within=5)
     await trio.sleep(2)
-    after = fleet.rejected()
+    after = await fleet.settled_counts()
     for name, one in fleet.instances.items():
         if name not in sick:
             assert (one.state, after[name]) == ("CLOSED", before[name])
@@ -144,14 +144,15 @@ async def instance_joins(fleet: ProcessFleet, dice: random.Random) -> None:
 
 
 async def rolling_restart(fleet: ProcessFleet, dice: random.Random) -> None:
-    before = fleet.rejected()
+    before = await fleet.settled_counts()
     for one in list(fleet.instances.values()):
         await fleet.start()
+        await fleet.settled_counts()
         await fleet.end(one, signal.SIGTERM)
         assert one.process.returncode == 0
         assert one.status["rejected"] == before[one.name]
     await trio.sleep(1)
-    assert set(fleet.rejected().values()) == {0}
+    assert set((await fleet.settled_counts()).values()) == {0}
 
 
 ROUNDS: tuple[Round, ...] = (

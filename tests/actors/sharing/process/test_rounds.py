@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 
-import pytest
-
 from tests.actors.sharing.process.fleet import running_fleet
 from tests.actors.sharing.process.rounds import ROUNDS, Round
 from tests.actors.sharing.process.upstream import Mode
@@ -27,7 +25,6 @@ def chosen(dice: random.Random) -> list[Round]:
 
 
 async def test_random_rounds_of_faults(valkey: ValkeyServer) -> None:
-    pytest.importorskip("coredis")
     dice = random.Random(SEED)
     async with running_fleet(valkey) as fleet:
         for number, play in enumerate(chosen(dice)):
