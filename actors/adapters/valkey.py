@@ -82,12 +82,12 @@ class ValkeyConnection:
                 return await use(client)
         except trio.TooSlowError:
             raise StoreUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from None
-        except Exception as error:  # coredis lets some of anyio's and its own pool's through
-            raise StoreUnavailable(reason_of(error)) from error
         except BaseExceptionGroup as group:
             failure = failure_in(group)
             await trio.lowlevel.checkpoint_if_cancelled()
             raise StoreUnavailable(reason_of(failure)) from failure
+        except Exception as error:  # coredis lets some of anyio's and of its pool's through
+            raise StoreUnavailable(reason_of(error)) from error
 
     async def _connected(self) -> None:
         """Serve until the connections are lost."""
