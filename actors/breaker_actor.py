@@ -24,6 +24,7 @@ from .commands import (
     FailSettled,
     FindAdmission,
     ForceState,
+    GiveBack,
     GrantProbe,
     LocalEvidence,
     ProbePassed,
@@ -117,6 +118,10 @@ class BreakerActor(Actor[Command]):
         finally:
             self._causing_context = None
 
+    def may_catch_up(self, now: float) -> bool:
+        """Not after a lease: since its end other instances probe, and know more than a late success."""
+        return not self._machine.is_lease_over(now)
+
     def deadline(self, now: float) -> float:
         """The first of the machine's deadline, a window's roll and a call's timeout."""
         machine, in_flight_calls = self._machine, self._accounting.in_flight_calls
@@ -205,6 +210,8 @@ class BreakerActor(Actor[Command]):
                 return machine.adopt_closed(now, reason)
             case GrantProbe(within, attempt):
                 return machine.grant_probe(now, within, attempt)
+            case GiveBack():
+                return machine.give_back(now)
             case TakeEvidence():
                 machine.wake(now)
                 return self._evidence()

@@ -148,6 +148,11 @@ class GrantProbe:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveBack:
+    """End the probing for all instances if no probe runs. Answered by None."""
+
+
+@dataclass(frozen=True, slots=True)
 class TakeEvidence:
     """Answered by a LocalEvidence that includes every call that ended before it was sent."""
 
@@ -201,11 +206,12 @@ Command: TypeAlias = (
     | AdoptOpen
     | AdoptClosed
     | GrantProbe
+    | GiveBack
     | TakeEvidence
     | TakeSnapshot
     | SetSubscribers
     | Wake
 )
-SHARING = (AdoptOpen, AdoptClosed, GrantProbe, TakeEvidence)
+SHARING = (AdoptOpen, AdoptClosed, GrantProbe, GiveBack, TakeEvidence)
 WITHOUT_CAUSE = (TakeSnapshot, Wake, FindAdmission, *SHARING)
 """Messages whose senders cause no transition."""

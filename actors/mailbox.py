@@ -206,6 +206,10 @@ class Actor(ABC, Generic[Message]):
     def deadline(self, now: float) -> float:
         """The time at which to wake next; inf: only a message wakes the actor."""
 
+    def may_catch_up(self, now: float) -> bool:
+        """Whether what arrived while the process stood still counts as handled before the deadline."""
+        return True
+
     @abstractmethod
     def crashed(self, crash: Exception) -> None:
         """Carry on after a crash, or raise the exception that ends the panel."""
@@ -234,7 +238,7 @@ class Actor(ABC, Generic[Message]):
                         latest = time.monotonic() + deadline - self.clock() + STALL
                         with trio.CancelScope(deadline=deadline) as scope:
                             await self.mailbox.sleep()
-                        if time.monotonic() > latest:
+                        if time.monotonic() > latest and self.may_catch_up(self.clock()):
                             await self._catch_up(deadline)
                         if scope.cancelled_caught:
                             self.wake(self.clock())

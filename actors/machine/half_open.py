@@ -11,6 +11,7 @@ from .states import NextState, StateBehavior
 
 RECOVERED = NextState(State.CLOSED, "recovery successful", recovery=True)
 UNUSED_LEASE = "no probe within the lease"
+GIVEN_BACK = "another instance probes"
 NEWS_SECONDS = 3.0
 """Seconds for which news of a shared opening is good: without more, an instance recovers by itself."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..messages import State
-from .half_open import NEWS_SECONDS, HalfOpen
+from .half_open import GIVEN_BACK, NEWS_SECONDS, HalfOpen
 from .lifecycle import Lifecycle
 from .states import NextState, Open, SharedOpen
 
@@ -45,6 +45,18 @@ class SharedLifecycle(Lifecycle):
             self._behavior = Open(own, behavior.failed_route)
         elif self.waits_for_lease or self.has_lease:
             self._enter(NextState(State.CLOSED, reason, recovery=True), now)
+
+    def give_back(self, now: float) -> None:
+        """Another instance wants the lease: be open again as before it, unless a probe runs."""
+        self.wake(now)
+        behavior = self._behavior
+        if isinstance(behavior, HalfOpen) and self.has_lease and not behavior.is_probing:
+            self._enter(NextState(State.OPEN, GIVEN_BACK, wait=NEWS_SECONDS), now)
+
+    def is_lease_over(self, now: float) -> bool:
+        """Whether this instance has a lease that has ended, and hasn't noticed yet."""
+        behavior = self._behavior
+        return isinstance(behavior, HalfOpen) and behavior.lease_end is not None and behavior.lease_end <= now
 
     def grant_probe(self, now: float, within: float, attempt: int) -> None:
         """This instance may probe for all for `within` seconds; while it does already, for longer.

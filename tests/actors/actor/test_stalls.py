@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from actors import CallTimeout, CircuitBreakerConfig, State, open_panel
+from actors.commands import AdoptOpen, GrantProbe
 
 FROZEN = 0.8
 
@@ -53,6 +54,18 @@ async def test_a_probe_that_was_answered_meanwhile_passes(wire):
         await trio.sleep(0.05)
         assert await frozen_call(breaker, wire, answered=True) == [b"x"]
         assert (await breaker.snapshot()).state is State.CLOSED
+
+
+async def test_a_probe_for_all_instances_that_was_answered_meanwhile_does_not_pass_after_its_lease(wire):
+    async with open_panel() as panel:
+        config = CircuitBreakerConfig(name="it", reset_timeout=30, call_timeout=0.3)
+        breaker = panel.breaker(config)
+        await breaker.mailbox.deliver(AdoptOpen(0.0, "elsewhere", 0))
+        await breaker.mailbox.deliver(GrantProbe(0.5, 0))
+        assert breaker.state is State.HALF_OPEN
+        await frozen_call(breaker, wire, answered=True)
+        snapshot = await breaker.snapshot()
+        assert (snapshot.state, snapshot.late) == (State.OPEN, 1)
 
 
 async def test_a_call_that_was_answered_meanwhile_has_not_timed_out(wire):

@@ -10,6 +10,7 @@ import trio
 from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Panel, State, open_panel
 from actors.sharing.link import SharingPolicy
 from actors.sharing.shared_breakers import SharedBreakers
+from tests.actors.sharing.frozen_tasks import FrozenTasks
 from tests.actors.sharing.memory_store import MemoryStore, StoreConnection
 
 NAME = "dependency"
@@ -20,7 +21,10 @@ class Down(Exception):
 
 
 class Instance:
-    """One instance: its panel, its breaker, and what its callers saw. `scope` ends it at once."""
+    """One instance: its panel, its breaker, and what its callers saw. `scope` ends it at once.
+
+    frozen: it stands still, as after a SIGSTOP. thawed_at: when it last went on.
+    """
 
     def __init__(self, number: int, panel: Panel, sharing: SharedBreakers, store: StoreConnection) -> None:
         self.number = number
@@ -29,9 +33,12 @@ class Instance:
         self.store = store
         self.breaker: CircuitBreaker = panel[NAME]
         self.scope = trio.CancelScope()
+        self.task: trio.lowlevel.Task | None = None
         self.calls = self.failures = self.rejections = 0
         # The probes that run.
         self.running = 0
+        self.frozen = False
+        self.thawed_at = -1.0
 
     @property
     def state(self) -> State:
@@ -39,7 +46,9 @@ class Instance:
 
     @property
     def is_probing_for_all(self) -> bool:
-        """Whether a probe of its runs by a lease."""
+        """Whether a probe of its runs by a lease, as far as it can know: not while it stands still."""
+        if self.frozen or self.thawed_at == trio.current_time():
+            return False
         return self.state is State.HALF_OPEN and self.sharing.has_lease(NAME) and self.running > 0
 
 
@@ -53,7 +62,10 @@ class Fleet:
         self.nursery = nursery
         self.dice = random.Random(seed)
         self.rate = rate
-        self.store = MemoryStore(random.Random(seed + 1))
+        self.store = MemoryStore(nursery, random.Random(seed + 1))
+        self.frozen_tasks = FrozenTasks(self.dice)
+        trio.lowlevel.add_instrument(self.frozen_tasks)
+        self._started = 0
         self.instances: list[Instance] = []
         self.is_down: Callable[[int], bool] = lambda number: False
         self.took: Callable[[], float] = lambda: 0.0
@@ -70,12 +82,14 @@ class Fleet:
     async def _run(
         self, config: CircuitBreakerConfig, policy: SharingPolicy, *, task_status: trio.TaskStatus[Instance]
     ) -> None:
-        number = len(self.instances)
+        # No other instance has had the number, so that each name is one instance's.
+        number, self._started = self._started, self._started + 1
         connection = self.store.connection()
         async with open_panel() as panel:
             panel.breaker(config)
             sharing = SharedBreakers(panel, connection, policy, f"instance-{number}")
             one = Instance(number, panel, sharing, connection)
+            one.task = trio.lowlevel.current_task()
             self.instances.append(one)
             with one.scope:
                 async with trio.open_nursery() as nursery:
@@ -107,6 +121,18 @@ class Fleet:
                 raise Down
         finally:
             one.running -= probes
+
+    def freeze(self, one: Instance) -> None:
+        """Stop all tasks of an instance. The clock goes on, also for its deadlines."""
+        assert one.task is not None
+        one.frozen = True
+        self.frozen_tasks.freeze(one.task)
+
+    def thaw(self, one: Instance) -> None:
+        """Let an instance go on."""
+        assert one.task is not None
+        one.frozen, one.thawed_at = False, trio.current_time()
+        self.frozen_tasks.thaw(one.task)
 
     async def until(self, condition: Callable[[], bool], within: float) -> float:
         """Wait until the condition holds; return the seconds. Raises trio.TooSlowError."""

@@ -13,20 +13,25 @@ from actors.sharing.store import StoreUnavailable
 
 START = 1_800_000_000_000
 ANSWER_SECONDS = 0.3
+LATEST = 5.0
+"""Seconds within which a request that is late is carried out: longer than a lease of the fleets."""
 
 
 class MemoryStore:
     """Records by name. Every instance has a connection of its own: see `connection`.
 
-    gone: no request gets through. hangs: no reply comes within ANSWER_SECONDS.
+    gone: no request gets through. hangs: no reply comes within ANSWER_SECONDS. unruly: requests are carried
+    out once more, or late and so after later ones.
     """
 
-    def __init__(self, dice: random.Random, delay: float = 0.02) -> None:
+    def __init__(self, nursery: trio.Nursery, dice: random.Random, delay: float = 0.02) -> None:
+        self.nursery = nursery
         self.dice = dice
         self.delay = delay
         self.records: dict[str, SharedRecord] = {}
         self.gone = False
         self.hangs = False
+        self.unruly = False
         self.listeners: list[Callable[[str | None], None]] = []
         self.exchanges = 0
         # After each request: the breaker's name, the request, the record before and after, and the time.
@@ -54,6 +59,14 @@ class MemoryStore:
                 heard(name)
         return reply
 
+    def apply_all(self, requests: Sequence[tuple[str, Request]]) -> list[Reply]:
+        return [self.apply(name, request) for name, request in requests]
+
+    async def apply_late(self, requests: Sequence[tuple[str, Request]]) -> None:
+        """Carry out requests that were on their way for long; nobody learns of the replies."""
+        await trio.sleep(LATEST * self.dice.random())
+        self.apply_all(requests)
+
 
 class StoreConnection:
     """One instance's way to the store."""
@@ -69,7 +82,13 @@ class StoreConnection:
         await trio.sleep(store.delay * store.dice.random())
         if store.gone or self.cut:
             raise StoreUnavailable("refused")
-        replies = [store.apply(name, request) for name, request in requests]
+        fate = store.dice.random() if store.unruly else 1.0
+        if fate < 0.4:
+            store.nursery.start_soon(store.apply_late, requests)
+        if fate < 0.2:
+            await trio.sleep(ANSWER_SECONDS)
+            raise StoreUnavailable("no answer")
+        replies = store.apply_all(requests)
         if store.hangs:
             # Carried out, but nobody learns of it.
             await trio.sleep(ANSWER_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors import CircuitBreakerConfig, FailureRate, LastCalls, Machine, Outcome, State
-from actors.machine.half_open import NEWS_SECONDS, UNUSED_LEASE
+from actors.machine.half_open import GIVEN_BACK, NEWS_SECONDS, UNUSED_LEASE
 from actors.messages import Permit
 
 CONFIG = CircuitBreakerConfig(name="x", max_failures=2, reset_timeout=60.0)
@@ -103,6 +103,31 @@ def test_a_granted_lease_can_be_prolonged() -> None:
     machine.grant_probe(10.0, 9.0, 0)
     assert machine.generation == 3
     machine.wake(18.9)
+    assert machine.state == State.HALF_OPEN
+
+
+def test_a_lease_is_given_back_unless_a_probe_runs() -> None:
+    machine = Machine(CONFIG)
+    machine.give_back(0.0)
+    machine.adopt_open(0.0, 5.0, "elsewhere", 3)
+    machine.grant_probe(5.0, 9.0, 3)
+    probe = machine.admit(6.0)
+    assert isinstance(probe, Permit)
+    machine.give_back(6.0)
+    assert machine.state == State.HALF_OPEN
+    machine.settle(probe, Outcome.IGNORED, 7.0)
+    machine.give_back(7.0)
+    assert machine.state == State.OPEN
+    assert machine.waits_for_lease
+    assert machine.recovery_state().attempt == 3
+    assert reasons(machine)[-1] == f"HALF_OPEN OPEN {GIVEN_BACK}"
+
+
+def test_a_recovery_of_its_own_is_not_given_back() -> None:
+    machine = Machine(CONFIG)
+    fail(machine, 0.0)
+    fail(machine, 0.0)
+    machine.give_back(60.0)
     assert machine.state == State.HALF_OPEN
 
 

@@ -1,0 +1,272 @@
+"""The task that shares a panel's breakers: batches, removed breakers, a store that is gone, the end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import pytest
+import trio
+
+from actors import CircuitBreakerConfig, Panel, State, open_panel
+from actors.sharing.link import SharingPolicy
+from actors.sharing.record import Override, Release, Reply, Report, Request
+from actors.sharing.shared_breakers import BATCH, FAREWELL_SECONDS, SharedBreakers
+from actors.sharing.store import StoreUnavailable
+from tests.actors.sharing.memory_store import MemoryStore, StoreConnection
+
+Hook = Callable[[], Awaitable[None]]
+
+
+class HookedConnection(StoreConnection):
+    """Notes what is exchanged; calls `before` and `after` around each exchange."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.seen: list[list[tuple[str, Request]]] = []
+        self.before: Hook | None = None
+        self.after: Hook | None = None
+
+    async def exchange(self, requests: Sequence[tuple[str, Request]]) -> list[Reply]:
+        self.seen.append(list(requests))
+        if self.before is not None:
+            await self.before()
+        replies = await super().exchange(requests)
+        if self.after is not None:
+            await self.after()
+        return replies
+
+
+class Sharing:
+    """A panel and its sharing, with the store behind it."""
+
+    def __init__(self, panel: Panel, nursery: trio.Nursery) -> None:
+        self.panel = panel
+        self.nursery = nursery
+        self.store = MemoryStore(nursery, random.Random(0))
+        self.connection = HookedConnection(self.store)
+        self.sharing = SharedBreakers(panel, self.connection, SharingPolicy(), "me")
+
+    def open_for_all(self, name: str, wait: int = 60_000) -> None:
+        self.store.apply(name, Override("operator", True, wait))
+
+    async def start(self) -> None:
+        await self.nursery.start(self.sharing.run)
+
+
+@pytest.fixture
+async def shared(panel: Panel, autojump_clock: trio.testing.MockClock) -> AsyncIterator[Sharing]:
+    async with trio.open_nursery() as nursery:
+        yield Sharing(panel, nursery)
+        nursery.cancel_scope.cancel()
+
+
+def breaker(panel: Panel, name: str = "it") -> object:
+    return panel.breaker(CircuitBreakerConfig(name=name))
+
+
+async def test_many_breakers_go_in_batches(shared: Sharing) -> None:
+    names = [f"b{number}" for number in range(2 * BATCH + 5)]
+    for name in names:
+        breaker(shared.panel, name)
+    await shared.start()
+    await trio.sleep(0.5)
+    sizes = [len(requests) for requests in shared.connection.seen]
+    assert sizes == [BATCH, BATCH, 5]
+    assert [name for requests in shared.connection.seen for name, _ in requests] == names
+
+
+async def test_a_batch_that_fails_ends_the_round(shared: Sharing) -> None:
+    for number in range(2 * BATCH):
+        breaker(shared.panel, f"b{number}")
+    shared.store.gone = True
+    await shared.start()
+    await trio.sleep(0.2)
+    assert [len(requests) for requests in shared.connection.seen] == [BATCH]
+    assert not shared.sharing.status().connected
+    assert shared.sharing.status().news_age is None
+
+
+async def test_a_breaker_that_is_made_later_is_shared_with_its_first_failure(shared: Sharing) -> None:
+    await shared.start()
+    await trio.sleep(0.1)
+
+    async def fails() -> None:
+        raise OSError
+
+    late = shared.panel.breaker(CircuitBreakerConfig(name="late"))
+    with pytest.raises(OSError):
+        await late.execute(fails)
+    await trio.sleep(0.1)
+    assert shared.store.records["late"].evidence["me"].share == 200_000
+
+
+async def test_a_removed_breaker_is_no_longer_reported(shared: Sharing) -> None:
+    breaker(shared.panel)
+    await shared.start()
+    shared.open_for_all("it")
+    await trio.sleep(1.5)
+    assert shared.sharing.shared_generation("it") > 0
+    await shared.panel.remove("it")
+    await trio.sleep(1.5)
+    assert shared.sharing.shared_generation("it") == 0
+    count = len(shared.connection.seen)
+    await trio.sleep(5)
+    assert len(shared.connection.seen) == count
+    assert not shared.sharing.has_lease("it")
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_breaker_may_be_removed_during_an_exchange(shared: Sharing, side: str, fails: bool) -> None:
+    breaker(shared.panel)
+    breaker(shared.panel, "other")
+    shared.open_for_all("it", wait=0)
+    await shared.start()
+    await trio.sleep(0.5)
+    assert shared.panel["it"].state is State.HALF_OPEN
+
+    async def remove() -> None:
+        if "it" in shared.sharing._links and shared.panel.get("it") is not None:
+            await shared.panel.remove("it")
+            shared.sharing._due(trio.current_time())
+        if fails:
+            raise StoreUnavailable("gone")
+
+    setattr(shared.connection, side, remove)
+    await trio.sleep(2)
+    setattr(shared.connection, side, None)
+    await trio.sleep(2)
+    assert shared.sharing.status().connected
+    assert {name for name, _ in shared.connection.seen[-1]} == {"other"}
+
+
+async def test_a_breaker_may_be_removed_while_its_lease_is_granted(shared: Sharing) -> None:
+    breaker(shared.panel)
+    shared.open_for_all("it", wait=0)
+
+    async def remove() -> None:
+        (_, request), *_ = shared.connection.seen[-1]
+        if not isinstance(request, Report):
+            await shared.panel.remove("it")
+            shared.sharing._due(trio.current_time())
+
+    shared.connection.after = remove
+    await shared.start()
+    await trio.sleep(2)
+    assert shared.sharing.status().connected
+
+
+async def test_a_message_for_a_breaker_that_ends_is_dropped(shared: Sharing) -> None:
+    one = shared.panel.breaker(CircuitBreakerConfig(name="it"))
+    await shared.start()
+    one.mailbox.close()
+    await trio.sleep(2)
+    # It says nothing more, and nothing fails.
+    assert shared.connection.seen == []
+
+
+async def test_a_panel_is_shared_once(shared: Sharing) -> None:
+    await shared.start()
+    second = SharedBreakers(shared.panel, StoreConnection(shared.store), SharingPolicy(), "me too")
+    with pytest.raises(ValueError, match="shared already"):
+        await second.run()
+    # The first goes on.
+    assert shared.panel.on_change is not None
+
+
+async def test_a_panel_can_be_shared_again_after_the_end(shared: Sharing) -> None:
+    with trio.move_on_after(1):
+        await shared.sharing.run()
+    assert shared.panel.on_change is None
+    await shared.start()
+
+
+async def test_sharing_ends_with_the_panel(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        async with open_panel() as panel:
+            breaker(panel)
+            shared = Sharing(panel, nursery)
+            await shared.start()
+            await trio.sleep(1)
+        # Without a cancellation.
+
+
+async def test_a_lease_is_given_back_at_the_end(shared: Sharing) -> None:
+    breaker(shared.panel)
+    shared.open_for_all("it", wait=0)
+    with trio.move_on_after(1):
+        await shared.sharing.run()
+    assert isinstance(shared.connection.seen[-1][0][1], Release)
+    assert shared.store.records["it"].owner == ""
+
+
+@pytest.mark.parametrize("fault", ["gone", "hangs for ever"])
+async def test_the_end_does_not_wait_for_a_store_that_is_gone(shared: Sharing, fault: str) -> None:
+    breaker(shared.panel)
+    shared.open_for_all("it", wait=0)
+
+    async def fail() -> None:
+        if isinstance(shared.connection.seen[-1][0][1], Release):
+            shared.store.gone = True
+            if fault == "hangs for ever":
+                await trio.sleep_forever()
+
+    shared.connection.before = fail
+    with trio.move_on_after(1):
+        await shared.sharing.run()
+    assert shared.store.gone
+    assert trio.current_time() <= 1 + FAREWELL_SECONDS + 0.01
+
+
+async def test_status_says_how_old_the_news_is(shared: Sharing) -> None:
+    breaker(shared.panel)
+    await shared.start()
+    await trio.sleep(1.2)
+    status = shared.sharing.status()
+    assert (status.instance, status.connected, status.dropped) == ("me", True, 0)
+    assert status.news_age is not None
+    assert status.news_age < 1.2
+    shared.connection.cut = True
+    await trio.sleep(10)
+    status = shared.sharing.status()
+    assert not status.connected
+    assert status.news_age is not None
+    assert status.news_age > 9
+
+
+async def test_what_an_outage_of_the_store_makes_too_old_is_dropped(shared: Sharing) -> None:
+    one = shared.panel.breaker(CircuitBreakerConfig(name="it"))
+    await shared.start()
+    await trio.sleep(1.2)
+    shared.connection.cut = True
+    await trio.sleep(5)
+
+    async def fails() -> None:
+        raise OSError
+
+    with pytest.raises(OSError):
+        await one.execute(fails)
+    await trio.sleep(1)
+    assert shared.sharing.status().dropped == 1
+    shared.connection.cut = False
+    await trio.sleep(2)
+    assert shared.store.records["it"].evidence["me"].share == 0
+
+
+@pytest.mark.parametrize("hold", ["force_open", "disable"])
+async def test_what_an_operator_holds_follows_nothing_and_is_no_evidence(shared: Sharing, hold: str) -> None:
+    one = shared.panel.breaker(CircuitBreakerConfig(name="it"))
+    await getattr(one, hold)()
+    held = one.state
+    shared.open_for_all("it")
+    await shared.start()
+    await trio.sleep(2)
+    assert one.state is held
+    verdicts = {
+        request.verdict
+        for requests in shared.connection.seen
+        for _, request in requests
+        if isinstance(request, Report)
+    }
+    assert verdicts == {"-"}
