@@ -123,13 +123,18 @@ Strategy = Annotated[
 LIMIT_KINDS = ("AdaptiveLimit",)
 
 
+def _limit_fields(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a limit's fields: its table without `kind`. Its `window` is a number of seconds."""
+    return {key: value for key, value in table.items() if key != "kind"}
+
+
 def _limit_kind(limit: Any) -> str | None:
     return _kind(limit) if isinstance(limit, dict) else "number"
 
 
 Limit = Annotated[
     Annotated[int | None, Tag("number")]
-    | Annotated[AdaptiveLimit, _FromTable, BeforeValidator(_fields), Tag("AdaptiveLimit")],
+    | Annotated[AdaptiveLimit, _FromTable, BeforeValidator(_limit_fields), Tag("AdaptiveLimit")],
     Discriminator(_limit_kind),
 ]
 """A number of calls at once, or a table with a `kind`."""

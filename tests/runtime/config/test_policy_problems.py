@@ -113,10 +113,10 @@ def test_strategies_too_deep_within_each_other_are_refused(written: Write) -> No
 
 
 def test_the_file_has_every_key_of_a_policy_that_is_not_code() -> None:
-    """With the policy's types; only a trip strategy and a limit may be tables of their own."""
+    """With the policy's types; only a trip strategy is a table of its own."""
     policy, table = get_type_hints(CircuitBreakerConfig), get_type_hints(PolicyTable)
     assert table.keys() == policy.keys() - CODE_FIELDS - {"name"}
-    assert {key for key, kind in table.items() if kind != policy[key]} == {"trip", "max_concurrent"}
+    assert {key for key, kind in table.items() if kind != policy[key]} == {"trip"}
 
 
 @pytest.mark.parametrize(
