@@ -21,6 +21,7 @@ from runtime.observability.logging import configure_logs
 from runtime.observability.tracing import tracing
 from runtime.serving import run_process
 from runtime.serving.loop_time import LoopTime
+from runtime.sharing.process import ProcessSharing
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
 Server = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
@@ -68,13 +69,17 @@ async def start_operations(
     panel: Panel,
     keys: TokenVerifier,
     settings: ProcessSettings,
+    sharing: ProcessSharing | None = None,
 ) -> None:
     """Add the admin API of the process's breakers to `app`, and start its tasks in `nursery`.
 
     The tasks record the breakers' history, post transitions to the webhook if one is set, and reload
-    breakers.toml on SIGHUP.
+    breakers.toml on SIGHUP. sharing: shown in health and metrics; None: nothing is shared.
     """
+    app.extensions["sharing"] = sharing
     recorder = add_breaker_admin(app, name, panel, keys, settings)
+    if sharing is not None:
+        recorder.other_instances = sharing.other_instances
     await nursery.start(recorder.run)
     await start_webhook(nursery, name, settings, panel)
     policies = settings.circuit_breakers, settings.circuit_breaker_profile

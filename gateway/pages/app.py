@@ -21,7 +21,6 @@ from gateway.pages.openapi import OpenApiAggregator
 from gateway.settings import GatewaySettings
 from gateway.upstream.overloads import Overloads, overload_metric
 from gateway.upstream.upstream import Upstream
-from gateway.workers.admin import ClusterBreakerAdmin
 from gateway.workers.cluster import WorkerCluster
 from protocols.http import STATUS, Code, failure, success
 from protocols.topology import API_GATEWAY
@@ -33,6 +32,7 @@ from runtime.auth import TokenVerifier
 from runtime.breaker_source import BreakerSource
 from runtime.web.app import service_app
 from runtime.web.errors import ApiError
+from runtime.web.health import sharing_health, sharing_of
 
 _ASSETS = Path(__file__).parent / "assets"
 _SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
@@ -65,7 +65,9 @@ def own_pages(
 
     async def health() -> Any:
         data = await stack_health(panel, upstreams)
-        if is_outage(data):
+        outage = is_outage(data)
+        data.update(await sharing_health(sharing_of(app)))
+        if outage:
             body = failure(Code.PARTIAL_OUTAGE, "Some services are unhealthy", data=data)
             return body, STATUS[Code.PARTIAL_OUTAGE]
         return success("All services are healthy", data)
@@ -86,8 +88,9 @@ def add_operations(
 ) -> DashboardFeed:
     """Add the dashboard and the admin API. The caller runs the DashboardFeed that is returned."""
     recorder = Recorder(API_GATEWAY, cluster or panel)
-    local = local_breaker_admin(panel, recorder, settings, None if cluster is None else cluster.slot.policies)
-    own = local if cluster is None else ClusterBreakerAdmin(local, cluster, settings)
+    if (sharing := sharing_of(app)) is not None:
+        recorder.other_instances = sharing.other_instances
+    own = local_breaker_admin(panel, recorder, settings)
     add_admin(app, FederatedBreakerAdmin(own, upstreams), AdminAuthenticator(keys, settings.admin_token))
     add_dashboard(app)
     feed = DashboardFeed(recorder, upstreams)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from actors import CircuitBreakerConfig
-from actors.policy.checks import positive_int, positive_number
+from actors.sharing.link import SharingPolicy
 from protocols.topology import BREAKERS, STUDENT_SERVICE_GRPC
 from runtime.config.probe_spec import ProbeSpec
 from runtime.config.route_pattern import RoutePattern
@@ -71,24 +71,6 @@ class BadConfiguration(Exception):
         self.path, self.problems = path, problems
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
-    """How instances share a breaker's state.
-
-    quorum: the instances that must have tripped. lease, window: seconds. Raises ValueError naming field,
-    value and range.
-    """
-
-    quorum: int = 2
-    lease: float = 10.0
-    window: float = 30.0
-
-    def __post_init__(self) -> None:
-        positive_int("quorum", self.quorum)
-        positive_number("lease", self.lease)
-        positive_number("window", self.window)
-
-
 Routes = Mapping[str, tuple[RoutePattern, ...]]
 """By route, its patterns."""
 
@@ -104,7 +86,7 @@ class Configuration:
 
     profile: str
     breakers: dict[str, CircuitBreakerConfig]
-    sharing: Sharing
+    sharing: SharingPolicy
     warnings: tuple[str, ...]
     probes: Mapping[str, ProbeSpec] = dataclasses.field(default_factory=dict)
     routes: Mapping[str, Routes] = dataclasses.field(default_factory=dict)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from actors import CircuitBreakerConfig
+from actors.sharing.link import SharingPolicy
 from protocols.topology import BREAKERS
 from runtime.config.policies import (
     DEFAULTS,
@@ -22,7 +23,6 @@ from runtime.config.policies import (
     Profile,
     Routes,
     ServiceType,
-    Sharing,
 )
 from runtime.config.probe_spec import ProbeKind, ProbeSpec
 from runtime.config.problems import problem_of, problems_of
@@ -74,7 +74,7 @@ def read(document: dict[str, Any], path: Path, override: str | None) -> Configur
         reader.add(name, file.get("breakers", {}).get(name, {}))
     if reader.problems:
         raise BadConfiguration(path, *reader.problems)
-    return reader.configuration(file.get("sharing", Sharing()))
+    return reader.configuration(file.get("sharing", SharingPolicy()))
 
 
 class _Reader:
@@ -88,7 +88,7 @@ class _Reader:
         self._probes: dict[str, ProbeSpec] = {}
         self._routes: dict[str, Routes] = {}
 
-    def configuration(self, sharing: Sharing) -> Configuration:
+    def configuration(self, sharing: SharingPolicy) -> Configuration:
         """Return what has been added. Only if there are no problems."""
         warnings = tuple(self._warnings)
         return Configuration(self._profile, self._breakers, sharing, warnings, self._probes, self._routes)

@@ -33,8 +33,9 @@ from actors import (
     SlowCallRate,
     TripStrategy,
 )
+from actors.sharing.link import SharingPolicy
 from protocols.topology import BREAKERS
-from runtime.config.policies import Profile, ServiceType, Sharing
+from runtime.config.policies import Profile, ServiceType
 from runtime.config.probe_spec import ProbeKind
 from runtime.config.route_pattern import RoutePattern
 
@@ -170,7 +171,7 @@ class FileTable(TypedDict, total=False):
 
     profile: Profile
     breakers: dict[Annotated[str, AfterValidator(_breaker_name)], BreakerTable]
-    sharing: Annotated[Sharing, _FromTable]
+    sharing: Annotated[SharingPolicy, _FromTable]
 
 
 @with_config(_STRICT)
@@ -181,7 +182,7 @@ class PolicyChange(PolicyTable, total=False):
 TABLES: Mapping[int | str, type] = {
     "backoff": Backoff,
     "probe": ProbeTable,
-    "sharing": Sharing,
+    "sharing": SharingPolicy,
     "window": WindowTable,
     "ConsecutiveFailures": ConsecutiveFailures,
     "FailureCount": FailureCount,

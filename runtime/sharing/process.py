@@ -8,14 +8,16 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
 from actors import Panel
 from actors.adapters.valkey import ValkeyConnection, ValkeyStore
 from actors.sharing.link import SharingPolicy
-from actors.sharing.shared_breakers import SharedBreakers
+from actors.sharing.shared_breakers import SharedBreakers, SharingStatus
 from runtime.config.settings import ProcessSettings
+from runtime.sharing.instances import Instances, Place
 
 NAMESPACE = "school"
 
@@ -27,6 +29,19 @@ class ProcessSharing:
     instance: str
     connection: ValkeyConnection
     breakers: SharedBreakers
+    instances: Instances
+
+    def status(self) -> SharingStatus:
+        """How well the breakers are shared now."""
+        return self.breakers.status()
+
+    def knows_counts(self) -> bool:
+        """True: the breakers' counts are this process's own."""
+        return True
+
+    async def other_instances(self) -> list[dict[str, Any]]:
+        """See Instances.others."""
+        return await self.instances.others()
 
 
 def instance_name(process: str) -> str:
@@ -36,7 +51,7 @@ def instance_name(process: str) -> str:
 
 @asynccontextmanager
 async def open_sharing(
-    process: str,
+    place: Place,
     panel: Panel,
     settings: ProcessSettings,
     policy: SharingPolicy,
@@ -44,21 +59,23 @@ async def open_sharing(
 ) -> AsyncIterator[ProcessSharing | None]:
     """Share the panel's breakers for as long as the block lasts; None if VALKEY_URL is unset.
 
-    prepare: called before the connection opens, to add subscriptions to it. A Valkey that can't be reached
-    raises nothing: each breaker then protects this process alone.
+    place: where this process serves. prepare: called before the connection opens, to add subscriptions to it.
+    A Valkey that can't be reached raises nothing: each breaker then protects this process alone.
     """
     if settings.valkey_url is None:
         yield None
         return
     connection = ValkeyConnection(str(settings.valkey_url.get_secret_value()))
     store = ValkeyStore(connection, NAMESPACE)
-    instance = instance_name(process)
-    sharing = ProcessSharing(instance, connection, SharedBreakers(panel, store, policy, instance))
+    instance = instance_name(place.process)
+    breakers = SharedBreakers(panel, store, policy, instance)
+    sharing = ProcessSharing(instance, connection, breakers, Instances(connection, panel, place, instance))
     prepare(sharing)
     async with trio.open_nursery() as outer:
         await outer.start(connection.run)
         async with trio.open_nursery() as nursery:
             await nursery.start(sharing.breakers.run)
+            await nursery.start(sharing.instances.run)
             try:
                 yield sharing
             finally:

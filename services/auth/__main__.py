@@ -12,6 +12,8 @@ from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
+from runtime.sharing.instances import Place
+from runtime.sharing.process import open_sharing
 from services.auth.accounts import Accounts
 from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
@@ -34,6 +36,12 @@ async def run(settings: AuthSettings, configuration: Configuration) -> None:
         trio_asyncio.open_loop(),
         open_database(str(settings.mongodb_uri.get_secret_value()), "auth") as client,
         open_observed_panel() as panel,
+        open_sharing(
+            Place(AUTH_SERVICE, f"{settings.host}:{settings.auth_service_port}"),
+            panel,
+            settings,
+            configuration.sharing,
+        ) as sharing,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
@@ -45,7 +53,7 @@ async def run(settings: AuthSettings, configuration: Configuration) -> None:
         # The cache on disk lets an admin control this breaker while the database with the keys is down.
         keys = TokenVerifier(accounts.poll_jwks, cache=settings.jwks_cache)
         await nursery.start(keys.run)
-        await start_operations(nursery, AUTH_SERVICE, app, panel, keys, settings)
+        await start_operations(nursery, AUTH_SERVICE, app, panel, keys, settings, sharing)
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
         port, grace = settings.auth_service_port, settings.shutdown_grace
         await serve(app, host=settings.host, port=port, grace=grace, stop=stop)

@@ -13,6 +13,8 @@ from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
+from runtime.sharing.instances import Place
+from runtime.sharing.process import open_sharing
 from services.grpc.server import serve_grpc
 from services.mongo.client import open_database
 from services.mongo.dependency import database_dependency
@@ -36,6 +38,12 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
         trio_asyncio.open_loop(),
         open_database(str(settings.mongodb_uri.get_secret_value()), "school") as client,
         open_observed_panel() as panel,
+        open_sharing(
+            Place(SCHOOL_SERVICE, f"{settings.host}:{settings.school_service_port}"),
+            panel,
+            settings,
+            configuration.sharing,
+        ) as sharing,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
@@ -45,7 +53,7 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
         policies = configuration.with_probes({SCHOOL_DATABASE: lambda _: ping_probe(client)})
         database = database_dependency(panel, policies[SCHOOL_DATABASE], REJECTION_MESSAGE, loop_time)
         app = create_app(repository=repository, database=database, panel=panel, keys=keys)
-        await start_operations(nursery, SCHOOL_SERVICE, app, panel, keys, settings)
+        await start_operations(nursery, SCHOOL_SERVICE, app, panel, keys, settings, sharing)
 
         async def serve_http(stop: Callable[[], Awaitable[None]]) -> None:
             port, grace = settings.school_service_port, settings.shutdown_grace

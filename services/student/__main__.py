@@ -11,6 +11,8 @@ from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
+from runtime.sharing.instances import Place
+from runtime.sharing.process import open_sharing
 from services.grpc.probe import health_probe
 from services.mongo.client import open_database
 from services.mongo.dependency import database_dependency
@@ -35,6 +37,12 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
         open_database(str(settings.mongodb_uri.get_secret_value()), "student") as client,
         open_channel(settings.school_grpc_address) as channel,
         open_observed_panel() as panel,
+        open_sharing(
+            Place(STUDENT_SERVICE, f"{settings.host}:{settings.student_service_port}"),
+            panel,
+            settings,
+            configuration.sharing,
+        ) as sharing,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)
@@ -51,7 +59,7 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
         schools = SchoolCheck(school_client, panel, policies[STUDENT_SERVICE_GRPC], loop_time)
         students = Students(student_repository(client), database, schools)
         app = create_app(students, panel=panel, keys=keys)
-        await start_operations(nursery, STUDENT_SERVICE, app, panel, keys, settings)
+        await start_operations(nursery, STUDENT_SERVICE, app, panel, keys, settings, sharing)
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
         port, grace = settings.student_service_port, settings.shutdown_grace
         await serve(app, host=settings.host, port=port, grace=grace, stop=stop)

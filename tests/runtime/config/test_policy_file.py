@@ -10,8 +10,9 @@ from structlog.testing import capture_logs
 from actors import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
 from actors.policy.config import Backoff
 from actors.policy.window import LastCalls, LastSeconds
+from actors.sharing.link import SharingPolicy
 from protocols.topology import BREAKERS
-from runtime.config.policies import BadConfiguration, Sharing
+from runtime.config.policies import BadConfiguration
 from runtime.config.policy_file import load_breakers, load_configuration
 
 SHIPPED = Path(__file__).resolve().parents[3] / "breakers.toml"
@@ -50,7 +51,7 @@ def test_the_shipped_file_holds_the_contracts_defaults(name, max_failures, reset
 
 def test_the_shipped_file_has_every_breaker_and_no_warnings() -> None:
     found = load_configuration(SHIPPED, None)
-    assert (found.warnings, list(found.breakers), found.sharing) == ((), list(BREAKERS), Sharing())
+    assert (found.warnings, list(found.breakers), found.sharing) == ((), list(BREAKERS), SharingPolicy())
 
 
 @pytest.mark.parametrize(("profile", "policy"), [("dev", (3, 30)), ("prod", (10, 120))])
