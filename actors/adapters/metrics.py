@@ -162,7 +162,7 @@ class SnapshotCollector(Collector):
             off.add_metric([snapshot.name], snapshot.state in (State.DISABLED, State.OBSERVING))
             running.add_metric([snapshot.name], snapshot.in_flight)
         yield from (state, exact, changed, outage, off, running)
-        yield from _sharing_families(self._sharing)
+        yield from _sharing_families(self._sharing, counters=self._has_counters)
 
     def _counters(self) -> Iterator[Metric]:
         failures = _counter("failures", "Calls that failed")
@@ -204,7 +204,7 @@ class SnapshotCollector(Collector):
         yield from (recovery, duration)
 
 
-def _sharing_families(status: SharingStatus | None) -> Iterator[Metric]:
+def _sharing_families(status: SharingStatus | None, *, counters: bool) -> Iterator[Metric]:
     """Whether the store answers; and, if breakers are shared, what is lost and how old the news is."""
     connected = status is not None and status.connected
     yield GaugeMetricFamily(
@@ -212,11 +212,12 @@ def _sharing_families(status: SharingStatus | None) -> Iterator[Metric]:
     )
     if status is None:
         return
-    yield CounterMetricFamily(
-        "circuit_breaker_shared_dropped",
-        "Reports and results that were too old when the store came back",
-        value=status.dropped,
-    )
+    if counters:
+        yield CounterMetricFamily(
+            "circuit_breaker_shared_dropped",
+            "Reports and results that were too old when the store came back",
+            value=status.dropped,
+        )
     age = GaugeMetricFamily(
         "circuit_breaker_shared_news_age_seconds",
         "Since the shared store's last reply; absent before the first one",
