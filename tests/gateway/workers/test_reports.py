@@ -44,10 +44,15 @@ def test_a_field_of_a_later_version_is_left_out() -> None:
     assert decode(text) == report
 
 
-def test_a_worker_that_has_ended_does_not_run() -> None:
+def ended_pid() -> int:
+    """The pid of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    assert not WorkerReport(process.pid, {}, {}).is_running()
+    return process.pid
+
+
+def test_a_worker_that_has_ended_does_not_run() -> None:
+    assert not WorkerReport(ended_pid(), {}, {}).is_running()
 
 
 async def test_each_call_is_counted_once_whichever_worker_is_asked(valkey: ValkeyServer) -> None:
@@ -171,9 +176,7 @@ async def test_a_dead_workers_state_is_not_shown(valkey: ValkeyServer) -> None:
             await dead.breaker.trip("last words")
             assert (await one.cluster.snapshots())[SERVICE].state is State.OPEN
         reports = await one.cluster._reports.read()
-        process = subprocess.Popen([sys.executable, "-c", ""])
-        process.wait()
-        text = encode(reports[1]._replace(pid=process.pid))
+        text = encode(reports[1]._replace(pid=ended_pid()))
         await one.sharing.connection.call(lambda client: client.hset(one.cluster._reports._key, {"1": text}))
         seen = (await one.cluster.snapshots())[SERVICE]
         assert (seen.state, seen.counts["success"]) == (State.CLOSED, 2)

@@ -50,7 +50,7 @@ async def health(app: QuartTrio) -> tuple[int, dict]:
 async def listed(app: QuartTrio, addresses: list[str], seconds: float = 20) -> list[dict]:
     """The other instances in an app's health, once these addresses are listed."""
     with trio.fail_after(seconds):
-        while [one["address"] for one in (await health(app))[1]["instances"]] != addresses:
+        while [one["address"] for one in (await health(app))[1]["instances"]] != addresses:  # noqa: ASYNC110
             await trio.sleep(0.05)
     return (await health(app))[1]["instances"]
 
@@ -64,7 +64,7 @@ async def test_health_lists_the_other_instances_of_its_own_kind(valkey: ValkeySe
             await panel[BREAKER].trip("it is sick")
             await listed(app, ["b:2"])
             with trio.fail_after(20):
-                while (found := await listed(app, ["b:2"]))[0]["breakers"][BREAKER]["state"] != "OPEN":
+                while (found := await listed(app, ["b:2"]))[0]["breakers"][BREAKER]["state"] != "OPEN":  # noqa: ASYNC110
                     await trio.sleep(0.05)
             assert (found[0]["instance"], found[0]["workers"]) == (theirs.instance, 1)
             seen = found[0]["breakers"][BREAKER]
@@ -103,7 +103,7 @@ async def test_the_workers_of_one_address_are_one_instance(valkey: ValkeyServer)
         ]
         found = await listed(apps[2], ["a:1"])
         with trio.fail_after(20):
-            while (found := await listed(apps[2], ["a:1"]))[0]["workers"] != 2:
+            while (found := await listed(apps[2], ["a:1"]))[0]["workers"] != 2:  # noqa: ASYNC110
                 await trio.sleep(0.05)
         assert found[0]["instance"] == "first"
         assert [one["instance"] for one in await listed(apps[0], ["a:1"])] == ["second"]
@@ -113,11 +113,11 @@ async def test_health_without_the_store(valkey: ValkeyServer) -> None:
     """It lists nobody, says so, and takes no longer than usual."""
     async with instance(valkey, Place("auth-service", "a:1")) as (app, _, sharing):
         with trio.fail_after(20):
-            while not sharing.status().connected:
+            while not sharing.status().connected:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         valkey.freeze()
         with trio.fail_after(20):
-            while sharing.status().connected:
+            while sharing.status().connected:  # noqa: ASYNC110
                 await trio.sleep(0.05)
         began = trio.current_time()
         status, data = await health(app)
