@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -82,6 +82,11 @@ class ValkeyConnection:
             raise StoreUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from None
         except _LOST as error:
             raise StoreUnavailable(reason_of(error)) from error
+        except RuntimeError as error:
+            # coredis's pool raises it while it closes.
+            if self._client is client:
+                raise
+            raise StoreUnavailable("the connection was lost") from error
         except BaseExceptionGroup as group:
             failure = failure_in(group)
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -90,30 +95,35 @@ class ValkeyConnection:
     async def _connected(self) -> None:
         """Serve until the connections are lost."""
         self._heard_at = trio.current_time()
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch)
-                async with coredis.Redis.from_url(
-                    self._url,
-                    decode_responses=True,
-                    max_connections=4,
-                    verify_version=False,
-                    retry_policy=NoRetryPolicy(),
-                ) as client:
-                    await client.ping()
-                    names = [self._beat_channel, *self.subscriptions]
-                    async with client.pubsub(
-                        channels=names, ignore_subscribe_messages=True, retry_policy=None
-                    ) as messages:
-                        nursery.start_soon(self._beat, client)
-                        self._client = client
-                        for told in self.subscriptions.values():
-                            told(None)
-                        async for message in messages:
-                            self._note_message(message)
-                raise StoreUnavailable("the subscription has ended")
-        finally:
-            self._client = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            async with coredis.Redis.from_url(
+                self._url,
+                decode_responses=True,
+                max_connections=4,
+                verify_version=False,
+                retry_policy=NoRetryPolicy(),
+            ) as client:
+                await client.ping()
+                names = [self._beat_channel, *self.subscriptions]
+                async with client.pubsub(
+                    channels=names, ignore_subscribe_messages=True, retry_policy=None
+                ) as messages:
+                    nursery.start_soon(self._beat, client)
+                    try:
+                        await self._serve(client, messages)
+                    finally:
+                        # Before the pool closes: a call that begins then would fail in other ways.
+                        self._client = None
+            raise StoreUnavailable("the subscription has ended")
+
+    async def _serve(self, client: coredis.Redis[str], messages: AsyncIterable[Mapping[str, Any]]) -> None:
+        """Let calls use the client, and pass messages on, until the subscription ends."""
+        self._client = client
+        for told in self.subscriptions.values():
+            told(None)
+        async for message in messages:
+            self._note_message(message)
 
     def _note_message(self, message: Mapping[str, Any]) -> None:
         self._heard_at = trio.current_time()
