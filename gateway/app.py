@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import httpx
@@ -14,7 +15,8 @@ from gateway.pages.openapi import OpenApiAggregator
 from gateway.proxy.access import RateLimiter
 from gateway.proxy.cors import CorsPolicy
 from gateway.proxy.middleware import ProxyMiddleware
-from gateway.proxy.rate_limit import Counters, SharedCounters
+from gateway.proxy.rate_limit import Counters
+from gateway.proxy.shared_counters import SharedCounters
 from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
 from gateway.routes import ROUTES, SERVICES
 from gateway.settings import GatewaySettings
@@ -32,20 +34,31 @@ from runtime.sharing.process import ProcessSharing
 _PREFIXES = tuple(route.prefix.decode() for route in ROUTES)
 
 
+@dataclass(frozen=True, slots=True)
+class SharedParts:
+    """The parts of an app that use the shared store.
+
+    cluster: given if this process is one of several workers.
+    """
+
+    sharing: ProcessSharing
+    counters: SharedCounters
+    cluster: WorkerCluster | None = None
+
+
 def create_app(
     settings: GatewaySettings,
     panel: Panel,
     breakers: Mapping[str, CircuitBreaker],
     keys: TokenVerifier,
     transports: Mapping[str, httpx.AsyncBaseTransport],
-    cluster: WorkerCluster | None = None,
     routes: Mapping[str, Routes] | None = None,
-    sharing: ProcessSharing | None = None,
+    shared: SharedParts | None = None,
 ) -> QuartTrio:
     """Build the app.
 
-    breakers: by name. transports: by service (auth, school, student). cluster: given if there are several
-    workers. routes: see `open_breakers`. sharing: None: operators' commands are for this process alone.
+    breakers: by name. transports: by service (auth, school, student). routes: see `open_breakers`. shared:
+    what other processes share with this one; None: nothing.
 
     The caller runs the background tasks: `keys.run`; `app.extensions["openapi"].fetch_all`, so that /docs is
     complete even if it is first requested while a service is down; `app.extensions["dashboard_feed"].run`;
@@ -70,13 +83,17 @@ def create_app(
         for service in SERVICES
     }
     openapi = OpenApiAggregator(upstreams)
+    cluster = None if shared is None else shared.cluster
     if cluster is not None:
         cluster.overloads = overloads
     app = own_pages(cluster or panel, upstreams, openapi, overloads if cluster is None else cluster)
     app.extensions["openapi"] = openapi
     app.extensions["loop_time"] = loop_time
-    app.extensions["dashboard_feed"] = add_operations(app, settings, panel, keys, upstreams, cluster, sharing)
-    counters = Counters() if cluster is None else SharedCounters(cluster.slot.counters)
+    app.extensions["sharing"] = None if shared is None else shared.cluster or shared.sharing
+    app.extensions["dashboard_feed"] = add_operations(
+        app, settings, panel, keys, upstreams, cluster, None if shared is None else shared.sharing
+    )
+    counters = Counters() if shared is None else shared.counters
     limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
     trusted_proxies = TrustedProxies(read_networks(settings.trusted_proxies))
     cors = CorsPolicy(frozenset(str(origin).encode() for origin in settings.cors_origins))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
 from quart_trio import QuartTrio
 
+from actors import Panel
 from actors.adapters.logs import log_transitions
-from gateway.app import create_app
+from gateway.app import SharedParts, create_app
+from gateway.proxy.shared_counters import SharedCounters, ValkeyCounters
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.breakers import open_breakers, with_http_probes
 from gateway.upstream.overloads import warn_of_file_limit
 from gateway.upstream.pool import UpstreamTransport
 from gateway.workers.cluster import WorkerCluster
-from gateway.workers.slot import WorkerContext
+from gateway.workers.context import WorkerContext
 from protocols.topology import API_GATEWAY
 from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http
@@ -24,7 +27,8 @@ from runtime.config.policies import Configuration
 from runtime.config.reload import reload_on_hangup
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import ServerCertificate, serve, stop_signal
-from runtime.sharing.process import open_sharing
+from runtime.sharing.instances import Place
+from runtime.sharing.process import ProcessSharing, open_sharing
 
 EXPIRE_SECONDS = 5.0
 """Seconds between two searches for upstream connections that have been idle for too long."""
@@ -43,27 +47,23 @@ async def run_gateway(
         )
         for name, urls in settings.service_urls().items()
     }
-    fetch_keys = jwks_over_http(*map(str, settings.auth_service_url), transport=transports["auth"])
-    keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
     # Each client may have one request at a service.
     warn_of_file_limit(settings.max_connections, settings.max_connections)
     async with (
         open_observed_panel() as panel,
-        open_sharing(API_GATEWAY, panel, settings, configuration.sharing) as sharing,
+        _open_shared_parts(panel, settings, configuration, worker) as shared,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log_transitions, panel)
-        await nursery.start(keys.run)
+        keys = await _start_token_verifier(nursery, settings, transports)
         nursery.start_soon(expire_idle_connections, transports)
-        policies = with_http_probes(configuration, transports)
-        breakers = open_breakers(panel, policies, configuration.routes)
-        cluster = (
-            None if worker is None else WorkerCluster(panel, worker.slot, settings.circuit_breaker_profile)
-        )
-        app = create_app(settings, panel, breakers, keys, transports, cluster, configuration.routes, sharing)
+        breakers = open_breakers(panel, with_http_probes(configuration, transports), configuration.routes)
+        app = create_app(settings, panel, breakers, keys, transports, configuration.routes, shared)
         admin = app.extensions["admin"]
+        cluster = None if shared is None else shared.cluster
+        if shared is not None:
+            await nursery.start(shared.counters.run)
         if cluster is not None:
-            cluster.reload_policies = admin.policies.reload
             await nursery.start(cluster.run)
         await nursery.start(admin.commands.run)
         await nursery.start(app.extensions["loop_time"].run)
@@ -71,15 +71,44 @@ async def run_gateway(
         await nursery.start(app.extensions["dashboard_feed"].run)
         await start_webhook(nursery, API_GATEWAY, settings, panel)
         certificate = settings.certificate()
-        reload_certificate = _no_certificate if certificate is None else certificate.reload
-        if cluster is None:
-            await nursery.start(partial(reload_on_hangup, admin.policies.reload, also=reload_certificate))
-        else:
-            cluster.reload_certificate = reload_certificate
+        also = _no_certificate if certificate is None else certificate.reload
+        await nursery.start(partial(reload_on_hangup, admin.policies.reload, also=also))
         await _serve(app, settings, worker, certificate)
         if cluster is not None:
             await cluster.save()
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_shared_parts(
+    panel: Panel, settings: GatewaySettings, configuration: Configuration, worker: WorkerContext | None
+) -> AsyncIterator[SharedParts | None]:
+    """What the app shares, for as long as the block lasts; None if VALKEY_URL is unset."""
+    if worker is None:
+        place = Place(API_GATEWAY, f"{settings.host}:{settings.gateway_port}")
+    else:
+        place = Place(API_GATEWAY, worker.address, worker.gateway)
+    clusters: list[WorkerCluster] = []
+
+    def prepare(sharing: ProcessSharing) -> None:
+        if worker is not None:
+            clusters.append(WorkerCluster(panel, worker, sharing))
+
+    async with open_sharing(place, panel, settings, configuration.sharing, prepare) as sharing:
+        if sharing is None:
+            yield None
+            return
+        counters = SharedCounters(ValkeyCounters(sharing.connection, sharing.instance))
+        yield SharedParts(sharing, counters, clusters[0] if clusters else None)
+
+
+async def _start_token_verifier(
+    nursery: trio.Nursery, settings: GatewaySettings, transports: Mapping[str, UpstreamTransport]
+) -> TokenVerifier:
+    fetch_keys = jwks_over_http(*map(str, settings.auth_service_url), transport=transports["auth"])
+    keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
+    await nursery.start(keys.run)
+    return keys
 
 
 def _no_certificate() -> None:

@@ -74,9 +74,13 @@ async def start_operations(
     """Add the admin API of the process's breakers to `app`, and start its tasks in `nursery`.
 
     The tasks record the breakers' history, apply operators' commands, also those given to other instances,
-    post transitions to the webhook if one is set, and reload breakers.toml on SIGHUP.
+    post transitions to the webhook if one is set, and reload breakers.toml on SIGHUP. sharing: shown in
+    health and metrics; None: nothing is shared.
     """
+    app.extensions["sharing"] = sharing
     recorder, admin = add_breaker_admin(app, name, panel, keys, settings, sharing)
+    if sharing is not None:
+        recorder.other_instances = sharing.other_instances
     await nursery.start(recorder.run)
     await nursery.start(admin.commands.run)
     await start_webhook(nursery, name, settings, panel)

@@ -15,6 +15,7 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from ..messages import HistogramSnapshot, RejectReason, Snapshot, State
+from ..sharing.shared_breakers import SharingStatus
 from .health import PLAIN
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,33 +29,52 @@ MOVES = tuple(
 """Every possible transition: only an open breaker becomes half-open; operators may cause all others."""
 
 
-def exposition(snapshots: Iterable[Snapshot], more: Iterable[Metric] = ()) -> bytes:
+def exposition(
+    snapshots: Iterable[Snapshot],
+    more: Iterable[Metric] = (),
+    sharing: SharingStatus | None = None,
+    *,
+    counters: bool = True,
+) -> bytes:
     """The text that Prometheus scrapes, in its older format. All children exist from the start.
 
-    more: families of the program's own, after those of the breakers.
+    more: families of the program's own, after those of the breakers. sharing: None if nothing is shared.
+    counters: False leaves out the breakers' counters and histograms, whose values aren't known.
     """
-    return generate_latest(SnapshotCollector(tuple(snapshots), tuple(more)))
+    return generate_latest(SnapshotCollector(tuple(snapshots), tuple(more), sharing, counters=counters))
 
 
-def openmetrics_exposition(snapshots: Iterable[Snapshot], more: Iterable[Metric] = ()) -> bytes:
+def openmetrics_exposition(
+    snapshots: Iterable[Snapshot],
+    more: Iterable[Metric] = (),
+    sharing: SharingStatus | None = None,
+    *,
+    counters: bool = True,
+) -> bytes:
     """The same in the OpenMetrics format, which has exemplars."""
     # These names need no escaping, and the check of each character would take two fifths of the time.
     text: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]
-        SnapshotCollector(tuple(snapshots), tuple(more)), openmetrics.ALLOWUTF8
+        SnapshotCollector(tuple(snapshots), tuple(more), sharing, counters=counters), openmetrics.ALLOWUTF8
     )
     return text
 
 
 def negotiated(
-    snapshots: Iterable[Snapshot], accept: str | None, more: Iterable[Metric] = ()
+    snapshots: Iterable[Snapshot],
+    accept: str | None,
+    more: Iterable[Metric] = (),
+    sharing: SharingStatus | None = None,
+    *,
+    counters: bool = True,
 ) -> tuple[bytes, str]:
     """The exposition that an Accept field prefers, and its Content-Type: the older one in doubt.
 
-    more: families of the program's own, after those of the breakers.
+    more: families of the program's own, after those of the breakers. sharing: None if nothing is shared.
+    counters: False leaves out the breakers' counters and histograms, whose values aren't known.
     """
     if prefers_openmetrics(accept or ""):
-        return openmetrics_exposition(snapshots, more), OPENMETRICS_CONTENT_TYPE
-    return exposition(snapshots, more), CONTENT_TYPE
+        return openmetrics_exposition(snapshots, more, sharing, counters=counters), OPENMETRICS_CONTENT_TYPE
+    return exposition(snapshots, more, sharing, counters=counters), CONTENT_TYPE
 
 
 def prefers_openmetrics(accept: str) -> bool:
@@ -87,9 +107,18 @@ def _quality(parameters: list[str]) -> float:
 class SnapshotCollector(Collector):
     """Families of snapshots already taken; a sample never mixes two moments of one breaker."""
 
-    def __init__(self, snapshots: Sequence[Snapshot], more: Sequence[Metric] = ()) -> None:
+    def __init__(
+        self,
+        snapshots: Sequence[Snapshot],
+        more: Sequence[Metric] = (),
+        sharing: SharingStatus | None = None,
+        *,
+        counters: bool = True,
+    ) -> None:
         self._snapshots = snapshots
         self._more = more
+        self._sharing = sharing
+        self._has_counters = counters
 
     def describe(self) -> list[Metric]:
         """Nothing: names are fixed, and a description would need snapshots."""
@@ -98,8 +127,9 @@ class SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every family of the breakers, then the others."""
         yield from self._gauges()
-        yield from self._counters()
-        yield from self._histograms()
+        if self._has_counters:
+            yield from self._counters()
+            yield from self._histograms()
         yield from self._more
 
     def _gauges(self) -> Iterator[Metric]:
@@ -137,11 +167,8 @@ class SnapshotCollector(Collector):
             running.add_metric([snapshot.name], snapshot.in_flight)
             limit = snapshot.bulkhead_limit
             places.add_metric([snapshot.name], math.inf if limit is None else limit)
-        # Nothing is shared between processes yet, so no store answers.
-        shared = GaugeMetricFamily(
-            "circuit_breaker_shared_connected", "1 while the shared store answers, 0 otherwise", value=0
-        )
-        yield from (state, exact, changed, outage, off, running, places, shared)
+        yield from (state, exact, changed, outage, off, running, places)
+        yield from _sharing_families(self._sharing, counters=self._has_counters)
 
     def _counters(self) -> Iterator[Metric]:
         failures = _counter("failures", "Calls that failed")
@@ -181,6 +208,30 @@ class SnapshotCollector(Collector):
             _add_histogram(recovery, snapshot.name, snapshot.recovery)
             _add_histogram(duration, snapshot.name, snapshot.durations)
         yield from (recovery, duration)
+
+
+def _sharing_families(status: SharingStatus | None, *, counters: bool) -> Iterator[Metric]:
+    """Whether the store answers; and, if breakers are shared, what is lost and how old the news is."""
+    connected = status is not None and status.connected
+    yield GaugeMetricFamily(
+        "circuit_breaker_shared_connected", "1 while the shared store answers, 0 otherwise", value=connected
+    )
+    if status is None:
+        return
+    if counters:
+        yield CounterMetricFamily(
+            "circuit_breaker_shared_dropped",
+            "Reports and results that were too old when the store came back",
+            value=status.dropped,
+        )
+    age = GaugeMetricFamily(
+        "circuit_breaker_shared_news_age_seconds",
+        "Since the shared store's last reply; absent before the first one",
+        unit="seconds",
+    )
+    if status.news_age is not None:
+        age.add_metric([], status.news_age)
+    yield age
 
 
 def _counter(name: str, documentation: str, *labels: str) -> CounterMetricFamily:

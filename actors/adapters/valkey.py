@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -101,7 +101,7 @@ class ValkeyConnection:
             raise StoreUnavailable(reason_of(error)) from error
 
     def _check_closed(self, client: coredis.Redis[str], error: RuntimeError) -> None:
-        """Raise `error` unless it means that the client has been closed during a call."""
+        """Raise `error` unless it is that of coredis' pool, which has closed during a call."""
         if client is self._client:
             raise error
 
@@ -124,15 +124,19 @@ class ValkeyConnection:
                 ) as messages:
                     nursery.start_soon(self._beat, client)
                     try:
-                        self._client = client
-                        for told in self.subscriptions.values():
-                            told(None)
-                        async for message in messages:
-                            self._note_message(message)
+                        await self._serve(client, messages)
                     finally:
-                        # Before the client closes: no call may begin then.
+                        # Before the pool closes: a call that begins then would fail in other ways.
                         self._client = None
             raise StoreUnavailable("the subscription has ended")
+
+    async def _serve(self, client: coredis.Redis[str], messages: AsyncIterable[Mapping[str, Any]]) -> None:
+        """Let calls use the client, and pass messages on, until the subscription ends."""
+        self._client = client
+        for told in self.subscriptions.values():
+            told(None)
+        async for message in messages:
+            self._note_message(message)
 
     def _note_message(self, message: Mapping[str, Any]) -> None:
         self._heard_at = trio.current_time()

@@ -221,7 +221,9 @@ class DashboardFeed:
 
     def _message(self, process: str, report: Report | None, breakers: list[Report]) -> dict[str, Any]:
         uptime = self._uptimes[process]
-        times = {key: report[key] for key in ("since", "started")} if report else {}
+        # A process that shares nothing reports no other instances.
+        kept = ("since", "started", "instances")
+        times = {key: report[key] for key in kept if key in report} if report else {}
         gaps = {"starts": uptime.starts, "gaps": uptime.gaps}
         return {"process": process, "answers": report is not None, **times, **gaps, "breakers": breakers}
 

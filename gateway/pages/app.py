@@ -33,6 +33,7 @@ from runtime.breaker_source import BreakerSource
 from runtime.sharing.process import ProcessSharing
 from runtime.web.app import service_app
 from runtime.web.errors import ApiError
+from runtime.web.health import sharing_health, sharing_of
 
 _ASSETS = Path(__file__).parent / "assets"
 _SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
@@ -65,7 +66,9 @@ def own_pages(
 
     async def health() -> Any:
         data = await stack_health(panel, upstreams)
-        if is_outage(data):
+        outage = is_outage(data)
+        data.update(await sharing_health(sharing_of(app)))
+        if outage:
             body = failure(Code.PARTIAL_OUTAGE, "Some services are unhealthy", data=data)
             return body, STATUS[Code.PARTIAL_OUTAGE]
         return success("All services are healthy", data)
@@ -90,8 +93,9 @@ def add_operations(
     The caller runs the DashboardFeed that is returned, and the commands of `app.extensions["admin"]`.
     """
     recorder = Recorder(API_GATEWAY, cluster or panel)
-    path = None if cluster is None else cluster.slot.policies
-    own = app.extensions["admin"] = local_breaker_admin(panel, recorder, settings, sharing, path=path)
+    if (shown := sharing_of(app)) is not None:
+        recorder.other_instances = shown.other_instances
+    own = app.extensions["admin"] = local_breaker_admin(panel, recorder, settings, sharing)
     add_admin(app, FederatedBreakerAdmin(own, upstreams), AdminAuthenticator(keys, settings.admin_token))
     add_dashboard(app)
     feed = DashboardFeed(recorder, upstreams)

@@ -64,6 +64,65 @@ def add_counts(one: Snapshot, other: Snapshot | None) -> Snapshot:
     )
 
 
+def add_totals(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """Counters by name, added."""
+    return _sum(one, other)
+
+
+def at_least(one: Snapshot, floor: Snapshot | None) -> Snapshot:
+    """The snapshot `one` with no count lower than that of `floor`."""
+    if floor is None:
+        return one
+    return replace(
+        one,
+        counts=_most(one.counts, floor.counts),
+        rejections=_most(one.rejections, floor.rejections),
+        transitions=_most(one.transitions, floor.transitions),
+        late=max(one.late, floor.late),
+        would_reject=max(one.would_reject, floor.would_reject),
+        restarts=max(one.restarts, floor.restarts),
+        recovery=_highest(one.recovery, floor.recovery),
+        durations=_highest(one.durations, floor.durations),
+    )
+
+
+def totals_at_least(one: Mapping[str, int], floor: Mapping[str, int]) -> dict[str, int]:
+    """Counters by name, none lower than that of `floor`."""
+    return _most(one, floor)
+
+
+def without_counts(one: Snapshot) -> Snapshot:
+    """The snapshot `one` with every count at zero."""
+    return replace(
+        one,
+        counts=dict.fromkeys(one.counts, 0),
+        rejections=dict.fromkeys(one.rejections, 0),
+        transitions={},
+        late=0,
+        would_reject=0,
+        restarts=0,
+        recovery=_emptied(one.recovery),
+        durations=_emptied(one.durations),
+    )
+
+
+def _emptied(one: HistogramSnapshot | None) -> HistogramSnapshot | None:
+    if one is None:
+        return None
+    return HistogramSnapshot(one.bounds, (0,) * len(one.counts), 0.0)
+
+
+def _most(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
+    return {key: max(one.get(key, 0), other.get(key, 0)) for key in {**one, **other}}
+
+
+def _highest(one: HistogramSnapshot | None, other: HistogramSnapshot | None) -> HistogramSnapshot | None:
+    if one is None or other is None or one.bounds != other.bounds:
+        return one
+    counts = tuple(max(mine, theirs) for mine, theirs in zip(one.counts, other.counts, strict=True))
+    return replace(one, counts=counts, total=max(one.total, other.total))
+
+
 def _sum(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
     return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 

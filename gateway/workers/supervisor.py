@@ -7,24 +7,20 @@ the listen backlog survive a worker's death; it starts the workers, and replaces
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
+import uuid
+from contextlib import suppress
 from socket import socket
 
 import structlog
 import trio
 
 from gateway.settings import GatewaySettings
-from gateway.workers.command_log import RELOAD_POLICIES, CommandLog
-from gateway.workers.notifications import RELOAD_CERTIFICATE, RUN_COMMANDS, notify
-from gateway.workers.policy_file import stage_policy_file
-from gateway.workers.slot import WorkerSlot
 from runtime.config.policies import BadConfiguration
-from runtime.config.reload import log_unusable, sighup_events
+from runtime.config.policy_file import configuration_of, read_text
+from runtime.config.reload import sighup_events
 from runtime.serving import listen, stop_signal
 
 STEADY_SECONDS = 10.0
@@ -40,76 +36,96 @@ log = structlog.get_logger("workers")
 async def run_workers(settings: GatewaySettings) -> None:
     """Run `settings.gateway_workers` workers until SIGTERM or SIGINT; then drain them and wait for their end.
 
-    At SIGHUP all workers read breakers.toml again; an invalid file is logged, and changes nothing.
-    Raises CannotListen. The workers drain too if this process dies.
+    At SIGHUP all workers read breakers.toml and the certificate again. Raises CannotListen, and
+    BadConfiguration if breakers.toml can't be used at the start. The workers drain too if this process dies.
     """
     listener = listen(settings.host, settings.gateway_port)
-    folder = Path(tempfile.mkdtemp(prefix="gateway-"))  # only this user may enter it
     try:
-        await WorkerSupervisor(settings, listener, folder).run()
+        await WorkerSupervisor(settings, listener).run()
     finally:
         listener.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class WorkerSupervisor:
     """Keeps one worker running in each slot."""
 
-    def __init__(self, settings: GatewaySettings, listener: socket, folder: Path) -> None:
+    def __init__(self, settings: GatewaySettings, listener: socket) -> None:
         self._settings = settings
         self._listener = listener
-        self._folder = folder
+        self._gateway = uuid.uuid4().hex
+        """The workers' name for what they share. A gateway that starts again counts from zero."""
         self._workers: dict[int, trio.Process] = {}
         self._stopping = False
+        self._policies = ""
+        """The last text of breakers.toml that could be used."""
         # Nothing is ever written: the workers see the end of the pipe when this process has ended.
         self._lifeline, self._alive = os.pipe()
 
     async def run(self) -> None:
         """Run until a stop signal. Cancelling kills the workers."""
-        stage_policy_file(self._settings, self._folder)
+        self._read_policies()
         host, port = self._listener.getsockname()[:2]
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._reload)
-            for number in range(self._settings.gateway_workers):
-                nursery.start_soon(self._supervise, WorkerSlot(number, self._folder))
+            await nursery.start(self._forward_hangups)
+            for slot in range(self._settings.gateway_workers):
+                nursery.start_soon(self._supervise, slot, f"{host}:{port}")
             log.info("listening", host=host, port=port, workers=self._settings.gateway_workers)
             await stop_signal()
             await self._stop()
             nursery.cancel_scope.cancel()
 
-    async def _supervise(self, slot: WorkerSlot) -> None:
+    def _read_policies(self) -> None:
+        """Read breakers.toml. Raises BadConfiguration, and then keeps the earlier text."""
+        path = self._settings.circuit_breakers
+        text = read_text(path)
+        configuration_of(text, path, self._settings.circuit_breaker_profile)
+        self._policies = text
+
+    async def _supervise(self, slot: int, address: str) -> None:
         """Keep a worker running in one slot."""
         wait = 0.0
         while True:
             started = trio.current_time()
-            process = await self._start(slot)
+            process = await self._start(slot, address)
             try:
+                await self._hand_over_policies(process)
                 status = await process.wait()
             finally:
                 if process.returncode is None:
                     process.kill()
             if self._stopping:
                 return
-            del self._workers[slot.number]
+            del self._workers[slot]
             steady = trio.current_time() - started >= STEADY_SECONDS
             wait = 0.0 if steady else min(max(2 * wait, FIRST_WAIT), LONGEST_WAIT)
-            log.warning("a worker has ended", worker=slot.number, pid=process.pid, status=status, wait=wait)
+            log.warning("a worker has ended", worker=slot, pid=process.pid, status=status, wait=wait)
             await trio.sleep(wait)
 
-    async def _start(self, slot: WorkerSlot) -> trio.Process:
+    async def _start(self, slot: int, address: str) -> trio.Process:
+        # A file that can't be used now is reported at SIGHUP; until then the earlier one holds.
+        with suppress(BadConfiguration):
+            self._read_policies()
         descriptors = self._listener.fileno(), self._lifeline
-        command = [sys.executable, "-m", "gateway.workers.worker", str(slot.number), str(slot.folder)]
-        # The child inherits the signal mask. SIGHUP is for the supervisor, also while the child starts.
+        words = [self._gateway, address, str(slot), *map(str, descriptors)]
+        # The child inherits the signal mask: a SIGHUP waits until it can be handled.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             process = await trio.lowlevel.open_process(
-                [*command, *map(str, descriptors)], stdin=subprocess.DEVNULL, pass_fds=descriptors
+                [sys.executable, "-m", "gateway.workers.worker", *words],
+                stdin=subprocess.PIPE,
+                pass_fds=descriptors,
             )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        self._workers[slot.number] = process
-        log.info("a worker has started", worker=slot.number, pid=process.pid)
+        self._workers[slot] = process
+        log.info("a worker has started", worker=slot, pid=process.pid)
         return process
+
+    async def _hand_over_policies(self, process: trio.Process) -> None:
+        assert process.stdin is not None
+        with suppress(trio.BrokenResourceError):  # the worker has died, and is replaced
+            async with process.stdin as pipe:
+                await pipe.send_all(self._policies.encode())
 
     async def _stop(self) -> None:
         """Let the workers drain; `_supervise` kills those that don't end in time."""
@@ -124,18 +140,14 @@ class WorkerSupervisor:
             for process in ending:
                 await process.wait()
 
-    async def _reload(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _forward_hangups(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Send each SIGHUP on to the workers, which report a file that can't be used."""
         with sighup_events() as signals:
             task_status.started()
             async for _ in signals:
-                slots = [WorkerSlot(number, self._folder) for number in self._workers]
-                await notify(slots, RELOAD_CERTIFICATE)
-                try:
-                    stage_policy_file(self._settings, self._folder)
-                except BadConfiguration as error:
-                    log_unusable(error)
-                else:
-                    # It is logged too: a worker that starts later must not repeat changes of the old
-                    # policies.
-                    CommandLog(WorkerSlot(0, self._folder).commands).append(RELOAD_POLICIES)
-                    await notify(slots, RUN_COMMANDS)
+                with suppress(BadConfiguration):
+                    self._read_policies()
+                for process in list(self._workers.values()):
+                    process.send_signal(signal.SIGHUP)

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from pathlib import Path
 from socket import socket
 
 import structlog
 
 from gateway.process import run_gateway
 from gateway.settings import GatewaySettings
-from gateway.workers.slot import WorkerContext, WorkerSlot
+from gateway.workers.context import WorkerContext
 from protocols.topology import API_GATEWAY
-from runtime.config.policy_file import load_configuration
+from runtime.config.policy_file import configuration_of
+from runtime.config.reload import defer_sighup
 from runtime.config.settings import load
 from runtime.observability.logging import configure_logs
 from runtime.observability.tracing import tracing
 from runtime.serving import run_process
 
 
-def run(number: str, folder: str, listener: str, lifeline: str) -> None:
-    """Serve until SIGTERM, or until the supervisor has ended.
+def run(gateway: str, address: str, slot: str, listener: str, lifeline: str) -> None:
+    """Serve until SIGTERM, or until the supervisor has ended. The text of breakers.toml is standard input.
 
-    number, folder: of this worker's slot. listener, lifeline: inherited file descriptors.
+    gateway, address, slot: see WorkerContext. listener, lifeline: inherited file descriptors.
     """
+    defer_sighup()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     settings = load(GatewaySettings)
     configure_logs(API_GATEWAY, settings.log_format, settings.secrets())
-    structlog.contextvars.bind_contextvars(worker=int(number))
-    slot = WorkerSlot(int(number), Path(folder))
+    structlog.contextvars.bind_contextvars(worker=int(slot))
     # The supervisor has validated the policies, and warned of unusual ones.
-    configuration = load_configuration(slot.policies, settings.circuit_breaker_profile)
+    text = sys.stdin.buffer.read().decode()
+    configuration = configuration_of(text, settings.circuit_breakers, settings.circuit_breaker_profile)
     with socket(fileno=int(listener)) as inherited, tracing(API_GATEWAY):
         inherited.setblocking(False)
-        context = WorkerContext(slot, inherited, int(lifeline))
+        context = WorkerContext(gateway, address, int(slot), inherited, int(lifeline))
         run_process(run_gateway, settings, configuration, context)
 
 

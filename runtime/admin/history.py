@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import trio
@@ -31,6 +31,7 @@ OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
 """The order of the counts in a bucket, after its start time."""
 
 Report = dict[str, Any]
+OtherInstances = Callable[[], Awaitable[list[Report]]]
 PAST = ("transitions", "failures", "calls_by_time")
 """The keys of a breaker's history in a report."""
 
@@ -74,7 +75,8 @@ class _History:
 class Recorder:
     """Records the recent history of a panel's breakers while `run` runs.
 
-    process: its name in reports. clock: returns Unix seconds.
+    process: its name in reports. clock: returns Unix seconds. other_instances: returns what reports list
+    as `instances`; a process that shares its breakers sets it.
     """
 
     def __init__(self, process: str, panel: BreakerSource, clock: Callable[[], float] = time.time) -> None:
@@ -85,6 +87,7 @@ class Recorder:
         self._started = clock()
         self.has_changed = trio.Event()
         """Set and replaced at each transition."""
+        self.other_instances: OtherInstances | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Record until the panel closes. Safe to cancel at any point."""
@@ -128,7 +131,9 @@ class Recorder:
         """
         snapshots = await self.sample()
         now = self._clock()
+        others = {} if self.other_instances is None else {"instances": await self.other_instances()}
         return {
+            **others,
             "process": self.process,
             "started": self._started,
             "now": now,

@@ -63,8 +63,13 @@ def _log_warnings(found: Configuration, path: Path) -> None:
 
 def load_configuration(path: Path, profile: str | None) -> Configuration:
     """Read and check the file without logging anything. Raises BadConfiguration."""
+    return configuration_of(read_text(path), path, profile)
+
+
+def configuration_of(text: str, path: Path, profile: str | None) -> Configuration:
+    """Check the text of the file at `path`, which isn't read. Raises BadConfiguration."""
     try:
-        found = read(_parse(path), path, profile)
+        found = read(_parse(text, path), path, profile)
     except RecursionError as error:
         raise BadConfiguration(path, TOO_DEEP) from error
     _first_read.setdefault(path, found)
@@ -80,10 +85,18 @@ def _changed_breakers(found: Configuration, first: Configuration) -> list[str]:
     return [name for name in BREAKERS if at_start(found, name) != at_start(first, name)]
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def read_text(path: Path) -> str:
+    """Return the text of the file. Raises BadConfiguration if it can't be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise BadConfiguration(path, Problem("", f"not TOML: {error}")) from error
     except OSError as error:
         raise BadConfiguration(path, Problem("", f"can't be read: {error.strerror}")) from error
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # not TOML, or a number of thousands of digits
+        raise BadConfiguration(path, Problem("", f"not TOML: {error}")) from error

@@ -132,6 +132,8 @@ def _redirect_standard_logging(shared: list[Processor], renderers: list[Processo
     # They log each request or connection, and httpx's line contains the whole URL.
     for noisy in ("httpx", "httpcore", "pymongo", "grpclib", "hpack", "hypercorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It logs each lost connection with a traceback; our own lines say that the store is gone, once.
+    logging.getLogger("coredis").setLevel(logging.CRITICAL)
 
 
 def _hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

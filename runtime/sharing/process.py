@@ -8,15 +8,17 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
 from actors import Panel
 from actors.adapters.valkey import ValkeyConnection, ValkeyStore
 from actors.sharing.link import SharingPolicy
-from actors.sharing.shared_breakers import SharedBreakers
+from actors.sharing.shared_breakers import SharedBreakers, SharingStatus
 from runtime.config.settings import ProcessSettings
 from runtime.sharing.commands.store import ValkeyCommandStore
+from runtime.sharing.instances import Instances, Place
 
 NAMESPACE = "school"
 
@@ -29,6 +31,19 @@ class ProcessSharing:
     connection: ValkeyConnection
     breakers: SharedBreakers
     commands: ValkeyCommandStore
+    instances: Instances
+
+    def status(self) -> SharingStatus:
+        """How well the breakers are shared now."""
+        return self.breakers.status()
+
+    def knows_counts(self) -> bool:
+        """True: the breakers' counts are this process's own."""
+        return True
+
+    async def other_instances(self) -> list[dict[str, Any]]:
+        """See Instances.others."""
+        return await self.instances.others()
 
 
 def instance_name(process: str) -> str:
@@ -38,7 +53,7 @@ def instance_name(process: str) -> str:
 
 @asynccontextmanager
 async def open_sharing(
-    process: str,
+    place: Place,
     panel: Panel,
     settings: ProcessSettings,
     policy: SharingPolicy,
@@ -46,23 +61,25 @@ async def open_sharing(
 ) -> AsyncIterator[ProcessSharing | None]:
     """Share the panel's breakers for as long as the block lasts; None if VALKEY_URL is unset.
 
-    prepare: called before the connection opens, to add subscriptions to it. A Valkey that can't be reached
-    raises nothing: each breaker then protects this process alone.
+    place: where this process serves. prepare: called before the connection opens, to add subscriptions to it.
+    A Valkey that can't be reached raises nothing: each breaker then protects this process alone.
     """
     if settings.valkey_url is None:
         yield None
         return
     connection = ValkeyConnection(str(settings.valkey_url.get_secret_value()))
     store = ValkeyStore(connection, NAMESPACE)
-    instance = instance_name(process)
+    instance = instance_name(place.process)
     breakers = SharedBreakers(panel, store, policy, instance)
-    commands = ValkeyCommandStore(connection, NAMESPACE, process)
-    sharing = ProcessSharing(instance, connection, breakers, commands)
+    commands = ValkeyCommandStore(connection, NAMESPACE, place.process)
+    instances = Instances(connection, panel, place, instance)
+    sharing = ProcessSharing(instance, connection, breakers, commands, instances)
     prepare(sharing)
     async with trio.open_nursery() as outer:
         await outer.start(connection.run)
         async with trio.open_nursery() as nursery:
             await nursery.start(sharing.breakers.run)
+            await nursery.start(sharing.instances.run)
             try:
                 yield sharing
             finally:

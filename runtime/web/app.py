@@ -39,6 +39,8 @@ def service_app(
     panel: the breakers that health and metrics report. wrong_method: the error code for a method that the
     path doesn't support. max_body: bytes. more_metrics: called at each scrape; its metrics are added to those
     of the breakers.
+
+    A process that shares its breakers sets `extensions["sharing"]` to a SharingView.
     """
     app = InstrumentedApp(name)
     app.config.update(MAX_CONTENT_LENGTH=max_body, PROVIDE_AUTOMATIC_OPTIONS=False)

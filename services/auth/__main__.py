@@ -12,6 +12,7 @@ from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
+from runtime.sharing.instances import Place
 from runtime.sharing.process import open_sharing
 from services.auth.accounts import Accounts
 from services.auth.app import REJECTION_MESSAGE, create_app
@@ -35,7 +36,12 @@ async def run(settings: AuthSettings, configuration: Configuration) -> None:
         trio_asyncio.open_loop(),
         open_database(str(settings.mongodb_uri.get_secret_value()), "auth") as client,
         open_observed_panel() as panel,
-        open_sharing(AUTH_SERVICE, panel, settings, configuration.sharing) as sharing,
+        open_sharing(
+            Place(AUTH_SERVICE, f"{settings.host}:{settings.auth_service_port}"),
+            panel,
+            settings,
+            configuration.sharing,
+        ) as sharing,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)

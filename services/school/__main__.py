@@ -13,6 +13,7 @@ from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
+from runtime.sharing.instances import Place
 from runtime.sharing.process import open_sharing
 from services.grpc.server import serve_grpc
 from services.mongo.client import open_database
@@ -37,7 +38,12 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
         trio_asyncio.open_loop(),
         open_database(str(settings.mongodb_uri.get_secret_value()), "school") as client,
         open_observed_panel() as panel,
-        open_sharing(SCHOOL_SERVICE, panel, settings, configuration.sharing) as sharing,
+        open_sharing(
+            Place(SCHOOL_SERVICE, f"{settings.host}:{settings.school_service_port}"),
+            panel,
+            settings,
+            configuration.sharing,
+        ) as sharing,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)

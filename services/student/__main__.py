@@ -11,6 +11,7 @@ from runtime.config.policies import Configuration
 from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
+from runtime.sharing.instances import Place
 from runtime.sharing.process import open_sharing
 from services.grpc.probe import health_probe
 from services.mongo.client import open_database
@@ -36,7 +37,12 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
         open_database(str(settings.mongodb_uri.get_secret_value()), "student") as client,
         open_channel(settings.school_grpc_address) as channel,
         open_observed_panel() as panel,
-        open_sharing(STUDENT_SERVICE, panel, settings, configuration.sharing) as sharing,
+        open_sharing(
+            Place(STUDENT_SERVICE, f"{settings.host}:{settings.student_service_port}"),
+            panel,
+            settings,
+            configuration.sharing,
+        ) as sharing,
         trio.open_nursery() as nursery,
     ):
         loop_time = await start_loop_time(nursery)

@@ -61,7 +61,7 @@ class LoadClients:
         await until(lambda: self.answered >= goal)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until it holds, of what other processes do; they set no event here."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110

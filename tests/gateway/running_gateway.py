@@ -70,7 +70,7 @@ async def in_process_gateway(
         values = {"rate_limit_per_minute": 1000, **settings}
         breakers = open_breakers(panel, policies, routes)
         chosen = GatewaySettings(**values)
-        app = create_app(chosen, panel, breakers, issuer.keys, transports, None, routes)
+        app = create_app(chosen, panel, breakers, issuer.keys, transports, routes)
         async with trio.open_nursery() as nursery:
             await nursery.start(app.extensions["loop_time"].run)
             yield RunningGateway(app, panel, issuer, transports, chosen.limits())

@@ -1,33 +1,46 @@
-"""Rate limits counted in one file by several processes."""
+"""Rate limits that several gateways count together."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
-import signal
-import time
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
+import trio
 from limits import RateLimitItemPerMinute
 from limits.strategies import SlidingWindowCounterRateLimiter
+from trio.testing import MockClock
 
-from gateway.proxy import rate_limit
-from gateway.proxy.rate_limit import Counters, SharedCounters
+from actors.adapters.valkey import ValkeyConnection
+from actors.sharing.store import StoreUnavailable
+from gateway.proxy import rate_limit, shared_counters
+from gateway.proxy.rate_limit import Counters
+from gateway.proxy.shared_counters import (
+    OVERSHOOT_SECONDS,
+    RECONCILE_SECONDS,
+    SharedCounters,
+    ValkeyCounters,
+    Window,
+)
+from tests.valkey import ValkeyServer, running_valkey
 
-SPAWN = multiprocessing.get_context("spawn")
-LIMIT, HITS, PROCESSES = 1000, 700, 3
+START = 1_800_000_000.0
+ROUND_TRIP = 0.02
+LONG = 10**9
+"""Seconds of a window so long that no test sees its end."""
 
 
 class FakeTime:
-    """In the place of the module `time`, here and in the library."""
+    """In the place of the module `time`, here and in the library; it follows trio's clock if there is one."""
 
     def __init__(self) -> None:
-        self.now = 1_800_000_000.0
+        self.more = 0.0
 
     def time(self) -> float:
-        return self.now
+        try:
+            return START + self.more + trio.current_time()
+        except RuntimeError:
+            return START + self.more
 
     monotonic = time
 
@@ -37,52 +50,152 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     """Time as the counters see it."""
     found = FakeTime()
     monkeypatch.setattr(rate_limit, "time", found)
+    monkeypatch.setattr(shared_counters, "time", found)
     monkeypatch.setattr("limits.storage.memory.time", found)
     monkeypatch.setattr("limits.strategies.time", found)
     return found
 
 
-def hit_all(path: Path, key: str) -> int:
-    """How many of HITS requests a process admits; its windows are so long that no test sees one end."""
-    shared = SharedCounters(path)
-    return sum(shared.acquire_sliding_window_entry(key, LIMIT, 10**9) for _ in range(HITS))
+class MemoryStore:
+    """A store in memory, with the delay of a network. gone: no exchange gets through."""
+
+    def __init__(self) -> None:
+        self.counts: dict[Window, dict[str, int]] = {}
+        self.gone = False
+        self.exchanges: list[int] = []
+
+    def connection(self, process: str) -> StoreConnection:
+        return StoreConnection(self, process)
 
 
-def test_several_processes_together_admit_exactly_the_limit(tmp_path):
-    with SPAWN.Pool(PROCESSES) as pool:
-        admitted = pool.starmap(hit_all, [(tmp_path / "rates", "somebody")] * PROCESSES)
-    assert sum(admitted) == LIMIT < HITS * PROCESSES
-    assert SharedCounters(tmp_path / "rates").get_sliding_window("somebody else", 60)[2] == 0
+class StoreConnection:
+    """One process's way to the store."""
+
+    def __init__(self, store: MemoryStore, process: str) -> None:
+        self._store = store
+        self._process = process
+
+    async def exchange(self, counts: Sequence[tuple[Window, int]]) -> list[int]:
+        await trio.sleep(ROUND_TRIP / 2)
+        if self._store.gone:
+            raise StoreUnavailable("gone")
+        self._store.exchanges.append(len(counts))
+        for window, count in counts:
+            if count:
+                self._store.counts.setdefault(window, {})[self._process] = count
+        totals = [sum(self._store.counts.get(window, {}).values()) for window, _ in counts]
+        await trio.sleep(ROUND_TRIP / 2)
+        return totals
 
 
-def die_in_a_transaction(path: Path) -> None:
-    transaction = SharedCounters(path)._file.begin(write=True)
-    transaction.put(b"12345678" + b"half", b"written")
-    os.kill(os.getpid(), signal.SIGKILL)
+def hit(counters: SharedCounters, key: str = "somebody", limit: int = 100) -> bool:
+    return counters.acquire_sliding_window_entry(key, limit, LONG)
 
 
-def test_a_killed_process_leaves_no_lock(tmp_path):
-    shared = SharedCounters(tmp_path / "rates")
-    dying = SPAWN.Process(target=die_in_a_transaction, args=(tmp_path / "rates",))
-    dying.start()
-    dying.join(20)
-    assert dying.exitcode == -signal.SIGKILL
-    begun = time.monotonic()
-    assert shared.acquire_sliding_window_entry("somebody", 1, 60)
-    assert time.monotonic() - begun < 1
-    assert shared.reset() == 1
+@pytest.mark.parametrize("processes", [2, 5])
+@pytest.mark.parametrize("rate", [20, 200, 2000])
+async def test_the_overshoot_is_bounded(
+    autojump_clock: MockClock, clock: FakeTime, processes: int, rate: int
+) -> None:
+    """Each process admits at most what comes to it in OVERSHOOT_SECONDS and two round trips too much."""
+    limit, admitted = 300, 0
+    store = MemoryStore()
+    counters = [SharedCounters(store.connection(str(number))) for number in range(processes)]
+    async with trio.open_nursery() as nursery:
+        for number, one in enumerate(counters):
+            await nursery.start(one.run)
+            await trio.sleep(RECONCILE_SECONDS * number / processes)
+        for _ in range(3 * limit):
+            for one in counters:
+                admitted += hit(one, limit=limit)
+            await trio.sleep(1 / rate)
+        bound = processes * (rate * (OVERSHOOT_SECONDS + 2 * ROUND_TRIP) + 1)
+        assert limit <= admitted <= limit + bound
+        # From then on none admits anything.
+        assert not any(hit(one, limit=limit) for one in counters)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_process_that_comes_late_learns_of_the_others(
+    autojump_clock: MockClock, clock: FakeTime
+) -> None:
+    """Its first request counts alone; after the next exchange it admits no more than the others left."""
+    store = MemoryStore()
+    early, late = (SharedCounters(store.connection(name)) for name in "ab")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(early.run)
+        await nursery.start(late.run)
+        for _ in range(95):
+            assert hit(early)
+        await trio.sleep(30)
+        assert hit(late)
+        await trio.sleep(ROUND_TRIP + 0.001)
+        assert [hit(late) for _ in range(6)] == [True] * 4 + [False] * 2
+        assert late.get_sliding_window("somebody", LONG)[2] == 100
+        nursery.cancel_scope.cancel()
+
+
+async def test_only_windows_that_were_counted_in_are_exchanged(
+    autojump_clock: MockClock, clock: FakeTime
+) -> None:
+    """Once for any number of requests, and not at all while there are none."""
+    store = MemoryStore()
+    counters = SharedCounters(store.connection("a"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(counters.run)
+        for key in ("one", "other"):
+            for _ in range(20):
+                hit(counters, key)
+        await trio.sleep(5)
+        # Each address has a window before the current one.
+        assert store.exchanges == [4]
+        hit(counters, "one")
+        await trio.sleep(5)
+        assert store.exchanges == [4, 2]
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_the_store_is_gone_each_counts_alone_and_nothing_is_lost(
+    autojump_clock: MockClock, clock: FakeTime
+) -> None:
+    """On top of what it knew of the others; once the store is back, all counts come together."""
+    store = MemoryStore()
+    one, other = (SharedCounters(store.connection(name)) for name in "ab")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(other.run)
+        assert all(hit(one) for _ in range(30))
+        await trio.sleep(1)
+        hit(other)
+        await trio.sleep(1)
+        store.gone = True
+        assert sum(hit(other) for _ in range(100)) == 100 - 31
+        assert sum(hit(one) for _ in range(40)) == 40
+        await trio.sleep(10)
+        store.gone = False
+        store.counts.clear()
+        await trio.sleep(1)
+        for counters in (one, other):
+            hit(counters)
+            await trio.sleep(1)
+            assert counters.get_sliding_window("somebody", LONG)[2] == 70 + 70 + 1
+            assert not hit(counters)
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_admissions_and_figures_equal_those_of_the_librarys_memory_storage(tmp_path, clock, seed):
+def test_admissions_and_figures_equal_those_of_the_librarys_memory_storage(
+    clock: FakeTime, seed: int
+) -> None:
     chance = random.Random(seed)
     item = RateLimitItemPerMinute(20)
     shared, alone = (
-        SlidingWindowCounterRateLimiter(one) for one in (SharedCounters(tmp_path / "rates"), Counters())
+        SlidingWindowCounterRateLimiter(one)
+        for one in (SharedCounters(MemoryStore().connection("a")), Counters())
     )
     seen = set()
     for _ in range(500):
-        clock.now += chance.choice((0, 0.1, 1, 5, 70 * chance.random() ** 8))
+        clock.more += chance.choice((0, 0.1, 1, 5, 70 * chance.random() ** 8))
         who = chance.choice("ab")
         admitted = shared.hit(item, who)
         assert admitted == alone.hit(item, who)
@@ -91,18 +204,55 @@ def test_admissions_and_figures_equal_those_of_the_librarys_memory_storage(tmp_p
     assert seen == {True, False}
 
 
-def test_expired_entries_are_deleted(tmp_path, clock):
-    shared = SharedCounters(tmp_path / "rates")
-    for number in range(1000):
-        shared.acquire_sliding_window_entry(f"visitor {number}", 10, 60)
-    clock.now += 180
-    for number in range(200):
-        shared.acquire_sliding_window_entry(f"later {number}", 10, 60)
-    assert shared.reset() == 200
+async def test_expired_windows_are_forgotten(autojump_clock: MockClock, clock: FakeTime) -> None:
+    store = MemoryStore()
+    counters = SharedCounters(store.connection("a"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(counters.run)
+        for number in range(1000):
+            counters.acquire_sliding_window_entry(f"visitor {number}", 10, 60)
+        await trio.sleep(180)
+        counters.acquire_sliding_window_entry("later", 10, 60)
+        await trio.sleep(1)
+        assert counters.reset() == 1
+        assert max(store.exchanges) <= shared_counters.BATCH
+        assert not counters._others
+        nursery.cancel_scope.cancel()
 
 
-def test_a_full_file_is_emptied(tmp_path):
-    shared = SharedCounters(tmp_path / "rates", file_bytes=128 * 1024)
-    for number in range(5000):
-        assert shared.acquire_sliding_window_entry(f"visitor {number}", 10, 10**9)
-    assert 0 < (shared.reset() or 0) < 5000
+@pytest.fixture
+def valkey():
+    """A server of the test's own."""
+    with running_valkey() as server:
+        yield server
+
+
+async def test_gateways_count_together_in_valkey(valkey: ValkeyServer) -> None:
+    """Exactly; what is stored names no address, and expires."""
+    connections = [ValkeyConnection(valkey.url) for _ in range(2)]
+    one, other = (
+        SharedCounters(ValkeyCounters(connection, str(number)))
+        for number, connection in enumerate(connections)
+    )
+    async with trio.open_nursery() as nursery:
+        for connection in connections:
+            await nursery.start(connection.run)
+        await nursery.start(one.run)
+        await nursery.start(other.run)
+        for _ in range(3):
+            assert one.acquire_sliding_window_entry("192.0.2.77", 5, 3600)
+        with trio.fail_after(20):
+            while "school:" not in valkey.command("KEYS", "*"):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        # It learns of three, and has counted two by itself.
+        for count in (1, 2):
+            assert other.acquire_sliding_window_entry("192.0.2.77", 5, 3600)
+            with trio.fail_after(20):
+                while other.get_sliding_window("192.0.2.77", 3600)[2] != 3 + count:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+        assert not other.acquire_sliding_window_entry("192.0.2.77", 5, 3600)
+        keys = [key for key in valkey.command("KEYS", "*").split("\r\n") if key.startswith("school:")]
+        assert len(keys) == 1
+        assert "192.0.2.77" not in "".join(keys)
+        assert int(valkey.command("TTL", keys[0]).removeprefix(":")) > 3600
+        nursery.cancel_scope.cancel()

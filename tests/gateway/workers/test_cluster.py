@@ -1,52 +1,32 @@
-"""Several workers as one cluster: which breaker is shown, and the transitions that are emitted."""
+"""Several workers as one gateway: which breaker is shown, and the transitions that are emitted."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-
 import trio
 
-from actors import CircuitBreaker, CircuitBreakerConfig, open_panel
 from actors.messages import HistogramSnapshot, Snapshot, State
-from gateway.workers.cluster import WorkerCluster
 from gateway.workers.merge import merge_snapshots
-from gateway.workers.slot import WorkerSlot
-
-SERVICE = "auth-service-http"
-
-
-@asynccontextmanager
-async def worker(folder: Path, number: int) -> AsyncIterator[tuple[WorkerCluster, CircuitBreaker]]:
-    """A worker's view of the cluster, and its own breaker."""
-    with trio.fail_after(10):
-        async with open_panel() as panel, trio.open_nursery() as nursery:
-            breaker = panel.breaker(CircuitBreakerConfig(name=SERVICE, max_failures=1))
-            cluster = WorkerCluster(panel, WorkerSlot(number, folder), None)
-            (folder / "breakers.toml").write_text(f"[breakers.{SERVICE}]\nmax_failures = 1\n")
-            await nursery.start(cluster.run)
-            yield cluster, breaker
-            nursery.cancel_scope.cancel()
+from tests.gateway.workers.cluster_workers import SERVICE, worker
+from tests.valkey import ValkeyServer
 
 
-async def test_changes_are_those_of_all(tmp_path: Path) -> None:
+async def test_changes_are_those_of_all(valkey: ValkeyServer) -> None:
     """A breaker is open from when one worker's opens until the last one's has closed."""
     async with (
-        worker(tmp_path, 0) as (cluster, own),
-        worker(tmp_path, 1) as (_, other),
-        cluster.events() as events,
+        worker(valkey, 0) as own,
+        worker(valkey, 1) as other,
+        own.cluster.events() as events,
     ):
         for change in (
-            other.trip("it fails there"),
-            own.trip("and here"),
-            own.reset("it is well"),
-            other.reset("all is well"),
+            other.breaker.trip("it fails there"),
+            own.breaker.trip("and here"),
+            own.breaker.reset("it is well"),
+            other.breaker.reset("all is well"),
         ):
             await change
-            await cluster.snapshots()
+            await own.cluster.snapshots()
         emitted = [await anext(events) for _ in range(2)]
-        snapshot = await other.snapshot()
+        snapshot = await other.breaker.snapshot()
         assert [(one.old, one.new, one.reason) for one in emitted] == [
             (State.CLOSED, State.OPEN, "it fails there"),
             (State.OPEN, State.CLOSED, snapshot.last_reason),
@@ -56,33 +36,34 @@ async def test_changes_are_those_of_all(tmp_path: Path) -> None:
             raise AssertionError(await anext(events))
 
 
-async def test_an_opening_is_that_of_the_first_worker(tmp_path: Path) -> None:
+async def test_an_opening_is_that_of_the_first_worker(valkey: ValkeyServer) -> None:
     """Also if more workers' breakers have opened before the next `snapshots`."""
     async with (
-        worker(tmp_path, 0) as (cluster, own),
-        worker(tmp_path, 1) as (_, other),
-        cluster.events() as events,
+        worker(valkey, 0) as own,
+        worker(valkey, 1) as other,
+        own.cluster.events() as events,
     ):
-        await other.trip("the first")
-        await own.trip("the second")
-        await cluster.snapshots()
+        await other.breaker.trip("the first")
+        await own.breaker.trip("the second")
+        await own.cluster.snapshots()
         emitted = await anext(events)
-        assert (emitted.reason, emitted.unix_time) == ("the first", (await other.snapshot()).unix_changed_at)
+        snapshot = await other.breaker.snapshot()
+        assert (emitted.reason, emitted.unix_time) == ("the first", snapshot.unix_changed_at)
 
 
-async def test_observed_transitions_are_emitted(tmp_path: Path) -> None:
+async def test_observed_transitions_are_emitted(valkey: ValkeyServer) -> None:
     """They change no state."""
 
     async def fail() -> None:
         raise OSError
 
-    async with worker(tmp_path, 0) as (cluster, own), cluster.events() as events:
-        await own.observe("to see")
+    async with worker(valkey, 0) as own, own.cluster.events() as events:
+        await own.breaker.observe("to see")
         try:
-            await own.execute(fail)
+            await own.breaker.execute(fail)
         except OSError:
             pass
-        await cluster.snapshots()
+        await own.cluster.snapshots()
         emitted = {(one.new, one.observed) for one in [await anext(events), await anext(events)]}
         assert emitted == {(State.OBSERVING, False), (State.OPEN, True)}
 

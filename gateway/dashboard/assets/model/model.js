@@ -37,7 +37,7 @@ export class Model {
   }
 
   #cast(name, owner, from, to, edge) {
-    const empty = { name, state: "UNKNOWN", transitions: [], failures: [], calls_by_time: [], calls: {} };
+    const empty = { name, state: "UNKNOWN", transitions: [], failures: [], calls_by_time: [], calls: {}, others: [] };
     this.breakers.set(name, { ...empty, ...this.breakers.get(name), owner, from, to, edge });
     if (!this.processes.has(owner)) this.processes.set(owner, new Uptime());
   }
@@ -48,11 +48,22 @@ export class Model {
 
   report(message) {
     this.processes.get(message.process)?.take(message, this.now(), this.now() - SPAN);
+    if (message.instances) this.#note(message.process, message.instances);
     // Events before the report's start may be known from earlier reports.
     const since = Math.max(message.since, message.starts[0] ?? 0);
     for (const news of message.breakers) {
       const known = this.breakers.get(news.name);
       if (known !== undefined) this.breakers.set(news.name, { ...known, ...news, ...joined(known, news, since) });
+    }
+  }
+
+  /** Other instances are shown beside a breaker, and never counted with it. */
+  #note(process, instances) {
+    for (const breaker of this.all().filter((one) => one.owner === process)) {
+      const others = instances
+        .filter((one) => one.breakers?.[breaker.name])
+        .map(({ address, workers, breakers }) => ({ address, workers, ...breakers[breaker.name] }));
+      this.breakers.set(breaker.name, { ...breaker, others });
     }
   }
 

@@ -2,6 +2,7 @@
 
 import { STATES, capital, duration, make, number, put } from "../model/format.js";
 import { BUCKET } from "../model/model.js";
+import { Instances } from "./instances.js";
 import { Plot } from "./plot.js";
 import { fuse } from "../model/policy.js";
 
@@ -28,6 +29,7 @@ export class Row {
     this.scale = make("span", "scale", { ariaHidden: "true" });
     this.plot = new Plot();
     this.numbers = Object.keys(NUMBERS).map(() => make("span", "count"));
+    this.instances = new Instances();
     this.cost = make("span", "cost", { ariaHidden: "true" });
     this.element = make("article", `row ${breaker.edge ? "edge" : "below"}`, { ariaLabel: breaker.name },
       make("div", "who", {}, glyph(), make("div", "", {}, this.button, this.between)),
@@ -37,6 +39,7 @@ export class Row {
       ...Object.entries(NUMBERS).map(([what, label], place) =>
         make("span", `number ${what}`, {}, this.numbers[place], make("span", "unseen", {}, ` ${label}`))),
       this.cost,
+      this.instances.list,
     );
     this.element.dataset.name = breaker.name;
   }
@@ -52,6 +55,7 @@ export class Row {
     const most = this.plot.draw(model, breaker);
     put(this.scale, breaker.calls_by_time.length ? `${rate(most / BUCKET)}/s` : "");
     this.#count(model, breaker);
+    this.instances.draw(model, breaker);
   }
 
   #countDown(breaker, state, now) {

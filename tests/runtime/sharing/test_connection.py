@@ -1,0 +1,31 @@
+"""A call whose connection closes under it fails as a store that is gone, whatever the client raises."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from actors.adapters.valkey import ValkeyConnection
+from actors.sharing.store import StoreUnavailable
+from tests.valkey import running_valkey
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_an_error_of_a_closing_pool_is_a_lost_connection(lost: bool) -> None:
+    """The same error on a connection that stands is a bug, and comes out."""
+
+    async def use(client: object) -> None:
+        if lost:
+            connection._client = None
+        raise RuntimeError("Connection pool is not initialized or has exited")
+
+    with running_valkey() as valkey:
+        connection = ValkeyConnection(valkey.url)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(connection.run)
+            with trio.fail_after(20):
+                while connection._client is None:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            with pytest.raises(StoreUnavailable if lost else RuntimeError):
+                await connection.call(use)
+            nursery.cancel_scope.cancel()
