@@ -60,7 +60,7 @@ def _mongodb(value: Any, parse: Callable[[Any], MultiHostUrl]) -> MultiHostUrl:
 
 
 def _database_number(url: AnyUrl) -> AnyUrl:
-    if not re.fullmatch(r"(/[0-9]*)?", url.path or ""):
+    if not re.fullmatch(r"(/[0-9]*)?", url.path or "") or url.fragment is not None:
         raise ValueError("should have no path but the number of a database")
     return url
 
