@@ -96,6 +96,7 @@ class BreakerLink:
         self._seen = Seen(0, 0, 0, 0)
         self._before = self._seen
         self._has_callers = False
+        self._called_at = -NEVER
         self._verdict = Verdict.NONE
 
     @property
@@ -144,7 +145,10 @@ class BreakerLink:
     def requests(self, local: LocalEvidence, now: float) -> list[Request]:
         """The requests that are due now, in order; the last one is a report."""
         verdict = self._judge(local)
-        self._has_callers = local.probes_itself or local.rejections > self._seen.rejections
+        if local.rejections > self._seen.rejections:
+            self._called_at = now
+        # For a poll's time: news makes reports follow each other more quickly than calls.
+        self._has_callers = local.probes_itself or now - self._called_at <= POLL
         self._before = self._seen
         self._seen = Seen(local.successes, local.failures, local.rejections, local.generation)
         if verdict is not Verdict.NONE:

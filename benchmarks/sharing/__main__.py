@@ -22,7 +22,7 @@ from benchmarks.sharing.report import ALONE, HEALTHY, HUNG, Load, Result, report
 from benchmarks.sharing.traffic import Counters, counters
 from tests.valkey import ValkeyServer, running_valkey
 
-GRID = ((1, 10), (10, 1), (10, 10), (25, 10), (50, 1), (50, 10))
+GRID = ((1, 10), (10, 1), (10, 10), (25, 4), (50, 1), (50, 4))
 """Instances and breakers of each."""
 SETTLE = 3.0
 
@@ -77,8 +77,7 @@ async def load(server: ValkeyServer, instances: int, breakers: int, seconds: flo
     """What closed breakers with a success a second cost the store, per second."""
     async with AsyncExitStack() as stack:
         panels = [await stack.enter_async_context(open_panel()) for _ in range(instances)]
-        for panel in panels:
-            await stack.enter_async_context(share_breakers(panel, server.url))
+        shared = [await stack.enter_async_context(share_breakers(panel, server.url)) for panel in panels]
         all_breakers = [
             panel.breaker(CircuitBreakerConfig(name=f"b{number}"))
             for panel in panels
@@ -93,6 +92,9 @@ async def load(server: ValkeyServer, instances: int, breakers: int, seconds: flo
                 await trio.sleep(1)
 
         nursery.start_soon(call_each_second)
+        with trio.fail_after(60):
+            while not all(one.status().connected for one in shared):  # noqa: ASYNC110
+                await trio.sleep(0.1)
         await trio.sleep(SETTLE)
         before, start = counters(server), time.monotonic()
         await trio.sleep(seconds)

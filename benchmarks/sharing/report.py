@@ -112,7 +112,7 @@ def picture(result: Result, path: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
     sizes = [1, 10, 50, 100, 1000, 10_000]
-    for breakers, color in ((1, "#6b7f99"), (10, "#2a7f62"), (100, "#c2452d")):
+    for breakers, color in ((1, "#6b7f99"), (4, "#8a6d3b"), (10, "#2a7f62"), (100, "#c2452d")):
         lines = [result.predicted(size, breakers) for size in sizes]
         points = [one for one in result.loads if one.breakers == breakers]
         label = f"{breakers} breaker{'s' * (breakers > 1)} each"

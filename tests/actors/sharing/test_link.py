@@ -249,6 +249,14 @@ def test_a_lease_is_asked_for_when_the_wait_is_over_and_a_call_waits() -> None:
     assert one.acquires(FOLLOWS, 5.02) == Acquire("me", 10_000, True)
 
 
+def test_an_instance_has_callers_for_a_poll_s_time_after_the_last() -> None:
+    one = open_link()
+    waits = FOLLOWS._replace(rejections=1)
+    for now, has_callers in ((1.0, True), (1.1, True), (2.0, True), (2.01, False)):
+        one.requests(waits, now)
+        assert one.acquires(waits, now) == Acquire("me", 10_000, has_callers)
+
+
 def test_an_instance_without_callers_asks_for_no_lease_that_another_holds() -> None:
     one = open_link()
     one.learn(MAY_PROBE._replace(held=True), FOLLOWS, 1.0)
