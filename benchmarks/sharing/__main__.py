@@ -103,10 +103,10 @@ async def load(server: ValkeyServer, instances: int, breakers: int, seconds: flo
         return Load(instances, breakers, found.per_second(time.monotonic() - start))
 
 
-async def measure(rounds: int, calls: int, seconds: float) -> Result:
+async def measure(rounds: int, calls: int, seconds: float, most: int) -> Result:
     times = await cost_of_calls(rounds, calls)
     with running_valkey() as server:
-        loads = [await load(server, *one, seconds) for one in GRID]
+        loads = [await load(server, *one, seconds) for one in GRID if one[0] <= most]
     return Result(times, loads)
 
 
@@ -115,6 +115,8 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--calls", type=int, default=5_000, help="calls per round and case")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load of the store")
+    parser.add_argument("--most", type=int, default=50, help="instances, all in this process")
     parser.add_argument("--write", action="store_true", help="also write the report to docs/reference/speed")
     arguments = parser.parse_args()
-    report(trio.run(measure, arguments.rounds, arguments.calls, arguments.seconds), write=arguments.write)
+    sizes = arguments.rounds, arguments.calls, arguments.seconds, arguments.most
+    report(trio.run(measure, *sizes), write=arguments.write)
