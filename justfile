@@ -85,7 +85,11 @@ mutate *ARGS:
 test-resilience *ARGS:
     @{{ python }} -m pytest -m resilience tests "$@"
 
-# Measure, and print which goals are reached: bench [core|gateway|observing] [--write] [--help]
+# Prove the shared breakers at length: 10,000 sequences, 100 simulated fleets, 50 rounds of faults on processes
+test-shared *ARGS:
+    @SHARING_SEQUENCES=10000 SHARING_FLEETS=100 SHARING_ROUNDS=50 {{ python }} -m pytest -n 2 --dist load tests/actors/sharing tests/actors/adapters/valkey "$@"
+
+# Measure, and print which goals are reached: bench [core|gateway|observing|shared] [--write] [--help]
 [no-exit-message]
 bench *ARGS:
     @uv run --quiet --group bench python -m benchmarks "$@"

@@ -86,6 +86,8 @@ class BreakerLink:
         self._first_end = 0
         self._granted_at = -NEVER
         self._pending: ProbeResult | Release | None = None
+        # What of that the last requests had: the probe may end while they are on their way.
+        self._sent: ProbeResult | Release | None = None
         self._sent_at = now - POLL
         # When a report is due even if it says nothing new.
         self._asks_at = NEVER
@@ -94,6 +96,7 @@ class BreakerLink:
         self._seen = Seen(0, 0, 0, 0)
         self._before = self._seen
         self._has_callers = False
+        self._called_at = -NEVER
         self._verdict = Verdict.NONE
 
     @property
@@ -142,11 +145,15 @@ class BreakerLink:
     def requests(self, local: LocalEvidence, now: float) -> list[Request]:
         """The requests that are due now, in order; the last one is a report."""
         verdict = self._judge(local)
-        self._has_callers = local.wants_probe or local.rejections > self._seen.rejections
+        if local.rejections > self._seen.rejections:
+            self._called_at = now
+        # For a poll's time: news makes reports follow each other more quickly than calls.
+        self._has_callers = local.wants_probe or now - self._called_at <= POLL
         self._before = self._seen
         self._seen = Seen(local.successes, local.failures, local.rejections, local.generation)
         if verdict is not Verdict.NONE:
             self._verdict = verdict
+        self._sent = self._pending
         self._sent_at, self._asks_at, self.due = now, NEVER, now + POLL
         report = self._report(local, verdict, now)
         return [report] if self._pending is None else [self._pending, report]
@@ -221,7 +228,11 @@ class BreakerLink:
 
     def learn(self, reply: Reply, local: LocalEvidence, now: float) -> list[Command]:
         """The messages for the breaker's actor after the reply to a report."""
-        self._pending = None
+        if self._pending is not self._sent:
+            # The reply is about the time before the probe's end. That is told first.
+            self.note_news(now)
+            return []
+        self._pending = self._sent = None
         if 0 < reply.generation < self.generation:
             return []  # an answer of a store that has been replaced by an older one
         was_open, self.is_open = self.is_open, reply.is_open
@@ -248,6 +259,8 @@ class BreakerLink:
 
     def learn_lease(self, reply: Reply, local: LocalEvidence, now: float, asked: float) -> list[Command]:
         """The messages for the breaker's actor after the reply to `acquires`. asked: when that was sent."""
+        if self._pending is not None:
+            return []  # the probe has ended meanwhile
         if not reply.is_open:
             # The next report shows what has happened: closed, or lost.
             self.note_news(now)

@@ -154,6 +154,8 @@ class SharedBreakers:
         """Report for these breakers, and do what the replies say. False if the store can't be reached."""
         known = await self._read(names)
         now = self._clock()
+        for name in self._links.keys() & (set(names) - known.keys()):
+            self._links[name].due = now + RETRY_SECONDS  # it ends
         known = {name: local for name, local in known.items() if self._links[name].is_news(local, now)}
         requests = {name: self._links[name].requests(local, now) for name, local in known.items()}
         replies = await self._exchange(requests, known)

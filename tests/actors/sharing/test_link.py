@@ -249,6 +249,14 @@ def test_a_lease_is_asked_for_when_the_wait_is_over_and_a_call_waits() -> None:
     assert one.acquires(FOLLOWS, 5.02) == Acquire("me", 10_000, True)
 
 
+def test_an_instance_has_callers_for_a_poll_s_time_after_the_last() -> None:
+    one = open_link()
+    waits = FOLLOWS._replace(rejections=1)
+    for now, has_callers in ((1.0, True), (1.1, True), (2.0, True), (2.01, False)):
+        one.requests(waits, now)
+        assert one.acquires(waits, now) == Acquire("me", 10_000, has_callers)
+
+
 def test_an_instance_without_callers_asks_for_no_lease_that_another_holds() -> None:
     one = open_link()
     one.learn(MAY_PROBE._replace(held=True), FOLLOWS, 1.0)
@@ -340,6 +348,26 @@ def test_the_end_of_a_probe_is_reported_with_its_lease(event: Transition, reques
     assert one.requests(FOLLOWS, 1.0)[0] == request_
     one.learn(NOTHING._replace(generation=102), FOLLOWS, 1.0)
     assert [type(request) for request in one.requests(FOLLOWS, 2.0)] == [Report]
+
+
+def test_the_end_of_a_probe_during_a_report_is_told_before_its_reply_counts() -> None:
+    one = holder()
+    one.requests(PROBES, 1.0)
+    one.follow(ends(State.CLOSED), 1.1)
+    # It would open what the probe has just closed.
+    assert one.learn(GRANTED, PROBES, 1.2) == []
+    assert one.due <= 1.2
+    assert one.requests(QUIET, 1.2)[0] == ProbeResult("me", 101, True, 0)
+    assert one.learn(NOTHING._replace(generation=102), QUIET, 1.3) == [AdoptClosed(CLOSED_ELSEWHERE)]
+    assert [type(request) for request in one.requests(QUIET, 2.0)] == [Report]
+
+
+def test_a_lease_is_not_prolonged_after_the_end_of_its_probe() -> None:
+    one = holder()
+    assert one.acquires(PROBES, 5.0) is not None
+    one.follow(ends(State.OPEN), 5.1)
+    assert one.learn_lease(GRANTED, PROBES, 5.2, 5.0) == []
+    assert not one.has_lease
 
 
 def test_other_transitions_are_not_the_end_of_the_probe() -> None:

@@ -90,7 +90,7 @@ class ProcessFleet:
         )
         one = self.instances[name] = ProcessInstance(name, process)
         self.nursery.start_soon(self._read, one)
-        with trio.fail_after(60):
+        with trio.fail_after(180):
             await one.ready.wait()
         return one
 

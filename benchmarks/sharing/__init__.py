@@ -1,0 +1,1 @@
+"""What sharing breakers costs: a call, and the store."""

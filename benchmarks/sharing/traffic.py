@@ -1,0 +1,48 @@
+"""What a server has done, by its own counters."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from tests.valkey import ValkeyServer
+
+
+class Counters(NamedTuple):
+    """exchanges: scripts run. published: messages. received, sent: bytes. busy: seconds of commands."""
+
+    exchanges: float
+    published: float
+    received: float
+    sent: float
+    busy: float
+
+    def __sub__(self, other: Counters) -> Counters:
+        return Counters(*(one - before for one, before in zip(self, other, strict=True)))
+
+    def per_second(self, seconds: float) -> Counters:
+        """The same for one second."""
+        return Counters(*(one / seconds for one in self))
+
+
+def counters(server: ValkeyServer) -> Counters:
+    """The counters since the server's start."""
+    commands = server.command("INFO", "commandstats")
+    stats = server.command("INFO", "stats")
+
+    def calls(name: str) -> float:
+        found = re.search(rf"cmdstat_{name}:calls=(\d+)", commands)
+        return float(found[1]) if found else 0.0
+
+    def total(name: str) -> float:
+        found = re.search(rf"total_net_{name}_bytes:(\d+)", stats)
+        return float(found[1]) if found else 0.0
+
+    busy = sum(
+        float(one) for name, one in re.findall(r"cmdstat_(\w+):calls=\d+,usec=(\d+)", commands) if name in TOP
+    )
+    return Counters(calls("evalsha"), calls("publish"), total("input"), total("output"), busy / 1e6)
+
+
+TOP = ("evalsha", "publish", "ping")
+"""Commands of clients. The others run within evalsha, whose time includes theirs."""
