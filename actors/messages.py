@@ -180,6 +180,19 @@ class HistogramSnapshot:
     exemplars: Mapping[int, Exemplar] = field(default_factory=dict)
 
 
+class Learned(NamedTuple):
+    """What an adaptive breaker has learned. None: not known yet.
+
+    usual: the share of calls that usually fail. traffic: the usual calls a second. evidence: the failures that
+    speak for opening now, less what the successes between them weigh. threshold: the evidence that opens.
+    """
+
+    usual: float | None
+    traffic: float | None
+    evidence: float
+    threshold: float
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One breaker at one moment.
@@ -193,6 +206,7 @@ class Snapshot:
     late: results of an earlier generation; each is in `counts` too, and changed nothing else.
     would_reject: calls an observing breaker would have rejected.
     transitions: how often, by (old, new).
+    learned: None unless the trip strategy learns.
     """
 
     name: str
@@ -216,3 +230,4 @@ class Snapshot:
     recovery: HistogramSnapshot | None = None
     durations: HistogramSnapshot | None = None
     slow_count: int = 0
+    learned: Learned | None = None

@@ -15,13 +15,18 @@ RECOVERED = NextState(State.CLOSED, "recovery successful", recovery=True)
 class HalfOpen(StateBehavior):
     """Admits probes; their outcomes decide."""
 
-    __slots__ = ("_config", "_failures", "_free_since", "_passes", "_probes", "_turns", "answered")
+    __slots__ = ("_config", "_failures", "_free_since", "_least", "_passes", "_probes", "_turns", "answered")
 
     def __init__(
-        self, config: CircuitBreakerConfig, now: float, failed_route: Hashable | None = None
+        self,
+        config: CircuitBreakerConfig,
+        now: float,
+        failed_route: Hashable | None = None,
+        least_successes: int = 1,
     ) -> None:
         self._turns = ProbeTurns(now, failed_route)
         self._config = config
+        self._least = least_successes
         # The probes that have passed: one of them may still fail, and only once.
         self._passes: set[int] = set()
         self._failures = 0
@@ -110,7 +115,7 @@ class HalfOpen(StateBehavior):
         self._passes.add(number)
         if self._config.half_open_failure_rate is not None:
             return self._judge()
-        if len(self._passes) < self._config.successes_to_close:
+        if len(self._passes) < max(self._least, self._config.successes_to_close):
             return None
         return RECOVERED
 

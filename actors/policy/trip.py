@@ -13,6 +13,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from .checks import MOST_COUNTED, positive_int
+from .learning import Learning
 from .window import LastCalls, LastSeconds, Window, check_window
 
 
@@ -97,6 +98,10 @@ class TripStrategy(ABC):
     def ignores_successes(self) -> bool:
         """Whether no success can ever trip, or be counted too late."""
         return False
+
+    def learning(self) -> Learning | None:
+        """What one breaker keeps in all its states, if this strategy learns; it then owns wait and ramp."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)

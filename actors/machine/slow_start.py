@@ -1,0 +1,85 @@
+"""Admission that grows after a recovery as long as the dependency bears it. Pure."""
+
+from __future__ import annotations
+
+from ..messages import NEVER, Outcome
+
+FIRST_LIMIT = 4
+"""The calls that run at once after the probes."""
+PATIENCE = 5.0
+"""Seconds after which a call that still runs no longer takes a place: it may be a stream."""
+
+
+class SlowStart:
+    """Limits the calls that run at once, and judges by rounds: as many calls as the limit, begun in the round.
+
+    A round with at most the tolerated share of bad calls doubles the limit, another one halves it. A good round
+    in which the limit rejected no call ends the ramp: at a low rate that is the first one.
+
+    tolerated: the share of bad calls up to which the limit grows.
+    """
+
+    __slots__ = ("_bad", "_calls", "_first", "_last", "_limit", "_over", "_rejected", "_running", "_tolerated")
+
+    def __init__(self, tolerated: float) -> None:
+        self._tolerated = tolerated
+        self._limit = FIRST_LIMIT
+        self._running: dict[int, float] = {}
+        self._last = 0
+        # The number of the first call of the round.
+        self._first = 0
+        self._calls = self._bad = 0
+        self._rejected = False
+        self._over = False
+
+    @property
+    def end(self) -> float:
+        """When the oldest running call gives its place back; inf if none runs."""
+        return next(iter(self._running.values()), NEVER) + PATIENCE
+
+    def admit(self, now: float) -> bool:
+        """Whether a place is free."""
+        if len(self._running) < self._limit:
+            return True
+        self._rejected = True
+        return False
+
+    def next_admission(self, now: float) -> float:
+        """Now if a place is free; otherwise another event decides."""
+        return now if len(self._running) < self._limit else NEVER
+
+    def started(self, number: int, now: float) -> None:
+        """Note the start of a call."""
+        self._running[number] = now
+        self._last = number
+
+    def ended(self, number: int, outcome: Outcome) -> bool:
+        """Note the end of a call, and judge the round if it was the last one. Whether the ramp is over."""
+        self._running.pop(number, None)
+        if number >= self._first and outcome in (Outcome.SUCCESS, Outcome.FAILURE):
+            self._calls += 1
+            self._bad += outcome is Outcome.FAILURE
+            if self._calls >= self._limit:
+                self._judge()
+        return self._over
+
+    def wake(self, now: float) -> bool:
+        """Free the places of calls that take too long. Whether the ramp is over."""
+        while now >= self.end:
+            del self._running[next(iter(self._running))]
+        return self._over
+
+    def retry_after(self, now: float) -> float:
+        """Seconds after which a place is probably free."""
+        return 0.1
+
+    def _judge(self) -> None:
+        if self._bad > self._tolerated * self._calls:
+            self._limit = max(1, self._limit // 2)
+        elif self._rejected:
+            self._limit *= 2
+        else:
+            self._over = True
+        self._first = self._last + 1
+        self._calls = self._bad = 0
+        self._rejected = False

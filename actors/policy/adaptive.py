@@ -1,0 +1,220 @@
+"""The adaptive trip strategy: a sequential test against what is usual for this dependency. Pure, deterministic."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..messages import Learned
+from .baseline import Baseline
+from .checks import number, positive_int, positive_number
+from .learning import Learning
+from .sequential import UNIT, break_even, success_weight, threshold
+from .trip import Call, TripCounter, TripStrategy
+
+FIRST_CONFIDENCE = 5.8
+FULL_CONFIDENCE = 14.0
+"""Logarithms of the excursions between two false alarms: of a new breaker, and of one that knows what is usual."""
+FIRST_MOST = 7.0
+"""The most failures in a row that a new breaker admits."""
+SHORTEST_WAIT = 0.1
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptive(TripStrategy):
+    """Opens when more calls fail than usual, and learns what is usual; its wait and its ramp are its own.
+
+    failures: the least evidence that opens: failures, less what the successes between them weigh. Fewer notice an
+        outage earlier, more tolerate unlucky rows of failures.
+    blip: seconds of the usual traffic that may fail before it opens, if those are more than `failures`. Shorter
+        notices earlier, longer tolerates longer blips at high rates.
+    tolerance: the share of the usual successes that may be lost for long without opening. Below it a partial
+        failure is tolerated, since rejecting all calls would lose more.
+    probing: the largest share of the usual traffic that probes may be, once the outage lasts. Larger notices a
+        recovery earlier, and sends more calls to a dependency that is down.
+    longest_wait: the most seconds between two probes.
+    probes: the probes that must succeed in a row before it closes.
+    memory: seconds that the average of the failures reaches back.
+    """
+
+    failures: int = 6
+    blip: float = 0.25
+    tolerance: float = 0.5
+    probing: float = 0.05
+    longest_wait: float = 60.0
+    probes: int = 3
+    memory: float = 600.0
+
+    def __post_init__(self) -> None:
+        positive_int("Adaptive.failures", self.failures)
+        number("Adaptive.blip", self.blip, least=0)
+        number("Adaptive.tolerance", self.tolerance, least=0.1, most=0.9)
+        number("Adaptive.probing", self.probing, least=0, most=1, above=True)
+        positive_number("Adaptive.longest_wait", self.longest_wait)
+        positive_int("Adaptive.probes", self.probes)
+        positive_number("Adaptive.memory", self.memory)
+
+    def counter(self) -> TripCounter:
+        """A counter that has learned nothing."""
+        return self.learning().counter(0.0, recovered=False)
+
+    def learning(self) -> AdaptiveLearning:
+        """The memory of one breaker."""
+        return AdaptiveLearning(self)
+
+
+class AdaptiveLearning(Learning):
+    """What a breaker with an Adaptive strategy has learned."""
+
+    __slots__ = (
+        "_evidence",
+        "_incident_from",
+        "_incident_traffic",
+        "baseline",
+        "strategy",
+        "successes_to_close",
+        "success_weight",
+        "threshold",
+    )
+
+    def __init__(self, strategy: Adaptive) -> None:
+        self.strategy = strategy
+        self.successes_to_close = strategy.probes
+        self.baseline = Baseline(strategy.memory)
+        self._evidence: _Evidence | None = None
+        # The start of the incident, kept until all calls are admitted again, and the traffic that it began with.
+        self._incident_from: float | None = None
+        self._incident_traffic = 1.0
+        self.judge_anew()
+
+    def judge_anew(self) -> None:
+        """Set threshold and weight by the averages."""
+        strategy, baseline = self.strategy, self.baseline
+        self.success_weight = success_weight(baseline.usual, strategy.tolerance)
+        confidence = FIRST_CONFIDENCE + 2 * math.log1p(baseline.seen / 10)
+        statistical = threshold(baseline.usual, strategy.tolerance, min(confidence, FULL_CONFIDENCE))
+        if confidence < FULL_CONFIDENCE and statistical > FIRST_MOST:
+            statistical = max(FIRST_MOST, statistical * confidence / FULL_CONFIDENCE)
+        blip = strategy.blip * (baseline.traffic or 0.0)
+        self.threshold = math.ceil(UNIT * max(strategy.failures, blip, statistical))
+
+    # The interface.
+
+    def counter(self, now: float, *, recovered: bool) -> TripCounter:
+        """The counter of a stay in CLOSED. After a recovery it starts with half of the evidence that opens."""
+        self.judge_anew()
+        self._evidence = _Evidence(self, self.threshold // 2 if recovered else 0)
+        if not recovered:
+            self.unlimited(now)
+        return self._evidence
+
+    def opened(self, now: float) -> None:
+        """Note the start of the incident; what isn't learned yet belongs to it."""
+        evidence, self._evidence = self._evidence, None
+        if self._incident_from is None:
+            self._incident_from = now
+            if evidence is not None and evidence.since is not None:
+                self._incident_from = evidence.since
+                lasted = max(now - evidence.since, 1e-3)
+                self._incident_traffic = max(1, evidence.calls - 1) / lasted
+        if self.baseline.traffic is not None:
+            self._incident_traffic = self.baseline.traffic
+        self.baseline.interrupt()
+
+    def wait(self, now: float) -> float:
+        """The wait that costs least, if probes and calls lost by a late probe cost alike."""
+        strategy, traffic = self.strategy, self._incident_traffic
+        age = 0.0 if self._incident_from is None else now - self._incident_from
+        best = math.sqrt(2.0 * age / traffic)
+        bound = 1.0 / (strategy.probing * traffic)
+        return max(SHORTEST_WAIT, min(best, bound, strategy.longest_wait))
+
+    @property
+    def tolerated(self) -> float:
+        """Half-way between the usual share of failures and the one that opens."""
+        usual = self.baseline.usual
+        return (usual + break_even(usual, self.strategy.tolerance)) / 2
+
+    def unlimited(self, now: float) -> None:
+        """The incident is over."""
+        self._incident_from = None
+        self.baseline.resume(now)
+
+    def inherit_from(self, older: Learning) -> None:
+        """Take over the averages and the incident."""
+        if isinstance(older, AdaptiveLearning):
+            self.baseline = older.baseline
+            self._incident_from, self._incident_traffic = older._incident_from, older._incident_traffic
+            self.judge_anew()
+
+    def learned(self) -> Learned:
+        """What it has learned."""
+        evidence = self._evidence
+        return Learned(
+            usual=self.baseline.usual if self.baseline.seen else None,
+            traffic=self.baseline.traffic,
+            evidence=0.0 if evidence is None else evidence.sum / UNIT,
+            threshold=self.threshold / UNIT,
+        )
+
+
+class _Evidence(TripCounter):
+    """The evidence of one stay in CLOSED, and the calls since it last was 0, which aren't learned yet."""
+
+    __slots__ = ("_learning", "_quiet", "bad", "calls", "since", "sum")
+
+    def __init__(self, learning: AdaptiveLearning, start: int) -> None:
+        self._learning = learning
+        self._quiet = True
+        self.sum = start
+        self.calls = self.bad = 0
+        self.since: float | None = None
+
+    def record(self, call: Call, now: float, count: int = 1) -> None:
+        learning = self._learning
+        if learning.baseline.count(count, now):
+            learning.judge_anew()
+        self._quiet = False
+        if call.failed:
+            if self.since is None:
+                self.since = now
+            self.sum += count * UNIT
+            self.bad += count
+            self.calls += count
+            return
+        self.calls += count
+        self.sum -= count * learning.success_weight
+        if self.sum <= 0:
+            self.sum = 0
+            learning.baseline.learn(self.calls, self.bad)
+            self.calls = self.bad = 0
+            self.since = None
+
+    def tripped(self, now: float) -> bool:
+        return self.bad > 0 and self.sum >= self._learning.threshold
+
+    @property
+    def reason(self) -> str:  # type: ignore[override]
+        usual = self._learning.baseline
+        share = f"{percent(self.bad / self.calls)} of the last {self.calls} calls failed"
+        return f"{share}; usual is {percent(usual.usual)}" if usual.seen else share
+
+    @property
+    def failure_count(self) -> int:
+        return self.bad
+
+    def advance(self, now: float) -> None:
+        self._quiet = self._learning.baseline.is_quiet(now)
+
+    def can_batch_successes(self) -> bool:
+        # The first call after a quiet slice must be counted by a message: until then no timer runs.
+        return not self._quiet
+
+    def next_roll(self, now: float) -> float | None:
+        return None if self._quiet else self._learning.baseline.next_slice(now)
+
+
+def percent(share: float) -> str:
+    """A share as people read it: `38 %`, below one percent `0.4 %`."""
+    return f"{share * 100:.0f} %" if share >= 0.0095 or share == 0 else f"{share * 100:.2g} %"
