@@ -12,11 +12,10 @@ from .learning import Learning
 from .sequential import UNIT, break_even, success_weight, threshold
 from .trip import Call, TripCounter, TripStrategy
 
-FIRST_CONFIDENCE = 5.8
+FIRST_CONFIDENCE = 4.5
 FULL_CONFIDENCE = 14.0
-"""Logarithms of the excursions between two false alarms: of a new breaker, and of one that knows what is usual."""
-FIRST_MOST = 7.0
-"""The most failures in a row that a new breaker admits."""
+"""Logarithms of the excursions between two false alarms: of a new breaker, which so opens after seven failures in a
+row, and of one that has seen a hundred calls."""
 SHORTEST_WAIT = 0.1
 """Seconds."""
 
@@ -43,7 +42,7 @@ class Adaptive(TripStrategy):
     tolerance: float = 0.5
     probing: float = 0.05
     longest_wait: float = 60.0
-    probes: int = 3
+    probes: int = 2
     memory: float = 600.0
 
     def __post_init__(self) -> None:
@@ -92,10 +91,8 @@ class AdaptiveLearning(Learning):
         """Set threshold and weight by the averages."""
         strategy, baseline = self.strategy, self.baseline
         self.success_weight = success_weight(baseline.usual, strategy.tolerance)
-        confidence = FIRST_CONFIDENCE + 2 * math.log1p(baseline.seen / 10)
-        statistical = threshold(baseline.usual, strategy.tolerance, min(confidence, FULL_CONFIDENCE))
-        if confidence < FULL_CONFIDENCE and statistical > FIRST_MOST:
-            statistical = max(FIRST_MOST, statistical * confidence / FULL_CONFIDENCE)
+        confidence = min(FULL_CONFIDENCE, FIRST_CONFIDENCE + 4 * math.log1p(baseline.seen / 10))
+        statistical = threshold(baseline.usual, strategy.tolerance, confidence)
         blip = strategy.blip * (baseline.traffic or 0.0)
         self.threshold = math.ceil(UNIT * max(strategy.failures, blip, statistical))
 

@@ -11,7 +11,7 @@ SLICE = 1.0
 """Seconds."""
 
 PRIOR_CALLS = 10.0
-PRIOR_SHARE = 0.3
+PRIOR_SHARE = 0.4
 """Before a breaker has seen calls, it takes so many as seen, of which this share failed: it is careful at first."""
 
 LEAST_CALLS = 400.0

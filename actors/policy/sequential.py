@@ -36,6 +36,10 @@ def threshold(usual: float, tolerance: float, confidence: float) -> float:
     return confidence / _root(_rounded(usual), tolerance)
 
 
+WAVERS = 1.15, 0.01
+"""A usual share wavers: for the false alarms it is taken as larger, by this factor and by this share."""
+
+
 def _rounded(usual: float) -> float:
     return math.ceil(min(0.98, max(1 / _STEPS, usual)) * _STEPS) / _STEPS
 
@@ -45,6 +49,7 @@ def _root(usual: float, tolerance: float) -> float:
     """The positive root of p·exp(x) + (1-p)·exp(-w·x) = 1, by bisection."""
     even = break_even(usual, tolerance)
     weight = even / (1.0 - even)
+    usual = min(0.99, usual * WAVERS[0] + WAVERS[1])
     low, high = 0.0, -math.log(usual)
     for _ in range(50):
         middle = (low + high) / 2

@@ -83,7 +83,7 @@ class _Watch:
 
 
 class _Capacity:
-    """What the dependency bears: a bucket of a quarter of a second; what flows over fails."""
+    """What the dependency bears: a bucket of a quarter of a second, five calls at least; what flows over fails."""
 
     def __init__(self, offered: Offered) -> None:
         assert offered.trace.capacity is not None
@@ -98,7 +98,7 @@ class _Capacity:
         bears = self._bears(now / self._scale) * self._rate
         self._level = max(0.0, self._level - bears * (now - self._then))
         self._then = now
-        too_much = self._level + 1 > max(2.0, bears * 0.25)
+        too_much = self._level + 1 > max(5.0, bears * 0.25)
         if sent:
             self._level += 0.5 if too_much else 1.0
         return too_much
@@ -144,7 +144,7 @@ def simulate(offered: Offered, make: Callable[[], Policy]) -> Cost:
         seen = (shares[min(int(now / step), len(shares) - 1)] + 9 * usual_share) / 10 if (
             trace.shards > 1 and not trace.keyed
         ) else share
-        down = seen >= 0.5
+        down = seen >= 0.5 and not trace.healthy
         cost.offered += 1
         cost.good += not fails
         if trace.shards == 1 or not trace.keyed or key == 0:
