@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..messages import NEVER, Outcome
 
 FIRST_LIMIT = 4
@@ -13,23 +15,25 @@ PATIENCE = 5.0
 class SlowStart:
     """Limits the calls that run at once, and judges by rounds: as many calls as the limit, begun in the round.
 
-    A round with at most the tolerated share of bad calls doubles the limit, another one halves it. A good round
-    in which the limit rejected no call ends the ramp: at a low rate that is the first one.
+    A round with about the tolerated share of bad calls doubles the limit, a worse one halves it. If halving didn't
+    help, then load isn't the cause, and the share that was seen at the lower load is tolerated from then on. A good
+    round in which the limit rejected no call ends the ramp: at a low rate that is the first one.
 
-    tolerated: the share of bad calls up to which the limit grows.
+    tolerated: the share of bad calls up to which the limit grows. most: the largest share that may be tolerated.
     """
 
-    __slots__ = ("_bad", "_calls", "_first", "_last", "_limit", "_over", "_rejected", "_running", "_tolerated")
+    __slots__ = ("_bad", "_calls", "_first", "_halved", "_last", "_limit", "_most", "_over", "_rejected", "_running", "_tolerated")
 
-    def __init__(self, tolerated: float) -> None:
+    def __init__(self, tolerated: float, most: float) -> None:
         self._tolerated = tolerated
+        self._most = most
         self._limit = FIRST_LIMIT
         self._running: dict[int, float] = {}
         self._last = 0
         # The number of the first call of the round.
         self._first = 0
         self._calls = self._bad = 0
-        self._rejected = False
+        self._rejected = self._halved = False
         self._over = False
 
     @property
@@ -74,8 +78,15 @@ class SlowStart:
         return 0.1
 
     def _judge(self) -> None:
-        if self._bad > self._tolerated * self._calls:
-            self._limit = max(1, self._limit // 2)
+        # Half a standard deviation at least: a round is few calls.
+        bad = self._bad > self._tolerated * self._calls + 0.5 * math.sqrt(self._calls)
+        if bad and self._halved:
+            seen = (self._bad + 1) / self._calls
+            self._tolerated = max(self._tolerated, min(self._most, seen))
+            bad = False
+        self._halved = bad
+        if bad:
+            self._limit = max(FIRST_LIMIT, self._limit // 2)
         elif self._rejected:
             self._limit *= 2
         else:

@@ -103,7 +103,7 @@ class Closed(StateBehavior):
         if ramp_from is not None and config.ramp is not None:
             self._ramp = Ramp(ramp_from, config.ramp)
         elif ramp_from is not None and learning is not None:
-            self._ramp = SlowStart(learning.tolerated)
+            self._ramp = SlowStart(learning.tolerated, learning.break_even)
         # Only if running calls count (in_flight_slow): their starts, and the times of those found slow.
         self._running: dict[int, float] | None = None
         self._slow: dict[int, float] | None = None

@@ -38,7 +38,7 @@ class Adaptive(TripStrategy):
     """
 
     failures: int = 6
-    blip: float = 0.25
+    blip: float = 0.4
     tolerance: float = 0.5
     probing: float = 0.05
     longest_wait: float = 60.0
@@ -71,9 +71,10 @@ class AdaptiveLearning(Learning):
         "_incident_from",
         "_incident_traffic",
         "baseline",
+        "is_young",
         "strategy",
-        "successes_to_close",
         "success_weight",
+        "successes_to_close",
         "threshold",
     )
 
@@ -90,10 +91,12 @@ class AdaptiveLearning(Learning):
     def judge_anew(self) -> None:
         """Set threshold and weight by the averages."""
         strategy, baseline = self.strategy, self.baseline
-        self.success_weight = success_weight(baseline.usual, strategy.tolerance)
+        usual = baseline.present
+        self.success_weight = success_weight(usual, strategy.tolerance)
         confidence = min(FULL_CONFIDENCE, FIRST_CONFIDENCE + 4 * math.log1p(baseline.seen / 10))
-        statistical = threshold(baseline.usual, strategy.tolerance, confidence)
-        blip = strategy.blip * (baseline.traffic or 0.0)
+        statistical = threshold(usual, strategy.tolerance, confidence)
+        self.is_young = confidence < FULL_CONFIDENCE or baseline.traffic is None
+        blip = strategy.blip * baseline.least_traffic
         self.threshold = math.ceil(UNIT * max(strategy.failures, blip, statistical))
 
     # The interface.
@@ -130,8 +133,12 @@ class AdaptiveLearning(Learning):
     @property
     def tolerated(self) -> float:
         """Half-way between the usual share of failures and the one that opens."""
-        usual = self.baseline.usual
-        return (usual + break_even(usual, self.strategy.tolerance)) / 2
+        return (self.baseline.usual + self.break_even) / 2
+
+    @property
+    def break_even(self) -> float:
+        """The share of failures at which the evidence neither rises nor falls on average."""
+        return break_even(self.baseline.usual, self.strategy.tolerance)
 
     def unlimited(self, now: float) -> None:
         """The incident is over."""
@@ -170,7 +177,8 @@ class _Evidence(TripCounter):
 
     def record(self, call: Call, now: float, count: int = 1) -> None:
         learning = self._learning
-        if learning.baseline.count(count, now):
+        # A young breaker judges anew by each failure, an older one each second: successes alone never trip.
+        if learning.baseline.count(count, now) or (learning.is_young and call.failed):
             learning.judge_anew()
         self._quiet = False
         if call.failed:

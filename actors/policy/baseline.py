@@ -60,6 +60,16 @@ class Baseline:
         self._whole: int | None = None
         self._limited = False
 
+    @property
+    def present(self) -> float:
+        """The usual share of failures, with those of the running slice."""
+        return (self._bad + self._learned_bad) / (self._calls + self._learned)
+
+    @property
+    def least_traffic(self) -> float:
+        """The usual calls a second; before they are known, those of the running slice so far."""
+        return self._slice_calls / SLICE if self.traffic is None else self.traffic
+
     def is_quiet(self, now: float) -> bool:
         """Whether a whole slice has passed without a call: then no timer runs."""
         return self._slice is None or now // SLICE > self._slice + 1

@@ -39,6 +39,11 @@ class Learning(ABC):
     def tolerated(self) -> float:
         """The share of bad calls up to which admission grows after a recovery."""
 
+    @property
+    @abstractmethod
+    def break_even(self) -> float:
+        """The share of bad calls from which on rejecting loses less than sending."""
+
     @abstractmethod
     def unlimited(self, now: float) -> None:
         """All calls are admitted from `now` on: the traffic is again worth learning from."""
