@@ -85,7 +85,7 @@ mutate *ARGS:
 test-resilience *ARGS:
     @{{ python }} -m pytest -m resilience tests "$@"
 
-# Measure, and print which goals are reached: bench [core|gateway|observing] [--write] [--help]
+# Measure, and print which goals are reached: bench [core|gateway|observing|adaptive] [--write] [--help]
 [no-exit-message]
 bench *ARGS:
     @uv run --quiet --group bench python -m benchmarks "$@"

@@ -1,11 +1,11 @@
-"""`python -m benchmarks [core|gateway|observing] [ARGUMENTS]`: run one benchmark, or all of them."""
+"""`python -m benchmarks [core|gateway|observing|adaptive] [ARGUMENTS]`: run one benchmark, or all of them."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-BENCHMARKS = {"core": "breaker", "gateway": "gateway", "observing": "observing"}
+BENCHMARKS = {"core": "breaker", "gateway": "gateway", "observing": "observing", "adaptive": "adaptive"}
 """By the name that `just bench` takes: the package below this one."""
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from .learning import Learning
 from .sequential import UNIT, break_even, success_weight, threshold
 from .trip import Call, TripCounter, TripStrategy
 
-FIRST_CONFIDENCE = 4.5
+FIRST_CONFIDENCE = 4.35
 FULL_CONFIDENCE = 14.0
 """Logarithms of the excursions between two false alarms: of a new breaker, which so opens after seven failures in a
 row, and of one that has seen a hundred calls."""
