@@ -30,9 +30,10 @@ from .panel.named import NamedBreaker, breaker_named
 from .panel.opening import open_panel
 from .panel.panel import Panel
 from .policy.adaptive import Adaptive
+from .policy.any_of import AnyOf
 from .policy.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
 from .policy.rates import FailureRate, SlowCallRate
-from .policy.trip import AnyOf, ConsecutiveFailures, FailureCount, TripStrategy
+from .policy.trip import ConsecutiveFailures, FailureCount, TripStrategy
 from .policy.window import LastCalls, LastSeconds
 
 __version__ = "0.1.0"

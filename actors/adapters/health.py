@@ -38,5 +38,11 @@ def breaker_health(snapshot: Snapshot) -> dict[str, Any]:
             "in_flight": snapshot.in_flight,
             "calls": dict(snapshot.counts),
             "rejections": dict(snapshot.rejections),
+            **learned_view(snapshot),
         },
     }
+
+
+def learned_view(snapshot: Snapshot) -> dict[str, Any]:
+    """`{"learned": …}` of a breaker whose trip strategy learns, otherwise nothing."""
+    return {} if snapshot.learned is None else {"learned": snapshot.learned._asdict()}

@@ -11,6 +11,9 @@ FIRST_LIMIT = 4
 PATIENCE = 5.0
 """Seconds after which a call that still runs no longer takes a place: it may be a stream."""
 
+UNCHANGED = 0.75
+"""If halving the limit leaves this part of the bad share, load isn't the cause."""
+
 
 class SlowStart:
     """Limits the calls that run at once, and judges by rounds: as many calls as the limit, begun in the round.
@@ -22,7 +25,19 @@ class SlowStart:
     tolerated: the share of bad calls up to which the limit grows. most: the largest share that may be tolerated.
     """
 
-    __slots__ = ("_bad", "_calls", "_first", "_halved", "_last", "_limit", "_most", "_over", "_rejected", "_running", "_tolerated")
+    __slots__ = (
+        "_bad",
+        "_calls",
+        "_first",
+        "_last",
+        "_limit",
+        "_most",
+        "_over",
+        "_rejected",
+        "_running",
+        "_share_before",
+        "_tolerated",
+    )
 
     def __init__(self, tolerated: float, most: float) -> None:
         self._tolerated = tolerated
@@ -33,7 +48,9 @@ class SlowStart:
         # The number of the first call of the round.
         self._first = 0
         self._calls = self._bad = 0
-        self._rejected = self._halved = False
+        self._rejected = False
+        # The bad share that halved the limit, for the round after it.
+        self._share_before = 0.0
         self._over = False
 
     @property
@@ -80,11 +97,11 @@ class SlowStart:
     def _judge(self) -> None:
         # Half a standard deviation at least: a round is few calls.
         bad = self._bad > self._tolerated * self._calls + 0.5 * math.sqrt(self._calls)
-        if bad and self._halved:
-            seen = (self._bad + 1) / self._calls
-            self._tolerated = max(self._tolerated, min(self._most, seen))
+        share = self._bad / self._calls
+        if self._share_before and share >= UNCHANGED * self._share_before:
+            self._tolerated = max(self._tolerated, min(self._most, self._share_before))
             bad = False
-        self._halved = bad
+        self._share_before = share if bad else 0.0
         if bad:
             self._limit = max(FIRST_LIMIT, self._limit // 2)
         elif self._rejected:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..messages import Learned
+from .any_of import LearningAmong
 from .baseline import Baseline
 from .checks import number, positive_int, positive_number
 from .learning import Learning
@@ -14,8 +15,8 @@ from .trip import Call, TripCounter, TripStrategy
 
 FIRST_CONFIDENCE = 4.35
 FULL_CONFIDENCE = 14.0
-"""Logarithms of the excursions between two false alarms: of a new breaker, which so opens after seven failures in a
-row, and of one that has seen a hundred calls."""
+"""Logarithms of the calls between two false alarms: of a new breaker, which so opens after seven failures in a row,
+and of one that has seen a hundred calls."""
 SHORTEST_WAIT = 0.1
 """Seconds."""
 
@@ -147,6 +148,8 @@ class AdaptiveLearning(Learning):
 
     def inherit_from(self, older: Learning) -> None:
         """Take over the averages and the incident."""
+        if isinstance(older, LearningAmong):
+            older = older.inner
         if isinstance(older, AdaptiveLearning):
             self.baseline = older.baseline
             self._incident_from, self._incident_traffic = older._incident_from, older._incident_traffic
@@ -202,6 +205,8 @@ class _Evidence(TripCounter):
     @property
     def reason(self) -> str:  # type: ignore[override]
         usual = self._learning.baseline
+        if not self.calls:
+            return "more calls failed than usual"
         share = f"{percent(self.bad / self.calls)} of the last {self.calls} calls failed"
         return f"{share}; usual is {percent(usual.usual)}" if usual.seen else share
 

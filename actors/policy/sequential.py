@@ -2,7 +2,7 @@
 
 The evidence is a sum that never falls below 0: a failure adds 1, a success takes `success_weight` away. Below the
 break-even share of failures the sum falls on average, above it it rises. The sum of a dependency that fails as
-usual exceeds `t` once in about exp(root · t) excursions, where the root solves Cramér's equation.
+usual reaches `t` about once in exp(root · t) calls, where the root solves Cramér's equation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def success_weight(usual: float, tolerance: float) -> int:
 
 
 def threshold(usual: float, tolerance: float, confidence: float) -> float:
-    """The evidence, in failures, that usual calls reach once in about exp(confidence) excursions."""
+    """The evidence, in failures, that is reached at most once in about exp(confidence) usual calls."""
     return confidence / _root(_rounded(usual), tolerance)
 
 

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple
 
 from .checks import MOST_COUNTED, positive_int
@@ -235,81 +234,3 @@ class _FailuresAmongCalls(TripCounter):
             return False
         self.rolling = deepcopy(older.rolling)
         return True
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class AnyOf(TripStrategy):
-    """Trips when any of its strategies does. The strategies of an AnyOf among them are included."""
-
-    strategies: tuple[TripStrategy, ...]
-
-    def __init__(self, *strategies: TripStrategy) -> None:
-        if not strategies:
-            raise ValueError("AnyOf must have at least one strategy, got none")
-        for strategy in strategies:
-            if not isinstance(strategy, TripStrategy):
-                raise ValueError(f"AnyOf takes trip strategies, got {strategy!r}")
-        inner = (one.strategies if isinstance(one, AnyOf) else (one,) for one in strategies)
-        object.__setattr__(self, "strategies", tuple(chain.from_iterable(inner)))
-
-    def counter(self) -> TripCounter:
-        """A fresh counter."""
-        return _Any([strategy.counter() for strategy in self.strategies])
-
-    @property
-    def slow_threshold(self) -> float | None:
-        """The lowest threshold of its strategies."""
-        return min((s.slow_threshold for s in self.strategies if s.slow_threshold is not None), default=None)
-
-
-class _Any(TripCounter):
-    def __init__(self, counters: list[TripCounter]) -> None:
-        self.counters = counters
-        self.reason = counters[0].reason
-
-    def record(self, call: Call, now: float, count: int = 1) -> None:
-        for counter in self.counters:
-            counter.record(call, now, count)
-
-    def tripped(self, now: float) -> bool:
-        for counter in self.counters:
-            if counter.tripped(now):
-                self.reason = counter.reason
-                return True
-        return False
-
-    @property
-    def failure_count(self) -> int:
-        return max(counter.failure_count for counter in self.counters)
-
-    @property
-    def slow_count(self) -> int:
-        return max(counter.slow_count for counter in self.counters)
-
-    def advance(self, now: float) -> None:
-        for counter in self.counters:
-            counter.advance(now)
-
-    def record_slow_in_flight(self, now: float, duration: float) -> None:
-        for counter in self.counters:
-            counter.record_slow_in_flight(now, duration)
-
-    def can_batch_successes(self) -> bool:
-        return all(counter.can_batch_successes() for counter in self.counters)
-
-    def next_roll(self, now: float) -> float | None:
-        rolls = [roll for counter in self.counters if (roll := counter.next_roll(now)) is not None]
-        return min(rolls, default=None)
-
-    @property
-    def consecutive_failures(self) -> int:
-        return max(counter.consecutive_failures for counter in self.counters)
-
-    def restore(self, consecutive_failures: int) -> None:
-        for counter in self.counters:
-            counter.restore(consecutive_failures)
-
-    def inherit_from(self, older: TripCounter) -> bool:
-        kept = older.counters if isinstance(older, _Any) else [older]
-        resumed = [any(counter.inherit_from(one) for one in kept) for counter in self.counters]
-        return any(resumed)

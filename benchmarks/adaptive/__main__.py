@@ -68,7 +68,8 @@ def score(rate: float) -> dict[str, Any]:
         found[f"constants, tuned: {tuned}"] = hindsight[tuned]
         found[f"constants, best in hindsight: {best}"] = hindsight[best]
         found["oracle: the best constants for each trace"] = {
-            name: min((one[name] for one in hindsight.values()), key=lambda one: one["score"]) for name in calls
+            name: min((one[name] for one in hindsight.values()), key=lambda one: one["score"])
+            for name in calls
         }
     return found
 
@@ -96,7 +97,10 @@ def main() -> None:
         known["rates"][f"{rate:g}"] = score(rate)
         if arguments.write:
             RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        print(f"{rate:g} a second:", {name: round(total(one), 1) for name, one in known["rates"][f"{rate:g}"].items()})
+        print(
+            f"{rate:g} a second:",
+            {name: round(total(one), 1) for name, one in known["rates"][f"{rate:g}"].items()},
+        )
     known["scenes"] = scenes()
     if arguments.write:
         RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")

@@ -51,7 +51,9 @@ def goals(known: dict[str, Any]) -> list[tuple[str, float, str, float]]:
             found.append((f"total score at {rate} a second ÷ {words}", value, "<=", goal))
     for rate, one in rates.items():
         lost = max(one[OURS][name]["good lost"] for name in HEALTHY)
-        found.append((f"% of good calls lost on a healthy trace, the worst, at {rate} a second", lost, "<=", 0.5))
+        found.append(
+            (f"% of good calls lost on a healthy trace, the worst, at {rate} a second", lost, "<=", 0.5)
+        )
     scenes = known["scenes"]
     found += [
         ("% rejected for a blip of 0.14 % at 840 a second", scenes["blip"], "<=", 0.14),

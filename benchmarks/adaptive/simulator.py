@@ -141,9 +141,11 @@ def simulate(offered: Offered, make: Callable[[], Policy]) -> Cost:
         elif capacity is not None and permit is not None:
             capacity.full(now, sent=True)
         # One breaker for all shards sees the mixture.
-        seen = (shares[min(int(now / step), len(shares) - 1)] + 9 * usual_share) / 10 if (
-            trace.shards > 1 and not trace.keyed
-        ) else share
+        seen = (
+            (shares[min(int(now / step), len(shares) - 1)] + 9 * usual_share) / 10
+            if (trace.shards > 1 and not trace.keyed)
+            else share
+        )
         down = seen >= 0.5 and not trace.healthy
         cost.offered += 1
         cost.good += not fails

@@ -73,16 +73,27 @@ def recovering(t: float) -> float:
 
 TRACES = (
     Trace(name="outage", about="all calls fail at once, for 60 s", chance=spans((60, 120, 1.0))),
-    Trace(name="hangs", about="all calls time out after 2 s, for 60 s", chance=spans((60, 120, 1.0)), failing=2.0),
+    Trace(
+        name="hangs",
+        about="all calls time out after 2 s, for 60 s",
+        chance=spans((60, 120, 1.0)),
+        failing=2.0,
+    ),
     Trace(
         name="timeouts of 5 s",
         about="all calls time out after 5 s, for 60 s",
         chance=spans((60, 120, 1.0)),
         failing=5.0,
     ),
-    Trace(name="brownout", about="80 % fail for 120 s, after 0.5 s", chance=spans((60, 180, 0.8)), failing=0.5),
     Trace(
-        name="mild brownout", about="10 % fail for 120 s", chance=spans((60, 180, 0.10)), failing=0.5, healthy=True
+        name="brownout", about="80 % fail for 120 s, after 0.5 s", chance=spans((60, 180, 0.8)), failing=0.5
+    ),
+    Trace(
+        name="mild brownout",
+        about="10 % fail for 120 s",
+        chance=spans((60, 180, 0.10)),
+        failing=0.5,
+        healthy=True,
     ),
     Trace(name="1 % baseline", about="1 % fail, always", chance=spans(), healthy=True),
     Trace(name="8 % baseline", about="8 % fail, always", chance=spans(usual=0.08), healthy=True),

@@ -14,8 +14,9 @@ from typing import Any
 import trio
 
 from actors import Backoff, CircuitBreakerConfig, PanelClosedError
+from actors.adapters.health import learned_view
 from actors.messages import Snapshot, Transition
-from actors.policy.trip import AnyOf
+from actors.policy.any_of import AnyOf
 from actors.policy.window import LastCalls, LastSeconds
 from runtime.breaker_source import BreakerSource
 from runtime.config.policies import CODE_FIELDS
@@ -161,6 +162,7 @@ def breaker_view(config: CircuitBreakerConfig, snapshot: Snapshot, now: float) -
         "calls": dict(snapshot.counts),
         "rejections": dict(snapshot.rejections),
         "would_reject": snapshot.would_reject,
+        **learned_view(snapshot),
         "policy": policy_view(config),
     }
 

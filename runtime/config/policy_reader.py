@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors import (
+    Adaptive,
     AnyOf,
     Backoff,
     CircuitBreakerConfig,
@@ -44,8 +45,8 @@ _PROBE_KINDS: Mapping[str, str] = {"-http": "http", "-database": "ping", "-grpc"
 
 _KEYS = {field.name for field in dataclasses.fields(CircuitBreakerConfig)} - CODE_FIELDS - {"name"} | {"type"}
 _STRATEGIES: Mapping[str, type[Any]] = {
-    kind.__name__: kind for kind in (ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate)
-}
+    kind.__name__: kind for kind in (ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate, Adaptive)
+} | {"adaptive": Adaptive}
 _WINDOWS: Mapping[str, Callable[[Any], Any]] = {"last_calls": LastCalls, "last_seconds": LastSeconds}
 
 
