@@ -28,7 +28,7 @@ NEVER = float("inf")
 class OnMachine:
     """A real Machine, driven as the actor drives it: most successes wait, and are folded in."""
 
-    __slots__ = ("_fast", "_generation", "_machine", "_roll", "_since", "_waiting", "transitions")
+    __slots__ = ("_fast", "_machine", "_permit", "_roll", "_until", "_since", "_waiting", "transitions")
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self._machine = Machine(config)
@@ -40,8 +40,9 @@ class OnMachine:
     def _look(self, now: float) -> None:
         machine = self._machine
         self._fast = machine.admits_all and machine.batches_successes
-        self._generation = machine.generation
+        self._permit = Permit(machine.generation, 0)
         roll, deadline = machine.next_roll(now), machine.deadline
+        self._until = machine.until
         self._roll = min(NEVER if roll is None else roll, NEVER if deadline is None else deadline)
         for event in machine.drain():
             self.transitions.append((event.time, event.old, event.new, event.reason))
@@ -64,7 +65,9 @@ class OnMachine:
         if self._roll <= now:
             self._catch_up(now)
         if self._fast:
-            return Permit(self._generation, 0)
+            return self._permit
+        if now < self._until:
+            return None
         self._fold(now)
         permit = self._machine.admit(now)
         self._look(now)
@@ -73,7 +76,7 @@ class OnMachine:
     def settle(self, permit: Permit, ok: bool, now: float) -> None:
         if self._roll <= now:
             self._catch_up(now)
-        if ok and permit.number == 0 and self._fast and permit.generation == self._generation:
+        if ok and self._fast and permit == self._permit:
             self._waiting += 1
             return
         self._fold(now)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .traces import DURATION, Offered
+from .traces import BY_NAME, DURATION, Offered
 
 WATCHED = 10
 """Calls by whose admission the times to detect and to recover are measured."""
+
+
+STEPS = 50
+"""In a second of a trace the share that fails is taken so often: asking for each call is slow."""
+
+
+@functools.cache
+def _shares(name: str) -> list[float]:
+    chance = BY_NAME[name].chance
+    return [chance((n + 0.5) / STEPS) for n in range(int(DURATION * STEPS) + 2000)]
 
 
 class Policy(Protocol):
@@ -106,67 +117,80 @@ class _Capacity:
 
 def simulate(offered: Offered, make: Callable[[], Policy]) -> Cost:
     """Run one trace."""
-    trace, scale = offered.trace, offered.scale
-    cost = Cost()
-    watch = _Watch(cost, scale)
-    policies = [make() for _ in range(trace.shards if trace.keyed else 1)]
-    capacity = None if trace.capacity is None else _Capacity(offered)
-    ends: list[tuple[float, int, int, Any, bool, int]] = []
-    again: list[tuple[float, int, int]] = []
-    times, keys = offered.times, offered.keys
-    # In steps of a fiftieth of a second of the trace, the share that fails: asking for each call is slow.
-    step = scale / 50
-    shares = [trace.chance((n + 0.5) / 50) for n in range(int(DURATION * 50) + 1000)]
-    usual_share = trace.chance(0.0)
-    index, number, total = 0, 0, len(times)
-    sequence = 0
-    while index < total or again:
-        if again and (index >= total or again[0][0] <= times[index]):
-            now, call, attempt = heapq.heappop(again)
-        else:
-            now, call, attempt = times[index], index, 0
-            index += 1
-        while ends and ends[0][0] <= now:
-            moment, _, key, permit, ok, _ = heapq.heappop(ends)
-            policies[key].settle(permit, ok, moment)
-        key = keys[call]
-        share = shares[min(int(now / step), len(shares) - 1)]
-        if trace.shards > 1 and key:
-            share = usual_share
-        which = key if trace.keyed else 0
-        permit = policies[which].admit(now)
-        fails = offered.fails[call][attempt] < share
-        if capacity is not None and not fails:
-            fails = capacity.full(now, sent=permit is not None)
-        elif capacity is not None and permit is not None:
-            capacity.full(now, sent=True)
-        # One breaker for all shards sees the mixture.
-        seen = (
-            (shares[min(int(now / step), len(shares) - 1)] + 9 * usual_share) / 10
-            if (trace.shards > 1 and not trace.keyed)
-            else share
-        )
+    return _Run(offered, make).run()
+
+
+class _Run:
+    """One trace under one policy: calls come, and their ends before the next call."""
+
+    def __init__(self, offered: Offered, make: Callable[[], Policy]) -> None:
+        trace = offered.trace
+        self._offered = offered
+        self._cost = Cost()
+        self._watch = _Watch(self._cost, offered.scale)
+        self._policies = [make() for _ in range(trace.shards if trace.keyed else 1)]
+        self._capacity = None if trace.capacity is None else _Capacity(offered)
+        self._step = offered.scale / STEPS
+        self._shares = _shares(trace.name)
+        self._ends: list[tuple[float, int, Policy, Any, bool]] = []
+        self._again: list[tuple[float, int, int]] = []
+        self._sequence = 0
+
+    def run(self) -> Cost:
+        """The cost of the whole trace."""
+        times, again, ends, pop = self._offered.times, self._again, self._ends, heapq.heappop
+        index, total = 0, len(times)
+        while index < total or again:
+            if again and (index >= total or again[0][0] <= times[index]):
+                now, call, attempt = pop(again)
+            else:
+                now, call, attempt = times[index], index, 0
+                index += 1
+            while ends and ends[0][0] <= now:
+                moment, _, policy, permit, ok = pop(ends)
+                policy.settle(permit, ok, moment)
+            self._call(now, call, attempt)
+        self._watch.finish(DURATION * self._offered.scale)
+        return self._cost
+
+    def _call(self, now: float, call: int, attempt: int) -> None:
+        offered, cost, capacity = self._offered, self._cost, self._capacity
+        trace = offered.trace
+        share = seen = self._shares[int(now / self._step)]
+        policy = self._policies[0]
+        watched = True
+        if trace.shards > 1:
+            key, usual = offered.keys[call], self._shares[0]
+            # One breaker for all shards sees the mixture.
+            seen = share if trace.keyed else (share + (trace.shards - 1) * usual) / trace.shards
+            if key:
+                share = usual
+            if trace.keyed:
+                policy, seen, watched = self._policies[key], share, key == 0
+        permit = policy.admit(now)
+        fails = by_chance = offered.fails[call][attempt] < share
+        if capacity is not None:
+            too_much = capacity.full(now, sent=permit is not None)
+            fails = fails or too_much
         down = seen >= 0.5 and not trace.healthy
+        if watched:
+            self._watch.call(now, permit is not None, down)
         cost.offered += 1
         cost.good += not fails
-        if trace.shards == 1 or not trace.keyed or key == 0:
-            watch.call(now, permit is not None, down)
         if permit is None:
             cost.good_lost += not fails
             if not down:
+                # A judge would have sent it: it is a loss, or a failure spared by chance.
                 cost.regret += 1 if not fails else (-1 if capacity is None else 0)
-            continue
+            return
         cost.bad_sent += fails
         if down:
             cost.regret += 1 if fails else -1
-        elif fails and capacity is not None and offered.fails[call][attempt] >= share:
+        elif fails and not by_chance:
             # Too much load: a policy that sends less would have spared it.
             cost.regret += 1
-        sequence += 1
+        self._sequence += 1
         end = now + (trace.failing if fails else offered.takes[call])
-        heapq.heappush(ends, (end, sequence, which, permit, not fails, call))
+        heapq.heappush(self._ends, (end, self._sequence, policy, permit, not fails))
         if fails and attempt < trace.retries:
-            heapq.heappush(again, (end + 0.1, call, attempt + 1))
-        number += 1
-    watch.finish(DURATION * scale)
-    return cost
+            heapq.heappush(self._again, (end + 0.1, call, attempt + 1))
