@@ -132,10 +132,9 @@ def constants(rate: float) -> dict[str, Callable[[], Policy]]:
     for wait in waits:
         for n in (3, 5, 10, 20, 50):
             grid[f"{n} failures, {wait:g} s"] = on_machine(trip=ConsecutiveFailures(n), reset_timeout=wait)
-        for share in (0.5, 0.7):
-            for least in (10, 30):
-                window = LastSeconds(10.0 if rate >= 5 else 300.0)
-                grid[f"{share:.0%} of {window.s:g} s (at least {least}), {wait:g} s"] = on_machine(
-                    trip=FailureRate(rate=share, window=window, minimum_calls=least), reset_timeout=wait
-                )
+        for share, least in ((0.5, 10), (0.5, 30), (0.7, 10)):
+            window = LastSeconds(10.0 if rate >= 5 else 300.0)
+            grid[f"{share:.0%} of {window.s:g} s (at least {least}), {wait:g} s"] = on_machine(
+                trip=FailureRate(rate=share, window=window, minimum_calls=least), reset_timeout=wait
+            )
     return grid

@@ -58,6 +58,8 @@ def goals(known: dict[str, Any]) -> list[tuple[str, float, str, float]]:
     found += [
         ("% rejected for a blip of 0.14 % at 840 a second", scenes["blip"], "<=", 0.14),
         ("% admitted from 1 s after an outage of 60 s at 5,000 a second", scenes["healing"], ">=", 99.0),
+        ("cost of a call ÷ with a window of seconds", scenes["cost"], "<=", 1.5),
+        ("cost of a call ÷ with a window of seconds", scenes["cost"], "<=", 1.5),
         ("failing calls that open at 0.1 a second", scenes["rare"], "<=", 7),
     ]
     return found

@@ -142,7 +142,7 @@ TRACES = (
 )
 BY_NAME = {trace.name: trace for trace in TRACES}
 
-SCALES = {0.1: 20.0, 1.0: 3.0, 5.0: 1.0, 50.0: 1.0, 500.0: 1.0, 5000.0: 0.1}
+SCALES = {0.1: 20.0, 1.0: 3.0, 5.0: 1.0, 50.0: 1.0, 500.0: 0.5, 5000.0: 0.1}
 """By the rate, the factor of all times of the traces: rare calls meet longer incidents."""
 
 
