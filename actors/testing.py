@@ -1,17 +1,17 @@
 """Helpers for tests of code that uses breakers: a clock, a scripted dependency, and `settle`.
 
-    async def outage(panel, clock):
-        dependency = ScriptedDependency()
-        breaker = panel.breaker(CircuitBreakerConfig(name="database"))
-        dependency.breaks()
-        for _ in range(5):
-            with pytest.raises(DependencyDown):
-                await breaker.execute(dependency)
-        await advance(clock, 60)
-        assert breaker.state == State.HALF_OPEN
+async def outage(panel, clock):
+    dependency = ScriptedDependency()
+    breaker = panel.breaker(CircuitBreakerConfig(name="database"))
+    dependency.breaks()
+    for _ in range(5):
+        with pytest.raises(DependencyDown):
+            await breaker.execute(dependency)
+    await advance(clock, 60)
+    assert breaker.state == State.HALF_OPEN
 
-    def test_an_outage():
-        run_with_panel(outage)
+def test_an_outage():
+    run_with_panel(outage)
 """
 
 from __future__ import annotations

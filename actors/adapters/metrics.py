@@ -151,7 +151,9 @@ class SnapshotCollector(Collector):
             labels=["service"],
         )
         evidence = GaugeMetricFamily(
-            "circuit_breaker_evidence", "Failures that speak for opening an adaptive breaker", labels=["service"]
+            "circuit_breaker_evidence",
+            "Failures that speak for opening an adaptive breaker",
+            labels=["service"],
         )
         threshold = GaugeMetricFamily(
             "circuit_breaker_evidence_threshold",

@@ -49,7 +49,7 @@ def failure_meter(breaker: Mapping[str, Any]) -> Text:
     """
     count, policy = breaker["failure_count"], breaker["policy"]
     most, trip = policy["max_failures"], policy.get("trip")
-    if trip is not None and trip["kind"] in ("Adaptive", "adaptive") and breaker.get("learned"):
+    if trip is not None and trip["kind"] == "Adaptive" and breaker.get("learned"):
         return Text(_evidence(breaker["learned"]))
     if trip is not None:
         return Text(_counted(count, breaker.get("slow_count", 0), trip))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from actors import AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
+from actors import Adaptive, AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
 from actors.policy.config import Backoff
 from actors.policy.window import LastCalls, LastSeconds
 from protocols.topology import BREAKERS
@@ -91,6 +91,14 @@ def test_a_breakers_own_key_wins_over_the_profile(written) -> None:
             SlowCallRate(0.5, 2, LastCalls(20), 10),
         ),
         (
+            "trip = {kind='AnyOf', strategies=[{kind='Adaptive', failures=9}, {kind='FailureRate', rate=0.9, "
+            "window={last_calls=20}, minimum_calls=10}]}",
+            "trip",
+            AnyOf(Adaptive(failures=9), FailureRate(0.9, LastCalls(20), 10)),
+        ),
+        ("trip = {kind = 'Adaptive'}", "trip", Adaptive()),
+        ("trip = {kind = 'adaptive', blip = 2.0}", "trip", Adaptive(blip=2.0)),
+        (
             "trip = {kind='AnyOf', strategies=[{kind='ConsecutiveFailures', n=2}]}",
             "trip",
             AnyOf(ConsecutiveFailures(2)),
@@ -137,6 +145,16 @@ def test_every_key_of_a_policy_can_be_set(written, line, field, value) -> None:
             "[breakers.auth-database]\nbackoff = {factor = 0.5}",
             "breakers.auth-database.backoff.factor",
             "got 0.5",
+        ),
+        (
+            "[breakers.auth-database]\ntrip = {kind = 'Adaptive', n = 3}",
+            "breakers.auth-database.trip.n",
+            "unknown",
+        ),
+        (
+            "[breakers.auth-database]\ntrip = {kind = 'Adaptive', probing = 2}",
+            "breakers.auth-database.trip.probing",
+            "at most 1",
         ),
         ("[breakers.auth-database]\ntrip = {n = 3}", "breakers.auth-database.trip.kind", "FailureRate"),
         (
