@@ -183,8 +183,8 @@ class HistogramSnapshot:
 class Learned(NamedTuple):
     """What an adaptive breaker has learned. None: not known yet.
 
-    usual: the share of calls that usually fail. traffic: the usual calls a second. evidence: the failures that
-    speak for opening now, less what the successes between them weigh. threshold: the evidence that opens.
+    usual: the share of calls that usually fail. traffic: the usual calls a second. evidence: the failures
+    that speak for opening now, less what the successes between them weigh. threshold: what opens.
     """
 
     usual: float | None

@@ -142,12 +142,12 @@ class SnapshotCollector(Collector):
     def _learned(self) -> Iterator[Metric]:
         usual = GaugeMetricFamily(
             "circuit_breaker_usual_failure_ratio",
-            "The share of calls that usually fail, as an adaptive breaker has learned it; NaN until it is known",
+            "The share of calls that usually fail, as an adaptive breaker has learned; NaN: not known",
             labels=["service"],
         )
         traffic = GaugeMetricFamily(
             "circuit_breaker_usual_calls_per_second",
-            "The usual traffic, as an adaptive breaker has learned it; NaN until it is known",
+            "The usual traffic, as an adaptive breaker has learned; NaN: not known",
             labels=["service"],
         )
         evidence = GaugeMetricFamily(

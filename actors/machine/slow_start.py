@@ -16,13 +16,14 @@ UNCHANGED = 0.75
 
 
 class SlowStart:
-    """Limits the calls that run at once, and judges by rounds: as many calls as the limit, begun in the round.
+    """Limits the calls that run at once, and judges by rounds: as many calls as the limit.
 
-    A round with about the tolerated share of bad calls doubles the limit, a worse one halves it. If halving didn't
-    help, then load isn't the cause, and the share that was seen at the lower load is tolerated from then on. A good
+    A round with about the tolerated share of bad calls doubles the limit, a worse one halves it. If halving
+    didn't help, then load isn't the cause, and the share that was seen is tolerated from then on. A good
     round in which the limit rejected no call ends the ramp: at a low rate that is the first one.
 
-    tolerated: the share of bad calls up to which the limit grows. most: the largest share that may be tolerated.
+    tolerated: the share of bad calls up to which the limit grows. most: the largest share that may be
+        tolerated.
     """
 
     __slots__ = (

@@ -81,8 +81,8 @@ class StateBehavior:
 class Closed(StateBehavior):
     """Counts. After a recovery, `ramp_from` is when admission began to grow.
 
-    answered: probes that have answered; their ends count here. learning: what a strategy that learns keeps; it
-    then gives the counter, and the ramp unless the policy has one.
+    answered: probes that have answered; their ends count here. counter: None: a fresh one of the strategy.
+    learning: what a strategy that learns keeps; it gives the ramp unless the policy has one.
     """
 
     __slots__ = ("_config", "_learning", "_ramp", "_running", "_slow", "answered", "counter")

@@ -1,4 +1,4 @@
-"""The adaptive trip strategy: a sequential test against what is usual for this dependency. Pure, deterministic."""
+"""The adaptive trip strategy: a sequential test against what is usual for this dependency. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .trip import Call, TripCounter, TripStrategy
 
 FIRST_CONFIDENCE = 4.35
 FULL_CONFIDENCE = 14.0
-"""Logarithms of the calls between two false alarms: of a new breaker, which so opens after seven failures in a row,
-and of one that has seen a hundred calls."""
+"""Logarithms of the calls between two false alarms: of a new breaker, which so opens after seven failures in
+a row, and of one that has seen a hundred calls."""
 SHORTEST_WAIT = 0.1
 """Seconds."""
 
@@ -25,14 +25,14 @@ SHORTEST_WAIT = 0.1
 class Adaptive(TripStrategy):
     """Opens when more calls fail than usual, and learns what is usual; its wait and its ramp are its own.
 
-    failures: the least evidence that opens: failures, less what the successes between them weigh. Fewer notice an
-        outage earlier, more tolerate unlucky rows of failures.
-    blip: seconds of the usual traffic that may fail before it opens, if those are more than `failures`. Shorter
-        notices earlier, longer tolerates longer blips at high rates.
+    failures: the least evidence that opens: failures, less what the successes between them weigh. Fewer
+        notice an outage earlier, more tolerate unlucky rows of failures.
+    blip: seconds of the usual traffic that may fail before it opens, if those are more than `failures`.
+        Shorter notices earlier, longer tolerates longer blips at high rates.
     tolerance: the share of the usual successes that may be lost for long without opening. Below it a partial
         failure is tolerated, since rejecting all calls would lose more.
-    probing: the largest share of the usual traffic that probes may be, once the outage lasts. Larger notices a
-        recovery earlier, and sends more calls to a dependency that is down.
+    probing: the share of the usual traffic that probes are, once the outage lasts. Larger notices a recovery
+        earlier, and sends more calls to a dependency that is down.
     longest_wait: the most seconds between two probes.
     probes: the probes that must succeed in a row before it closes.
     memory: seconds that the average of the failures reaches back.
@@ -69,9 +69,9 @@ class AdaptiveLearning(Learning):
 
     __slots__ = (
         "_evidence",
-        "_incident_from",
-        "_incident_traffic",
         "baseline",
+        "incident_from",
+        "incident_traffic",
         "is_young",
         "strategy",
         "success_weight",
@@ -84,9 +84,9 @@ class AdaptiveLearning(Learning):
         self.successes_to_close = strategy.probes
         self.baseline = Baseline(strategy.memory)
         self._evidence: _Evidence | None = None
-        # The start of the incident, kept until all calls are admitted again, and the traffic that it began with.
-        self._incident_from: float | None = None
-        self._incident_traffic = 1.0
+        # The start of the incident, kept until all calls are admitted again, and the traffic at its start.
+        self.incident_from: float | None = None
+        self.incident_traffic = 1.0
         self.judge_anew()
 
     def judge_anew(self) -> None:
@@ -103,7 +103,7 @@ class AdaptiveLearning(Learning):
     # The interface.
 
     def counter(self, now: float, *, recovered: bool) -> TripCounter:
-        """The counter of a stay in CLOSED. After a recovery it starts with half of the evidence that opens."""
+        """The counter of a stay in CLOSED. After a recovery it starts with half of the threshold."""
         self.judge_anew()
         self._evidence = _Evidence(self, self.threshold // 2 if recovered else 0)
         if not recovered:
@@ -113,20 +113,20 @@ class AdaptiveLearning(Learning):
     def opened(self, now: float) -> None:
         """Note the start of the incident; what isn't learned yet belongs to it."""
         evidence, self._evidence = self._evidence, None
-        if self._incident_from is None:
-            self._incident_from = now
+        if self.incident_from is None:
+            self.incident_from = now
             if evidence is not None and evidence.since is not None:
-                self._incident_from = evidence.since
+                self.incident_from = evidence.since
                 lasted = max(now - evidence.since, 1e-3)
-                self._incident_traffic = max(1, evidence.calls - 1) / lasted
+                self.incident_traffic = max(1, evidence.calls - 1) / lasted
         if self.baseline.traffic is not None:
-            self._incident_traffic = self.baseline.traffic
+            self.incident_traffic = self.baseline.traffic
         self.baseline.interrupt()
 
     def wait(self, now: float) -> float:
         """The wait that costs least, if probes and calls lost by a late probe cost alike."""
-        strategy, traffic = self.strategy, self._incident_traffic
-        age = 0.0 if self._incident_from is None else now - self._incident_from
+        strategy, traffic = self.strategy, self.incident_traffic
+        age = 0.0 if self.incident_from is None else now - self.incident_from
         best = math.sqrt(2.0 * age / traffic)
         bound = 1.0 / (strategy.probing * traffic)
         return max(SHORTEST_WAIT, min(best, bound, strategy.longest_wait))
@@ -143,16 +143,16 @@ class AdaptiveLearning(Learning):
 
     def unlimited(self, now: float) -> None:
         """The incident is over."""
-        self._incident_from = None
+        self.incident_from = None
         self.baseline.resume(now)
 
     def inherit_from(self, older: Learning) -> None:
         """Take over the averages and the incident."""
         if isinstance(older, LearningAmong):
             older = older.inner
-        if isinstance(older, AdaptiveLearning):
+        if isinstance(older, AdaptiveLearning):  # pragma: no branch - there is no other
             self.baseline = older.baseline
-            self._incident_from, self._incident_traffic = older._incident_from, older._incident_traffic
+            self.incident_from, self.incident_traffic = older.incident_from, older.incident_traffic
             self.judge_anew()
 
     def learned(self) -> Learned:

@@ -98,7 +98,7 @@ class _Any(TripCounter):
 
 
 class LearningAmong(Learning):
-    """The memory of an AnyOf: that of its strategy that learns. Its counters are those of all its strategies."""
+    """The memory of an AnyOf: that of its strategy that learns. It makes counters of all its strategies."""
 
     __slots__ = ("_others", "inner", "successes_to_close")
 

@@ -1,8 +1,8 @@
 """What is usual: the slow averages of the share of failures and of the traffic. Pure and deterministic.
 
-Calls are counted by slices of one second, and a slice enters the averages when a call of a later one comes. So only
-the slices of the calls matter, not their times, and successes that wait on the gate until the end of their slice
-change nothing.
+Calls are counted by slices of one second, and a slice enters the averages when a call of a later one comes.
+So only the slices of the calls matter, not their times, and successes that wait on the gate until the end of
+their slice change nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ SLICE = 1.0
 
 PRIOR_CALLS = 10.0
 PRIOR_SHARE = 0.4
-"""Before a breaker has seen calls, it takes so many as seen, of which this share failed: it is careful at first."""
+"""A new breaker takes so many calls as seen, of which this share failed: it is careful at first."""
 
 LEAST_CALLS = 400.0
 """The average of failures reaches back this many calls at least."""
@@ -79,7 +79,7 @@ class Baseline:
         return (now // SLICE + 1) * SLICE
 
     def count(self, calls: int, now: float) -> bool:
-        """Count calls that ended at `now`. Whether an earlier slice was closed, and the averages have moved."""
+        """Count calls that ended at `now`. Whether that closed an earlier slice, and moved the averages."""
         current = int(now // SLICE)
         closed = self._slice is not None and current > self._slice
         if closed:

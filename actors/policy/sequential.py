@@ -1,8 +1,8 @@
 """The arithmetic of the sequential test: how much a success weighs, and how much evidence opens. Pure.
 
-The evidence is a sum that never falls below 0: a failure adds 1, a success takes `success_weight` away. Below the
-break-even share of failures the sum falls on average, above it it rises. The sum of a dependency that fails as
-usual reaches `t` about once in exp(root · t) calls, where the root solves Cramér's equation.
+The evidence is a sum that never falls below 0: a failure adds 1, a success takes `success_weight` away. Below
+the break-even share of failures the sum falls on average, above it it rises. Calls that fail
+as usual reach `t` about once in exp(root · t) calls, where the root solves Cramér's equation.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from actors import (
     State,
 )
 
-from .rivals import GoZero, GoogleSre, Semian
+from .rivals import GoogleSre, GoZero, Semian
 from .simulator import Policy
 
 NEVER = float("inf")
@@ -28,7 +28,7 @@ NEVER = float("inf")
 class OnMachine:
     """A real Machine, driven as the actor drives it: most successes wait, and are folded in."""
 
-    __slots__ = ("_fast", "_machine", "_permit", "_roll", "_until", "_since", "_waiting", "transitions")
+    __slots__ = ("_fast", "_machine", "_permit", "_roll", "_since", "_until", "_waiting", "transitions")
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self._machine = Machine(config)
@@ -118,10 +118,10 @@ def rivals() -> dict[str, Callable[[], Policy]]:
             half_open_max_calls=10,
             half_open_failure_rate=0.5,
         ),
-        "semian PID": lambda: Semian(random.Random(1)),  # noqa: S311
-        "Google SRE, K = 2": lambda: GoogleSre(random.Random(1)),  # noqa: S311
-        "go-zero": lambda: GoZero(random.Random(1), count_drops=True),  # noqa: S311
-        "go-zero, #5551": lambda: GoZero(random.Random(1), count_drops=False),  # noqa: S311
+        "semian PID": lambda: Semian(random.Random(1)),
+        "Google SRE, K = 2": lambda: GoogleSre(random.Random(1)),
+        "go-zero": lambda: GoZero(random.Random(1), count_drops=True),
+        "go-zero, #5551": lambda: GoZero(random.Random(1), count_drops=False),
     }
 
 

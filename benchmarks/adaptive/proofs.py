@@ -14,7 +14,7 @@ def scene(
     make: Callable[[], Policy], rate: float, seconds: float, seed: int, fails: Callable[[float, int], bool]
 ) -> list[tuple[float, bool]]:
     """The time of each call and whether it was admitted. fails: asked with the time and the calls so far."""
-    rng = random.Random(seed)  # noqa: S311 - dice, not secrets
+    rng = random.Random(seed)
     policy = make()
     running: list[tuple[float, int, Any, bool]] = []
     calls: list[tuple[float, bool]] = []
@@ -34,15 +34,15 @@ def scene(
 
 
 def blip(make: Callable[[], Policy], seed: int) -> float:
-    """The percentage of calls rejected in ten minutes at 840 a second, of which 0.14 % fail, all in one row."""
+    """The percentage of calls rejected in ten minutes at 840 a second; 0.14 % fail, all in one row."""
     calls = round(840 * 600 * 0.0014)
     first = 840 * 300
-    found = scene(make, 840.0, 600.0, seed, lambda now, n: first <= n < first + calls)
+    found = scene(make, 840.0, 600.0, seed, lambda _now, n: first <= n < first + calls)
     return 100 * sum(not admitted for _, admitted in found) / len(found)
 
 
 def healing(make: Callable[[], Policy], seed: int, within: float = 1.0) -> float:
-    """The percentage of calls admitted from `within` seconds after the end of a 60 s outage at 5,000 a second."""
+    """The percentage admitted from `within` seconds after a 60 s outage at 5,000 calls a second."""
     found = scene(make, 5000.0, 75.0, seed, lambda now, n: 10 <= now < 70 or n % 100 == 0)
     later = [admitted for now, admitted in found if now >= 70 + within]
     return 100 * sum(later) / len(later)

@@ -16,8 +16,8 @@ HEALTHY = [trace.name for trace in TRACES if trace.healthy]
 HEAD = """\
 # Adaptive thresholds: the scores
 
-Written by `just bench adaptive --write`, from a simulation with the same dice for all policies, on seeds that were
-not used to choose any default. What is simulated and how a score is made: [Adaptive thresholds](../explanation/adaptive.md#how-it-is-scored).
+Written by `just bench adaptive --write`, from a simulation with the same dice for all policies, on seeds that
+were not used to choose any default. [What is simulated, and how a score is made](../explanation/adaptive.md).
 Points; less is better. 0 is a judge who knows the share that fails at each moment.
 
 ![](adaptive.svg)

@@ -1,11 +1,12 @@
 """Rivals, written after their public descriptions; none of their code is used.
 
-- semian: Shopify/semian, lib/semian/pid_controller.rb and simple_exponential_smoother.rb (commit 649afe96): each
-  second the error rate of the last ten seconds is compared with a smoothed ideal, and a PID controller moves the
-  rejection rate. Published gains: (0.75, 0.01, 0.5) in lib/semian.rb, (1.0, 0.1, 0.01) in its tests:
+- semian: Shopify/semian, lib/semian/pid_controller.rb and simple_exponential_smoother.rb (commit 649afe96):
+  each second the error rate of the last ten seconds is compared with a smoothed ideal; a PID controller
+  moves the rejection rate. Published gains: (0.75, 0.01, 0.5) in lib/semian.rb, (1.0, 0.1, 0.01) in its tests:
   the latter score better on the tuning seeds, and are taken.
 - Google SRE: "Handling Overload", Site Reliability Engineering, ch. 21: requests and accepts of two minutes.
-- go-zero: zeromicro/go-zero, core/breaker/googlebreaker.go; pull request #5551 (open) stops counting its own drops.
+- go-zero: zeromicro/go-zero, core/breaker/googlebreaker.go; pull request #5551 (open) stops counting its own
+  drops.
 """
 
 from __future__ import annotations
@@ -71,10 +72,8 @@ class Semian:
             return
         self._observations += 1
         young = self._observations < 60 / self.INTERVAL * 30
-        if error > self._ideal:
-            weight = 0.017 if young else 0.0083
-        else:
-            weight = 0.095 if young else 0.049
+        rising, falling = (0.017, 0.095) if young else (0.0083, 0.049)
+        weight = rising if error > self._ideal else falling
         self._ideal += weight * (error - self._ideal)
 
 

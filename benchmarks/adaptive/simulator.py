@@ -94,7 +94,7 @@ class _Watch:
 
 
 class _Capacity:
-    """What the dependency bears: a bucket of a quarter of a second, five calls at least; what flows over fails."""
+    """What the dependency bears: a bucket of 0.25 s, five calls at least; what flows over fails."""
 
     def __init__(self, offered: Offered) -> None:
         assert offered.trace.capacity is not None
@@ -157,16 +157,9 @@ class _Run:
         offered, cost, capacity = self._offered, self._cost, self._capacity
         trace = offered.trace
         share = seen = self._shares[int(now / self._step)]
-        policy = self._policies[0]
-        watched = True
+        policy, watched = self._policies[0], True
         if trace.shards > 1:
-            key, usual = offered.keys[call], self._shares[0]
-            # One breaker for all shards sees the mixture.
-            seen = share if trace.keyed else (share + (trace.shards - 1) * usual) / trace.shards
-            if key:
-                share = usual
-            if trace.keyed:
-                policy, seen, watched = self._policies[key], share, key == 0
+            policy, share, seen, watched = self._of_shard(offered.keys[call], share)
         permit = policy.admit(now)
         fails = by_chance = offered.fails[call][attempt] < share
         if capacity is not None:
@@ -194,3 +187,12 @@ class _Run:
         heapq.heappush(self._ends, (end, self._sequence, policy, permit, not fails))
         if fails and attempt < trace.retries:
             heapq.heappush(self._again, (end + 0.1, call, attempt + 1))
+
+    def _of_shard(self, key: int, share: float) -> tuple[Policy, float, float, bool]:
+        """The breaker of a shard's call, its share of failures, the breaker's, and whether it is watched."""
+        trace, usual = self._offered.trace, self._shares[0]
+        own = usual if key else share
+        if trace.keyed:
+            return self._policies[key], own, own, key == 0
+        # One breaker for all shards sees the mixture.
+        return self._policies[0], own, (share + (trace.shards - 1) * usual) / trace.shards, True

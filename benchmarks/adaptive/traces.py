@@ -18,17 +18,17 @@ Chance = Callable[[float], float]
 class Trace:
     """One kind of incident.
 
-    chance: the share of calls that fail at a time. failing: seconds a failing call takes. load: the rate at a time,
-    as a share of the usual. capacity: calls that the dependency bears at a time, as a share of the usual rate; more
-    fail. retries: how often a caller tries again after a failure. shards: by how many keys calls are spread, of
-    which the first is the one that fails. keyed: each key has a breaker. healthy: a policy shouldn't reject here.
+    chance: the share of calls that fail at a time. failing: seconds a failing call takes. load: the rate at a
+    time, as a share of the usual. capacity: calls that the dependency bears, as a share of the usual
+    rate; more fail. retries: how often a caller tries again after a failure. shards: how many keys calls
+    have, of which the first fails. keyed: each key has a breaker. healthy: a policy shouldn't reject here.
     """
 
     name: str
     about: str
     chance: Chance
     failing: float = 0.02
-    load: Chance = field(default=lambda t: 1.0)
+    load: Chance = field(default=lambda _: 1.0)
     capacity: Chance | None = None
     retries: int = 0
     shards: int = 1
@@ -50,7 +50,7 @@ def spans(*intervals: tuple[float, float, float], usual: float = USUAL) -> Chanc
 
 def noisy(t: float) -> float:
     """Near 40 %: a slow wave of ±6 points, and ±6 points that change every ten seconds."""
-    jitter = random.Random(int(t / 10)).uniform(-0.06, 0.06)  # noqa: S311 - part of the trace
+    jitter = random.Random(int(t / 10)).uniform(-0.06, 0.06)
     return 0.4 + 0.06 * math.sin(2 * math.pi * t / 100) + jitter
 
 
@@ -123,7 +123,7 @@ TRACES = (
         name="retries",
         about="an outage of 20 s; callers try three times, and what is above 1.5 of the load fails",
         chance=spans((60, 80, 1.0)),
-        capacity=lambda t: 1.5,
+        capacity=lambda _: 1.5,
         retries=2,
     ),
     Trace(
@@ -150,8 +150,8 @@ SCALES = {0.1: 20.0, 1.0: 3.0, 5.0: 1.0, 50.0: 1.0, 500.0: 0.5, 5000.0: 0.1}
 class Offered:
     """The calls of a trace, drawn from one seed: the same for all policies.
 
-    times: when each comes. fails: its die for failing, by attempt. takes: its seconds if it succeeds. keys: its
-    shard.
+    times: when each comes. fails: its die for failing, by attempt. takes: its seconds if it succeeds.
+    keys: its shard.
     """
 
     trace: Trace
@@ -165,7 +165,7 @@ class Offered:
 
 def draw(trace: Trace, rate: float, seed: int) -> Offered:
     """The calls of `trace` at `rate` a second: a Poisson stream."""
-    rng = random.Random(f"{trace.name} {rate} {seed}")  # noqa: S311 - dice, not secrets
+    rng = random.Random(f"{trace.name} {rate} {seed}")
     scale = SCALES[rate]
     end = DURATION * scale
     times: list[float] = []

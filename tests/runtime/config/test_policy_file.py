@@ -91,10 +91,9 @@ def test_a_breakers_own_key_wins_over_the_profile(written) -> None:
             SlowCallRate(0.5, 2, LastCalls(20), 10),
         ),
         (
-            "trip = {kind='AnyOf', strategies=[{kind='Adaptive', failures=9}, {kind='FailureRate', rate=0.9, "
-            "window={last_calls=20}, minimum_calls=10}]}",
+            "trip = {kind='AnyOf', strategies=[{kind='Adaptive'}, {kind='ConsecutiveFailures', n=2}]}",
             "trip",
-            AnyOf(Adaptive(failures=9), FailureRate(0.9, LastCalls(20), 10)),
+            AnyOf(Adaptive(), ConsecutiveFailures(2)),
         ),
         ("trip = {kind = 'Adaptive'}", "trip", Adaptive()),
         ("trip = {kind = 'adaptive', blip = 2.0}", "trip", Adaptive(blip=2.0)),

@@ -1,4 +1,4 @@
-"""The goals of the adaptive strategy, in the simulation of `just bench adaptive`, on seeds of these tests alone."""
+"""The goals of the adaptive strategy, in the simulation of `just bench adaptive`, on a seed of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same calls give the same transitions: twice, and through the actor, which lets successes wait on its gate."""
+"""The same calls give the same transitions: twice, and through the actor, which folds successes later."""
 
 from __future__ import annotations
 
