@@ -1,8 +1,8 @@
 """Rivals, written after their public descriptions; none of their code is used.
 
 - semian: Shopify/semian, lib/semian/pid_controller.rb and simple_exponential_smoother.rb (commit 649afe96):
-  each second the error rate of the last ten seconds is compared with a smoothed ideal; a PID controller
-  moves the rejection rate. Published gains: (0.75, 0.01, 0.5) in lib/semian.rb, (1.0, 0.1, 0.01) in its tests:
+  each second the error rate of the last ten seconds is compared with a smoothed ideal; a PID loop
+  moves the rejection rate. Published gains: (0.75, 0.01, 0.5) in lib/semian.rb, (1.0, 0.1, 0.01) in tests:
   the latter score better on the tuning seeds, and are taken.
 - Google SRE: "Handling Overload", Site Reliability Engineering, ch. 21: requests and accepts of two minutes.
 - go-zero: zeromicro/go-zero, core/breaker/googlebreaker.go; pull request #5551 (open) stops counting its own
