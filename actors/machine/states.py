@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from ..messages import NEVER, RETRY_FORCED, Outcome, Permit, Rejection, RejectReason, Source, State
 from ..policy.config import CircuitBreakerConfig
-from ..policy.learning import Learning
-from ..policy.trip import SUCCESS, Call, TripCounter
+from ..policy.trip import SUCCESS, Call, Learning, TripCounter
 from .ramp import Ramp
 from .slow_start import SlowStart
 

@@ -9,9 +9,8 @@ from ..messages import Learned
 from .any_of import LearningAmong
 from .baseline import Baseline
 from .checks import number, positive_int, positive_number
-from .learning import Learning
 from .sequential import UNIT, break_even, success_weight, threshold
-from .trip import Call, TripCounter, TripStrategy
+from .trip import Call, Learning, TripCounter, TripStrategy
 
 FIRST_CONFIDENCE = 4.35
 FULL_CONFIDENCE = 14.0

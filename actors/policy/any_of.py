@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from ..messages import Learned
-from .learning import Learning
-from .trip import Call, TripCounter, TripStrategy
+from .trip import Call, Learning, TripCounter, TripStrategy
 
 
 @dataclass(frozen=True, slots=True, init=False)
