@@ -59,7 +59,6 @@ def goals(known: dict[str, Any]) -> list[tuple[str, float, str, float]]:
         ("% rejected for a blip of 0.14 % at 840 a second", scenes["blip"], "<=", 0.14),
         ("% admitted from 1 s after an outage of 60 s at 5,000 a second", scenes["healing"], ">=", 99.0),
         ("cost of a call ÷ with a window of seconds", scenes["cost"], "<=", 1.5),
-        ("cost of a call ÷ with a window of seconds", scenes["cost"], "<=", 1.5),
         ("failing calls that open at 0.1 a second", scenes["rare"], "<=", 7),
     ]
     return found
@@ -72,6 +71,9 @@ def tables(known: dict[str, Any]) -> str:
         lines.append(f"| {name} {comparison} {goal:g} | {value:.3g} | {verdict(value, comparison, goal)} |")
     blip = known["scenes"]["blip, 5 failures, 60 s"]
     lines += ["", f"The same blip costs {blip:.1f} % rejections with five failures and 60 s.", ""]
+    left_out = [f"{rate:g}" for rate in SCALES if f"{rate:g}" not in known["rates"]]
+    if left_out:
+        lines += [f"Not scored in this run: {', '.join(left_out)} a second.", ""]
     for rate, found in known["rates"].items():
         scale = SCALES[float(rate)]
         scaled = "" if scale == 1 else f", all times of the traces × {scale:g}"
@@ -91,6 +93,8 @@ def _rate(found: dict[str, Any]) -> list[str]:
             cells.append(f"**{value:.1f}**" if value <= best + 0.05 else f"{value:.1f}")
         lines.append(f"| {trace.name} | " + " | ".join(cells) + " |")
     lines.append("| total | " + " | ".join(f"{total(found[name]):.0f}" for name in names) + " |")
+    if "none" not in found:
+        lines += ["", "Only these policies were scored at this rate."]
     chosen = [name for name in names if name.startswith("constants")]
     if chosen:
         lines += ["", "; ".join(chosen).capitalize() + "."]
