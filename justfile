@@ -89,7 +89,7 @@ test-resilience *ARGS:
 test-shared *ARGS:
     @SHARING_SEQUENCES=10000 SHARING_FLEETS=100 SHARING_ROUNDS=50 {{ python }} -m pytest -n 2 --dist load tests/actors/sharing tests/actors/adapters/valkey "$@"
 
-# Measure, and print which goals are reached: bench [core|gateway|observing|shared] [--write] [--help]
+# Measure, and print which goals are reached: bench [core|gateway|observing|shared|adaptive] [--write] [--help]
 [no-exit-message]
 bench *ARGS:
     @uv run --quiet --group bench python -m benchmarks "$@"

@@ -16,6 +16,7 @@ from .machine.statistics import DURATION_BUCKETS
 from .messages import (
     CallSettled,
     EventsLost,
+    Learned,
     Outcome,
     Permit,
     Rejection,
@@ -28,6 +29,7 @@ from .messages import (
 from .panel.named import NamedBreaker, breaker_named
 from .panel.opening import open_panel
 from .panel.panel import Panel
+from .policy.adaptive import Adaptive
 from .policy.adaptive_limit import AdaptiveLimit
 from .policy.any_of import AnyOf
 from .policy.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DURATION_BUCKETS",
     "RETRY_AFTER_MAXIMUM",
+    "Adaptive",
     "AdaptiveLimit",
     "AnyOf",
     "Backoff",
@@ -59,6 +62,7 @@ __all__ = [
     "Guard",
     "LastCalls",
     "LastSeconds",
+    "Learned",
     "Machine",
     "NamedBreaker",
     "Outcome",

@@ -180,6 +180,19 @@ class HistogramSnapshot:
     exemplars: Mapping[int, Exemplar] = field(default_factory=dict)
 
 
+class Learned(NamedTuple):
+    """What an adaptive breaker has learned. None: not known yet.
+
+    usual: the share of calls that usually fail. traffic: the usual calls a second. evidence: the failures
+    that speak for opening now, less what the successes between them weigh. threshold: what opens.
+    """
+
+    usual: float | None
+    traffic: float | None
+    evidence: float
+    threshold: float
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One breaker at one moment.
@@ -194,6 +207,7 @@ class Snapshot:
     would_reject: calls an observing breaker would have rejected.
     transitions: how often, by (old, new).
     bulkhead_limit: the calls that may run at once now; None: no limit.
+    learned: None unless the trip strategy learns.
     """
 
     name: str
@@ -218,3 +232,4 @@ class Snapshot:
     durations: HistogramSnapshot | None = None
     slow_count: int = 0
     bulkhead_limit: int | None = None
+    learned: Learned | None = None

@@ -1,11 +1,17 @@
-"""`python -m benchmarks [core|gateway|observing|shared] [ARGUMENTS]`: run one benchmark, or all of them."""
+"""`python -m benchmarks [NAME [ARGUMENTS]]`: run one of BENCHMARKS, or all of them."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-BENCHMARKS = {"core": "breaker", "gateway": "gateway", "observing": "observing", "shared": "sharing"}
+BENCHMARKS = {
+    "core": "breaker",
+    "gateway": "gateway",
+    "observing": "observing",
+    "shared": "sharing",
+    "adaptive": "adaptive",
+}
 """By the name that `just bench` takes: the package below this one."""
 
 if __name__ == "__main__":

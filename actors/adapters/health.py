@@ -39,5 +39,24 @@ def breaker_health(snapshot: Snapshot) -> dict[str, Any]:
             "bulkhead_limit": snapshot.bulkhead_limit,
             "calls": dict(snapshot.counts),
             "rejections": dict(snapshot.rejections),
+            **learned_view(snapshot),
         },
+    }
+
+
+def learned_view(snapshot: Snapshot) -> dict[str, Any]:
+    """`{"learned": …}` of a breaker whose trip strategy learns, otherwise nothing.
+
+    Rounded as people read it, so that it seldom changes while nothing happens.
+    """
+    if snapshot.learned is None:
+        return {}
+    usual, traffic, evidence, threshold = snapshot.learned
+    return {
+        "learned": {
+            "usual": None if usual is None else round(usual, 3),
+            "traffic": None if traffic is None else float(f"{traffic:.2g}"),
+            "evidence": round(evidence, 1),
+            "threshold": round(threshold, 1),
+        }
     }

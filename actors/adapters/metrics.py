@@ -127,6 +127,7 @@ class SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every family of the breakers, then the others."""
         yield from self._gauges()
+        yield from self._learned()
         if self._has_counters:
             yield from self._counters()
             yield from self._histograms()
@@ -169,6 +170,35 @@ class SnapshotCollector(Collector):
             places.add_metric([snapshot.name], math.inf if limit is None else limit)
         yield from (state, exact, changed, outage, off, running, places)
         yield from _sharing_families(self._sharing, counters=self._has_counters)
+
+    def _learned(self) -> Iterator[Metric]:
+        usual = GaugeMetricFamily(
+            "circuit_breaker_usual_failure_ratio",
+            "The share of calls that usually fail, as an adaptive breaker has learned; NaN: not known",
+            labels=["service"],
+        )
+        traffic = GaugeMetricFamily(
+            "circuit_breaker_usual_calls_per_second",
+            "The usual traffic, as an adaptive breaker has learned; NaN: not known",
+            labels=["service"],
+        )
+        evidence = GaugeMetricFamily(
+            "circuit_breaker_evidence",
+            "Failures that speak for opening an adaptive breaker",
+            labels=["service"],
+        )
+        threshold = GaugeMetricFamily(
+            "circuit_breaker_evidence_threshold",
+            "The evidence that opens an adaptive breaker",
+            labels=["service"],
+        )
+        for snapshot in self._snapshots:
+            if (learned := snapshot.learned) is not None:
+                usual.add_metric([snapshot.name], math.nan if learned.usual is None else learned.usual)
+                traffic.add_metric([snapshot.name], math.nan if learned.traffic is None else learned.traffic)
+                evidence.add_metric([snapshot.name], learned.evidence)
+                threshold.add_metric([snapshot.name], learned.threshold)
+        yield from (usual, traffic, evidence, threshold)
 
     def _counters(self) -> Iterator[Metric]:
         failures = _counter("failures", "Calls that failed")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,7 +16,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from ..circuit_breaker import CircuitBreaker
 from ..errors import CircuitBreakerError, PanelClosedError
 from ..events import Subscription
-from ..messages import Outcome, RejectReason, Snapshot, State
+from ..messages import Learned, Outcome, RejectReason, Snapshot, State
 from ..panel.panel import Panel
 from ..policy.checks import positive_number
 from .tracing import NAME, REASON, STATE
@@ -93,6 +95,7 @@ class _Reading(NamedTuple):
     state: State
     in_flight: int
     counts: _Counts
+    learned: Learned | None
 
 
 class _Total:
@@ -145,6 +148,22 @@ class _Report:
             "Calls admitted that have not ended.",
         )
 
+        self._create_learned(meter)
+
+    def _create_learned(self, meter: Meter) -> None:
+        """The instruments of adaptive breakers."""
+        for name, unit, about, value in _LEARNED:
+            meter.create_observable_gauge(
+                f"circuit_breaker.{name}", [partial(self.observe_learned, value)], unit, about
+            )
+
+    def observe_learned(
+        self, value: Callable[[Learned], float | None], _options: CallbackOptions
+    ) -> list[Observation]:
+        """Each adaptive breaker for which the value is known."""
+        learned = [(one.name, value(one.learned)) for one in self._readings if one.learned is not None]
+        return [Observation(found, {NAME: name}) for name, found in learned if found is not None]
+
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Report one panel for as long as the block lasts. Raises ValueError while another is reported."""
@@ -166,7 +185,7 @@ class _Report:
         total = self._totals.get(name)
         if total is None or total.breaker() is not breaker:
             total = self._totals[name] = _Total(breaker, None if total is None else total.counts)
-        return _Reading(name, snapshot.state, snapshot.in_flight, total.count(snapshot))
+        return _Reading(name, snapshot.state, snapshot.in_flight, total.count(snapshot), snapshot.learned)
 
     def observe_executions(self, _options: CallbackOptions) -> list[Observation]:
         """Each outcome of each breaker, and each reason of a rejection."""
@@ -196,6 +215,13 @@ class _Report:
         """Each breaker."""
         return [Observation(one.in_flight, {NAME: one.name}) for one in self._readings]
 
+
+_LEARNED: tuple[tuple[str, str, str, Callable[[Learned], float | None]], ...] = (
+    ("usual_failure_ratio", "1", "The share of calls that usually fail, as learned.", attrgetter("usual")),
+    ("usual_traffic", "{call}/s", "The usual calls a second, as learned.", attrgetter("traffic")),
+    ("evidence", "{failure}", "Failures that speak for opening.", attrgetter("evidence")),
+    ("evidence_threshold", "{failure}", "The evidence that opens.", attrgetter("threshold")),
+)
 
 # One for each meter, for good: an SDK drops the callbacks of a second instrument of the same name.
 _REPORTS: WeakKeyDictionary[Meter, _Report] = WeakKeyDictionary()

@@ -26,6 +26,7 @@ class HalfOpen(StateBehavior):
         "_config",
         "_failures",
         "_free_since",
+        "_least",
         "_passes",
         "_probes",
         "_turns",
@@ -34,11 +35,16 @@ class HalfOpen(StateBehavior):
     )
 
     def __init__(
-        self, config: CircuitBreakerConfig, now: float, failed_route: Hashable | None = None
+        self,
+        config: CircuitBreakerConfig,
+        now: float,
+        failed_route: Hashable | None = None,
+        least_successes: int = 1,
     ) -> None:
         self._turns = ProbeTurns(now, failed_route)
         self._config = config
         self.lease_end: float | None = None
+        self._least = least_successes
         # The probes that have passed: one of them may still fail, and only once.
         self._passes: set[int] = set()
         self._failures = 0
@@ -135,7 +141,7 @@ class HalfOpen(StateBehavior):
         self._passes.add(number)
         if self._config.half_open_failure_rate is not None:
             return self._judge()
-        if len(self._passes) < self._config.successes_to_close:
+        if len(self._passes) < max(self._least, self._config.successes_to_close):
             return None
         return RECOVERED
 

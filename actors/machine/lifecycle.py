@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 
-from ..messages import NEVER, State, Transition
+from ..messages import NEVER, Permit, State, Transition
 from ..policy.config import CircuitBreakerConfig
 from ..policy.trip import TripEvidence
 from .half_open import HalfOpen
@@ -30,6 +30,7 @@ class Lifecycle(ABC):
         "_events",
         "_evidence_at_opening",
         "_failures_at_opening",
+        "_learning",
         "_rng",
         "_slow_at_opening",
         "config",
@@ -45,7 +46,8 @@ class Lifecycle(ABC):
         self.generation = 1
         self.opened_at: float | None = None
         self.statistics = statistics
-        self._behavior: StateBehavior = Closed(config)
+        self._learning = config.strategy.learning()
+        self._behavior: StateBehavior = self._closed(statistics.changed_at)
         self._events: list[Transition] | None = None
         # The source of the backoff's jitter; made when it is first needed.
         self._rng: random.Random | None = None
@@ -175,7 +177,9 @@ class Lifecycle(ABC):
             self._evidence_at_opening = self.evidence
         if next_state.state is State.OPEN:
             self._attempt += next_state.recovery
-            until = now + (self._wait(retry_after) if next_state.wait is None else next_state.wait)
+            if self._learning is not None and self.state is not State.HALF_OPEN:
+                self._learning.opened(now)
+            until = now + (self._wait(now, retry_after) if next_state.wait is None else next_state.wait)
         elif next_state.state is State.CLOSED:
             self._attempt = 0
         old, self.state = self.state, next_state.state
@@ -201,15 +205,16 @@ class Lifecycle(ABC):
         """The behavior of the next state. recovery: it comes at the end of a recovery."""
         match state:
             case State.CLOSED if recovery:
-                return Closed(self.config, now, self._behavior.answered)
+                return self._closed(now, now, self._behavior.answered)
             case State.CLOSED:
-                return Closed(self.config)
+                return self._closed(now)
             case State.OPEN:
                 assert until is not None
                 route = self._behavior.failed_route if recovery else None
                 return SharedOpen(until, route) if self.has_lease else Open(until, route)
             case State.HALF_OPEN:
-                return HalfOpen(self.config, now, self._behavior.failed_route)
+                least = 1 if self._learning is None else self._learning.successes_to_close
+                return HalfOpen(self.config, now, self._behavior.failed_route, least)
             case State.FORCED_OPEN:
                 return Forced()
             case State.DISABLED:
@@ -218,16 +223,34 @@ class Lifecycle(ABC):
                 shadow = self._make_shadow(shadow_policy(self.config))
                 return Observing(shadow, self.statistics, self._record_transition)
 
+    def _closed(
+        self, now: float, ramp_from: float | None = None, answered: set[Permit] | None = None
+    ) -> Closed:
+        counter = None
+        if self._learning is not None:
+            counter = self._learning.counter(now, recovered=ramp_from is not None)
+        return Closed(self.config, ramp_from, answered, counter, self._learning)
+
+    def _learn_on(self, config: CircuitBreakerConfig) -> None:
+        """Carry what was learned over to the strategy of a new policy."""
+        if config.strategy == self.config.strategy:
+            return
+        older, self._learning = self._learning, config.strategy.learning()
+        if self._learning is not None and older is not None:
+            self._learning.inherit_from(older)
+
     def _record_transition(self, event: Transition) -> None:
         if self._events is None:
             self._events = []
         self._events.append(event)
 
-    def _wait(self, retry_after: float | None) -> float:
+    def _wait(self, now: float, retry_after: float | None) -> float:
         backoff = self.config.backoff
         if self._rng is None and backoff.jitter:
             seed = backoff.seed
             self._rng = random.Random() if seed is None else random.Random(f"{seed} {self.config.name}")
+        if self._learning is not None:
+            return backoff.wait(self._learning.wait(now), 0, self._rng, retry_after)
         return backoff.wait(self.config.reset_timeout, self._attempt, self._rng, retry_after)
 
     def _note_outage(self, now: float) -> None:

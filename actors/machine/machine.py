@@ -143,7 +143,7 @@ class Machine(SharedLifecycle):
         """Open now, from any state. While it is open, the wait starts again."""
         self.wake(now)
         if self.state is State.OPEN:
-            self._behavior = Open(now + self._wait(None), self._behavior.failed_route)
+            self._behavior = Open(now + self._wait(now, None), self._behavior.failed_route)
         else:
             self._enter(NextState(State.OPEN, reason), now)
 
@@ -156,7 +156,7 @@ class Machine(SharedLifecycle):
         if self.state is State.CLOSED:
             # No transition, but the results of earlier calls are about an earlier time: they come late.
             self.generation += 1
-            self._behavior = Closed(self.config)
+            self._behavior = self._closed(now)
         else:
             self._enter(NextState(State.CLOSED, reason), now)
 
@@ -187,7 +187,10 @@ class Machine(SharedLifecycle):
             raise ValueError(f"name must stay {self.config.name!r}, got {config.name!r}")
         if config.backoff != self.config.backoff:
             self._rng = None
+        self._learn_on(config)
         self._behavior.configure(config, now)
+        if isinstance(self._behavior, Closed) and config.strategy != self.config.strategy:
+            self._behavior.learn_with(self._learning, now)
         self.config = config
         self.wake(now)
 
@@ -202,5 +205,6 @@ class Machine(SharedLifecycle):
             slow_count=self.slow_count,
             opened_at=self.opened_at,
             retry_after=self.until - now if self.state is State.OPEN else None,
+            learned=None if self._learning is None else self._learning.learned(),
             **self.statistics.entries(),
         )

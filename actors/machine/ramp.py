@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ..messages import Outcome
+
 
 class Ramp:
     """Admits a share of the calls that grows linearly from 0 at `start` to all at `end`.
@@ -24,6 +26,21 @@ class Ramp:
             return False
         self._credit -= 1.0
         return True
+
+    def started(self, number: int, now: float) -> None:
+        """Do nothing: only time lets it grow."""
+
+    def ended(self, number: int, outcome: Outcome) -> bool:
+        """Never over by a call's end: only time lets it grow."""
+        return False
+
+    def wake(self, now: float) -> bool:
+        """Whether the ramp is over."""
+        return now >= self.end
+
+    def retry_after(self, now: float) -> float:
+        """Seconds until it ends."""
+        return self.end - now
 
     def next_admission(self, now: float) -> float:
         """The earliest time from `now` on at which a single call is admitted."""

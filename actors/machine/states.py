@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from ..messages import NEVER, RETRY_FORCED, Outcome, Permit, Rejection, RejectReason, Source, State
 from ..policy.config import CircuitBreakerConfig
-from ..policy.trip import SUCCESS, Call
+from ..policy.trip import SUCCESS, Call, Learning, TripCounter
 from .ramp import Ramp
+from .slow_start import SlowStart
 
 NEUTRAL = (Outcome.IGNORED, Outcome.CANCELLED)
 
@@ -83,22 +84,29 @@ class StateBehavior:
 class Closed(StateBehavior):
     """Counts. After a recovery, `ramp_from` is when admission began to grow.
 
-    answered: probes that have answered; their ends count here.
+    answered: probes that have answered; their ends count here. counter: None: a fresh one of the strategy.
+    learning: what a strategy that learns keeps; it gives the ramp unless the policy has one.
     """
 
-    __slots__ = ("_config", "_ramp", "_running", "_slow", "answered", "counter")
+    __slots__ = ("_config", "_learning", "_ramp", "_running", "_slow", "answered", "counter")
 
     def __init__(
         self,
         config: CircuitBreakerConfig,
         ramp_from: float | None = None,
         answered: set[Permit] | None = None,
+        counter: TripCounter | None = None,
+        learning: Learning | None = None,
     ) -> None:
         self._config = config
+        self._learning = learning
         self.answered = answered
-        self.counter = config.strategy.counter()
-        ramps = ramp_from is not None and config.ramp is not None
-        self._ramp = Ramp(ramp_from, config.ramp) if ramps else None  # type: ignore[arg-type]
+        self.counter = config.strategy.counter() if counter is None else counter
+        self._ramp: Ramp | SlowStart | None = None
+        if ramp_from is not None and config.ramp is not None:
+            self._ramp = Ramp(ramp_from, config.ramp)
+        elif ramp_from is not None and learning is not None:
+            self._ramp = SlowStart(learning.tolerated, learning.break_even)
         # Only if running calls count (in_flight_slow): their starts, and the times of those found slow.
         self._running: dict[int, float] | None = None
         self._slow: dict[int, float] | None = None
@@ -137,14 +145,16 @@ class Closed(StateBehavior):
         """Only the ramp rejects calls."""
         if self._ramp is None or self._ramp.admit(now):
             return None
-        return Rejection(State.CLOSED, RejectReason.RAMP, self._ramp.end - now)
+        return Rejection(State.CLOSED, RejectReason.RAMP, self._ramp.retry_after(now))
 
     def admits_at(self, now: float) -> float:
         """Now, or the next admission of the ramp."""
         return now if self._ramp is None else self._ramp.next_admission(now)
 
     def admitted(self, number: int, now: float, source: Source | None = None) -> None:
-        """Note the call's start, if a slow call counts before it ends."""
+        """Note the call's start, if a slow call counts before it ends, or the ramp counts it."""
+        if self._ramp is not None:
+            self._ramp.started(number, now)
         if self._config.in_flight_slow:
             self._running = self._running if self._running is not None else {}
             self._running[number] = now
@@ -153,6 +163,8 @@ class Closed(StateBehavior):
         """Count the call, unless it is neutral. The next state, if that trips."""
         if self._running is not None:
             self._running.pop(number, None)
+        if self._ramp is not None and self._ramp.ended(number, outcome):
+            self._end_ramp(now)
         slow_from = None if self._slow is None else self._slow.pop(number, None)
         if outcome in NEUTRAL:
             return None
@@ -167,6 +179,8 @@ class Closed(StateBehavior):
         """Forget the call."""
         if self._running is not None:
             self._running.pop(number, None)
+        if self._ramp is not None:
+            self._ramp.ended(number, Outcome.CANCELLED)
 
     def fail_again(self, number: int, now: float) -> NextState | None:
         """Count one failure more. The next state, if that trips."""
@@ -176,8 +190,8 @@ class Closed(StateBehavior):
     def wake(self, now: float) -> NextState | None:
         """Move the window, end the ramp, count running calls that have become slow."""
         self.counter.advance(now)
-        if self._ramp is not None and now >= self._ramp.end:
-            self._ramp = None
+        if self._ramp is not None and self._ramp.wake(now):
+            self._end_ramp(now)
         for number, start in list((self._running or {}).items()):
             if now < start + self._slow_after:
                 break
@@ -196,6 +210,19 @@ class Closed(StateBehavior):
             older, self.counter = self.counter, config.strategy.counter()
             self.counter.inherit_from(older)
         self._config = config
+
+    def _end_ramp(self, now: float) -> None:
+        self._ramp = None
+        if self._learning is not None:
+            self._learning.unlimited(now)
+
+    def learn_with(self, learning: Learning | None, now: float) -> None:
+        """Count for what a new strategy learns. A ramp that an older one gave ends."""
+        self._learning = learning
+        if learning is not None:
+            self.counter = learning.counter(now, recovered=False)
+        if isinstance(self._ramp, SlowStart):
+            self._ramp = None
 
     def _judge(self, now: float) -> NextState | None:
         return NextState(State.OPEN, self.counter.reason) if self.counter.tripped(now) else None

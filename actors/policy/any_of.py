@@ -1,11 +1,12 @@
-"""The strategy that combines others."""
+"""A strategy made of several: it trips when any of them does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
 
-from .trip import Call, TripCounter, TripEvidence, TripStrategy
+from ..messages import Learned
+from .trip import Call, Learning, TripCounter, TripEvidence, TripStrategy
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -22,10 +23,19 @@ class AnyOf(TripStrategy):
                 raise ValueError(f"AnyOf takes trip strategies, got {strategy!r}")
         inner = (one.strategies if isinstance(one, AnyOf) else (one,) for one in strategies)
         object.__setattr__(self, "strategies", tuple(chain.from_iterable(inner)))
+        if sum(one.learning() is not None for one in self.strategies) > 1:
+            raise ValueError("AnyOf takes one Adaptive at most: both would own the wait")
 
     def counter(self) -> TripCounter:
         """A fresh counter."""
         return _Any([strategy.counter() for strategy in self.strategies])
+
+    def learning(self) -> Learning | None:
+        """What its strategy that learns keeps, with the counters of the others; None if none learns."""
+        for one in self.strategies:
+            if (learning := one.learning()) is not None:
+                return LearningAmong(learning, [other for other in self.strategies if other is not one])
+        return None
 
     @property
     def slow_threshold(self) -> float | None:
@@ -88,3 +98,49 @@ class _Any(TripCounter):
         kept = older.counters if isinstance(older, _Any) else [older]
         resumed = [any(counter.inherit_from(one) for one in kept) for counter in self.counters]
         return any(resumed)
+
+
+class LearningAmong(Learning):
+    """The memory of an AnyOf: that of its strategy that learns. It makes counters of all its strategies."""
+
+    __slots__ = ("_others", "inner", "successes_to_close")
+
+    def __init__(self, inner: Learning, others: list[TripStrategy]) -> None:
+        self.inner = inner
+        self._others = others
+        self.successes_to_close = inner.successes_to_close
+
+    def counter(self, now: float, *, recovered: bool) -> TripCounter:
+        """The counter of a stay in CLOSED."""
+        own = self.inner.counter(now, recovered=recovered)
+        return _Any([own, *(other.counter() for other in self._others)])
+
+    def opened(self, now: float) -> None:
+        """The breaker leaves CLOSED."""
+        self.inner.opened(now)
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next probe."""
+        return self.inner.wait(now)
+
+    @property
+    def tolerated(self) -> float:
+        """See Learning."""
+        return self.inner.tolerated
+
+    @property
+    def break_even(self) -> float:
+        """See Learning."""
+        return self.inner.break_even
+
+    def unlimited(self, now: float) -> None:
+        """All calls are admitted."""
+        self.inner.unlimited(now)
+
+    def inherit_from(self, older: Learning) -> None:
+        """Take over what `older` has learned."""
+        self.inner.inherit_from(older)
+
+    def learned(self) -> Learned:
+        """What it has learned."""
+        return self.inner.learned()

@@ -44,16 +44,26 @@ def time_of_day(unix: float) -> str:
 def failure_meter(breaker: Mapping[str, Any]) -> Text:
     """The failures of a breaker and its limit.
 
-    ●●○○○ for consecutive failures, 3/50 above MOST_DOTS; the bare counts for another trip strategy.
+    ●●○○○ for consecutive failures, 3/50 above MOST_DOTS; 3/6 (1% usual) for an adaptive one; the bare counts
+    for another trip strategy.
     """
     count, policy = breaker["failure_count"], breaker["policy"]
     most, trip = policy["max_failures"], policy.get("trip")
+    if trip is not None and trip["kind"] == "Adaptive" and breaker.get("learned"):
+        return Text(_evidence(breaker["learned"]))
     if trip is not None:
         return Text(_counted(count, breaker.get("slow_count", 0), trip))
     if most > MOST_DOTS:
         return Text(f"{count}/{most}")
     filled = min(count, most)
     return Text.assemble(("●" * filled, "red"), ("○" * (most - filled), "dim"))
+
+
+def _evidence(learned: Mapping[str, Any]) -> str:
+    """What an adaptive breaker has learned: the evidence and what opens, and the usual share of failures."""
+    usual = learned["usual"]
+    share = "" if usual is None else f" ({usual:.0%} usual)"
+    return f"{learned['evidence']:.0f}/{learned['threshold']:.0f}{share}"
 
 
 def _counted(failures: int, slow: int, trip: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from actors import Backoff, CircuitBreakerConfig, PanelClosedError
+from actors.adapters.health import learned_view
 from actors.messages import Snapshot, Transition
 from actors.policy.any_of import AnyOf
 from actors.policy.window import LastCalls, LastSeconds
@@ -167,6 +168,7 @@ def breaker_view(config: CircuitBreakerConfig, snapshot: Snapshot, now: float) -
         "calls": dict(snapshot.counts),
         "rejections": dict(snapshot.rejections),
         "would_reject": snapshot.would_reject,
+        **learned_view(snapshot),
         "policy": policy_view(config),
     }
 

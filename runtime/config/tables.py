@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema
 from typing_extensions import TypedDict
 
 from actors import (
+    Adaptive,
     AdaptiveLimit,
     AnyOf,
     Backoff,
@@ -106,15 +107,18 @@ def _any_of(table: Mapping[str, list[TripStrategy]]) -> AnyOf:
 
 def _kind(table: Any) -> str | None:
     kind = table.get("kind") if isinstance(table, dict) else None
-    return kind if isinstance(kind, str) else None
+    if not isinstance(kind, str):
+        return None
+    return "Adaptive" if kind == "adaptive" else kind
 
 
-KINDS = ("ConsecutiveFailures", "FailureCount", "FailureRate", "SlowCallRate", "AnyOf")
+KINDS = ("ConsecutiveFailures", "FailureCount", "FailureRate", "SlowCallRate", "Adaptive", "AnyOf")
 Strategy = Annotated[
     Annotated[ConsecutiveFailures, _FromTable, BeforeValidator(_fields), Tag("ConsecutiveFailures")]
     | Annotated[FailureCount, _FromTable, BeforeValidator(_fields), Tag("FailureCount")]
     | Annotated[FailureRate, _FromTable, BeforeValidator(_fields), Tag("FailureRate")]
     | Annotated[SlowCallRate, _FromTable, BeforeValidator(_fields), Tag("SlowCallRate")]
+    | Annotated[Adaptive, _FromTable, BeforeValidator(_fields), Tag("Adaptive")]
     | Annotated[AnyOfTable, BeforeValidator(_fields), AfterValidator(_any_of), Tag("AnyOf")],
     Discriminator(_kind),
 ]

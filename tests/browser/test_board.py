@@ -121,6 +121,24 @@ SLOW = {**RATE, **FAILURES, "kind": "SlowCallRate", "threshold": 2.0}
 
 
 @pytest.mark.parametrize(
+    ("usual", "text"),
+    [
+        (0.012, "3.1 of 6 for opening; usually 1.2 % fail"),
+        (None, "3.1 of 6 for opening; the usual isn't known yet"),
+    ],
+)
+def test_an_adaptive_breaker_shows_what_it_has_learned(
+    open_dashboard: OpenDashboard, usual: float | None, text: str
+) -> None:
+    dashboard = open_dashboard()
+    dashboard.all_closed()
+    learned = {"usual": usual, "traffic": 5.0, "evidence": 3.1, "threshold": 6.0}
+    policy = {**POLICY, "trip": {"kind": "Adaptive"}}
+    dashboard.report("auth-service", breaker(NAME, failure_count=3, policy=policy, learned=learned))
+    assert dashboard.row(NAME).locator(".fuse-text").inner_text().replace("\n", " ") == text
+
+
+@pytest.mark.parametrize(
     ("trip", "text", "dots"),
     [
         (None, "3 of 5 in a row", 5),
@@ -132,6 +150,7 @@ SLOW = {**RATE, **FAILURES, "kind": "SlowCallRate", "threshold": 2.0}
             "2 slow; opens at 50 % of 20 calls",
             0,
         ),
+        ({"kind": "Adaptive", "failures": 6}, "nothing learned yet", 0),
         ({"kind": "AnyOf", "strategies": [RATE, SLOW]}, "3 failed, 2 slow; any of 2 rules opens it", 0),
         ({"kind": "AnyOf", "strategies": [RATE, RATE]}, "3 counted; any of 2 rules opens it", 0),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors import CircuitBreakerConfig, FailureRate, LastCalls, Machine, Outcome, State
+from actors import Adaptive, CircuitBreakerConfig, FailureRate, LastCalls, Machine, Outcome, State
 from actors.machine.half_open import GIVEN_BACK, NEWS_SECONDS, UNUSED_LEASE
 from actors.messages import Permit
 
@@ -219,3 +219,32 @@ def test_evidence_of_a_rate_has_failures_and_calls() -> None:
     assert (evidence.failures, evidence.calls) == (1, 2)
     assert (evidence.rate, evidence.minimum_calls) == (0.5, 10)
     assert evidence.progress == pytest.approx(0.2)
+
+
+def test_evidence_of_an_adaptive_breaker_is_its_part_of_the_threshold() -> None:
+    machine = Machine(CircuitBreakerConfig(name="x", trip=Adaptive()))
+    seen = []
+    while machine.state == State.CLOSED:
+        assert machine.evidence is not None
+        seen.append(machine.evidence.progress)
+        fail(machine, float(len(seen)))
+    assert seen[0] == 0.0
+    assert seen == sorted(seen)
+    assert 0.5 < seen[-1] < 1.0
+    assert machine.evidence is not None
+    assert machine.evidence.progress >= 1.0
+
+
+def test_a_shared_opening_is_no_failure_that_an_adaptive_breaker_learns() -> None:
+    machine = Machine(CircuitBreakerConfig(name="x", trip=Adaptive()))
+    for second in range(100):
+        permit = machine.admit(float(second))
+        assert isinstance(permit, Permit)
+        machine.settle(permit, Outcome.SUCCESS, float(second))
+    before = machine.snapshot(100.0).learned
+    machine.adopt_open(100.0, 20.0, "elsewhere", 0)
+    machine.adopt_closed(130.0, "elsewhere")
+    after = machine.snapshot(130.0).learned
+    assert before is not None
+    assert after is not None
+    assert after.usual == before.usual

@@ -31,6 +31,19 @@ def test_the_failure_meter_shows_the_counts_of_the_trip_strategy(
     assert failure_meter(breaker("a", failure_count=3, slow_count=2, policy=policy)).plain == shown
 
 
+@pytest.mark.parametrize(
+    ("learned", "shown"),
+    [
+        ({"usual": 0.01, "traffic": 5.0, "evidence": 3.1, "threshold": 6.0}, "3/6 (1% usual)"),
+        ({"usual": None, "traffic": None, "evidence": 0.0, "threshold": 7.0}, "0/7"),
+        (None, "3"),
+    ],
+)
+def test_the_failure_meter_of_an_adaptive_breaker_shows_what_it_has_learned(learned: Any, shown: str) -> None:
+    policy = {"max_failures": 5, "trip": {"kind": "Adaptive"}}
+    assert failure_meter(breaker("a", failure_count=3, policy=policy, learned=learned)).plain == shown
+
+
 def test_a_duration_has_at_most_two_units() -> None:
     assert [duration(s) for s in (0, 59.6, 72, 11520, 187200)] == [
         "0 s",

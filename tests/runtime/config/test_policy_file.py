@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from actors import AdaptiveLimit, AnyOf, ConsecutiveFailures, FailureCount, FailureRate, SlowCallRate
+from actors import (
+    Adaptive,
+    AdaptiveLimit,
+    AnyOf,
+    ConsecutiveFailures,
+    FailureCount,
+    FailureRate,
+    SlowCallRate,
+)
 from actors.policy.config import Backoff
 from actors.policy.window import LastCalls, LastSeconds
 from actors.sharing.link import SharingPolicy
@@ -91,6 +99,13 @@ def test_a_breakers_own_key_wins_over_the_profile(written) -> None:
             SlowCallRate(0.5, 2, LastCalls(20), 10),
         ),
         (
+            "trip = {kind='AnyOf', strategies=[{kind='Adaptive'}, {kind='ConsecutiveFailures', n=2}]}",
+            "trip",
+            AnyOf(Adaptive(), ConsecutiveFailures(2)),
+        ),
+        ("trip = {kind = 'Adaptive'}", "trip", Adaptive()),
+        ("trip = {kind = 'adaptive', blip = 2.0}", "trip", Adaptive(blip=2.0)),
+        (
             "trip = {kind='AnyOf', strategies=[{kind='ConsecutiveFailures', n=2}]}",
             "trip",
             AnyOf(ConsecutiveFailures(2)),
@@ -142,6 +157,16 @@ def test_every_key_of_a_policy_can_be_set(written, line, field, value) -> None:
             "[breakers.auth-database]\nbackoff = {factor = 0.5}",
             "breakers.auth-database.backoff.factor",
             "got 0.5",
+        ),
+        (
+            "[breakers.auth-database]\ntrip = {kind = 'Adaptive', n = 3}",
+            "breakers.auth-database.trip.n",
+            "unknown",
+        ),
+        (
+            "[breakers.auth-database]\ntrip = {kind = 'Adaptive', probing = 2}",
+            "breakers.auth-database.trip.probing",
+            "at most 1",
         ),
         ("[breakers.auth-database]\ntrip = {n = 3}", "breakers.auth-database.trip.kind", "FailureRate"),
         (

@@ -4,7 +4,7 @@ const PIPS = 12;
 const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds", "window"]);
 
 /** The distance of a breaker from tripping: {pips: number of segments of the meter, text}. */
-export function fuse({ failure_count: count, slow_count: slow, policy }) {
+export function fuse({ failure_count: count, slow_count: slow, policy, learned }) {
   if (!policy || count === undefined) return { pips: 0, text: "" };
   const { trip } = policy;
   if (!trip) return inRow(count, policy.max_failures);
@@ -14,9 +14,18 @@ export function fuse({ failure_count: count, slow_count: slow, policy }) {
     case "FailureCount": return { pips: pips(trip.n), text: `${count} of ${trip.n} in ${extent(trip.window)}` };
     case "FailureRate": return { pips: 0, text: `${count} failed; ${by}` };
     case "SlowCallRate": return { pips: 0, text: `${slow} slow; ${by}` };
+    case "Adaptive": return { pips: 0, text: evidence(learned) };
     case "AnyOf": return { pips: 0, text: `${counted(count, slow, trip)}; any of ${trip.strategies.length} rules opens it` };
     default: return { pips: 0, text: `${count} counted` };
   }
+}
+
+/** What an adaptive breaker has learned: the evidence for opening, and what is usual. */
+function evidence(learned) {
+  if (!learned) return "nothing learned yet";
+  const { evidence: now, threshold, usual } = learned;
+  const so = `${Math.round(now * 10) / 10} of ${Math.round(threshold * 10) / 10} for opening`;
+  return usual === null ? `${so}; the usual isn't known yet` : `${so}; usually ${percent(usual)} fail`;
 }
 
 const pips = (most) => (most <= PIPS ? most : 0);
