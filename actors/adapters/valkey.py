@@ -9,10 +9,9 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, M
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import anyio
 import coredis
 import trio
-from coredis.exceptions import NoScriptError, RedisError
+from coredis.exceptions import NoScriptError
 from coredis.retry import NoRetryPolicy
 
 from ..panel.panel import Panel
@@ -32,15 +31,6 @@ BEAT_SECONDS = 0.4
 SILENT_SECONDS = 1.2
 """Seconds without such a message after which both connections are opened anew."""
 RETRY_SECONDS = 0.25
-_LOST = (
-    RedisError,
-    OSError,
-    trio.BrokenResourceError,
-    trio.ClosedResourceError,
-    # coredis' own queue, while its connection closes.
-    anyio.BrokenResourceError,
-    anyio.ClosedResourceError,
-)
 
 
 class ValkeyConnection:
@@ -79,7 +69,10 @@ class ValkeyConnection:
             await trio.sleep(RETRY_SECONDS)
 
     async def call(self, use: Callable[[coredis.Redis[str]], Awaitable[T]]) -> T:
-        """Return what `use` returns for the client. Raises StoreUnavailable within ANSWER_SECONDS."""
+        """Return what `use` returns for the client. Raises StoreUnavailable within ANSWER_SECONDS.
+
+        Whatever else `use` raises is its cause: sharing must not end a program.
+        """
         client = self._client
         if client is None:
             raise StoreUnavailable(self._reason)
@@ -88,22 +81,12 @@ class ValkeyConnection:
                 return await use(client)
         except trio.TooSlowError:
             raise StoreUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from None
-        except _LOST as error:
-            raise StoreUnavailable(reason_of(error)) from error
         except BaseExceptionGroup as group:
             failure = failure_in(group)
             await trio.lowlevel.checkpoint_if_cancelled()
-            if isinstance(failure, RuntimeError):
-                self._check_closed(client, failure)
             raise StoreUnavailable(reason_of(failure)) from failure
-        except RuntimeError as error:
-            self._check_closed(client, error)
+        except Exception as error:  # coredis lets some of anyio's and of its pool's through
             raise StoreUnavailable(reason_of(error)) from error
-
-    def _check_closed(self, client: coredis.Redis[str], error: RuntimeError) -> None:
-        """Raise `error` unless it is that of coredis' pool, which has closed during a call."""
-        if client is self._client:
-            raise error
 
     async def _connected(self) -> None:
         """Serve until the connections are lost."""

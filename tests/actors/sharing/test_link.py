@@ -261,7 +261,7 @@ def test_an_instance_without_callers_asks_for_no_lease_that_another_holds() -> N
     one = open_link()
     one.learn(MAY_PROBE._replace(held=True), FOLLOWS, 1.0)
     assert one.acquires(FOLLOWS, 1.0) is None
-    one.requests(FOLLOWS._replace(probes_itself=True), 1.0)
+    one.requests(FOLLOWS._replace(wants_probe=True), 1.0)
     assert one.acquires(FOLLOWS, 1.0) == Acquire("me", 10_000, True)
 
 
@@ -283,7 +283,7 @@ def test_a_lease_that_came_too_late_is_given_back() -> None:
 def test_a_holder_keeps_an_unused_lease_unless_it_is_wanted() -> None:
     one = holder()
     assert one.acquires(PROBES, 5.0) == Acquire("me", 10_000, False)
-    assert one.acquires(PROBES._replace(in_flight=1), 5.0) is None
+    assert one.acquires(PROBES._replace(is_probing=True), 5.0) is None
     assert one.learn_lease(GRANTED, PROBES, 5.0, 5.0) == [GrantProbe(9.0, 0)]
     refused = GRANTED._replace(accepted=False, wanted=True)
     assert one.learn_lease(refused, PROBES, 6.0, 6.0) == [GiveBack()]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from actors import CircuitBreakerConfig, Panel, State, open_panel
 from actors.sharing.link import SharingPolicy
@@ -55,7 +56,7 @@ class Sharing:
 
 
 @pytest.fixture
-async def shared(panel: Panel, autojump_clock: trio.testing.MockClock) -> AsyncIterator[Sharing]:
+async def shared(panel: Panel) -> AsyncIterator[Sharing]:
     async with trio.open_nursery() as nursery:
         yield Sharing(panel, nursery)
         nursery.cancel_scope.cancel()
@@ -65,7 +66,7 @@ def breaker(panel: Panel, name: str = "it") -> object:
     return panel.breaker(CircuitBreakerConfig(name=name))
 
 
-async def test_many_breakers_go_in_batches(shared: Sharing) -> None:
+async def test_many_breakers_go_in_batches(autojump_clock: MockClock, shared: Sharing) -> None:
     names = [f"b{number}" for number in range(2 * BATCH + 5)]
     for name in names:
         breaker(shared.panel, name)
@@ -76,7 +77,7 @@ async def test_many_breakers_go_in_batches(shared: Sharing) -> None:
     assert [name for requests in shared.connection.seen for name, _ in requests] == names
 
 
-async def test_a_batch_that_fails_ends_the_round(shared: Sharing) -> None:
+async def test_a_batch_that_fails_ends_the_round(autojump_clock: MockClock, shared: Sharing) -> None:
     for number in range(2 * BATCH):
         breaker(shared.panel, f"b{number}")
     shared.store.gone = True
@@ -87,7 +88,9 @@ async def test_a_batch_that_fails_ends_the_round(shared: Sharing) -> None:
     assert shared.sharing.status().news_age is None
 
 
-async def test_a_breaker_that_is_made_later_is_shared_with_its_first_failure(shared: Sharing) -> None:
+async def test_a_breaker_that_is_made_later_is_shared_with_its_first_failure(
+    autojump_clock: MockClock, shared: Sharing
+) -> None:
     await shared.start()
     await trio.sleep(0.1)
 
@@ -101,7 +104,7 @@ async def test_a_breaker_that_is_made_later_is_shared_with_its_first_failure(sha
     assert shared.store.records["late"].evidence["me"].share == 200_000
 
 
-async def test_a_removed_breaker_is_no_longer_reported(shared: Sharing) -> None:
+async def test_a_removed_breaker_is_no_longer_reported(autojump_clock: MockClock, shared: Sharing) -> None:
     breaker(shared.panel)
     await shared.start()
     shared.open_for_all("it")
@@ -118,7 +121,9 @@ async def test_a_removed_breaker_is_no_longer_reported(shared: Sharing) -> None:
 
 @pytest.mark.parametrize("side", ["before", "after"])
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_breaker_may_be_removed_during_an_exchange(shared: Sharing, side: str, fails: bool) -> None:
+async def test_a_breaker_may_be_removed_during_an_exchange(
+    autojump_clock: MockClock, shared: Sharing, side: str, fails: bool
+) -> None:
     breaker(shared.panel)
     breaker(shared.panel, "other")
     shared.open_for_all("it", wait=0)
@@ -141,7 +146,9 @@ async def test_a_breaker_may_be_removed_during_an_exchange(shared: Sharing, side
     assert {name for name, _ in shared.connection.seen[-1]} == {"other"}
 
 
-async def test_a_breaker_may_be_removed_while_its_lease_is_granted(shared: Sharing) -> None:
+async def test_a_breaker_may_be_removed_while_its_lease_is_granted(
+    autojump_clock: MockClock, shared: Sharing
+) -> None:
     breaker(shared.panel)
     shared.open_for_all("it", wait=0)
 
@@ -157,16 +164,19 @@ async def test_a_breaker_may_be_removed_while_its_lease_is_granted(shared: Shari
     assert shared.sharing.status().connected
 
 
-async def test_a_message_for_a_breaker_that_ends_is_dropped(shared: Sharing) -> None:
+async def test_a_message_for_a_breaker_that_ends_is_dropped(
+    autojump_clock: MockClock, shared: Sharing
+) -> None:
     one = shared.panel.breaker(CircuitBreakerConfig(name="it"))
     await shared.start()
     one.mailbox.close()
-    await trio.sleep(2)
+    before = len(shared.connection.seen)
+    await trio.sleep(5)
     # It says nothing more, and nothing fails.
-    assert shared.connection.seen == []
+    assert len(shared.connection.seen) == before
 
 
-async def test_a_panel_is_shared_once(shared: Sharing) -> None:
+async def test_a_panel_is_shared_once(autojump_clock: MockClock, shared: Sharing) -> None:
     await shared.start()
     second = SharedBreakers(shared.panel, StoreConnection(shared.store), SharingPolicy(), "me too")
     with pytest.raises(ValueError, match="shared already"):
@@ -175,7 +185,7 @@ async def test_a_panel_is_shared_once(shared: Sharing) -> None:
     assert shared.panel.on_change is not None
 
 
-async def test_a_panel_can_be_shared_again_after_the_end(shared: Sharing) -> None:
+async def test_a_panel_can_be_shared_again_after_the_end(autojump_clock: MockClock, shared: Sharing) -> None:
     with trio.move_on_after(1):
         await shared.sharing.run()
     assert shared.panel.on_change is None
@@ -192,7 +202,7 @@ async def test_sharing_ends_with_the_panel(autojump_clock: trio.testing.MockCloc
         # Without a cancellation.
 
 
-async def test_a_lease_is_given_back_at_the_end(shared: Sharing) -> None:
+async def test_a_lease_is_given_back_at_the_end(autojump_clock: MockClock, shared: Sharing) -> None:
     breaker(shared.panel)
     shared.open_for_all("it", wait=0)
     with trio.move_on_after(1):
@@ -202,7 +212,9 @@ async def test_a_lease_is_given_back_at_the_end(shared: Sharing) -> None:
 
 
 @pytest.mark.parametrize("fault", ["gone", "hangs for ever"])
-async def test_the_end_does_not_wait_for_a_store_that_is_gone(shared: Sharing, fault: str) -> None:
+async def test_the_end_does_not_wait_for_a_store_that_is_gone(
+    autojump_clock: MockClock, shared: Sharing, fault: str
+) -> None:
     breaker(shared.panel)
     shared.open_for_all("it", wait=0)
 
@@ -220,7 +232,7 @@ async def test_the_end_does_not_wait_for_a_store_that_is_gone(shared: Sharing, f
     assert trio.current_time() - start <= 1 + FAREWELL_SECONDS + 0.01
 
 
-async def test_status_says_how_old_the_news_is(shared: Sharing) -> None:
+async def test_status_says_how_old_the_news_is(autojump_clock: MockClock, shared: Sharing) -> None:
     breaker(shared.panel)
     await shared.start()
     await trio.sleep(1.2)
@@ -236,7 +248,9 @@ async def test_status_says_how_old_the_news_is(shared: Sharing) -> None:
     assert status.news_age > 9
 
 
-async def test_what_an_outage_of_the_store_makes_too_old_is_dropped(shared: Sharing) -> None:
+async def test_what_an_outage_of_the_store_makes_too_old_is_dropped(
+    autojump_clock: MockClock, shared: Sharing
+) -> None:
     one = shared.panel.breaker(CircuitBreakerConfig(name="it"))
     await shared.start()
     await trio.sleep(1.2)
@@ -256,7 +270,9 @@ async def test_what_an_outage_of_the_store_makes_too_old_is_dropped(shared: Shar
 
 
 @pytest.mark.parametrize("hold", ["force_open", "disable"])
-async def test_what_an_operator_holds_follows_nothing_and_is_no_evidence(shared: Sharing, hold: str) -> None:
+async def test_what_an_operator_holds_follows_nothing_and_is_no_evidence(
+    autojump_clock: MockClock, shared: Sharing, hold: str
+) -> None:
     one = shared.panel.breaker(CircuitBreakerConfig(name="it"))
     await getattr(one, hold)()
     held = one.state
