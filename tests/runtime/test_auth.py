@@ -24,10 +24,10 @@ from runtime.auth import (
     jwks_over_http,
     require,
 )
-from services.auth.records import UserRecord
+from services.auth.records import User
 from services.auth.tokens import Signer, SigningKey
 
-USER = UserRecord(
+USER = User(
     id="a" * 24, email="a@b.org", first_name="A", last_name="B", role="user", created_at="", updated_at=""
 )
 NOW = 1_000_000.0
