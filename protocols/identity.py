@@ -8,6 +8,9 @@ from protocols.topology import AUTH_SERVICE
 
 ISSUER = AUTH_SERVICE
 ALGORITHM = "EdDSA"
+USER = "user"
+ADMIN = "admin"
+"""The roles. Any other role in a token has the rights of USER."""
 ACCESS_SECONDS = 15 * 60
 REFRESH_SECONDS = 7 * 24 * 3600
 

@@ -68,7 +68,7 @@ def known(signer: Signer, clock: Clock | None = None) -> TokenVerifier:
 
 async def test_a_valid_token_has_its_senders_identity(signer: Signer) -> None:
     identity = require(known(signer), f"Bearer {signer.issue(USER, NOW)}")
-    assert (identity.user_id, identity.email, identity.role) == (USER["id"], "a@b.org", "user")
+    assert (identity.user_id, identity.email, identity.role) == (USER.id, "a@b.org", "user")
     assert identity.expires_at == NOW + 900
 
 
