@@ -21,6 +21,8 @@ from services.dependency import Dependency
 from services.http.authentication import require_token
 from services.http.authorization import changeable, requester
 from services.http.pagination import PageQuery, read_page
+from services.http.response_fields import protect_responses
+from services.http.responses import ErrorResponse
 from services.http.results import existing, permitted, without_conflict
 from services.http.validation import parse_id
 from services.mongo.repository import Repository
@@ -59,6 +61,7 @@ def create_app(
     """
     app = service_app(SCHOOL_SERVICE, panel)
     require_token(app, keys, "/schools")
+    protect_responses(app, "/schools")
     _add_collection(app, repository, database, now)
     _add_item(app, repository, database, now)
     return app
@@ -97,6 +100,7 @@ def _add_item(
         return reply("School retrieved successfully", school)
 
     @app.put("/schools/<number>")
+    @document_response(ErrorResponse, 403)
     @document_request(SchoolChanges)
     @document_response(SchoolResponse)
     async def update_school(number: str) -> Any:
@@ -108,6 +112,7 @@ def _add_item(
         return reply("School updated successfully", school)
 
     @app.delete("/schools/<number>")
+    @document_response(ErrorResponse, 403)
     async def delete_school(number: str) -> Any:
         """Delete a school; only its creator and admins may."""
         mine = changeable(requester())

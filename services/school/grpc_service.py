@@ -26,6 +26,7 @@ from protocols.school_pb2 import (
 from runtime.web.errors import ApiError
 from services.dependency import Dependency
 from services.grpc.call_log import logged_service
+from services.grpc.credential import protected_service
 from services.grpc.tracing import traced_service
 from services.http.validation import parse_id
 from services.mongo.repository import Record, Repository
@@ -96,9 +97,16 @@ def to_message(record: Record) -> School:
     return School(**{field: "" if record[field] is None else str(record[field]) for field in _FIELDS})
 
 
-def grpc_services(repository: Repository, database: Dependency) -> list[Any]:
-    """The services for a grpclib Server or ChannelFor: schools, health and reflection."""
+def grpc_services(
+    repository: Repository, database: Dependency, *, secret: str | None = None, reflection: bool = True
+) -> list[Any]:
+    """The services for a grpclib Server or ChannelFor: schools, health and, unless it is off, reflection.
+
+    secret: the credential that calls about schools need; health needs none. None: they need none.
+    """
     schools = SchoolGrpcService(repository, database)
+    # Outside: refused calls have their line in the log, and their span.
+    guarded = traced_service(logged_service(protected_service(schools, secret)))
     # Health is that of this process alone; each call reports the database by its own status.
-    services: list[Any] = [traced_service(logged_service(schools)), Health({OVERALL: [], schools: []})]
-    return ServerReflection.extend(services)
+    services: list[Any] = [guarded, Health({OVERALL: [], schools: []})]
+    return ServerReflection.extend(services) if reflection else services

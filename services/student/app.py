@@ -16,6 +16,8 @@ from runtime.web.json_body import read_json
 from services.http.authentication import require_token
 from services.http.authorization import requester
 from services.http.pagination import PageQuery
+from services.http.response_fields import protect_responses
+from services.http.responses import ErrorResponse
 from services.http.validation import parse_id
 from services.student.schemas import NewStudent, StudentChanges, StudentResponse, StudentsResponse
 from services.student.students import Students
@@ -27,6 +29,7 @@ def create_app(students: Students, *, panel: Panel, keys: TokenVerifier) -> Quar
     """The app. panel: source of /health and /metrics. keys: verify the bearer tokens."""
     app = service_app(STUDENT_SERVICE, panel)
     require_token(app, keys, "/students")
+    protect_responses(app, "/students")
     _add_collection(app, students)
     _add_item(app, students)
     return app
@@ -61,12 +64,14 @@ def _add_collection(app: QuartTrio, students: Students) -> None:
 
 def _add_item(app: QuartTrio, students: Students) -> None:
     @app.get("/students/<number>")
+    @document_response(ErrorResponse, 403)
     @document_response(StudentResponse)
     async def get_student(number: str) -> Any:
         """Get one student."""
         return reply("Student retrieved successfully", await students.get(parse_id(number), requester()))
 
     @app.put("/students/<number>")
+    @document_response(ErrorResponse, 403)
     @document_request(StudentChanges)
     @document_response(StudentResponse)
     async def update_student(number: str) -> Any:
@@ -76,6 +81,7 @@ def _add_item(app: QuartTrio, students: Students) -> None:
         return reply("Student updated successfully", record)
 
     @app.delete("/students/<number>")
+    @document_response(ErrorResponse, 403)
     async def delete_student(number: str) -> Any:
         """Delete a student."""
         await students.delete(parse_id(number), requester())

@@ -53,9 +53,9 @@ def new_token(family: str) -> RefreshSecret:
 async def test_concurrent_starts_on_an_empty_database_share_one_signing_key(
     repository: MongoAccountRepository,
 ) -> None:
-    keys = await together(*[repository.signing_key] * 10)
+    keys = await together(*[repository.signing_keys] * 10)
     assert len(set(keys)) == 1
-    assert await repository.signing_key() == keys[0]
+    assert await repository.signing_keys() == keys[0]
 
 
 async def test_a_taken_address_of_multi_byte_letters_is_a_violation(
