@@ -27,7 +27,6 @@ from services.auth.tokens import RefreshSecret, Signer, new_refresh_token
 from services.dependency import Dependency
 from services.http.results import without_conflict
 
-
 RunOperation = Callable[[Callable[[], Awaitable[StoredKeys]]], Awaitable[StoredKeys]]
 """Runs an operation of the repository, through the breaker or directly."""
 
@@ -36,9 +35,9 @@ class Accounts:
     """Sign-up, login, refresh, logout and the public keys.
 
     Every database operation but that of `poll_jwks` goes through `database`, and may raise its ApiErrors. The
-    signing keys are read when they are first needed, so that the service starts without a database, and stay in
-    memory, so that tokens are verified without one; they are read again before they are used to sign, and once
-    they are older than MAX_AGE_SECONDS. now: returns Unix seconds.
+    signing keys are read when they are first needed, so that the service starts without a database, and
+    stay in memory, so that tokens are verified without one; they are read again before they are used to
+    sign, and once they are older than MAX_AGE_SECONDS. now: returns Unix seconds.
 
     client: the client of the request, by which failures are limited and password hashes take turns.
     """
@@ -83,7 +82,7 @@ class Accounts:
 
         Raises ApiError INVALID_CREDENTIALS, and RATE_LIMITED after too many failures of the client.
         """
-        with self._guesses.attempt(client, address_key(body.email)) as attempt:
+        async with self._guesses.attempt(client, address_key(body.email)) as attempt:
             signer = await self._signer()
             account = await self._database.run(self._repository.find_account, body.email)
             # Hash the password for an unknown address too, else the response time would reveal the address.
@@ -174,8 +173,8 @@ class Accounts:
     async def poll_jwks(self) -> dict[str, Any]:
         """The public keys as a JWKS document, for the stack's processes.
 
-        Raises what the repository raises if no key has ever been read. Bypasses the breaker: the processes poll
-        from their start on, and before MongoDB is up their requests alone would open it.
+        Raises what the repository raises if no key has ever been read. Bypasses the breaker: the processes
+        poll from their start on, and before MongoDB is up their requests alone would open it.
         """
         if self._ring is None:
             return (await self._fresh_ring(_run_directly)).jwks()
@@ -218,7 +217,7 @@ async def _run_directly(operation: Callable[[], Awaitable[StoredKeys]]) -> Store
 
 @contextmanager
 def _queue_as_rate_limit() -> Iterator[None]:
-    """Answer QueueFull with 429: neither the database nor this service has failed, so no breaker counts it."""
+    """Answer QueueFull with 429: no dependency and no service has failed, so no breaker counts it."""
     try:
         yield
     except QueueFull as error:

@@ -22,9 +22,9 @@ async def rewrite_addresses(database: Database) -> None:
     """Give every account of an earlier release its key of today's form. Returns when all have been looked at.
 
     Several processes may do this at once, and it may be interrupted and repeated: each write changes one
-    account, and only if its key is still the earlier one. If another account has the new key already, it keeps
-    it, and both keep what they log in with; a log line names both ids. Waits while MongoDB is
-    down, and bypasses breakers. Cancelling leaves the remaining accounts as they are.
+    account, and only if its key is still the earlier one. If another account has the new key already, it
+    keeps it, and both keep what they log in with; a log line names both ids. Waits while MongoDB is down,
+    and bypasses breakers. Cancelling leaves the remaining accounts as they are.
     """
     failures = 0
     after: Any = None

@@ -10,7 +10,7 @@ import trio
 
 WAITING = 256
 SHARE = 64
-WAIT_SECONDS = 3.0
+WAIT_SECONDS = 5.0
 
 
 class QueueFull(Exception):
@@ -26,9 +26,9 @@ class _Waiter:
 class FairQueue:
     """Runs at most `running` bodies at once.
 
-    waiting: the most calls that wait, of all clients. share: of one client. If the queue is full, a client with
-    fewer waiting calls takes the place of the latest call of the client with the most. wait_seconds: the
-    longest time that a call waits.
+    waiting: the most calls that wait, of all clients. share: of one client. If the queue is full, a client
+    with fewer waiting calls takes the place of the latest call of the client with the most. wait_seconds:
+    the longest time that a call waits.
 
     The clients with waiting calls take turns, so a call of a client without any waits for at most one call of
     each other client.

@@ -6,10 +6,12 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+import trio
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -29,8 +31,8 @@ class _InlineTimer:
     Expired failures are removed during a later one, at most every _SWEEP_SECONDS.
     """
 
-    def __init__(self, timer: threading.Timer) -> None:
-        self._remove_expired = timer.function
+    def __init__(self, remove_expired: Callable[[], object]) -> None:
+        self._remove_expired = remove_expired
         self._due = time.monotonic() + _SWEEP_SECONDS
 
     def start(self) -> None:
@@ -48,7 +50,12 @@ class _Failures(MemoryStorage):
 
     @timer.setter
     def timer(self, timer: threading.Timer) -> None:
-        self._timer = _InlineTimer(timer)
+        self._timer = _InlineTimer(partial(self._remove_expired, timer.function))
+
+    def _remove_expired(self, remove: Callable[[], object]) -> None:
+        remove()
+        # The library keeps an empty list for each key for ever.
+        self.events = {key: failures for key, failures in self.events.items() if failures}
 
 
 class Attempt:
@@ -73,17 +80,19 @@ class GuessLimiter:
         self._by_client = RateLimitItemPerMinute(per_client)
         self._by_account = RateLimitItemPerMinute(per_account)
         self._running: Counter[str] = Counter()
+        self._ended: dict[str, trio.Event] = {}
+        """By client: set when an attempt ends. Only clients with waiting attempts have one."""
 
-    @contextmanager
-    def attempt(self, client: str, account: str) -> Iterator[Attempt]:
+    @asynccontextmanager
+    async def attempt(self, client: str, account: str) -> AsyncIterator[Attempt]:
         """Surround an attempt to log in to `account`, whether it exists or not.
 
-        Raises ApiError RATE_LIMITED on entry if one more failure could exceed a limit: attempts that still run
-        count as failures, so that many at once make no more guesses than one after the other.
+        Raises ApiError RATE_LIMITED if a limit is reached. Waits if the attempts that still run could reach
+        it: many attempts at once make no more guesses than one after the other.
         """
         keys = self._keys(client, account)
-        for item, key in keys:
-            self._check(item, key)
+        while not self._may_start(keys):
+            await self._ended.setdefault(client, trio.Event()).wait()
         self._running.update(key for _, key in keys)
         attempt = Attempt()
         try:
@@ -94,6 +103,7 @@ class GuessLimiter:
             if attempt.has_failed:
                 for item, key in keys:
                     self._limiter.hit(item, key)
+            self._ended.pop(client, trio.Event()).set()
 
     def count_failure(self, client: str) -> None:
         """Count a bad token. Raises ApiError RATE_LIMITED, and counts nothing, if the limit is reached.
@@ -108,13 +118,13 @@ class GuessLimiter:
         digest = hashlib.blake2b(account.encode(), digest_size=16).hexdigest()
         return (self._by_client, client), (self._by_account, f"{client} {digest}")
 
-    def _check(self, item: RateLimitItem, key: str) -> None:
-        cost = self._running[key] + 1
-        if cost > item.amount or not self._limiter.test(item, key, cost=cost):
-            raise self._rate_limited(item, key)
+    def _may_start(self, keys: tuple[tuple[RateLimitItem, str], ...]) -> bool:
+        """Whether another attempt may start if all that run fail. Raises ApiError RATE_LIMITED."""
+        for item, key in keys:
+            if not self._limiter.test(item, key):
+                raise self._rate_limited(item, key)
+        return all(self._limiter.test(item, key, cost=self._running[key] + 1) for item, key in keys)
 
     def _rate_limited(self, item: RateLimitItem, key: str) -> ApiError:
-        # If attempts that still run use up the limit, it is over when they end.
-        is_used_up = not self._limiter.test(item, key)
-        wait = self._limiter.get_window_stats(item, key).reset_time - time.time() if is_used_up else 1.0
+        wait = self._limiter.get_window_stats(item, key).reset_time - time.time()
         return ApiError(Code.RATE_LIMITED, "too many failed attempts", retry_after=min(60.0, wait))

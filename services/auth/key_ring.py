@@ -1,7 +1,8 @@
 """The signing key, and a second one while keys are rotated. Pure.
 
 A rotation: the next key is published in the key set at once. PUBLISHED_SECONDS later every verifier has
-fetched it, and it signs. RETIRED_SECONDS later the last token of the old key has expired, and the old key goes.
+fetched it, and it signs. RETIRED_SECONDS later the last token of the old key has expired, and the old key
+goes.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from services.auth.tokens import Signer, SigningKey
 MAX_AGE_SECONDS = 20.0
 """An older reading of the stored keys isn't used for signing or publishing."""
 PUBLISHED_SECONDS = MAX_AGE_SECONDS + VERIFIER_SECONDS + 2 * FETCH_SECONDS + 90.0
-"""From a key's publication until it signs: each process of the auth service reads it, then each verifier fetches
-it. The rest is for fetches that fail and for processes that are slow."""
+"""From a key's publication until it signs: each process of the auth service reads it, then each verifier
+fetches it. The rest is for fetches that fail and for processes that are slow."""
 RETIRED_SECONDS = ACCESS_SECONDS + LEEWAY_SECONDS + MAX_AGE_SECONDS + 40.0
 """From a key's first signature until the old key goes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKeys:
-    """The stored keys. signs_in: seconds until `next` signs, at the moment of reading; negative if it does."""
+    """The stored keys.
+
+    signs_in: seconds until `next` signs, at the moment of reading; negative if it does.
+    """
 
     current: SigningKey
     next: SigningKey | None = None

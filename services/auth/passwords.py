@@ -15,8 +15,9 @@ class Passwords:
     """Makes and verifies password hashes, at most `max_concurrent` at once; further calls wait in `queue`.
 
     max_concurrent: by default the number of processors. queue: by default a FairQueue of the default size.
-    client: for whom a hash is made; the clients take turns. Both methods raise QueueFull. Cancelling a waiting
-    call removes it from the queue. Cancelling a hashing call takes effect when the hash is done (about 20 ms).
+    client: for whom a hash is made; the clients take turns. Both methods raise QueueFull. Cancelling a
+    waiting call removes it from the queue. Cancelling a hashing call takes effect when the hash is done
+    (about 20 ms).
     """
 
     def __init__(

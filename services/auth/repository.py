@@ -72,8 +72,8 @@ class AccountRepository(Protocol):
     async def rotate(self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float) -> User | None:
         """Replace `old` by `new` and return the user.
 
-        If `old` is expired, valid for longer than any refresh token, or was used before, revoke its family and
-        return None.
+        If `old` is expired, valid for longer than any refresh token, or was used before, revoke its family
+        and return None.
         """
 
     async def revoke_family(self, family: str, user_id: str) -> None:

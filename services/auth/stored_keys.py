@@ -1,7 +1,7 @@
 """The signing keys in MongoDB. All functions are asyncio functions.
 
-One document has the current key and, while keys are rotated, the next one, so that every change is atomic. Its
-times are the server's, and readers get durations: the clocks of the auth service's hosts don't matter.
+One document has the current key and, while keys are rotated, the next one, so that every change is atomic.
+Its times are the server's, and readers get durations: the clocks of the auth service's hosts don't matter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ async def read_keys(db: MongoDatabase) -> StoredKeys:
     if not found.is_rotated:
         return found
     assert found.next is not None
-    # Another process may have finished it in the meantime, and begun the next: the old key's id excludes that.
+    # Another process may have finished it in the meantime, and begun the next: the old key's id excludes
+    # that.
     await db.signing_keys.update_one(
         {**_ID, "kid": found.current.kid},
         {"$set": {"kid": found.next.kid, "secret": found.next.secret}, "$unset": {"next": ""}},

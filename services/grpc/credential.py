@@ -25,9 +25,10 @@ def credential_metadata(secret: str | None) -> dict[str, str]:
 
 
 def protected_service(service: Any, secret: str | None) -> Any:
-    """The service, which refuses calls without the credential with UNAUTHENTICATED. None: it accepts all calls.
+    """The service, which refuses calls without the credential.
 
-    The first of consecutive refusals is logged: usually one of the two processes has another setting.
+    It answers them UNAUTHENTICATED. secret: None: it accepts all calls. The first of consecutive refusals
+    is logged: usually one of the two processes has another setting.
     """
     if secret is None:
         return service
@@ -35,7 +36,7 @@ def protected_service(service: Any, secret: str | None) -> Any:
     expected = credential_metadata(secret)[_FIELD].encode()
     is_refusing = False
 
-    def protect(path: str, func: Call) -> Call:
+    def protect(_: str, func: Call) -> Call:
         async def protected(stream: Stream[Any, Any]) -> None:
             nonlocal is_refusing
             if not hmac.compare_digest(_given(stream.metadata), expected):

@@ -24,7 +24,7 @@ class MessageTooLarge(GRPCError):
 
 
 def limit_messages(protocol: H2Protocol) -> H2Protocol:
-    """Refuse larger messages on the connection of `protocol`, by their announced length, before they are read."""
+    """Refuse larger messages on the connection of `protocol`, before they are read."""
     connection_made = protocol.connection_made
 
     def limited_connection_made(transport: Any) -> None:

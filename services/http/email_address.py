@@ -28,10 +28,10 @@ def shown_address(text: str) -> str:
 
 
 def canonical_address(text: str) -> str:
-    """The form in which an address is unique. It is its own canonical form. Raises ValueError as `shown_address`.
+    """The form in which an address is unique, which is its own canonical form.
 
-    Upper and lower case, full-width and plain forms, and a domain's letters and its ASCII form (IDNA 2008 with
-    the mapping of UTS 46) are the same.
+    Upper and lower case, full-width and plain forms, and a domain's letters and its ASCII form (IDNA 2008
+    with the mapping of UTS 46) are the same. Raises ValueError as `shown_address`.
     """
     local, domain = _parts(shown_address(text))
     folded = unicodedata.normalize("NFKC", local.casefold())

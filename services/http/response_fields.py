@@ -7,7 +7,7 @@ from quart_trio import QuartTrio
 
 
 def protect_responses(app: QuartTrio, *private: str) -> None:
-    """Keep browsers from guessing content types, and every cache from storing responses about people and tokens.
+    """Keep browsers from guessing content types, and caches from storing responses with people and tokens.
 
     private: paths whose responses, and those of all paths below, no cache may store.
     """

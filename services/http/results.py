@@ -30,7 +30,7 @@ def permitted(result: T | Denied) -> T:
     return result
 
 
-def existing(result: T | None | Denied, missing: ApiError) -> T:
+def existing(result: T | Denied | None, missing: ApiError) -> T:
     """The result of an operation on one record.
 
     Raises ApiError FORBIDDEN if it was denied, and `missing` if there is no such record.

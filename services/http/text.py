@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 
 _REFUSED_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""Controls (NUL among them), format characters (bidirectional controls, zero-width spaces, soft hyphens), halves
-of surrogate pairs, line and paragraph separators."""
+"""Controls (NUL among them), format characters (bidirectional controls, zero-width spaces, soft hyphens),
+halves of surrogate pairs, line and paragraph separators."""
 _LINE_BREAKS = frozenset("\t\n\r")
 _INVISIBLE = frozenset(
     (

@@ -18,7 +18,14 @@ from services.grpc.server import serve_grpc
 from services.mongo.client import open_database
 from services.mongo.dependency import database_dependency
 from services.mongo.probe import ping_probe
-from services.process import GrpcSettings, serve_all, start, start_loop_time, start_operations, start_token_verifier
+from services.process import (
+    GrpcSettings,
+    serve_all,
+    start,
+    start_loop_time,
+    start_operations,
+    start_token_verifier,
+)
 from services.school.app import REJECTION_MESSAGE, create_app
 from services.school.grpc_service import grpc_services
 from services.school.repository import school_repository

@@ -41,8 +41,11 @@ class Accounts:
                 "email": email,
                 "email_key": earlier_key(email),
                 "password_hash": email,
-                **{"first_name": "A", "last_name": "B", "role": "user"},
-                **{"created_at": trio_now(), "updated_at": trio_now()},
+                "first_name": "A",
+                "last_name": "B",
+                "role": "user",
+                "created_at": trio_now(),
+                "updated_at": trio_now(),
             }
             for email in emails
         ]

@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 import trio
+import trio.lowlevel
 from argon2 import PasswordHasher
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -161,8 +162,9 @@ async def test_a_full_queue_is_429_and_counts_on_no_breaker(service: Service, pa
 
 
 async def test_real_hashes_of_a_quiet_client_are_quick_during_floods() -> None:
-    """Thirty clients each want ten hashes at once; without turns the thirty-first would wait for all of them."""
-    passwords = Passwords(PasswordHasher(time_cost=2, memory_cost=4096, parallelism=1), max_concurrent=2)
+    """Thirty clients want five hashes each; without turns another one would wait for all of them."""
+    hasher = PasswordHasher(time_cost=2, memory_cost=4096, parallelism=1)
+    passwords = Passwords(hasher, max_concurrent=2, queue=FairQueue(2, wait_seconds=math.inf))
     finished = 0
     waits: list[int] = []
 
@@ -174,7 +176,7 @@ async def test_real_hashes_of_a_quiet_client_are_quick_during_floods() -> None:
     async with trio.open_nursery() as nursery:
         for number in range(150):
             nursery.start_soon(flood, f"flooder {number % 30}")
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         for _ in range(3):
             before = finished
             await passwords.verify("right", None, "quiet")

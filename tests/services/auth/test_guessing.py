@@ -8,6 +8,8 @@ from typing import Any
 import limits.storage.memory
 import limits.strategies
 import pytest
+import trio
+
 from actors import Panel
 from protocols.http import Code
 from protocols.topology import AUTH_DATABASE
@@ -38,81 +40,109 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def fail(limiter: GuessLimiter, client: str = "1.2.3.4", account: str = "ada") -> ApiError | None:
+async def fail(limiter: GuessLimiter, client: str = "1.2.3.4", account: str = "ada") -> ApiError | None:
     """Make an attempt that fails; return the refusal if it was refused before."""
     try:
-        with limiter.attempt(client, account) as attempt:
+        async with limiter.attempt(client, account) as attempt:
             attempt.fail()
     except ApiError as error:
         return error
     return None
 
 
-def test_twenty_failures_for_an_account_are_allowed_in_a_minute(clock: Clock) -> None:
+async def test_twenty_failures_for_an_account_are_allowed_in_a_minute(clock: Clock) -> None:
     limiter = GuessLimiter()
-    assert [fail(limiter) for _ in range(PER_ACCOUNT)] == [None] * 20
+    assert [await fail(limiter) for _ in range(PER_ACCOUNT)] == [None] * 20
     clock.now += 20
-    refused = fail(limiter)
+    refused = await fail(limiter)
     assert refused is not None
     assert (refused.code, refused.status) == (Code.RATE_LIMITED, 429)
     assert refused.retry_after == pytest.approx(40, abs=0.1)
 
 
-def test_a_limited_client_is_admitted_again_within_a_minute_even_if_it_goes_on(clock: Clock) -> None:
+async def test_a_limited_client_is_admitted_again_within_a_minute_even_if_it_goes_on(clock: Clock) -> None:
     limiter = GuessLimiter()
-    while fail(limiter) is None:
+    while await fail(limiter) is None:
         pass
     for _ in range(60):
         clock.now += 1
-        fail(limiter)
+        await fail(limiter)
     clock.now += 0.1
-    assert fail(limiter) is None
+    assert await fail(limiter) is None
 
 
-def test_sixty_failures_for_any_accounts_are_allowed_in_a_minute(clock: Clock) -> None:
+async def test_sixty_failures_for_any_accounts_are_allowed_in_a_minute(clock: Clock) -> None:
     limiter = GuessLimiter()
-    outcomes = [fail(limiter, account=str(number)) for number in range(PER_CLIENT + 1)]
+    outcomes = [await fail(limiter, account=str(number)) for number in range(PER_CLIENT + 1)]
     assert outcomes[:60] == [None] * 60
     assert outcomes[60] is not None
 
 
-def test_only_the_client_that_guesses_is_limited(clock: Clock) -> None:
+async def test_only_the_client_that_guesses_is_limited(clock: Clock) -> None:
     limiter = GuessLimiter()
-    while fail(limiter) is None:
+    while await fail(limiter) is None:
         pass
-    assert fail(limiter, client="1.2.3.5") is None
-    assert fail(limiter, account="bob") is None
+    assert await fail(limiter, client="1.2.3.5") is None
+    assert await fail(limiter, account="bob") is None
 
 
-def test_successes_are_never_limited(clock: Clock) -> None:
+async def test_successes_are_never_limited(clock: Clock) -> None:
     limiter = GuessLimiter()
     for _ in range(500):
-        with limiter.attempt("1.2.3.4", "ada"):
+        async with limiter.attempt("1.2.3.4", "ada"):
             pass
 
 
-def test_attempts_at_the_same_time_are_no_more_guesses(clock: Clock) -> None:
+async def test_attempts_at_the_same_time_are_no_more_guesses(clock: Clock) -> None:
     limiter = GuessLimiter()
-    running = [limiter.attempt("1.2.3.4", "ada") for _ in range(20)]
-    for one in running:
-        one.__enter__().fail()
-    refused = fail(limiter)
-    assert refused is not None
-    assert refused.retry_after == 1.0
-    for one in running:
-        one.__exit__(None, None, None)
-    refused = fail(limiter)
-    assert refused is not None
-    assert refused.retry_after == pytest.approx(60, abs=1)
+    guesses: list[bool] = []
+
+    async def guess() -> None:
+        try:
+            async with limiter.attempt("1.2.3.4", "ada") as attempt:
+                await trio.lowlevel.checkpoint()
+                attempt.fail()
+            guesses.append(True)
+        except ApiError:
+            guesses.append(False)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(guess)
+    assert (guesses.count(True), guesses.count(False)) == (20, 30)
 
 
-def test_the_counts_of_attempts_that_have_ended_take_no_memory(clock: Clock) -> None:
+async def test_right_passwords_at_the_same_time_are_all_accepted(clock: Clock) -> None:
+    limiter = GuessLimiter()
+    running = most = done = 0
+
+    async def log_in() -> None:
+        nonlocal running, most, done
+        async with limiter.attempt("1.2.3.4", "ada"):
+            running += 1
+            most = max(most, running)
+            await trio.sleep(0.001)
+            running -= 1
+        done += 1
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(log_in)
+    assert (done, most) == (50, 20)
+    assert not limiter._ended
+
+
+async def test_the_counts_of_attempts_that_have_ended_take_no_memory(clock: Clock) -> None:
     limiter = GuessLimiter()
     for number in range(100):
-        fail(limiter, client=str(number))
+        await fail(limiter, client=str(number))
     assert not limiter._running
     clock.now += 61
-    fail(limiter, client="last")
+    await fail(limiter, client="last")
+    clock.now += 10
+    await fail(limiter, client="last")
     storage: Any = limiter._limiter.storage
     assert len(storage.events) <= 2
 

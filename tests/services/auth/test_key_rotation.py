@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import jwt
 import pytest
 import trio
+import trio.lowlevel
 from pymongo.errors import AutoReconnect
 from trio.testing import MockClock
 
@@ -42,9 +44,7 @@ class Fleet:
             )
             for panel in panels
         ]
-        self.verifiers = [
-            TokenVerifier(self._fetch(number), clock=trio.current_time) for number in range(3)
-        ]
+        self.verifiers = [TokenVerifier(self._fetch(number), clock=trio.current_time) for number in range(3)]
         self.tokens: list[tuple[float, str]] = []
         self.checked = 0
 
@@ -76,7 +76,12 @@ def ids(document: Mapping[str, Any]) -> list[str]:
 
 
 async def test_no_valid_token_is_refused_during_two_rotations(autojump_clock: MockClock) -> None:
-    async with open_panel() as one, open_panel() as two, open_panel() as three, trio.open_nursery() as nursery:
+    async with (
+        open_panel() as one,
+        open_panel() as two,
+        open_panel() as three,
+        trio.open_nursery() as nursery,
+    ):
         fleet = Fleet([one, two, three])
         await fleet.services[0].signup(Signup(**ADA), None)
         for delay, verifier in enumerate(fleet.verifiers):
@@ -87,7 +92,7 @@ async def test_no_valid_token_is_refused_during_two_rotations(autojump_clock: Mo
             if step in (20, 400):
                 fleet.repository.begin_rotation()
             # One process is idle for minutes, as one behind a load balancer may be.
-            await fleet.log_in() if step % 3 else await trio.sleep(0)
+            await fleet.log_in() if step % 3 else await trio.lowlevel.checkpoint()
             await fleet.check()
             published = ids(await fleet.services[step % 3].jwks())
             if not seen or seen[-1] != published:
@@ -95,8 +100,14 @@ async def test_no_valid_token_is_refused_during_two_rotations(autojump_clock: Mo
             await trio.sleep(7.1)
         nursery.cancel_scope.cancel()
     first, second, third = seen[0][0], seen[1][1], seen[3][1]
-    changes = [seen[0], *(now for before, now in zip(seen, seen[1:], strict=False) if before != now)]
-    assert {tuple(one) for one in changes} == {(first,), (first, second), (second,), (second, third), (third,)}
+    changes = [seen[0], *(now for before, now in pairwise(seen) if before != now)]
+    assert {tuple(one) for one in changes} == {
+        (first,),
+        (first, second),
+        (second,),
+        (second, third),
+        (third,),
+    }
     assert changes[-1] == [third]
     assert fleet.checked > 5000
 

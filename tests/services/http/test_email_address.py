@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 from services.http.email_address import canonical_address, shown_address
 
 SAME = [
-    ["ada@example.com", "Ada@Example.COM", " ada@example.com ", "\uff41\uff44\uff41@example.com", "ada\uff20example.com"],
-    ["ada@xn--mnchen-3ya.de", "ada@münchen.de", "ada@MÜNCHEN.de", "ada@mu\u0308nchen.de", "ADA@XN--MNCHEN-3YA.DE"],
+    [
+        "ada@example.com",
+        "Ada@Example.COM",
+        " ada@example.com ",
+        "\uff41\uff44\uff41@example.com",
+        "ada\uff20example.com",
+    ],
+    [
+        "ada@xn--mnchen-3ya.de",
+        "ada@münchen.de",
+        "ada@MÜNCHEN.de",
+        "ada@mu\u0308nchen.de",
+        "ADA@XN--MNCHEN-3YA.DE",
+    ],
     ["ada@b.c", "ada@b\u3002c", "ada@b\uff0ec"],
     ["\u00e9@x.org", "e\u0301@x.org", "\u00c9@x.org"],
     ["a@xn--strae-oqa.de", "a@straße.de"],
@@ -62,7 +74,10 @@ def test_different_addresses_have_different_forms() -> None:
         "a\x00b@x.org",
         "a@x\x00.org",
         "a\n@x.org",
-        *(f"a{letter}b@x.org" for letter in "\u00ad\u061c\u200b\u200c\u200d\u200e\u200f\u2028\u202a\u202e\u2060\u2066"),
+        *(
+            f"a{letter}b@x.org"
+            for letter in "\u00ad\u061c\u200b\u200c\u200d\u200e\u200f\u2028\u202a\u202e\u2060\u2066"
+        ),
         *(f"a@x{letter}y.org" for letter in "\u00ad\u200b\u200d\u202e\u2060\ufeff\ufe0f"),
         *(f"a{letter}b@x.org" for letter in "\u034f\u115f\u3164\uffa0\u17b4\u2800\ufe0f\u180b\U000e0041"),
     ],

@@ -14,15 +14,34 @@ from services.student.schemas import NewStudent, StudentChanges
 
 REFUSED = [
     *("\x00", "\x07", "\x1b", "\x7f", "\x85"),
-    *("\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069", "\u200e", "\u200f"),
+    *(
+        "\u202a",
+        "\u202b",
+        "\u202c",
+        "\u202d",
+        "\u202e",
+        "\u2066",
+        "\u2067",
+        "\u2068",
+        "\u2069",
+        "\u200e",
+        "\u200f",
+    ),
     *("\u061c", "\u200b", "\u200c", "\u200d", "\u2060", "\u2061", "\ufeff", "\u00ad", "\u180e", "\U000e0001"),
     *("\u2028", "\u2029", "\u034f", "\u115f", "\u1160", "\u3164", "\uffa0", "\u17b4", "\u17b5", "\u2800"),
 ]
 USER = {"email": "ada@example.com", "password": "lovelace", "first_name": "Ada", "last_name": "L"}
 SCHOOL = {"registration_number": "R-1", "name": "North", "address": "a", "phone": "1", "email": "n@x.org"}
 STUDENT = {
-    **{"roll_number": "1", "first_name": "Ada", "last_name": "L", "email": "a@x.org", "phone": "1"},
-    **{"address": "a", "school_id": 1, "status": "active", "date_of_birth": "2001-01-01"},
+    "roll_number": "1",
+    "first_name": "Ada",
+    "last_name": "L",
+    "email": "a@x.org",
+    "phone": "1",
+    "address": "a",
+    "school_id": 1,
+    "status": "active",
+    "date_of_birth": "2001-01-01",
     "enrollment_date": "2020-01-01",
 }
 FIELDS = [
@@ -39,7 +58,9 @@ FIELDS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "body", "field"), FIELDS, ids=lambda one: getattr(one, "__name__", str(one)[:12]))
+@pytest.mark.parametrize(
+    ("model", "body", "field"), FIELDS, ids=lambda one: getattr(one, "__name__", str(one)[:12])
+)
 @pytest.mark.parametrize("letter", REFUSED, ids=ascii)
 def test_a_text_field_with_such_a_character_is_named(
     model: type[BaseModel], body: dict[str, Any], field: str, letter: str
@@ -49,12 +70,16 @@ def test_a_text_field_with_such_a_character_is_named(
     assert [problem["loc"] for problem in raised.value.errors()] == [(field,)]
 
 
-@pytest.mark.parametrize(("model", "body", "field"), FIELDS, ids=lambda one: getattr(one, "__name__", str(one)[:12]))
+@pytest.mark.parametrize(
+    ("model", "body", "field"), FIELDS, ids=lambda one: getattr(one, "__name__", str(one)[:12])
+)
 def test_the_body_without_it_is_accepted(model: type[BaseModel], body: dict[str, Any], field: str) -> None:
     assert getattr(model.model_validate(body), field) == body[field]
 
 
-@pytest.mark.parametrize("text", ["Zoë Müller", "李小龙", "محمد", "O'Neil–Smith", "наташа", "a\u0301", "R/1 #2", "\U0001f600"])
+@pytest.mark.parametrize(
+    "text", ["Zoë Müller", "李小龙", "محمد", "O'Neil–Smith", "наташа", "a\u0301", "R/1 #2", "\U0001f600"]
+)
 def test_ordinary_text_of_every_script_is_accepted(text: str) -> None:
     assert plain_line(text) == text
 

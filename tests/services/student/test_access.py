@@ -61,7 +61,12 @@ async def test_a_creator_reads_changes_and_deletes_its_student(people: People) -
 
 async def test_another_user_is_forbidden_everything(people: People) -> None:
     number = await people.add(people.ada, "1")
-    for method, body in (("GET", None), ("PUT", {"status": "x"}), ("PUT", {"school_id": 2}), ("DELETE", None)):
+    for method, body in (
+        ("GET", None),
+        ("PUT", {"status": "x"}),
+        ("PUT", {"school_id": 2}),
+        ("DELETE", None),
+    ):
         assert outcome(await people.bob(method, f"/students/{number}", body)) == FORBIDDEN
     assert people.repository.records[number]["status"] == "active"
 
