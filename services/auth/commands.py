@@ -1,4 +1,4 @@
-"""`python -m services.auth.commands rotate-keys | create-admin EMAIL`: the operator's commands on accounts and keys.
+"""`python -m services.auth.commands rotate-keys | create-admin EMAIL`: the operator's commands.
 
 They change the database, which the running processes read: nothing has to be restarted, or even to run.
 """
@@ -47,9 +47,6 @@ def main(arguments: Sequence[str]) -> int:
     except CommandError as error:
         print(error, file=sys.stderr)
         return 1
-    except PyMongoError as error:
-        print(f"nothing was changed: MongoDB failed ({failure_reason(error)})", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -66,8 +63,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _with_database(uri: str, command: Callable[[Database], Awaitable[str]]) -> str:
+    failure: CommandError
     async with trio_asyncio.open_loop(), open_database(uri, "auth") as database:
-        return await command(database)
+        # Raised outside: the loop's nursery would wrap it in a group.
+        try:
+            return await command(database)
+        except CommandError as error:
+            failure = error
+        except PyMongoError as error:
+            failure = CommandError(f"nothing was changed: MongoDB failed ({failure_reason(error)})")
+    raise failure
 
 
 async def rotate_keys(database: Database) -> str:
@@ -76,11 +81,11 @@ async def rotate_keys(database: Database) -> str:
     begun = "A new key is published" if is_new else "A rotation is going on already, and nothing was changed"
     signs_at = time.time() + keys.signs_in
     signs = f"The new key signs {'from' if keys.signs_in > 0 else 'since'} {_clock(signs_at)} on"
+    minutes = [round(seconds / 60) for seconds in (PUBLISHED_SECONDS, PUBLISHED_SECONDS + RETIRED_SECONDS)]
     return (
         f"{begun}. {signs}, and the old key is withdrawn at {_clock(signs_at + RETIRED_SECONDS)}.\n"
-        f"That is {round(PUBLISHED_SECONDS / 60)} and {round((PUBLISHED_SECONDS + RETIRED_SECONDS) / 60)} minutes "
-        "after its publication: every process has fetched the new key, and every token of the old one has "
-        "expired. Nothing has to be restarted."
+        f"{minutes[0]} minutes after the publication every process has fetched the new key, and {minutes[1]} "
+        "minutes after it every token of the old one has expired. Nothing has to be restarted."
     )
 
 

@@ -66,6 +66,7 @@ async def _create(db: MongoDatabase) -> StoredKeys:
         # Another process may have created the key in the meantime.
         return_document=ReturnDocument.AFTER,
     )
+    assert stored is not None, "an upsert returns the document"
     return StoredKeys(_key(stored))
 
 

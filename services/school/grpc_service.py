@@ -28,6 +28,7 @@ from services.dependency import Dependency
 from services.grpc.call_log import logged_service
 from services.grpc.credential import protected_service
 from services.grpc.tracing import traced_service
+from services.http.results import permitted
 from services.http.validation import parse_id
 from services.mongo.repository import Record, Repository
 
@@ -77,7 +78,7 @@ class SchoolGrpcService(SchoolServiceBase):
     async def _find(self, number: str, seconds: float) -> Record | None:
         try:
             with trio.fail_after(seconds):
-                return await self._database.run(self._repository.get, parse_id(number))
+                return permitted(await self._database.run(self._repository.get, parse_id(number)))
         except trio.TooSlowError:
             raise GRPCError(Status.DEADLINE_EXCEEDED, "out of the caller's time") from None
 

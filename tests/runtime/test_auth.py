@@ -26,6 +26,7 @@ from runtime.auth import (
 )
 from services.auth.records import User
 from services.auth.tokens import Signer, SigningKey
+from tests.tokens import Issuer
 
 USER = User(
     id="a" * 24, email="a@b.org", first_name="A", last_name="B", role="user", created_at="", updated_at=""
@@ -288,3 +289,17 @@ async def test_a_silent_server_leaves_time_for_the_next(
 
     with trio.fail_after(FETCH_SECONDS):
         assert await jwks_over_http("http://silent", "http://good", transport=Transport())() == signer.jwks()
+
+
+@pytest.mark.parametrize(("lifetime", "is_good"), [(900, True), (959, True), (961, False), (86_400, False)])
+def test_a_token_that_is_valid_for_longer_than_any_is_refused(lifetime: int, is_good: bool) -> None:
+    """The clocks of the auth service and of a verifier may differ by a minute."""
+    issuer = Issuer()
+    keys = TokenVerifier()
+    keys.replace(issuer.document)
+    token = issuer.token(lifetime=lifetime)
+    if is_good:
+        assert keys.verify(token).role == "user"
+    else:
+        with pytest.raises(BadToken, match="valid for longer"):
+            keys.verify(token)

@@ -196,3 +196,19 @@ async def test_refresh_tokens_are_stored_as_hashes(
     first, _ = await login(repository)
     (stored,) = await database.run(lambda db: db.refresh_families.find({}).to_list())
     assert first.partition(".")[2] not in repr(stored)
+
+
+async def test_a_refresh_token_that_is_valid_for_longer_than_any_is_refused(
+    repository: MongoAccountRepository,
+) -> None:
+    """It can't be ours. Its family ends."""
+    user = await repository.add_user(someone())
+    assert isinstance(user, User)
+    week = 7 * 24 * 3600
+    for lifetime, is_good in ((week, True), (week + 30, True), (week + 120, False)):
+        old = token(new_refresh_token())
+        new = token(new_refresh_token(old.family))
+        await repository.add_family(old, user.id, NOW + lifetime)
+        assert (await repository.rotate(old, new, NOW, NOW + week) == user) is is_good
+        if not is_good:
+            assert await repository.rotate(new, old, NOW, NOW + week) is None
