@@ -16,7 +16,7 @@ from runtime.config.settings import Port, ProcessSettings
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from services.auth.accounts import Accounts
-from services.auth.address_rewrite import rewrite_addresses
+from services.auth.addresses.rewrite import rewrite_addresses
 from services.auth.app import REJECTION_MESSAGE, create_app
 from services.auth.passwords import Passwords
 from services.auth.repository import MongoAccountRepository

@@ -15,14 +15,14 @@ from protocols.http import Code
 from protocols.identity import ADMIN, REFRESH_SECONDS, Identity
 from runtime.auth import UNKNOWN_KEY_SECONDS, BadToken, TokenError, TokenVerifier, UnknownKey, bearer
 from runtime.web.errors import ApiError
-from services.auth.address_keys import address_key
-from services.auth.fair_queue import QueueFull
-from services.auth.guessing import GuessLimiter
-from services.auth.key_ring import MAX_AGE_SECONDS, KeyRing, StoredKeys
+from services.auth.addresses.keys import address_key
+from services.auth.limits.fair_queue import QueueFull
+from services.auth.limits.guessing import GuessLimiter
 from services.auth.passwords import Passwords
 from services.auth.records import User
 from services.auth.repository import AccountRepository, NewUser
 from services.auth.schemas import CONFLICTS, Login, Signup, granted_role
+from services.auth.signing.key_ring import MAX_AGE_SECONDS, KeyRing, StoredKeys
 from services.auth.tokens import RefreshSecret, Signer, new_refresh_token
 from services.dependency import Dependency
 from services.http.results import without_conflict

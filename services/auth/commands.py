@@ -18,12 +18,12 @@ from pymongo.errors import PyMongoError
 
 from protocols.identity import ADMIN
 from runtime.config.settings import ProcessSettings, load
-from services.auth.key_ring import PUBLISHED_SECONDS, RETIRED_SECONDS
 from services.auth.passwords import Passwords
 from services.auth.promotion import promote
 from services.auth.repository import MongoAccountRepository, NewUser
 from services.auth.schemas import Signup
-from services.auth.stored_keys import begin_rotation
+from services.auth.signing.key_ring import PUBLISHED_SECONDS, RETIRED_SECONDS
+from services.auth.signing.stored_keys import begin_rotation
 from services.failure_reason import failure_reason
 from services.mongo.client import Database, open_database
 from services.mongo.repository import UniqueViolation

@@ -8,7 +8,7 @@ import trio
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-from services.auth.fair_queue import FairQueue
+from services.auth.limits.fair_queue import FairQueue
 
 
 class Passwords:

@@ -12,11 +12,11 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from protocols.identity import LEEWAY_SECONDS, REFRESH_SECONDS
-from services.auth.address_keys import key_conditions, stored_key
-from services.auth.address_rewrite import rule_index
-from services.auth.key_ring import StoredKeys
+from services.auth.addresses.keys import key_conditions, stored_key
+from services.auth.addresses.rewrite import rule_index
 from services.auth.records import User
-from services.auth.stored_keys import read_keys
+from services.auth.signing.key_ring import StoredKeys
+from services.auth.signing.stored_keys import read_keys
 from services.auth.tokens import RefreshSecret
 from services.http.validation import timestamp
 from services.mongo.client import Database, Document, MongoDatabase, retry_once

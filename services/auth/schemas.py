@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from protocols.http import Code
 from protocols.identity import ADMIN, USER
-from services.auth.address_keys import earlier_address
+from services.auth.addresses.keys import earlier_address
 from services.http.email_address import MAX_ADDRESS
 from services.http.results import Conflicts
 from services.http.text import plain_line

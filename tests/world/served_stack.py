@@ -20,7 +20,7 @@ from runtime.serving import Limits, serve
 from services.auth.accounts import Accounts
 from services.auth.app import REJECTION_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth
-from services.auth.guessing import GuessLimiter
+from services.auth.limits.guessing import GuessLimiter
 from services.auth.passwords import Passwords
 from services.grpc.server import serve_grpc
 from services.mongo.dependency import database_dependency

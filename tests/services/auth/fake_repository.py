@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import trio
 
-from services.auth.address_keys import address_key
-from services.auth.key_ring import PUBLISHED_SECONDS, StoredKeys
+from services.auth.addresses.keys import address_key
 from services.auth.records import User
 from services.auth.repository import Account, NewUser
+from services.auth.signing.key_ring import PUBLISHED_SECONDS, StoredKeys
 from services.auth.tokens import RefreshSecret, SigningKey
 from services.mongo.repository import UniqueViolation
 

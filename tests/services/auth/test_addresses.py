@@ -11,8 +11,8 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
-from services.auth.address_keys import RULE, address_key, earlier_key
-from services.auth.address_rewrite import rewrite_addresses
+from services.auth.addresses.keys import RULE, address_key, earlier_key
+from services.auth.addresses.rewrite import rewrite_addresses
 from services.auth.repository import MongoAccountRepository, NewUser
 from services.mongo.client import Database
 from services.mongo.repository import UniqueViolation
@@ -155,7 +155,7 @@ async def test_the_rewriting_waits_for_a_database_that_is_down(
         return await run(*args, **kwargs)
 
     monkeypatch.setattr(accounts.database, "run", flaky)
-    monkeypatch.setattr("services.auth.address_rewrite.RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr("services.auth.addresses.rewrite.RETRY_SECONDS", (0.01,))
     await rewrite_addresses(accounts.database)
     assert (await accounts.keys())[ada] == ("ada@xn--mnchen-3ya.de", RULE)
 

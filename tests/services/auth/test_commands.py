@@ -21,7 +21,7 @@ from services.auth.commands import CommandError, create_admin, read_account, rot
 from services.auth.passwords import Passwords
 from services.auth.repository import MongoAccountRepository, NewUser
 from services.auth.schemas import Signup
-from services.auth.stored_keys import read_keys
+from services.auth.signing.stored_keys import read_keys
 from services.auth.tokens import RefreshSecret, new_refresh_token
 from services.mongo.client import Database
 from tests.mongo import Mongod, free_port

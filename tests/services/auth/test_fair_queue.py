@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import Panel
 from protocols.topology import AUTH_DATABASE
-from services.auth.fair_queue import FairQueue, QueueFull
+from services.auth.limits.fair_queue import FairQueue, QueueFull
 from services.auth.passwords import Passwords
 from tests.services.auth.auth_client import Service
 

@@ -14,8 +14,8 @@ from actors import Panel
 from protocols.http import Code
 from protocols.topology import AUTH_DATABASE
 from runtime.web.errors import ApiError
-from services.auth import guessing
-from services.auth.guessing import PER_ACCOUNT, PER_CLIENT, GuessLimiter
+from services.auth.limits import guessing
+from services.auth.limits.guessing import PER_ACCOUNT, PER_CLIENT, GuessLimiter
 from tests.services.api_client import ApiResponse
 from tests.services.auth.auth_client import ADA, Service, bearer
 

@@ -19,9 +19,9 @@ from protocols.identity import ACCESS_SECONDS
 from runtime.auth import REFRESH_SECONDS as VERIFIER_SECONDS
 from runtime.auth import TokenVerifier
 from services.auth.accounts import Accounts
-from services.auth.key_ring import MAX_AGE_SECONDS, PUBLISHED_SECONDS, RETIRED_SECONDS
 from services.auth.schemas import Login, Signup
-from services.auth.stored_keys import begin_rotation, read_keys
+from services.auth.signing.key_ring import MAX_AGE_SECONDS, PUBLISHED_SECONDS, RETIRED_SECONDS
+from services.auth.signing.stored_keys import begin_rotation, read_keys
 from services.mongo.client import Database, MongoDatabase
 from services.mongo.dependency import database_dependency
 from tests.services.auth.auth_client import ADA, CREDENTIALS, Service

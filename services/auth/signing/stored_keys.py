@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pymongo import ReturnDocument
 
-from services.auth.key_ring import PUBLISHED_SECONDS, StoredKeys
+from services.auth.signing.key_ring import PUBLISHED_SECONDS, StoredKeys
 from services.auth.tokens import SigningKey
 from services.mongo.client import Document, MongoDatabase
 

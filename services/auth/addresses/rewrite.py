@@ -9,7 +9,7 @@ import trio
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from services.auth.address_keys import RULE, canonical_key
+from services.auth.addresses.keys import RULE, canonical_key
 from services.mongo.client import Database, Document, MongoDatabase, retry_once
 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
