@@ -6,7 +6,7 @@ import string
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.http.email_address import canonical_address, shown_address
@@ -99,6 +99,7 @@ def test_an_address_is_shown_as_it_was_given_but_for_full_width_forms() -> None:
 LETTERS = st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S"])
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text(LETTERS, min_size=1, max_size=8), st.text(LETTERS, min_size=1, max_size=8))
 def test_the_canonical_form_is_its_own_and_holds_for_every_spelling(local: str, domain: str) -> None:
     text = f"{local}@{domain}.org"
