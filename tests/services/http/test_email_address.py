@@ -96,10 +96,15 @@ def test_an_address_is_shown_as_it_was_given_but_for_full_width_forms() -> None:
     assert shown_address("\uff21da\uff20example.com") == "Ada@example.com"
 
 
-LETTERS = st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S"])
+# Letters that change under folding, normalization or IDNA, and a few that are refused.
+LETTERS = st.sampled_from(
+    "aAzZ09-.+_'\u00df\u1e9e\u017f\u0130\u0131\u0149\u01c5\u03c2\u03a3\u03c3\u0390\u0587\u1e96\u1f50\u1fb6\u2126\u212a\u212b"
+    "\ufb01\uff21\uff41\uff10\u2460\u00e9\u0301\u0308\u0345\u1100\uac00\u5b66\u3042\u30fc\u0627\u06f1\u0660\u05d0\u3002\uff0e"
+    "\uff61\u00b7\u0375\u200d\u200b\u00ad"
+)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=300)
 @given(st.text(LETTERS, min_size=1, max_size=8), st.text(LETTERS, min_size=1, max_size=8))
 def test_the_canonical_form_is_its_own_and_holds_for_every_spelling(local: str, domain: str) -> None:
     text = f"{local}@{domain}.org"
