@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 import jwt
@@ -63,7 +62,7 @@ class Fleet:
         """Every token that has not expired is good, to every verifier and to every process."""
         now = trio.current_time()
         self.tokens = [(at, token) for at, token in self.tokens if now - at < ACCESS_SECONDS - 1]
-        for _, token in [*self.tokens[:6], *self.tokens[-6:]]:
+        for _, token in [*self.tokens[:3], *self.tokens[-3:]]:
             for verifier in self.verifiers:
                 verifier.verify(token)
             for service in self.services:
@@ -87,29 +86,19 @@ async def test_no_valid_token_is_refused_during_two_rotations(autojump_clock: Mo
         for delay, verifier in enumerate(fleet.verifiers):
             nursery.start_soon(verifier.run)
             await trio.sleep(VERIFIER_SECONDS / 3 * (delay + 1) - 1)
-        seen: list[list[str]] = []
-        for step in range(700):
-            if step in (20, 400):
+        seen: dict[tuple[str, ...], int] = {}
+        for step in range(300):
+            if step in (10, 190):
                 fleet.repository.begin_rotation()
-            # One process is idle for minutes, as one behind a load balancer may be.
+            # The processes are idle for a while, as some behind a load balancer may be.
             await fleet.log_in() if step % 3 else await trio.lowlevel.checkpoint()
             await fleet.check()
-            published = ids(await fleet.services[step % 3].jwks())
-            if not seen or seen[-1] != published:
-                seen.append(published)
-            await trio.sleep(7.1)
+            seen.setdefault(tuple(ids(await fleet.services[step % 3].jwks())), step)
+            await trio.sleep(15.1)
         nursery.cancel_scope.cancel()
-    first, second, third = seen[0][0], seen[1][1], seen[3][1]
-    changes = [seen[0], *(now for before, now in pairwise(seen) if before != now)]
-    assert {tuple(one) for one in changes} == {
-        (first,),
-        (first, second),
-        (second,),
-        (second, third),
-        (third,),
-    }
-    assert changes[-1] == [third]
-    assert fleet.checked > 5000
+    first, second, third = [keys[0] for keys in seen if len(keys) == 1]
+    assert list(seen) == [(first,), (first, second), (second,), (second, third), (third,)]
+    assert fleet.checked > 1500
 
 
 async def test_a_new_key_signs_only_after_every_verifier_could_fetch_it(
