@@ -66,10 +66,8 @@ class FairQueue:
             with trio.move_on_after(self._wait_seconds):
                 await waiter.woken.wait()
         except trio.Cancelled:
-            if waiter.has_turn:
-                self._pass_on()
-            else:
-                self._remove(client, waiter)
+            # It has no turn: trio doesn't cancel a wait whose event is set already.
+            self._remove(client, waiter)
             raise
         if not waiter.has_turn:
             self._remove(client, waiter)
