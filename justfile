@@ -99,6 +99,16 @@ bench *ARGS:
 clean-db *ARGS:
     @{{ stack }} clean-db "$@"
 
+# Replace the key that signs access tokens; no token is refused meanwhile, and nothing is restarted
+[no-exit-message]
+rotate-keys:
+    @{{ stack }} rotate-keys
+
+# Make or promote an admin; the password is read from the terminal or from standard input: create-admin EMAIL
+[no-exit-message]
+create-admin EMAIL:
+    @{{ stack }} create-admin "$@"
+
 # List the settings: environment variables, their defaults, and their values in this shell
 settings:
     @{{ python }} -m deploy.settings

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from deploy import commands
+from deploy import accounts, commands
 from deploy.config import StackConfig, StackError, stack_config
 from deploy.terminal import logs
 from protocols.topology import LOAD_BALANCER, PROCESSES, gateway_names
@@ -65,6 +65,8 @@ def _run(options: argparse.Namespace, config: StackConfig, demo: Callable[[], bo
         "health": lambda: _health().show(config.saved()),
         "watch": lambda: _watch().watch(config.saved()),
         "logs": lambda: _logs(options, config.saved()),
+        "rotate-keys": lambda: accounts.run(config, "rotate-keys"),
+        "create-admin": lambda: accounts.run(config, "create-admin", options.email),
         "clean-db": lambda: commands.clean_db(config, yes=options.yes or bool(os.environ.get("CI"))),
     }
     if demo is not None:
@@ -95,7 +97,7 @@ def _logs(options: argparse.Namespace, config: StackConfig) -> None:
 def _parser(*, has_demo: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uv run just", description="Operate the stack.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("up", "down", "status", "health", "watch", *(["demo"] if has_demo else [])):
+    for name in ("up", "down", "status", "health", "watch", "rotate-keys", *(["demo"] if has_demo else [])):
         commands.add_parser(name)
     for name in ("start", "stop", "restart"):
         commands.add_parser(name).add_argument(
@@ -105,6 +107,7 @@ def _parser(*, has_demo: bool) -> argparse.ArgumentParser:
     reader.add_argument("name", metavar="NAME", nargs="?")
     reader.add_argument("-f", "--follow", action="store_true", help="go on with new lines")
     reader.add_argument("-n", "--lines", type=_count, help="print only the last N lines")
+    commands.add_parser("create-admin").add_argument("email", metavar="EMAIL")
     commands.add_parser("clean-db").add_argument("-y", "--yes", action="store_true", help="don't ask")
     return parser
 

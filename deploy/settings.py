@@ -85,7 +85,8 @@ def _settings_classes(module: str) -> list[type[ProcessSettings]]:
     return [
         cls
         for cls in vars(import_module(module)).values()
-        if isinstance(cls, type) and issubclass(cls, ProcessSettings) and cls is not ProcessSettings
+        # Not the base classes that the module imports.
+        if isinstance(cls, type) and issubclass(cls, ProcessSettings) and cls.__module__ == module
     ]
 
 

@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from protocols.http import Code
-from protocols.identity import ALGORITHM, ISSUER, Identity
+from protocols.identity import ACCESS_SECONDS, ALGORITHM, ISSUER, LEEWAY_SECONDS, Identity
 from runtime.observability.reasons import reason_of
 from runtime.serving.tls import client_context
 
@@ -65,6 +65,10 @@ class BadToken(TokenError):
     code = Code.INVALID_TOKEN
     message = "The token is invalid or expired"
     challenge = MappingProxyType({"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+class UnknownKey(BadToken):
+    """The token names a key that isn't in the key set."""
 
 
 class KeysUnavailable(TokenError):
@@ -125,10 +129,13 @@ class TokenVerifier:
         key = self._keys.get(_key_id(token))
         if key is None:
             self._wanted.set()
-            raise BadToken("signed with an unknown key")
+            raise UnknownKey("signed with an unknown key")
         identity = _decode(token, key)
-        if identity.expires_at <= self._clock():
+        now = self._clock()
+        if identity.expires_at <= now:
             raise BadToken("expired")
+        if identity.expires_at > now + ACCESS_SECONDS + LEEWAY_SECONDS:
+            raise BadToken("valid for longer than any token of the auth service")
         return identity
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -16,7 +16,7 @@ from runtime.auth import TokenVerifier, jwks_over_http
 from runtime.config.policies import BadConfiguration, Configuration
 from runtime.config.policy_file import load_policies
 from runtime.config.reload import defer_sighup, reload_on_hangup
-from runtime.config.settings import ProcessSettings, load
+from runtime.config.settings import ProcessSettings, SecretToken, load
 from runtime.observability.logging import configure_logs
 from runtime.observability.tracing import tracing
 from runtime.serving import run_process
@@ -25,6 +25,24 @@ from runtime.sharing.process import ProcessSharing
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
 Server = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+
+
+class GrpcSettings(ProcessSettings):
+    """The settings of processes that speak gRPC with each other.
+
+    school_grpc_secret: the credential of calls to the school service; None: calls need none.
+    """
+
+    school_grpc_secret: SecretToken | None = None
+
+    def grpc_secret(self) -> str | None:
+        """The credential as text."""
+        return None if self.school_grpc_secret is None else self.school_grpc_secret.get_secret_value()
+
+    def secrets(self) -> list[str]:
+        """See ProcessSettings."""
+        secret = self.grpc_secret()
+        return super().secrets() + ([] if secret is None else [secret])
 
 
 def start(

@@ -23,10 +23,10 @@ class Issuer:
         self.keys = TokenVerifier()
         self.keys.replace(self.document)
 
-    def token(self, role: str = "user", lifetime: float = ACCESS_SECONDS) -> str:
+    def token(self, role: str = "user", lifetime: float = ACCESS_SECONDS, user_id: str = "0" * 24) -> str:
         """An access token that expires `lifetime` seconds from now."""
         claims = {
-            "sub": "0" * 24,
+            "sub": user_id,
             "email": "someone@example.com",
             "role": role,
             "iss": ISSUER,
@@ -35,6 +35,6 @@ class Issuer:
         }
         return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": "test"})
 
-    def headers(self) -> dict[str, str]:
+    def headers(self, role: str = "user", user_id: str = "0" * 24) -> dict[str, str]:
         """The Authorization header with a valid token."""
-        return {"Authorization": f"Bearer {self.token()}"}
+        return {"Authorization": f"Bearer {self.token(role, user_id=user_id)}"}

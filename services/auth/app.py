@@ -18,38 +18,49 @@ from runtime.web.json_body import read_json
 from services.auth import responses
 from services.auth.accounts import Accounts
 from services.auth.schemas import Login, Refresh, Signup
+from services.http.clients import TrustedGateways
+from services.http.response_fields import protect_responses
+from services.http.responses import ErrorResponse
 
 REJECTION_MESSAGE = "authentication service temporarily unavailable"
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 
-def create_app(accounts: Accounts, panel: Panel) -> QuartTrio:
-    """The app. panel: has the breaker `auth-database`; source of /health and /metrics."""
+def create_app(accounts: Accounts, panel: Panel, gateways: TrustedGateways | None = None) -> QuartTrio:
+    """The app. panel: has the breaker `auth-database`; source of /health and /metrics.
+
+    gateways: whose X-Forwarded-For names the client; None: those on this host.
+    """
     # Existing health checks send GET /signup and expect 400.
     app = service_app(AUTH_SERVICE, panel, wrong_method=Code.INVALID_REQUEST)
-    _add_accounts(app, accounts)
-    _add_tokens(app, accounts)
+    gateways = gateways or TrustedGateways()
+    protect_responses(app, "/signup", "/login", "/refresh", "/validate", "/logout")
+    _add_accounts(app, accounts, gateways)
+    _add_tokens(app, accounts, gateways)
     return app
 
 
-def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
+def _add_accounts(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways) -> None:
     @app.post("/signup")
     @document_request(Signup)
     @document_response(responses.UserResponse, 201)
-    @document_response(responses.ErrorResponse, 400)
-    @document_response(responses.ErrorResponse, 409)
+    @document_response(ErrorResponse, 400)
+    @document_response(ErrorResponse, 409)
+    @document_response(ErrorResponse, 429)
     async def signup() -> Any:
         """Create an account."""
-        user = await accounts.signup(await read_json(Signup), request.headers.get("Authorization"))
+        authorization = request.headers.get("Authorization")
+        user = await accounts.signup(await read_json(Signup), authorization, gateways.current_client())
         return reply("User created successfully", user.model_dump(), 201)
 
     @app.post("/login")
     @document_request(Login)
     @document_response(responses.SessionResponse)
-    @document_response(responses.ErrorResponse, 401)
+    @document_response(ErrorResponse, 401)
+    @document_response(ErrorResponse, 429)
     async def login() -> Any:
         """Log in with e-mail address and password."""
-        user, access, refresh = await accounts.login(await read_json(Login))
+        user, access, refresh = await accounts.login(await read_json(Login), gateways.current_client())
         session = responses.Session(user=user, access_token=access, refresh_token=refresh)
         return reply("Login successful", session.model_dump())
 
@@ -57,31 +68,37 @@ def _add_accounts(app: QuartTrio, accounts: Accounts) -> None:
     @security_scheme(_BEARER)
     @document_request(Refresh)
     @document_response(responses.EmptyResponse)
-    @document_response(responses.ErrorResponse, 401)
+    @document_response(ErrorResponse, 401)
+    @document_response(ErrorResponse, 429)
     async def logout() -> Any:
         """End the login that a refresh token belongs to."""
-        identity = await accounts.identify(request.headers.get("Authorization"))
+        authorization = request.headers.get("Authorization")
+        identity = await accounts.identify(authorization, gateways.current_client())
         await accounts.logout(identity, (await read_json(Refresh)).refresh_token)
         return reply("Logged out successfully", None)
 
 
-def _add_tokens(app: QuartTrio, accounts: Accounts) -> None:
+def _add_tokens(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways) -> None:
     @app.post("/refresh")
     @document_request(Refresh)
     @document_response(responses.TokensResponse)
-    @document_response(responses.ErrorResponse, 401)
+    @document_response(ErrorResponse, 401)
+    @document_response(ErrorResponse, 429)
     async def refresh() -> Any:
         """Exchange a refresh token for new tokens; it works once."""
-        access, replacement = await accounts.refresh((await read_json(Refresh)).refresh_token)
+        token = (await read_json(Refresh)).refresh_token
+        access, replacement = await accounts.refresh(token, gateways.current_client())
         return reply("Token refreshed successfully", {"access_token": access, "refresh_token": replacement})
 
     @app.post("/validate")
     @security_scheme(_BEARER)
     @document_response(responses.TokenOwnerResponse)
-    @document_response(responses.ErrorResponse, 401)
+    @document_response(ErrorResponse, 401)
+    @document_response(ErrorResponse, 429)
     async def validate() -> Any:
         """Return the owner of an access token."""
-        identity = await accounts.identify(request.headers.get("Authorization"))
+        authorization = request.headers.get("Authorization")
+        identity = await accounts.identify(authorization, gateways.current_client())
         return reply("Token is valid", {"user_id": identity.user_id, "email": identity.email})
 
     @app.get("/.well-known/jwks.json")

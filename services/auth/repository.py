@@ -7,13 +7,17 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from bson import ObjectId
-from pymongo import IndexModel, ReturnDocument
+from pymongo import IndexModel
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
+from protocols.identity import LEEWAY_SECONDS, REFRESH_SECONDS
+from services.auth.addresses.keys import key_conditions, stored_key
+from services.auth.addresses.rewrite import rule_index
 from services.auth.records import User
-from services.auth.schemas import email_key
-from services.auth.tokens import RefreshSecret, SigningKey
+from services.auth.signing.key_ring import StoredKeys
+from services.auth.signing.stored_keys import read_keys
+from services.auth.tokens import RefreshSecret
 from services.http.validation import timestamp
 from services.mongo.client import Database, Document, MongoDatabase, retry_once
 from services.mongo.repository import UniqueViolation, unique_violation
@@ -53,14 +57,14 @@ class AccountRepository(Protocol):
     write is done completely or not at all.
     """
 
-    async def signing_key(self) -> SigningKey:
-        """The key of this installation; the first call creates it."""
+    async def signing_keys(self) -> StoredKeys:
+        """The keys of this installation; the first call creates one. Finishes a rotation that is over."""
 
     async def add_user(self, new: NewUser) -> User | UniqueViolation:
-        """Create an account. Addresses are unique in the form of `email_key`."""
+        """Create an account. Addresses are unique in the form of `address_key`."""
 
     async def find_account(self, email: str) -> Account | None:
-        """The account with an address of the same `email_key`; None if there is none."""
+        """The account with an address of the same `address_key`; None if there is none."""
 
     async def add_family(self, token: RefreshSecret, user_id: str, expires: float) -> None:
         """Store the first refresh token of a login."""
@@ -68,7 +72,8 @@ class AccountRepository(Protocol):
     async def rotate(self, old: RefreshSecret, new: RefreshSecret, now: float, expires: float) -> User | None:
         """Replace `old` by `new` and return the user.
 
-        If `old` is expired or was used before, revoke its family and return None.
+        If `old` is expired, valid for longer than any refresh token, or was used before, revoke its family
+        and return None.
         """
 
     async def revoke_family(self, family: str, user_id: str) -> None:
@@ -81,9 +86,9 @@ class MongoAccountRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def signing_key(self) -> SigningKey:
+    async def signing_keys(self) -> StoredKeys:
         """See AccountRepository."""
-        return await self._database.run(_signing_key)
+        return await self._database.run(read_keys)
 
     async def add_user(self, new: NewUser) -> User | UniqueViolation:
         """See AccountRepository."""
@@ -96,8 +101,7 @@ class MongoAccountRepository:
 
     async def find_account(self, email: str) -> Account | None:
         """See AccountRepository."""
-        key = email_key(email)
-        found = await self._database.run(lambda db: db.users.find_one({"email_key": key}))
+        found = await self._database.run(lambda db: find_user(db, email))
         return None if found is None else Account(_to_user(found), found["password_hash"])
 
     async def add_family(self, token: RefreshSecret, user_id: str, expires: float) -> None:
@@ -120,19 +124,14 @@ class MongoAccountRepository:
         await self._database.run(lambda db: db.refresh_families.delete_one(query))
 
 
-async def _signing_key(db: MongoDatabase) -> SigningKey:
-    found = await db.signing_keys.find_one({"_id": "current"})
-    if found is None:
-        new = SigningKey.new()
-        existing = await db.signing_keys.find_one_and_update(
-            {"_id": "current"},
-            {"$setOnInsert": {"kid": new.kid, "secret": new.secret}},
-            upsert=True,
-            return_document=ReturnDocument.BEFORE,
-        )
-        # Another process may have created the key in the meantime.
-        return SigningKey(existing["kid"], bytes(existing["secret"])) if existing else new
-    return SigningKey(found["kid"], bytes(found["secret"]))
+async def find_user(db: MongoDatabase, email: str) -> Document | None:
+    """The document of the account with this address; None if there is none. An asyncio function."""
+    conditions = key_conditions(email)
+    found = {user["email_key"]: user async for user in db.users.find({"$or": conditions})}
+    for condition in conditions:
+        if condition["email_key"] in found:
+            return found[condition["email_key"]]
+    return None
 
 
 async def _add_user(db: MongoDatabase, document: Document, first_role: str) -> Document:
@@ -149,7 +148,7 @@ async def _add_user(db: MongoDatabase, document: Document, first_role: str) -> D
 
 async def _prepare(db: MongoDatabase) -> None:
     """Create the indexes. The claim of the first account is written later, so it implies that they exist."""
-    await db.users.create_indexes([IndexModel("email_key", unique=True)])
+    await db.users.create_indexes([IndexModel("email_key", unique=True), rule_index()])
     await db.refresh_families.create_indexes([IndexModel("expires_at", expireAfterSeconds=0)])
 
 
@@ -183,7 +182,14 @@ async def _rotate(
     # Read the user first: a failure after the rotation would leave the client with a used token.
     user = await db.users.find_one({"_id": ObjectId(family["user_id"])})
     rotated = user is not None and await db.refresh_families.find_one_and_update(
-        {"_id": old.family, "digest": old.digest, "expires_at": {"$gt": _to_datetime(now)}},
+        {
+            "_id": old.family,
+            "digest": old.digest,
+            "expires_at": {
+                "$gt": _to_datetime(now),
+                "$lte": _to_datetime(now + REFRESH_SECONDS + LEEWAY_SECONDS),
+            },
+        },
         {"$set": {"digest": new.digest, "expires_at": _to_datetime(expires)}},
     )
     if user is None or not rotated:
@@ -197,7 +203,7 @@ def _new_document(new: NewUser) -> Document:
     return {
         "_id": ObjectId(),
         "email": new.email,
-        "email_key": email_key(new.email),
+        **stored_key(new.email),
         "password_hash": new.password_hash,
         "first_name": new.first_name,
         "last_name": new.last_name,

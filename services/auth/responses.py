@@ -68,10 +68,3 @@ class KeySetResponse(BaseModel):
     """A JWKS document."""
 
     keys: list[dict[str, Any]]
-
-
-class ErrorResponse(BaseModel):
-    """The envelope of a failure; `error` is one of the contract's codes."""
-
-    error: str
-    message: str

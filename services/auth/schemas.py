@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from protocols.http import Code
+from protocols.identity import ADMIN, USER
+from services.auth.addresses.keys import earlier_address
+from services.http.email_address import MAX_ADDRESS
 from services.http.results import Conflicts
-from services.http.validation import Email, without_control_characters
+from services.http.text import plain_line
+from services.http.validation import Email
 
-USER = "user"
-ADMIN = "admin"
 MIN_PASSWORD_LENGTH = 6
 # The time to hash a password grows with its length.
 MAX_PASSWORD_LENGTH = 1024
 
 CONFLICTS: Conflicts = {"email": (Code.USER_EXISTS, "a user with this email already exists")}
-
-
-def email_key(email: str) -> str:
-    """The form in which an address is unique: `Ada@Example.com` and `ada@example.com` are one account."""
-    return unicodedata.normalize("NFKC", email).casefold()
 
 
 def granted_role(requested: str | None, *, first: bool, by_admin: bool) -> str:
@@ -36,11 +32,20 @@ def granted_role(requested: str | None, *, first: bool, by_admin: bool) -> str:
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
-    AfterValidator(without_control_characters),
+    AfterValidator(plain_line),
 ]
 NewPassword = Annotated[
-    str, StringConstraints(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)
+    str,
+    StringConstraints(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH),
+    AfterValidator(plain_line),
 ]
+LoginEmail = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=MAX_ADDRESS),
+    AfterValidator(plain_line),
+    AfterValidator(earlier_address),
+]
+"""An address that this release or an earlier one accepts: every account must be able to log in."""
 Password = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH)]
 RefreshToken = Annotated[str, StringConstraints(max_length=512)]
 
@@ -63,7 +68,7 @@ class Signup(_Body):
 class Login(_Body):
     """The body of POST /login."""
 
-    email: Email
+    email: LoginEmail
     password: Password
 
 

@@ -16,13 +16,14 @@ from h2.exceptions import StreamClosedError
 from trio_asyncio import aio_as_trio
 
 from runtime import serving
+from services.grpc.limits import WINDOWS, limit_messages
 
 
 class _DrainingServer(Server):
     """A grpclib server that finishes its calls and closes its connections; `close` leaves them open."""
 
     def __init__(self, services: list[Any]) -> None:
-        super().__init__(services)
+        super().__init__(services, config=WINDOWS)
         self._protocols: list[H2Protocol] = []
         self._calls = 0
         self._stopping = False
@@ -31,7 +32,7 @@ class _DrainingServer(Server):
 
     def _protocol_factory(self) -> H2Protocol:
         self._protocols = [p for p in self._protocols if not _closed(p)]
-        protocol = super()._protocol_factory()
+        protocol = limit_messages(super()._protocol_factory())
         self._protocols.append(protocol)
         return protocol
 

@@ -11,6 +11,7 @@ from quart import request
 
 from services.dependency import Dependency
 from services.http.validation import parse_page
+from services.mongo.ownership import OwnedBy
 from services.mongo.repository import Record, Repository
 
 
@@ -22,14 +23,17 @@ class PageQuery(BaseModel):
 
 
 async def read_page(
-    repository: Repository, database: Dependency, where: Mapping[str, Any] | None = None
+    repository: Repository,
+    database: Dependency,
+    where: Mapping[str, Any] | None = None,
+    only: OwnedBy | None = None,
 ) -> tuple[list[Record], dict[str, Any]]:
     """The page that the current request names, and `{"next": path of the next page}`, empty on the last page.
 
-    where: see Repository.page. Raises ApiError for a bad query, and what `database.run` raises.
+    where, only: see Repository.page. Raises ApiError for a bad query, and what `database.run` raises.
     """
     limit, after = parse_page(request.args.get("limit"), request.args.get("after"))
-    records = await database.run(repository.page, limit + 1, after, where)
+    records = await database.run(repository.page, limit + 1, after, where, only)
     page = records[:limit]
     if len(records) <= limit:
         return page, {}

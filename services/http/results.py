@@ -1,4 +1,4 @@
-"""Results of repositories as responses: 409 for a violated constraint, 404 for a missing record."""
+"""Results of repositories as responses: 409 for a violated constraint, 403 and 404 for one record."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from protocols.http import Code
 from runtime.web.errors import ApiError
+from services.mongo.ownership import Denied
 from services.mongo.repository import UniqueViolation
 
 T = TypeVar("T")
@@ -22,8 +23,19 @@ def without_conflict(result: T | UniqueViolation, conflicts: Conflicts) -> T:
     return result
 
 
-def existing(result: T | None, missing: ApiError) -> T:
-    """The result of an operation on one record. Raises `missing` if there is no such record."""
-    if result is None:
-        raise missing
+def permitted(result: T | Denied) -> T:
+    """The result of an operation on one record. Raises ApiError FORBIDDEN if it was denied."""
+    if isinstance(result, Denied):
+        raise ApiError(Code.FORBIDDEN, "this record belongs to another user")
     return result
+
+
+def existing(result: T | Denied | None, missing: ApiError) -> T:
+    """The result of an operation on one record.
+
+    Raises ApiError FORBIDDEN if it was denied, and `missing` if there is no such record.
+    """
+    found = permitted(result)
+    if found is None:
+        raise missing
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -11,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Str
 
 from protocols.http import Code
 from runtime.web.errors import ApiError
+from services.http.email_address import MAX_ADDRESS, shown_address
+from services.http.text import plain_line, plain_text
 
 MAX_ID = 2**63 - 1
 DEFAULT_LIMIT = 100
@@ -19,8 +20,6 @@ MAX_LIMIT = 1000
 # int() also accepts "1_0", " 1" and digits of other scripts.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
-_EMAIL = re.compile(rf"[^\s@<>()\[\],;:\\\"]{{1,64}}@(?:{_LABEL}\.)*{_LABEL}")
 
 
 class Input(BaseModel):
@@ -41,19 +40,6 @@ def _date(value: str) -> str:
     return value
 
 
-def without_control_characters(value: str) -> str:
-    """`value`. Raises ValueError if it has control, format or surrogate characters."""
-    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs") for letter in value):
-        raise ValueError("must not have control characters")
-    return value
-
-
-def _email(value: str) -> str:
-    if not _EMAIL.fullmatch(without_control_characters(value)):
-        raise ValueError("must be an e-mail address")
-    return value
-
-
 def _none_if_blank(value: Any) -> Any:
     # Forms send "" for an empty field. Stored as text, it would conflict with every other empty field.
     return None if isinstance(value, str) and not value.strip() else value
@@ -61,18 +47,22 @@ def _none_if_blank(value: Any) -> Any:
 
 NOT_GIVEN: Any = None
 """The default of a field that a change may omit but not set to null."""
-Key = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+_Line = AfterValidator(plain_line)
+Key = Annotated[str, StringConstraints(min_length=1, max_length=100), _Line]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), _Line]
 Date = Annotated[str, AfterValidator(_date)]
 _Blank = BeforeValidator(_none_if_blank)
-Phone = Annotated[Annotated[str, StringConstraints(max_length=50)] | None, _Blank]
-Address = Annotated[Annotated[str, StringConstraints(max_length=500)] | None, _Blank]
+Phone = Annotated[Annotated[str, StringConstraints(max_length=50), _Line] | None, _Blank]
+Address = Annotated[
+    Annotated[str, StringConstraints(max_length=500), AfterValidator(plain_text)] | None, _Blank
+]
+"""A postal address, which may have several lines."""
 Email = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=3, max_length=254),
-    AfterValidator(_email),
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=MAX_ADDRESS),
+    AfterValidator(shown_address),
 ]
-"""LOCAL@DOMAIN: at most 64 characters, then labels of letters, digits, `-` and `_`, separated by dots."""
+"""An e-mail address; see `shown_address`."""
 OptionalEmail = Annotated[Email | None, _Blank]
 OptionalName = Annotated[Name | None, _Blank]
 OptionalDate = Annotated[Date | None, _Blank]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import trio
 import trio_asyncio
@@ -10,7 +11,7 @@ import trio_asyncio
 from actors.adapters.logs import log_transitions
 from protocols.topology import SCHOOL_DATABASE, SCHOOL_GRPC_PORT, SCHOOL_SERVICE, SCHOOL_SERVICE_PORT
 from runtime.config.policies import Configuration
-from runtime.config.settings import Port, ProcessSettings
+from runtime.config.settings import Port
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from runtime.sharing.instances import Place
@@ -19,17 +20,25 @@ from services.grpc.server import serve_grpc
 from services.mongo.client import open_database
 from services.mongo.dependency import database_dependency
 from services.mongo.probe import ping_probe
-from services.process import serve_all, start, start_loop_time, start_operations, start_token_verifier
+from services.process import (
+    GrpcSettings,
+    serve_all,
+    start,
+    start_loop_time,
+    start_operations,
+    start_token_verifier,
+)
 from services.school.app import REJECTION_MESSAGE, create_app
 from services.school.grpc_service import grpc_services
 from services.school.repository import school_repository
 
 
-class SchoolSettings(ProcessSettings):
-    """The school service's settings."""
+class SchoolSettings(GrpcSettings):
+    """The school service's settings. grpc_reflection: serve gRPC's reflection."""
 
     school_service_port: Port = SCHOOL_SERVICE_PORT
     school_grpc_port: Port = SCHOOL_GRPC_PORT
+    grpc_reflection: Literal["on", "off"] = "on"
 
 
 async def run(settings: SchoolSettings, configuration: Configuration) -> None:
@@ -60,7 +69,12 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
             await serve(app, host=settings.host, port=port, grace=grace, stop=stop)
 
         async def serve_rpc(stop: Callable[[], Awaitable[None]]) -> None:
-            services = grpc_services(repository, database)
+            services = grpc_services(
+                repository,
+                database,
+                secret=settings.grpc_secret(),
+                reflection=settings.grpc_reflection == "on",
+            )
             port, grace = settings.school_grpc_port, settings.shutdown_grace
             await serve_grpc(services, host=settings.host, port=port, grace=grace, stop=stop)
 

@@ -19,8 +19,11 @@ from runtime.web.errors import ApiError
 from runtime.web.json_body import read_json
 from services.dependency import Dependency
 from services.http.authentication import require_token
+from services.http.authorization import changeable, requester
 from services.http.pagination import PageQuery, read_page
-from services.http.results import existing, without_conflict
+from services.http.response_fields import protect_responses
+from services.http.responses import ErrorResponse
+from services.http.results import existing, permitted, without_conflict
 from services.http.validation import parse_id
 from services.mongo.repository import Repository
 from services.school.schemas import (
@@ -58,6 +61,7 @@ def create_app(
     """
     app = service_app(SCHOOL_SERVICE, panel)
     require_token(app, keys, "/schools")
+    protect_responses(app, "/schools")
     _add_collection(app, repository, database, now)
     _add_item(app, repository, database, now)
     return app
@@ -80,7 +84,8 @@ def _add_collection(
     async def create_school() -> Any:
         """Create a school."""
         record = new_record(await read_json(NewSchool), now())
-        school = without_conflict(await database.run(repository.create, record), CONFLICTS)
+        owner = requester().user_id
+        school = without_conflict(await database.run(repository.create, record, owner), CONFLICTS)
         return reply("School created successfully", school, 201)
 
 
@@ -95,19 +100,22 @@ def _add_item(
         return reply("School retrieved successfully", school)
 
     @app.put("/schools/<number>")
+    @document_response(ErrorResponse, 403)
     @document_request(SchoolChanges)
     @document_response(SchoolResponse)
     async def update_school(number: str) -> Any:
-        """Change the given fields of a school."""
+        """Change the given fields of a school; only its creator and admins may."""
         school_id = parse_id(number)
         changes = changed_fields(await read_json(SchoolChanges), now())
-        result = await database.run(repository.update, school_id, changes)
+        result = await database.run(repository.update, school_id, changes, changeable(requester()))
         school = existing(without_conflict(result, CONFLICTS), not_found())
         return reply("School updated successfully", school)
 
     @app.delete("/schools/<number>")
+    @document_response(ErrorResponse, 403)
     async def delete_school(number: str) -> Any:
-        """Delete a school."""
-        if not await database.run(repository.delete, parse_id(number)):
+        """Delete a school; only its creator and admins may."""
+        mine = changeable(requester())
+        if not permitted(await database.run(repository.delete, parse_id(number), mine)):
             raise not_found()
         return reply("School deleted successfully", None)

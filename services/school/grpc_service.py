@@ -26,7 +26,9 @@ from protocols.school_pb2 import (
 from runtime.web.errors import ApiError
 from services.dependency import Dependency
 from services.grpc.call_log import logged_service
+from services.grpc.credential import protected_service
 from services.grpc.tracing import traced_service
+from services.http.results import permitted
 from services.http.validation import parse_id
 from services.mongo.repository import Record, Repository
 
@@ -76,7 +78,7 @@ class SchoolGrpcService(SchoolServiceBase):
     async def _find(self, number: str, seconds: float) -> Record | None:
         try:
             with trio.fail_after(seconds):
-                return await self._database.run(self._repository.get, parse_id(number))
+                return permitted(await self._database.run(self._repository.get, parse_id(number)))
         except trio.TooSlowError:
             raise GRPCError(Status.DEADLINE_EXCEEDED, "out of the caller's time") from None
 
@@ -96,9 +98,16 @@ def to_message(record: Record) -> School:
     return School(**{field: "" if record[field] is None else str(record[field]) for field in _FIELDS})
 
 
-def grpc_services(repository: Repository, database: Dependency) -> list[Any]:
-    """The services for a grpclib Server or ChannelFor: schools, health and reflection."""
+def grpc_services(
+    repository: Repository, database: Dependency, *, secret: str | None = None, reflection: bool = True
+) -> list[Any]:
+    """The services for a grpclib Server or ChannelFor: schools, health and, unless it is off, reflection.
+
+    secret: the credential that calls about schools need; health needs none. None: they need none.
+    """
     schools = SchoolGrpcService(repository, database)
+    # Outside: refused calls have their line in the log, and their span.
+    guarded = traced_service(logged_service(protected_service(schools, secret)))
     # Health is that of this process alone; each call reports the database by its own status.
-    services: list[Any] = [traced_service(logged_service(schools)), Health({OVERALL: [], schools: []})]
-    return ServerReflection.extend(services)
+    services: list[Any] = [guarded, Health({OVERALL: [], schools: []})]
+    return ServerReflection.extend(services) if reflection else services

@@ -8,7 +8,7 @@ import trio_asyncio
 from actors.adapters.logs import log_transitions
 from protocols.topology import STUDENT_DATABASE, STUDENT_SERVICE, STUDENT_SERVICE_GRPC, STUDENT_SERVICE_PORT
 from runtime.config.policies import Configuration
-from runtime.config.settings import Port, ProcessSettings
+from runtime.config.settings import Port
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from runtime.sharing.instances import Place
@@ -17,14 +17,14 @@ from services.grpc.probe import health_probe
 from services.mongo.client import open_database
 from services.mongo.dependency import database_dependency
 from services.mongo.probe import ping_probe
-from services.process import start, start_loop_time, start_operations, start_token_verifier
+from services.process import GrpcSettings, start, start_loop_time, start_operations, start_token_verifier
 from services.student.app import REJECTION_MESSAGE, create_app
 from services.student.repository import student_repository
 from services.student.school_client import GrpcSchoolClient, SchoolCheck, open_channel
 from services.student.students import Students
 
 
-class StudentSettings(ProcessSettings):
+class StudentSettings(GrpcSettings):
     """The student service's settings."""
 
     student_service_port: Port = STUDENT_SERVICE_PORT
@@ -55,7 +55,9 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
             }
         )
         database = database_dependency(panel, policies[STUDENT_DATABASE], REJECTION_MESSAGE, loop_time)
-        school_client = GrpcSchoolClient(channel, address=settings.school_grpc_address)
+        school_client = GrpcSchoolClient(
+            channel, address=settings.school_grpc_address, secret=settings.grpc_secret()
+        )
         schools = SchoolCheck(school_client, panel, policies[STUDENT_SERVICE_GRPC], loop_time)
         students = Students(student_repository(client), database, schools)
         app = create_app(students, panel=panel, keys=keys)

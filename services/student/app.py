@@ -14,7 +14,10 @@ from runtime.auth import TokenVerifier
 from runtime.web.app import reply, service_app
 from runtime.web.json_body import read_json
 from services.http.authentication import require_token
+from services.http.authorization import requester
 from services.http.pagination import PageQuery
+from services.http.response_fields import protect_responses
+from services.http.responses import ErrorResponse
 from services.http.validation import parse_id
 from services.student.schemas import NewStudent, StudentChanges, StudentResponse, StudentsResponse
 from services.student.students import Students
@@ -26,6 +29,7 @@ def create_app(students: Students, *, panel: Panel, keys: TokenVerifier) -> Quar
     """The app. panel: source of /health and /metrics. keys: verify the bearer tokens."""
     app = service_app(STUDENT_SERVICE, panel)
     require_token(app, keys, "/students")
+    protect_responses(app, "/students")
     _add_collection(app, students)
     _add_item(app, students)
     return app
@@ -36,16 +40,17 @@ def _add_collection(app: QuartTrio, students: Students) -> None:
     @document_querystring(PageQuery)
     @document_response(StudentsResponse)
     async def list_students() -> Any:
-        """List students, by id."""
-        page, more = await students.page()
+        """List the students that the user may read, by id."""
+        page, more = await students.page(requester())
         return reply("Students retrieved successfully", page, **more)
 
     @app.get("/students/school/<school>")
     @document_querystring(PageQuery)
     @document_response(StudentsResponse)
     async def list_students_of_school(school: str) -> Any:
-        """List the students of one school, by id."""
-        page, more = await students.page_of_school(parse_id(school, Code.INVALID_SCHOOL_ID))
+        """List the students of one school that the user may read, by id."""
+        school_id = parse_id(school, Code.INVALID_SCHOOL_ID)
+        page, more = await students.page_of_school(school_id, requester())
         return reply("Students retrieved successfully", page, **more)
 
     @app.post("/students")
@@ -53,27 +58,31 @@ def _add_collection(app: QuartTrio, students: Students) -> None:
     @document_response(StudentResponse, 201)
     async def create_student() -> Any:
         """Create a student of a school that exists."""
-        return reply("Student created successfully", await students.create(await read_json(NewStudent)), 201)
+        student = await students.create(await read_json(NewStudent), requester())
+        return reply("Student created successfully", student, 201)
 
 
 def _add_item(app: QuartTrio, students: Students) -> None:
     @app.get("/students/<number>")
+    @document_response(ErrorResponse, 403)
     @document_response(StudentResponse)
     async def get_student(number: str) -> Any:
         """Get one student."""
-        return reply("Student retrieved successfully", await students.get(parse_id(number)))
+        return reply("Student retrieved successfully", await students.get(parse_id(number), requester()))
 
     @app.put("/students/<number>")
+    @document_response(ErrorResponse, 403)
     @document_request(StudentChanges)
     @document_response(StudentResponse)
     async def update_student(number: str) -> Any:
         """Change the given fields of a student."""
         student_id = parse_id(number)
-        record = await students.update(student_id, await read_json(StudentChanges))
+        record = await students.update(student_id, await read_json(StudentChanges), requester())
         return reply("Student updated successfully", record)
 
     @app.delete("/students/<number>")
+    @document_response(ErrorResponse, 403)
     async def delete_student(number: str) -> Any:
         """Delete a student."""
-        await students.delete(parse_id(number))
+        await students.delete(parse_id(number), requester())
         return reply("Student deleted successfully", None)

@@ -9,4 +9,4 @@ from services.student.schemas import UNIQUE
 
 def student_repository(database: Database) -> Repository:
     """Students in MongoDB, unique by UNIQUE."""
-    return MongoRepository(database, "students", UNIQUE, sorted_by=["school_id"])
+    return MongoRepository(database, "students", UNIQUE, sorted_by=["school_id"], pages_by_owner=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
 import trio
 from grpclib.client import Channel
-from grpclib.config import Configuration
-from grpclib.exceptions import GRPCError, ProtocolError
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
 from trio_asyncio import aio_as_trio
 
 from actors import CircuitBreakerConfig, Panel
@@ -22,7 +24,9 @@ from runtime.serving.loop_time import LoopTime
 from runtime.web.errors import ApiError
 from services.deadlines import seconds_for_call
 from services.dependency import Dependency
+from services.grpc.credential import SETTING, credential_metadata
 from services.grpc.dependency import grpc_verdict
+from services.grpc.limits import WINDOWS, limit_messages
 from services.grpc.tracing import trace_calls
 
 CALL_SECONDS = 2.0
@@ -32,7 +36,11 @@ REJECTION_MESSAGE = "school service temporarily unavailable"
 ORIGINS = frozenset({"school-database"})
 """The breakers that the school service may name as the origin of a failure. Other names are ignored."""
 # Detects a dead peer after about 15 seconds; TCP alone needs a quarter of an hour.
-KEEPALIVE = Configuration(_keepalive_time=10.0, _keepalive_timeout=5.0)
+CONNECTION = replace(WINDOWS, _keepalive_time=10.0, _keepalive_timeout=5.0)
+_RESET = "Stream reset by remote party"
+"""The beginning of grpclib's message if the server has ended this call alone."""
+
+log = structlog.get_logger("student")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +72,45 @@ class GrpcSchoolClient:
     """SchoolClient through a grpclib channel.
 
     seconds: maximum time of a call; less if the caller's deadline is nearer. address: HOST:PORT, for spans;
-    empty if unknown.
+    empty if unknown. secret: the credential that the school service expects; None: none.
+
+    A call whose connection ends under it is made once more, since it changes nothing.
     """
 
-    def __init__(self, channel: Channel, seconds: float = CALL_SECONDS, address: str = "") -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        seconds: float = CALL_SECONDS,
+        address: str = "",
+        secret: str | None = None,
+    ) -> None:
         trace_calls(channel, address)
+        self._credential = credential_metadata(secret)
+        self._is_refused = False
         self._validate = SchoolServiceStub(channel).ValidateSchool
         self._seconds = seconds
 
     async def find(self, school_id: int) -> SchoolRef | None:
         """See SchoolClient. Raises TimeoutError if the call exceeds its time."""
         context = structlog.contextvars.get_contextvars()
-        metadata = {REQUEST_ID.lower(): context["request_id"]} if "request_id" in context else {}
+        request_id = {REQUEST_ID.lower(): context["request_id"]} if "request_id" in context else {}
         request = ValidateSchoolRequest(id=str(school_id))
-        reply = await aio_as_trio(self._call)(request, seconds_for_call(self._seconds), metadata)
+        metadata = {**self._credential, **request_id}
+        reply = await aio_as_trio(self._call_twice)(request, seconds_for_call(self._seconds), metadata)
         return SchoolRef(reply.name) if reply.exists else None
+
+    async def _call_twice(
+        self, request: ValidateSchoolRequest, seconds: float, metadata: Mapping[str, str]
+    ) -> ValidateSchoolResponse:
+        """Make one call, and once more within its time if its connection ended. An asyncio function."""
+        ends = time.monotonic() + seconds
+        try:
+            return await self._call(request, seconds, metadata)
+        except StreamTerminatedError as error:
+            # A server that stops sends GOAWAY, or closes: the next connection reaches its successor.
+            if str(error).startswith(_RESET):
+                raise
+        return await self._call(request, max(0.0, ends - time.monotonic()), metadata)
 
     async def _call(
         self, request: ValidateSchoolRequest, seconds: float, metadata: Mapping[str, str]
@@ -93,6 +125,7 @@ class GrpcSchoolClient:
                 await stream.send_message(request, end=True)
                 reply = await stream.recv_message()
         except GRPCError as error:
+            self._note_refusal(error)
             trailers = stream.trailing_metadata
             origin = None if trailers is None else trailers.get(FAILURE_ORIGIN.lower())
             if origin in ORIGINS:
@@ -100,7 +133,21 @@ class GrpcSchoolClient:
             raise
         if reply is None:
             raise ProtocolError("a response without a message")
+        self._is_refused = False
         return reply
+
+    def _note_refusal(self, error: GRPCError) -> None:
+        """Log the first of consecutive refusals of the credential, which only an operator can mend."""
+        was_refused, self._is_refused = self._is_refused, error.status is Status.UNAUTHENTICATED
+        if self._is_refused and not was_refused:
+            log.error("the school service refuses this service's credential", setting=SETTING)
+
+
+class _LimitedChannel(Channel):
+    """A channel that refuses large messages."""
+
+    def _protocol_factory(self) -> H2Protocol:
+        return limit_messages(super()._protocol_factory())
 
 
 @asynccontextmanager
@@ -120,7 +167,7 @@ async def open_channel(address: str) -> AsyncIterator[Channel]:
 
 
 async def _make_channel(host: str, port: int) -> Channel:
-    return Channel(host, port, config=KEEPALIVE)
+    return _LimitedChannel(host, port, config=CONNECTION)
 
 
 class SchoolCheck:

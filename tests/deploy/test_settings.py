@@ -43,3 +43,13 @@ def test_a_setting_of_all_processes_has_all_owners() -> None:
     owners = {"api-gateway", "auth-service", "school-service", "student-service"}
     assert set(settings.settings()["LOG_FORMAT"].owners) == owners
     assert set(settings.settings()["VALKEY_URL"].owners) == owners
+
+
+def test_a_setting_of_two_processes_names_each_of_them_once() -> None:
+    """Their settings have a base class in common, which both modules import."""
+    found = settings.settings()
+    assert found["SCHOOL_GRPC_SECRET"].owners == ("school-service", "student-service")
+    assert found["SCHOOL_GRPC_SECRET"].is_secret
+    assert found["GRPC_REFLECTION"].owners == ("school-service",)
+    assert found["TRUSTED_GATEWAYS"].owners == ("auth-service",)
+    assert len(found["MONGODB_URI"].owners) == 4

@@ -24,10 +24,11 @@ from runtime.auth import (
     jwks_over_http,
     require,
 )
-from services.auth.records import UserRecord
+from services.auth.records import User
 from services.auth.tokens import Signer, SigningKey
+from tests.tokens import Issuer
 
-USER = UserRecord(
+USER = User(
     id="a" * 24, email="a@b.org", first_name="A", last_name="B", role="user", created_at="", updated_at=""
 )
 NOW = 1_000_000.0
@@ -68,7 +69,7 @@ def known(signer: Signer, clock: Clock | None = None) -> TokenVerifier:
 
 async def test_a_valid_token_has_its_senders_identity(signer: Signer) -> None:
     identity = require(known(signer), f"Bearer {signer.issue(USER, NOW)}")
-    assert (identity.user_id, identity.email, identity.role) == (USER["id"], "a@b.org", "user")
+    assert (identity.user_id, identity.email, identity.role) == (USER.id, "a@b.org", "user")
     assert identity.expires_at == NOW + 900
 
 
@@ -288,3 +289,17 @@ async def test_a_silent_server_leaves_time_for_the_next(
 
     with trio.fail_after(FETCH_SECONDS):
         assert await jwks_over_http("http://silent", "http://good", transport=Transport())() == signer.jwks()
+
+
+@pytest.mark.parametrize(("lifetime", "is_good"), [(900, True), (959, True), (961, False), (86_400, False)])
+def test_a_token_that_is_valid_for_longer_than_any_is_refused(lifetime: int, is_good: bool) -> None:
+    """The clocks of the auth service and of a verifier may differ by a minute."""
+    issuer = Issuer()
+    keys = TokenVerifier()
+    keys.replace(issuer.document)
+    token = issuer.token(lifetime=lifetime)
+    if is_good:
+        assert keys.verify(token).role == "user"
+    else:
+        with pytest.raises(BadToken, match="valid for longer"):
+            keys.verify(token)

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from pymongo.errors import AutoReconnect
 
+from services.mongo.ownership import DENIED, Denied, OwnedBy
 from services.mongo.repository import Record, Unique, UniqueViolation
 
 
@@ -59,10 +60,11 @@ class FakeRepository:
         self.faults = Faults()
         self.refusals: dict[str, Exception] = {}
         self.records: dict[int, Record] = {}
+        self.owners: dict[int, str] = {}
         self._unique = unique
         self._last = 0
 
-    async def create(self, record: Record) -> Record | UniqueViolation:
+    async def create(self, record: Record, owner: str | None = None) -> Record | UniqueViolation:
         """See Repository."""
         await self.faults.strike()
         self._refuse(record)
@@ -70,16 +72,27 @@ class FakeRepository:
         if violation := self._conflict(self._last, record):
             return violation
         self.records[self._last] = {"id": self._last, **deepcopy(record)}
+        if owner is not None:
+            self.owners[self._last] = owner
         return deepcopy(self.records[self._last])
 
-    async def get(self, number: int) -> Record | None:
+    def _is_denied(self, number: int, only: OwnedBy | None) -> bool:
+        return number in self.records and only is not None and not only.admits(self.owners.get(number))
+
+    async def get(self, number: int, only: OwnedBy | None = None) -> Record | Denied | None:
         """See Repository."""
         await self.faults.strike()
+        if self._is_denied(number, only):
+            return DENIED
         return deepcopy(self.records.get(number))
 
-    async def update(self, number: int, changes: Mapping[str, Any]) -> Record | UniqueViolation | None:
+    async def update(
+        self, number: int, changes: Mapping[str, Any], only: OwnedBy | None = None
+    ) -> Record | UniqueViolation | Denied | None:
         """See Repository."""
         await self.faults.strike()
+        if self._is_denied(number, only):
+            return DENIED
         if number not in self.records:
             return None
         self._refuse(changes)
@@ -89,18 +102,26 @@ class FakeRepository:
         self.records[number] = changed
         return deepcopy(changed)
 
-    async def delete(self, number: int) -> bool:
+    async def delete(self, number: int, only: OwnedBy | None = None) -> bool | Denied:
         """See Repository."""
         await self.faults.strike()
+        if self._is_denied(number, only):
+            return DENIED
         return self.records.pop(number, None) is not None
 
-    async def page(self, limit: int, after: int, where: Mapping[str, Any] | None = None) -> list[Record]:
+    async def page(
+        self,
+        limit: int,
+        after: int,
+        where: Mapping[str, Any] | None = None,
+        only: OwnedBy | None = None,
+    ) -> list[Record]:
         """See Repository."""
         await self.faults.strike()
         records = [
             record
             for number, record in sorted(self.records.items())
-            if number > after and _has(record, where or {})
+            if number > after and _has(record, where or {}) and not self._is_denied(number, only)
         ]
         return deepcopy(records[:limit])
 

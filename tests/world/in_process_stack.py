@@ -28,7 +28,9 @@ from runtime.config.policy_file import load_breakers
 from services.auth.accounts import Accounts
 from services.auth.app import REJECTION_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth
+from services.auth.limits.guessing import GuessLimiter
 from services.auth.passwords import Passwords
+from services.dependency import Dependency
 from services.mongo.dependency import database_dependency
 from services.school.app import REJECTION_MESSAGE as SCHOOL_OPEN
 from services.school.app import create_app as create_school
@@ -143,7 +145,7 @@ async def open_in_process_stack() -> AsyncIterator[InProcessStack]:
             FakeRepository(STUDENT_UNIQUE),
         )
         auth_guard = database_dependency(auth, policies["auth-database"], AUTH_OPEN)
-        auth_line = CuttableTransport(create_auth(Accounts(accounts, auth_guard, Passwords()), auth))
+        auth_line = CuttableTransport(create_auth(_accounts(accounts, auth_guard), auth))
         keys = TokenVerifier(jwks_over_http("http://auth", transport=auth_line))
         nursery.start_soon(keys.run)
         school_guard = database_dependency(school, policies["school-database"], SCHOOL_OPEN)
@@ -170,6 +172,11 @@ async def open_in_process_stack() -> AsyncIterator[InProcessStack]:
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
                 yield InProcessStack(client, lines, grpc, accounts, schools, students, panels)
             nursery.cancel_scope.cancel()
+
+
+def _accounts(repository: FakeAccountRepository, database: Dependency) -> Accounts:
+    # All clients of a test have one address.
+    return Accounts(repository, database, Passwords(), guesses=GuessLimiter(10_000, 10_000))
 
 
 def _student_service(

@@ -14,9 +14,9 @@ class InlinePasswords(Passwords):
     def __init__(self) -> None:
         super().__init__(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, client: str = "") -> str:
         await trio.lowlevel.checkpoint()
         return f"hash of {password}"
 
-    async def verify(self, password: str, stored: str | None) -> bool:
+    async def verify(self, password: str, stored: str | None, client: str = "") -> bool:
         return stored == await self.hash(password)

@@ -20,6 +20,7 @@ from runtime.serving import Limits, serve
 from services.auth.accounts import Accounts
 from services.auth.app import REJECTION_MESSAGE as AUTH_OPEN
 from services.auth.app import create_app as create_auth
+from services.auth.limits.guessing import GuessLimiter
 from services.auth.passwords import Passwords
 from services.grpc.server import serve_grpc
 from services.mongo.dependency import database_dependency
@@ -79,7 +80,8 @@ async def open_served_stack(limits: Limits, **settings: Any) -> AsyncIterator[Se
         )
         async with open_channel(f"127.0.0.1:{rpc_port}") as channel:
             check = SchoolCheck(GrpcSchoolClient(channel), panel, policies["student-service-grpc"])
-            accounts = Accounts(FakeAccountRepository(), auth_guard, Passwords(QUICK))
+            guesses = GuessLimiter(10_000, 10_000)  # all clients have one address
+            accounts = Accounts(FakeAccountRepository(), auth_guard, Passwords(QUICK), guesses=guesses)
             school_app = create_school(repository=schools, database=school_guard, panel=panel, keys=keys)
             service = Students(students, student_guard, check)
             urls = {

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import trio
 
+from services.auth.addresses.keys import address_key
 from services.auth.records import User
 from services.auth.repository import Account, NewUser
-from services.auth.schemas import email_key
+from services.auth.signing.key_ring import PUBLISHED_SECONDS, StoredKeys
 from services.auth.tokens import RefreshSecret, SigningKey
 from services.mongo.repository import UniqueViolation
 
@@ -27,20 +28,30 @@ class FakeAccountRepository:
         self.operations: list[str] = []
         self.accounts: dict[str, Account] = {}
         self.families: dict[str, tuple[str, RefreshSecret, float]] = {}
-        self._key: SigningKey | None = None
+        self._current = SigningKey.new()
+        self._next: SigningKey | None = None
+        self._signs_at = 0.0
 
     async def _begin(self, operation: str) -> None:
         self.operations.append(operation)
         await self.fault()
 
-    async def signing_key(self) -> SigningKey:
-        await self._begin("signing_key")
-        self._key = self._key or SigningKey.new()
-        return self._key
+    async def signing_keys(self) -> StoredKeys:
+        await self._begin("signing_keys")
+        stored = StoredKeys(self._current)
+        if self._next is not None:
+            stored = StoredKeys(self._current, self._next, self._signs_at - trio.current_time())
+            if stored.is_rotated:
+                self._current, self._next = self._next, None
+                return StoredKeys(self._current)
+        return stored
+
+    def begin_rotation(self) -> None:
+        self._next, self._signs_at = SigningKey.new(), trio.current_time() + PUBLISHED_SECONDS
 
     async def add_user(self, new: NewUser) -> User | UniqueViolation:
         await self._begin("add_user")
-        key = email_key(new.email)
+        key = address_key(new.email)
         if key in self.accounts:
             return UniqueViolation("email")
         user = User(
@@ -57,7 +68,7 @@ class FakeAccountRepository:
 
     async def find_account(self, email: str) -> Account | None:
         await self._begin("find_account")
-        return self.accounts.get(email_key(email))
+        return self.accounts.get(address_key(email))
 
     async def add_family(self, token: RefreshSecret, user_id: str, expires: float) -> None:
         await self._begin("add_family")

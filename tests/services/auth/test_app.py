@@ -71,7 +71,7 @@ async def test_an_unknown_address_and_a_wrong_password_look_alike(service: Servi
     for more in ({"email": "nobody@example.com"}, {"password": "wrong password"}):
         service.repository.operations.clear()
         answers.append(await service.login(**more))
-        work.append([name for name in service.repository.operations if name != "signing_key"])
+        work.append([name for name in service.repository.operations if name != "signing_keys"])
     assert [(answer.status, answer.error) for answer in answers] == [(401, "INVALID_CREDENTIALS")] * 2
     assert answers[0].body == answers[1].body
     assert work[0] == work[1] == ["find_account"]

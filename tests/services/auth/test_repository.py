@@ -53,9 +53,9 @@ def new_token(family: str) -> RefreshSecret:
 async def test_concurrent_starts_on_an_empty_database_share_one_signing_key(
     repository: MongoAccountRepository,
 ) -> None:
-    keys = await together(*[repository.signing_key] * 10)
+    keys = await together(*[repository.signing_keys] * 10)
     assert len(set(keys)) == 1
-    assert await repository.signing_key() == keys[0]
+    assert await repository.signing_keys() == keys[0]
 
 
 async def test_a_taken_address_of_multi_byte_letters_is_a_violation(
@@ -196,3 +196,19 @@ async def test_refresh_tokens_are_stored_as_hashes(
     first, _ = await login(repository)
     (stored,) = await database.run(lambda db: db.refresh_families.find({}).to_list())
     assert first.partition(".")[2] not in repr(stored)
+
+
+async def test_a_refresh_token_that_is_valid_for_longer_than_any_is_refused(
+    repository: MongoAccountRepository,
+) -> None:
+    """It can't be ours. Its family ends."""
+    user = await repository.add_user(someone())
+    assert isinstance(user, User)
+    week = 7 * 24 * 3600
+    for lifetime, is_good in ((week, True), (week + 30, True), (week + 120, False)):
+        old = token(new_refresh_token())
+        new = token(new_refresh_token(old.family))
+        await repository.add_family(old, user.id, NOW + lifetime)
+        assert (await repository.rotate(old, new, NOW, NOW + week) == user) is is_good
+        if not is_good:
+            assert await repository.rotate(new, old, NOW, NOW + week) is None

@@ -18,7 +18,7 @@ UNIQUE = (Unique("roll", ("school", "roll")), Unique("email", ("email",), option
 def repository(request: pytest.FixtureRequest, database: Database) -> Repository:
     if request.param == "memory":
         return FakeRepository(UNIQUE)
-    return MongoRepository(database, "things", UNIQUE, sorted_by=["school"])
+    return MongoRepository(database, "things", UNIQUE, sorted_by=["school"], pages_by_owner=True)
 
 
 def thing(roll: str = "r1", school: int = 1, email: str | None = None, **more: Any) -> Record:

@@ -102,7 +102,8 @@ async def honest(session: WireSession) -> None:
     assert await session.ask(session.head("POST", "/students", len(body)), body) == 201
     assert await session.ask(session.head("GET", "/schools/1")) == 200
     person = b'{"email": "a@x.org", "password": "lovelace"}'
-    assert await session.ask(session.head("POST", "/auth/login", len(person)), person) == 401
+    # On a real stack all sessions are one client, whose failures are limited.
+    assert await session.ask(session.head("POST", "/auth/login", len(person)), person) in (401, 429)
 
 
 async def trickles(session: WireSession) -> None:

@@ -1,0 +1,18 @@
+"""The operator's commands on accounts and keys: rotate-keys, create-admin EMAIL.
+
+The auth service's own program carries them out, with the database of the running stack.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from deploy.config import ROOT, StackConfig
+from protocols.topology import AUTH_SERVICE, MODULES
+
+
+def run(config: StackConfig, *arguments: str) -> bool:
+    """Run a command with this terminal as its input and output. Returns whether it succeeded."""
+    command = [sys.executable, "-m", f"{MODULES[AUTH_SERVICE]}.commands", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=config.saved().environment(), check=False).returncode == 0

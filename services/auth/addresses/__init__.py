@@ -1,0 +1,1 @@
+"""E-mail addresses of accounts: the keys that find an account, and their rewriting."""
