@@ -79,6 +79,7 @@ class EphemeralStack:
             "CIRCUIT_BREAKER_PROFILE",
             "SCHOOL_GRPC_ADDRESS",
             "JWKS_CACHE",
+            "SCHOOL_GRPC_SECRET",
         )
         kept = {k: v for k, v in os.environ.items() if k not in foreign and not k.endswith("_SERVICE_URL")}
         return {**kept, **self._settings}

@@ -9,7 +9,7 @@ from actors.adapters.logs import log_transitions
 from protocols.topology import AUTH_DATABASE, AUTH_SERVICE, AUTH_SERVICE_PORT
 from runtime.auth import TokenVerifier
 from runtime.config.policies import Configuration
-from runtime.config.settings import Port, ProcessSettings
+from runtime.config.settings import DatabaseSettings, Port
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from services.auth.accounts import Accounts
@@ -22,7 +22,7 @@ from services.mongo.probe import ping_probe
 from services.process import start, start_loop_time, start_operations
 
 
-class AuthSettings(ProcessSettings):
+class AuthSettings(DatabaseSettings):
     """The auth service's settings."""
 
     auth_service_port: Port = AUTH_SERVICE_PORT

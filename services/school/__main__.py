@@ -10,7 +10,7 @@ import trio_asyncio
 from actors.adapters.logs import log_transitions
 from protocols.topology import SCHOOL_DATABASE, SCHOOL_GRPC_PORT, SCHOOL_SERVICE, SCHOOL_SERVICE_PORT
 from runtime.config.policies import Configuration
-from runtime.config.settings import Port, ProcessSettings
+from runtime.config.settings import DatabaseSettings, Port
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from services.grpc.server import serve_grpc
@@ -23,7 +23,7 @@ from services.school.grpc_service import grpc_services
 from services.school.repository import school_repository
 
 
-class SchoolSettings(ProcessSettings):
+class SchoolSettings(DatabaseSettings):
     """The school service's settings."""
 
     school_service_port: Port = SCHOOL_SERVICE_PORT

@@ -8,7 +8,7 @@ import trio_asyncio
 from actors.adapters.logs import log_transitions
 from protocols.topology import STUDENT_DATABASE, STUDENT_SERVICE, STUDENT_SERVICE_GRPC, STUDENT_SERVICE_PORT
 from runtime.config.policies import Configuration
-from runtime.config.settings import Port, ProcessSettings
+from runtime.config.settings import DatabaseSettings, Port
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from services.grpc.probe import health_probe
@@ -22,7 +22,7 @@ from services.student.school_client import GrpcSchoolClient, SchoolCheck, open_c
 from services.student.students import Students
 
 
-class StudentSettings(ProcessSettings):
+class StudentSettings(DatabaseSettings):
     """The student service's settings."""
 
     student_service_port: Port = STUDENT_SERVICE_PORT
