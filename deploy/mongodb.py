@@ -67,7 +67,7 @@ def connect(uri: str, **options: Any) -> MongoClient[dict[str, Any]]:
     Raises StackError, without the URI, if it can't be used.
     """
     from pymongo import MongoClient
-    from pymongo.errors import PyMongoError
+    from pymongo.errors import ConfigurationError, PyMongoError
 
     limits: dict[str, Any] = {
         "serverSelectionTimeoutMS": 1000,
@@ -76,7 +76,11 @@ def connect(uri: str, **options: Any) -> MongoClient[dict[str, Any]]:
     }
     try:
         return MongoClient(uri, **limits, **options)
-    except (PyMongoError, ValueError):
+    except (PyMongoError, ValueError) as error:
+        if uri.startswith("mongodb+srv:") and isinstance(error, ConfigurationError):
+            raise StackError(
+                "MongoDB can't be reached: the SRV name in MONGODB_URI can't be looked up"
+            ) from None
         # The error may quote a part of the password.
         raise StackError(
             "setting MONGODB_URI: should be a MongoDB connection string; characters such as / and @ in the "

@@ -42,7 +42,7 @@ def reload(config: StackConfig) -> bool:
             commands.console.print(f"{name} has read the policies again.")
     for name in missing:
         commands.console.print(
-            f"[red]{name} hasn't confirmed it within {CONFIRM_SECONDS:.0f} s[/]; see `uv run just logs {name}`"
+            f"[red]{name} hasn't confirmed it in {CONFIRM_SECONDS:.0f} s[/]; see `uv run just logs {name}`"
         )
     return not missing
 
