@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy import mongodb_users
 from deploy.config import HOST, REPLICA_SET, StackConfig, StackError
-from deploy.mongodb_users import DATABASES
+from deploy.credentials import mongodb_users
+from deploy.credentials.mongodb_users import DATABASES
 from runtime.observability.redaction import redact
 
 # Importing pymongo takes a third of a second, and most recipes don't need it.

@@ -31,7 +31,7 @@ _PORTS = {
 }
 _STACK = {
     "STACK_DIR": Described("folder of the stack's data, logs and secrets"),
-    "GATEWAY_INSTANCES": Described("number of gateways that `just up` starts"),
+    "GATEWAY_INSTANCES": Described("number of gateways that `uv run just up` starts"),
 }
 _CREDENTIALS = {
     "MONGODB_URI": Described("MongoDB's address and credentials; set: the stack starts none of its own"),

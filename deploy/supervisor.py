@@ -18,8 +18,9 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy import environments, gateways, libraries, mongodb, private_files, procfs, valkey
+from deploy import environments, gateways, libraries, mongodb, procfs, valkey
 from deploy.config import ROOT, StackConfig, StackError, command
+from deploy.credentials import private_files
 from protocols.topology import LOAD_BALANCER, MONGODB, VALKEY
 
 _NOT_RUNNING = 70

@@ -8,8 +8,8 @@ import shutil
 import socket
 from pathlib import Path
 
-from deploy import private_files
 from deploy.config import HOST, StackConfig, StackError
+from deploy.credentials import private_files
 
 _CONFIGURATION = """\
 bind {host}

@@ -12,8 +12,9 @@ import trio_asyncio
 from pydantic import TypeAdapter
 from pymongo.errors import OperationFailure
 
-from deploy import mongodb, mongodb_users, procfs
+from deploy import mongodb, procfs
 from deploy.config import StackConfig, StackError
+from deploy.credentials import mongodb_users
 from deploy.demo.ephemeral_stack import wait_for
 from runtime.urls import MongoUri
 from services.mongo.client import open_database

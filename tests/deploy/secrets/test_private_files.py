@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import private_files
 from deploy.config import StackError
+from deploy.credentials import private_files
 
 
 def mode(path: Path) -> int:

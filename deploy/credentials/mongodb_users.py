@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy import private_files
 from deploy.config import HOST, REPLICA_SET, StackConfig
+from deploy.credentials import private_files
 from protocols.topology import AUTH_SERVICE, SCHOOL_SERVICE, STUDENT_SERVICE
 
 if TYPE_CHECKING:
