@@ -76,7 +76,7 @@ def connect(uri: str, **options: Any) -> MongoClient[dict[str, Any]]:
     }
     try:
         return MongoClient(uri, **limits, **options)
-    except (PyMongoError, ValueError) as error:
+    except (PyMongoError, ValueError, OSError) as error:
         if uri.startswith("mongodb+srv:") and isinstance(error, ConfigurationError):
             raise StackError(
                 "MongoDB can't be reached: the SRV name in MONGODB_URI can't be looked up"

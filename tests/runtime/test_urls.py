@@ -92,3 +92,11 @@ def test_what_no_process_can_use_is_refused(kind: Any, text: str, reason: str) -
     [problem] = caught.value.errors()
     assert reason in problem["msg"]
     assert text not in problem["msg"]
+
+
+def test_a_mongodb_uri_with_a_missing_certificate_is_refused_unquoted() -> None:
+    uri = "mongodb://u:hunter2@h/?tls=true&tlsCertificateKeyFile=/nowhere.pem"
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(MongoUri).validate_python(uri)
+    [problem] = caught.value.errors(include_input=False, include_context=False)
+    assert problem["msg"] == "Value error, should name readable files: No such file or directory"
