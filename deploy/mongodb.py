@@ -68,16 +68,20 @@ def connect(uri: str, **options: Any) -> MongoClient[dict[str, Any]]:
     """
     from pymongo import MongoClient
     from pymongo.errors import ConfigurationError, PyMongoError
+    from pymongo.uri_parser import parse_uri
 
     limits: dict[str, Any] = {
         "serverSelectionTimeoutMS": 1000,
         "connectTimeoutMS": 1000,
         "socketTimeoutMS": 5000,
     }
+    is_srv = uri.startswith("mongodb+srv:")
     try:
+        if not is_srv:
+            parse_uri(uri)  # as the services do: an unknown option is an error, not a warning that quotes it
         return MongoClient(uri, **limits, **options)
     except (PyMongoError, ValueError, OSError) as error:
-        if uri.startswith("mongodb+srv:") and isinstance(error, ConfigurationError):
+        if is_srv and isinstance(error, ConfigurationError):
             raise StackError(
                 "MongoDB can't be reached: the SRV name in MONGODB_URI can't be looked up"
             ) from None

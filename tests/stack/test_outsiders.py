@@ -46,7 +46,7 @@ print(send(s, text(b"find", sys.argv[2].encode()) + text(b"$db", b"auth")))
 
 # The program becomes the other user after it has started: that user may not even reach the interpreter.
 BECOME_STRANGER = f"""
-import os, socket, struct, sys
+import encodings.idna, os, socket, struct, sys
 os.setgroups([]); os.setgid({STRANGER}); os.setuid({STRANGER})
 """
 

@@ -165,6 +165,8 @@ async def test_a_uri_with_odd_characters_and_authsource_works_everywhere(stack: 
     "uri",
     [
         "mongodb://root:hunter2/x@h",
+        "mongodb://root:12/hunter2 $x@h",
+        "mongodb://root:1?hunter2=x@h",
         "mongodb://root:hunter2@h:port",
         "http://root:hunter2@h",
         "mongodb://root:hun@ter2@h",
