@@ -144,7 +144,7 @@ class LiveView:
             for one in breaker["transitions"]
         ]
         found += [
-            (time, process, "RESTARTED", "started again: its breakers began CLOSED")
+            (time, process, "RESTARTED", "started again with closed breakers")
             for process, starts in self._starts.items()
             for time in starts[1:]
         ]
