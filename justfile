@@ -109,9 +109,20 @@ rotate-keys:
 create-admin EMAIL:
     @{{ stack }} create-admin "$@"
 
-# List the settings: environment variables, their defaults, and their values in this shell
+# Read breakers.toml again in all running processes; a bad file changes nothing, and its error is printed
+[no-exit-message]
+reload:
+    @{{ stack }} reload
+
+# List the settings: value in the running stack, default, unit, meaning, and the processes that read each
+[no-exit-message]
 settings:
     @{{ python }} -m deploy.settings
+
+# Look the locked dependencies up in a database of known vulnerabilities; without a network, say so
+[no-exit-message]
+audit:
+    @{{ python }} -m deploy.audit
 
 # Generate the gRPC code from protocols/school.proto
 proto:

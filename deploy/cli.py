@@ -62,6 +62,7 @@ def _run(options: argparse.Namespace, config: StackConfig, demo: Callable[[], bo
         "start": lambda: commands.start(config, options.name),
         "stop": lambda: commands.stop(config, options.name),
         "restart": lambda: commands.restart(config, options.name),
+        "reload": lambda: _reload().reload(config),
         "health": lambda: _health().show(config.saved()),
         "watch": lambda: _watch().watch(config.saved()),
         "logs": lambda: _logs(options, config.saved()),
@@ -81,6 +82,12 @@ def _health() -> ModuleType:
     return health
 
 
+def _reload() -> ModuleType:
+    from deploy import reload
+
+    return reload
+
+
 def _watch() -> ModuleType:
     from deploy.terminal import watch
 
@@ -97,7 +104,8 @@ def _logs(options: argparse.Namespace, config: StackConfig) -> None:
 def _parser(*, has_demo: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uv run just", description="Operate the stack.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("up", "down", "status", "health", "watch", "rotate-keys", *(["demo"] if has_demo else [])):
+    names = ("up", "down", "status", "reload", "health", "watch", "rotate-keys")
+    for name in (*names, *(["demo"] if has_demo else [])):
         commands.add_parser(name)
     for name in ("start", "stop", "restart"):
         commands.add_parser(name).add_argument(

@@ -6,15 +6,18 @@ Each raises StackError, with a message for the operator, if it can't be carried 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from deploy import mongodb, procfs, startup
 from deploy.config import HOST, ROOT, StackConfig, StackError, ValkeyPlace
+from deploy.credentials import private_files
 from deploy.supervisor import Process, StackSupervisor, kill_orphans, stack_lock
 from deploy.terminal.formatting import duration
 from protocols.topology import MONGODB, VALKEY, gateway_names
@@ -136,7 +139,7 @@ def clean_db(config: StackConfig, *, yes: bool) -> None:
         running = [name for name, process in found.items() if not process.is_stopped]
         if config.own_mongod and MONGODB not in running:
             shutil.rmtree(config.data, ignore_errors=True)
-            config.data.mkdir(parents=True)
+            private_files.make_folder(config.data)
         else:
             mongodb.drop(mongodb.own_uri(config) if config.own_mongod else config.mongodb_uri)
         # The services create their unique indexes when they start.
@@ -154,14 +157,14 @@ def _confirm(question: str) -> bool:
         return False
 
 
-def check_breakers() -> None:
+def check_breakers(environment: Mapping[str, str] = os.environ) -> None:
     """Read the breakers' policies as the processes do, and print the warnings. Raises StackError."""
     from runtime.config.policies import BadConfiguration
     from runtime.config.policy_file import load_configuration
 
-    path = ROOT / os.environ.get("CIRCUIT_BREAKERS", "breakers.toml")
+    path = ROOT / environment.get("CIRCUIT_BREAKERS", "breakers.toml")
     try:
-        found = load_configuration(path, os.environ.get("CIRCUIT_BREAKER_PROFILE"))
+        found = load_configuration(path, environment.get("CIRCUIT_BREAKER_PROFILE"))
     except BadConfiguration as error:
         raise StackError(str(error)) from error
     for warning in found.warnings:
@@ -186,10 +189,12 @@ def print_addresses(config: StackConfig) -> None:
         f"\n[bold green]The stack is up.[/]\n\n"
         f"  gateway    {gateway}          API pages: {gateway}/docs\n"
         f"{_gateways(config)}"
+        f"  dashboard  {gateway}/dashboard\n"
         f"  health     {gateway}/health   metrics: {gateway}/metrics\n"
         f"  sharing    {_sharing(config)}\n"
         f"  logs       {config.logs}/\n"
-        f"  breakers   breakers.toml\n\n"
+        f"  breakers   breakers.toml; after a change: uv run just reload\n"
+        f"  by hand    {_by_hand(config)}\n\n"
         "Try next:\n"
         "  uv run just watch               show the breakers live\n"
         "  uv run just stop auth-service   stop a service: its breaker opens\n"
@@ -197,6 +202,12 @@ def print_addresses(config: StackConfig) -> None:
         "  uv run just demo                show three outages step by step, on a stack of its own\n"
         "  uv run just down                stop everything"
     )
+
+
+def _by_hand(config: StackConfig) -> str:
+    """How to run one process by hand, with its settings and credentials."""
+    file = shlex.quote(str(config.environment_file("auth-service")))
+    return f"set -a; . {file}; uv run python -m services.auth   (each process has its file)"
 
 
 def _gateways(config: StackConfig) -> str:

@@ -73,7 +73,8 @@ class Listener:
 class StackConfig:
     """The configuration of one stack.
 
-    ports: by setting. own_mongod: False if MONGODB_URI names a database elsewhere. tls: clients use TLS.
+    ports: by setting. mongodb_uri: without the credentials of the stack's own mongod. own_mongod: False if
+    MONGODB_URI names a database elsewhere. tls: clients use TLS.
     gateways: how many. balanced: a load balancer listens on GATEWAY_PORT, in front of the gateways.
     """
 
@@ -117,6 +118,11 @@ class StackConfig:
         return self.folder / "mongodb"
 
     @property
+    def secrets(self) -> Path:
+        """The folder of the stack's keys and passwords: one file for each."""
+        return self.folder / "secrets"
+
+    @property
     def valkey_folder(self) -> Path:
         """The folder of Valkey's configuration and password, which no other user can read."""
         return self.folder / "valkey"
@@ -139,6 +145,10 @@ class StackConfig:
             return path
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
         return Path(f"/tmp/school-stack-{os.getuid()}") / f"{digest}.sock"
+
+    def environment_file(self, name: str) -> Path:
+        """The path of the settings and credentials of a Python process, as a shell reads them."""
+        return self.folder / f"{name}.env"
 
     def log(self, name: str) -> Path:
         """The path of the current log of a process."""
@@ -171,18 +181,6 @@ class StackConfig:
         public = [("GATEWAY_PORT", first)]
         ports = itertools.islice(itertools.chain(public, free), len(names))
         return [Listener(setting, name, port) for name, (setting, port) in zip(names, ports, strict=True)]
-
-    def environment(self) -> dict[str, str]:
-        """The environment of all processes: the caller's, and the URLs, ports and database of this stack."""
-        ports = self.ports
-        found = dict(os.environ)
-        found.setdefault("AUTH_SERVICE_URL", f"http://{HOST}:{ports['AUTH_SERVICE_PORT']}")
-        found.setdefault("SCHOOL_SERVICE_URL", f"http://{HOST}:{ports['SCHOOL_SERVICE_PORT']}")
-        found.setdefault("STUDENT_SERVICE_URL", f"http://{HOST}:{ports['STUDENT_SERVICE_PORT']}")
-        found.setdefault("SCHOOL_GRPC_ADDRESS", f"{HOST}:{ports['SCHOOL_GRPC_PORT']}")
-        found.update({setting: str(port) for setting, port in ports.items()})
-        found.update({"MONGODB_URI": self.mongodb_uri, "PYTHONUNBUFFERED": "1", MARK: str(self.folder)})
-        return found
 
     def save(self) -> None:
         """Write this configuration to the folder, for later commands with another environment."""

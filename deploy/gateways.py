@@ -1,4 +1,4 @@
-"""The gateways of a stack, and HAProxy in front of several: their command lines and environments."""
+"""The gateways of a stack, and HAProxy in front of several: their environments and its configuration."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy import load_balancer
-from deploy.config import HOST, ROOT, StackConfig, StackError, command, find_haproxy
+from deploy.config import HOST, ROOT, StackConfig, StackError, find_haproxy
 from protocols.topology import gateway_names
 
 _BALANCED_DELAY = "3"
 """Seconds: HAProxy sends requests to a gateway for up to two seconds after its /readyz turned 503."""
-_TLS = ("TLS_CERT_FILE", "TLS_KEY_FILE")
-
-
-def gateway_command(config: StackConfig, name: str) -> list[str]:
-    """The command line of a gateway. Behind HAProxy, which has the certificate, it speaks plain HTTP."""
-    words = command(name)
-    # The settings can be unset, but not empty.
-    return ["/usr/bin/env", *(f"--unset={one}" for one in _TLS), *words] if config.balanced else words
+TLS = ("TLS_CERT_FILE", "TLS_KEY_FILE")
+"""The settings of the certificate. Behind HAProxy, which has it, the gateways speak plain HTTP."""
 
 
 def gateway_environment(
@@ -55,7 +49,7 @@ def write_balancer_configuration(config: StackConfig, environment: Mapping[str, 
     if certificate:
         # HAProxy looks for the key of a certificate in a second file of its name.
         links = (certificate, certificate.with_name(f"{certificate.name}.key"))
-        for link, setting in zip(links, _TLS, strict=True):
+        for link, setting in zip(links, TLS, strict=True):
             link.unlink(missing_ok=True)
             link.symlink_to(ROOT / environment.get(setting, ""))
     gateways = [f"{HOST}:{config.ports_of(name)[0]}" for name in gateway_names(config.gateways)]

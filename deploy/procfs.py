@@ -81,8 +81,7 @@ def command_of(pid: int) -> str:
 
 def processes_of(folder: Path) -> list[int]:
     """The pids of all running processes that were started for the stack in this folder."""
-    mark = f"{MARK}={folder}".encode()
-    return [pid for pid in pids() if mark in _environ(pid) and not _is_zombie(pid)]
+    return [pid for pid in pids() if _mark(folder) in _environ(pid) and not _is_zombie(pid)]
 
 
 def end_processes(folder: Path, patience: float = 12.0) -> list[int]:
@@ -96,18 +95,31 @@ def end_processes(folder: Path, patience: float = 12.0) -> list[int]:
         signalled: set[int] = set()
         while (found := processes_of(folder)) and time.monotonic() < deadline:
             for pid in set(found) - signalled:
-                _signal(pid, sign)
+                _signal(folder, pid, sign)
             signalled.update(found)
             time.sleep(0.1)
         ended |= signalled
     return sorted(ended)
 
 
-def _signal(pid: int, sign: signal.Signals) -> None:
+def _signal(folder: Path, pid: int, sign: signal.Signals) -> None:
+    """Signal a process of the stack in this folder; not one that has got the pid of such a process."""
     try:
-        os.kill(pid, sign)
+        # The descriptor stays with the process that is looked at, also when it has ended.
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _mark(folder) in _environ(pid):
+            signal.pidfd_send_signal(descriptor, sign)
     except ProcessLookupError:
         pass  # it has ended meanwhile
+    finally:
+        os.close(descriptor)
+
+
+def _mark(folder: Path) -> bytes:
+    return f"{MARK}={folder}".encode(errors="surrogateescape")
 
 
 def _environ(pid: int) -> list[bytes]:

@@ -6,6 +6,7 @@ import fcntl
 import math
 import os
 import shlex
+import stat
 import subprocess
 import sys
 import time
@@ -17,9 +18,10 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy import gateways, libraries, mongodb, procfs, valkey
+from deploy import environments, gateways, libraries, mongodb, procfs, valkey
 from deploy.config import ROOT, StackConfig, StackError, command
-from protocols.topology import LOAD_BALANCER, MONGODB, VALKEY, is_gateway
+from deploy.credentials import private_files
+from protocols.topology import LOAD_BALANCER, MONGODB, VALKEY
 
 _NOT_RUNNING = 70
 _ALREADY_STARTED = 60
@@ -37,6 +39,7 @@ logfile_backups=2
 pidfile={folder}/supervisord.pid
 directory={root}
 nodaemon=false
+umask=077
 silent=true
 
 [rpcinterface:supervisor]
@@ -97,13 +100,15 @@ def render(config: StackConfig, for_mongod: Mapping[str, str] | None = None) -> 
     """
     folders = {"root": ROOT, "folder": config.folder, "logs": config.logs, "socket": config.socket}
     parts = [_SERVER.format(**_escaped(folders))]
+    python = environments.python_processes(config)
     for name in config.processes:
-        variables = dict(for_mongod or {}) if name == MONGODB else _variables(config, name)
+        variables = _variables(name, for_mongod or {})
+        settings = environments.settings_of(config, name) if name in python else {}
         values = {
             **folders,
             "name": name,
             "command": shlex.join(_command(config, name)),
-            "patience": stop_seconds({**os.environ, **variables}),
+            "patience": stop_seconds({**os.environ, **settings}),
             # HAProxy finishes the requests in flight after SIGUSR1, and none after SIGTERM.
             "stop_signal": "USR1" if name == LOAD_BALANCER else "TERM",
         }
@@ -118,18 +123,14 @@ def _command(config: StackConfig, name: str) -> list[str]:
         return valkey.command(config.valkey_folder / valkey.CONFIGURATION)
     if name == LOAD_BALANCER:
         return gateways.balancer_command(config)
-    return gateways.gateway_command(config, name) if is_gateway(name) else command(name)
+    return environments.command(config, name, command(name))
 
 
-def _variables(config: StackConfig, name: str) -> dict[str, str]:
-    """The environment variables of one process that the others don't have, or have another value of."""
+def _variables(name: str, for_mongod: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables of a process that isn't Python's. They are no secrets: supervisor shows them."""
     if name == VALKEY:
         return {"TZ": "UTC0"}  # the times in its log have no zone
-    if name == LOAD_BALANCER:
-        return {}
-    # Each process has its own cache file, since each replaces the whole file.
-    own = {} if "JWKS_CACHE" in os.environ else {"JWKS_CACHE": str(config.folder / f"jwks-{name}.json")}
-    return {**own, **(gateways.gateway_environment(config, name) if is_gateway(name) else {})}
+    return for_mongod if name == MONGODB else {}
 
 
 def stop_seconds(environment: Mapping[str, str] = os.environ) -> int:
@@ -166,12 +167,13 @@ class StackSupervisor:
 
     @property
     def _rpc(self) -> Any:
+        _check_socket(self._config)
         # A new connection per call: supervisord may have been restarted since the last one.
         transport = SupervisorTransport(None, None, f"unix://{self._config.socket}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
     def is_alive(self) -> bool:
-        """Whether supervisord answers."""
+        """Whether supervisord answers. Raises StackError if its socket may be another user's."""
         try:
             self._rpc.getState()
         except (OSError, xmlrpc.client.Error):
@@ -185,17 +187,26 @@ class StackSupervisor:
         """
         config = self._config
         for folder in (config.folder, config.logs, config.data if config.own_mongod else config.logs):
-            folder.mkdir(parents=True, exist_ok=True)
-        _make_socket_folder(config)
+            private_files.make_folder(folder)
+        private_files.close_to_others(config.folder)  # an earlier version left it open
+        private_files.make_folder(config.socket.parent)
         for_mongod = (
             libraries.environment(mongodb.find_mongod(), config.libraries) if config.own_mongod else {}
         )
-        for_all = {**config.environment(), **(valkey.prepare(config) if config.own_valkey else {})}
+        environments.write(config)
         if config.balanced:
             gateways.write_balancer_configuration(config)
-        config.configuration.write_text(render(config, for_mongod))
+        private_files.write(config.configuration, render(config, for_mongod))
         words = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config.configuration)]
-        done = subprocess.run(words, env=for_all, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words,
+            env=environments.shared(config),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            umask=0o077,
+        )
         if done.returncode or not _wait_for(5.0, self.is_alive):
             reason = (done.stderr or done.stdout).strip() or f"see {config.logs}/supervisord.log"
             raise StackError(f"supervisor doesn't start: {reason}")
@@ -220,6 +231,10 @@ class StackSupervisor:
         ):
             raise StackError(f"{', '.join(names)} didn't end within {patience:.0f} s")
 
+    def hang_up(self, name: str) -> None:
+        """Send SIGHUP to a process: supervisor knows its own child, so no other process gets it."""
+        self._call("signalProcess", name, "HUP")
+
     def shut_down(self) -> None:
         """End supervisord. Stop all processes first."""
         self._call("shutdown")
@@ -239,8 +254,8 @@ class StackSupervisor:
 @contextmanager
 def stack_lock(config: StackConfig) -> Iterator[None]:
     """Hold the stack's lock. Commands that change the stack run one at a time; others wait here."""
-    config.folder.mkdir(parents=True, exist_ok=True)
-    with (config.folder / "lock").open("w") as file:
+    private_files.make_folder(config.folder)
+    with open(config.folder / "lock", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -252,12 +267,26 @@ def kill_orphans(config: StackConfig) -> list[str]:
     return [f"pid {pid}: {names.get(pid, 'a child process')}" for pid in ended]
 
 
-def _make_socket_folder(config: StackConfig) -> None:
-    """Raises StackError if the folder under /tmp belongs to another user."""
+def _check_socket(config: StackConfig) -> None:
+    """Raise StackError if another user may have made supervisor's socket: the name under /tmp is known.
+
+    A missing socket passes; connecting then fails.
+    """
     folder = config.socket.parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder != config.folder and folder.stat().st_uid != os.getuid():
-        raise StackError(f"{folder} belongs to another user")
+    # The stack's own folder may be a link to another disk.
+    found = [
+        (folder, folder.stat if folder == config.folder else folder.lstat),
+        (config.socket, config.socket.lstat),
+    ]
+    for (path, look), is_kind, mode in zip(found, (stat.S_ISDIR, stat.S_ISSOCK), (0o022, 0o077), strict=True):
+        try:
+            status = look()
+        except FileNotFoundError:
+            return
+        if status.st_uid != os.getuid() or status.st_mode & mode or not is_kind(status.st_mode):
+            raise StackError(
+                f"{path} isn't this user's alone, so what listens there isn't trusted: see who owns it"
+            )
 
 
 def _wait_for(seconds: float, condition: Callable[[], bool]) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import secrets
 import shlex
 import shutil
 import socket
 from pathlib import Path
 
 from deploy.config import HOST, StackConfig, StackError
+from deploy.credentials import private_files
 
 _CONFIGURATION = """\
 bind {host}
@@ -57,13 +56,12 @@ def command(configuration: Path) -> list[str]:
 
 def write_configuration(folder: Path, port: int, password: str) -> Path:
     """Write valkey-server's configuration into `folder`, which no other user can read. Returns its path."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    private_files.make_folder(folder)
     text = _CONFIGURATION.format(
         host=HOST, port=port, password=password, folder=_quoted(folder), memory=MEMORY
     )
     path = folder / CONFIGURATION
-    write_private(path, text)
+    private_files.write(path, text)
     return path
 
 
@@ -72,13 +70,15 @@ def prepare(config: StackConfig) -> dict[str, str]:
 
     Returns the environment variable with which all processes find the stack's own Valkey.
     """
-    kept = _kept_password(config)
-    password = kept or secrets.token_hex(24)
-    port = config.ports["VALKEY_PORT"]
-    write_configuration(config.valkey_folder, port, password)
-    if not kept:
-        write_private(_password_file(config), f"{password}\n")
-    return {"VALKEY_URL": f"valkey://:{password}@{HOST}:{port}/0"}
+    private_files.make_folder(config.valkey_folder)
+    password = private_files.secret(_password_file(config))
+    write_configuration(config.valkey_folder, config.ports["VALKEY_PORT"], password)
+    return {"VALKEY_URL": url(config)}
+
+
+def url(config: StackConfig) -> str:
+    """The URL of the stack's own Valkey, with its password."""
+    return f"valkey://:{_kept_password(config)}@{HOST}:{config.ports['VALKEY_PORT']}/0"
 
 
 def is_ready(config: StackConfig) -> bool:
@@ -88,10 +88,7 @@ def is_ready(config: StackConfig) -> bool:
 
 def _kept_password(config: StackConfig) -> str:
     """The password that is in use; empty before the first start."""
-    try:
-        return _password_file(config).read_text().strip()
-    except FileNotFoundError:
-        return ""
+    return private_files.kept_secret(_password_file(config))
 
 
 def _password_file(config: StackConfig) -> Path:
@@ -110,13 +107,6 @@ def answers(port: int, password: str, timeout: float = 1.0) -> bool:
     except OSError:
         return False
     return received == expected
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file with one that only this user can read."""
-    with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        os.fchmod(file.fileno(), 0o600)  # an older file keeps its mode
-        file.write(text)
 
 
 def _quoted(path: Path) -> str:

@@ -54,6 +54,8 @@ def _mongodb(value: Any, parse: Callable[[Any], MultiHostUrl]) -> MultiHostUrl:
 
         try:
             parse_uri(value)
+        except OSError as error:
+            raise ValueError(f"should name readable files: {error.strerror}") from None
         except (PyMongoError, ValueError):
             raise ValueError("should be a MongoDB connection string") from None
     return url

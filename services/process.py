@@ -16,7 +16,7 @@ from runtime.auth import TokenVerifier, jwks_over_http
 from runtime.config.policies import BadConfiguration, Configuration
 from runtime.config.policy_file import load_policies
 from runtime.config.reload import defer_sighup, reload_on_hangup
-from runtime.config.settings import ProcessSettings, SecretToken, load
+from runtime.config.settings import DatabaseSettings, ProcessSettings, SecretToken, load
 from runtime.observability.logging import configure_logs
 from runtime.observability.tracing import tracing
 from runtime.serving import run_process
@@ -27,7 +27,7 @@ Settings = TypeVar("Settings", bound=ProcessSettings)
 Server = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
-class GrpcSettings(ProcessSettings):
+class GrpcSettings(DatabaseSettings):
     """The settings of processes that speak gRPC with each other.
 
     school_grpc_secret: the credential of calls to the school service; None: calls need none.

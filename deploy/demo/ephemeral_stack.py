@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from deploy import procfs, valkey
+from deploy import environments, procfs
 from deploy.cli import main
 from deploy.config import LOOPBACK, ROOT, StackConfig, stack_config
 from deploy.supervisor import StackSupervisor
@@ -79,13 +79,14 @@ class EphemeralStack:
             "CIRCUIT_BREAKER_PROFILE",
             "SCHOOL_GRPC_ADDRESS",
             "JWKS_CACHE",
+            "SCHOOL_GRPC_SECRET",
         )
         kept = {k: v for k, v in os.environ.items() if k not in foreign and not k.endswith("_SERVICE_URL")}
         return {**kept, **self._settings}
 
-    def environment(self) -> dict[str, str]:
-        """The environment of this stack's processes, to run one more by hand."""
-        return {**self._environment, **self.config.environment(), **valkey.prepare(self.config)}
+    def environment(self, name: str) -> dict[str, str]:
+        """The environment of a process of this stack, to run one more like it by hand."""
+        return {**self._environment, **environments.settings_of(self.config, name, self._environment)}
 
     def __enter__(self) -> EphemeralStack:
         try:

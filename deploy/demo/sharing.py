@@ -17,7 +17,7 @@ from deploy.config import HOST, LOOPBACK, ROOT
 from deploy.demo.console import console, expect
 from deploy.demo.ephemeral_stack import EphemeralStack, free_ports, wait_for
 from deploy.demo.forwarder import Forwarder
-from protocols.topology import AUTH_SERVICE, VALKEY
+from protocols.topology import API_GATEWAY, AUTH_SERVICE, VALKEY
 
 START_SECONDS = 20.0
 
@@ -134,7 +134,7 @@ def second_gateway(stack: EphemeralStack, auth_port: int) -> Iterator[Gateway]:
     """Run one more gateway beside the stack's own, which reaches the auth service by `auth_port`."""
     port = free_ports(1)[0]
     environment = {
-        **stack.environment(),
+        **stack.environment(API_GATEWAY),
         "GATEWAY_PORT": str(port),
         "AUTH_SERVICE_URL": f"http://{HOST}:{auth_port}",
     }

@@ -41,11 +41,20 @@ def time_of_day(unix: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(unix))
 
 
+def begin_of_state(state: str, since: Any, outage_since: Any) -> Any:
+    """The Unix time from which a breaker's state is dated; of OPEN the begin of the outage.
+
+    since: the last transition. outage_since: when it left CLOSED; None or 0 while it is closed. A probe that
+    fails doesn't end the outage, so that OPEN is dated from its begin, and HALF_OPEN from its own.
+    """
+    return since if state == "HALF_OPEN" else outage_since or since
+
+
 def failure_meter(breaker: Mapping[str, Any]) -> Text:
     """The failures of a breaker and its limit.
 
-    ●●○○○ for consecutive failures, 3/50 above MOST_DOTS; 3/6 (1% usual) for an adaptive one; the bare counts
-    for another trip strategy.
+    ●●○○○ for consecutive failures, 3/50 above MOST_DOTS; 3/6 (1% usual) for an adaptive one; for another trip
+    strategy the counts with their window: "3 in 20 calls".
     """
     count, policy = breaker["failure_count"], breaker["policy"]
     most, trip = policy["max_failures"], policy.get("trip")
@@ -67,11 +76,22 @@ def _evidence(learned: Mapping[str, Any]) -> str:
 
 
 def _counted(failures: int, slow: int, trip: Mapping[str, Any]) -> str:
-    """The counts that a trip strategy goes by: failures, slow calls, or both."""
+    """The counts that a trip strategy goes by: failures, slow calls, or both; and its window."""
+    strategies = trip.get("strategies", ())
+    counts_slow = any(one["kind"] == "SlowCallRate" for one in strategies)
     if trip["kind"] == "SlowCallRate":
-        return f"{slow} slow"
-    counts_slow = any(one["kind"] == "SlowCallRate" for one in trip.get("strategies", ()))
-    return f"{failures}+{slow} slow" if counts_slow else f"{failures}"
+        return f"{slow} slow{_window(trip)}"
+    if counts_slow:
+        return f"{failures} failed {slow} slow"
+    limit = f"/{trip['n']}" if "n" in trip else ""
+    return f"{failures}{limit}{_window(trip)}" if "window" in trip else f"{failures}{limit} failed"
+
+
+def _window(trip: Mapping[str, Any]) -> str:
+    window = trip["window"]
+    return (
+        f" in {window['last_calls']} calls" if "last_calls" in window else f" in {window['last_seconds']:g} s"
+    )
 
 
 def columns_for_width(columns: Columns, width: int, *numbers: str) -> tuple[Table, list[bool]]:

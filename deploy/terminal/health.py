@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.config import LOOPBACK, StackConfig, StackError
-from deploy.terminal.formatting import STYLES, columns_for_width, duration
+from deploy.terminal.formatting import STYLES, begin_of_state, columns_for_width, duration
 from protocols.topology import (
     API_GATEWAY,
     AUTH_SERVICE_HTTP,
@@ -97,7 +97,8 @@ def table(data: Mapping[str, Any], width: int) -> Table:
     for name, owner, breaker in breakers(data):
         # `state` is OPEN for a breaker that is forced open; `mode` is FORCED_OPEN.
         state = str(breaker.get("mode") or breaker.get("state", "UNKNOWN"))
-        wait, since = breaker.get("retry_after"), breaker.get("outage_since") or breaker.get("since")
+        wait = breaker.get("retry_after")
+        since = begin_of_state(state, breaker.get("since"), breaker.get("outage_since"))
         cells: tuple[RenderableType, ...] = (
             name,
             owner,

@@ -15,7 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.config import LOOPBACK, StackConfig, StackError
-from deploy.terminal.formatting import STYLES, columns_for_width, duration, failure_meter, time_of_day
+from deploy.terminal.formatting import (
+    STYLES,
+    begin_of_state,
+    columns_for_width,
+    duration,
+    failure_meter,
+    time_of_day,
+)
 from runtime.admin.history import BUCKET_SECONDS, Report, merge_reports
 from runtime.observability.printable import printable
 
@@ -24,20 +31,30 @@ STREAM_TIMEOUT = 4.0
 RECONNECT_SECONDS = 1.0
 BARS = "▁▂▃▄▅▆▇█"
 GRAPH_SECONDS = 300
-MOST_TRANSITIONS = 6
+MOST_CHANGES = 6
 # The smaller the last number, the narrower the terminals that still show the column.
 COLUMNS = (
     ("breaker", 20, 0),
     ("state", 11, 0),
-    ("for", 11, 73),
-    ("to trip", 10, 116),
+    ("for", 11, 54),
+    ("to trip", 18, 123),
     ("probe", 6, 41),
-    ("5 minutes", 30, 148),
-    ("/min", 5, 104),
-    ("failed", 6, 49),
-    ("rejected", 8, 59),
-    ("why", 20, 97),
+    ("5 minutes", 30, 155),
+    ("/min", 5, 103),
+    ("failed", 6, 86),
+    ("rejected", 8, 96),
+    ("why", 20, 78),
 )
+MEANINGS = {
+    "for": "time in this state, of OPEN the whole outage",
+    "to trip": "failures that count now, and their limit or window",
+    "probe": "time until the next probe",
+    "5 minutes": "calls, a bar for 10 s, red if one failed",
+    "/min": "calls in the last minute",
+    "failed": "in the last 5 minutes",
+    "rejected": "in the last 5 minutes",
+}
+"""What a column covers, by its heading."""
 NUMBERS = ("/min", "failed", "rejected")
 
 
@@ -52,6 +69,7 @@ class LiveView:
         self.names: list[tuple[str, str]] = []
         self.lost_at: float | None = None
         self._reports: dict[str, Report] = {}
+        self._starts: dict[str, list[float]] = {}
         self._unanswered: set[str] = set()
 
     def apply(self, kind: str, data: Mapping[str, Any]) -> None:
@@ -71,6 +89,8 @@ class LiveView:
 
     def _report(self, report: Mapping[str, Any]) -> None:
         process = report["process"]
+        # A list of all starts that the gateway has seen; the first is no restart.
+        self._starts[process] = report.get("starts", [])
         if not report["answers"]:
             self._unanswered.add(process)
             return
@@ -88,7 +108,7 @@ class LiveView:
             yield name, owner, None if owner in self._unanswered else found.get(name)
 
     def render(self, now: float, width: int = 170, height: int = 100) -> RenderableType:
-        """The view at Unix time `now` for a terminal of that size: breakers, and transitions below them."""
+        """The view at Unix time `now` for a terminal of that size: breakers, and below them what changed."""
         if not self.names:
             return Text(f"Waiting for the gateway at {self._gateway}: `uv run just status` shows what runs.")
         parts: list[RenderableType] = []
@@ -101,7 +121,11 @@ class LiveView:
         table.show_header = room > 0
         parts.append(table)
         if room > 2:  # below the heading and an empty line
-            parts += [Text(), self._transitions(min(MOST_TRANSITIONS, room - 2))]
+            changes = self._changes(min(MOST_CHANGES, room - 2))
+            parts += [Text(), *changes]
+            legend = _legend(width)
+            if room - 2 - len(changes) > len(legend):
+                parts += [Text(), *legend]
         return Group(*parts)
 
     def table(self, now: float, width: int) -> Table:
@@ -111,18 +135,44 @@ class LiveView:
             table.add_row(*compress(_unknown(name, owner) if breaker is None else _cells(breaker, now), fits))
         return table
 
-    def _transitions(self, most: int) -> RenderableType:
-        transitions = [
-            one for report in self._reports.values() for breaker in report["breakers"]
+    def _changes(self, most: int) -> list[Text]:
+        """The latest transitions and restarts, one line each, the latest first."""
+        found = [
+            (one["time"], one["breaker"], one["new"], one["reason"])
+            for report in self._reports.values()
+            for breaker in report["breakers"]
             for one in breaker["transitions"]
-        ]  # fmt: skip
-        lines = [
-            Text.assemble((time_of_day(one["time"]), "dim"), "  ", f"{one['breaker']:<21} ",
-                          (f"{one['new']:<12}", STYLES.get(one["new"], "")), printable(one["reason"]),
-                          no_wrap=True, overflow="ellipsis")
-            for one in sorted(transitions, key=lambda one: one["time"], reverse=True)[:most]
-        ]  # fmt: skip
-        return Group(*lines) if lines else Text("No breaker has changed its state lately.", style="dim")
+        ]
+        found += [
+            (time, process, "RESTARTED", "started again with closed breakers")
+            for process, starts in self._starts.items()
+            for time in starts[1:]
+        ]
+        lines = [_change(*one) for one in sorted(found, key=lambda one: one[0], reverse=True)[:most]]
+        return lines or [Text("No breaker has changed its state lately.", style="dim")]
+
+
+def _change(when: float, name: str, became: str, reason: str) -> Text:
+    return Text.assemble(
+        (time_of_day(when), "dim"),
+        f"  {name:<21} ",
+        (f"{became:<12}", STYLES.get(became, "")),
+        printable(reason),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def _legend(width: int) -> list[Text]:
+    """What the columns that fit into `width` cover, in lines of at most that width."""
+    words = [f"{name}: {MEANINGS[name]}" for name, _, least in COLUMNS if name in MEANINGS and width >= least]
+    lines: list[str] = []
+    for one in words:
+        if lines and len(lines[-1]) + len(one) + 3 <= width:
+            lines[-1] += f" · {one}"
+        else:
+            lines.append(one)
+    return [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines]
 
 
 def _unknown(name: str, owner: str) -> list[RenderableType]:
@@ -140,7 +190,7 @@ def _cells(breaker: Report, now: float) -> list[RenderableType]:
     return [
         breaker["name"],
         Text(state, style),
-        duration(now - (breaker["outage_since"] or breaker["since"])),
+        duration(now - begin_of_state(state, breaker["since"], breaker["outage_since"])),
         failure_meter(breaker),
         wait,
         _graph(breaker, now),
@@ -187,7 +237,9 @@ def watch(config: StackConfig) -> None:
     """
     console = Console(highlight=False)
     if not console.is_terminal:
-        raise StackError("`just watch` needs a terminal; `uv run just health` prints the state once, as JSON")
+        raise StackError(
+            "`uv run just watch` needs a terminal; `uv run just health` prints the state once, as JSON"
+        )
     view = LiveView(config.gateway)
     try:
         # The alternate screen: in a scrolling one, every resize would leave an old view behind.

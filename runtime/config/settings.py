@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from pydantic import AfterValidator, Field, Secret, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -91,6 +91,10 @@ def _url(default: str) -> Any:
     return Field(default=default, validate_default=True)
 
 
+_SECRET_OPTIONS = ("tlscertificatekeyfilepassword", "authmechanismproperties")
+"""Options of a MongoDB connection string that hold secrets, in lower case."""
+
+
 class ProcessSettings(BaseSettings):
     """The settings that all processes share.
 
@@ -109,7 +113,6 @@ class ProcessSettings(BaseSettings):
 
     circuit_breakers: FilePath = Path("breakers.toml")
     circuit_breaker_profile: Text | None = None
-    mongodb_uri: MongoUri = _url(f"mongodb://127.0.0.1:{MONGODB_PORT}/?replicaSet=rs0")
     valkey_url: ValkeyUrl = None
     host: Text = "127.0.0.1"
     log_format: Literal["auto", "json", "console"] = "auto"
@@ -131,6 +134,28 @@ class ProcessSettings(BaseSettings):
         password = (self.valkey_url.get_secret_value().password if self.valkey_url else None) or ""
         # The driver unquotes the password, and may quote it in an error.
         return found + ([password, unquote(password)] if password else [])
+
+
+class DatabaseSettings(ProcessSettings):
+    """The settings of a process with a database.
+
+    mongodb_uri: MongoDB's address and credentials.
+    """
+
+    mongodb_uri: MongoUri = _url(f"mongodb://127.0.0.1:{MONGODB_PORT}/?replicaSet=rs0")
+
+    def secrets(self) -> list[str]:
+        """Return the values that `configure_logs` hides wherever they occur."""
+        url = self.mongodb_uri.get_secret_value()
+        written = [host["password"] or "" for host in url.hosts()]
+        options = dict(url.query_params())
+        written += [value for name, value in options.items() if name.lower() in _SECRET_OPTIONS]
+        # The driver decodes them, a plus sign to a space.
+        return [*super().secrets(), *dict.fromkeys(form for one in written for form in _forms(one))]
+
+
+def _forms(written: str) -> tuple[str, ...]:
+    return (written, unquote(written), unquote_plus(written)) if written else ()
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)

@@ -12,7 +12,7 @@ from actors.adapters.logs import log_transitions
 from protocols.topology import AUTH_DATABASE, AUTH_SERVICE, AUTH_SERVICE_PORT
 from runtime.auth import TokenVerifier
 from runtime.config.policies import Configuration
-from runtime.config.settings import Port, ProcessSettings
+from runtime.config.settings import DatabaseSettings, Port
 from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
 from runtime.sharing.instances import Place
@@ -37,7 +37,7 @@ def _networks(value: str) -> str:
 Networks = Annotated[str, AfterValidator(_networks)]
 
 
-class AuthSettings(ProcessSettings):
+class AuthSettings(DatabaseSettings):
     """The auth service's settings.
 
     trusted_gateways: networks, separated by commas, of the gateways whose X-Forwarded-For is believed.

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
 from protocols.identity import ADMIN
-from runtime.config.settings import ProcessSettings, load
+from runtime.config.settings import DatabaseSettings, load
 from services.auth.passwords import Passwords
 from services.auth.promotion import promote
 from services.auth.repository import MongoAccountRepository, NewUser
@@ -36,7 +36,7 @@ class CommandError(Exception):
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return the exit status. Errors are printed to standard error."""
     options = _parser().parse_args(arguments)
-    settings = load(ProcessSettings)
+    settings = load(DatabaseSettings)
     uri = str(settings.mongodb_uri.get_secret_value())
     try:
         if options.command == "rotate-keys":

@@ -6,12 +6,13 @@ import configparser
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from deploy import config as stack
-from deploy import gateways
+from deploy import environments, gateways
 from deploy.commands import print_addresses
 from deploy.config import StackConfig, StackError, stack_config
 from deploy.supervisor import render
@@ -64,8 +65,8 @@ def test_without_haproxy_the_first_gateway_has_the_gateways_port(tmp_path: Path)
     found = several(tmp_path)
     assert not found.balanced
     assert [found.ports_of(name) for name in found.processes[-3:]] == [[8080], [8090], [8100]]
-    variables = programs(found)["api-gateway"]["environment"]
-    assert 'GATEWAY_PORT="8080"' in variables
+    variables = environments.settings_of(found, "api-gateway", {})
+    assert variables["GATEWAY_PORT"] == "8080"
     assert "TRUSTED_PROXIES" not in variables
 
 
@@ -127,8 +128,11 @@ def test_supervisor_runs_haproxy_and_stops_it_without_losing_requests(
     balancer = found["load-balancer"]
     assert balancer["command"] == f"{HAPROXY} -db -f {tmp_path}/load-balancer/haproxy.cfg"
     assert balancer["stopsignal"] == "USR1"
-    assert found["api-gateway-2"]["command"].endswith("-m gateway")
-    assert f'JWKS_CACHE="{tmp_path}/jwks-api-gateway-2.json"' in found["api-gateway-2"]["environment"]
+    command = found["api-gateway-2"]["command"]
+    assert command.endswith("-m gateway")
+    assert f" {tmp_path}/api-gateway-2.env " in command
+    own = environments.settings_of(several(tmp_path), "api-gateway-2", {})
+    assert own["JWKS_CACHE"] == f"{tmp_path}/jwks-api-gateway-2.json"
     patience = {name: int(program["stopwaitsecs"]) for name, program in found.items()}
     assert patience["api-gateway-2"] == patience["auth-service"] + 3
 
@@ -157,14 +161,18 @@ def test_haproxy_has_the_certificate_and_the_gateways_have_none(tmp_path: Path) 
     assert f"ssl crt {folder}/gateway.pem" in (folder / "haproxy.cfg").read_text()
     assert (folder / "gateway.pem").read_bytes() == pair.certificate.read_bytes()
     assert (folder / "gateway.pem.key").read_bytes() == pair.key.read_bytes()
-    words = gateways.gateway_command(found, "api-gateway")
+    environments.write(found, settings)
+    words = environments.command(
+        found, "api-gateway", [sys.executable, "-c", "import os; print(*os.environ)"]
+    )
     seen = subprocess.run(
-        [*words[: words.index("-m")], "-c", "import os; print(*os.environ)"],
-        env={**os.environ, **settings},
+        words,
+        env=environments.shared(found, {**os.environ, **settings}),
         capture_output=True,
         text=True,
         check=True,
     )
+    assert "GATEWAY_PORT" in seen.stdout
     assert "TLS_" not in seen.stdout
     if haproxy := shutil.which("haproxy", path="/usr/sbin:/usr/bin"):
         subprocess.run([haproxy, "-c", "-f", str(folder / "haproxy.cfg")], check=True, capture_output=True)

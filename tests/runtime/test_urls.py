@@ -35,6 +35,8 @@ def test_a_base_url_has_no_slash_at_its_end(text: str, url: str) -> None:
         "mongodb://%2Ftmp%2Fmongodb-27017.sock",
         "mongodb://u:p%40%2B+@Host/",
         "mongodb+srv://cluster.example.org/?w=majority",
+        "mongodb+srv://u%3A1:p%40%2F%3A%25@cluster.example.org/db?authSource=admin&retryWrites=false",
+        "mongodb://u:p%40%2F%3A%25%23@a:1,b:2/?replicaSet=rs0&authSource=admin",
     ],
 )
 def test_a_mongodb_uri_reaches_the_driver_as_it_was_written(uri: str) -> None:
@@ -90,3 +92,11 @@ def test_what_no_process_can_use_is_refused(kind: Any, text: str, reason: str) -
     [problem] = caught.value.errors()
     assert reason in problem["msg"]
     assert text not in problem["msg"]
+
+
+def test_a_mongodb_uri_with_a_missing_certificate_is_refused_unquoted() -> None:
+    uri = "mongodb://u:hunter2@h/?tls=true&tlsCertificateKeyFile=/nowhere.pem"
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(MongoUri).validate_python(uri)
+    [problem] = caught.value.errors(include_input=False, include_context=False)
+    assert problem["msg"] == "Value error, should name readable files: No such file or directory"

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from deploy import procfs
+from deploy.config import ROOT
 from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
 from protocols.topology import PROCESSES
 from tests.stack.running import RunningStack
@@ -75,6 +76,52 @@ def test_health_in_a_pipe_is_json_with_an_exit_status(running: RunningStack) -> 
     done = running.stack.run("health", check=False)
     assert done.returncode == 1
     assert '"error": "PARTIAL_OUTAGE"' in done.stdout
+
+
+def test_reload_gives_every_process_the_policies_of_the_file(running: RunningStack) -> None:
+    """A bad file changes nothing and is reported with file, key and reason. A stopped process is left out."""
+    stack = running.stack
+    policies = stack.folder / "breakers.toml"
+    before = policies.read_text()
+
+    def most() -> set[int]:
+        names = ("auth-database", "student-database")
+        found = [running.call("GET", f"/admin/breakers/{name}").json()["data"] for name in names]
+        return {one["policy"]["max_failures"] for one in found}
+
+    stack.run("stop", "school-service")
+    try:
+        policies.write_text(before.replace("-database]", "-database]\nmax_failures = 9"))
+        done = stack.run("reload")
+        names = ("auth-service", "student-service", "api-gateway")
+        assert done.stdout.splitlines() == [f"{name} has read the policies again." for name in names]
+        assert most() == {9}
+        policies.write_text(before.replace("-database]", "-database]\nmax_failures = 0"))
+        done = stack.run("reload", check=False)
+        assert done.returncode == 1
+        assert f"{policies}: breakers.auth-database.max_failures: " in done.stderr
+        assert most() == {9}
+        assert "nothing has changed" not in stack.log("auth-service")
+    finally:
+        policies.write_text(before)
+    assert stack.run("reload").stdout.count("has read") == 3
+    assert most() == {5}
+
+
+def test_a_process_can_be_run_by_hand_with_its_environment_file(running: RunningStack) -> None:
+    """As `just up` says: in a shell without any setting of the stack."""
+    stack = running.stack
+    assert f"set -a; . {stack.config.environment_file('auth-service')};" in stack.run("up").stdout
+    stack.run("stop", "auth-service")
+    script = f'set -a; . "{stack.config.environment_file("auth-service")}"; exec "$0" -m services.auth'
+    words = ["/bin/sh", "-c", script, sys.executable]
+    bare = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    with subprocess.Popen(words, cwd=ROOT, env=bare, stdout=subprocess.DEVNULL) as process:
+        try:
+            assert wait_for(lambda: stack.login().status_code == 200, 60)
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
 
 
 def test_up_reports_a_taken_port_with_its_holder() -> None:

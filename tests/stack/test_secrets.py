@@ -59,9 +59,11 @@ def test_no_password_token_or_address_is_logged(running: RunningStack) -> None:
         *renewed.values(),
         *running.bearer.values(),
     ]
-    secrets.append((running.stack.config.valkey_folder / "password").read_text().strip())
+    config = running.stack.config
+    made = [*config.secrets.iterdir(), config.valkey_folder / "password"]
+    secrets += [path.read_text().strip() for path in made]
     hidden = [one for one in secrets if isinstance(one, str)]
-    assert len(hidden) == 8
+    assert len(hidden) == 14
     for name in running.stack.config.processes:
         log = running.stack.log(name)
         found = [line for line in log.splitlines() if any(part(one) in line for one in hidden)]

@@ -15,6 +15,7 @@ from deploy import procfs
 from deploy.commands import require_process
 from deploy.config import LONGEST_SOCKET_PATH, StackError, ValkeyPlace, stack_config
 from deploy.demo.ephemeral_stack import free_ports
+from deploy.environments import settings_of
 from deploy.mongodb import find_mongod
 from deploy.supervisor import render
 from deploy.terminal import logs
@@ -49,7 +50,7 @@ def test_with_mongodb_uri_no_mongod_is_started() -> None:
     """The services get the URI unchanged."""
     found = stack_config({"MONGODB_URI": "mongodb://db.example:27017"})
     assert "mongodb" not in found.processes
-    assert found.environment()["MONGODB_URI"] == "mongodb://db.example:27017"
+    assert settings_of(found, "auth-service", {})["MONGODB_URI"] == "mongodb://db.example:27017"
 
 
 def test_without_any_mongod_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +76,8 @@ def test_with_valkey_url_no_valkey_is_started(url: str, place: ValkeyPlace) -> N
 
 def test_the_environment_has_the_addresses_of_all_processes() -> None:
     """With the ports that are configured."""
-    environment = stack_config({"SCHOOL_SERVICE_PORT": "9002", "SCHOOL_GRPC_PORT": "9052"}).environment()
+    found = stack_config({"SCHOOL_SERVICE_PORT": "9002", "SCHOOL_GRPC_PORT": "9052"})
+    environment = settings_of(found, "student-service", {})
     assert environment["SCHOOL_SERVICE_URL"] == "http://127.0.0.1:9002"
     assert environment["SCHOOL_GRPC_ADDRESS"] == "127.0.0.1:9052"
 
@@ -109,7 +111,7 @@ def test_a_configuration_that_an_earlier_version_saved_has_no_valkey(tmp_path: P
     assert found.processes == ("mongodb", "auth-service", "school-service", "student-service", "api-gateway")
     assert found.tls
     assert found.ports_of("api-gateway") == [8080]
-    assert "VALKEY_PORT" not in found.environment()
+    assert "VALKEY_PORT" not in settings_of(found, "auth-service", {})
 
 
 def test_a_percent_sign_in_a_path_is_escaped_for_supervisor(tmp_path: Path) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy import procfs, valkey
+from deploy import environments, procfs, valkey
 from tests.stack.running import RunningStack
 
 
-def test_all_processes_have_its_address_and_no_command_line_has_its_password(running: RunningStack) -> None:
+def test_the_python_processes_alone_have_its_address_and_no_command_line_has_its_password(
+    running: RunningStack,
+) -> None:
     """`ps` shows command lines to every user."""
     config = running.stack.config
     password = (config.valkey_folder / "password").read_text().strip()
     expected = f"VALKEY_URL=valkey://:{password}@127.0.0.1:{config.ports['VALKEY_PORT']}/0"
     for name in config.processes:
         folder = Path(f"/proc/{running.stack.pid(name)}")
-        assert expected.encode() in (folder / "environ").read_bytes().split(b"\0"), name
+        has_it = expected.encode() in (folder / "environ").read_bytes().split(b"\0")
+        assert has_it == (name in environments.python_processes(config)), name
     for pid in procfs.processes_of(config.folder):
         assert password not in procfs.command_of(pid)
 

@@ -6,10 +6,30 @@ from typing import Any
 
 import pytest
 
+from actors import (
+    AnyOf,
+    CircuitBreakerConfig,
+    ConsecutiveFailures,
+    FailureCount,
+    FailureRate,
+    LastCalls,
+    LastSeconds,
+    SlowCallRate,
+    TripStrategy,
+)
 from deploy.terminal.formatting import duration, failure_meter
+from runtime.admin.history import policy_view
 from tests.deploy.terminal.terminal_views import breaker
 
-SLOW, RATE = {"kind": "SlowCallRate"}, {"kind": "FailureRate"}
+
+def view(trip: TripStrategy) -> Any:
+    """A strategy as in a report."""
+    return policy_view(CircuitBreakerConfig(name="a", trip=trip))["trip"]
+
+
+_RATE = FailureRate(0.5, LastCalls(20), minimum_calls=10)
+_SLOW = SlowCallRate(0.5, 1.0, LastSeconds(30), minimum_calls=10)
+RATE, SLOW, COUNT = view(_RATE), view(_SLOW), view(FailureCount(7, LastSeconds(60)))
 
 
 @pytest.mark.parametrize(
@@ -17,10 +37,13 @@ SLOW, RATE = {"kind": "SlowCallRate"}, {"kind": "FailureRate"}
     [
         (5, None, "●●●○○"),
         (50, None, "3/50"),
-        (5, RATE, "3"),
-        (5, SLOW, "2 slow"),
-        (5, {"kind": "AnyOf", "strategies": [RATE, RATE]}, "3"),
-        (5, {"kind": "AnyOf", "strategies": [RATE, SLOW]}, "3+2 slow"),
+        (5, RATE, "3 in 20 calls"),
+        (5, SLOW, "2 slow in 30 s"),
+        (5, COUNT, "3/7 in 60 s"),
+        (5, view(ConsecutiveFailures(4)), "3/4 failed"),
+        (5, {"kind": "Adaptive", "k": 1}, "3 failed"),
+        (5, view(AnyOf(_RATE, FailureCount(7, LastSeconds(60)))), "3 failed"),
+        (5, view(AnyOf(_RATE, _SLOW)), "3 failed 2 slow"),
     ],
 )
 def test_the_failure_meter_shows_the_counts_of_the_trip_strategy(

@@ -53,13 +53,14 @@ def test_the_row_of_an_open_breaker_has_all_its_figures() -> None:
 COLUMNS = {
     40: "breaker state",
     41: "breaker state probe",
-    49: "breaker state probe failed",
-    60: "breaker state probe failed rejected",
-    80: "breaker state for probe failed rejected",
-    97: "breaker state for probe failed rejected why",
-    104: "breaker state for probe /min failed rejected why",
-    120: "breaker state for to trip probe /min failed rejected why",
-    148: "breaker state for to trip probe 5 minutes /min failed rejected why",
+    54: "breaker state for probe",
+    78: "breaker state for probe why",
+    80: "breaker state for probe why",
+    86: "breaker state for probe failed why",
+    96: "breaker state for probe failed rejected why",
+    103: "breaker state for probe /min failed rejected why",
+    123: "breaker state for to trip probe /min failed rejected why",
+    155: "breaker state for to trip probe 5 minutes /min failed rejected why",
     170: "breaker state for to trip probe 5 minutes /min failed rejected why",
 }
 CELLS = {
@@ -218,3 +219,50 @@ def test_a_lost_connection_is_shown_until_the_next_event() -> None:
     assert "Disconnected since" in rendered(view)
     view.apply("tick", {"now": NOW})
     assert "Disconnected" not in rendered(view)
+
+
+def view_of(*messages: dict[str, Any]) -> LiveView:
+    view = LiveView("http://127.0.0.1:8080")
+    view.apply("hello", HELLO)
+    for message in messages:
+        view.apply("report", message)
+    return view
+
+
+def test_a_restart_is_among_the_changes() -> None:
+    """The first start of a process that the gateway has seen is none."""
+    opened = {"breaker": "auth-database", "new": "OPEN", "reason": "max failures reached", "time": NOW - 9}
+    before = {
+        **report("auth-service", 0, breaker("auth-database", transitions=[opened])),
+        "starts": [NOW - 99],
+    }
+    assert "started again" not in rendered(view_of(before))
+    after = {**report("auth-service", NOW - 5, breaker("auth-database")), "starts": [NOW - 99, NOW - 5]}
+    lines = [line.rstrip() for line in rendered(view_of(before, after)).splitlines()]
+    restart = f"{time_of_day(NOW - 5)}  auth-service          RESTARTED   started again with closed breakers"
+    assert lines.index(restart) == lines.index(next(line for line in lines if "max failures" in line)) - 1
+
+
+@pytest.mark.parametrize(("state", "shown"), [("HALF_OPEN", "3 s"), ("OPEN", "1 min 12 s")])
+def test_half_open_is_dated_from_its_begin_and_open_from_the_outages(state: str, shown: str) -> None:
+    one = breaker("auth-database", state=state, since=NOW - 3, outage_since=NOW - 72)
+    row = next(
+        line for line in rendered(view_of(report("auth-service", 0, one))).splitlines() if state in line
+    )
+    assert cells(row)[2] == shown
+
+
+def test_at_80_columns_an_unknown_state_is_explained() -> None:
+    lines = rendered_lines(80, view_of(report("auth-service", 0, answers=False)).table(NOW, 80))
+    row = next(line for line in lines if line.startswith("auth-database"))
+    assert re.search(r"UNKNOWN +auth-service doesn't", row)
+
+
+@pytest.mark.parametrize("width", [40, 80, 170])
+def test_the_columns_meaning_stands_below_if_there_is_room(width: int) -> None:
+    """Of the columns that are shown."""
+    view = view_of(report("auth-service", 0, breaker("auth-database")))
+    text = " ".join(rendered_lines(width, view.render(NOW, width)))
+    assert ("failed: in the last 5 minutes" in text) == (width > 80)
+    assert ("for: time in this state, of OPEN the whole outage" in text) == (width > 40)
+    assert "in this state" not in " ".join(rendered_lines(width, view.render(NOW, width, 6)))

@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runtime.config.settings import Port, ProcessSettings, load
+from runtime.config.settings import DatabaseSettings, Port, ProcessSettings, load
 
 
-class Some(ProcessSettings):
+class Some(DatabaseSettings):
     some_port: Port = 8081
     max_bytes: int = 5
 
@@ -248,3 +248,28 @@ def test_the_password_of_valkey_is_hidden_as_it_is_written_and_as_it_is_used(
     found = load(Some)
     assert {"p%40ss-w0rd", "p@ss-w0rd"} <= set(found.secrets())
     assert "ss-w0rd" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("uri", "hidden"),
+    [
+        ("mongodb://u:p%40ss-w0rd@h/?authSource=admin", {"p%40ss-w0rd", "p@ss-w0rd"}),
+        ("mongodb://u:p+ss-w0rd@a,b:1/?replicaSet=rs0", {"p+ss-w0rd", "p ss-w0rd"}),
+        ("mongodb+srv://u:p%2Fss-w0rd@cluster.example.org/db", {"p%2Fss-w0rd", "p/ss-w0rd"}),
+        ("mongodb://h/?tls=true&tlsCertificateKeyFile=/dev/null&tlsCertificateKeyFilePassword=k3y", {"k3y"}),
+    ],
+)
+def test_the_secrets_of_a_mongodb_uri_are_hidden(
+    monkeypatch: pytest.MonkeyPatch, uri: str, hidden: set[str]
+) -> None:
+    """As they are written, and as the driver uses them and may quote them."""
+    monkeypatch.setenv("MONGODB_URI", uri)
+    found = load(Some)
+    assert hidden <= set(found.secrets())
+    assert not any(one in repr(found) for one in hidden)
+
+
+def test_a_process_without_a_database_reads_no_mongodb_uri(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the gateway."""
+    monkeypatch.setenv("MONGODB_URI", "no URI")
+    assert not hasattr(load(ProcessSettings), "mongodb_uri")

@@ -1,0 +1,1 @@
+"""The private files of the stack, and the users of its MongoDB."""
