@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any, cast
 
 from prometheus_client.metrics_core import Metric
-from quart import Response, redirect
+from quart import Response, g, redirect
 from quart_trio import QuartTrio
 
 from actors import Panel
 from gateway.dashboard.feed import DashboardFeed
 from gateway.dashboard.page import add_dashboard
+from gateway.dashboard.places import StreamPlaces
 from gateway.dashboard.sse import EventStream
 from gateway.pages.admin import FederatedBreakerAdmin
 from gateway.pages.health import is_outage, stack_health
 from gateway.pages.openapi import OpenApiAggregator
+from gateway.pages.service_reports import ServiceReports
+from gateway.proxy.request_counts import request_families
+from gateway.proxy.request_metrics import ROUTE_NAMES, RequestMetrics
+from gateway.proxy.trusted_proxies import TrustedProxies
 from gateway.settings import GatewaySettings
 from gateway.upstream.overloads import Overloads, overload_metric
 from gateway.upstream.upstream import Upstream
@@ -35,7 +40,11 @@ from runtime.web.app import service_app
 from runtime.web.errors import ApiError
 
 _ASSETS = Path(__file__).parent / "assets"
-_SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+# Swagger UI loads its pictures from data: URLs, and sets styles by scripts, which a policy doesn't forbid.
+_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _BUNDLED = {
     "swagger-ui.css": "text/css",
     "index.css": "text/css",
@@ -51,20 +60,29 @@ def own_pages(
     upstreams: Mapping[str, Upstream],
     openapi: OpenApiAggregator,
     overloads: Overloads | WorkerCluster,
+    requests: RequestMetrics,
 ) -> QuartTrio:
     """An app that serves `routes.OWN_PATHS`, but for the dashboard and the admin API.
 
-    overloads: those of this process, or of all workers.
+    overloads: those of this process, or of all workers. requests: of this process.
     """
 
     def more_metrics() -> list[Metric]:
         counts = overloads.counts if isinstance(overloads, Overloads) else overloads.overload_counts()
-        return [overload_metric(counts)]
+        return [overload_metric(counts), *request_families(requests.snapshot(), ROUTE_NAMES)]
 
     app = service_app(API_GATEWAY, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
+    reports = ServiceReports(upstreams)
+
+    async def count_error(response: Response) -> Response:
+        if (code := g.get("log_fields", {}).get("error")) is not None:
+            requests.count_error(code)
+        return response
+
+    app.after_request(count_error)
 
     async def health() -> Any:
-        data = await stack_health(panel, upstreams)
+        data = await stack_health(panel, upstreams, reports)
         if is_outage(data):
             body = failure(Code.PARTIAL_OUTAGE, "Some services are unhealthy", data=data)
             return body, STATUS[Code.PARTIAL_OUTAGE]
@@ -83,15 +101,17 @@ def add_operations(
     keys: TokenVerifier,
     upstreams: Mapping[str, Upstream],
     cluster: WorkerCluster | None,
+    trusted_proxies: TrustedProxies,
 ) -> DashboardFeed:
     """Add the dashboard and the admin API. The caller runs the DashboardFeed that is returned."""
     recorder = Recorder(API_GATEWAY, cluster or panel)
     local = local_breaker_admin(panel, recorder, settings, None if cluster is None else cluster.slot.policies)
     own = local if cluster is None else ClusterBreakerAdmin(local, cluster, settings)
-    add_admin(app, FederatedBreakerAdmin(own, upstreams), AdminAuthenticator(keys, settings.admin_token))
+    authenticator = AdminAuthenticator(keys, settings.admin_token)
+    add_admin(app, FederatedBreakerAdmin(own, upstreams), authenticator)
     add_dashboard(app)
     feed = DashboardFeed(recorder, upstreams)
-    app.asgi_app = EventStream(cast(App, app.asgi_app), feed)  # type: ignore[method-assign, assignment]
+    app.asgi_app = EventStream(cast(App, app.asgi_app), feed, StreamPlaces(trusted_proxies, authenticator))  # type: ignore[method-assign, assignment]
     return feed
 
 
@@ -105,7 +125,11 @@ def _add_documentation(app: QuartTrio, openapi: OpenApiAggregator) -> None:
     async def start() -> Any:
         return redirect("/docs")
 
-    @app.get("/docs")
+    @app.get("/docs/")
+    async def docs_folder() -> Any:
+        return redirect("/docs")
+
+    @app.get("/docs", strict_slashes=True)
     async def docs() -> Response:
         fields = {"Content-Security-Policy": _SECURITY_POLICY}
         return Response(page, content_type="text/html; charset=utf-8", headers=fields)

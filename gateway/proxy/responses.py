@@ -13,6 +13,7 @@ from gateway.upstream.connection import LocalShortage
 from protocols.http import REQUEST_ID, Code, failure
 from runtime.asgi import Send
 from runtime.web.errors import ApiError
+from runtime.web.security_fields import SECURITY_FIELDS, encoded
 
 ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
@@ -131,7 +132,7 @@ class ResponseWriter:
         self.error = error
         body = json.dumps(failure(error.code, error.message)).encode()
         fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        fields += [(name.lower().encode(), value.encode()) for name, value in error.headers().items()]
+        fields += encoded({**SECURITY_FIELDS, **error.headers()})
         await self._send_whole(error.status, fields, body)
 
     async def send_options(self, response: OptionsResponse) -> None:

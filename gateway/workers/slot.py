@@ -57,11 +57,15 @@ class WorkerSlot:
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What the supervisor gives to a worker. lifeline: readable once the supervisor has ended."""
+    """What the supervisor gives to a worker. lifeline: readable once the supervisor has ended.
+
+    operations_listener: that of OPERATIONS_PORT; None if there is none.
+    """
 
     slot: WorkerSlot
     listener: socket
     lifeline: int
+    operations_listener: socket | None = None
 
     async def stop_requested(self) -> None:
         """Return when this worker receives a stop signal, or when the supervisor has ended."""

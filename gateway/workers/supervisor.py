@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from socket import socket
 
@@ -43,21 +44,24 @@ async def run_workers(settings: GatewaySettings) -> None:
     At SIGHUP all workers read breakers.toml again; an invalid file is logged, and changes nothing.
     Raises CannotListen. The workers drain too if this process dies.
     """
-    listener = listen(settings.host, settings.gateway_port)
+    listeners = [listen(settings.host, settings.gateway_port)]
+    if settings.operations_port is not None:
+        listeners.append(listen(settings.host, settings.operations_port))
     folder = Path(tempfile.mkdtemp(prefix="gateway-"))  # only this user may enter it
     try:
-        await WorkerSupervisor(settings, listener, folder).run()
+        await WorkerSupervisor(settings, listeners, folder).run()
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class WorkerSupervisor:
-    """Keeps one worker running in each slot."""
+    """Keeps one worker running in each slot. listeners: of GATEWAY_PORT, and of OPERATIONS_PORT if it is set."""
 
-    def __init__(self, settings: GatewaySettings, listener: socket, folder: Path) -> None:
+    def __init__(self, settings: GatewaySettings, listeners: Sequence[socket], folder: Path) -> None:
         self._settings = settings
-        self._listener = listener
+        self._listeners = listeners
         self._folder = folder
         self._workers: dict[int, trio.Process] = {}
         self._stopping = False
@@ -67,7 +71,7 @@ class WorkerSupervisor:
     async def run(self) -> None:
         """Run until a stop signal. Cancelling kills the workers."""
         stage_policy_file(self._settings, self._folder)
-        host, port = self._listener.getsockname()[:2]
+        host, port = self._listeners[0].getsockname()[:2]
         async with trio.open_nursery() as nursery:
             await nursery.start(self._reload)
             for number in range(self._settings.gateway_workers):
@@ -97,7 +101,8 @@ class WorkerSupervisor:
             await trio.sleep(wait)
 
     async def _start(self, slot: WorkerSlot) -> trio.Process:
-        descriptors = self._listener.fileno(), self._lifeline
+        public, *operations = [one.fileno() for one in self._listeners]
+        descriptors = public, self._lifeline, *operations
         command = [sys.executable, "-m", "gateway.workers.worker", str(slot.number), str(slot.folder)]
         # The child inherits the signal mask. SIGHUP is for the supervisor, also while the child starts.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -118,7 +123,8 @@ class WorkerSupervisor:
         for process in ending:
             process.terminate()
         # Once the last worker has closed its socket, a connection must be refused, not left in the backlog.
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         settings = self._settings
         with trio.move_on_after(settings.shutdown_delay + settings.grace() + KILL_SECONDS):
             for process in ending:

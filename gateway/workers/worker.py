@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
 
@@ -19,10 +20,11 @@ from runtime.observability.tracing import tracing
 from runtime.serving import run_process
 
 
-def run(number: str, folder: str, listener: str, lifeline: str) -> None:
+def run(number: str, folder: str, listener: str, lifeline: str, operations: str = "") -> None:
     """Serve until SIGTERM, or until the supervisor has ended.
 
-    number, folder: of this worker's slot. listener, lifeline: inherited file descriptors.
+    number, folder: of this worker's slot. listener, lifeline, operations: inherited file descriptors; the last
+    is the listener of OPERATIONS_PORT, or empty.
     """
     settings = load(GatewaySettings)
     configure_logs(API_GATEWAY, settings.log_format, settings.secrets())
@@ -30,9 +32,12 @@ def run(number: str, folder: str, listener: str, lifeline: str) -> None:
     slot = WorkerSlot(int(number), Path(folder))
     # The supervisor has validated the policies, and warned of unusual ones.
     configuration = load_configuration(slot.policies, settings.circuit_breaker_profile)
-    with socket(fileno=int(listener)) as inherited, tracing(API_GATEWAY):
-        inherited.setblocking(False)
-        context = WorkerContext(slot, inherited, int(lifeline))
+    with ExitStack() as stack:
+        stack.enter_context(tracing(API_GATEWAY))
+        inherited = [stack.enter_context(socket(fileno=int(one))) for one in (listener, operations) if one]
+        for one in inherited:
+            one.setblocking(False)
+        context = WorkerContext(slot, inherited[0], int(lifeline), *inherited[1:])
         run_process(run_gateway, settings, configuration, context)
 
 
