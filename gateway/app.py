@@ -9,6 +9,7 @@ import httpx
 from quart_trio import QuartTrio
 
 from actors import CircuitBreaker, Panel
+from gateway.metrics.request_metrics import RequestMetrics
 from gateway.pages.app import add_operations, own_pages
 from gateway.pages.openapi import OpenApiAggregator
 from gateway.proxy.access import RateLimiter
@@ -16,7 +17,6 @@ from gateway.proxy.cors import CorsPolicy
 from gateway.proxy.middleware import ProxyMiddleware
 from gateway.proxy.port_role import PortRole
 from gateway.proxy.rate_limit import Counters, SharedCounters
-from gateway.proxy.request_metrics import RequestMetrics
 from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
 from gateway.routes import ROUTES, SERVICES
 from gateway.settings import GatewaySettings

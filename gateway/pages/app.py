@@ -16,12 +16,13 @@ from gateway.dashboard.feed import DashboardFeed
 from gateway.dashboard.page import add_dashboard
 from gateway.dashboard.places import StreamPlaces
 from gateway.dashboard.sse import EventStream
+from gateway.metrics.request_counts import request_families
+from gateway.metrics.request_metrics import RequestMetrics
+from gateway.metrics.route_names import ROUTE_NAMES
 from gateway.pages.admin import FederatedBreakerAdmin
 from gateway.pages.health import is_outage, stack_health
 from gateway.pages.openapi import OpenApiAggregator
 from gateway.pages.service_reports import ServiceReports
-from gateway.proxy.request_counts import request_families
-from gateway.proxy.request_metrics import ROUTE_NAMES, RequestMetrics
 from gateway.proxy.trusted_proxies import TrustedProxies
 from gateway.settings import GatewaySettings
 from gateway.upstream.overloads import Overloads, overload_metric

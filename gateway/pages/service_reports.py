@@ -1,4 +1,4 @@
-"""What the services report of their health: they are asked at most once a second, for all requests together."""
+"""What the services report of their health: asked for at most once a second."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class ServiceReports:
     async def latest(self) -> Mapping[str, JsonReply]:
         """The replies by the service's name. Takes FETCH_SECONDS at most; bypasses the breakers.
 
-        A request that comes during a fetch waits for its replies. Cancelling doesn't end a fetch, whose replies
-        are for others too.
+        A request that comes during a fetch waits for its replies. Cancelling doesn't end a fetch: its
+        replies are for others too.
         """
         arrived = trio.current_time()
         async with self._fetching:

@@ -7,15 +7,14 @@ import time
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from gateway.metrics.request_counts import LIMITS
 from gateway.proxy.headers import Fields, find
 from gateway.proxy.rate_limit import Counters
-from gateway.proxy.request_counts import LIMITS
 from protocols.http import Code
 from protocols.identity import Identity
 from runtime.auth import BadToken, TokenError, TokenVerifier, require
 from runtime.serving import client_network
 from runtime.web.errors import ApiError, token_api_error, whole_seconds
-
 
 ASSETS_PER_PAGE = 10
 """An address may get so many assets of the gateway's pages for each page: a page has up to two dozen."""

@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from actors.messages import State
+from gateway.metrics.request_metrics import MeasuredRequest, RequestMetrics
 from gateway.proxy.access import RateLimiter, authenticate
 from gateway.proxy.cors import CorsPolicy
 from gateway.proxy.forward import ResponseEnd, UpstreamAborted, UpstreamCall
@@ -25,14 +26,13 @@ from gateway.proxy.request import (
     route_request,
 )
 from gateway.proxy.request_body import DownstreamRequest
-from gateway.proxy.request_metrics import MeasuredRequest, RequestMetrics
 from gateway.proxy.responses import (
     OptionsResponse,
     ResponseWriter,
     max_forwards_response,
     too_large,
 )
-from gateway.proxy.target import LocalTarget, UpstreamTarget
+from gateway.proxy.target import LocalTarget, UpstreamTarget, route_name
 from gateway.proxy.trusted_proxies import ForwardedClient, TrustedProxies
 from gateway.upstream.upstream import Upstream
 from protocols.http import Code
@@ -41,6 +41,7 @@ from runtime.auth import TokenError, TokenVerifier
 from runtime.header_fields import is_websocket_handshake
 from runtime.observability import tracing
 from runtime.observability.redaction import loggable_path
+from runtime.observability.sampling import RejectionSampler
 from runtime.serving import extensions as asgi
 from runtime.web.errors import ApiError
 
@@ -79,6 +80,7 @@ class ProxyMiddleware:
         self._cors = cors
         self._metrics = metrics
         self._port = port
+        self._sampler = RejectionSampler()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Returning before the response has ended aborts the client's connection."""
@@ -87,7 +89,7 @@ class ProxyMiddleware:
             return
         destination = self._destination(scope)
         target = destination.target if isinstance(destination, ResolvedTarget) else None
-        measured = self._metrics.begin(target, scope["method"])
+        measured = self._metrics.begin(route_name(target), scope["method"])
         if isinstance(target, LocalTarget):
             try:
                 count_page(self._limiter, self._client(scope).address, target.path)
@@ -111,7 +113,7 @@ class ProxyMiddleware:
                 await self._respond(scope, destination, downstream, writer, measured)
             finally:
                 measured.end(writer.status)
-            _log_request(scope, destination, downstream, writer, measured.seconds)
+            self._log(scope, destination, downstream, writer, measured.seconds)
 
     def _destination(self, scope: Scope) -> ResolvedTarget | GatewayResponse:
         """The page or route that a request is for, as far as this port serves it."""
@@ -177,6 +179,27 @@ class ProxyMiddleware:
                 return ApiError(Code.INTERNAL_ERROR, "internal error")
         return None
 
+    def _log(
+        self,
+        scope: Scope,
+        destination: ResolvedTarget | GatewayResponse,
+        downstream: DownstreamRequest,
+        writer: ResponseWriter,
+        seconds: float,
+    ) -> None:
+        """Log the request, without its query and its fields. Rejections by a breaker are sampled."""
+        more = _error_fields(destination, writer)
+        if self._sampler.admits(more):
+            log.info(
+                "request",
+                method=scope["method"],
+                path=loggable_path(scope),
+                status=writer.status,
+                client_left=downstream.has_left and not writer.ended,
+                duration_ms=round(seconds * 1000, 1),
+                **more,
+            )
+
     def _client(self, scope: Scope) -> ForwardedClient:
         return self._trusted_proxies.client(client_address(scope), scope["headers"])
 
@@ -224,30 +247,16 @@ async def _forward(
     return outcome
 
 
-def _log_request(
-    scope: Scope,
-    destination: ResolvedTarget | GatewayResponse,
-    downstream: DownstreamRequest,
-    writer: ResponseWriter,
-    seconds: float,
-) -> None:
-    """Log the request, without its query and its fields."""
-    more = {} if writer.failure_origin is None else {"breaker": writer.failure_origin}
-    if writer.error is not None:
-        more = writer.error.log_fields()
-        cause = writer.error.__cause__
-        # A token is checked before the breaker is consulted.
-        is_from_upstream = cause is not None and not isinstance(cause, TokenError)
-        if is_from_upstream and isinstance(destination, ResolvedTarget):
-            assert isinstance(destination.target, UpstreamTarget)
-            # The cause is more precise than the message that the client reads.
-            more |= {"reason": str(cause), "breaker": destination.target.route.service.breaker}
-    log.info(
-        "request",
-        method=scope["method"],
-        path=loggable_path(scope),
-        status=writer.status,
-        client_left=downstream.has_left and not writer.ended,
-        duration_ms=round(seconds * 1000, 1),
-        **more,
-    )
+def _error_fields(destination: ResolvedTarget | GatewayResponse, writer: ResponseWriter) -> dict[str, str]:
+    """The fields of a request's line that say what failed, and which breaker has counted it."""
+    if writer.error is None:
+        return {} if writer.failure_origin is None else {"breaker": writer.failure_origin}
+    more = writer.error.log_fields()
+    cause = writer.error.__cause__
+    # A token is checked before the breaker is consulted.
+    is_from_upstream = cause is not None and not isinstance(cause, TokenError)
+    if is_from_upstream and isinstance(destination, ResolvedTarget):
+        assert isinstance(destination.target, UpstreamTarget)
+        # The cause is more precise than the message that the client reads.
+        more |= {"reason": str(cause), "breaker": destination.target.route.service.breaker}
+    return more

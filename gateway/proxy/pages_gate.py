@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.metrics.request_metrics import MeasuredRequest
 from gateway.proxy.access import RateLimiter
 from gateway.proxy.port_role import ON_EVERY_PORT
-from gateway.proxy.request_metrics import MeasuredRequest
 from gateway.routes import ASSET_FOLDERS
 from runtime.asgi import App, Message, Receive, Scope, Send
 

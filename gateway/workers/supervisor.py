@@ -57,7 +57,7 @@ async def run_workers(settings: GatewaySettings) -> None:
 
 
 class WorkerSupervisor:
-    """Keeps one worker running in each slot. listeners: of GATEWAY_PORT, and of OPERATIONS_PORT if it is set."""
+    """Keeps one worker running in each slot. listeners: of GATEWAY_PORT, and of OPERATIONS_PORT if set."""
 
     def __init__(self, settings: GatewaySettings, listeners: Sequence[socket], folder: Path) -> None:
         self._settings = settings

@@ -23,8 +23,8 @@ from runtime.serving import run_process
 def run(number: str, folder: str, listener: str, lifeline: str, operations: str = "") -> None:
     """Serve until SIGTERM, or until the supervisor has ended.
 
-    number, folder: of this worker's slot. listener, lifeline, operations: inherited file descriptors; the last
-    is the listener of OPERATIONS_PORT, or empty.
+    number, folder: of this worker's slot. listener, lifeline, operations: inherited file descriptors; the
+    last is the listener of OPERATIONS_PORT, or empty.
     """
     settings = load(GatewaySettings)
     configure_logs(API_GATEWAY, settings.log_format, settings.secrets())

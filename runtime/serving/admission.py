@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections import Counter
 from secrets import token_hex
@@ -21,6 +22,8 @@ from runtime.serving.protocol.request_reader import READ_SIZE
 
 IDLE_GRACE_SECONDS = 0.5
 """Seconds for which an idle connection stays open after the stop: its next request may be on its way."""
+WARN_SECONDS = 1.0
+"""Seconds between two log lines about rejected connections."""
 RETRY_SECONDS = 1
 """The Retry-After of a rejected connection."""
 MOST_OF_THE_REST = 0.9
@@ -49,6 +52,7 @@ class ConnectionAdmission:
         self._by_network: Counter[str] = Counter()
         self._statistics = limits.statistics
         self._rejecting = 0
+        self._unlogged, self._warned_at = 0, -math.inf
         self._closed = False
 
     def __len__(self) -> int:
@@ -125,7 +129,7 @@ class ConnectionAdmission:
     async def _reject(self, stream: trio.SocketStream, *, secured: bool) -> None:
         request_id = token_hex(16)
         self._statistics.note_refusal(503, reached_app=False)
-        log.warning("too many connections", limit=self._limits.connections, request_id=request_id)
+        self._warn(request_id)
         self._rejecting += 1
         try:
             if not secured:
@@ -135,6 +139,16 @@ class ConnectionAdmission:
         finally:
             self._rejecting -= 1
             stream.socket.close()
+
+    def _warn(self, request_id: str) -> None:
+        """Log a rejection, once a second. count: since the last line."""
+        self._unlogged += 1
+        if trio.current_time() < self._warned_at + WARN_SECONDS:
+            return
+        self._warned_at = trio.current_time()
+        limit, count = self._limits.connections, self._unlogged
+        log.warning("too many connections", limit=limit, count=count, request_id=request_id)
+        self._unlogged = 0
 
     async def _send_rejection(self, stream: trio.SocketStream, request_id: str) -> None:
         fields, body = error_response(503, "Too many connections", request_id, RETRY_SECONDS)

@@ -8,8 +8,8 @@ from collections import Counter
 class ServerStatistics:
     """Counts of the servers of one process. Several servers may share it.
 
-    connections: open now. refused: the server's own responses by status, to requests that it can't read, whose
-    client is too slow, or for whose connection there is no place. unrouted: those of them that reached no app.
+    connections: open now. refused: the server's own responses by status, to requests that it can't read,
+    that come too slowly, or for whose connection there is no place. unrouted: those that reached no app.
     """
 
     def __init__(self) -> None:

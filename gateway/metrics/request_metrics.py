@@ -10,38 +10,15 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from gateway.proxy.request_counts import BOUNDS, RequestCounts
-from gateway.proxy.target import LocalTarget, UpstreamTarget
-from gateway.routes import OWN_PATHS, ROUTES
+from gateway.metrics.request_counts import BOUNDS, RequestCounts
+from gateway.metrics.route_names import OTHER
 from protocols.http import Code
 from runtime.serving.statistics import ServerStatistics
 
-OTHER = "other"
-"""The route of a path that nothing is served at, and of a request that the server could not read."""
 CLIENT_LEFT = 499
 """The status of a request whose client left before the response began. No client sees it."""
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
 _REFUSALS = {408: Code.REQUEST_TIMEOUT, 500: Code.INTERNAL_ERROR, 503: Code.SERVICE_UNAVAILABLE}
-
-
-def _first_segment(path: bytes) -> str:
-    return "/" + path.split(b"/", 2)[1].decode()
-
-
-PAGES = {path: _first_segment(path) for path in OWN_PATHS}
-ROUTE_NAMES = (*(route.prefix.decode() for route in ROUTES), *sorted(set(PAGES.values())), OTHER)
-"""Every value of the label `route`."""
-_BY_PREFIX = {route.prefix: route.prefix.decode() for route in ROUTES}
-
-
-def route_name(target: LocalTarget | UpstreamTarget | None) -> str:
-    """The label of a request's route: the first segment of a known path, never a client's own text."""
-    if isinstance(target, UpstreamTarget):
-        return _BY_PREFIX[target.route.prefix]
-    if target is None:
-        return OTHER
-    # A page below a folder, such as an asset, is counted with its folder.
-    return PAGES.get(target.path) or _first_segment(target.path)
 
 
 class RequestMetrics:
@@ -58,10 +35,13 @@ class RequestMetrics:
         self._errors: Counter[str] = Counter()
         self._in_flight = 0
 
-    def begin(self, target: LocalTarget | UpstreamTarget | None, method: str) -> MeasuredRequest:
-        """Count a request as in flight. Call `end` of the result, however the request ends."""
+    def begin(self, route: str, method: str) -> MeasuredRequest:
+        """Count a request as in flight. Call `end` of the result, however the request ends.
+
+        route: one of ROUTE_NAMES.
+        """
         self._in_flight += 1
-        return MeasuredRequest(self, route_name(target), method if method in _METHODS else OTHER)
+        return MeasuredRequest(self, route, method if method in _METHODS else OTHER)
 
     def count_error(self, code: str) -> None:
         """Count a response of the gateway's own by its error code."""

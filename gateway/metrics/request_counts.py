@@ -73,7 +73,7 @@ class RequestCounts:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The counts that `to_json` has written. Raises KeyError, TypeError or ValueError for anything else."""
+        """The counts that `to_json` has written. Raises KeyError, TypeError or ValueError for others."""
         return cls(
             requests={(route, method, status): count for route, method, status, count in values["requests"]},
             buckets={route: tuple(counts) for route, counts in values["buckets"].items()},
