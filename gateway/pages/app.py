@@ -52,6 +52,7 @@ _BUNDLED = {
     "swagger-ui-bundle.js": "text/javascript",
     "favicon-32x32.png": "image/png",
 }
+_OWN_ASSETS = {"docs.js": "text/javascript", "docs.css": "text/css"}
 # No page takes a large body.
 _MAX_BODY = 64 * 1024
 
@@ -119,7 +120,8 @@ def add_operations(
 def _add_documentation(app: QuartTrio, openapi: OpenApiAggregator) -> None:
     swagger = files("flask_swagger_ui") / "dist"
     bundle = {name: ((swagger / name).read_bytes(), kind) for name, kind in _BUNDLED.items()}
-    bundle["docs.js"] = ((_ASSETS / "docs.js").read_bytes(), "text/javascript")
+    for name, kind in _OWN_ASSETS.items():
+        bundle[name] = ((_ASSETS / name).read_bytes(), kind)
     page = (_ASSETS / "docs.html").read_text(encoding="utf-8")
 
     @app.get("/")
