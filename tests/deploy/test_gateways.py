@@ -121,7 +121,9 @@ def test_each_gateway_has_a_port_for_operators(tmp_path: Path) -> None:
     found = several(tmp_path, 3, OPERATIONS_PORT="9000")
     ports = [found.ports_of(name) for name in found.processes[-4:]]
     assert ports == [[8090, 9000], [8100, 9010], [8110, 9020], [8080]]
-    given = [gateways.gateway_environment(found, name, {})["OPERATIONS_PORT"] for name in found.processes[-4:-1]]
+    given = [
+        gateways.gateway_environment(found, name, {})["OPERATIONS_PORT"] for name in found.processes[-4:-1]
+    ]
     assert given == ["9000", "9010", "9020"]
     assert (found.gateway, found.operations) == ("http://127.0.0.1:8080", "http://127.0.0.1:9000")
     assert several(tmp_path, 3).operations == found.gateway

