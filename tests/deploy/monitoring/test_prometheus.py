@@ -89,18 +89,18 @@ def test_the_absent_alert_covers_every_breaker() -> None:
     assert sorted(covered) == sorted(BREAKERS)
 
 
-@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER}))
+@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER, *OF_THE_GATEWAY}))
 async def test_rules_use_exported_metrics(name: str) -> None:
     _, families = await exported()
     names = {sample.name for family in families for sample in family.samples}
-    assert set(re.findall(r"circuit_breaker_\w+", rules()[name])) <= names
+    assert set(re.findall(r"(?:circuit_breaker|gateway)_\w+", rules()[name])) <= names
 
 
 async def test_the_reference_lists_all_metrics() -> None:
     _, families = await exported()
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     reference = (DEPLOY.parent / "docs" / "reference" / "metrics.md").read_text()
-    assert set(re.findall(r"^\| `(circuit_breaker_\w+)`", reference, flags=re.MULTILINE)) == names
+    assert set(re.findall(r"^\| `((?:circuit_breaker|gateway)_\w+)`", reference, flags=re.MULTILINE)) == names
 
 
 def test_the_guide_explains_every_alert() -> None:
