@@ -80,7 +80,7 @@ async def test_without_the_setting_one_port_has_all(services: dict[str, Scripted
 
 
 async def listening(port: int) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             try:
                 await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
@@ -91,7 +91,7 @@ async def listening(port: int) -> None:
 
 
 async def status(port: int, path: str) -> int:
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         return (await client.get(f"http://127.0.0.1:{port}{path}")).status_code
 
 
