@@ -1,7 +1,7 @@
 """Apply deliberate faults, one at a time, and check that a test fails for each.
 
-`just mutants [NAME…]`. A name is that of a fault, of a folder in faults/, such as `breaker`, or of a file in one,
-such as `breaker/actor`. Each fault is applied to a copy of the tree, and its tests run until one fails.
+`just mutants [NAME…]`. A name is that of a fault, of a folder in faults/, such as `breaker`, or of a file in
+one, such as `breaker/actor`. Each fault is applied to a copy of the tree, and its tests run until one fails.
 The exit status is 1 if a fault survives or is stale, or if the tests fail without a fault. `--check` only
 checks that every fault can be applied.
 """
