@@ -189,7 +189,8 @@ class ProxyMiddleware:
     ) -> None:
         """Log the request, without its query and its fields. Rejections by a breaker are sampled."""
         more = _error_fields(destination, writer)
-        if self._sampler.admits(more):
+        sampled = {**more, "rejected": "behind"} if writer.is_rejection_behind else more
+        if self._sampler.admits(sampled):
             log.info(
                 "request",
                 method=scope["method"],

@@ -73,6 +73,7 @@ class ResponseWriter:
     sends_interim: the server can send 1xx responses. add_fields: adds to the fields of every response.
     status: None until `head`. ended: the whole response was sent. error: of the gateway's own response, if
     it has sent one. failure_origin: the breaker that has counted the service's failure, if any.
+    is_rejection_behind: that breaker has probably rejected the call: the response has a Retry-After.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class ResponseWriter:
         self.ended = False
         self.error: ApiError | None = None
         self.failure_origin: str | None = None
+        self.is_rejection_behind = False
 
     async def interim(self, status: int, fields: Fields) -> None:
         """Send a 1xx response if the server can, and the final response hasn't begun."""

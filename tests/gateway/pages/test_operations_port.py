@@ -13,10 +13,10 @@ import pytest
 import trio
 import trio.testing
 
+from deploy.demo.ephemeral_stack import free_ports
 from tests.deploy.programs import program
 from tests.gateway.running_gateway import in_process_gateway
 from tests.gateway.scripted_service import ScriptedService, error_code
-from tests.mongo import free_port
 from tests.valkey import running_valkey
 
 PAGES = (
@@ -98,8 +98,8 @@ async def status(port: int, path: str) -> int:
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_the_process_listens_on_both_ports_and_stops(tmp_path: Path, workers: int) -> None:
     """With several workers the parent keeps both ports: any worker serves either."""
-    public, operations = free_port(), free_port()
     with ExitStack() as stack:
+        public, operations = free_ports(2)
         settings = {"GATEWAY_PORT": public, "OPERATIONS_PORT": operations, "GATEWAY_WORKERS": workers}
         environment = {**os.environ, **{name: str(value) for name, value in settings.items()}}
         if workers > 1:
@@ -109,6 +109,7 @@ async def test_the_process_listens_on_both_ports_and_stops(tmp_path: Path, worke
         )
         for port in (public, operations):
             await listening(port)
+        assert process.poll() is None, (tmp_path / "log").read_text()
         for _ in range(10):
             assert await status(public, "/livez") == 200
             assert await status(public, "/health") == 404
