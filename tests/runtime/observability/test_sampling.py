@@ -31,7 +31,6 @@ async def test_one_line_a_second_and_one_with_the_number_of_the_others(
             admitted.append(sampler.admits(OPEN))
             await trio.sleep(0.1)
         await trio.sleep(2)
-    # The clock's steps of a tenth add up to a little less than a second.
     assert admitted.count(True) == 3
     assert sum(count for _, _, count in reported(lines)) == 27
     assert len(reported(lines)) == 3
