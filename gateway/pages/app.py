@@ -132,7 +132,7 @@ def _add_documentation(app: QuartTrio, openapi: OpenApiAggregator) -> None:
     async def docs_folder() -> Any:
         return redirect("/docs")
 
-    @app.get("/docs", strict_slashes=True)
+    @app.get("/docs")
     async def docs() -> Response:
         fields = {"Content-Security-Policy": _SECURITY_POLICY}
         return Response(page, content_type="text/html; charset=utf-8", headers=fields)
