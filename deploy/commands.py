@@ -184,13 +184,13 @@ def check_ports(config: StackConfig, *names: str) -> None:
 
 def print_addresses(config: StackConfig) -> None:
     """Print the stack's addresses and files, and some commands to try."""
-    gateway = config.gateway
+    gateway, operations = config.gateway, config.operations
     console.print(
         f"\n[bold green]The stack is up.[/]\n\n"
-        f"  gateway    {gateway}          API pages: {gateway}/docs\n"
+        f"  gateway    {gateway}          API pages: {operations}/docs\n"
         f"{_gateways(config)}"
-        f"  dashboard  {gateway}/dashboard\n"
-        f"  health     {gateway}/health   metrics: {gateway}/metrics\n"
+        f"  dashboard  {operations}/dashboard\n"
+        f"  health     {operations}/health   metrics: {operations}/metrics\n"
         f"  sharing    {_sharing(config)}\n"
         f"  logs       {config.logs}/\n"
         f"  breakers   breakers.toml; after a change: uv run just reload\n"

@@ -76,6 +76,7 @@ class StackConfig:
     ports: by setting. mongodb_uri: without the credentials of the stack's own mongod. own_mongod: False if
     MONGODB_URI names a database elsewhere. tls: clients use TLS.
     gateways: how many. balanced: a load balancer listens on GATEWAY_PORT, in front of the gateways.
+    operations_port: the first gateway's port for its own pages; None: they are on its other port.
     """
 
     folder: Path
@@ -87,6 +88,7 @@ class StackConfig:
     valkey: ValkeyPlace = ValkeyPlace.NONE
     gateways: int = 1
     balanced: bool = False
+    operations_port: int | None = None
 
     @property
     def processes(self) -> tuple[str, ...]:
@@ -106,6 +108,20 @@ class StackConfig:
     def gateway(self) -> str:
         """The gateway's URL."""
         return f"{'https' if self.tls else 'http'}://{HOST}:{self.ports['GATEWAY_PORT']}"
+
+    @property
+    def operations(self) -> str:
+        """The URL of the gateway's own pages."""
+        if self.operations_port is None:
+            return self.gateway
+        # Behind HAProxy, which has the certificate, a gateway speaks plain HTTP.
+        return f"{'https' if self.tls and not self.balanced else 'http'}://{HOST}:{self.operations_port}"
+
+    def operations_port_of(self, name: str) -> int | None:
+        """The port for the own pages of one of several gateways; None if it has no such port."""
+        if self.operations_port is None:
+            return None
+        return self.operations_port + _GATEWAY_STEP * gateway_names(self.gateways).index(name)
 
     @property
     def logs(self) -> Path:
@@ -166,7 +182,15 @@ class StackConfig:
             for setting, (owner, _) in PORTS.items()
             if owner in running and owner != API_GATEWAY
         ]
-        return self._gateway_listeners() + found
+        return self._gateway_listeners() + self._operations_listeners() + found
+
+    def _operations_listeners(self) -> list[Listener]:
+        """OPERATIONS_PORT, and the ports of further gateways that are derived from it."""
+        return [
+            Listener(f"OPERATIONS_PORT + {port - first}" if port != first else "OPERATIONS_PORT", name, port)
+            for name in gateway_names(self.gateways)
+            if (first := self.operations_port) and (port := self.operations_port_of(name))
+        ]
 
     def _gateway_listeners(self) -> list[Listener]:
         """GATEWAY_PORT, and the ports derived from it, which skip the ports of other settings."""
@@ -205,6 +229,7 @@ class StackConfig:
                 valkey=ValkeyPlace(values.get("valkey", ValkeyPlace.NONE)),
                 gateways=values.get("gateways", 1),
                 balanced=values.get("balanced", False),
+                operations_port=values.get("operations_port"),
             )
         except FileNotFoundError:
             return self
@@ -236,6 +261,7 @@ def stack_config(environment: Mapping[str, str] = os.environ) -> StackConfig:
         valkey=_valkey_place(environment),
         gateways=gateways,
         balanced=gateways > 1 and find_haproxy() is not None,
+        operations_port=_operations_port(environment, ports),
     )
     if (highest := max(listener.port for listener in config.listeners())) > 65535:
         raise StackError(f"setting GATEWAY_PORT: {gateways} gateways would need port {highest}")
@@ -267,6 +293,15 @@ def _gateways(environment: Mapping[str, str]) -> int:
             f"setting GATEWAY_INSTANCES: not a number between 1 and {MOST_GATEWAYS} (got {value!r})"
         )
     return int(value)
+
+
+def _operations_port(environment: Mapping[str, str], ports: Mapping[str, int]) -> int | None:
+    if not environment.get("OPERATIONS_PORT"):
+        return None
+    port = _port(environment, "OPERATIONS_PORT", 0)
+    if taken := [setting for setting, other in ports.items() if other == port]:
+        raise StackError(f"OPERATIONS_PORT and {taken[0]} are both {port}")
+    return port
 
 
 def _port(environment: Mapping[str, str], setting: str, default: int) -> int:

@@ -21,9 +21,8 @@ def gateway_environment(
 ) -> dict[str, str]:
     """The variables of one gateway that differ from those of the other processes."""
     found = {"GATEWAY_PORT": str(config.ports_of(name)[0])}
-    number = gateway_names(config.gateways).index(name)
-    if number and (port := environment.get("OPERATIONS_PORT", "")).isdecimal():
-        found["OPERATIONS_PORT"] = str(int(port) + 10 * number)
+    if (port := config.operations_port_of(name)) is not None:
+        found["OPERATIONS_PORT"] = str(port)
     if config.balanced:
         found["HOST"] = HOST
         # HAProxy drops a client's own X-Forwarded-For and adds the client's address.

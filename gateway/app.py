@@ -10,11 +10,13 @@ import httpx
 from quart_trio import QuartTrio
 
 from actors import CircuitBreaker, Panel
+from gateway.metrics.request_metrics import RequestMetrics
 from gateway.pages.app import add_operations, own_pages
 from gateway.pages.openapi import OpenApiAggregator
 from gateway.proxy.access import RateLimiter
 from gateway.proxy.cors import CorsPolicy
 from gateway.proxy.middleware import ProxyMiddleware
+from gateway.proxy.port_role import PortRole
 from gateway.proxy.rate_limit import Counters
 from gateway.proxy.shared_counters import SharedCounters
 from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
@@ -24,7 +26,7 @@ from gateway.upstream.breakers import route_breaker
 from gateway.upstream.overloads import Overloads
 from gateway.upstream.upstream import RouteBreaker, Upstream
 from gateway.workers.cluster import WorkerCluster
-from runtime.asgi import App
+from runtime.asgi import App, without_lifespan
 from runtime.auth import TokenVerifier
 from runtime.config.policies import Routes
 from runtime.observability import tracing
@@ -62,8 +64,9 @@ def create_app(
 
     The caller runs the background tasks: `keys.run`; `app.extensions["openapi"].fetch_all`, so that /docs is
     complete even if it is first requested while a service is down; `app.extensions["dashboard_feed"].run`;
-    `app.extensions["admin"].commands.run`;
-    and `app.extensions["loop_time"].run`, without which no time limit on a service takes effect.
+    `app.extensions["admin"].commands.run`; and `app.extensions["loop_time"].run`, without which no time limit
+    on a service takes effect. It serves with the limits `app.extensions["limits"]`, on OPERATIONS_PORT the
+    app `app.extensions["operations_app"]`.
     """
     urls = settings.service_urls()
     loop_time, overloads = LoopTime(), Overloads()
@@ -86,21 +89,33 @@ def create_app(
     cluster = None if shared is None else shared.cluster
     if cluster is not None:
         cluster.overloads = overloads
-    app = own_pages(cluster or panel, upstreams, openapi, overloads if cluster is None else cluster)
-    app.extensions["openapi"] = openapi
-    app.extensions["loop_time"] = loop_time
-    app.extensions["sharing"] = None if shared is None else shared.cluster or shared.sharing
-    app.extensions["dashboard_feed"] = add_operations(
-        app, settings, panel, keys, upstreams, cluster, None if shared is None else shared.sharing
-    )
     counters = Counters() if shared is None else shared.counters
     limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
+    limits = settings.limits()
+    metrics = RequestMetrics(limits.statistics, limiter.refusals)
+    app = own_pages(cluster or panel, upstreams, openapi, overloads if cluster is None else cluster, metrics)
     trusted_proxies = TrustedProxies(read_networks(settings.trusted_proxies))
-    cors = CorsPolicy(frozenset(str(origin).encode() for origin in settings.cors_origins))
-    proxy = ProxyMiddleware(
-        cast(App, app.asgi_app), upstreams, keys, limiter, settings.max_body_bytes, trusted_proxies, cors
+    app.extensions.update(openapi=openapi, loop_time=loop_time, limits=limits, request_metrics=metrics)
+    app.extensions["sharing"] = None if shared is None else shared.cluster or shared.sharing
+    sharing = None if shared is None else shared.sharing
+    app.extensions["dashboard_feed"] = add_operations(
+        app, settings, panel, keys, upstreams, cluster, sharing, trusted_proxies
     )
-    app.asgi_app = tracing.traced_app(proxy, _PREFIXES)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
+    cors = CorsPolicy(frozenset(str(origin).encode() for origin in settings.cors_origins))
+    pages = cast(App, app.asgi_app)
+
+    def port_app(role: PortRole) -> App:
+        body_limit = settings.max_body_bytes
+        return tracing.traced_app(
+            ProxyMiddleware(
+                pages, upstreams, keys, limiter, body_limit, trusted_proxies, cors, metrics, role
+            ),
+            _PREFIXES,
+        )
+
+    separate = settings.operations_port is not None
+    app.asgi_app = port_app(PortRole.PUBLIC if separate else PortRole.ALL)  # type: ignore[method-assign, assignment]  # as Quart's documentation has it
+    app.extensions["operations_app"] = without_lifespan(port_app(PortRole.OPERATIONS)) if separate else None
     return app
 
 

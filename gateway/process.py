@@ -125,20 +125,20 @@ async def _serve(
     stop_requested = stop_signal if worker is None else worker.stop_requested
     delayed = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_requested)
 
-    async def stop() -> None:
+    stopping = trio.Event()
+    ports = [(app, settings.gateway_port, None if worker is None else worker.listener)]
+    if settings.operations_port is not None:
+        operations = app.extensions["operations_app"], settings.operations_port
+        ports.append((*operations, None if worker is None else worker.operations_listener))
+    async with trio.open_nursery() as nursery:
+        for served, port, listener in ports:
+            # Each port has connections of its own: clients leave places for the operators.
+            run = partial(serve, served, host=settings.host, port=port, sock=listener, stop=stopping.wait)
+            limits, grace = app.extensions["limits"], settings.grace()
+            nursery.start_soon(partial(run, limits=limits, grace=grace, certificate=certificate))
         await delayed()
         app.extensions["dashboard_feed"].end()
-
-    await serve(
-        app,
-        host=settings.host,
-        port=settings.gateway_port,
-        limits=settings.limits(),
-        grace=settings.grace(),
-        stop=stop,
-        sock=None if worker is None else worker.listener,
-        certificate=certificate,
-    )
+        stopping.set()
 
 
 async def expire_idle_connections(transports: Mapping[str, UpstreamTransport]) -> None:

@@ -79,10 +79,13 @@ OWN_PATHS = frozenset(
         b"/readyz",
         b"/metrics",
         b"/docs",
+        b"/docs/",
         b"/docs/openapi.json",
         b"/dashboard",
+        b"/dashboard/",
         b"/dashboard/events",
         b"/admin/breakers",
     )
 )
-OWN_FOLDERS = (b"/docs/assets/", b"/dashboard/assets/", b"/admin/breakers/")
+ASSET_FOLDERS = (b"/docs/assets/", b"/dashboard/assets/")
+OWN_FOLDERS = (*ASSET_FOLDERS, b"/admin/breakers/")

@@ -64,10 +64,12 @@ class GatewaySettings(ProcessSettings):
     between two requests. tls_cert_file, tls_key_file: a certificate with its chain, and its key, both PEM;
     with them, TLS is served. cors_origins: origins whose pages may read responses, separated by commas, or *.
     gateway_workers: processes on the gateway's port; more than one need valkey_url.
+    operations_port: serves the gateway's own pages, which gateway_port then no longer has; None: none does.
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
 
     gateway_port: Port = GATEWAY_PORT
+    operations_port: Port | None = None
     gateway_workers: Annotated[int, Field(ge=1, le=64)] = 1
     rate_limit_per_minute: Amount = 100
     rate_limit_per_hour: Amount = 1000
@@ -97,6 +99,13 @@ class GatewaySettings(ProcessSettings):
         # An invalid VALKEY_URL has its own message, and is no key of the data.
         if value > 1 and info.data.get("valkey_url", "invalid") is None:
             raise ValueError("should be 1, or VALKEY_URL should be set too: workers share their state there")
+        return value
+
+    @field_validator("operations_port")
+    @classmethod
+    def _ports_differ(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and value == info.data.get("gateway_port"):
+            raise ValueError("should be another port than GATEWAY_PORT")
         return value
 
     @model_validator(mode="after")

@@ -15,3 +15,19 @@ Send = Callable[[Message], Awaitable[None]]
 """Passes a message to the server; waits while the client is slow."""
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI 3 application."""
+
+
+def without_lifespan(app: App) -> App:
+    """The app for a second server, whose start and stop don't start and stop it once more."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+
+    return wrapped

@@ -40,7 +40,7 @@ _OWNERS = {"auth": AUTH_SERVICE_HTTP, "school": SCHOOL_SERVICE_HTTP, "student": 
 def fetch_health(config: StackConfig, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
     """Status and body of the gateway's /health. timeout: seconds. Raises StackError without a response."""
     try:
-        response = httpx.get(f"{config.gateway}/health", timeout=timeout, **LOOPBACK)
+        response = httpx.get(f"{config.operations}/health", timeout=timeout, **LOOPBACK)
         body: dict[str, Any] = response.json()
     except (httpx.HTTPError, ValueError) as error:
         raise StackError(

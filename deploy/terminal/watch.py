@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from itertools import compress
@@ -266,10 +267,16 @@ def _follow(config: StackConfig, view: LiveView, live: Live) -> None:
         time.sleep(RECONNECT_SECONDS)
 
 
+def _headers() -> dict[str, str]:
+    """The token that gets one of the places kept for admins, if this shell has it."""
+    token = os.environ.get("ADMIN_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def _stream(config: StackConfig) -> Iterator[tuple[str, Any]]:
     """The events of the gateway's stream. Raises httpx.HTTPError if it ends, or after STREAM_TIMEOUT."""
     with httpx.stream(
-        "GET", f"{config.gateway}/dashboard/events", timeout=STREAM_TIMEOUT, **LOOPBACK
+        "GET", f"{config.operations}/dashboard/events", timeout=STREAM_TIMEOUT, headers=_headers(), **LOOPBACK
     ) as response:
         response.raise_for_status()
         kind = ""

@@ -30,8 +30,6 @@ SHORTEST_TICK = 0.1
 """The least seconds between two collections, however often breakers change."""
 OVERLAP_SECONDS = 3.0
 """Seconds by which consecutive reports overlap: a process may notice its other workers' events late."""
-SUBSCRIBERS = 100
-"""The most open pages; more are refused."""
 BACKLOG = 32
 """The most messages that may wait for one page."""
 
@@ -118,9 +116,9 @@ class DashboardFeed:
             subscriber.end()
 
     @property
-    def has_room(self) -> bool:
-        """Whether another page may subscribe."""
-        return not self._ended and len(self._subscribers) < SUBSCRIBERS
+    def has_ended(self) -> bool:
+        """Whether `end` was called: no page may subscribe any more."""
+        return self._ended
 
     @contextmanager
     def subscribe(self) -> Iterator[Subscriber]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from quart import Response
+from quart import Response, redirect
 from quart_schema import hide
 from quart_trio import QuartTrio
 
@@ -18,8 +19,6 @@ _HEADERS = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
     # They are small, and a page must not get a script of another version from a cache.
     "Cache-Control": "no-cache",
 }
@@ -33,6 +32,11 @@ def add_dashboard(app: QuartTrio) -> None:
         for path in _ASSETS.rglob("*")
         if path.suffix in _CONTENT_TYPES
     }
+
+    @app.get("/dashboard/")
+    @hide
+    async def dashboard_folder() -> Any:
+        return redirect("/dashboard")
 
     @app.get("/dashboard")
     @hide

@@ -7,8 +7,11 @@ import json
 import trio
 
 from gateway.dashboard.feed import DashboardFeed, Subscriber
+from gateway.dashboard.places import StreamPlaces
 from protocols.http import Code, failure
 from runtime.asgi import App, Message, Receive, Scope, Send
+from runtime.web.errors import ApiError
+from runtime.web.security_fields import SECURITY_FIELDS, encoded
 
 PATH = "/dashboard/events"
 SEND_SECONDS = 5.0
@@ -19,27 +22,35 @@ _HEAD: Message = {
     "status": 200,
     "headers": [
         (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"cache-control", b"no-store"),
         (b"x-accel-buffering", b"no"),
+        *encoded(SECURITY_FIELDS),
     ],
 }
 
 
 class EventStream:
-    """Serves GET /dashboard/events from `feed`, and passes all other requests to `app`."""
+    """Serves GET /dashboard/events from `feed`, and passes all other requests to `app`.
 
-    def __init__(self, app: App, feed: DashboardFeed) -> None:
+    places: limits the number of streams.
+    """
+
+    def __init__(self, app: App, feed: DashboardFeed, places: StreamPlaces) -> None:
         self._app = app
         self._feed = feed
+        self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Returning before the response has ended aborts the connection."""
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "GET":
             await self._app(scope, receive, send)
-        elif self._feed.has_room:
-            await self._stream(receive, send)
-        else:
-            await _refuse(send)
+            return
+        try:
+            with self._places.place(scope):
+                if self._feed.has_ended:
+                    raise ApiError(Code.SERVICE_UNAVAILABLE, "the process stops soon", retry_after=1)
+                await self._stream(receive, send)
+        except ApiError as error:
+            await _refuse(send, error)
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         with self._feed.subscribe() as subscriber:
@@ -74,8 +85,8 @@ async def _until_disconnected(receive: Receive, subscriber: Subscriber) -> None:
     subscriber.scope.cancel()
 
 
-async def _refuse(send: Send) -> None:
-    body = json.dumps(failure(Code.SERVICE_UNAVAILABLE, "no more viewers now")).encode()
-    fields = [(b"content-type", b"application/json"), (b"retry-after", b"5")]
-    await send({"type": "http.response.start", "status": 503, "headers": fields})
+async def _refuse(send: Send, error: ApiError) -> None:
+    body = json.dumps(failure(error.code, error.message)).encode()
+    fields = [(b"content-type", b"application/json"), *encoded({**SECURITY_FIELDS, **error.headers()})]
+    await send({"type": "http.response.start", "status": error.status, "headers": fields})
     await send({"type": "http.response.body", "body": body, "more_body": False})

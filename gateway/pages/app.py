@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Any, cast
 
 from prometheus_client.metrics_core import Metric
-from quart import Response, redirect
+from quart import Response, g, redirect
 from quart_trio import QuartTrio
 
 from actors import Panel
 from gateway.dashboard.feed import DashboardFeed
 from gateway.dashboard.page import add_dashboard
+from gateway.dashboard.places import StreamPlaces
 from gateway.dashboard.sse import EventStream
+from gateway.metrics.request_counts import request_families
+from gateway.metrics.request_metrics import RequestMetrics
+from gateway.metrics.route_names import ROUTE_NAMES
 from gateway.pages.admin import FederatedBreakerAdmin
 from gateway.pages.health import is_outage, stack_health
 from gateway.pages.openapi import OpenApiAggregator
+from gateway.pages.service_reports import ServiceReports
+from gateway.proxy.trusted_proxies import TrustedProxies
 from gateway.settings import GatewaySettings
 from gateway.upstream.overloads import Overloads, overload_metric
 from gateway.upstream.upstream import Upstream
@@ -36,13 +42,18 @@ from runtime.web.errors import ApiError
 from runtime.web.health import sharing_health, sharing_of
 
 _ASSETS = Path(__file__).parent / "assets"
-_SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+# Swagger UI loads its pictures from data: URLs, and sets styles by scripts, which a policy doesn't forbid.
+_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _BUNDLED = {
     "swagger-ui.css": "text/css",
     "index.css": "text/css",
     "swagger-ui-bundle.js": "text/javascript",
     "favicon-32x32.png": "image/png",
 }
+_OWN_ASSETS = {"docs.js": "text/javascript", "docs.css": "text/css"}
 # No page takes a large body.
 _MAX_BODY = 64 * 1024
 
@@ -52,20 +63,29 @@ def own_pages(
     upstreams: Mapping[str, Upstream],
     openapi: OpenApiAggregator,
     overloads: Overloads | WorkerCluster,
+    requests: RequestMetrics,
 ) -> QuartTrio:
     """An app that serves `routes.OWN_PATHS`, but for the dashboard and the admin API.
 
-    overloads: those of this process, or of all workers.
+    overloads: those of this process, or of all workers. requests: of this process.
     """
 
     def more_metrics() -> list[Metric]:
         counts = overloads.counts if isinstance(overloads, Overloads) else overloads.overload_counts()
-        return [overload_metric(counts)]
+        return [overload_metric(counts), *request_families(requests.snapshot(), ROUTE_NAMES)]
 
     app = service_app(API_GATEWAY, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
+    reports = ServiceReports(upstreams)
+
+    async def count_error(response: Response) -> Response:
+        if (code := g.get("log_fields", {}).get("error")) is not None:
+            requests.count_error(code)
+        return response
+
+    app.after_request(count_error)
 
     async def health() -> Any:
-        data = await stack_health(panel, upstreams)
+        data = await stack_health(panel, upstreams, reports)
         outage = is_outage(data)
         data.update(await sharing_health(sharing_of(app)))
         if outage:
@@ -87,6 +107,7 @@ def add_operations(
     upstreams: Mapping[str, Upstream],
     cluster: WorkerCluster | None,
     sharing: ProcessSharing | None,
+    trusted_proxies: TrustedProxies,
 ) -> DashboardFeed:
     """Add the dashboard and the admin API.
 
@@ -96,21 +117,27 @@ def add_operations(
     if (shown := sharing_of(app)) is not None:
         recorder.other_instances = shown.other_instances
     own = app.extensions["admin"] = local_breaker_admin(panel, recorder, settings, sharing)
-    add_admin(app, FederatedBreakerAdmin(own, upstreams), AdminAuthenticator(keys, settings.admin_token))
+    authenticator = AdminAuthenticator(keys, settings.admin_token)
+    add_admin(app, FederatedBreakerAdmin(own, upstreams), authenticator)
     add_dashboard(app)
     feed = DashboardFeed(recorder, upstreams)
-    app.asgi_app = EventStream(cast(App, app.asgi_app), feed)  # type: ignore[method-assign, assignment]
+    app.asgi_app = EventStream(cast(App, app.asgi_app), feed, StreamPlaces(trusted_proxies, authenticator))  # type: ignore[method-assign, assignment]
     return feed
 
 
 def _add_documentation(app: QuartTrio, openapi: OpenApiAggregator) -> None:
     swagger = files("flask_swagger_ui") / "dist"
     bundle = {name: ((swagger / name).read_bytes(), kind) for name, kind in _BUNDLED.items()}
-    bundle["docs.js"] = ((_ASSETS / "docs.js").read_bytes(), "text/javascript")
+    for name, kind in _OWN_ASSETS.items():
+        bundle[name] = ((_ASSETS / name).read_bytes(), kind)
     page = (_ASSETS / "docs.html").read_text(encoding="utf-8")
 
     @app.get("/")
     async def start() -> Any:
+        return redirect("/docs")
+
+    @app.get("/docs/")
+    async def docs_folder() -> Any:
         return redirect("/docs")
 
     @app.get("/docs")

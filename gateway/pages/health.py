@@ -6,26 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.adapters.health import breaker_health
+from gateway.pages.service_reports import ServiceReports
 from gateway.routes import Service
-from gateway.upstream.fetch import JsonReply, fetch_json, for_each_service
 from gateway.upstream.upstream import Upstream
 from runtime.breaker_source import BreakerSource
 
-FETCH_SECONDS = 1.0
-"""Seconds that each service has to report its health."""
 _STATUSES = ("healthy", "recovering", "unhealthy")
 
 
-async def stack_health(panel: BreakerSource, upstreams: Mapping[str, Upstream]) -> dict[str, Any]:
-    """The `data` of the response. Bypasses the breakers. Takes FETCH_SECONDS at most.
+async def stack_health(
+    panel: BreakerSource, upstreams: Mapping[str, Upstream], reports: ServiceReports
+) -> dict[str, Any]:
+    """The `data` of the response: the gateway's own breakers as they are, and the services' latest reports.
 
     Raises PanelClosedError.
     """
-
-    async def fetch(upstream: Upstream) -> JsonReply:
-        return await fetch_json(upstream, "/health", timeout=FETCH_SECONDS)
-
-    replies = await for_each_service(upstreams.values(), fetch)
+    replies = await reports.latest()
     snapshots = await panel.snapshots()
     data: dict[str, Any] = {"gateway": {"status": "healthy"}}
     for name, upstream in upstreams.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from gateway.pages.own_document import add_gateway_answers, own_paths, own_schemas
 from gateway.routes import ROUTES, Route
 from gateway.upstream.fetch import fetch_json, for_each_service
 from gateway.upstream.upstream import Upstream
@@ -30,18 +31,29 @@ class OpenApiAggregator:
         self._upstreams = upstreams
         self._documents: dict[str, Document] = {}
         self._fetched_at = float("-inf")
+        self._fetching = trio.Lock()
+        self._merged: Document | None = None
 
     async def merged_document(self) -> Document:
         """One document for all services whose own document was ever fetched."""
-        stale = trio.current_time() - self._fetched_at > FRESH_SECONDS
-        if stale or self._is_incomplete():
-            await self.refresh()
-        return merge(self._documents)
+        await self.refresh()
+        if self._merged is None:
+            self._merged = merge(self._documents)
+        return self._merged
 
     async def refresh(self) -> None:
-        """Fetch all documents concurrently; if a service doesn't answer, its last document is kept."""
-        await for_each_service(self._upstreams.values(), self._fetch)
-        self._fetched_at = trio.current_time()
+        """Fetch all documents concurrently if they are due; a service that doesn't answer keeps its last one.
+
+        They are due after FRESH_SECONDS, and while one is missing after RETRY_SECONDS, for all requests
+        together. Cancelling doesn't end a fetch: others wait for it too.
+        """
+        async with self._fetching:
+            wait = RETRY_SECONDS if self._is_incomplete() else FRESH_SECONDS
+            if trio.current_time() - self._fetched_at < wait:
+                return
+            with trio.CancelScope(shield=True):
+                await for_each_service(self._upstreams.values(), self._fetch)
+            self._fetched_at, self._merged = trio.current_time(), None
 
     async def fetch_all(self) -> None:
         """Fetch until every service has answered once. May be cancelled at any point."""
@@ -59,13 +71,14 @@ class OpenApiAggregator:
 
 
 def merge(documents: Mapping[str, Document]) -> Document:
-    """Merge the documents of several services, by the service's name. Pure.
+    """Merge the documents of several services, by the service's name, and the gateway's own. Pure.
 
     Paths become those that clients of the gateway see; components are prefixed with the service's name.
     """
     paths: Document = {}
     components: Document = {
-        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        "schemas": own_schemas(),
     }
     for route in ROUTES:
         document = documents.get(route.service.name)
@@ -79,6 +92,7 @@ def merge(documents: Mapping[str, Document]) -> Document:
             if kind != "securitySchemes":
                 named = {f"{route.service.name}.{name}": entry for name, entry in entries.items()}
                 components.setdefault(kind, {}).update(named)
+    paths |= own_paths()
     info = {"title": "School Management", "version": "1", "description": "All services, through the gateway."}
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": components}
 
@@ -99,7 +113,7 @@ def _operations(item: Any, route: Route) -> Any:
 
 
 def _operation(operation: Document, route: Route) -> Document:
-    tagged = {**operation, "tags": [route.service.name]}
+    tagged = add_gateway_answers({**operation, "tags": [route.service.name]}, bearer=route.bearer)
     if route.bearer:
         tagged["security"] = [{"bearer": []}]
     return tagged

@@ -7,6 +7,7 @@ import time
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from gateway.metrics.request_counts import LIMITS
 from gateway.proxy.headers import Fields, find
 from gateway.proxy.rate_limit import Counters
 from protocols.http import Code
@@ -15,29 +16,43 @@ from runtime.auth import BadToken, TokenError, TokenVerifier, require
 from runtime.serving import client_network
 from runtime.web.errors import ApiError, token_api_error, whole_seconds
 
+ASSETS_PER_PAGE = 10
+"""An address may get so many assets of the gateway's pages for each page: a page has up to two dozen."""
+
 
 class RateLimiter:
     """Limits the requests of each address by the minute, and of each user by the hour.
 
-    It uses O(1) of memory for each address and user. counters: where requests are counted.
+    The gateway's own pages, and their assets, are counted apart from the rest: a client that has used up its
+    requests still sees why. It uses O(1) of memory for each address and user. counters: where requests are
+    counted. refusals: requests refused so far, by the limit.
     """
 
     def __init__(self, per_minute: int, per_hour: int, counters: Counters) -> None:
         self._limiter = SlidingWindowCounterRateLimiter(counters)
         self._by_address = RateLimitItemPerMinute(per_minute)
         self._by_user = RateLimitItemPerHour(per_hour)
+        self._pages = RateLimitItemPerMinute(per_minute, namespace="PAGES")
+        self._assets = RateLimitItemPerMinute(per_minute * ASSETS_PER_PAGE, namespace="ASSETS")
+        self.refusals = dict.fromkeys(LIMITS, 0)
 
     def count_address(self, address: str) -> None:
         """Count a request from `address`, or its /64. Raises ApiError (RATE_LIMITED)."""
-        self._hit(self._by_address, client_network(address))
+        self._hit(self._by_address, client_network(address), "address")
 
     def count_user(self, user_id: str) -> None:
         """Count a request of a user. Raises ApiError (RATE_LIMITED)."""
-        self._hit(self._by_user, user_id)
+        self._hit(self._by_user, user_id, "user")
 
-    def _hit(self, item: RateLimitItem, key: str) -> None:
+    def count_page(self, address: str, *, asset: bool) -> None:
+        """Count a request from `address`, or its /64, for a page of the gateway. Raises ApiError."""
+        item, limit = (self._assets, "assets") if asset else (self._pages, "pages")
+        self._hit(item, client_network(address), limit)
+
+    def _hit(self, item: RateLimitItem, key: str, limit: str) -> None:
         if self._limiter.hit(item, key):
             return
+        self.refusals[limit] += 1
         wait = self._limiter.get_window_stats(item, key).reset_time - time.time()
         fields = {
             "RateLimit-Limit": str(item.amount),

@@ -21,6 +21,7 @@ from gateway.proxy.forwarding.rewriting import below_prefix
 from gateway.proxy.headers import (
     Fields,
     content_length,
+    find,
     interim_fields,
     request_fields,
     response_fields,
@@ -197,6 +198,8 @@ class UpstreamCall:
                 client=self._request.client,
                 now=self._now(),
             )
+            is_origin = self._writer.failure_origin is not None
+            self._writer.is_rejection_behind = is_origin and bool(find(fields, b"retry-after"))
         elif probes and self._nursery is not None:
             self._nursery.start_soon(succeed_later, call)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -10,14 +9,18 @@ import structlog
 import trio
 
 from actors.messages import State
+from gateway.metrics.request_metrics import MeasuredRequest, RequestMetrics
 from gateway.proxy.access import RateLimiter, authenticate
 from gateway.proxy.cors import CorsPolicy
 from gateway.proxy.forward import ResponseEnd, UpstreamAborted, UpstreamCall
 from gateway.proxy.headers import Fields, find, forwards_left
+from gateway.proxy.pages_gate import count_page, serve_page
+from gateway.proxy.port_role import PortRole
 from gateway.proxy.request import (
     ForwardableRequest,
     ResolvedTarget,
     client_address,
+    not_found,
     parse_request,
     request_id_of,
     route_request,
@@ -29,8 +32,8 @@ from gateway.proxy.responses import (
     max_forwards_response,
     too_large,
 )
-from gateway.proxy.target import LocalTarget, UpstreamTarget
-from gateway.proxy.trusted_proxies import TrustedProxies
+from gateway.proxy.target import LocalTarget, UpstreamTarget, route_name
+from gateway.proxy.trusted_proxies import ForwardedClient, TrustedProxies
 from gateway.upstream.upstream import Upstream
 from protocols.http import Code
 from runtime.asgi import App, Receive, Scope, Send
@@ -38,6 +41,7 @@ from runtime.auth import TokenError, TokenVerifier
 from runtime.header_fields import is_websocket_handshake
 from runtime.observability import tracing
 from runtime.observability.redaction import loggable_path
+from runtime.observability.sampling import RejectionSampler
 from runtime.serving import extensions as asgi
 from runtime.web.errors import ApiError
 
@@ -51,7 +55,8 @@ class ProxyMiddleware:
     """Wraps the app with the gateway's own pages, and forwards all other requests.
 
     It works on ASGI's bytes: a web framework's request object would decode paths and fields, and would
-    receive a body faster than the upstream takes it. upstreams: by the service's name.
+    receive a body faster than the upstream takes it. upstreams: by the service's name. port: what the port is
+    for whose requests this serves.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class ProxyMiddleware:
         max_body_bytes: int,
         trusted_proxies: TrustedProxies,
         cors: CorsPolicy,
+        metrics: RequestMetrics,
+        port: PortRole = PortRole.ALL,
     ) -> None:
         self._pages = pages
         self._upstreams = upstreams
@@ -71,17 +78,26 @@ class ProxyMiddleware:
         self._max_body_bytes = max_body_bytes
         self._trusted_proxies = trusted_proxies
         self._cors = cors
+        self._metrics = metrics
+        self._port = port
+        self._sampler = RejectionSampler()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Returning before the response has ended aborts the client's connection."""
         if scope["type"] != "http":
             await self._pages(scope, receive, send)
             return
-        destination = route_request(scope)
-        if isinstance(destination, ResolvedTarget) and isinstance(destination.target, LocalTarget):
-            await self._pages(scope, receive, send)
-            return
-        started = time.monotonic()
+        destination = self._destination(scope)
+        target = destination.target if isinstance(destination, ResolvedTarget) else None
+        measured = self._metrics.begin(route_name(target), scope["method"])
+        if isinstance(target, LocalTarget):
+            try:
+                count_page(self._limiter, self._client(scope).address, target.path)
+            except ApiError as refusal:
+                destination = refusal
+            else:
+                await serve_page(self._pages, scope, receive, send, measured)
+                return
         request_id = request_id_of(scope)
         tracing.note_request(request_id.decode())
         extensions = scope.get("extensions", {})
@@ -93,8 +109,18 @@ class ProxyMiddleware:
         )
         downstream = DownstreamRequest(receive, self._max_body_bytes, extensions)
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
-            await self._respond(scope, destination, downstream, writer)
-            _log_request(scope, destination, downstream, writer, time.monotonic() - started)
+            try:
+                await self._respond(scope, destination, downstream, writer, measured)
+            finally:
+                measured.end(writer.status)
+            self._log(scope, destination, downstream, writer, measured.seconds)
+
+    def _destination(self, scope: Scope) -> ResolvedTarget | GatewayResponse:
+        """The page or route that a request is for, as far as this port serves it."""
+        destination = route_request(scope)
+        if isinstance(destination, ResolvedTarget) and not self._port.serves(destination.target):
+            return not_found()
+        return destination
 
     async def _respond(
         self,
@@ -102,6 +128,7 @@ class ProxyMiddleware:
         destination: ResolvedTarget | GatewayResponse,
         downstream: DownstreamRequest,
         writer: ResponseWriter,
+        measured: MeasuredRequest,
     ) -> None:
         """Send the response, unless the client disconnects."""
         outcome: ResponseEnd | GatewayResponse | None = None
@@ -114,10 +141,13 @@ class ProxyMiddleware:
         # Outside the scope: some servers report the disconnect from within the final send, and that must not
         # cancel the send itself.
         if isinstance(outcome, ApiError):
+            measured.end(outcome.status, outcome.code.value)
             await writer.send_error(outcome)
         elif isinstance(outcome, OptionsResponse):
+            measured.end(204)
             await writer.send_options(outcome)
         elif outcome is not None:
+            measured.end(writer.status)
             await writer.end(outcome.last, outcome.trailers)
 
     async def _outcome(
@@ -149,12 +179,37 @@ class ProxyMiddleware:
                 return ApiError(Code.INTERNAL_ERROR, "internal error")
         return None
 
+    def _log(
+        self,
+        scope: Scope,
+        destination: ResolvedTarget | GatewayResponse,
+        downstream: DownstreamRequest,
+        writer: ResponseWriter,
+        seconds: float,
+    ) -> None:
+        """Log the request, without its query and its fields. Rejections by a breaker are sampled."""
+        more = _error_fields(destination, writer)
+        sampled = {**more, "rejected": "behind"} if writer.is_rejection_behind else more
+        if self._sampler.admits(sampled):
+            log.info(
+                "request",
+                method=scope["method"],
+                path=loggable_path(scope),
+                status=writer.status,
+                client_left=downstream.has_left and not writer.ended,
+                duration_ms=round(seconds * 1000, 1),
+                **more,
+            )
+
+    def _client(self, scope: Scope) -> ForwardedClient:
+        return self._trusted_proxies.client(client_address(scope), scope["headers"])
+
     def _cors_fields(self, scope: Scope) -> Callable[[Fields], Fields]:
         return partial(self._cors.response_fields, find(scope["headers"], b"origin"))
 
     def _admit(self, scope: Scope, authority: bytes | None, target: UpstreamTarget) -> ForwardableRequest:
         """Check a request and return it as it is to be forwarded. Raises ApiError or OptionsResponse."""
-        client = self._trusted_proxies.client(client_address(scope), scope["headers"])
+        client = self._client(scope)
         self._limiter.count_address(client.address)
         if self._cors.is_preflight(scope["method"], scope["headers"]):
             raise OptionsResponse(self._cors.preflight_fields(scope["headers"]))
@@ -193,30 +248,16 @@ async def _forward(
     return outcome
 
 
-def _log_request(
-    scope: Scope,
-    destination: ResolvedTarget | GatewayResponse,
-    downstream: DownstreamRequest,
-    writer: ResponseWriter,
-    seconds: float,
-) -> None:
-    """Log the request, without its query and its fields."""
-    more = {} if writer.failure_origin is None else {"breaker": writer.failure_origin}
-    if writer.error is not None:
-        more = writer.error.log_fields()
-        cause = writer.error.__cause__
-        # A token is checked before the breaker is consulted.
-        is_from_upstream = cause is not None and not isinstance(cause, TokenError)
-        if is_from_upstream and isinstance(destination, ResolvedTarget):
-            assert isinstance(destination.target, UpstreamTarget)
-            # The cause is more precise than the message that the client reads.
-            more |= {"reason": str(cause), "breaker": destination.target.route.service.breaker}
-    log.info(
-        "request",
-        method=scope["method"],
-        path=loggable_path(scope),
-        status=writer.status,
-        client_left=downstream.has_left and not writer.ended,
-        duration_ms=round(seconds * 1000, 1),
-        **more,
-    )
+def _error_fields(destination: ResolvedTarget | GatewayResponse, writer: ResponseWriter) -> dict[str, str]:
+    """The fields of a request's line that say what failed, and which breaker has counted it."""
+    if writer.error is None:
+        return {} if writer.failure_origin is None else {"breaker": writer.failure_origin}
+    more = writer.error.log_fields()
+    cause = writer.error.__cause__
+    # A token is checked before the breaker is consulted.
+    is_from_upstream = cause is not None and not isinstance(cause, TokenError)
+    if is_from_upstream and isinstance(destination, ResolvedTarget):
+        assert isinstance(destination.target, UpstreamTarget)
+        # The cause is more precise than the message that the client reads.
+        more |= {"reason": str(cause), "breaker": destination.target.route.service.breaker}
+    return more

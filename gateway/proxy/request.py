@@ -82,7 +82,12 @@ def route_request(scope: Scope) -> ResolvedTarget | ApiError | OptionsResponse:
     except TargetError as error:
         return ApiError(Code.INVALID_REQUEST, f"Bad request: {error}")
     except NoRouteError:
-        return ApiError(Code.NOT_FOUND, "Nothing is found at this path")
+        return not_found()
+
+
+def not_found() -> ApiError:
+    """The response if no page and no route has the path."""
+    return ApiError(Code.NOT_FOUND, "Nothing is found at this path")
 
 
 def _is_ambiguous(method: str) -> bool:

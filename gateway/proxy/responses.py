@@ -13,6 +13,7 @@ from gateway.upstream.connection import LocalShortage
 from protocols.http import REQUEST_ID, Code, failure
 from runtime.asgi import Send
 from runtime.web.errors import ApiError
+from runtime.web.security_fields import SECURITY_FIELDS, encoded
 
 ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
@@ -72,6 +73,7 @@ class ResponseWriter:
     sends_interim: the server can send 1xx responses. add_fields: adds to the fields of every response.
     status: None until `head`. ended: the whole response was sent. error: of the gateway's own response, if
     it has sent one. failure_origin: the breaker that has counted the service's failure, if any.
+    is_rejection_behind: that breaker has probably rejected the call: the response has a Retry-After.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class ResponseWriter:
         self.ended = False
         self.error: ApiError | None = None
         self.failure_origin: str | None = None
+        self.is_rejection_behind = False
 
     async def interim(self, status: int, fields: Fields) -> None:
         """Send a 1xx response if the server can, and the final response hasn't begun."""
@@ -131,7 +134,7 @@ class ResponseWriter:
         self.error = error
         body = json.dumps(failure(error.code, error.message)).encode()
         fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        fields += [(name.lower().encode(), value.encode()) for name, value in error.headers().items()]
+        fields += encoded({**SECURITY_FIELDS, **error.headers()})
         await self._send_whole(error.status, fields, body)
 
     async def send_options(self, response: OptionsResponse) -> None:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from gateway.metrics.route_names import OTHER, name_of_page, name_of_route
 from gateway.routes import OWN_FOLDERS, OWN_PATHS, ROUTES, Route
 from runtime.header_fields import HOST
 
@@ -45,6 +46,13 @@ class UpstreamTarget:
 
     route: Route
     request_target: bytes
+
+
+def route_name(target: LocalTarget | UpstreamTarget | None) -> str:
+    """The request's route in metrics. None: nothing has the path."""
+    if target is None:
+        return OTHER
+    return name_of_page(target.path) if isinstance(target, LocalTarget) else name_of_route(target.route)
 
 
 def split(target: bytes) -> tuple[bytes | None, bytes, bytes]:

@@ -17,7 +17,8 @@ class WorkerContext:
 
     gateway: the name of the workers together; no other gateway has ever had it, so that a restart counts from
     zero. address: host and port that they all serve. slot: this worker's number, which its successors take
-    over. lifeline: readable once the supervisor has ended.
+    over. lifeline: readable once the supervisor has ended. operations_listener: that of OPERATIONS_PORT; None
+    if there is none.
     """
 
     gateway: str
@@ -25,6 +26,7 @@ class WorkerContext:
     slot: int
     listener: socket
     lifeline: int
+    operations_listener: socket | None = None
 
     async def stop_requested(self) -> None:
         """Return when this worker receives a stop signal, or when the supervisor has ended."""

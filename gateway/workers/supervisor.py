@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from socket import socket
 
@@ -39,19 +40,22 @@ async def run_workers(settings: GatewaySettings) -> None:
     At SIGHUP all workers read breakers.toml and the certificate again. Raises CannotListen, and
     BadConfiguration if breakers.toml can't be used at the start. The workers drain too if this process dies.
     """
-    listener = listen(settings.host, settings.gateway_port)
+    listeners = [listen(settings.host, settings.gateway_port)]
+    if settings.operations_port is not None:
+        listeners.append(listen(settings.host, settings.operations_port))
     try:
-        await WorkerSupervisor(settings, listener).run()
+        await WorkerSupervisor(settings, listeners).run()
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
 
 
 class WorkerSupervisor:
-    """Keeps one worker running in each slot."""
+    """Keeps one worker running in each slot. listeners: of GATEWAY_PORT, and of OPERATIONS_PORT if set."""
 
-    def __init__(self, settings: GatewaySettings, listener: socket) -> None:
+    def __init__(self, settings: GatewaySettings, listeners: Sequence[socket]) -> None:
         self._settings = settings
-        self._listener = listener
+        self._listeners = listeners
         self._gateway = uuid.uuid4().hex
         """The workers' name for what they share. A gateway that starts again counts from zero."""
         self._workers: dict[int, trio.Process] = {}
@@ -64,7 +68,7 @@ class WorkerSupervisor:
     async def run(self) -> None:
         """Run until a stop signal. Cancelling kills the workers."""
         self._read_policies()
-        host, port = self._listener.getsockname()[:2]
+        host, port = self._listeners[0].getsockname()[:2]
         async with trio.open_nursery() as nursery:
             await nursery.start(self._forward_hangups)
             for slot in range(self._settings.gateway_workers):
@@ -105,7 +109,8 @@ class WorkerSupervisor:
         # A file that can't be used now is reported at SIGHUP; until then the earlier one holds.
         with suppress(BadConfiguration):
             self._read_policies()
-        descriptors = self._listener.fileno(), self._lifeline
+        public, *operations = [one.fileno() for one in self._listeners]
+        descriptors = public, self._lifeline, *operations
         words = [self._gateway, address, str(slot), *map(str, descriptors)]
         # The child inherits the signal mask: a SIGHUP waits until it can be handled.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -134,7 +139,8 @@ class WorkerSupervisor:
         for process in ending:
             process.terminate()
         # Once the last worker has closed its socket, a connection must be refused, not left in the backlog.
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         settings = self._settings
         with trio.move_on_after(settings.shutdown_delay + settings.grace() + KILL_SECONDS):
             for process in ending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import ExitStack
 from socket import socket
 
 import structlog
@@ -20,10 +21,11 @@ from runtime.observability.tracing import tracing
 from runtime.serving import run_process
 
 
-def run(gateway: str, address: str, slot: str, listener: str, lifeline: str) -> None:
+def run(gateway: str, address: str, slot: str, listener: str, lifeline: str, operations: str = "") -> None:
     """Serve until SIGTERM, or until the supervisor has ended. The text of breakers.toml is standard input.
 
-    gateway, address, slot: see WorkerContext. listener, lifeline: inherited file descriptors.
+    gateway, address, slot: see WorkerContext. listener, lifeline, operations: inherited file descriptors; the
+    last is the listener of OPERATIONS_PORT, or empty.
     """
     defer_sighup()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
@@ -33,9 +35,12 @@ def run(gateway: str, address: str, slot: str, listener: str, lifeline: str) -> 
     # The supervisor has validated the policies, and warned of unusual ones.
     text = sys.stdin.buffer.read().decode()
     configuration = configuration_of(text, settings.circuit_breakers, settings.circuit_breaker_profile)
-    with socket(fileno=int(listener)) as inherited, tracing(API_GATEWAY):
-        inherited.setblocking(False)
-        context = WorkerContext(gateway, address, int(slot), inherited, int(lifeline))
+    with ExitStack() as stack:
+        stack.enter_context(tracing(API_GATEWAY))
+        inherited = [stack.enter_context(socket(fileno=int(one))) for one in (listener, operations) if one]
+        for one in inherited:
+            one.setblocking(False)
+        context = WorkerContext(gateway, address, int(slot), inherited[0], int(lifeline), *inherited[1:])
         run_process(run_gateway, settings, configuration, context)
 
 

@@ -27,11 +27,21 @@ from runtime.observability.reasons import reason_of
 from runtime.observability.redaction import redact
 from runtime.urls import BaseUrls, MongoUri, ValkeyUrl, WebUrl
 
+ADMIN_TOKEN_CHARACTERS = 32
+"""The least characters of ADMIN_TOKEN. `openssl rand -hex 24` makes 48."""
+
 
 def _token(value: str) -> str:
     # The characters that a header can carry after "Bearer".
     if not re.fullmatch(r"[!-~]+", value):
         raise ValueError("should be printable ASCII without spaces")
+    return value
+
+
+def _admin_token(value: str) -> str:
+    # A shorter one can be guessed.
+    if len(_token(value)) < ADMIN_TOKEN_CHARACTERS:
+        raise ValueError(f"should have {ADMIN_TOKEN_CHARACTERS} characters at least")
     return value
 
 
@@ -83,7 +93,9 @@ FilePath = Annotated[Path, AfterValidator(_file)]
 SecretLine = Annotated[SecretStr, _checked_secret(_text)]
 """Secret text that isn't empty."""
 SecretToken = Annotated[SecretStr, _checked_secret(_token)]
-"""A bearer token: printable ASCII without spaces."""
+"""A token: printable ASCII without spaces."""
+AdminToken = Annotated[SecretStr, _checked_secret(_admin_token)]
+"""A bearer token: printable ASCII without spaces, ADMIN_TOKEN_CHARACTERS at least."""
 
 
 def _url(default: str) -> Any:
@@ -122,7 +134,7 @@ class ProcessSettings(BaseSettings):
     upstream_ca_file: CaFile | None = None
     school_grpc_address: Address = f"127.0.0.1:{SCHOOL_GRPC_PORT}"
     jwks_cache: FilePath | None = None
-    admin_token: SecretToken | None = None
+    admin_token: AdminToken | None = None
     webhook_url: WebUrl | None = None
     webhook_secret: SecretLine | None = None
     shutdown_delay: Annotated[float, Field(ge=0, le=3600)] = 0.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import ssl
+from collections import Counter
 from secrets import token_hex
 from typing import Any
 
@@ -20,8 +22,14 @@ from runtime.serving.protocol.request_reader import READ_SIZE
 
 IDLE_GRACE_SECONDS = 0.5
 """Seconds for which an idle connection stays open after the stop: its next request may be on its way."""
+WARN_SECONDS = 1.0
+"""Seconds between two log lines about rejected connections."""
 RETRY_SECONDS = 1
 """The Retry-After of a rejected connection."""
+MOST_OF_THE_REST = 0.9
+"""A client network's share of the places that other networks leave."""
+FEWEST_SHARED = 10
+"""A server for fewer connections has no shares."""
 MAX_LINGERING = 100
 """Up to so many rejected connections at once get time to read their response."""
 
@@ -32,15 +40,19 @@ class ConnectionAdmission:
     """Serves up to `limits.connections` connections at once.
 
     At the limit a new connection replaces the one that has been idle longest. If none is idle, the new one is
-    answered 503 with Retry-After. A client network that has more than a tenth of all connections gets none of
-    the last tenth: its new connections replace idle ones of its own.
+    answered 503 with Retry-After. A client network gets at most nine tenths of the places that the others
+    leave; beyond that its new connections replace idle ones of its own. So each greedy client leaves places
+    for the next, however many there are.
     """
 
     def __init__(self, app: AppWrapper, config: Config, limits: Limits) -> None:
         self._arguments = app, config, WorkerContext(None)
         self._limits = limits
         self._admitted: dict[ClientConnection, str] = {}
+        self._by_network: Counter[str] = Counter()
+        self._statistics = limits.statistics
         self._rejecting = 0
+        self._unlogged, self._warned_at = 0, -math.inf
         self._closed = False
 
     def __len__(self) -> int:
@@ -62,12 +74,15 @@ class ConnectionAdmission:
             await self._reject(stream, secured=context is not None)
             return
         self._admitted[connection] = network
+        self._by_network[network] += 1
+        self._statistics.connections += 1
         if self._closed:
             connection.stop(IDLE_GRACE_SECONDS)
         try:
             await connection.run()
         finally:
-            self._admitted.pop(connection, None)
+            self._statistics.connections -= 1
+            self._forget(connection)
 
     def close(self) -> None:
         """Finish the requests in flight, then close each connection."""
@@ -82,8 +97,7 @@ class ConnectionAdmission:
 
     def _has_room(self, network: str) -> bool:
         free = self._limits.connections - len(self._admitted)
-        share = self._limits.connections // 10
-        over_share = free <= share and sum(other == network for other in self._admitted.values()) > share
+        over_share = self._exceeds_share(self._by_network[network], free)
         if free > 0 and not over_share:
             return True
         candidates = (one for one, other in self._admitted.items() if not over_share or other == network)
@@ -95,12 +109,27 @@ class ConnectionAdmission:
         longest = min(idle, key=lambda one: one.idle_since)
         longest.close()
         # It ends a moment later, and must not be chosen again until then.
-        del self._admitted[longest]
+        self._forget(longest)
         return True
+
+    def _forget(self, connection: ClientConnection) -> None:
+        network = self._admitted.pop(connection, None)
+        if network is None:
+            return
+        self._by_network[network] -= 1
+        if not self._by_network[network]:
+            del self._by_network[network]
+
+    def _exceeds_share(self, own: int, free: int) -> bool:
+        """Whether one more connection is too many for a network that has `own` of them."""
+        if own == 0 or self._limits.connections < FEWEST_SHARED:
+            return False
+        return own + 1 > MOST_OF_THE_REST * (own + free)
 
     async def _reject(self, stream: trio.SocketStream, *, secured: bool) -> None:
         request_id = token_hex(16)
-        log.warning("too many connections", limit=self._limits.connections, request_id=request_id)
+        self._statistics.note_refusal(503, reached_app=False)
+        self._warn(request_id)
         self._rejecting += 1
         try:
             if not secured:
@@ -110,6 +139,16 @@ class ConnectionAdmission:
         finally:
             self._rejecting -= 1
             stream.socket.close()
+
+    def _warn(self, request_id: str) -> None:
+        """Log a rejection, once a second. count: since the last line."""
+        self._unlogged += 1
+        if trio.current_time() < self._warned_at + WARN_SECONDS:
+            return
+        self._warned_at = trio.current_time()
+        limit, count = self._limits.connections, self._unlogged
+        log.warning("too many connections", limit=limit, count=count, request_id=request_id)
+        self._unlogged = 0
 
     async def _send_rejection(self, stream: trio.SocketStream, request_id: str) -> None:
         fields, body = error_response(503, "Too many connections", request_id, RETRY_SECONDS)

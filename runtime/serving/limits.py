@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
+
+from runtime.serving.statistics import ServerStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,7 @@ class Limits:
     handshake. body_seconds: between two pieces of a request's body. upload_seconds: of waiting for a whole
     body; each `upload_rate` bytes received add a second. idle_seconds: between two requests. write_seconds:
     until the client reads a piece of the response. connections: concurrent. streams: concurrent requests of
-    one HTTP/2 connection.
+    one HTTP/2 connection. statistics: counts what these limits have refused, among others.
     """
 
     head_bytes: int = 32 * 1024
@@ -26,6 +28,7 @@ class Limits:
     write_seconds: float = 60.0
     connections: int = 1000
     streams: int = 100
+    statistics: ServerStatistics = field(default_factory=ServerStatistics, compare=False)
 
 
 def client_network(address: str) -> str:

@@ -20,6 +20,7 @@ from runtime.web.errors import add_error_handlers
 from runtime.web.health import add_health, add_metrics
 from runtime.web.readiness import Readiness
 from runtime.web.request_log import InstrumentedApp
+from runtime.web.security_fields import add_security_fields
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """A larger request body is answered with PAYLOAD_TOO_LARGE."""
@@ -56,6 +57,7 @@ def service_app(
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.before_request(_refuse_websockets)
+    app.after_request(add_security_fields)
     add_error_handlers(app, wrong_method)
     tracing.trace_requests(app)
     readiness = app.extensions["readiness"] = Readiness()

@@ -16,6 +16,7 @@ from quart_trio import QuartTrio
 from protocols.http import REQUEST_ID, REQUEST_TIMEOUT_MS
 from runtime.observability.logging import UNLOGGED_PATHS
 from runtime.observability.redaction import loggable_path
+from runtime.observability.sampling import RejectionSampler
 from runtime.web.connection import CLIENT_DISCONNECTED, Connection
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class DeadlineExceeded(Exception):
 class InstrumentedApp(QuartTrio):
     """An app that writes one log line for each request, even if the handler is cancelled.
 
+    Of the requests that a breaker rejects, it writes those that RejectionSampler admits.
+
     A caller's X-Request-Timeout-Ms is the deadline of the handler; past it the error handler of
     DeadlineExceeded answers. `received_body` suspends the deadline. A client that disconnects cancels the
     handler too; the request gets no response, and its line has the field `client_left`.
@@ -44,7 +47,8 @@ class InstrumentedApp(QuartTrio):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.before_request(_begin)
-        self.after_request(_end)
+        self.after_request(self._end)
+        self._sampler = RejectionSampler()
 
     async def dispatch_request(self, request_context: RequestContext | None = None) -> ResponseReturnValue:
         """Dispatch the request as Quart does, within the caller's deadline. Raises DeadlineExceeded."""
@@ -54,9 +58,27 @@ class InstrumentedApp(QuartTrio):
                 return await super().dispatch_request(request_context)
         except BaseException as error:
             if not isinstance(error, Exception):
-                _log_request(None, client_left=CLIENT_DISCONNECTED in request.scope)
+                self._log_request(None, client_left=CLIENT_DISCONNECTED in request.scope)
             raise
         raise DeadlineExceeded
+
+    async def _end(self, response: Response) -> Response:
+        response.headers[REQUEST_ID] = g.request_id
+        self._log_request(response.status_code, **g.get("log_fields", {}))
+        return response
+
+    def _log_request(self, status: int | None, **more: Any) -> None:
+        if not self._sampler.admits(more):
+            return
+        write = log.debug if request.path in UNLOGGED_PATHS else log.info
+        write(
+            "request",
+            method=request.method,
+            path=loggable_path(request.scope),
+            status=status,
+            duration_ms=round((time.monotonic() - g.started) * 1000, 1),
+            **more,
+        )
 
 
 async def received_body() -> bytes:
@@ -90,21 +112,3 @@ async def _begin() -> None:
     g.request_id = request_id(request.headers.get(REQUEST_ID))
     g.started = time.monotonic()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
-
-
-async def _end(response: Response) -> Response:
-    response.headers[REQUEST_ID] = g.request_id
-    _log_request(response.status_code, **g.get("log_fields", {}))
-    return response
-
-
-def _log_request(status: int | None, **more: Any) -> None:
-    write = log.debug if request.path in UNLOGGED_PATHS else log.info
-    write(
-        "request",
-        method=request.method,
-        path=loggable_path(request.scope),
-        status=status,
-        duration_ms=round((time.monotonic() - g.started) * 1000, 1),
-        **more,
-    )

@@ -27,7 +27,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TOKEN = "an-admin-token-for-the-test"
+TOKEN = "an-admin-token-for-the-test-of-32-characters"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 SIZES = [DESKTOP, (900, 900), PHONE, (320, 640)]
 

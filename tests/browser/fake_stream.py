@@ -10,7 +10,7 @@ from deploy.demo.ephemeral_stack import EphemeralStack
 
 NOON = 1_800_014_400.0
 """A Unix time, 12:00 UTC, and a multiple of 5 s."""
-TOKEN = "a-token-that-is-good"
+TOKEN = "a-token-that-is-good-enough-for-the-gateway"
 SERVICES = {
     "auth-service": ("auth-service-http", ["auth-database"]),
     "school-service": ("school-service-http", ["school-database"]),

@@ -16,6 +16,8 @@ def test_the_api_page_shows_the_services_calls_without_other_hosts(
     problems: list[str] = []
     page.on("request", lambda request: elsewhere.append(request.url))
     page.on("pageerror", lambda error: problems.append(str(error)))
+    # What the page's security policy forbids, Chromium reports there.
+    page.on("console", lambda message: problems.append(message.text))
     try:
         page.goto(f"{stack.config.gateway}/")
         page.wait_for_selector(".opblock")
@@ -30,5 +32,24 @@ def test_the_api_page_shows_the_services_calls_without_other_hosts(
     finally:
         page.close()
     assert {("POST", "/auth/login"), ("GET", "/schools"), ("POST", "/students")} <= shown
+    assert {("GET", "/health"), ("POST", "/admin/breakers/reload")} <= shown
     assert not [url for url in elsewhere if not url.startswith((stack.config.gateway, "data:"))]
     assert problems == []
+
+
+def test_the_api_page_follows_the_dark_mode(browser: Any, stack: EphemeralStack) -> None:
+    """Also when the mode changes while the page is open."""
+    page = browser.new_page(color_scheme="dark")
+
+    def background() -> str:
+        found: str = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return found
+
+    try:
+        page.goto(f"{stack.config.gateway}/docs")
+        page.wait_for_selector(".opblock")
+        assert background() == "rgb(28, 32, 34)"
+        page.emulate_media(color_scheme="light")
+        assert background() == "rgb(250, 250, 250)"
+    finally:
+        page.close()

@@ -107,7 +107,6 @@ def test_each_gateway_behind_haproxy_trusts_it_and_listens_on_this_host(tmp_path
         "TRUSTED_PROXIES": "10.0.0.0/8",
         "HOST": "0.0.0.0",
         "SHUTDOWN_DELAY": "0",
-        "OPERATIONS_PORT": "9000",
     }
     assert gateways.gateway_environment(found, "api-gateway", given) == {
         "GATEWAY_PORT": "8090",
@@ -115,7 +114,25 @@ def test_each_gateway_behind_haproxy_trusts_it_and_listens_on_this_host(tmp_path
         "TRUSTED_PROXIES": "10.0.0.0/8,127.0.0.1",
         "SHUTDOWN_DELAY": "0",
     }
-    assert gateways.gateway_environment(found, "api-gateway-3", given)["OPERATIONS_PORT"] == "9020"
+
+
+@pytest.mark.usefixtures("_haproxy")
+def test_each_gateway_has_a_port_for_operators(tmp_path: Path) -> None:
+    """HAProxy leads to none of them."""
+    found = several(tmp_path, 3, OPERATIONS_PORT="9000")
+    ports = [found.ports_of(name) for name in found.processes[-4:]]
+    assert ports == [[8090, 9000], [8100, 9010], [8110, 9020], [8080]]
+    given = [
+        gateways.gateway_environment(found, name, {})["OPERATIONS_PORT"] for name in found.processes[-4:-1]
+    ]
+    assert given == ["9000", "9010", "9020"]
+    assert (found.gateway, found.operations) == ("http://127.0.0.1:8080", "http://127.0.0.1:9000")
+    assert several(tmp_path, 3).operations == found.gateway
+
+
+def test_an_operators_port_of_another_setting_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="OPERATIONS_PORT and AUTH_SERVICE_PORT are both 8081"):
+        several(tmp_path, 1, OPERATIONS_PORT="8081")
 
 
 @pytest.mark.usefixtures("_haproxy")

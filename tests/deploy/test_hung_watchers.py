@@ -31,7 +31,7 @@ MOVES = 15
 """Changes of state per round, so that there is something to report."""
 SLOWER = 1.4
 MEGABYTES = 15
-TOKEN = "token-of-the-operators"
+TOKEN = "token-of-the-operators-0123456789"
 SETTINGS = {"ADMIN_TOKEN": TOKEN, "RATE_LIMIT_PER_MINUTE": "1000000"}
 
 

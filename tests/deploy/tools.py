@@ -13,6 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
 from actors.adapters.metrics import exposition
+from gateway.metrics.request_counts import request_families
+from gateway.metrics.request_metrics import RequestMetrics
+from gateway.metrics.route_names import ROUTE_NAMES
+from gateway.upstream.overloads import overload_metric
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "circuit_breakers.rules.yml"
@@ -43,9 +47,16 @@ def rules() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
+def gateway_families() -> list[Metric]:
+    """The metrics of a gateway that has answered one request."""
+    metrics = RequestMetrics(rate_limited={"user": 1})
+    metrics.begin("/auth", "GET").end(503, "CIRCUIT_BREAKER_OPEN")
+    return [overload_metric({}), *request_families(metrics.snapshot(), ROUTE_NAMES)]
+
+
 async def exported() -> tuple[bytes, list[Metric]]:
-    """The /metrics of a process with one breaker, as text and parsed."""
+    """The /metrics of a gateway with one breaker, as text and parsed."""
     async with open_panel(durations=DURATION_BUCKETS) as panel:
         panel.breaker(CircuitBreakerConfig(name="it"))
-        text = exposition((await panel.snapshots()).values())
+        text = exposition((await panel.snapshots()).values(), gateway_families())
     return text, list(text_string_to_metric_families(text.decode()))

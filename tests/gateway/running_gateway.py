@@ -73,7 +73,7 @@ async def in_process_gateway(
         app = create_app(chosen, panel, breakers, issuer.keys, transports, routes)
         async with trio.open_nursery() as nursery:
             await nursery.start(app.extensions["loop_time"].run)
-            yield RunningGateway(app, panel, issuer, transports, chosen.limits())
+            yield RunningGateway(app, panel, issuer, transports, app.extensions["limits"])
             nursery.cancel_scope.cancel()
 
 

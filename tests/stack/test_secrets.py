@@ -78,7 +78,7 @@ def test_mongodb_logs_no_queries(running: RunningStack) -> None:
 
 def test_credentials_of_a_uri_appear_nowhere(tmp_path: Path) -> None:
     """Not in the log, the pages or `just settings`, while MongoDB can't be reached."""
-    secret = "p4ss-w0rd-of-the-database"
+    secret = "p4ss-w0rd-of-the-database-0123456"
     uri = f"mongodb://root:{secret}@127.0.0.1:1/?replicaSet=rs0&authSource=admin"
     (port,) = free_ports(1)
     environment = {**os.environ, "AUTH_SERVICE_PORT": str(port), "MONGODB_URI": uri, "ADMIN_TOKEN": secret}

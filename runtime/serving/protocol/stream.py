@@ -261,12 +261,14 @@ class RequestStream(HTTPStream):
             return
         if self.status is None or self._pending_head is not None:
             error = self.request.body.error or BadRequest("internal error", 500)
-            await self.refuse(error if isinstance(error, BadRequest) else BadRequest(str(error)))
+            refusal = error if isinstance(error, BadRequest) else BadRequest(str(error))
+            await self.refuse(refusal, reached_app=True)
         else:
             await self.send(StreamClosed(self.stream_id))
 
-    async def refuse(self, error: BadRequest) -> None:
+    async def refuse(self, error: BadRequest, *, reached_app: bool = False) -> None:
         """Answer instead of the app, and close the connection."""
+        self.limits.statistics.note_refusal(error.status, reached_app=reached_app)
         request_id = token_hex(16)
         address = self.client[0] if self.client else "unknown"
         log.warning(

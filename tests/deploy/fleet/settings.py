@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from deploy.settings import settings
 
 # Read by a later version of the processes. A variable that they don't read is harmless.
-LATER = {"OPERATIONS_PORT", "SCHOOL_GRPC_SECRET", "VALKEY_URL"}
+LATER = {"SCHOOL_GRPC_SECRET"}
 OTHERS = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PATH"}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.settings import settings
-from protocols.topology import MODULES, PORTS
+from protocols.topology import API_GATEWAY, MODULES, PORTS
 from tests.deploy.fleet.settings import longest_stop, unknown
 from tests.deploy.fleet.tools import SYSTEMD, run, tool
 
@@ -95,7 +95,8 @@ def test_a_unit_runs_its_process_on_the_port_of_its_instance(process: str) -> No
     service = sections(unit)["Service"]
     assert service["ExecStart"] == [f"{HOME}/.venv/bin/python -m {MODULES[process]}"]
     first = next(setting for setting, (owner, _) in PORTS.items() if owner == process)
-    assert environment(unit) == {first: "%i"}
+    more = {"OPERATIONS_PORT": "1%i"} if process == API_GATEWAY else {}
+    assert environment(unit) == {first: "%i", **more}
     assert sections(unit)["Install"]["WantedBy"] == ["school.target"]
     assert sections(unit)["Unit"]["PartOf"] == ["school.target"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.deploy.monitoring.grafana import DASHBOARD, expressions, filled_in, panels
 from tests.deploy.tools import exported, promtool
 
+NAME = r"(?:circuit_breaker|gateway)_\w+"
 # Prometheus itself adds these labels to every sample of a scrape.
 SCRAPED = {"job", "instance"}
 
@@ -26,10 +27,10 @@ async def labels() -> dict[str, set[str]]:
 async def test_its_expressions_use_exported_metrics_and_labels() -> None:
     known = await labels()
     for expression in expressions():
-        names = re.findall(r"circuit_breaker_\w+", expression)
+        names = re.findall(NAME, expression)
         assert names
         have = set(SCRAPED).union(*(known[name] for name in names))
-        for name, inside in re.findall(r"(circuit_breaker_\w+)\{([^}]*)\}", expression):
+        for name, inside in re.findall(rf"({NAME})\{{([^}}]*)\}}", expression):
             assert set(re.findall(r"(\w+)=~?", inside)) <= known[name] | SCRAPED, expression
         for grouped in re.findall(r"(?:by|without) \(([^)]*)\)", expression):
             assert set(re.findall(r"\w+", grouped)) <= have, expression
@@ -48,7 +49,7 @@ async def test_legends_use_labels_of_their_expression() -> None:
         for target in panel["targets"]:
             used = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
             grouped = re.search(r"by \(([^)]*)\)", target["expr"])
-            names = re.findall(r"circuit_breaker_\w+", target["expr"])
+            names = re.findall(NAME, target["expr"])
             left = set(re.findall(r"\w+", grouped[1])) if grouped else known[names[0]]
             assert used <= left, target["expr"]
 

@@ -25,7 +25,7 @@ from tests.deploy.tools import DEPLOY, RULES, promtool, tool
 pytestmark = pytest.mark.resilience
 
 RESET_TIMEOUT = 3.0
-TOKEN = "an-admin-token-for-the-test"
+TOKEN = "an-admin-token-for-the-test-of-32-characters"
 
 
 @dataclass

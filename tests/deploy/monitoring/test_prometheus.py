@@ -39,6 +39,7 @@ FURTHER = {
     "CircuitBreakerSwitchedOff",
     "CircuitBreakerAbsent",
 }
+OF_THE_GATEWAY = {"GatewayErrors"}
 
 
 async def test_promtool_accepts_the_names_and_types_of_all_metrics() -> None:
@@ -54,7 +55,7 @@ def test_the_unit_tests_of_the_rules_pass() -> None:
     promtool("test", "rules", DEPLOY / "prometheus" / "circuit_breakers.test.yml")
 
 
-@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER}))
+@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER, *OF_THE_GATEWAY}))
 def test_the_unit_tests_fail_for_a_rule_that_never_fires(name: str, tmp_path: Path) -> None:
     before, after = RULES.read_text().split(f"- alert: {name}\n")
     broken = re.sub(r"expr: (>-\n( {10}.*\n)+|.*\n)", "expr: vector(0) > 1\n", after, count=1)
@@ -72,12 +73,13 @@ def test_the_specified_rules_are_unchanged(name: str) -> None:
     assert f"\n          severity: {severity}\n" in text
 
 
-def test_every_summary_names_the_breaker() -> None:
+def test_every_summary_names_the_breaker_or_the_route() -> None:
     found = rules()
-    assert set(found) == {*SPECIFIED, *FURTHER}
-    for text in found.values():
+    assert set(found) == {*SPECIFIED, *FURTHER, *OF_THE_GATEWAY}
+    for name, text in found.items():
         (summary,) = re.findall(r"summary: (.*)", text)
-        assert "{{ $labels.service }}" in summary
+        label = "route" if name in OF_THE_GATEWAY else "service"
+        assert f"{{{{ $labels.{label} }}}}" in summary
 
 
 def test_the_absent_alert_covers_every_breaker() -> None:
@@ -87,18 +89,18 @@ def test_the_absent_alert_covers_every_breaker() -> None:
     assert sorted(covered) == sorted(BREAKERS)
 
 
-@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER}))
+@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER, *OF_THE_GATEWAY}))
 async def test_rules_use_exported_metrics(name: str) -> None:
     _, families = await exported()
     names = {sample.name for family in families for sample in family.samples}
-    assert set(re.findall(r"circuit_breaker_\w+", rules()[name])) <= names
+    assert set(re.findall(r"(?:circuit_breaker|gateway)_\w+", rules()[name])) <= names
 
 
 async def test_the_reference_lists_all_metrics() -> None:
     _, families = await exported()
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     reference = (DEPLOY.parent / "docs" / "reference" / "metrics.md").read_text()
-    assert set(re.findall(r"^\| `(circuit_breaker_\w+)`", reference, flags=re.MULTILINE)) == names
+    assert set(re.findall(r"^\| `((?:circuit_breaker|gateway)_\w+)`", reference, flags=re.MULTILINE)) == names
 
 
 def test_the_guide_explains_every_alert() -> None:

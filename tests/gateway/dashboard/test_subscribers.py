@@ -14,10 +14,12 @@ import pytest
 import trio
 
 from actors import open_panel
-from gateway.dashboard import feed as feed_module
-from gateway.dashboard.feed import BACKLOG, SUBSCRIBERS, DashboardFeed, Subscriber
+from gateway.dashboard.feed import BACKLOG, DashboardFeed, Subscriber
+from gateway.dashboard.places import StreamPlaces
 from gateway.dashboard.sse import PATH, SEND_SECONDS, EventStream
+from gateway.proxy.trusted_proxies import TrustedProxies
 from gateway.routes import SERVICES
+from runtime.admin.api import AdminAuthenticator
 from runtime.admin.history import Recorder
 from tests.gateway.dashboard.streams import ROOT, Reader, Silent, looking, shown
 from tests.gateway.running_gateway import RunningGateway, in_process_gateway
@@ -30,10 +32,11 @@ def open_stream(built: RunningGateway) -> EventStream:
     async def nothing(*_: Any) -> None:
         raise AssertionError("not for the app")
 
-    return EventStream(nothing, built.app.extensions["dashboard_feed"])
+    places = StreamPlaces(TrustedProxies(), AdminAuthenticator(built.issuer.keys, None))
+    return EventStream(nothing, built.app.extensions["dashboard_feed"], places)
 
 
-SCOPE = {"type": "http", "path": PATH, "method": "GET"}
+SCOPE = {"type": "http", "path": PATH, "method": "GET", "headers": []}
 
 
 async def stays() -> dict[str, Any]:
@@ -112,8 +115,7 @@ async def test_a_subscriber_that_leaves_is_removed_at_once() -> None:
 async def test_one_subscriber_above_the_limit_gets_an_error_with_retry_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feed_module, "SUBSCRIBERS", 1)
-    assert SUBSCRIBERS == 100
+    monkeypatch.setattr("gateway.dashboard.places.PLACES_OF_A_CLIENT", 1)
     async with shown() as built, looking(built.port) as reader:
         await reader.next("hello")
         answer = await to_the_end(built.port)

@@ -18,7 +18,7 @@ from runtime.config.settings import ProcessSettings
 from runtime.web.app import service_app
 from tests.gateway.running_gateway import RunningGateway, in_process_gateway
 
-TOKEN = "a-long-admin-token"
+TOKEN = "an-admin-token-of-32-characters-or-more"
 
 
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}

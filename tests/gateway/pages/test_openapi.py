@@ -4,6 +4,9 @@ import httpx
 import trio
 import trio.testing
 
+from gateway.pages.own_document import own_paths
+from gateway.routes import OWN_FOLDERS, OWN_PATHS
+from runtime.admin.service import ACTIONS
 from tests.gateway.scripted_service import DEAD
 
 
@@ -20,7 +23,12 @@ async def test_the_document_has_the_public_paths_and_schemas_of_all_services(
     for name, path in (("auth", "/login"), ("school", "/schools/{id}"), ("student", "/students")):
         services[name].documents["/openapi.json"] = httpx.Response(200, json=document(path, name))
     merged = (await gateway.client().get("/docs/openapi.json")).json()
-    assert sorted(merged["paths"]) == ["/auth/livez", "/auth/login", "/schools/{id}", "/students"]
+    assert sorted(merged["paths"].keys() - own_paths().keys()) == [
+        "/auth/livez",
+        "/auth/login",
+        "/schools/{id}",
+        "/students",
+    ]
     for path, name, needs_token in (("/auth/login", "auth", False), ("/students", "student", True)):
         operation = merged["paths"][path]["get"]
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
@@ -49,8 +57,42 @@ async def test_the_page_refers_to_the_gateways_own_assets_alone(gateway, autojum
     assert "http://" not in page.text
     assert "https://" not in page.text
     references = [part.split('"')[0] for part in page.text.replace('href="', 'src="').split('src="')[1:]]
-    assert len(references) == 5
+    assert len(references) == 6
     for reference in references:
         asset = await client.get(reference)
         assert asset.status_code == 200
         assert len(asset.content) > 100
+
+
+async def test_the_document_has_the_gateways_own_calls_and_every_status(gateway, services, autojump_clock):
+    services["auth"].documents["/openapi.json"] = httpx.Response(200, json=document("/login", "auth"))
+    services["student"].documents["/openapi.json"] = httpx.Response(200, json=document("/students", "s"))
+    merged = (await gateway.client().get("/docs/openapi.json")).json()
+    routes = {rule.rule for rule in gateway.app.url_map.iter_rules()}
+    for path in merged["paths"]:
+        if path in own_paths():
+            assert path.replace("{", "<").replace("}", ">") in routes | {"/dashboard/events"}
+    documented = {path.encode() for path in own_paths()}
+    assert documented >= OWN_PATHS - {b"/", b"/docs", b"/docs/", b"/dashboard/"}
+    assert b"/admin/breakers/" in OWN_FOLDERS
+    action = merged["paths"]["/admin/breakers/{name}/{action}"]
+    assert action["parameters"][1]["schema"]["enum"] == list(ACTIONS)
+    assert action["post"]["security"] == [{"bearer": []}]
+    given = merged["paths"]["/auth/login"]["get"]["responses"]
+    assert sorted(given) == ["200", "400", "429", "500", "502", "503", "504"]
+    assert "401" in merged["paths"]["/students"]["get"]["responses"]
+    reference = given["502"]["content"]["application/json"]["schema"]["$ref"]
+    assert merged["components"]["schemas"][reference.rpartition("/")[2]]["required"] == ["error", "message"]
+
+
+async def test_docs_and_dashboard_with_a_slash_redirect(gateway, autojump_clock):
+    for path in ("/docs", "/dashboard"):
+        answer = await gateway.client().get(f"{path}/")
+        assert (answer.status_code, answer.headers["location"]) == (302, path)
+
+
+async def test_the_page_follows_the_dark_mode(gateway, autojump_clock):
+    client = gateway.client()
+    assert "prefers-color-scheme: dark" in (await client.get("/docs/assets/docs.js")).text
+    assert "dark-mode" in (await client.get("/docs/assets/docs.css")).text
+    assert ".dark-mode" in (await client.get("/docs/assets/swagger-ui.css")).text

@@ -54,6 +54,19 @@ async def test_the_gateways_own_errors_have_cors_fields(path, status):
     assert fields(answer, b"vary") == [b"Origin"]
 
 
+async def test_refusals_by_the_rate_limit_and_the_breaker_have_cors_fields():
+    """A page can read when to try again, and the request's id."""
+    async with served(**CORS, policy={"max_failures": 1}, rate_limit_per_minute=2) as gateway:
+        for status in (502, 503, 429):
+            answer = await talk(gateway.port, get())
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+            assert fields(answer, b"access-control-allow-origin") == [APP]
+            exposed = fields(answer, b"access-control-expose-headers")[0].split(b", ")
+            assert {b"Retry-After", b"X-Request-ID"} <= set(exposed)
+            assert bool(fields(answer, b"retry-after")) is (status != 502)
+            assert len(fields(answer, b"x-request-id")) == 1
+
+
 async def test_cors_fields_of_the_service_are_replaced():
     said = ok(b"ok", b"access-control-allow-origin: *", b"access-control-allow-credentials: true")
     async with upstream(answering(said)) as server, served(auth=server.url, **CORS) as gateway:

@@ -48,7 +48,7 @@ def test_a_service_gets_path_and_query_unchanged_without_the_prefix(path, query,
         b"/auth%2flogin",
         b"/openapi.json",
         b"/health/",
-        b"/docs/",
+        b"/docs/x",
         b"*",
         b"",
         # whatever a decoder could make climb out of its route

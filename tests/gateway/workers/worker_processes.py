@@ -19,7 +19,7 @@ from tests.gateway.load_clients import pong, until
 from tests.valkey import running_valkey
 
 ROOT = Path(__file__).parents[3]
-ADMIN = {"Authorization": "Bearer secret-of-the-operators"}
+ADMIN = {"Authorization": "Bearer secret-of-the-operators-0123456789"}
 SERVICE = "auth-service-http"
 
 
@@ -118,7 +118,7 @@ async def _gateway(folder: Path, workers: int, rate: int, settings: dict[str, st
             "GATEWAY_PORT": str(port),
             "GATEWAY_WORKERS": str(workers),
             "RATE_LIMIT_PER_MINUTE": str(rate),
-            "ADMIN_TOKEN": "secret-of-the-operators",
+            "ADMIN_TOKEN": "secret-of-the-operators-0123456789",
             "CIRCUIT_BREAKERS": str(policies),
             "TMPDIR": str(folder),
             **{f"{name}_SERVICE_URL": upstream for name in ("AUTH", "SCHOOL", "STUDENT")},

@@ -127,6 +127,8 @@ def test_credentials_in_a_url_are_refused_and_not_shown(
         ("WEBHOOK_URL", "ftp://h/"),
         ("WEBHOOK_URL", "http:///path"),
         *(("ADMIN_TOKEN", token) for token in ("", "two words", "end ", "line\n", "pässword", "\udcff")),
+        ("ADMIN_TOKEN", "x" * 31),
+        *(("ADMIN_TOKEN", wrong * 20) for wrong in ("two words", "pässword")),
         ("WEBHOOK_SECRET", " "),
         ("WEBHOOK_SECRET", "\udcff"),
     ],
@@ -182,8 +184,21 @@ def test_an_invalid_secret_is_named_and_not_shown(
     assert "hunter2" not in line
 
 
+def test_an_admin_token_has_32_characters_at_least(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shorter one is named, and not shown."""
+    monkeypatch.setenv("ADMIN_TOKEN", "0123456789abcdef0123456789abcdef")
+    assert load(Some).admin_token is not None
+    monkeypatch.setenv("ADMIN_TOKEN", "0123456789abcdef0123456789abcde")
+    with pytest.raises(SystemExit):
+        load(Some)
+    line = capsys.readouterr().err
+    assert line == "setting ADMIN_TOKEN: should have 32 characters at least (got a secret)\n"
+
+
 def test_the_repr_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADMIN_TOKEN", "hunter2")
+    monkeypatch.setenv("ADMIN_TOKEN", "hunter2" * 5)
     monkeypatch.setenv("MONGODB_URI", "mongodb://u:hunter2@h")
     assert "hunter2" not in repr(load(Some))
 

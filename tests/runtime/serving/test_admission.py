@@ -96,6 +96,31 @@ async def test_one_address_gets_at_most_nine_tenths_of_the_places() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is nobody's address")
+async def test_several_greedy_clients_leave_places_for_the_next() -> None:
+    """Each takes at most nine tenths of what the others leave."""
+    async with place(connections=100) as one:
+        streams, busy = [], 0
+        for number, most in enumerate((90, 9, 1), start=1):
+            streams += [await one.connect(f"127.0.0.{number}", GET) for _ in range(most)]
+            busy += most
+            await one.settle(busy)
+            refused = await one.connect(f"127.0.0.{number}", GET)
+            assert await answer(refused) == b"HTTP/1.1 503 Service Unavailable"
+        one.release.set()
+        assert {await answer(stream) for stream in streams} == {b"HTTP/1.1 200 OK"}
+
+
+async def test_places_are_free_again_when_connections_end() -> None:
+    async with place(connections=10) as one:
+        one.release.set()
+        for _ in range(3):
+            streams = [await one.connect(data=GET) for _ in range(9)]
+            assert {await answer(stream) for stream in streams} == {b"HTTP/1.1 200 OK"}
+            for stream in streams:
+                await stream.aclose()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is nobody's address")
 async def test_an_address_at_its_limit_replaces_its_own_idle_client() -> None:
     async with place(connections=10) as one:
         other = await one.connect("127.0.0.2")

@@ -35,7 +35,7 @@ FEW = 2
 """Tasks or files that a service may hold more than before, for its driver's connections to MongoDB."""
 SERVICES = ("auth-service", "school-service", "student-service")
 OURS = (*SERVICES, "api-gateway")
-ADMIN_TOKEN = "admin-token-0123456789"
+ADMIN_TOKEN = "admin-token-0123456789-0123456789"
 EXPECTED = {200, 201, 400, 401, 404, 409, 413, 429, 502, 503, 504}
 """The statuses that a client may get during any fault; never 500."""
 

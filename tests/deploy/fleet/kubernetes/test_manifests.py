@@ -124,6 +124,7 @@ def test_the_processes_run_with_their_commands_on_their_ports() -> None:
     for pod in PROCESSES:
         assert container(pods("base")[pod])["command"] == ["python", "-m", MODULES[pod]]
         ports = [port for owner, port in PORTS.values() if owner == pod]
+        ports += [9080] if pod == "api-gateway" else []
         assert list(container_ports(pods("base")[pod]).values()) == ports
     assert sorted(PROCESSES) == sorted(MODULES)
 

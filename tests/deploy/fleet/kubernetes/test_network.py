@@ -10,7 +10,8 @@ from tests.deploy.fleet.kubernetes.network import connections
 SERVICES = ("auth-service", "school-service", "student-service")
 OWN = {
     ("ingress controller", "api-gateway", 8080),
-    ("prometheus", "api-gateway", 8080),
+    # Its own pages, metrics among them, are on a port that no ingress controller reaches.
+    ("prometheus", "api-gateway", 9080),
     ("prometheus", "auth-service", 8081),
     ("prometheus", "school-service", 8082),
     ("prometheus", "student-service", 8083),

@@ -1,0 +1,1 @@
+"""The counts of requests, and their metrics for Prometheus."""
