@@ -14,7 +14,7 @@ WHOLE = 1_000_000
 """Parts per million of a whole."""
 
 
-class Verdict(StrEnum):
+class Judgement(StrEnum):
     """An instance's judgement of the dependency by its own last calls."""
 
     BAD = "b"
@@ -31,7 +31,7 @@ class InstanceEvidence:
     life.
     """
 
-    verdict: Verdict
+    verdict: Judgement
     judged_at: int
     share: int = 0
     failures: int = 0
@@ -68,11 +68,11 @@ def add_up(reports: Iterable[InstanceEvidence]) -> Tally:
     """Add up reports. `share` is that of the bad instances."""
     bad = good = share = failures = calls = 0
     for report in reports:
-        if report.verdict is Verdict.NONE:
+        if report.verdict is Judgement.NONE:
             continue
         failures += report.failures
         calls += report.calls
-        if report.verdict is Verdict.BAD:
+        if report.verdict is Judgement.BAD:
             bad += 1
             share += report.share
         else:

@@ -13,8 +13,8 @@ from ..machine.half_open import GIVEN_BACK, UNUSED_LEASE
 from ..messages import NEVER, State, Transition
 from ..policy.checks import positive_int, positive_number
 from ..policy.trip import TripEvidence
-from .evidence import WHOLE, Rule, Verdict
-from .record import Acquire, ProbeResult, Release, Reply, Report, Request
+from .evidence import WHOLE, Judgement, Rule
+from .record import AcquireLease, ProbeResult, ReleaseLease, Reply, Report, Request
 
 POLL = 1.0
 """Seconds between two reports of one breaker while nothing happens."""
@@ -85,9 +85,9 @@ class BreakerLink:
         self._lease = 0
         self._first_end = 0
         self._granted_at = -NEVER
-        self._pending: ProbeResult | Release | None = None
+        self._pending: ProbeResult | ReleaseLease | None = None
         # What of that the last requests had: the probe may end while they are on their way.
-        self._sent: ProbeResult | Release | None = None
+        self._sent: ProbeResult | ReleaseLease | None = None
         self._sent_at = now - POLL
         # When a report is due even if it says nothing new.
         self._asks_at = NEVER
@@ -97,7 +97,7 @@ class BreakerLink:
         self._before = self._seen
         self._has_callers = False
         self._called_at = -NEVER
-        self._verdict = Verdict.NONE
+        self._verdict = Judgement.NONE
 
     @property
     def has_lease(self) -> bool:
@@ -121,7 +121,7 @@ class BreakerLink:
             return
         lease, self._lease = self._lease, 0
         if event.reason in (UNUSED_LEASE, GIVEN_BACK) or event.new not in (State.CLOSED, State.OPEN):
-            self._pending = Release(self._instance, lease)
+            self._pending = ReleaseLease(self._instance, lease)
         else:
             wait = _milliseconds(event.retry_after or 0.0)
             self._pending = ProbeResult(self._instance, lease, event.new is State.CLOSED, wait)
@@ -135,8 +135,8 @@ class BreakerLink:
         if (
             self._pending is not None
             or now >= min(self._sent_at + POLL, self._asks_at)
-            or verdict is Verdict.BAD
-            or (verdict is Verdict.GOOD and self._verdict is not Verdict.GOOD)
+            or verdict is Judgement.BAD
+            or (verdict is Judgement.GOOD and self._verdict is not Judgement.GOOD)
         ):
             return True
         self.due = min(self._sent_at + POLL, self._asks_at, now + BEAT if self._standing else NEVER)
@@ -151,14 +151,14 @@ class BreakerLink:
         self._has_callers = local.wants_probe or now - self._called_at <= POLL
         self._before = self._seen
         self._seen = Seen(local.successes, local.failures, local.rejections, local.generation)
-        if verdict is not Verdict.NONE:
+        if verdict is not Judgement.NONE:
             self._verdict = verdict
         self._sent = self._pending
         self._sent_at, self._asks_at, self.due = now, NEVER, now + POLL
         report = self._report(local, verdict, now)
         return [report] if self._pending is None else [self._pending, report]
 
-    def _report(self, local: LocalEvidence, verdict: Verdict, now: float) -> Report:
+    def _report(self, local: LocalEvidence, verdict: Judgement, now: float) -> Report:
         found = local.evidence or TripEvidence(0)
         rule = Rule(
             self._policy.quorum,
@@ -168,7 +168,7 @@ class BreakerLink:
             found.minimum_calls,
         )
         counts = (0, 0, 0)
-        if verdict is not Verdict.NONE:
+        if verdict is not Judgement.NONE:
             share = round(WHOLE * found.failures / found.needed) if found.needed else 0
             counts = (share, found.failures, found.calls) if found.rate else (share, 0, 0)
         known = (0, 0)
@@ -177,25 +177,25 @@ class BreakerLink:
         wait = _milliseconds(local.first_wait)
         return Report(self._instance, verdict, *counts, wait, rule, self.generation, self.is_open, *known)
 
-    def _judge(self, local: LocalEvidence) -> Verdict:
+    def _judge(self, local: LocalEvidence) -> Judgement:
         """The verdict by what has happened since the last report. Only new outcomes are evidence."""
         found = local.evidence
         if local.state is State.OPEN:
             # Opened by its own policy since: an operator's opening is no evidence.
             has_tripped = found is not None and found.progress >= TRIPPED
             is_new = local.generation != self._seen.generation and not local.waits_for_lease
-            return Verdict.BAD if has_tripped and is_new else Verdict.NONE
+            return Judgement.BAD if has_tripped and is_new else Judgement.NONE
         succeeded = local.successes > self._seen.successes
         failed = local.failures > self._seen.failures
         if found is None or not (succeeded or failed):
-            return Verdict.NONE
+            return Judgement.NONE
         if found.rate:
             is_bad = found.calls > 0 and found.failures >= found.rate * found.calls
         else:
             is_bad = found.failures > 0 and (found.is_row or not succeeded)
-        return Verdict.BAD if is_bad else Verdict.GOOD
+        return Judgement.BAD if is_bad else Judgement.GOOD
 
-    def acquires(self, local: LocalEvidence, now: float) -> Acquire | None:
+    def acquires(self, local: LocalEvidence, now: float) -> AcquireLease | None:
         """The request for the lease, or to keep an unused one; None: this instance wants none."""
         if not self.is_open or now < self._until:
             return None
@@ -204,7 +204,9 @@ class BreakerLink:
         else:
             # An idle holder gives its lease to an instance with callers.
             asks = local.waits_for_lease and (self._has_callers or not self.held_elsewhere)
-        return Acquire(self._instance, _milliseconds(self._policy.lease), self._has_callers) if asks else None
+        if not asks:
+            return None
+        return AcquireLease(self._instance, _milliseconds(self._policy.lease), self._has_callers)
 
     def failed(self, now: float) -> None:
         """The requests weren't delivered, and are repeated. The store refuses what it has done already."""
@@ -216,13 +218,13 @@ class BreakerLink:
         dropped = int(self._pending is not None)
         self._pending, self._lease = None, 0
         if local is not None:
-            dropped += self._judge(local) is Verdict.BAD
+            dropped += self._judge(local) is Judgement.BAD
             self._seen = Seen(local.successes, local.failures, local.rejections, local.generation)
         return dropped
 
-    def release(self) -> Release | None:
+    def release(self) -> ReleaseLease | None:
         """The request that gives the lease back at the end of this process."""
-        return Release(self._instance, self._lease) if self._lease else None
+        return ReleaseLease(self._instance, self._lease) if self._lease else None
 
     # What the store answers.
 
@@ -273,7 +275,7 @@ class BreakerLink:
         if within <= 0:
             # Too late: a lease that was to be kept has ended here, a new one is given back.
             if not self._lease:
-                self._pending = Release(self._instance, reply.generation)
+                self._pending = ReleaseLease(self._instance, reply.generation)
                 self.note_news(now)
             return []
         if not self._lease:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple, TypeAlias
 
-from .evidence import InstanceEvidence, Rule, Verdict, add_up, is_enough
+from .evidence import InstanceEvidence, Judgement, Rule, add_up, is_enough
 
 TURN = 1500
 """Milliseconds in which others come first after an instance's probe has failed: a poll, and its way."""
 ALIVE = 2500
 """Milliseconds after its last report in which an instance counts as running: two polls, and their way."""
-UNKNOWN = InstanceEvidence(Verdict.NONE, 0)
+UNKNOWN = InstanceEvidence(Judgement.NONE, 0)
 
 
 class Report(NamedTuple):
@@ -28,7 +28,7 @@ class Report(NamedTuple):
     """
 
     instance: str
-    verdict: Verdict
+    verdict: Judgement
     share: int
     failures: int
     calls: int
@@ -40,7 +40,7 @@ class Report(NamedTuple):
     known_attempt: int = 0
 
 
-class Acquire(NamedTuple):
+class AcquireLease(NamedTuple):
     """An instance asks for the lease, or to keep it. has_callers: a call waits for the probe."""
 
     instance: str
@@ -57,7 +57,7 @@ class ProbeResult(NamedTuple):
     wait: int
 
 
-class Release(NamedTuple):
+class ReleaseLease(NamedTuple):
     """The holder of a lease gives it back unused."""
 
     instance: str
@@ -72,7 +72,7 @@ class Override(NamedTuple):
     wait: int
 
 
-Request: TypeAlias = Report | Acquire | ProbeResult | Release | Override
+Request: TypeAlias = Report | AcquireLease | ProbeResult | ReleaseLease | Override
 
 
 class Reply(NamedTuple):
@@ -128,11 +128,11 @@ class SharedRecord:
         match request:
             case Report():
                 return self._report(request, now)
-            case Acquire():
+            case AcquireLease():
                 return self._reply(now, request.instance, accepted=self._acquire(request, now))
             case ProbeResult():
                 return self._reply(now, request.instance, accepted=self._judge_probe(request, now))
-            case Release():
+            case ReleaseLease():
                 return self._reply(now, request.instance, accepted=self._release(request, now))
             case Override():  # pragma: no branch - there is no other
                 self._override(request, now)
@@ -170,7 +170,7 @@ class SharedRecord:
             if self.scan_at <= now:
                 self._drop_old(report.rule.window, now)
             return self._reply(now, report.instance, accepted=False)
-        if report.verdict is Verdict.BAD:
+        if report.verdict is Judgement.BAD:
             self.watch_until = now + report.rule.window
         if self.watch_until <= now and self.scan_at > now:
             return self._reply(now, report.instance, accepted=False)
@@ -181,7 +181,7 @@ class SharedRecord:
         known = self.evidence.get(report.instance, UNKNOWN)
         if self.is_open:
             known = UNKNOWN
-        elif report.verdict is not Verdict.NONE:
+        elif report.verdict is not Judgement.NONE:
             known = InstanceEvidence(report.verdict, now, report.share, report.failures, report.calls)
         self.evidence[report.instance] = replace(known, polled_at=now)
 
@@ -232,7 +232,7 @@ class SharedRecord:
 
     # The lease.
 
-    def _acquire(self, request: Acquire, now: int) -> bool:
+    def _acquire(self, request: AcquireLease, now: int) -> bool:
         """Grant the lease, or renew it. A refusal changes nothing but that the holder sees it is wanted."""
         if not self.is_open or now < self.until:
             return False
@@ -251,13 +251,13 @@ class SharedRecord:
         self.owner, self.lease_end, self.wanted = request.instance, now + request.lease, False
         return True
 
-    def _renew(self, request: Acquire, now: int) -> bool:
+    def _renew(self, request: AcquireLease, now: int) -> bool:
         if self.wanted:
             return False
         self.lease_end = now + request.lease
         return True
 
-    def _has_turn(self, request: Acquire, now: int) -> bool:
+    def _has_turn(self, request: AcquireLease, now: int) -> bool:
         """Whether no other instance comes first: one with callers, or one whose probe hasn't failed."""
         if self.wanted:
             return request.has_callers
@@ -283,7 +283,7 @@ class SharedRecord:
         self.failed_by = result.instance
         return True
 
-    def _release(self, release: Release, now: int) -> bool:
+    def _release(self, release: ReleaseLease, now: int) -> bool:
         if not self._is_valid(release.instance, release.generation, now):
             return False
         self._advance(now)

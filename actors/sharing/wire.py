@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from importlib.resources import files
 
-from .evidence import InstanceEvidence, Verdict
-from .record import Acquire, Override, ProbeResult, Release, Reply, Report, Request, SharedRecord
+from .evidence import InstanceEvidence, Judgement
+from .record import AcquireLease, Override, ProbeResult, ReleaseLease, Reply, Report, Request, SharedRecord
 
 VERSION = 1
 """Of the keys' content. Software with another version uses keys of its own, so both can run side by side."""
@@ -18,9 +18,9 @@ SCRIPT = NOW + BODY
 
 OPERATIONS = {
     Report: "report",
-    Acquire: "acquire",
+    AcquireLease: "acquire",
     ProbeResult: "result",
-    Release: "release",
+    ReleaseLease: "release",
     Override: "override",
 }
 
@@ -79,5 +79,5 @@ def record(stored: dict[str, str], evidence: dict[str, str]) -> SharedRecord:
             setattr(known, one.name, kind(int(stored[one.name])) if kind is not str else stored[one.name])
     for name, text in evidence.items():
         verdict, *numbers = text.split("|")
-        known.evidence[name] = InstanceEvidence(Verdict(verdict), *map(int, numbers))
+        known.evidence[name] = InstanceEvidence(Judgement(verdict), *map(int, numbers))
     return known

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from actors.sharing.evidence import WHOLE, InstanceEvidence, Rule, Tally, Verdict, add_up, is_enough
+from actors.sharing.evidence import WHOLE, InstanceEvidence, Judgement, Rule, Tally, add_up, is_enough
 
 COUNTS = Rule(quorum=2, window=30_000, confirm=250)
 RATE = COUNTS._replace(rate=WHOLE // 2, minimum_calls=10)
 
 
 def bad(share: int = WHOLE, failures: int = 0, calls: int = 0) -> InstanceEvidence:
-    return InstanceEvidence(Verdict.BAD, 0, share, failures, calls)
+    return InstanceEvidence(Judgement.BAD, 0, share, failures, calls)
 
 
 def good(failures: int = 0, calls: int = 0) -> InstanceEvidence:
-    return InstanceEvidence(Verdict.GOOD, 0, WHOLE, failures, calls)
+    return InstanceEvidence(Judgement.GOOD, 0, WHOLE, failures, calls)
 
 
 def test_the_shares_of_the_bad_and_the_calls_of_all_add_up() -> None:
-    silent = InstanceEvidence(Verdict.NONE, 0, WHOLE, 9, 9)
+    silent = InstanceEvidence(Judgement.NONE, 0, WHOLE, 9, 9)
     reports = [bad(400_000, 2, 3), bad(200_000, 1, 2), good(1, 7), silent]
     assert add_up(reports) == Tally(bad=2, good=1, share=600_000, failures=4, calls=12)
 

@@ -8,9 +8,9 @@ from actors import State, Transition
 from actors.commands import AdoptClosed, AdoptOpen, GiveBack, GrantProbe, LocalEvidence
 from actors.machine.half_open import GIVEN_BACK, UNUSED_LEASE
 from actors.policy.trip import TripEvidence
-from actors.sharing.evidence import WHOLE, Verdict
+from actors.sharing.evidence import WHOLE, Judgement
 from actors.sharing.link import BEAT, CLOSED_ELSEWHERE, KEEP, LEASE_SHARE, POLL, BreakerLink, SharingPolicy
-from actors.sharing.record import Acquire, ProbeResult, Release, Reply, Report
+from actors.sharing.record import AcquireLease, ProbeResult, ReleaseLease, Reply, Report
 
 QUIET = LocalEvidence(State.CLOSED, 1, TripEvidence(0, 5, is_row=True), 0, 0, 0, False, False, 0, False, 60.0)
 OPEN = QUIET._replace(state=State.OPEN, generation=2, evidence=TripEvidence(5, 5, is_row=True), failures=5)
@@ -58,46 +58,50 @@ def ends(new: State, *, reason: str = "it ended", generation: int = 4, observed:
 @pytest.mark.parametrize(
     ("local", "verdict", "counts"),
     [
-        (QUIET, Verdict.NONE, (0, 0, 0)),
-        (QUIET._replace(successes=1), Verdict.GOOD, (0, 0, 0)),
-        (QUIET._replace(failures=2, evidence=TripEvidence(2, 5, is_row=True)), Verdict.BAD, (400_000, 0, 0)),
+        (QUIET, Judgement.NONE, (0, 0, 0)),
+        (QUIET._replace(successes=1), Judgement.GOOD, (0, 0, 0)),
+        (
+            QUIET._replace(failures=2, evidence=TripEvidence(2, 5, is_row=True)),
+            Judgement.BAD,
+            (400_000, 0, 0),
+        ),
         # A row that a success has ended, and one that has gone on after it.
-        (QUIET._replace(failures=2, successes=1), Verdict.GOOD, (0, 0, 0)),
+        (QUIET._replace(failures=2, successes=1), Judgement.GOOD, (0, 0, 0)),
         (
             QUIET._replace(failures=2, successes=1, evidence=TripEvidence(1, 5, is_row=True)),
-            Verdict.BAD,
+            Judgement.BAD,
             (200_000, 0, 0),
         ),
         # A window of failures with a success among them.
         (
             QUIET._replace(failures=2, successes=1, evidence=TripEvidence(2, 5)),
-            Verdict.GOOD,
+            Judgement.GOOD,
             (400_000, 0, 0),
         ),
         # A rate: bad from the rate on.
         (
             QUIET._replace(failures=1, successes=1, evidence=TripEvidence(1, 0, 2, 0.5, 10)),
-            Verdict.BAD,
+            Judgement.BAD,
             (0, 1, 2),
         ),
         (
             QUIET._replace(failures=1, successes=2, evidence=TripEvidence(1, 0, 3, 0.5, 10)),
-            Verdict.GOOD,
+            Judgement.GOOD,
             (0, 1, 3),
         ),
-        (QUIET._replace(failures=1, evidence=TripEvidence(0, 0, 0, 0.5, 10)), Verdict.GOOD, (0, 0, 0)),
+        (QUIET._replace(failures=1, evidence=TripEvidence(0, 0, 0, 0.5, 10)), Judgement.GOOD, (0, 0, 0)),
         # Opened by its own policy, by an operator, by the others.
-        (OPEN, Verdict.BAD, (WHOLE, 0, 0)),
-        (OPEN._replace(evidence=TripEvidence(3, 5)), Verdict.NONE, (0, 0, 0)),
-        (OPEN._replace(evidence=None), Verdict.NONE, (0, 0, 0)),
-        (FOLLOWS, Verdict.NONE, (0, 0, 0)),
+        (OPEN, Judgement.BAD, (WHOLE, 0, 0)),
+        (OPEN._replace(evidence=TripEvidence(3, 5)), Judgement.NONE, (0, 0, 0)),
+        (OPEN._replace(evidence=None), Judgement.NONE, (0, 0, 0)),
+        (FOLLOWS, Judgement.NONE, (0, 0, 0)),
         # An operator holds it.
-        (QUIET._replace(state=State.FORCED_OPEN, evidence=None, failures=5), Verdict.NONE, (0, 0, 0)),
-        (QUIET._replace(state=State.DISABLED, evidence=None, successes=5), Verdict.NONE, (0, 0, 0)),
+        (QUIET._replace(state=State.FORCED_OPEN, evidence=None, failures=5), Judgement.NONE, (0, 0, 0)),
+        (QUIET._replace(state=State.DISABLED, evidence=None, successes=5), Judgement.NONE, (0, 0, 0)),
     ],
 )
 def test_a_report_judges_what_has_happened(
-    local: LocalEvidence, verdict: Verdict, counts: tuple[int, int, int]
+    local: LocalEvidence, verdict: Judgement, counts: tuple[int, int, int]
 ) -> None:
     found = report(link(), local)
     assert (found.verdict, (found.share, found.failures, found.calls)) == (verdict, counts)
@@ -105,8 +109,8 @@ def test_a_report_judges_what_has_happened(
 
 def test_an_opening_is_evidence_once() -> None:
     one = link()
-    assert report(one, OPEN).verdict is Verdict.BAD
-    assert report(one, OPEN, 1.0).verdict is Verdict.NONE
+    assert report(one, OPEN).verdict is Judgement.BAD
+    assert report(one, OPEN, 1.0).verdict is Judgement.NONE
 
 
 def test_a_report_has_the_policy_in_milliseconds() -> None:
@@ -182,10 +186,10 @@ def test_news_from_elsewhere_is_asked_for_at_once() -> None:
 def test_what_was_not_delivered_is_reported_again() -> None:
     one = link()
     bad = QUIET._replace(failures=1, evidence=TripEvidence(1, 5))
-    assert report(one, bad).verdict is Verdict.BAD
+    assert report(one, bad).verdict is Judgement.BAD
     one.failed(1.0)
     assert one.due == 1.0
-    assert report(one, bad, 1.0).verdict is Verdict.BAD
+    assert report(one, bad, 1.0).verdict is Judgement.BAD
 
 
 def test_what_is_too_old_is_dropped_and_counted() -> None:
@@ -195,7 +199,7 @@ def test_what_is_too_old_is_dropped_and_counted() -> None:
     assert one.give_up(bad) == 2
     assert not one.has_lease
     assert [type(request) for request in one.requests(bad, 2.0)] == [Report]
-    assert report(one, bad, 2.0).verdict is Verdict.NONE
+    assert report(one, bad, 2.0).verdict is Judgement.NONE
     assert one.give_up(None) == 0
 
 
@@ -243,10 +247,10 @@ def test_a_lease_is_asked_for_when_the_wait_is_over_and_a_call_waits() -> None:
     one.requests(FOLLOWS, 0.0)
     one.learn(OPENED, FOLLOWS, 0.0)
     assert one.acquires(FOLLOWS, 5.0) is None
-    assert one.acquires(FOLLOWS, 5.01) == Acquire("me", 10_000, False)
+    assert one.acquires(FOLLOWS, 5.01) == AcquireLease("me", 10_000, False)
     assert one.acquires(OPEN, 5.01) is None  # its own opening waits by itself
     one.requests(FOLLOWS._replace(rejections=1), 5.02)
-    assert one.acquires(FOLLOWS, 5.02) == Acquire("me", 10_000, True)
+    assert one.acquires(FOLLOWS, 5.02) == AcquireLease("me", 10_000, True)
 
 
 def test_an_instance_has_callers_for_a_poll_s_time_after_the_last() -> None:
@@ -254,7 +258,7 @@ def test_an_instance_has_callers_for_a_poll_s_time_after_the_last() -> None:
     waits = FOLLOWS._replace(rejections=1)
     for now, has_callers in ((1.0, True), (1.1, True), (2.0, True), (2.01, False)):
         one.requests(waits, now)
-        assert one.acquires(waits, now) == Acquire("me", 10_000, has_callers)
+        assert one.acquires(waits, now) == AcquireLease("me", 10_000, has_callers)
 
 
 def test_an_instance_without_callers_asks_for_no_lease_that_another_holds() -> None:
@@ -262,7 +266,7 @@ def test_an_instance_without_callers_asks_for_no_lease_that_another_holds() -> N
     one.learn(MAY_PROBE._replace(held=True), FOLLOWS, 1.0)
     assert one.acquires(FOLLOWS, 1.0) is None
     one.requests(FOLLOWS._replace(wants_probe=True), 1.0)
-    assert one.acquires(FOLLOWS, 1.0) == Acquire("me", 10_000, True)
+    assert one.acquires(FOLLOWS, 1.0) == AcquireLease("me", 10_000, True)
 
 
 def test_the_holder_counts_nine_tenths_from_before_it_asked() -> None:
@@ -276,13 +280,13 @@ def test_the_holder_counts_nine_tenths_from_before_it_asked() -> None:
 def test_a_lease_that_came_too_late_is_given_back() -> None:
     one = open_link()
     assert one.learn_lease(GRANTED, FOLLOWS, now=9.0, asked=0.0) == []
-    assert one.requests(FOLLOWS, 9.0)[0] == Release("me", 101)
+    assert one.requests(FOLLOWS, 9.0)[0] == ReleaseLease("me", 101)
     assert not one.has_lease
 
 
 def test_a_holder_keeps_an_unused_lease_unless_it_is_wanted() -> None:
     one = holder()
-    assert one.acquires(PROBES, 5.0) == Acquire("me", 10_000, False)
+    assert one.acquires(PROBES, 5.0) == AcquireLease("me", 10_000, False)
     assert one.acquires(PROBES._replace(is_probing=True), 5.0) is None
     assert one.learn_lease(GRANTED, PROBES, 5.0, 5.0) == [GrantProbe(9.0, 0)]
     refused = GRANTED._replace(accepted=False, wanted=True)
@@ -290,7 +294,7 @@ def test_a_holder_keeps_an_unused_lease_unless_it_is_wanted() -> None:
     # Until the actor has done so: a probe may have begun.
     assert one.has_lease
     one.follow(ends(State.OPEN, reason=GIVEN_BACK), 6.0)
-    assert one.requests(FOLLOWS, 6.0)[0] == Release("me", 101)
+    assert one.requests(FOLLOWS, 6.0)[0] == ReleaseLease("me", 101)
 
 
 def test_a_renewal_that_comes_after_the_lease_changes_nothing() -> None:
@@ -334,9 +338,9 @@ def test_a_valid_lease_is_left_alone_by_reports() -> None:
     [
         (ends(State.CLOSED), ProbeResult("me", 101, True, 0)),
         (ends(State.OPEN), ProbeResult("me", 101, False, 5000)),
-        (ends(State.OPEN, reason=UNUSED_LEASE), Release("me", 101)),
-        (ends(State.FORCED_OPEN), Release("me", 101)),
-        (ends(State.DISABLED), Release("me", 101)),
+        (ends(State.OPEN, reason=UNUSED_LEASE), ReleaseLease("me", 101)),
+        (ends(State.FORCED_OPEN), ReleaseLease("me", 101)),
+        (ends(State.DISABLED), ReleaseLease("me", 101)),
     ],
 )
 def test_the_end_of_a_probe_is_reported_with_its_lease(event: Transition, request_: object) -> None:
@@ -381,5 +385,5 @@ def test_other_transitions_are_not_the_end_of_the_probe() -> None:
 
 
 def test_a_lease_is_given_back_at_the_end() -> None:
-    assert holder().release() == Release("me", 101)
+    assert holder().release() == ReleaseLease("me", 101)
     assert open_link().release() is None

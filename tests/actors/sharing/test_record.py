@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from actors.sharing.evidence import WHOLE, Rule, Verdict
-from actors.sharing.record import TURN, Acquire, Override, ProbeResult, Reply, Report, SharedRecord
+from actors.sharing.evidence import WHOLE, Judgement, Rule
+from actors.sharing.record import TURN, AcquireLease, Override, ProbeResult, Reply, Report, SharedRecord
 
 RULE = Rule(quorum=2, window=30_000, confirm=250)
 NOW = 1_800_000_000_000
 
 
-def report(record: SharedRecord, name: str, now: int, verdict: Verdict = Verdict.NONE, **known: int) -> Reply:
-    share = WHOLE if verdict is Verdict.BAD else 0
+def report(
+    record: SharedRecord, name: str, now: int, verdict: Judgement = Judgement.NONE, **known: int
+) -> Reply:
+    share = WHOLE if verdict is Judgement.BAD else 0
     request = Report(name, verdict, share, 0, 0, 5000, RULE)
     return record.apply(request._replace(**known), now)
 
@@ -23,13 +25,13 @@ def opened() -> SharedRecord:
 
 
 def acquire(record: SharedRecord, name: str, now: int, *, has_callers: bool = True) -> Reply:
-    return record.apply(Acquire(name, 2000, has_callers), now)
+    return record.apply(AcquireLease(name, 2000, has_callers), now)
 
 
 def test_evidence_opens_after_it_has_stood() -> None:
     record = SharedRecord()
-    assert report(record, "a", NOW, Verdict.BAD).confirm == 0
-    assert report(record, "b", NOW + 10, Verdict.BAD).confirm == 250
+    assert report(record, "a", NOW, Judgement.BAD).confirm == 0
+    assert report(record, "b", NOW + 10, Judgement.BAD).confirm == 250
     assert not report(record, "c", NOW + 259).is_open
     reply = report(record, "c", NOW + 260)
     assert (reply.is_open, reply.opened_by, reply.wait) == (True, 2, 5000)
@@ -37,10 +39,10 @@ def test_evidence_opens_after_it_has_stood() -> None:
 
 def test_a_success_between_begins_the_confirmation_anew() -> None:
     record = SharedRecord()
-    report(record, "a", NOW, Verdict.BAD)
-    report(record, "b", NOW, Verdict.BAD)
-    report(record, "b", NOW + 200, Verdict.GOOD)
-    assert report(record, "b", NOW + 220, Verdict.BAD).confirm == 250
+    report(record, "a", NOW, Judgement.BAD)
+    report(record, "b", NOW, Judgement.BAD)
+    report(record, "b", NOW + 200, Judgement.GOOD)
+    assert report(record, "b", NOW + 220, Judgement.BAD).confirm == 250
     assert not report(record, "a", NOW + 300).is_open
 
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from actors import CircuitBreakerConfig, Panel, State, open_panel
 from actors.commands import Remove
 from actors.sharing.link import SharingPolicy
-from actors.sharing.record import Override, Release, Reply, Report, Request
+from actors.sharing.record import Override, ReleaseLease, Reply, Report, Request
 from actors.sharing.shared_breakers import BATCH, FAREWELL_SECONDS, SharedBreakers
 from actors.sharing.store import StoreUnavailable
 from tests.actors.sharing.memory_store import MemoryStore, StoreConnection
@@ -209,7 +209,7 @@ async def test_a_lease_is_given_back_at_the_end(autojump_clock: MockClock, share
     shared.open_for_all("it", wait=0)
     with trio.move_on_after(1):
         await shared.sharing.run()
-    assert isinstance(shared.connection.seen[-1][0][1], Release)
+    assert isinstance(shared.connection.seen[-1][0][1], ReleaseLease)
     assert shared.store.records["it"].owner == ""
 
 
@@ -221,7 +221,7 @@ async def test_the_end_does_not_wait_for_a_store_that_is_gone(
     shared.open_for_all("it", wait=0)
 
     async def fail() -> None:
-        if isinstance(shared.connection.seen[-1][0][1], Release):
+        if isinstance(shared.connection.seen[-1][0][1], ReleaseLease):
             shared.store.gone = True
             if fault == "hangs for ever":
                 await trio.sleep_forever()

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from actors.sharing.evidence import WHOLE, Rule, Verdict
+from actors.sharing.evidence import WHOLE, Judgement, Rule
 from actors.sharing.record import (
-    Acquire,
+    AcquireLease,
     Override,
     ProbeResult,
-    Release,
+    ReleaseLease,
     Reply,
     Report,
     Request,
@@ -49,7 +49,7 @@ def random_request(dice: random.Random, known: SharedRecord) -> Request:
     match dice.randrange(10):
         case 0 | 1 | 2 | 3 | 4:
             rule = Rule(2, 30_000, 250, *dice.choice(((0, 0), (0, 0), (WHOLE // 2, 4))))
-            verdict = dice.choice((*tuple(Verdict), Verdict.BAD))
+            verdict = dice.choice((*tuple(Judgement), Judgement.BAD))
             share, failures = dice.choice((0, 200_000, 400_000, WHOLE)), dice.randrange(4)
             is_open = dice.random() < 0.2
             wait, attempt = dice.randrange(5000), dice.randrange(4)
@@ -66,15 +66,15 @@ def random_request(dice: random.Random, known: SharedRecord) -> Request:
                 attempt,
             )
         case 5 | 6:
-            return Acquire(instance, dice.randrange(1, 5000), dice.random() < 0.5)
+            return AcquireLease(instance, dice.randrange(1, 5000), dice.random() < 0.5)
         case 7:
             passed = dice.random() < 0.4
             return ProbeResult(dice.choice((instance, known.owner)), near, passed, dice.randrange(1, 5000))
         case 8:
-            return Release(dice.choice((instance, known.owner)), near)
+            return ReleaseLease(dice.choice((instance, known.owner)), near)
         case _:
             if dice.random() < 0.6:
-                return Acquire(instance, 1000, True)
+                return AcquireLease(instance, 1000, True)
             return Override(instance, dice.random() < 0.5, dice.randrange(1, 5000))
 
 
@@ -121,7 +121,7 @@ def kinds(step: Step) -> list[str]:
     request, answer, found = step.request, step.reply, []
     if answer.opened_by and answer.accepted:
         found.append("opened by evidence")
-    if isinstance(request, Acquire) and answer.accepted:
+    if isinstance(request, AcquireLease) and answer.accepted:
         found += ["lease"] + ["renewed"] * (step.before[0] == step.after.generation)
     if isinstance(request, ProbeResult) and answer.accepted:
         found.append("result")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from actors.sharing.evidence import InstanceEvidence, Rule, Verdict
+from actors.sharing.evidence import InstanceEvidence, Judgement, Rule
 from actors.sharing.record import (
-    Acquire,
+    AcquireLease,
     Override,
     ProbeResult,
-    Release,
+    ReleaseLease,
     Reply,
     Report,
     Request,
@@ -22,12 +22,12 @@ from actors.sharing.wire import SCRIPT, arguments, channel, keys, record, reply
     ("request_", "words"),
     [
         (
-            Report("me", Verdict.BAD, 1, 2, 3, 4, Rule(5, 6, 7, 8, 9), 10, True, 11, 12),
+            Report("me", Judgement.BAD, 1, 2, 3, 4, Rule(5, 6, 7, 8, 9), 10, True, 11, 12),
             "report me b 1 2 3 4 5 6 7 8 9 10 1 11 12",
         ),
-        (Acquire("me", 2000, False), "acquire me 2000 0"),
+        (AcquireLease("me", 2000, False), "acquire me 2000 0"),
         (ProbeResult("me", 1_800_000_000_001, True, 5), "result me 1800000000001 1 5"),
-        (Release("me", 7), "release me 7"),
+        (ReleaseLease("me", 7), "release me 7"),
         (Override("me", True, 60_000), "override me 1 60000"),
     ],
 )
@@ -51,7 +51,7 @@ def test_a_reply_is_eleven_numbers() -> None:
 
 def test_a_record_is_read_from_the_two_hashes() -> None:
     read = record({"generation": "7", "is_open": "1", "owner": "me"}, {"me": "b|5|1|2|3|6"})
-    evidence = {"me": InstanceEvidence(Verdict.BAD, 5, 1, 2, 3, 6)}
+    evidence = {"me": InstanceEvidence(Judgement.BAD, 5, 1, 2, 3, 6)}
     assert read == SharedRecord(generation=7, is_open=True, owner="me", evidence=evidence)
     assert record({}, {}) == SharedRecord()
 

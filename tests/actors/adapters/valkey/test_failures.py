@@ -12,13 +12,13 @@ import trio
 
 from actors import CircuitBreakerConfig, Panel, open_panel
 from actors.adapters.valkey import ValkeyConnection, ValkeyStore, failure_in, reason_of, share_breakers
-from actors.sharing.evidence import Rule, Verdict
+from actors.sharing.evidence import Judgement, Rule
 from actors.sharing.record import Report
 from actors.sharing.store import StoreUnavailable
 from tests.actors.adapters.valkey.connecting import connected
 from tests.valkey import ValkeyServer
 
-REPORT = Report("me", Verdict.GOOD, 0, 0, 0, 1000, Rule(2, 30_000, 250))
+REPORT = Report("me", Judgement.GOOD, 0, 0, 0, 1000, Rule(2, 30_000, 250))
 
 
 @asynccontextmanager
@@ -137,7 +137,7 @@ async def test_news_reaches_another_instance_without_its_poll(valkey: ValkeyServ
         await nursery.start(other.listen, heard.append)
         await reply(one)
         await reply(other)
-        bad = REPORT._replace(verdict=Verdict.BAD, share=1_000_000, rule=Rule(1, 30_000, 0))
+        bad = REPORT._replace(verdict=Judgement.BAD, share=1_000_000, rule=Rule(1, 30_000, 0))
         heard.clear()
         await one.exchange([("it", bad)])
         with trio.fail_after(5):
