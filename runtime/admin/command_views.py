@@ -6,7 +6,7 @@ from typing import Any
 
 from runtime.sharing.commands.command import Command
 from runtime.sharing.commands.in_force import NEVER
-from runtime.sharing.commands.operator_commands import OperatorCommands, Outcome
+from runtime.sharing.commands.shared_commands import Outcome, SharedCommands
 
 HERE_ONLY = (
     "the shared store doesn't answer: this is applied by this instance only, and handed on when the store is"
@@ -14,7 +14,7 @@ HERE_ONLY = (
 )
 
 
-def breaker_commands(commands: OperatorCommands, name: str, unix_now: float) -> list[dict[str, Any]]:
+def breaker_commands(commands: SharedCommands, name: str, unix_now: float) -> list[dict[str, Any]]:
     """The commands in force for a breaker: its hold, and the changes of its policy, oldest first.
 
     unix_now: the time now; `until` is told by it.
@@ -26,7 +26,7 @@ def breaker_commands(commands: OperatorCommands, name: str, unix_now: float) -> 
     return [_view(one, unix_now, commands.in_force.until(one) - now) for one in found]
 
 
-def command_history(commands: OperatorCommands, name: str) -> list[dict[str, Any]]:
+def command_history(commands: SharedCommands, name: str) -> list[dict[str, Any]]:
     """The last commands for a breaker, and the last reloads, oldest first."""
     return [
         _view(one, one.unix_time, NEVER if one.lasts is None else one.lasts)

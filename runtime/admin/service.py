@@ -19,7 +19,7 @@ from runtime.config.policy_reader import changed_policy
 from runtime.config.process_policies import ProcessPolicies
 from runtime.config.settings import ProcessSettings
 from runtime.sharing.commands.command import LASTING, Command
-from runtime.sharing.commands.operator_commands import OperatorCommands, Outcome
+from runtime.sharing.commands.shared_commands import Outcome, SharedCommands
 from runtime.sharing.process import ProcessSharing
 from runtime.web.errors import ApiError
 
@@ -66,7 +66,7 @@ class LocalBreakerAdmin:
     """A BreakerAdmin for the breakers of one panel, and through `commands` for those of other instances."""
 
     def __init__(
-        self, panel: Panel, recorder: Recorder, policies: ProcessPolicies, commands: OperatorCommands
+        self, panel: Panel, recorder: Recorder, policies: ProcessPolicies, commands: SharedCommands
     ) -> None:
         self._panel = panel
         self._recorder = recorder
@@ -165,9 +165,9 @@ def local_breaker_admin(
     policies = ProcessPolicies(panel, path or settings.circuit_breakers, settings.circuit_breaker_profile)
     target = PanelTarget(panel, policies)
     if sharing is None:
-        commands = OperatorCommands(target)
+        commands = SharedCommands(target)
     else:
-        commands = OperatorCommands(target, sharing.instance, sharing.commands, sharing.breakers.override)
+        commands = SharedCommands(target, sharing.instance, sharing.commands, sharing.breakers.override)
     return LocalBreakerAdmin(panel, recorder, policies, commands)
 
 

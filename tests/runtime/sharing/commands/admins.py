@@ -18,7 +18,7 @@ from runtime.admin.history import Recorder
 from runtime.admin.panel_target import PanelTarget
 from runtime.admin.service import AdminCommand, LocalBreakerAdmin
 from runtime.config.process_policies import ProcessPolicies
-from runtime.sharing.commands.operator_commands import OperatorCommands
+from runtime.sharing.commands.shared_commands import SharedCommands
 from runtime.sharing.commands.store import ValkeyCommandStore
 
 NAME = "auth-database"
@@ -60,9 +60,9 @@ async def instance(url: str | None, name: str, policies: Path, store: Any = None
 @asynccontextmanager
 async def shared_commands(
     url: str | None, name: str, panel: Panel, target: PanelTarget
-) -> AsyncIterator[OperatorCommands]:
+) -> AsyncIterator[SharedCommands]:
     if url is None:
-        yield OperatorCommands(target)
+        yield SharedCommands(target)
         return
     connection = ValkeyConnection(url)
     shared = SharedBreakers(panel, ValkeyStore(connection, "school"), SharingPolicy(), name)
@@ -70,7 +70,7 @@ async def shared_commands(
     async with trio.open_nursery() as nursery:
         await nursery.start(connection.run)
         await nursery.start(shared.run)
-        yield OperatorCommands(target, name, store, shared.override)
+        yield SharedCommands(target, name, store, shared.override)
         nursery.cancel_scope.cancel()
 
 

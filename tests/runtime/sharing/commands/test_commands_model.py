@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from actors.sharing.store import StoreUnavailable
 from runtime.sharing.commands.command import HOLDS, Command
-from runtime.sharing.commands.operator_commands import OperatorCommands
+from runtime.sharing.commands.shared_commands import SharedCommands
 from runtime.sharing.commands.store import Acknowledged, Everything, Given, News, Slot
 from tests.runtime.sharing.commands.memory_commands import MemoryCommands
 
@@ -89,7 +89,7 @@ class Instance:
     name: str
     link: Link
     target: Target
-    commands: OperatorCommands
+    commands: SharedCommands
     scope: trio.CancelScope
 
 
@@ -126,7 +126,7 @@ class Fleet:
 
     async def start(self, name: str) -> Instance:
         link, target = Link(self.memory), Target()
-        commands = OperatorCommands(target, name, link)
+        commands = SharedCommands(target, name, link)
         scope = trio.CancelScope()
 
         async def run(*, task_status: trio.TaskStatus[None]) -> None:
