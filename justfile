@@ -122,7 +122,7 @@ settings:
 # Look the locked dependencies up in a database of known vulnerabilities; without a network, say so
 [no-exit-message]
 audit:
-    @{{ python }} -m deploy.audit
+    @{{ python }} -m deploy.recipes.audit
 
 # Generate the gRPC code from protocols/school.proto
 proto:

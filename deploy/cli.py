@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from deploy import accounts, commands
+from deploy import commands
 from deploy.config import StackConfig, StackError, stack_config
+from deploy.recipes import accounts
 from deploy.terminal import logs
 from protocols.topology import LOAD_BALANCER, PROCESSES, gateway_names
 
@@ -83,7 +84,7 @@ def _health() -> ModuleType:
 
 
 def _reload() -> ModuleType:
-    from deploy import reload
+    from deploy.recipes import reload
 
     return reload
 

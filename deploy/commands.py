@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from deploy import mongodb, procfs, startup
+from deploy import procfs, startup
 from deploy.config import HOST, ROOT, StackConfig, StackError, ValkeyPlace
 from deploy.credentials import private_files
+from deploy.programs import mongodb
 from deploy.supervisor import Process, StackSupervisor, kill_orphans, stack_lock
 from deploy.terminal.formatting import duration
 from protocols.topology import MONGODB, VALKEY, gateway_names

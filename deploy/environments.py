@@ -6,9 +6,9 @@ import os
 import shlex
 from collections.abc import Mapping
 
-from deploy import gateways, valkey
 from deploy.config import HOST, MARK, StackConfig, StackError
 from deploy.credentials import mongodb_users, private_files
+from deploy.programs import gateways, valkey
 from deploy.setting_table import CREDENTIALS, GRPC_SECRET, GRPC_SECRET_READERS, OF_STACK, is_setting
 from protocols.topology import MODULES, is_gateway
 

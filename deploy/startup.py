@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from deploy import mongodb, procfs, valkey
+from deploy import procfs
 from deploy.config import HOST, StackConfig, StackError
+from deploy.programs import mongodb, valkey
 from deploy.supervisor import Process, StackSupervisor
 from protocols.topology import LOAD_BALANCER, MONGODB, VALKEY, is_gateway
 

@@ -18,9 +18,10 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy import environments, gateways, libraries, mongodb, procfs, valkey
+from deploy import environments, procfs
 from deploy.config import ROOT, StackConfig, StackError, command
 from deploy.credentials import private_files
+from deploy.programs import gateways, libraries, mongodb, valkey
 from protocols.topology import LOAD_BALANCER, MONGODB, VALKEY
 
 _NOT_RUNNING = 70

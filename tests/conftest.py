@@ -40,7 +40,7 @@ def own_mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
 
 def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     from deploy.config import StackError
-    from deploy.mongodb import find_mongod
+    from deploy.programs.mongodb import find_mongod
     from tests.mongo import Mongod
 
     try:
@@ -59,7 +59,7 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
 def valkey() -> Iterator[ValkeyServer]:
     """A running Valkey for one test, empty, with a password. The test may kill, freeze and empty it."""
     from deploy.config import StackError
-    from deploy.valkey import find_server
+    from deploy.programs.valkey import find_server
     from tests.valkey import running_valkey
 
     try:

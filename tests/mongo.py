@@ -13,8 +13,8 @@ from pathlib import Path
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from deploy import libraries
-from deploy.mongodb import find_mongod
+from deploy.programs import libraries
+from deploy.programs.mongodb import find_mongod
 
 REPLICA_SET = "rs0"
 PR_SET_PDEATHSIG = 1

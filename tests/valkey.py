@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deploy import valkey
 from deploy.config import HOST
 from deploy.demo.ephemeral_stack import free_ports
+from deploy.programs import valkey
 
 PR_SET_PDEATHSIG = 1
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.valkey import command, write_configuration
+from deploy.programs.valkey import command, write_configuration
 
 ROOT = Path(__file__).parents[2]
 INSTALL = "install it with: apt-get update && apt-get install -y wrk nginx-light"

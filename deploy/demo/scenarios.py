@@ -147,9 +147,7 @@ def main() -> bool:
             console.print(f"\n[bold red]The demo failed.[/] {error or repr(error)}", soft_wrap=True)
             console.print(f"The logs are kept in {stack.config.logs}", soft_wrap=True)
             return False
-    console.print(
-        "[bold green]\nEach outage opened the breaker nearest to it, and each closed again."
-    )
+    console.print("[bold green]\nEach outage opened the breaker nearest to it, and each closed again.")
     return True
 
 

@@ -74,9 +74,7 @@ def _one_is_sick(first: Gateway, second: Gateway, way: Forwarder, reset_timeout:
         show(first, first.login(), 401)
     show(second, second.login(), 503)
     expect("states", ("CLOSED", "OPEN"), (first.state(), second.state()))
-    console.print(
-        "  The first gateway sees the service work, so only the second one's breaker opens."
-    )
+    console.print("  The first gateway sees the service work, so only the second one's breaker opens.")
     way.mend()
     expect("the second gateway's breaker is HALF_OPEN", True, becomes(second, "HALF_OPEN", reset_timeout))
     show(second, second.login(), 401)

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.config import StackError
 from deploy.demo.ephemeral_stack import EphemeralStack
-from deploy.mongodb import find_mongod
+from deploy.programs.mongodb import find_mongod
 from tests.browser.fake_stream import DashboardPage
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy.audit import judge
+from deploy.recipes.audit import judge
 
 SOUND: dict[str, Any] = {"name": "trio", "version": "0.35", "vulns": []}
 BAD: dict[str, Any] = {

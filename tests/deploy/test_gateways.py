@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from deploy import config as stack
-from deploy import environments, gateways
+from deploy import environments
 from deploy.commands import print_addresses
 from deploy.config import StackConfig, StackError, stack_config
+from deploy.programs import gateways
 from deploy.supervisor import render
 from tests.certificates import TestCertificate
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import libraries, supervisor
+from deploy import supervisor
 from deploy.config import StackError, stack_config
+from deploy.programs import libraries
 from deploy.terminal.logs import show
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the loader is that of Linux")
@@ -94,7 +95,7 @@ def test_an_unavailable_library_is_reported_before_supervisor_starts(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without waiting for a mongod that can't start."""
-    monkeypatch.setattr("deploy.mongodb.find_mongod", lambda: program)
+    monkeypatch.setattr("deploy.programs.mongodb.find_mongod", lambda: program)
     found = stack_config({"STACK_DIR": str(tmp_path / "stack")})
     try:
         with pytest.raises(StackError, match=f"^mongod needs {ABSENT}: install "):

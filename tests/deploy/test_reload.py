@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import environments, reload
+from deploy import environments
 from deploy.config import StackConfig, StackError, stack_config
+from deploy.recipes import reload
 from deploy.supervisor import Process
 
 NAMES = ("auth-service", "school-service", "student-service", "api-gateway")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import valkey as server
 from deploy.config import StackError, stack_config
+from deploy.programs import valkey as server
 from deploy.supervisor import render
 from tests.valkey import ValkeyServer, running_valkey
 

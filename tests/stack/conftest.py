@@ -9,7 +9,7 @@ import pytest
 
 from deploy.config import StackError
 from deploy.demo.ephemeral_stack import EphemeralStack
-from deploy.mongodb import find_mongod
+from deploy.programs.mongodb import find_mongod
 from tests.stack.running import RunningStack
 
 RESET_TIMEOUT = 2.0

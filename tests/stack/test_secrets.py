@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from deploy import mongodb
 from deploy.demo.ephemeral_stack import free_ports, wait_for
+from deploy.programs import mongodb
 from tests.deploy.programs import is_up, program
 from tests.stack.running import RunningStack
 

@@ -16,7 +16,7 @@ from deploy.commands import require_process
 from deploy.config import LONGEST_SOCKET_PATH, StackError, ValkeyPlace, stack_config
 from deploy.demo.ephemeral_stack import free_ports
 from deploy.environments import settings_of
-from deploy.mongodb import find_mongod
+from deploy.programs.mongodb import find_mongod
 from deploy.supervisor import render
 from deploy.terminal import logs
 from protocols.topology import PORTS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy import environments, procfs, valkey
+from deploy import environments, procfs
+from deploy.programs import valkey
 from tests.stack.running import RunningStack
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from deploy.demo.ephemeral_stack import free_ports
-from deploy.load_balancer import render
+from deploy.programs.load_balancer import render
 from tests.deploy.fleet.backends import haproxy
 from tests.deploy.programs import gateway, seconds_to_end
 

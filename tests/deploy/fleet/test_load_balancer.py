@@ -10,7 +10,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from deploy.demo.ephemeral_stack import free_ports, wait_for
-from deploy.load_balancer import main, render, render_for_containers
+from deploy.programs.load_balancer import main, render, render_for_containers
 from gateway.settings import GatewaySettings
 from tests.certificates import TestCertificate
 from tests.deploy.fleet.backends import Backend, backends, haproxy
@@ -173,5 +173,5 @@ def test_haproxy_keeps_no_queue_and_shows_no_statistics() -> None:
 
 
 def test_the_compose_files_configuration_is_the_rendered_one() -> None:
-    """`uv run python -m deploy.generated` writes it."""
+    """`uv run python -m deploy.recipes.generated` writes it."""
     assert (DOCKER / "haproxy.cfg").read_text() == render_for_containers(":8080", "gateway", 8080, 9)

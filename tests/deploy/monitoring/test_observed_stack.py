@@ -17,7 +17,7 @@ import pytest
 
 from deploy.config import StackError
 from deploy.demo.ephemeral_stack import EphemeralStack, free_ports, wait_for
-from deploy.mongodb import find_mongod
+from deploy.programs.mongodb import find_mongod
 from tests.deploy.monitoring.grafana import expressions, filled_in
 from tests.deploy.programs import Receiver, is_up, program, receiver
 from tests.deploy.tools import DEPLOY, RULES, promtool, tool

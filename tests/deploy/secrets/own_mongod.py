@@ -11,10 +11,10 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from deploy import libraries, mongodb
 from deploy.config import StackConfig, stack_config
 from deploy.credentials import mongodb_users, private_files
 from deploy.demo.ephemeral_stack import wait_for
+from deploy.programs import libraries, mongodb
 from tests.mongo import free_port
 
 Client = MongoClient[dict[str, Any]]

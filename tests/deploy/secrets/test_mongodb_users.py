@@ -12,10 +12,11 @@ import trio_asyncio
 from pydantic import TypeAdapter
 from pymongo.errors import OperationFailure
 
-from deploy import mongodb, procfs
+from deploy import procfs
 from deploy.config import StackConfig, StackError
 from deploy.credentials import mongodb_users
 from deploy.demo.ephemeral_stack import wait_for
+from deploy.programs import mongodb
 from runtime.urls import MongoUri
 from services.mongo.client import open_database
 from tests.deploy.secrets.own_mongod import client, config_of, is_ready, launched

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from deploy import accounts
 from deploy.config import ROOT, stack_config
+from deploy.recipes import accounts
 from protocols.identity import REFRESH_SECONDS
 from services.auth import commands
 from services.auth.commands import CommandError, create_admin, read_account, rotate_keys

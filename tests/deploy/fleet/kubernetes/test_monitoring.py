@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from deploy.generated import files
+from deploy.recipes.generated import files
 from tests.deploy.fleet.kubernetes.manifests import (
     container,
     container_ports,
@@ -20,7 +20,7 @@ MONITORS = of_kind("production", "ServiceMonitor")
 
 
 def test_generated_files_are_up_to_date() -> None:
-    """`uv run python -m deploy.generated` writes them."""
+    """`uv run python -m deploy.recipes.generated` writes them."""
     assert [path for path, text in files().items() if (ROOT / path).read_text() != text] == []
 
 

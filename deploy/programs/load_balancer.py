@@ -1,6 +1,6 @@
 """The configuration of HAProxy in front of several gateways.
 
-    python -m deploy.load_balancer :8080 127.0.0.1:8090 127.0.0.1:8091 > /etc/haproxy/haproxy.cfg
+    python -m deploy.programs.load_balancer :8080 127.0.0.1:8090 127.0.0.1:8091 > /etc/haproxy/haproxy.cfg
 
 renders it for two gateways on this machine. HAProxy sends a request to the gateway with the fewest
 connections, and only to one whose /readyz answers 200. It adds no failure of its own: its timeouts are longer
@@ -20,7 +20,7 @@ _CONNECTIONS = 2000
 """Connections of clients for each gateway: twice MAX_CONNECTIONS, since HAProxy holds idle ones itself."""
 
 _CONFIGURATION = """\
-# Written by `python -m deploy.load_balancer`; the reasons are there.
+# Written by `python -m deploy.programs.load_balancer`; the reasons are there.
 global
     log stdout format raw daemon notice
     maxconn {connections}
@@ -126,7 +126,7 @@ def _error(status: int, code: str, message: str, retry_after: int | None) -> str
 def main() -> None:
     """Print the configuration for the front address and the gateways' addresses on the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.load_balancer", description=__doc__.partition("\n")[0]
+        prog="python -m deploy.programs.load_balancer", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("bind", help="[HOST]:PORT for clients")
     parser.add_argument("gateways", nargs="+", help="HOST:PORT of each gateway")

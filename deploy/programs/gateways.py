@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy import load_balancer
 from deploy.config import HOST, ROOT, StackConfig, StackError, find_haproxy
+from deploy.programs import load_balancer
 from protocols.topology import gateway_names
 
 _BALANCED_DELAY = "3"

@@ -1,4 +1,4 @@
-"""`python -m deploy.generated` writes the files of the fleet that repeat another file; a test compares them.
+"""`python -m deploy.recipes.generated` writes the files of the fleet that repeat others; a test compares them.
 
 Kustomize reads no file outside its folder, and Prometheus's operator takes rules only as a part of its own
 format. Everything else in deploy/docker, deploy/systemd and deploy/kubernetes is written by hand.
@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import indent
 
 from deploy.config import ROOT
-from deploy.load_balancer import render_for_containers
+from deploy.programs.load_balancer import render_for_containers
 from protocols.topology import GATEWAY_PORT
 
 _RULES = Path("deploy/prometheus/circuit_breakers.rules.yml")
@@ -19,7 +19,7 @@ _MOST_GATEWAYS = 9
 """Gateways that the load balancer of deploy/docker has room for."""
 
 _PROMETHEUS_RULE = f"""\
-# Written by `python -m deploy.generated` from {_RULES}.
+# Written by `python -m deploy.recipes.generated` from {_RULES}.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:

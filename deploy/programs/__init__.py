@@ -1,0 +1,1 @@
+"""The programs of a stack that others wrote, and HAProxy's gateways: command lines and configuration."""

@@ -1,0 +1,1 @@
+"""What single recipes do: accounts and keys, reload, the audit, generated files."""
