@@ -1,4 +1,4 @@
-"""`python -m deploy.recipes.generated` writes the files of the fleet that repeat others; a test compares them.
+"""`python -m deploy.recipes.generated` writes the files of a fleet that repeat others. A test compares them.
 
 Kustomize reads no file outside its folder, and Prometheus's operator takes rules only as a part of its own
 format. Everything else in deploy/docker, deploy/systemd and deploy/kubernetes is written by hand.
