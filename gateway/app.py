@@ -15,10 +15,10 @@ from gateway.pages.app import add_operations, own_pages
 from gateway.pages.openapi import OpenApiAggregator
 from gateway.proxy.access import RateLimiter
 from gateway.proxy.cors import CorsPolicy
+from gateway.proxy.limits.rate_limit import Counters
+from gateway.proxy.limits.shared_counters import SharedCounters
 from gateway.proxy.middleware import ProxyMiddleware
 from gateway.proxy.port_role import PortRole
-from gateway.proxy.rate_limit import Counters
-from gateway.proxy.shared_counters import SharedCounters
 from gateway.proxy.trusted_proxies import TrustedProxies, read_networks
 from gateway.routes import ROUTES, SERVICES
 from gateway.settings import GatewaySettings

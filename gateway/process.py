@@ -12,7 +12,7 @@ from quart_trio import QuartTrio
 from actors import Panel
 from actors.adapters.logs import log_transitions
 from gateway.app import SharedParts, create_app
-from gateway.proxy.shared_counters import SharedCounters, ValkeyCounters
+from gateway.proxy.limits.shared_counters import SharedCounters, ValkeyCounters
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
 from gateway.upstream.breakers import open_breakers, with_http_probes

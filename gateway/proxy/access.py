@@ -9,7 +9,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from gateway.metrics.request_counts import LIMITS
 from gateway.proxy.headers import Fields, find
-from gateway.proxy.rate_limit import Counters
+from gateway.proxy.limits.rate_limit import Counters
 from protocols.http import Code
 from protocols.identity import Identity
 from runtime.auth import BadToken, TokenError, TokenVerifier, require

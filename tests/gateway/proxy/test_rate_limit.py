@@ -14,8 +14,8 @@ from trio.testing import MockClock
 from actors.adapters.valkey import ValkeyConnection
 from actors.sharing.store import StoreUnavailable
 from gateway.proxy import rate_limit, shared_counters
-from gateway.proxy.rate_limit import Counters
-from gateway.proxy.shared_counters import (
+from gateway.proxy.limits.rate_limit import Counters
+from gateway.proxy.limits.shared_counters import (
     OVERSHOOT_SECONDS,
     RECONCILE_SECONDS,
     SharedCounters,
