@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from actors.adapters.valkey import ValkeyConnection
 from actors.sharing.store import StoreUnavailable
-from gateway.proxy import rate_limit, shared_counters
+from gateway.proxy.limits import rate_limit, shared_counters
 from gateway.proxy.limits.rate_limit import Counters
 from gateway.proxy.limits.shared_counters import (
     OVERSHOOT_SECONDS,
