@@ -11,8 +11,9 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors import DURATION_BUCKETS, CircuitBreakerConfig, open_panel
+from actors import DURATION_BUCKETS, Adaptive, CircuitBreakerConfig, open_panel
 from actors.adapters.metrics import exposition
+from actors.sharing.shared_breakers import SharingStatus
 from gateway.metrics.request_counts import request_families
 from gateway.metrics.request_metrics import RequestMetrics
 from gateway.metrics.route_names import ROUTE_NAMES
@@ -55,8 +56,9 @@ def gateway_families() -> list[Metric]:
 
 
 async def exported() -> tuple[bytes, list[Metric]]:
-    """The /metrics of a gateway with one breaker, as text and parsed."""
+    """The /metrics of a gateway with one breaker that learns and is shared, as text and parsed."""
     async with open_panel(durations=DURATION_BUCKETS) as panel:
-        panel.breaker(CircuitBreakerConfig(name="it"))
-        text = exposition((await panel.snapshots()).values(), gateway_families())
+        panel.breaker(CircuitBreakerConfig(name="it", trip=Adaptive()))
+        status = SharingStatus("me", connected=True, news_age=0.1, dropped=0)
+        text = exposition((await panel.snapshots()).values(), gateway_families(), status)
     return text, list(text_string_to_metric_families(text.decode()))

@@ -35,6 +35,7 @@ EXTRAS = {
     "metrics": "metrics",
     "otel_metrics": "otel",
     "tracing": "tracing",
+    "valkey": "valkey",
     "health": "",
 }
 """The extra of each adapter."""

@@ -170,6 +170,7 @@ async def test_a_message_for_a_breaker_that_ends_is_dropped(
 ) -> None:
     one = shared.panel.breaker(CircuitBreakerConfig(name="it"))
     await shared.start()
+    await trio.sleep(0.5)
     # Its panel still lists it.
     await one.mailbox.ask(Remove())
     before = len(shared.connection.seen)
@@ -289,3 +290,16 @@ async def test_what_an_operator_holds_follows_nothing_and_is_no_evidence(
         if isinstance(request, Report)
     }
     assert verdicts == {"-"}
+
+
+async def test_an_override_opens_and_closes_for_all_and_an_unknown_name_changes_nothing(
+    autojump_clock: MockClock, shared: Sharing
+) -> None:
+    breaker(shared.panel)
+    await shared.start()
+    await shared.sharing.override("it", opens=True)
+    assert shared.store.records["it"].is_open
+    await shared.sharing.override("it", opens=False)
+    assert not shared.store.records["it"].is_open
+    await shared.sharing.override("other", opens=True)
+    assert "other" not in shared.store.records

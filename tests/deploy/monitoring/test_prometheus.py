@@ -40,6 +40,7 @@ FURTHER = {
     "CircuitBreakerAbsent",
 }
 OF_THE_GATEWAY = {"GatewayErrors"}
+OF_SHARING = {"CircuitBreakerSharingLost", "CircuitBreakerSharingUnsteady"}
 
 
 async def test_promtool_accepts_the_names_and_types_of_all_metrics() -> None:
@@ -55,7 +56,7 @@ def test_the_unit_tests_of_the_rules_pass() -> None:
     promtool("test", "rules", DEPLOY / "prometheus" / "circuit_breakers.test.yml")
 
 
-@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER, *OF_THE_GATEWAY}))
+@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER, *OF_THE_GATEWAY, *OF_SHARING}))
 def test_the_unit_tests_fail_for_a_rule_that_never_fires(name: str, tmp_path: Path) -> None:
     before, after = RULES.read_text().split(f"- alert: {name}\n")
     broken = re.sub(r"expr: (>-\n( {10}.*\n)+|.*\n)", "expr: vector(0) > 1\n", after, count=1)
@@ -73,12 +74,12 @@ def test_the_specified_rules_are_unchanged(name: str) -> None:
     assert f"\n          severity: {severity}\n" in text
 
 
-def test_every_summary_names_the_breaker_or_the_route() -> None:
+def test_every_summary_names_the_breaker_the_route_or_the_process() -> None:
     found = rules()
-    assert set(found) == {*SPECIFIED, *FURTHER, *OF_THE_GATEWAY}
+    assert set(found) == {*SPECIFIED, *FURTHER, *OF_THE_GATEWAY, *OF_SHARING}
     for name, text in found.items():
         (summary,) = re.findall(r"summary: (.*)", text)
-        label = "route" if name in OF_THE_GATEWAY else "service"
+        label = "route" if name in OF_THE_GATEWAY else "job" if name in OF_SHARING else "service"
         assert f"{{{{ $labels.{label} }}}}" in summary
 
 
@@ -89,7 +90,7 @@ def test_the_absent_alert_covers_every_breaker() -> None:
     assert sorted(covered) == sorted(BREAKERS)
 
 
-@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER, *OF_THE_GATEWAY}))
+@pytest.mark.parametrize("name", sorted({*SPECIFIED, *FURTHER, *OF_THE_GATEWAY, *OF_SHARING}))
 async def test_rules_use_exported_metrics(name: str) -> None:
     _, families = await exported()
     names = {sample.name for family in families for sample in family.samples}

@@ -56,6 +56,20 @@ async def counted(found: Gateway, total: float) -> None:
             right = right + 1 if await shown(found) == total else 0
 
 
+async def test_no_sum_goes_down_when_workers_die(tmp_path: Path, valkey: ValkeyServer) -> None:
+    async with gateway(tmp_path, workers=3, VALKEY_URL=valkey.url) as found, never_decreasing(found) as sums:
+        async with load_clients(found.port) as clients:
+            for _ in range(2):
+                await clients.progress(100)
+                os.kill((await found.staffed())[0], signal.SIGKILL)
+                await found.staffed()
+            await clients.progress(100)
+            answered = clients.answered
+        await until(lambda: bool(sums) and sums[-1] >= answered / 2, 60)
+    assert len(sums) > 10
+
+
+@pytest.mark.resilience
 async def test_no_sum_goes_down_when_workers_and_store_come_and_go(
     tmp_path: Path, valkey: ValkeyServer
 ) -> None:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from actors import CircuitBreakerConfig, open_panel
 from actors.adapters.metrics import MOVES, exposition, openmetrics_exposition
 from actors.messages import Outcome, State
+from actors.sharing.shared_breakers import SharingStatus
 from tests.actors.adapters.metrics.callers import call, fail, in_state
 from tests.actors.adapters.metrics.scraping import scrape
 
@@ -119,3 +120,26 @@ async def test_an_observing_breaker_reports_what_it_would_have_rejected() -> Non
         found = await scrape(panel)
     assert found["circuit_breaker_would_reject_total",] == 2
     assert found["circuit_breaker_calls_total", "rejected"] == 0
+
+
+def shared_series(status: SharingStatus | None, *, counters: bool = True) -> dict[str, float]:
+    text = exposition([], [], status, counters=counters)
+    families = text_string_to_metric_families(text.decode())
+    return {one.name: one.value for family in families for one in family.samples if "shared" in one.name}
+
+
+def test_a_program_that_shares_nothing_is_not_connected_and_has_no_other_series_of_sharing() -> None:
+    assert shared_series(None) == {"circuit_breaker_shared_connected": 0}
+
+
+def test_a_shared_store_has_a_count_of_dropped_reports_and_the_age_of_its_news() -> None:
+    assert shared_series(SharingStatus("me", connected=True, news_age=0.5, dropped=3)) == {
+        "circuit_breaker_shared_connected": 1,
+        "circuit_breaker_shared_dropped_total": 3,
+        "circuit_breaker_shared_news_age_seconds": 0.5,
+    }
+
+
+def test_a_store_that_has_not_answered_yet_has_no_age_and_unknown_counts_are_left_out() -> None:
+    status = SharingStatus("me", connected=False, news_age=None, dropped=3)
+    assert shared_series(status, counters=False) == {"circuit_breaker_shared_connected": 0}

@@ -126,9 +126,9 @@ async def test_whatever_a_use_raises_is_a_reason(valkey: ValkeyServer) -> None:
     async with open_store(valkey.url) as store:
         await reply(store)
         with pytest.raises(StoreUnavailable, match="KeyError: 'its own'"):
-            await store._connection.call(use)
+            await store._script._connection.call(use)
         with pytest.raises(StoreUnavailable, match="OSError: the first"):
-            await store._connection.call(many)
+            await store._script._connection.call(many)
 
 
 async def test_news_reaches_another_instance_without_its_poll(valkey: ValkeyServer) -> None:
