@@ -23,8 +23,8 @@ OURS = [getattr(actors, name) for name in actors.__all__ if callable(getattr(act
 SHARED = {
     CircuitBreaker: """admission_changes admit allows_fast_path apply_policy broadcaster bulkhead classifier
         clock emit fast follow_admission follow_machine forget_ended gate histogram in_flight_calls is_scoped
-        is_timed is_waited_for is_watched is_within mailbox notify_waiters outer_call policy publish_end retired
-        settle token try_settle_success waiters""",
+        is_timed is_waited_for is_watched is_within mailbox notify_waiters outer_call policy publish_end
+        retired settle token try_settle_success waiters""",
     Guard: """breaker cancel_with cancelled_with contains_running_task context deadline end enter falls_back
         hold is_cancellable is_counted is_timed_out keep_own_timeout let_go outcome outer returned run running
         stay_within take_report time_out timeout verdict""",
