@@ -111,7 +111,8 @@ class ValkeyConnection:
                     finally:
                         # Before the pool closes: a call that begins then would fail in other ways.
                         self._client = None
-            raise StoreUnavailable("the subscription has ended")
+            # The iterator ends so only at some restarts of the server; the watch notices the others.
+            raise StoreUnavailable("the subscription has ended")  # pragma: no cover
 
     async def _serve(self, client: coredis.Redis[str], messages: AsyncIterable[Mapping[str, Any]]) -> None:
         """Let calls use the client, and pass messages on, until the subscription ends."""

@@ -162,12 +162,11 @@ class SharedBreakers:
         if replies is None:
             return False
         for name, reply in replies.items():
-            if name in self._links:
-                await self._tell(name, self._links[name].learn(reply, known[name], self._clock()))
+            await self._tell(name, self._links[name].learn(reply, known[name], self._clock()))
         return await self._ask_for_leases(list(replies))
 
     async def _ask_for_leases(self, names: Sequence[str]) -> bool:
-        open_names = [name for name in names if name in self._links and self._links[name].is_open]
+        open_names = [name for name in names if self._links[name].is_open]
         known = await self._read(open_names)
         asked = self._clock()
         found = {name: self._links[name].acquires(local, asked) for name, local in known.items()}
@@ -178,9 +177,8 @@ class SharedBreakers:
         if replies is None:
             return False
         for name, reply in replies.items():
-            if name in self._links:
-                link = self._links[name]
-                await self._tell(name, link.learn_lease(reply, known[name], self._clock(), asked))
+            link = self._links[name]
+            await self._tell(name, link.learn_lease(reply, known[name], self._clock(), asked))
         return True
 
     async def _exchange(
@@ -211,9 +209,10 @@ class SharedBreakers:
 
     async def _tell(self, name: str, messages: Sequence[Command]) -> None:
         breaker: CircuitBreaker | None = self._panel.get(name)
+        if breaker is None:
+            return  # removed during the exchange
         for message in messages:
-            if breaker is not None:
-                await breaker.mailbox.deliver(message)
+            await breaker.mailbox.deliver(message)
 
     # A store that is gone.
 
@@ -222,8 +221,6 @@ class SharedBreakers:
         now = self._clock()
         self._health.note_failure(now, str(error))
         for name, local in known.items():
-            if name not in self._links:
-                continue
             self._links[name].failed(now)
             if not self._health.is_connected(now):
                 self._health.dropped += self._links[name].give_up(local)

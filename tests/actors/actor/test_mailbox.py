@@ -8,7 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import CallTimeout, CircuitBreakerConfig, Panel, PanelClosedError, State
 from actors.commands import Wake
-from actors.mailbox import Mailbox
+from actors.mailbox import Actor, Mailbox
 from actors.testing import ScriptedDependency, advance
 
 
@@ -126,3 +126,7 @@ async def test_deadlines_are_kept_while_messages_never_stop(panel: Panel, mock_c
         await some_turns(100)
         pytest.fail("the call went on beyond its timeout")
     assert dependency.calls == 1
+
+
+def test_an_actor_counts_what_arrived_while_the_process_stood_still_as_in_time() -> None:
+    assert Actor.may_catch_up(None, 0.0)  # type: ignore[arg-type]

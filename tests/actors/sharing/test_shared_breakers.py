@@ -9,10 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors import CircuitBreakerConfig, Panel, State, open_panel
+from actors import CircuitBreakerConfig, EventsLost, Panel, State, open_panel
 from actors.commands import Remove
 from actors.sharing.link import SharingPolicy
-from actors.sharing.record import Override, ReleaseLease, Reply, Report, Request
+from actors.sharing.record import AcquireLease, Override, ReleaseLease, Reply, Report, Request
 from actors.sharing.shared_breakers import BATCH, FAREWELL_SECONDS, SharedBreakers
 from actors.sharing.store import StoreUnavailable
 from tests.actors.sharing.memory_store import MemoryStore, StoreConnection
@@ -303,3 +303,31 @@ async def test_an_override_opens_and_closes_for_all_and_an_unknown_name_changes_
     assert not shared.store.records["it"].is_open
     await shared.sharing.override("other", opens=True)
     assert "other" not in shared.store.records
+
+
+async def test_a_store_that_goes_before_the_lease_is_asked_for_is_asked_again(
+    autojump_clock: MockClock, shared: Sharing
+) -> None:
+    breaker(shared.panel)
+    shared.open_for_all("it", wait=0)
+
+    async def fail() -> None:
+        shared.store.gone = isinstance(shared.connection.seen[-1][0][1], AcquireLease)
+
+    shared.connection.before = fail
+    await shared.start()
+    await trio.sleep(2)
+    assert not shared.sharing.has_lease("it")
+    shared.connection.before = None
+    shared.store.gone = False
+    await trio.sleep(2)
+    assert shared.sharing.has_lease("it")
+
+
+async def test_lost_events_are_no_news_of_a_breaker(shared: Sharing) -> None:
+    async def events() -> AsyncIterator[EventsLost]:
+        yield EventsLost(3)
+
+    scope = trio.CancelScope()
+    await shared.sharing._follow(events(), scope)  # type: ignore[arg-type]
+    assert scope.cancel_called
