@@ -87,7 +87,7 @@ test-resilience *ARGS:
 
 # Prove the shared breakers at length: 10,000 sequences, 100 simulated fleets, 50 rounds of faults on processes
 test-shared *ARGS:
-    @SHARING_SEQUENCES=10000 SHARING_FLEETS=100 SHARING_ROUNDS=50 {{ python }} -m pytest -n 2 --dist load tests/actors/sharing tests/actors/adapters/valkey "$@"
+    @SHARING_SEQUENCES=10000 SHARING_FLEETS=100 SHARING_ROUNDS=50 {{ python }} -m pytest -m "resilience or not resilience" -n 2 --dist load tests/actors/sharing tests/actors/adapters/valkey "$@"
 
 # Measure, and print which goals are reached: bench [core|gateway|observing|shared|adaptive] [--write] [--help]
 [no-exit-message]

@@ -135,7 +135,6 @@ async def test_a_breaker_may_be_removed_during_an_exchange(
     async def remove() -> None:
         if "it" in shared.sharing._links and shared.panel.get("it") is not None:
             await shared.panel.remove("it")
-            shared.sharing._due(trio.current_time())
         if fails:
             raise StoreUnavailable("gone")
 
@@ -157,7 +156,6 @@ async def test_a_breaker_may_be_removed_while_its_lease_is_granted(
         (_, request), *_ = shared.connection.seen[-1]
         if not isinstance(request, Report):
             await shared.panel.remove("it")
-            shared.sharing._due(trio.current_time())
 
     shared.connection.after = remove
     await shared.start()
