@@ -178,7 +178,8 @@ async def test_while_the_store_is_gone_each_counts_alone_and_nothing_is_lost(
         for counters in (one, other):
             hit(counters)
             await trio.sleep(1)
-            assert counters.get_sliding_window("somebody", LONG)[2] == 70 + 70 + 1
+            # One hit more, if it came before the counts of the other.
+            assert counters.get_sliding_window("somebody", LONG)[2] in (70 + 70, 70 + 70 + 1)
             assert not hit(counters)
         nursery.cancel_scope.cancel()
 

@@ -52,9 +52,9 @@ def test_gateways_elsewhere_are_trusted_if_they_are_set() -> None:
         ("/private", 200, "no-store"),
         ("/private/1", 403, "no-store"),
         ("/private/x/nothing", 404, "no-store"),
-        ("/privately", 404, None),
-        ("/livez", 200, None),
-        ("/openapi.json", 200, None),
+        ("/privately", 404, "no-store"),
+        ("/livez", 200, "no-store"),
+        ("/openapi.json", 200, "no-store"),
     ],
 )
 async def test_private_responses_are_never_stored_and_no_type_is_guessed(

@@ -101,11 +101,12 @@ async def test_concurrent_commands_leave_all_instances_alike(start: Start) -> No
 
 async def test_a_hold_expires_everywhere_and_for_later_starts(start: Start) -> None:
     async with start("a") as a, start("b") as b:
-        await a.steer("force_open", lasts=1.0)
+        await a.steer("force_open", lasts=4.0)
+        given = trio.current_time()
         await trio.sleep(0.4)
         async with start("c") as c:
             assert {one.breaker.state for one in (a, b, c)} == {State.FORCED_OPEN}
-            await trio.sleep(0.8)
+            await trio.sleep_until(given + 4.8)
             assert {one.breaker.state for one in (a, b, c)} == {State.CLOSED}
             assert (await c.breaker.snapshot()).last_reason == "forced by operator expired"
         async with start("d") as d:
