@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -28,7 +29,10 @@ def sample(running: RunningStack, breaker: str) -> dict[str, Any]:
 
 
 def test_a_disconnected_client_cancels_its_calls_in_all_processes(running: RunningStack) -> None:
-    """Gateway and service stop waiting for the frozen database within 0.5 s, and count no failure."""
+    """Gateway and service stop waiting for the frozen database within 0.5 s, and count no failure.
+
+    What /health has of the services is up to a second old.
+    """
     before = {name: sample(running, name) for name in BREAKERS}
     pid = running.stack.pid("mongodb")
     os.kill(pid, signal.SIGSTOP)
@@ -37,10 +41,11 @@ def test_a_disconnected_client_cancels_its_calls_in_all_processes(running: Runni
         with socket.create_connection((host, int(port))) as client:
             token = running.bearer["Authorization"]
             client.sendall(f"GET /schools HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode())
-            assert wait_for(lambda: sample(running, "school-database")["in_flight"] == 1, 0.9)
-        assert wait_for(lambda: all(sample(running, name)["in_flight"] == 0 for name in before), 0.5)
+            assert wait_for(lambda: sample(running, "school-database")["in_flight"] == 1, 1.9)
+        assert wait_for(lambda: all(sample(running, name)["in_flight"] == 0 for name in before), 1.5)
     finally:
         os.kill(pid, signal.SIGCONT)
+    time.sleep(1.1)
     for name, earlier in before.items():
         now = sample(running, name)
         assert now["calls"]["cancelled"] == earlier["calls"]["cancelled"] + 1, name
