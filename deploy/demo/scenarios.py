@@ -87,11 +87,10 @@ class ScenarioRunner:
             console.print(f"  {name}: [bold green]200[/]; it doesn't need {scenario.process}")
 
     def _wait_for_half_open(self, scenario: OutageScenario) -> None:
+        self._expect_state(scenario, "OPEN")
         status, data = self._stack.health()
         console.print(health.table(data, console.width))
-        states = self._stack.states()
         expect("status of GET /health", 503, status)
-        expect(f"state of {scenario.breaker}", "OPEN", states.get(scenario.breaker))
         self._expect_unaffected(scenario)
         console.print(f"  Only {scenario.breaker} is OPEN; {scenario.unaffected} is CLOSED.")
         console.print(f"  {scenario.breaker} stays OPEN for {RESET_TIMEOUT:.0f} s. The demo sends no calls.")
@@ -106,7 +105,7 @@ class ScenarioRunner:
         status = response.status_code
         expect(f"{scenario.request} after the start ({response.text[:200]})", scenario.recovered, status)
         console.print(f"  {scenario.request}: [bold green]{status}[/] “{response.json()['message']}”")
-        expect(f"state of {scenario.breaker}", "CLOSED", self._stack.states().get(scenario.breaker))
+        self._expect_state(scenario, "CLOSED")
         self._expect_unaffected(scenario)
         for transition in (
             "OPENED: max failures reached",
@@ -117,6 +116,11 @@ class ScenarioRunner:
             logged = wait_for(lambda line=line: line in self._stack.log(scenario.owner), 2)  # type: ignore[misc]
             expect(f"{line!r} in the log of {scenario.owner}", True, logged)
             console.print(f"  {scenario.owner}: {line}", style="dim", markup=False)
+
+    def _expect_state(self, scenario: OutageScenario, state: str) -> None:
+        # What /health has of the services may be a second old.
+        seen = wait_for(lambda: self._stack.states().get(scenario.breaker) == state, 2)
+        expect(f"{scenario.breaker} is {state}", True, seen)
 
     def _expect_unaffected(self, scenario: OutageScenario) -> None:
         state = self._stack.states().get(scenario.unaffected)
