@@ -135,7 +135,7 @@ def test_an_admin_forces_a_breaker_open_and_resets_it(open_screen: OpenScreen, s
     page.click("#signing button[type=submit]")
     page.click("#detail button:has-text('Force open')")
     page.click("#detail .confirm button[type=submit]")  # without a reason: nothing is sent
-    assert stack.states()["student-service-grpc"] == "CLOSED"
+    assert wait_for(lambda: stack.states()["student-service-grpc"] == "CLOSED", 2)
     page.fill("#reason", "school service moves house")
     screen.picture("confirm")
     page.click("#detail .confirm button[type=submit]")
