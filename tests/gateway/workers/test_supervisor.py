@@ -162,8 +162,9 @@ async def test_a_rate_limit_is_one_limit(tmp_path: Path) -> None:
             answers.append(await found.ask("/auth/ping"))
             # Longer than the workers take to learn each other's counts.
             await trio.sleep(0.3)
-        # A minute that begins meanwhile forgets a little of what came before.
-        assert 20 <= sum(one.status_code == 200 for one in answers) <= 21
+        # Each worker may admit one before it has learned of the others'; and a minute that begins meanwhile
+        # forgets a little of what came before.
+        assert 20 <= sum(one.status_code == 200 for one in answers) <= 24
         assert answers[-1].status_code == 429
         for pid in await found.staffed():
             os.kill(pid, signal.SIGKILL)
@@ -173,7 +174,8 @@ async def test_a_rate_limit_is_one_limit(tmp_path: Path) -> None:
         for _ in range(5):
             await trio.sleep(0.3)
             later.append((await found.ask("/auth/ping")).status_code)
-        assert later.count(200) <= 1
+        # A new worker learns of this client with its first request.
+        assert later.count(200) <= 3
 
 
 async def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
