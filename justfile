@@ -64,10 +64,10 @@ demo:
 test *ARGS:
     @{{ python }} -m pytest -n 2 --dist loadfile "$@"
 
-# Measure the branch coverage of the breaker and its adapters; fail below 100 %
+# Measure the branch coverage of the breaker and its adapters; fail below 99 %
 coverage:
     @{{ python }} -m pytest -q tests/actors tests/conformance tests/world/tracing \
-        --cov=actors --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+        --cov=actors --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=99
 
 # Apply deliberate faults, one at a time; fail if no test notices one: mutants [NAME...]
 [no-exit-message]
