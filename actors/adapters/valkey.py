@@ -216,6 +216,26 @@ def _ignore(_name: str | None) -> None:
 
 
 @asynccontextmanager
+async def connected(
+    connection: ValkeyConnection, *tasks: Callable[..., Awaitable[Any]]
+) -> AsyncIterator[None]:
+    """Keep the connection open, and run tasks that use it, for as long as the block lasts.
+
+    tasks: started in turn, as `trio.Nursery.start` does. They end first, since they may give something back.
+    """
+    async with trio.open_nursery() as outer:
+        await outer.start(connection.run)
+        async with trio.open_nursery() as nursery:
+            for task in tasks:
+                await nursery.start(task)
+            try:
+                yield
+            finally:
+                nursery.cancel_scope.cancel()
+        outer.cancel_scope.cancel()
+
+
+@asynccontextmanager
 async def share_breakers(
     panel: Panel,
     url: str,
@@ -236,16 +256,8 @@ async def share_breakers(
     connection = ValkeyConnection(url)
     store = ValkeyStore(connection, namespace)
     sharing = SharedBreakers(panel, store, policy or SharingPolicy(), instance or uuid.uuid4().hex)
-    async with trio.open_nursery() as outer:
-        await outer.start(connection.run)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(sharing.run)
-            try:
-                yield sharing
-            finally:
-                # First the task, which gives its leases back, then the connection.
-                nursery.cancel_scope.cancel()
-        outer.cancel_scope.cancel()
+    async with connected(connection, sharing.run):
+        yield sharing
 
 
 def failure_in(group: BaseExceptionGroup[BaseException]) -> Exception:

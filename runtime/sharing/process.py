@@ -10,10 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import trio
-
 from actors import Panel
-from actors.adapters.valkey import ValkeyConnection, ValkeyStore
+from actors.adapters.valkey import ValkeyConnection, ValkeyStore, connected
 from actors.sharing.link import SharingPolicy
 from actors.sharing.shared_breakers import SharedBreakers, SharingStatus
 from runtime.config.settings import ProcessSettings
@@ -75,14 +73,5 @@ async def open_sharing(
     instances = Instances(connection, panel, place, instance)
     sharing = ProcessSharing(instance, connection, breakers, commands, instances)
     prepare(sharing)
-    async with trio.open_nursery() as outer:
-        await outer.start(connection.run)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(sharing.breakers.run)
-            await nursery.start(sharing.instances.run)
-            try:
-                yield sharing
-            finally:
-                # First the task, which gives its leases back, then the connection.
-                nursery.cancel_scope.cancel()
-        outer.cancel_scope.cancel()
+    async with connected(connection, sharing.breakers.run, sharing.instances.run):
+        yield sharing
