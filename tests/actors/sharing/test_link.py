@@ -10,7 +10,7 @@ from actors.machine.half_open import GIVEN_BACK, UNUSED_LEASE
 from actors.policy.trip import TripEvidence
 from actors.sharing.evidence import WHOLE, Judgement
 from actors.sharing.link import BEAT, CLOSED_ELSEWHERE, KEEP, LEASE_SHARE, POLL, BreakerLink, SharingPolicy
-from actors.sharing.record import AcquireLease, ProbeResult, ReleaseLease, Reply, Report
+from actors.sharing.requests import AcquireLease, Leave, ProbeResult, ReleaseLease, Reply, Report
 
 QUIET = LocalEvidence(State.CLOSED, 1, TripEvidence(0, 5, is_row=True), 0, 0, 0, False, False, 0, False, 60.0)
 OPEN = QUIET._replace(state=State.OPEN, generation=2, evidence=TripEvidence(5, 5, is_row=True), failures=5)
@@ -385,5 +385,5 @@ def test_other_transitions_are_not_the_end_of_the_probe() -> None:
 
 
 def test_a_lease_is_given_back_at_the_end() -> None:
-    assert holder().release() == ReleaseLease("me", 101)
-    assert open_link().release() is None
+    assert holder().farewell() == [ReleaseLease("me", 101), Leave("me")]
+    assert open_link().farewell() == [Leave("me")]

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from actors import CircuitBreakerConfig, EventsLost, Panel, State, open_panel
 from actors.commands import Remove
 from actors.sharing.link import SharingPolicy
-from actors.sharing.record import AcquireLease, Override, ReleaseLease, Reply, Report, Request
+from actors.sharing.requests import AcquireLease, Override, ReleaseLease, Reply, Report, Request
 from actors.sharing.shared_breakers import BATCH, FAREWELL_SECONDS, SharedBreakers
 from actors.sharing.store import StoreUnavailable
 from tests.actors.sharing.memory_store import MemoryStore, StoreConnection
