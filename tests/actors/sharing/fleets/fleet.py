@@ -12,8 +12,8 @@ from actors import Backoff, CircuitBreaker, CircuitBreakerConfig, CircuitOpenErr
 from actors.sharing.link import SharingPolicy
 from actors.sharing.shared_breakers import SharedBreakers
 from tests.actors.model.simulation import seeded_scheduler
-from tests.actors.sharing.frozen_tasks import FrozenTasks
-from tests.actors.sharing.memory_store import MemoryStore, StoreConnection
+from tests.actors.sharing.fleets.frozen_tasks import FrozenTasks
+from tests.actors.sharing.fleets.memory_store import MemoryStore, StoreConnection
 
 NAME = "dependency"
 QUICK = CircuitBreakerConfig(name=NAME, reset_timeout=5.0, backoff=Backoff(factor=2.0, maximum=20.0))

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from actors import State
-from tests.actors.sharing.fleet import NAME, QUICK, Fleet, run
+from tests.actors.sharing.fleets.fleet import NAME, QUICK, Fleet, run
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -12,7 +12,7 @@ import trio
 from actors import State
 from actors.sharing.record import SharedRecord
 from actors.sharing.requests import ProbeResult, Request
-from tests.actors.sharing.fleet import NAME, QUICK, Fleet, run
+from tests.actors.sharing.fleets.fleet import NAME, QUICK, Fleet, run
 
 SEEDS = int(os.environ.get("SHARING_FLEETS", "6"))
 RECOVERY = 20.0 + 10.0 + 1.5
