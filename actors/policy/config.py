@@ -195,7 +195,7 @@ class CircuitBreakerConfig:
         if "max_failures" in changes:
             changes.setdefault("trip", None)
         strategy = changes.get("trip", self.trip)
-        if strategy is None or strategy.slow_threshold is None:
+        if not isinstance(strategy, TripStrategy) or strategy.slow_threshold is None:
             # Of this policy, whose strategy uses durations.
             changes.setdefault("in_flight_slow", False)
         return replace(self, **changes)

@@ -6,7 +6,20 @@ import pytest
 
 from actors import ConsecutiveFailures, Machine, RejectReason, ShadowPolicy, SlowCallRate
 from actors.policy.window import LastCalls
-from tests.actors.machine.machines import CANCELLED, FAILURE, IGNORED, SUCCESS, C, D, F, H, O, W, admitted, call
+from tests.actors.machine.machines import (
+    CANCELLED,
+    FAILURE,
+    IGNORED,
+    SUCCESS,
+    C,
+    D,
+    F,
+    H,
+    O,
+    W,
+    admitted,
+    call,
+)
 from tests.actors.shadow.shadows import counts, gate_permit, seen, shadow_of, shadowed
 
 TWO = ShadowPolicy(max_failures=2, reset_timeout=10)
