@@ -21,7 +21,12 @@ def ends(**counts: int) -> dict[str, int]:
 
 def shadowed(policy: dict[str, Any], **shadow: Any) -> dict[str, Any]:
     """A breaker with a shadow that has done nothing yet; `shadow` replaces keys."""
-    idle = {"state": "CLOSED", "opened": 0, "stopped": None, "calls": {"admitted": ends(), "rejected": ends()}}
+    idle = {
+        "state": "CLOSED",
+        "opened": 0,
+        "stopped": None,
+        "calls": {"admitted": ends(), "rejected": ends()},
+    }
     return breaker(NAME, policy={**POLICY, "shadow": policy}, shadow={**idle, **shadow})
 
 

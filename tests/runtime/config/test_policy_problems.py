@@ -162,7 +162,11 @@ SHADOW_KEYS = {field.name for field in dataclasses.fields(ShadowPolicy)}
         ("{trip = {kind = 'Adaptiv'}}", ".trip.kind", "must be one of ConsecutiveFailures, "),
         ("{trip = {kind = 'Adaptive', blipp = 3}}", ".trip.blipp", "unknown key; one of: blip, failures,"),
         ("{trip = {kind = 'Adaptive', failures = 0}}", ".trip.failures", "Adaptive.failures must be "),
-        ("{trip = {kind = 'Adaptive'}, max_failures = 3}", ".max_failures", "shadow.max_failures must not be"),
+        (
+            "{trip = {kind = 'Adaptive'}, max_failures = 3}",
+            ".max_failures",
+            "shadow.max_failures must not be",
+        ),
         ("{backoff = {factor = 2.0, maximum = 5}}", ".backoff.maximum", "shadow.backoff.maximum must be at"),
     ],
 )
