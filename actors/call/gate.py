@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..messages import UNRECORDED, Permit, RejectReason, State
+from ..messages import UNRECORDED, Permit, Rejection, RejectReason, State
 
 
 class _CallCounts:
@@ -64,7 +64,7 @@ class Gate(_CallCounts):
         batches_successes: bool = False,
         fast: bool = False,
         since: float = 0.0,
-        shadow: Permit | None = None,
+        shadow: Permit | Rejection | None = None,
     ) -> None:
         self.name = name
         self.state = state
@@ -106,7 +106,7 @@ class Gate(_CallCounts):
 
     def permit(self) -> Permit:
         """The permit of a call that was admitted here."""
-        return Permit(self.generation, 0, shadow=self.shadow)
+        return Permit(self.generation, 0, False, self.shadow)
 
     def records(self, permit: Permit | None) -> bool:
         """Whether a call is counted: False if a disabled breaker admitted it, here or by a permit."""
@@ -144,7 +144,7 @@ class Gate(_CallCounts):
         admits: bool,
         batches_successes: bool,
         fast: bool,
-        shadow: Permit | None,
+        shadow: Permit | Rejection | None,
     ) -> bool:
         """Whether the gate has these values already, and needs no successor."""
         return (

@@ -161,7 +161,7 @@ class Machine(SharedLifecycle):
         since: float,
         *,
         late: bool = False,
-        shadow: Permit | None = None,
+        shadow: Permit | Rejection | None = None,
     ) -> None:
         """Count the calls that callers counted on a gate since `since`: successes without a break.
 

@@ -27,6 +27,7 @@ from ..messages import (
     Outcome,
     Permit,
     Rejection,
+    RejectReason,
     ShadowSnapshot,
     Source,
     State,
@@ -42,6 +43,8 @@ D = TypeVar("D")
 
 ENDS = (*(outcome.value for outcome in Outcome), UNSEEN)
 """How a call may end, as the shadow counts it."""
+WOULD_REJECT = Rejection(State.OPEN, RejectReason.OPEN, 0.0)
+"""The answer of an open shadow to every call that a gate admits."""
 
 
 class ShadowMachine(Shadow, Protocol):
@@ -141,9 +144,15 @@ class ShadowBreaker:
         """What the shadow would do with a call that the breaker admits. None: it has stopped."""
         return self._machine.admit(now, source=source)
 
-    def gate_answer(self) -> Permit | None:
+    def gate_answer(self) -> Permit | Rejection | None:
         """The answer to every call that a gate admits, in the shadow's present state; None: stopped."""
-        return Permit(self._machine.generation, 0) if self.failure is None else None
+        if self.failure is not None:
+            return None
+        return WOULD_REJECT if self._is_open else Permit(self._machine.generation, 0)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._machine.state is State.OPEN
 
     @_harmless(None)
     def settle(
@@ -180,25 +189,30 @@ class ShadowBreaker:
 
     @_harmless(None)
     def fold(
-        self, answer: Permit, started: int, successes: int, ignored: int, cancelled: int, since: float
+        self,
+        answer: Permit | Rejection,
+        started: int,
+        successes: int,
+        ignored: int,
+        cancelled: int,
+        since: float,
     ) -> None:
         """Count the calls that callers counted on a gate, each of which got `answer`."""
-        admitted = self._calls["admitted"]
-        admitted[Outcome.SUCCESS] += successes
-        admitted[Outcome.IGNORED] += ignored
-        admitted[Outcome.CANCELLED] += cancelled
-        late = answer.generation != self._machine.generation
-        self._machine.fold(started, successes, ignored, cancelled, since, late=late)
+        self._count(answer, Outcome.SUCCESS, successes)
+        self._count(answer, Outcome.IGNORED, ignored)
+        self._count(answer, Outcome.CANCELLED, cancelled)
+        if isinstance(answer, Permit):
+            late = answer.generation != self._machine.generation
+            self._machine.fold(started, successes, ignored, cancelled, since, late=late)
 
     @_harmless(None)
     def missed(self, count: int) -> None:
         """Count calls that the breaker rejects."""
-        machine = self._machine
-        would_reject = machine.state is State.OPEN or machine.is_probing
+        would_reject = self._is_open or self._machine.is_probing
         self._calls["rejected" if would_reject else "admitted"][UNSEEN] += count
 
-    def _count(self, answer: Permit | Rejection, outcome: Outcome) -> None:
-        self._calls["admitted" if isinstance(answer, Permit) else "rejected"][outcome] += 1
+    def _count(self, answer: Permit | Rejection, outcome: Outcome, count: int = 1) -> None:
+        self._calls["admitted" if isinstance(answer, Permit) else "rejected"][outcome] += count
 
     # Time, commands, policy.
 
@@ -226,13 +240,13 @@ class ShadowBreaker:
 
     @_harmless(True)
     def admits_all(self) -> bool:
-        """Whether the shadow needs no message to admit a call."""
-        return self._machine.admits_all
+        """Whether the shadow would do the same with every call, so that none needs a message."""
+        return self._is_open or self._machine.admits_all
 
     @_harmless(True)
     def batches_successes(self) -> bool:
         """Whether successes may be counted on the gate."""
-        return self._machine.batches_successes
+        return self._is_open or self._machine.batches_successes
 
     @_harmless(None)
     def next_roll(self, now: float) -> float | None:

@@ -23,11 +23,11 @@ def merge_snapshots(running: Sequence[Snapshot], ever: Sequence[Snapshot]) -> Sn
             merged = add_counts(merged, one)
     return replace(
         merged,
-        shadow=_merged_shadow(running, ever),
         in_flight=sum(one.in_flight for one in running),
         bulkhead_limit=_bulkhead_limit(running),
         unix_changed_at=_changed_at(running),
         unix_opened_at=min((one.unix_opened_at for one in running if one.unix_opened_at), default=0.0),
+        shadow=_merged_shadow(running, ever),
     )
 
 

@@ -72,11 +72,13 @@ async def test_rejections_on_the_gate_are_unseen(panel: Panel, mock_clock: MockC
     }
 
 
-async def test_a_call_within_a_call_counts_once_in_an_open_shadow(panel: Panel) -> None:
-    breaker = new_breaker(panel, shadow=TWO)
-    await fail(breaker, ScriptedDependency(), 2)
-    await breaker.execute(breaker.execute, trio.sleep, 0)
-    assert counts((await breaker.snapshot()).shadow)["rejected success"] == 1
+async def test_a_failure_within_a_call_counts_once_in_an_open_shadow(panel: Panel) -> None:
+    breaker, broken = new_breaker(panel, shadow=TWO), ScriptedDependency()
+    await fail(breaker, broken, 2)
+    broken.breaks()
+    with pytest.raises(DependencyDown):
+        await breaker.execute(breaker.execute, broken)
+    assert counts((await breaker.snapshot()).shadow) == {"admitted failure": 2, "rejected failure": 1}
 
 
 async def test_calls_that_run_when_the_shadow_opens_end_as_they_would(panel: Panel) -> None:

@@ -178,7 +178,7 @@ def test_calls_counted_on_a_gate_count_in_the_shadow() -> None:
     it = shadowed(TWO)
     permit = gate_permit(it)
     it.settle(permit, FAILURE, 0)
-    it.fold(6, 3, 2, 1, 0, shadow=permit.shadow)  # type: ignore[arg-type]
+    it.fold(6, 3, 2, 1, 0, shadow=permit.shadow)
     assert seen(it).failure_count == 0
     assert counts(seen(it)) == {
         "admitted failure": 1,
@@ -186,6 +186,24 @@ def test_calls_counted_on_a_gate_count_in_the_shadow() -> None:
         "admitted ignored": 2,
         "admitted cancelled": 1,
     }
+
+
+def test_calls_on_the_gate_of_an_open_shadow_are_counted_as_rejected() -> None:
+    it = opened()
+    permit = gate_permit(it)
+    it.settle(permit, FAILURE, 1)
+    it.fold(4, 3, 0, 0, 1, shadow=permit.shadow)
+    # Also if they end when it is closed again.
+    call(it, SUCCESS, 10)
+    it.settle(permit, FAILURE, 11)
+    assert moves(it) == [H, C]
+    assert counts(seen(it, 11)) == {
+        "admitted failure": 2,
+        "admitted success": 1,
+        "rejected success": 3,
+        "rejected failure": 2,
+    }
+    assert seen(it, 11).failure_count == 0
 
 
 def test_calls_on_a_gate_of_an_earlier_state_of_the_shadow_are_late() -> None:
@@ -196,18 +214,18 @@ def test_calls_on_a_gate_of_an_earlier_state_of_the_shadow_are_late() -> None:
     call(it, SUCCESS, 10)
     call(it, FAILURE, 31)
     assert moves(it) == [O, H, C]
-    it.fold(1, 1, 0, 0, 31, shadow=early.shadow)  # type: ignore[arg-type]
+    it.fold(1, 1, 0, 0, 31, shadow=early.shadow)
     assert seen(it, 31).failure_count == 1
     it.settle(early, FAILURE, 31)
     assert moves(it) == []
 
 
 def test_messages_are_needed_only_while_the_shadow_judges_each_call() -> None:
-    """While it is closed the gate admits and counts; open, half-open and in a ramp it can't."""
+    """Closed and open it would do the same with all; half-open and in a ramp it would not."""
     it = shadowed(ShadowPolicy(max_failures=1, reset_timeout=10, ramp=20))
     assert (it.admits_all, it.batches_successes, it.deadline) == (True, True, None)
     call(it, FAILURE)
-    assert (it.admits_all, it.deadline) == (False, 10)
+    assert (it.admits_all, it.batches_successes, it.deadline) == (True, True, 10)
     it.wake(10)
     assert it.admits_all is False
     call(it, SUCCESS, 10)
