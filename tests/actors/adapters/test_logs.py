@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import CircuitBreakerConfig, Panel, ShadowPolicy, State, Transition, open_panel
+from actors import CircuitBreakerConfig, Panel, ShadowPolicy, ShadowTransition, State, Transition, open_panel
 from actors.adapters.logs import log_transitions
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from tests.actors.adapters.outages import opened_breaker
@@ -148,3 +148,16 @@ async def test_the_transitions_of_a_shadow_are_logged_in_other_words(mock_clock:
         )
     ]
     assert not any("[CIRCUIT_BREAKER]" in entry["event"] or "OPEN" in entry["event"] for entry in logs)
+
+
+async def test_a_log_that_cannot_keep_up_with_shadows_reports_the_number_of_lost_lines(panel: Panel) -> None:
+    event = ShadowTransition("it", State.CLOSED, State.OPEN, "flapping", 0)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log_transitions, panel)
+            for _ in range(1003):
+                panel.shadow_broadcaster.emit(event)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert (logs[0]["event"], logs[0]["count"]) == ("transitions of shadow policies were not logged", 3)
+    assert len(logs) == 1001

@@ -137,6 +137,15 @@ def test_a_call_that_never_began_is_not_counted_and_frees_its_place() -> None:
     assert counts(seen(it, 70)) == {"admitted failure": 2, "admitted success": 1}
 
 
+def test_a_call_that_never_began_and_would_have_been_rejected_is_not_counted() -> None:
+    it = opened()
+    it.wake(10)
+    admitted(it, 10)
+    it.release(admitted(it, 10), 10)
+    assert seen(it, 10).state is H
+    assert counts(seen(it, 10)) == {"admitted failure": 2}
+
+
 def test_a_cancelled_probe_leaves_the_shadow_half_open() -> None:
     it = opened()
     call(it, CANCELLED, 10)
