@@ -21,6 +21,8 @@ from .messages import (
     Permit,
     Rejection,
     RejectReason,
+    ShadowSnapshot,
+    ShadowTransition,
     Snapshot,
     Source,
     State,
@@ -32,9 +34,11 @@ from .panel.panel import Panel
 from .policy.adaptive import Adaptive
 from .policy.adaptive_limit import AdaptiveLimit
 from .policy.any_of import AnyOf
-from .policy.config import RETRY_AFTER_MAXIMUM, Backoff, CircuitBreakerConfig
+from .policy.backoff import RETRY_AFTER_MAXIMUM, Backoff
+from .policy.config import CircuitBreakerConfig
 from .policy.failure_counts import ConsecutiveFailures, FailureCount
 from .policy.rates import FailureRate, SlowCallRate
+from .policy.shadow import SAME, ShadowPolicy
 from .policy.trip import TripStrategy
 from .policy.window import LastCalls, LastSeconds
 
@@ -43,6 +47,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DURATION_BUCKETS",
     "RETRY_AFTER_MAXIMUM",
+    "SAME",
     "Adaptive",
     "AdaptiveLimit",
     "AnyOf",
@@ -72,6 +77,9 @@ __all__ = [
     "Permit",
     "RejectReason",
     "Rejection",
+    "ShadowPolicy",
+    "ShadowSnapshot",
+    "ShadowTransition",
     "SlowCallRate",
     "Snapshot",
     "Source",

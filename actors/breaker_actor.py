@@ -90,7 +90,8 @@ class BreakerActor(PublishingActor):
         now = self.clock()
         self.restarts += 1
         recovery_state = self._recovery_state or Machine(policy).recovery_state()
-        self._machine = Machine.restored(policy, recovery_state, self._machine.statistics, now)
+        broken = self._machine
+        self._machine = Machine.restored(policy, recovery_state, broken.statistics, now, broken.shadow)
         self._fold(now)
         self._publish(now)
 

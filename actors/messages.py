@@ -65,6 +65,9 @@ class RejectReason(StrEnum):
     FORCED = "forced"
 
 
+UNSEEN = "unseen"
+"""Beside the outcomes: how a call ended that the breaker rejected, as its shadow counts it."""
+
 UNRECORDED = -1
 """The number of every permit of a disabled breaker, which records nothing."""
 
@@ -80,7 +83,8 @@ class Permit(NamedTuple):
     """Permission to make one call. A permit of an earlier generation never changes the state.
 
     generation: the generation that admitted the call. number: the call's number; 0 if it was counted on the
-    gate. probe: it is a probe of a half-open breaker.
+    gate. probe: it is a probe of a half-open breaker. shadow: the answer of the shadow policy to the same
+    call; None without one.
     """
 
     # A tuple: a frozen dataclass takes three times as long to make.
@@ -88,6 +92,7 @@ class Permit(NamedTuple):
     generation: int
     number: int
     probe: bool = False
+    shadow: Permit | Rejection | None = None
 
 
 class Source(NamedTuple):
@@ -137,6 +142,18 @@ class Transition:
     def bound(self) -> Mapping[str, Any]:
         """The former name of `context`."""
         return self.context
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowTransition:
+    """A shadow policy would have left one state for another. The breaker itself is as it was."""
+
+    name: str
+    old: State
+    new: State
+    reason: str
+    time: float
+    unix_time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +211,26 @@ class Learned(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowSnapshot:
+    """What a breaker with the shadow policy would have done, as far as the real calls show it.
+
+    state, reason, failure_count, retry_after, transitions, learned: as in Snapshot.
+    calls: by what the shadow would have done with a call (`admitted`, `rejected`), and by how the call
+        ended: an Outcome, or UNSEEN if the breaker itself rejected it, so that nobody knows.
+    stopped: the exception that the shadow's strategy raised; it counts nothing since. None: it works.
+    """
+
+    state: State
+    reason: str | None
+    failure_count: int
+    retry_after: float | None
+    transitions: Mapping[tuple[State, State], int]
+    calls: Mapping[str, Mapping[str, int]]
+    learned: Learned | None = None
+    stopped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One breaker at one moment.
 
@@ -208,6 +245,7 @@ class Snapshot:
     transitions: how often, by (old, new).
     bulkhead_limit: the calls that may run at once now; None: no limit.
     learned: None unless the trip strategy learns.
+    shadow: None unless the policy has a shadow.
     """
 
     name: str
@@ -233,3 +271,4 @@ class Snapshot:
     slow_count: int = 0
     bulkhead_limit: int | None = None
     learned: Learned | None = None
+    shadow: ShadowSnapshot | None = None

@@ -58,4 +58,6 @@ class OperatorCommands(CallAccounting):
             raise ValueError(f"name must stay {self.name!r}, got {config.name!r}")
         # A strategy whose counter can't be made fails here, not in the actor.
         config.strategy.counter()
+        if config.shadow_config is not None:
+            config.shadow_config.strategy.counter()
         await self.mailbox.ask(Configure(config))

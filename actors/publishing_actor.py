@@ -14,8 +14,9 @@ from .commands import WITHOUT_CAUSE, Command
 from .errors import CircuitOpenError
 from .machine.machine import Machine
 from .machine.recovery import RecoveryState
+from .machine.shadow import ShadowBreaker
 from .mailbox import Actor
-from .messages import ADMITTING, CallSettled, Outcome, Snapshot, State, Transition
+from .messages import ADMITTING, CallSettled, Outcome, ShadowTransition, Snapshot, State, Transition
 from .supervisor import Supervisor, context_values
 
 
@@ -69,7 +70,7 @@ class PublishingActor(Actor[Command]):
         gate = accounting.gate
         if gate.rejected or gate.full:
             for reason, count in gate.take_rejections().items():
-                self._machine.statistics.rejected(reason, count)
+                self._machine.rejected(reason, count)
         self._fold_calls(gate)
         gate.since = now
         if accounting.retired is not None:
@@ -83,7 +84,7 @@ class PublishingActor(Actor[Command]):
             return
         started, succeeded, ignored, cancelled = counts
         late = gate.generation != self._machine.generation
-        self._machine.fold(started, succeeded, ignored, cancelled, gate.since, late=late)
+        self._machine.fold(started, succeeded, ignored, cancelled, gate.since, late=late, shadow=gate.shadow)
         # Counted and gone from the gate: a crash in the next message must not forget it.
         self._recovery_state = self._machine.recovery_state()
         if self._subscribers:
@@ -110,6 +111,8 @@ class PublishingActor(Actor[Command]):
         )
         for event in machine.drain():
             self._announce(event)
+        if machine.shadow is not None:
+            self._announce_shadow(machine.shadow)
         if accounting.waiters is not None:
             accounting.follow_admission(machine.admits_at(now), now)
         if self._panel.on_change is not None:
@@ -131,6 +134,15 @@ class PublishingActor(Actor[Command]):
                 self._cancel_in_flight(now=event.time)
         self._accounting.emit(event)
         self._panel.broadcaster.emit(event)
+
+    def _announce_shadow(self, shadow: ShadowBreaker) -> None:
+        """Report what the shadow would have done, apart from the events of the breaker."""
+        for event in shadow.drain():
+            self._panel.shadow_broadcaster.emit(
+                ShadowTransition(event.name, event.old, event.new, event.reason, event.time, time.time())
+            )
+        if (error := shadow.take_failure()) is not None:
+            self._panel.note_stopped_shadow(self._machine.config.name, error)
 
     def _cause(self) -> contextvars.Context | None:
         """The context of the caller that has caused a transition; None for a timer-driven one."""

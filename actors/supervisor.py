@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import trio
 
-from .events import EventBroadcaster
+from .events import EventBroadcaster, ShadowBroadcaster
 
 
 class Supervisor(Protocol):
@@ -21,6 +21,7 @@ class Supervisor(Protocol):
 
     nursery: trio.Nursery
     broadcaster: EventBroadcaster
+    shadow_broadcaster: ShadowBroadcaster
     clock: Callable[[], float]
     transition_context: Callable[[], Mapping[str, Any]] | None
     on_change: Callable[[str], None] | None
@@ -30,6 +31,9 @@ class Supervisor(Protocol):
 
     def note_crash(self, name: str, crash: Exception) -> None:
         """Log a crash. Raises PanelFailedError after too many."""
+
+    def note_stopped_shadow(self, name: str, error: Exception) -> None:
+        """Log that a shadow's strategy has raised."""
 
 
 def context_values(supervisor: Supervisor, context: contextvars.Context | None) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..messages import Snapshot, State
+from ..messages import Learned, Snapshot, State
 
 PLAIN = {
     State.CLOSED: State.CLOSED,
@@ -40,6 +40,7 @@ def breaker_health(snapshot: Snapshot) -> dict[str, Any]:
             "calls": dict(snapshot.counts),
             "rejections": dict(snapshot.rejections),
             **learned_view(snapshot),
+            **shadow_view(snapshot),
         },
     }
 
@@ -49,14 +50,35 @@ def learned_view(snapshot: Snapshot) -> dict[str, Any]:
 
     Rounded as people read it, so that it seldom changes while nothing happens.
     """
-    if snapshot.learned is None:
-        return {}
-    usual, traffic, evidence, threshold = snapshot.learned
+    return {} if snapshot.learned is None else {"learned": _rounded(snapshot.learned)}
+
+
+def _rounded(learned: Learned) -> dict[str, Any]:
+    usual, traffic, evidence, threshold = learned
     return {
-        "learned": {
-            "usual": None if usual is None else round(usual, 3),
-            "traffic": None if traffic is None else float(f"{traffic:.2g}"),
-            "evidence": round(evidence, 1),
-            "threshold": round(threshold, 1),
+        "usual": None if usual is None else round(usual, 3),
+        "traffic": None if traffic is None else float(f"{traffic:.2g}"),
+        "evidence": round(evidence, 1),
+        "threshold": round(threshold, 1),
+    }
+
+
+def shadow_view(snapshot: Snapshot) -> dict[str, Any]:
+    """`{"shadow": …}` of a breaker whose policy has a shadow, otherwise nothing.
+
+    opened: how often it would have left CLOSED by its own verdict. calls: see ShadowSnapshot.
+    """
+    shadow = snapshot.shadow
+    if shadow is None:
+        return {}
+    return {
+        "shadow": {
+            "state": shadow.state.name,
+            "reason": shadow.reason,
+            "failure_count": shadow.failure_count,
+            "opened": shadow.transitions.get((State.CLOSED, State.OPEN), 0),
+            "calls": {verdict: dict(ends) for verdict, ends in shadow.calls.items()},
+            "stopped": shadow.stopped,
+            **({} if shadow.learned is None else {"learned": _rounded(shadow.learned)}),
         }
     }

@@ -17,6 +17,7 @@ from prometheus_client.utils import floatToGoString
 from ..messages import HistogramSnapshot, RejectReason, Snapshot, State
 from ..sharing.shared_breakers import SharingStatus
 from .health import PLAIN
+from .shadow_metrics import shadow_families
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -131,6 +132,7 @@ class SnapshotCollector(Collector):
         if self._has_counters:
             yield from self._counters()
             yield from self._histograms()
+        yield from shadow_families(self._snapshots, counters=self._has_counters)
         yield from self._more
 
     def _gauges(self) -> Iterator[Metric]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import trio
@@ -16,15 +15,14 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from ..circuit_breaker import CircuitBreaker
 from ..errors import CircuitBreakerError, PanelClosedError
 from ..events import Subscription
-from ..messages import Learned, Outcome, RejectReason, Snapshot, State
+from ..messages import Learned, Snapshot, State
 from ..panel.panel import Panel
 from ..policy.checks import positive_number
+from .otel_counts import SHADOW_STATES, Counts, Total
 from .tracing import NAME, REASON, STATE
 
-K = TypeVar("K", bound=Hashable)
-
 OUTCOME = "circuit_breaker.outcome"
-REJECTED = "rejected"
+VERDICT = "circuit_breaker.verdict"
 
 
 async def publish_metrics(
@@ -81,38 +79,15 @@ async def _snapshots(panel: Panel) -> list[tuple[CircuitBreaker, Snapshot]]:
     return taken
 
 
-class _Counts(NamedTuple):
-    """executions: by outcome and, of rejections, by reason. state_changes: by the new state."""
-
-    executions: Mapping[tuple[str, str | None], int]
-    state_changes: Mapping[State, int]
-
-
 class _Reading(NamedTuple):
     """The values of one breaker until the next snapshot. The SDK's threads read them."""
 
     name: str
     state: State
     in_flight: int
-    counts: _Counts
+    counts: Counts
     learned: Learned | None
-
-
-class _Total:
-    """The counts of all breakers that have had one name. Each of them counts from 0."""
-
-    def __init__(self, breaker: CircuitBreaker, before: _Counts | None) -> None:
-        # Weak: a breaker that was removed is not kept in memory.
-        self.breaker = weakref.ref(breaker)
-        self.counts = self._before = before or _Counts({}, {})
-
-    def count(self, snapshot: Snapshot) -> _Counts:
-        """The total after this snapshot of the breaker that has the name now."""
-        now, before = _counts(snapshot), self._before
-        self.counts = _Counts(
-            _sum(now.executions, before.executions), _sum(now.state_changes, before.state_changes)
-        )
-        return self.counts
+    shadow: State | None
 
 
 class _Report:
@@ -121,7 +96,7 @@ class _Report:
     def __init__(self, meter: Meter) -> None:
         # Replaced as a whole and never changed, so that no thread sees half of it.
         self._readings: tuple[_Reading, ...] = ()
-        self._totals: dict[str, _Total] = {}
+        self._totals: dict[str, Total] = {}
         self._is_claimed = False
         meter.create_observable_counter(
             "circuit_breaker.execution.count",
@@ -147,8 +122,8 @@ class _Report:
             "{execution}",
             "Calls admitted that have not ended.",
         )
-
         self._create_learned(meter)
+        self._create_shadows(meter)
 
     def _create_learned(self, meter: Meter) -> None:
         """The instruments of adaptive breakers."""
@@ -156,6 +131,52 @@ class _Report:
             meter.create_observable_gauge(
                 f"circuit_breaker.{name}", [partial(self.observe_learned, value)], unit, about
             )
+
+    def _create_shadows(self, meter: Meter) -> None:
+        """The instruments of breakers whose policy has a shadow."""
+        meter.create_observable_counter(
+            "circuit_breaker.shadow.execution.count",
+            [self.observe_shadow_executions],
+            "{execution}",
+            "Calls by what the shadow policy would have done, and by how they ended.",
+        )
+        meter.create_observable_counter(
+            "circuit_breaker.shadow.state_change.count",
+            [self.observe_shadow_changes],
+            "{state_change}",
+            "Changes of the shadow policy's state, by the new state.",
+        )
+        meter.create_observable_up_down_counter(
+            "circuit_breaker.shadow.state.current",
+            [self.observe_shadow_state],
+            "{circuit_breaker}",
+            "1 for the state that the shadow policy is in, 0 for the others.",
+        )
+
+    def observe_shadow_executions(self, _options: CallbackOptions) -> list[Observation]:
+        """Each verdict and outcome of each shadow."""
+        return [
+            Observation(count, {NAME: one.name, VERDICT: verdict, OUTCOME: outcome})
+            for one in self._readings
+            for (verdict, outcome), count in one.counts.shadow_executions.items()
+        ]
+
+    def observe_shadow_changes(self, _options: CallbackOptions) -> list[Observation]:
+        """Each state of each shadow."""
+        return [
+            Observation(count, {NAME: one.name, STATE: state.name.lower()})
+            for one in self._readings
+            for state, count in one.counts.shadow_changes.items()
+        ]
+
+    def observe_shadow_state(self, _options: CallbackOptions) -> list[Observation]:
+        """Each state of each shadow that works: 1 for the one that it is in."""
+        return [
+            Observation(int(state is one.shadow), {NAME: one.name, STATE: state.name.lower()})
+            for one in self._readings
+            if one.shadow is not None
+            for state in SHADOW_STATES
+        ]
 
     def observe_learned(
         self, value: Callable[[Learned], float | None], _options: CallbackOptions
@@ -184,8 +205,11 @@ class _Report:
         name = snapshot.name
         total = self._totals.get(name)
         if total is None or total.breaker() is not breaker:
-            total = self._totals[name] = _Total(breaker, None if total is None else total.counts)
-        return _Reading(name, snapshot.state, snapshot.in_flight, total.count(snapshot), snapshot.learned)
+            total = self._totals[name] = Total(breaker, None if total is None else total.counts)
+        shadow = None if snapshot.shadow is None or snapshot.shadow.stopped else snapshot.shadow.state
+        return _Reading(
+            name, snapshot.state, snapshot.in_flight, total.count(snapshot), snapshot.learned, shadow
+        )
 
     def observe_executions(self, _options: CallbackOptions) -> list[Observation]:
         """Each outcome of each breaker, and each reason of a rejection."""
@@ -232,18 +256,3 @@ def _report_of(meter: Meter) -> _Report:
     if report is None:
         report = _REPORTS[meter] = _Report(meter)
     return report
-
-
-def _counts(snapshot: Snapshot) -> _Counts:
-    ended: dict[tuple[str, str | None], int] = {
-        (outcome.value, None): snapshot.counts[outcome.value] for outcome in Outcome
-    }
-    rejected = {(REJECTED, reason.value): snapshot.rejections[reason.value] for reason in RejectReason}
-    changes = dict.fromkeys(State, 0)
-    for (_, new), count in snapshot.transitions.items():
-        changes[new] += count
-    return _Counts(ended | rejected, changes)
-
-
-def _sum(now: Mapping[K, int], before: Mapping[K, int]) -> dict[K, int]:
-    return {key: count + before.get(key, 0) for key, count in now.items()}

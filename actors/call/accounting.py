@@ -76,7 +76,11 @@ class CallAccounting(PublishedState):
         """Handle later calls by `config`. Running calls keep their timeout and place."""
         self.policy = config
         self._classifier: Classifier | None = None
-        self._slow = config.strategy.slow_threshold
+        shadow = config.shadow_config
+        strategies = [config.strategy] if shadow is None else [config.strategy, shadow.strategy]
+        thresholds = [one.slow_threshold for one in strategies if one.slow_threshold is not None]
+        # A call that only the shadow calls slow is settled by a message too.
+        self._slow = min(thresholds, default=None)
         adapts = isinstance(config.max_concurrent, AdaptiveLimit)
         self.is_timed = self.histogram is not None or self._slow is not None or adapts
         self.is_scoped = config.call_timeout is not None or config.cancel_in_flight
@@ -86,7 +90,8 @@ class CallAccounting(PublishedState):
         batches = not (self.is_scoped or self.bulkhead is not None or config.failure_result is not None)
         # A success that may trip must not be counted without a message, and one that is timed is counted by
         # its duration.
-        self.allows_fast_path = batches and not self.is_timed and config.strategy.ignores_successes
+        ignores_successes = all(one.ignores_successes for one in strategies)
+        self.allows_fast_path = batches and not self.is_timed and ignores_successes
         self._batches = batches and not self.allows_fast_path
 
     def _apply_bulkhead(self, config: CircuitBreakerConfig) -> None:
@@ -234,7 +239,7 @@ class CallAccounting(PublishedState):
         if permit is not None:
             settled = self.mailbox.try_send(Settle(permit, Outcome.SUCCESS, duration))
         elif not (settled := self._try_count_on_gate(gate, Outcome.SUCCESS, duration)):
-            settled = self.mailbox.try_send(Settle(Permit(gate.generation, 0), Outcome.SUCCESS, duration))
+            settled = self.mailbox.try_send(Settle(gate.permit(), Outcome.SUCCESS, duration))
             gate.settled_by_message += settled
         if settled and duration is not None and self.histogram is not None:
             self.histogram.observe(duration)

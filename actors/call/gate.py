@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..messages import UNRECORDED, Permit, RejectReason, State
+from ..messages import UNRECORDED, Permit, Rejection, RejectReason, State
 
 
 class _CallCounts:
@@ -27,6 +27,7 @@ class Gate(_CallCounts):
         -inf if a call may be part of an earlier one that still runs.
     settled_by_message: calls admitted here that were settled by a message.
     in_flight: calls admitted here that hadn't ended when the counts were last taken.
+    shadow: the answer of the shadow policy to the calls admitted here; None without one.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Gate(_CallCounts):
         "rejected",
         "rejects_until",
         "settled_by_message",
+        "shadow",
         "since",
         "state",
         "until",
@@ -62,6 +64,7 @@ class Gate(_CallCounts):
         batches_successes: bool = False,
         fast: bool = False,
         since: float = 0.0,
+        shadow: Permit | Rejection | None = None,
     ) -> None:
         self.name = name
         self.state = state
@@ -75,6 +78,7 @@ class Gate(_CallCounts):
         self.fast = fast
         self.live = True
         self.since = since
+        self.shadow = shadow
         self.started = 0
         self.succeeded = 0
         self.ignored = 0
@@ -98,7 +102,11 @@ class Gate(_CallCounts):
     def issue_settlement_permit(self) -> Permit:
         """A permit by which a call of this gate is settled by a message."""
         self.settled_by_message += 1
-        return Permit(self.generation, 0)
+        return self.permit()
+
+    def permit(self) -> Permit:
+        """The permit of a call that was admitted here."""
+        return Permit(self.generation, 0, False, self.shadow)
 
     def records(self, permit: Permit | None) -> bool:
         """Whether a call is counted: False if a disabled breaker admitted it, here or by a permit."""
@@ -130,7 +138,13 @@ class Gate(_CallCounts):
         self.rejects_until = float("-inf") if may_be_within else self.until
 
     def has_content(
-        self, generation: int, until: float, admits: bool, batches_successes: bool, fast: bool
+        self,
+        generation: int,
+        until: float,
+        admits: bool,
+        batches_successes: bool,
+        fast: bool,
+        shadow: Permit | Rejection | None,
     ) -> bool:
         """Whether the gate has these values already, and needs no successor."""
         return (
@@ -139,4 +153,5 @@ class Gate(_CallCounts):
             and self.admits is admits
             and self.batches_successes is batches_successes
             and self.fast is fast
+            and self.shadow == shadow
         )

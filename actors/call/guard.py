@@ -11,7 +11,7 @@ import trio
 
 from ..commands import Answered, FailSettled, ReleasePermit, Settle
 from ..errors import CallRejected, CallTimeout
-from ..messages import Outcome, Permit, State
+from ..messages import Outcome, State
 from .classifier import kind_of, never_began
 from .guarded_call import USED, GuardedCall
 from .nesting.held_call import HELD, running_held
@@ -173,7 +173,7 @@ class Guard(GuardedCall):
 
     async def _fail_again(self, reason: str | None) -> None:
         if self._gate.records(self._permit):
-            permit = self._permit or Permit(self._gate.generation, 0)
+            permit = self._permit or self._gate.permit()
             await self.breaker.mailbox.deliver(FailSettled(permit, reason))
 
     async def _settle(self, error: BaseException | None, cancelled_with: Exception | None) -> None:

@@ -51,7 +51,8 @@ class PublishedState:
         generation, until, admits = machine.generation, machine.until, machine.admits_all
         batches = batches and machine.batches_successes
         fast = fast and batches and admits
-        if not self.gate.has_content(generation, until, admits, batches, fast):
+        shadow = None if machine.shadow is None else machine.shadow.gate_answer()
+        if not self.gate.has_content(generation, until, admits, batches, fast, shadow):
             self._replace_gate(
                 Gate(
                     machine.config.name,
@@ -62,6 +63,7 @@ class PublishedState:
                     batches_successes=batches,
                     fast=fast,
                     since=now,
+                    shadow=shadow,
                 )
             )
         if not admits:

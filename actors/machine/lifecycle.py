@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 
-from ..messages import NEVER, Permit, State, Transition
+from ..messages import NEVER, Learned, Permit, State, Transition
 from ..policy.config import CircuitBreakerConfig
 from ..policy.trip import TripEvidence
 from .half_open import HalfOpen
-from .observing import Observing, Shadow, shadow_policy
+from .observing import Observing, shadow_policy
 from .recovery import RecoveryState
+from .shadow import ShadowBreaker, ShadowMachine
 from .states import Closed, Disabled, Forced, NextState, Open, SharedOpen, StateBehavior
 from .statistics import Statistics
 
@@ -21,7 +22,8 @@ class Lifecycle(ABC):
     """The present state, with its data, and the transition to the next one.
 
     generation: the number of the present stay in one state, from 1. opened_at: when the breaker left CLOSED;
-    None while it is in no outage. statistics: the counters for observers.
+    None while it is in no outage. statistics: the counters for observers. shadow: runs the policy's shadow;
+    None without one.
     """
 
     __slots__ = (
@@ -36,6 +38,7 @@ class Lifecycle(ABC):
         "config",
         "generation",
         "opened_at",
+        "shadow",
         "state",
         "statistics",
     )
@@ -54,10 +57,25 @@ class Lifecycle(ABC):
         self._attempt = 0
         self._failures_at_opening = self._slow_at_opening = 0
         self._evidence_at_opening: TripEvidence | None = None
+        self.shadow: ShadowBreaker | None = None
+        self._follow_shadow(config, statistics.changed_at)
 
     @abstractmethod
-    def _make_shadow(self, policy: CircuitBreakerConfig) -> Shadow:
-        """A machine of its own for the OBSERVING state."""
+    def _make_shadow(self, policy: CircuitBreakerConfig, now: float) -> ShadowMachine:
+        """A machine of its own for the OBSERVING state, or for a policy in shadow."""
+
+    def _follow_shadow(self, config: CircuitBreakerConfig, now: float) -> None:
+        """Run the shadow of a new policy. It goes on as it is if its own policy is the same."""
+        policy = config.shadow_config
+        if policy is None:
+            self.shadow = None
+        elif self.shadow is None:
+            self.shadow = ShadowBreaker(self._make_shadow(policy, now))
+        elif policy != self.config.shadow_config:
+            if self.shadow.failure is None:
+                self.shadow.configure(policy, now)
+            else:
+                self.shadow = ShadowBreaker(self._make_shadow(policy, now))
 
     # Carrying on after a crash.
 
@@ -90,7 +108,10 @@ class Lifecycle(ABC):
     @property
     def deadline(self) -> float | None:
         """When `wake` next changes something by itself; None: only messages do."""
-        return self._behavior.deadline
+        first = self._behavior.deadline
+        if self.shadow is None or (shadows := self.shadow.deadline()) is None:
+            return first
+        return shadows if first is None else min(first, shadows)
 
     @property
     def has_lease(self) -> bool:
@@ -111,18 +132,25 @@ class Lifecycle(ABC):
     def admits_all(self) -> bool:
         """Whether every call is admitted without a message."""
         behavior = self._behavior
-        return behavior.admits_all if isinstance(behavior, Closed) else self.state is State.DISABLED
+        if isinstance(behavior, Closed):
+            return behavior.admits_all and (self.shadow is None or self.shadow.admits_all())
+        return self.state is State.DISABLED
 
     @property
     def batches_successes(self) -> bool:
         """Whether callers may count successes of this generation on the gate in place of settling them."""
         behavior = self._behavior
-        return isinstance(behavior, Closed) and behavior.counter.can_batch_successes()
+        if not (isinstance(behavior, Closed) and behavior.counter.can_batch_successes()):
+            return False
+        return self.shadow is None or self.shadow.batches_successes()
 
     def next_roll(self, now: float) -> float | None:
         """When batched successes must be folded, so that a time window stays right; None: never."""
         behavior = self._behavior
-        return behavior.counter.next_roll(now) if isinstance(behavior, Closed) else None
+        roll = behavior.counter.next_roll(now) if isinstance(behavior, Closed) else None
+        if self.shadow is None or (shadows := self.shadow.next_roll(now)) is None:
+            return roll
+        return shadows if roll is None else min(roll, shadows)
 
     @property
     def failure_count(self) -> int:
@@ -135,6 +163,11 @@ class Lifecycle(ABC):
     def slow_count(self) -> int:
         """The slow calls that the trip strategy counts now; while open, those at its opening."""
         return self._slow_at_opening if self.state in NOT_ADMITTING else self._behavior.slow_count
+
+    @property
+    def learned(self) -> Learned | None:
+        """What the trip strategy has learned; None unless it learns."""
+        return None if self._learning is None else self._learning.learned()
 
     @property
     def evidence(self) -> TripEvidence | None:
@@ -166,6 +199,8 @@ class Lifecycle(ABC):
     def wake(self, now: float) -> None:
         """Let time pass until `now`. At exactly its moment a deadline has come."""
         self._enter(self._behavior.wake(now), now)
+        if self.shadow is not None:
+            self.shadow.wake(now)
 
     def _enter(self, next_state: NextState | None, now: float, retry_after: float | None = None) -> None:
         """Make a transition; None: stay. retry_after: seconds that the server asked to wait."""
@@ -220,7 +255,7 @@ class Lifecycle(ABC):
             case State.DISABLED:
                 return Disabled()
             case State.OBSERVING:  # pragma: no branch - there is no other
-                shadow = self._make_shadow(shadow_policy(self.config))
+                shadow = self._make_shadow(shadow_policy(self.config), now)
                 return Observing(shadow, self.statistics, self._record_transition)
 
     def _closed(

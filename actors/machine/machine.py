@@ -6,10 +6,10 @@ answered. A generation is one stay in one state; the result of a permit of an ea
 
 from __future__ import annotations
 
-from ..messages import UNRECORDED, Outcome, Permit, Rejection, Snapshot, Source, State
+from ..messages import UNRECORDED, Outcome, Permit, Rejection, RejectReason, Snapshot, Source, State
 from ..policy.config import CircuitBreakerConfig
-from .observing import Shadow
 from .recovery import RecoveryState
+from .shadow import ShadowBreaker, ShadowMachine
 from .shared_lifecycle import SharedLifecycle
 from .states import Closed, NextState, Open
 from .statistics import Statistics
@@ -26,17 +26,26 @@ class Machine(SharedLifecycle):
 
     @classmethod
     def restored(
-        cls, config: CircuitBreakerConfig, recovery_state: RecoveryState, statistics: Statistics, now: float
+        cls,
+        config: CircuitBreakerConfig,
+        recovery_state: RecoveryState,
+        statistics: Statistics,
+        now: float,
+        shadow: ShadowBreaker | None = None,
     ) -> Machine:
-        """The successor of a machine that broke: same state, next generation, permits forgotten."""
+        """The successor of a machine that broke: same state, next generation, permits forgotten.
+
+        shadow: that of the broken machine, which goes on.
+        """
         machine = cls(config, now=now)
         machine.statistics = statistics
         machine._restore(recovery_state, now)
+        machine.shadow = shadow or machine.shadow
         return machine
 
-    def _make_shadow(self, policy: CircuitBreakerConfig) -> Shadow:
-        """A machine of its own for the OBSERVING state."""
-        return Machine(policy)
+    def _make_shadow(self, policy: CircuitBreakerConfig, now: float) -> ShadowMachine:
+        """A machine of its own for the OBSERVING state, or for a policy in shadow."""
+        return Machine(policy, now=now)
 
     # Calls.
 
@@ -51,7 +60,7 @@ class Machine(SharedLifecycle):
         self.wake(now)
         rejection = self._behavior.check_admission(now, is_active_probe, source)
         if rejection is not None:
-            self.statistics.rejected(rejection.reason)
+            self.rejected(rejection.reason)
             return rejection
         if self.state is State.DISABLED:
             return Permit(self.generation, UNRECORDED)
@@ -59,7 +68,16 @@ class Machine(SharedLifecycle):
         permit = Permit(self.generation, self._number, self.state is State.HALF_OPEN)
         self._behavior.admitted(permit.number, now, source)
         self.statistics.in_flight += 1
+        if self.shadow is not None:
+            permit = permit._replace(shadow=self.shadow.admit(now, source))
         return permit
+
+    def rejected(self, reason: RejectReason, count: int = 1) -> None:
+        """Count calls that weren't admitted, here or by a gate."""
+        self.statistics.rejected(reason, count)
+        # A bulkhead would have rejected them under any policy.
+        if self.shadow is not None and count and reason is not RejectReason.BULKHEAD:
+            self.shadow.missed(count)
 
     def settle(
         self,
@@ -86,6 +104,8 @@ class Machine(SharedLifecycle):
             self._enter(self._behavior.settle(permit.number, outcome, now, duration), now, retry_after)
         # Counted last: an actor that crashes in the rules handles this message again.
         self.statistics.settled(outcome, error, late=not in_time)
+        if self.shadow is not None and permit.shadow is not None:
+            self.shadow.settle(permit.shadow, outcome, now, duration, retry_after)
         return in_time
 
     def answered(self, permit: Permit, now: float, duration: float | None = None) -> None:
@@ -97,6 +117,8 @@ class Machine(SharedLifecycle):
         self.wake(now)
         if permit.generation == self.generation and permit.number != UNRECORDED:
             self._enter(self._behavior.answer(permit, now, duration), now)
+        if self.shadow is not None and permit.shadow is not None:
+            self.shadow.answered(permit.shadow, now, duration)
 
     def is_outstanding(self, permit: Permit) -> bool:
         """Whether the end of a call would count now: its permit is neither settled nor late."""
@@ -115,6 +137,8 @@ class Machine(SharedLifecycle):
             self._enter(self._behavior.fail_again(permit.number, now), now)
         self.statistics.in_flight += 1
         self.statistics.settled(Outcome.FAILURE, error, late=not in_time)
+        if self.shadow is not None and permit.shadow is not None:
+            self.shadow.fail_again(permit.shadow, now)
         return in_time
 
     def release(self, permit: Permit, now: float) -> None:
@@ -125,17 +149,29 @@ class Machine(SharedLifecycle):
         if permit.generation == self.generation:
             self._behavior.release(permit.number, now)
         self.statistics.in_flight -= 1
+        if self.shadow is not None and permit.shadow is not None:
+            self.shadow.release(permit.shadow, now)
 
     def fold(
-        self, started: int, successes: int, ignored: int, cancelled: int, since: float, *, late: bool = False
+        self,
+        started: int,
+        successes: int,
+        ignored: int,
+        cancelled: int,
+        since: float,
+        *,
+        late: bool = False,
+        shadow: Permit | Rejection | None = None,
     ) -> None:
         """Count the calls that callers counted on a gate since `since`: successes without a break.
 
-        late: the gate is of an earlier generation.
+        late: the gate is of an earlier generation. shadow: the shadow's answer to each of them.
         """
         self.statistics.folded(started, successes, ignored, cancelled, late=late)
         if successes and not late and isinstance(self._behavior, Closed):
             self._behavior.succeeded(successes, since)
+        if self.shadow is not None and shadow is not None:
+            self.shadow.fold(shadow, started, successes, ignored, cancelled, since)
 
     # Commands of operators.
 
@@ -159,6 +195,8 @@ class Machine(SharedLifecycle):
             self._behavior = self._closed(now)
         else:
             self._enter(NextState(State.CLOSED, reason), now)
+        if self.shadow is not None:
+            self.shadow.reset(now, reason)
 
     def end_wait(self, now: float) -> None:
         """The breaker's own probe has passed: become HALF_OPEN if it is OPEN, else do nothing.
@@ -191,6 +229,7 @@ class Machine(SharedLifecycle):
         self._behavior.configure(config, now)
         if isinstance(self._behavior, Closed) and config.strategy != self.config.strategy:
             self._behavior.learn_with(self._learning, now)
+        self._follow_shadow(config, now)
         self.config = config
         self.wake(now)
 
@@ -205,6 +244,7 @@ class Machine(SharedLifecycle):
             slow_count=self.slow_count,
             opened_at=self.opened_at,
             retry_after=self.until - now if self.state is State.OPEN else None,
-            learned=None if self._learning is None else self._learning.learned(),
+            learned=self.learned,
+            shadow=None if self.shadow is None else self.shadow.snapshot(now),
             **self.statistics.entries(),
         )

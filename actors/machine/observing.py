@@ -52,8 +52,11 @@ class Shadow(Protocol):
 
 
 def shadow_policy(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
-    """The policy of a shadow: it has no task that could run a probe, so callers' calls are its probes."""
-    return replace(config, probe=None, probe_interval=None)
+    """The policy of a shadow: it has no task that could run a probe, so callers' calls are its probes.
+
+    It has no shadow of its own.
+    """
+    return replace(config, probe=None, probe_interval=None, shadow=None)
 
 
 class Observing(StateBehavior):

@@ -16,7 +16,7 @@ from ..breaker_actor import BreakerActor
 from ..circuit_breaker import CircuitBreaker
 from ..commands import Command, Remove
 from ..errors import OTHER_RUN, PanelClosedError, PanelFailedError
-from ..events import EventBroadcaster, Subscription
+from ..events import EventBroadcaster, ShadowBroadcaster, ShadowSubscription, Subscription
 from ..machine.machine import Machine
 from ..machine.statistics import Histogram, Labels
 from ..mailbox import Mailbox
@@ -62,6 +62,7 @@ class Panel:
     ) -> None:
         self.nursery = nursery
         self.broadcaster = EventBroadcaster()
+        self.shadow_broadcaster = ShadowBroadcaster()
         self.clock = trio.lowlevel.current_clock().current_time
         self.transition_context = transition_context
         self.on_change: Callable[[str], None] | None = None
@@ -191,6 +192,16 @@ class Panel:
         with self.broadcaster.subscribe(buffer) as subscription:
             yield subscription
 
+    @asynccontextmanager
+    async def shadow_events(self, buffer: int = 1000) -> AsyncIterator[ShadowSubscription]:
+        """Iterate over every ShadowTransition of every breaker, in order, from now on.
+
+        They are apart from `events`, whose readers see only what the breakers do. Buffer, end and
+        cancellation are as there; raises ValueError for a buffer below 1.
+        """
+        with self.shadow_broadcaster.subscribe(buffer) as subscription:
+            yield subscription
+
     def _labels(self) -> Mapping[str, str] | None:
         """The labels that `exemplar` returns; None if it returns none, or raises."""
         assert self._exemplar is not None
@@ -247,6 +258,10 @@ class Panel:
                 f"the last of circuit breaker {name!r}"
             ) from crash
 
+    def note_stopped_shadow(self, name: str, error: Exception) -> None:
+        """Log that a shadow's strategy has raised. It harms no call, and doesn't count as a crash."""
+        logger.error("the shadow policy of circuit breaker %r raised and has stopped", name, exc_info=error)
+
     def begin_closing(self) -> None:
         """Cancel the tasks of the breakers: the block is being left."""
         self.closed = True
@@ -256,3 +271,4 @@ class Panel:
         """End the subscriptions: every task of the panel has ended."""
         self.closed = True
         self.broadcaster.close()
+        self.shadow_broadcaster.close()

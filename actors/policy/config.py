@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .adaptive_limit import AdaptiveLimit
+from .backoff import CONSTANT_WAIT, Backoff
 from .checks import (
     breaker_name,
-    credible_wait,
     number,
     positive_int,
     positive_number,
@@ -19,6 +18,7 @@ from .checks import (
     sync_function,
 )
 from .failure_counts import ConsecutiveFailures
+from .shadow import ShadowPolicy
 from .trip import TripStrategy
 
 ExceptionMatch = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
@@ -26,58 +26,6 @@ ExceptionMatch = type[BaseException] | tuple[type[BaseException], ...] | Callabl
 
 MAX_FAILURES = 5
 HALF_OPEN_TIMEOUT = 60.0
-
-RETRY_AFTER_MAXIMUM = 600.0
-"""Maximum seconds to which a server's Retry-After lengthens the wait if `backoff.maximum` is None."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """The growth of the wait from one failed recovery to the next. It starts again on closing.
-
-    factor: each wait is multiplied by it; 1.0 keeps `reset_timeout`.
-    maximum: the longest wait, seconds; None: no limit. It limits a server's Retry-After too, which
-        RETRY_AFTER_MAXIMUM limits if this is None.
-    jitter: 0 to 1; a wait is shortened or lengthened by up to this share, then clamped.
-    seed: makes the jitter repeatable; None: different in every process.
-    """
-
-    factor: float = 1.0
-    maximum: float | None = None
-    jitter: float = 0.0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        number("backoff.factor", self.factor, least=1)
-        number("backoff.jitter", self.jitter, least=0, most=1)
-        if self.maximum is not None:
-            positive_number("backoff.maximum", self.maximum)
-        if self.seed is not None:
-            positive_int("backoff.seed", self.seed, least=0)
-
-    def wait(
-        self, base: float, attempt: int, rng: random.Random | None, requested: float | None = None
-    ) -> float:
-        """Seconds to wait before recovery number `attempt` (0 the first) is tried.
-
-        rng: the source of the jitter; None: no jitter. requested: seconds that the server asked to wait;
-        they never shorten the wait.
-        """
-        own = self._own_wait(base, attempt, rng)
-        if not credible_wait(requested):
-            return own
-        return max(own, min(requested, RETRY_AFTER_MAXIMUM if self.maximum is None else self.maximum))
-
-    def _own_wait(self, base: float, attempt: int, rng: random.Random | None) -> float:
-        limit = self.maximum if self.maximum is not None else float("inf")
-        try:
-            wait = min(base * self.factor**attempt, limit)
-        except OverflowError:
-            wait = limit
-        if self.jitter and rng is not None:
-            wait = min(wait * (1 + self.jitter * rng.uniform(-1, 1)), limit)
-        # An unlimited backoff overflows to infinity after a thousand doublings: the wait stays finite.
-        return min(wait, 1e9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +65,7 @@ class CircuitBreakerConfig:
     probe_interval: while open, `probe` runs this often too, first one interval after opening. Each run fails
         after one interval, or after `half_open_timeout` if that is less. A success ends the wait, and the
         next probe decides; a failure changes nothing. None: `probe` runs only while half-open.
+    shadow: another policy that is observed beside this one, and affects no call.
 
     Among exception types, TimeoutError and its bases include trio.TooSlowError. Predicates are
     never called with a cancellation.
@@ -136,7 +85,7 @@ class CircuitBreakerConfig:
     ramp: float | None = None
     retry_after: Callable[[Any], float | None] | None = None
     in_flight_slow: bool = False
-    backoff: Backoff = Backoff()
+    backoff: Backoff = CONSTANT_WAIT
     call_timeout: float | None = None
     failure: ExceptionMatch = Exception
     ignore: ExceptionMatch = ()
@@ -148,6 +97,7 @@ class CircuitBreakerConfig:
     cancel_in_flight: bool = False
     probe: Callable[[], Awaitable[object]] | None = None
     probe_interval: float | None = None
+    shadow: ShadowPolicy | None = None
 
     def __post_init__(self) -> None:
         breaker_name(self.name)
@@ -156,6 +106,7 @@ class CircuitBreakerConfig:
         self._check_together()
         # `replace` passes it on to the next policy, in which it is no error beside `trip`: see TakenOver.
         object.__setattr__(self, "max_failures", _taken_over(self.max_failures))
+        self._check_shadow()
 
     def _check_numbers(self) -> None:
         for field in ("max_failures", "half_open_max_calls", "successes_to_close"):
@@ -226,6 +177,28 @@ class CircuitBreakerConfig:
             raise ValueError(
                 f"SlowCallRate.threshold must be at most call_timeout ({self.call_timeout:g}), got {slow!r}"
             )
+
+    def _check_shadow(self) -> None:
+        if self.shadow is not None and not isinstance(self.shadow, ShadowPolicy):
+            raise ValueError(f"shadow must be a ShadowPolicy or None, got {self.shadow!r}")
+        try:
+            _ = self.shadow_config
+        except ValueError as error:
+            raise ValueError(f"shadow.{error}") from error
+
+    @property
+    def shadow_config(self) -> CircuitBreakerConfig | None:
+        """The whole policy of the shadow; None without one."""
+        if self.shadow is None:
+            return None
+        changes = {"shadow": None, "probe": None, "probe_interval": None, **self.shadow.changes()}
+        if "max_failures" in changes:
+            changes.setdefault("trip", None)
+        strategy = changes.get("trip", self.trip)
+        if not isinstance(strategy, TripStrategy) or strategy.slow_threshold is None:
+            # Of this policy, whose strategy uses durations.
+            changes.setdefault("in_flight_slow", False)
+        return replace(self, **changes)
 
     @property
     def strategy(self) -> TripStrategy:

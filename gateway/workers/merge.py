@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from actors.adapters.health import PLAIN
-from actors.messages import HistogramSnapshot, Snapshot, State
+from actors.messages import HistogramSnapshot, ShadowSnapshot, Snapshot, State
 
 
 def merge_snapshots(running: Sequence[Snapshot], ever: Sequence[Snapshot]) -> Snapshot:
@@ -27,6 +27,7 @@ def merge_snapshots(running: Sequence[Snapshot], ever: Sequence[Snapshot]) -> Sn
         bulkhead_limit=_bulkhead_limit(running),
         unix_changed_at=_changed_at(running),
         unix_opened_at=min((one.unix_opened_at for one in running if one.unix_opened_at), default=0.0),
+        shadow=_merged_shadow(running, ever),
     )
 
 
@@ -59,6 +60,7 @@ def add_counts(one: Snapshot, other: Snapshot | None) -> Snapshot:
         late=one.late + other.late,
         would_reject=one.would_reject + other.would_reject,
         restarts=one.restarts + other.restarts,
+        shadow=_summed_shadow(one.shadow, other.shadow),
         recovery=_merged_histogram(one.recovery, other.recovery),
         durations=_merged_histogram(one.durations, other.durations),
     )
@@ -81,6 +83,7 @@ def at_least(one: Snapshot, floor: Snapshot | None) -> Snapshot:
         late=max(one.late, floor.late),
         would_reject=max(one.would_reject, floor.would_reject),
         restarts=max(one.restarts, floor.restarts),
+        shadow=_highest_shadow(one.shadow, floor.shadow),
         recovery=_highest(one.recovery, floor.recovery),
         durations=_highest(one.durations, floor.durations),
     )
@@ -101,9 +104,50 @@ def without_counts(one: Snapshot) -> Snapshot:
         late=0,
         would_reject=0,
         restarts=0,
+        shadow=_emptied_shadow(one.shadow),
         recovery=_emptied(one.recovery),
         durations=_emptied(one.durations),
     )
+
+
+def _merged_shadow(running: Sequence[Snapshot], ever: Sequence[Snapshot]) -> ShadowSnapshot | None:
+    """The worst shadow of the running workers, with the counts of all; None: no running worker has one."""
+    shadows = [one.shadow for one in running if one.shadow is not None]
+    if not shadows:
+        return None
+    merged = worst = max(shadows, key=lambda one: (one.state, one.failure_count))
+    for snapshot in ever:
+        if snapshot.shadow is not None and snapshot.shadow is not worst:
+            merged = _combined(merged, snapshot.shadow, _sum)
+    return merged
+
+
+def _summed_shadow(one: ShadowSnapshot | None, other: ShadowSnapshot | None) -> ShadowSnapshot | None:
+    # A policy that no longer has a shadow shows none, whatever was counted before.
+    return one if one is None or other is None else _combined(one, other, _sum)
+
+
+def _highest_shadow(one: ShadowSnapshot | None, floor: ShadowSnapshot | None) -> ShadowSnapshot | None:
+    return one if one is None or floor is None else _combined(one, floor, _most)
+
+
+def _combined(
+    one: ShadowSnapshot,
+    other: ShadowSnapshot,
+    combine: Callable[[Mapping[Any, int], Mapping[Any, int]], dict[Any, int]],
+) -> ShadowSnapshot:
+    calls = {
+        verdict: combine(one.calls.get(verdict, {}), other.calls.get(verdict, {}))
+        for verdict in {**one.calls, **other.calls}
+    }
+    return replace(one, transitions=combine(one.transitions, other.transitions), calls=calls)
+
+
+def _emptied_shadow(one: ShadowSnapshot | None) -> ShadowSnapshot | None:
+    if one is None:
+        return None
+    calls = {verdict: dict.fromkeys(ends, 0) for verdict, ends in one.calls.items()}
+    return replace(one, transitions={}, calls=calls)
 
 
 def _emptied(one: HistogramSnapshot | None) -> HistogramSnapshot | None:

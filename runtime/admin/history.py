@@ -13,8 +13,8 @@ from typing import Any
 
 import trio
 
-from actors import Backoff, CircuitBreakerConfig, PanelClosedError
-from actors.adapters.health import learned_view
+from actors import Backoff, CircuitBreakerConfig, PanelClosedError, ShadowPolicy
+from actors.adapters.health import learned_view, shadow_view
 from actors.messages import Snapshot, Transition
 from actors.policy.any_of import AnyOf
 from actors.policy.window import LastCalls, LastSeconds
@@ -169,6 +169,7 @@ def breaker_view(config: CircuitBreakerConfig, snapshot: Snapshot, now: float) -
         "rejections": dict(snapshot.rejections),
         "would_reject": snapshot.would_reject,
         **learned_view(snapshot),
+        **shadow_view(snapshot),
         "policy": policy_view(config),
     }
 
@@ -203,6 +204,8 @@ def _plain(value: Any) -> Any:
         return {"last_seconds": value.s}
     if isinstance(value, AnyOf):
         return {"kind": "AnyOf", "strategies": [_plain(one) for one in value.strategies]}
+    if isinstance(value, ShadowPolicy):
+        return {key: _plain(field) for key, field in value.changes().items()}
     if not dataclasses.is_dataclass(value):
         return value
     table = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

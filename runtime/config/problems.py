@@ -40,8 +40,8 @@ def problem_of(error: ValueError, where: str, table: Container[str]) -> Problem:
     A dataclass's message begins with the field's name: `max_failures`, `FailureCount.n`, `backoff.maximum`.
     """
     name = str(error).split(maxsplit=1)[0]
-    owner, _, field = name.rpartition(".")
-    key = name if (owner or field) in table else field if field in table else ""
+    head, field = name.partition(".")[0], name.rpartition(".")[2]
+    key = name if head in table else field if field in table else ""
     return Problem(f"{where}.{key}".strip("."), str(error))
 
 

@@ -32,6 +32,7 @@ from actors import (
     FailureRate,
     LastCalls,
     LastSeconds,
+    ShadowPolicy,
     SlowCallRate,
     TripStrategy,
 )
@@ -144,8 +145,8 @@ Limit = Annotated[
 """A number of calls at once, or a table with a `kind`."""
 
 
-class PolicyTable(TypedDict, total=False):
-    """The keys of CircuitBreakerConfig that aren't code, without its name."""
+class ShadowTable(TypedDict, total=False):
+    """The keys of a policy that decide when a breaker opens, waits and closes: those of ShadowPolicy."""
 
     max_failures: int
     reset_timeout: float
@@ -157,11 +158,21 @@ class PolicyTable(TypedDict, total=False):
     ramp: float | None
     in_flight_slow: bool
     backoff: Annotated[Backoff, _FromTable]
+
+
+def _shadow(table: ShadowTable | None) -> ShadowPolicy | None:
+    return None if table is None else ShadowPolicy(**cast("dict[str, Any]", table))
+
+
+class PolicyTable(ShadowTable, total=False):
+    """The keys of CircuitBreakerConfig that aren't code, without its name."""
+
     call_timeout: float | None
     max_concurrent: Limit
     max_queue: int
     queue_timeout: float | None
     cancel_in_flight: bool
+    shadow: Annotated[ShadowTable | None, AfterValidator(_shadow)]
 
 
 class ProbeTable(TypedDict):
@@ -206,12 +217,14 @@ class PolicyChange(PolicyTable, total=False):
 TABLES: Mapping[int | str, type] = {
     "backoff": Backoff,
     "probe": ProbeTable,
+    "shadow": ShadowTable,
     "sharing": SharingPolicy,
     "window": WindowTable,
     "ConsecutiveFailures": ConsecutiveFailures,
     "FailureCount": FailureCount,
     "FailureRate": FailureRate,
     "SlowCallRate": SlowCallRate,
+    "Adaptive": Adaptive,
     "AnyOf": AnyOfTable,
     "AdaptiveLimit": AdaptiveLimit,
 }

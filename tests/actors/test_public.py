@@ -28,7 +28,7 @@ SHARED = {
     Guard: """breaker cancel_with cancelled_with contains_running_task context deadline end enter falls_back
         hold is_cancellable is_counted is_timed_out keep_own_timeout let_go outcome outer returned run running
         stay_within take_report time_out timeout verdict""",
-    Panel: "begin_closing finish_closing note_crash remove_idle report_callback",
+    Panel: "begin_closing finish_closing note_crash note_stopped_shadow remove_idle report_callback",
 }
 INTERNAL = {f"{cls.__name__}.{name}" for cls, names in SHARED.items() for name in names.split()}
 

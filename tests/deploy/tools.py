@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors import DURATION_BUCKETS, Adaptive, CircuitBreakerConfig, open_panel
+from actors import DURATION_BUCKETS, Adaptive, CircuitBreakerConfig, ShadowPolicy, open_panel
 from actors.adapters.metrics import exposition
 from actors.sharing.shared_breakers import SharingStatus
 from gateway.metrics.request_counts import request_families
@@ -56,9 +56,9 @@ def gateway_families() -> list[Metric]:
 
 
 async def exported() -> tuple[bytes, list[Metric]]:
-    """The /metrics of a gateway with one breaker that learns and is shared, as text and parsed."""
+    """The /metrics of a gateway of one breaker that learns, is shared and has a shadow."""
     async with open_panel(durations=DURATION_BUCKETS) as panel:
-        panel.breaker(CircuitBreakerConfig(name="it", trip=Adaptive()))
+        panel.breaker(CircuitBreakerConfig(name="it", trip=Adaptive(), shadow=ShadowPolicy(max_failures=3)))
         status = SharingStatus("me", connected=True, news_age=0.1, dropped=0)
         text = exposition((await panel.snapshots()).values(), gateway_families(), status)
     return text, list(text_string_to_metric_families(text.decode()))

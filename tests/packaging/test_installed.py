@@ -152,7 +152,7 @@ def test_the_version_is_said_twice_and_is_the_same() -> None:
 
 def test_every_adapter_has_an_extra_that_exists() -> None:
     modules = {file.stem for file in (ROOT / "actors" / "adapters").glob("*.py")}
-    assert modules - {"__init__", "httpx_body", "shortage"} == EXTRAS.keys()
+    assert modules - {"__init__", "httpx_body", "otel_counts", "shadow_metrics", "shortage"} == EXTRAS.keys()
     assert {extra for extra in EXTRAS.values() if extra} == PROJECT["optional-dependencies"].keys()
 
 

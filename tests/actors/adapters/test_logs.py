@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors import CircuitBreakerConfig, Panel, State, Transition, open_panel
+from actors import CircuitBreakerConfig, Panel, ShadowPolicy, ShadowTransition, State, Transition, open_panel
 from actors.adapters.logs import log_transitions
 from actors.testing import DependencyDown, ScriptedDependency, advance
 from tests.actors.adapters.outages import opened_breaker
@@ -118,3 +118,46 @@ async def test_a_transition_can_be_copied_and_pickled(panel: Panel) -> None:
     assert event.context == {}
     assert json.loads(json.dumps(asdict(event)))["new"] == State.OPEN
     assert deepcopy(event) == pickle.loads(pickle.dumps(event)) == event
+
+
+async def test_the_transitions_of_a_shadow_are_logged_in_other_words(mock_clock: MockClock) -> None:
+    """An alert on the fixed form, or on its fields, doesn't match them."""
+    with capture_logs() as logs:
+        async with open_panel() as panel, trio.open_nursery() as nursery:
+            await nursery.start(log_transitions, panel)
+            config = CircuitBreakerConfig(name="it", shadow=ShadowPolicy(max_failures=2, reset_timeout=9))
+            breaker, dependency = panel.breaker(config), ScriptedDependency()
+            dependency.then(DependencyDown(), DependencyDown())
+            for _ in range(2):
+                with suppress(DependencyDown):
+                    await breaker.execute(dependency)
+            await advance(mock_clock, 9)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert logs == [
+        {
+            "event": f"the shadow policy of it would go from {old} to {new}: {reason}",
+            "log_level": "info",
+            "shadow_of": "it",
+            "shadow_from": old,
+            "shadow_to": new.replace("-", "_"),
+        }
+        for old, new, reason in (
+            ("closed", "open", "max failures reached"),
+            ("open", "half-open", "attempting recovery"),
+        )
+    ]
+    assert not any("[CIRCUIT_BREAKER]" in entry["event"] or "OPEN" in entry["event"] for entry in logs)
+
+
+async def test_a_log_that_cannot_keep_up_with_shadows_reports_the_number_of_lost_lines(panel: Panel) -> None:
+    event = ShadowTransition("it", State.CLOSED, State.OPEN, "flapping", 0)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log_transitions, panel)
+            for _ in range(1003):
+                panel.shadow_broadcaster.emit(event)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert (logs[0]["event"], logs[0]["count"]) == ("transitions of shadow policies were not logged", 3)
+    assert len(logs) == 1001

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from actors import CircuitBreaker, CircuitBreakerConfig, LastCalls, SlowCallRate, open_panel
+from actors import CircuitBreaker, CircuitBreakerConfig, LastCalls, ShadowPolicy, SlowCallRate, open_panel
 from actors.adapters.health import breaker_health
 from runtime.admin.history import BUCKET_SECONDS, BUCKETS, FAILURES, TRANSITIONS, Recorder, merge_reports
 
@@ -119,3 +119,23 @@ def test_a_new_report_replaces_what_it_covers_and_keeps_the_rest(
     [seen] = merge_reports(old, new)["breakers"]
     assert [one["time"] for one in seen["transitions"]] == times
     assert [bucket[0] for bucket in seen["calls_by_time"]] == starts
+
+
+async def test_a_report_has_the_shadow_of_a_breaker_that_has_one() -> None:
+    """Its policy is part of the policy, with the keys of breakers.toml."""
+    async with open_panel() as panel:
+        panel.breaker(CircuitBreakerConfig(name="plain"))
+        breaker = panel.breaker(CircuitBreakerConfig(name="a", shadow=ShadowPolicy(max_failures=2)))
+        for _ in range(3):
+            await call(breaker, fails=True)
+        plain, shadowed = (await Recorder("p", panel).recent())["breakers"]
+    assert "shadow" not in plain
+    assert plain["policy"]["shadow"] is None
+    assert shadowed["policy"]["shadow"] == {"max_failures": 2}
+    assert (shadowed["shadow"]["state"], shadowed["shadow"]["opened"], shadowed["state"]) == (
+        "OPEN",
+        1,
+        "CLOSED",
+    )
+    assert shadowed["shadow"]["calls"]["rejected"]["failure"] == 1
+    assert shadowed["transitions"] == []

@@ -16,7 +16,7 @@ from actors import (
     FailureRate,
     SlowCallRate,
 )
-from actors.policy.config import Backoff
+from actors.policy.backoff import Backoff
 from actors.policy.window import LastCalls, LastSeconds
 from actors.sharing.link import SharingPolicy
 from protocols.topology import BREAKERS

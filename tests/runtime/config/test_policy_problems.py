@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -9,7 +11,16 @@ from typing import Any, get_type_hints
 import pytest
 
 import actors
-from actors import AdaptiveLimit, CircuitBreakerConfig, TripStrategy
+from actors import (
+    Adaptive,
+    AdaptiveLimit,
+    AnyOf,
+    Backoff,
+    CircuitBreakerConfig,
+    ConsecutiveFailures,
+    ShadowPolicy,
+    TripStrategy,
+)
 from runtime.admin.history import policy_view
 from runtime.config.policies import CODE_FIELDS, BadConfiguration
 from runtime.config.policy_file import load_configuration
@@ -113,10 +124,68 @@ def test_strategies_too_deep_within_each_other_are_refused(written: Write) -> No
 
 
 def test_the_file_has_every_key_of_a_policy_that_is_not_code() -> None:
-    """With the policy's types; only a trip strategy is a table of its own."""
+    """With the policy's types; only a trip strategy and a shadow are tables of their own."""
     policy, table = get_type_hints(CircuitBreakerConfig), get_type_hints(PolicyTable)
     assert table.keys() == policy.keys() - CODE_FIELDS - {"name"}
-    assert {key for key, kind in table.items() if kind != policy[key]} == {"trip"}
+    assert {key for key, kind in table.items() if kind != policy[key]} == {"trip", "shadow"}
+
+
+def test_a_shadow_is_read_with_the_keys_of_its_policy(written: Write) -> None:
+    """What it leaves out is the breaker's own, of the file, its profile or the defaults."""
+    text = (
+        f"profile = 'prod'\n[breakers.{DATABASE}]\nramp = 5.0\n"
+        "shadow = {trip = {kind = 'Adaptive', failures = 4}, half_open_max_calls = 2}\n"
+        "[breakers.school-database]\ntrip = {kind = 'Adaptive'}\n"
+        "[breakers.school-database.shadow]\nmax_failures = 3\nbackoff = {factor = 2.0}\n"
+    )
+    breakers = load_configuration(written(text), None).breakers
+    found = breakers[DATABASE].shadow_config
+    assert found is not None
+    assert (found.strategy, found.half_open_max_calls) == (Adaptive(failures=4), 2)
+    assert (found.ramp, found.reset_timeout) == (5.0, 120.0)
+    assert breakers["school-database"].shadow == ShadowPolicy(max_failures=3, backoff=Backoff(factor=2.0))
+    assert breakers["auth-service-http"].shadow is None
+
+
+SHADOW_KEYS = {field.name for field in dataclasses.fields(ShadowPolicy)}
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "reason"),
+    [
+        ("3", "", "must be a table, got 3"),
+        ("{}", "", "shadow must set a key of the policy, got none"),
+        ("{max_failures = '3'}", ".max_failures", "must be a whole number, got '3'"),
+        ("{max_failures = 0}", ".max_failures", "shadow.max_failures must be a whole number of at least 1"),
+        ("{max_concurrent = 3}", ".max_concurrent", f"unknown key; one of: {', '.join(sorted(SHADOW_KEYS))}"),
+        ("{failure = 3}", ".failure", "is set by code, not here"),
+        ("{trip = {kind = 'Adaptiv'}}", ".trip.kind", "must be one of ConsecutiveFailures, "),
+        ("{trip = {kind = 'Adaptive', blipp = 3}}", ".trip.blipp", "unknown key; one of: blip, failures,"),
+        ("{trip = {kind = 'Adaptive', failures = 0}}", ".trip.failures", "Adaptive.failures must be "),
+        (
+            "{trip = {kind = 'Adaptive'}, max_failures = 3}",
+            ".max_failures",
+            "shadow.max_failures must not be",
+        ),
+        ("{backoff = {factor = 2.0, maximum = 5}}", ".backoff.maximum", "shadow.backoff.maximum must be at"),
+    ],
+)
+def test_a_bad_shadow_is_named_by_its_key(written: Write, value: str, key: str, reason: str) -> None:
+    [(found, why)] = problems(written(f"[breakers.{DATABASE}]\nshadow = {value}"))
+    assert found == f"breakers.{DATABASE}.shadow{key}"
+    assert why.startswith(reason)
+
+
+def test_the_report_of_a_shadow_can_be_set_again_and_removed() -> None:
+    """A policy is reported in the form of breakers.toml; by the admin API null ends a shadow."""
+    shadow = ShadowPolicy(trip=AnyOf(Adaptive(), ConsecutiveFailures(9)), ramp=2, backoff=Backoff(factor=2))
+    config = CircuitBreakerConfig(name=DATABASE, shadow=shadow)
+    table = policy_view(config)["shadow"]
+    assert table.keys() == {"trip", "ramp", "backoff"}
+    bare = CircuitBreakerConfig(name=DATABASE)
+    assert policy_view(bare)["shadow"] is None
+    assert changed_policy(bare, {"shadow": json.loads(json.dumps(table))}) == config
+    assert changed_policy(config, {"shadow": None}) == bare
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 // Formats a policy, and the distance of its breaker from tripping.
 
+import { number, plural } from "./format.js";
+
 const PIPS = 12;
 const SECONDS = new Set(["reset_timeout", "half_open_timeout", "ramp", "call_timeout", "queue_timeout", "maximum", "threshold", "last_seconds", "window"]);
 
@@ -37,6 +39,31 @@ const percent = (rate) => `${Math.round(rate * 1000) / 10} %`;
 function extent(window) {
   return window?.last_calls ? `${window.last_calls} calls` : `${window?.last_seconds} s`;
 }
+
+/** What the policy in shadow would have done since the process started; "" without one. */
+export function inShadow({ shadow, policy }) {
+  if (!shadow) return "";
+  const who = shadowName(policy?.shadow ?? {});
+  if (shadow.stopped) return `${who} beside it has stopped: ${shadow.stopped}`;
+  const { admitted, rejected } = shadow.calls;
+  const { unseen, ...ended } = rejected;
+  const lost = sum(ended);
+  const opened = shadow.opened ? `opened ${times(shadow.opened)}` : "stayed closed";
+  const spared = lost ? `, rejected ${plural(lost, "call")}, ${number(ended.success)} of them good` : "";
+  const parts = [`${who} beside it would have ${opened}${spared}`];
+  const missed = unseen + admitted.unseen;
+  if (missed) parts.push(`It didn’t see how the ${plural(missed, "call")} that the breaker rejected would have ended`);
+  if (shadow.state !== "CLOSED") parts.push(`It would be ${shadow.state === "OPEN" ? "open" : "half-open"} now`);
+  return parts.map((part) => `${part}.`).join(" ");
+}
+
+function shadowName({ trip, max_failures: most }) {
+  if (trip) return `${trip.kind}()`;
+  return most ? `${plural(most, "failure")} in a row` : "The policy in shadow";
+}
+
+const sum = (counts) => Object.values(counts).reduce((one, other) => one + other, 0);
+const times = (count) => (count === 1 ? "once" : `${number(count)} times`);
 
 /** The policy with the file's keys, without those that have no effect. */
 export function plainPolicy(policy) {

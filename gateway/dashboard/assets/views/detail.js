@@ -2,7 +2,7 @@
 
 import { Actions } from "./actions.js";
 import { STATES, make, moment, number, put, plural, sentence } from "../model/format.js";
-import { plainPolicy } from "../model/policy.js";
+import { inShadow, plainPolicy } from "../model/policy.js";
 import { since, why } from "./rows.js";
 
 export class Detail {
@@ -33,6 +33,7 @@ export class Detail {
     const breaker = this.model.breakers.get(this.name);
     this.state = make("p", "detail-state");
     this.facts = make("dl", "facts");
+    this.shadow = make("p", "in-shadow");
     this.failures = make("ol", "failures");
     this.changes = make("ol", "changes");
     this.policy = make("dl", "facts policy");
@@ -46,7 +47,7 @@ export class Detail {
       this.state,
       this.actions.element,
       make("div", "known", {},
-        make("h3", "", {}, "Since its process started"), this.facts,
+        make("h3", "", {}, "Since its process started"), this.facts, this.shadow,
         make("h3", "", {}, "Last failures"), this.failures,
         make("h3", "", {}, "Last changes"), this.changes,
         this.ordered, this.commands,
@@ -87,6 +88,9 @@ export class Detail {
       answered: breaker.calls.success, failed: breaker.calls.failure, rejected: breaker.calls.rejected,
       ignored: breaker.calls.ignored, cancelled: breaker.calls.cancelled, "running now": running(breaker),
     });
+    const shadow = inShadow(breaker);
+    this.shadow.hidden = !shadow;
+    put(this.shadow, shadow);
     list(this.policy, plainPolicy(breaker.policy ?? {}));
     items(this.failures, breaker.failures, (one) => [
       moment(one.time, now), one.error ?? "", one.count > 1 ? `${plural(one.count, "call")}` : "",
