@@ -40,9 +40,9 @@ class LoggedCall(NamedTuple):
 class CallLogFile:
     """Appends to the file at `path`, which it creates if needed. Not for two threads at once.
 
-    A file of `limit` bytes or more becomes PATH.1, in place of an earlier one. The processes that write to
-    the same path follow: before each batch they check that the path still is their file. Raises
-    UnusableCallLog.
+    A file of `limit` bytes or more becomes PATH.1, in place of an earlier one. Several processes may write to
+    the same path: each batch is one write at the file's end, under a lock, after a check that the path still
+    is this file. Raises UnusableCallLog.
     """
 
     def __init__(self, path: Path, limit: int = LIMIT_BYTES) -> None:
@@ -57,35 +57,32 @@ class CallLogFile:
         """Append a line for each call, after one for the dropped lines before them. Raises OSError."""
         lines = [json.dumps({"dropped": dropped})] if dropped else []
         lines += [_line(call) for call in calls]
-        self._follow_path()
-        # One write with O_APPEND: lines of several processes don't mix.
         data = ("\n".join(lines) + "\n").encode()
-        if _ends_in_a_line(self._file):
-            data = b"\n" + data
-        while data:
-            data = data[os.write(self._file, data) :]
+        try:
+            self._lock_current()
+            if _ends_in_a_cut_line(self._file):
+                data = b"\n" + data
+            while data:
+                data = data[os.write(self._file, data) :]
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
 
-    def _follow_path(self) -> None:
-        """Open the path again if it is another file now, or if this one is full."""
-        if os.fstat(self._file).st_size >= self._limit:
-            self._rotate()
-        if not self._is_current():
+    def _lock_current(self) -> None:
+        """Lock the file that the path is now, after a rotation if that one is full."""
+        while True:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if self._is_current():
+                if os.fstat(self._file).st_size < self._limit:
+                    return
+                os.replace(self._path, rotated(self._path))
             opened = _open(self._path)
+            # This unlocks the old file, which no process writes to any more.
             os.close(self._file)
             self._file = opened
-
-    def _rotate(self) -> None:
-        # Another process may have renamed the file already: only one of them may.
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            if self._is_current():
-                os.replace(self._path, rotated(self._path))
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _is_current(self) -> bool:
         try:
@@ -113,7 +110,7 @@ def _open(path: Path) -> int:
     return file
 
 
-def _ends_in_a_line(file: int) -> bool:
+def _ends_in_a_cut_line(file: int) -> bool:
     """Whether the last line is cut: a disk was full, or the machine has lost power."""
     size = os.fstat(file).st_size
     return size > 0 and os.pread(file, 1, size - 1) != b"\n"
