@@ -62,6 +62,7 @@ def test_a_good_policy_is_kept_and_no_file_is_written(tuner):
     assert not tuner.output.exists()
 
 
+@pytest.mark.usefixtures("few_candidates")
 def test_the_same_log_gives_the_same_words_and_the_same_file(tuner):
     policy = {"max_failures": 5, "reset_timeout": 120.0, "backoff": "{ factor = 2.0, jitter = 0.5 }"}
     tuner.configure(**policy)
