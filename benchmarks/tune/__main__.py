@@ -23,8 +23,8 @@ from .policy_output import tuned
 from .recording import Recording
 from .selection import select
 
-MOST_CALLS = 100_000
-"""The calls that are replayed, of all breakers together; more would take more than a minute."""
+MOST_CALLS = 1_000_000
+"""The calls that are replayed, of all breakers together: more than a rotated log has. It bounds the time."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if not recommended:
-        print(f"\n{options.output} is not written: there is nothing to change.")
+        print(f"\n{options.output} is not written: no change is recommended.")
     return 0 if is_enough else 1
 
 

@@ -15,8 +15,9 @@ from benchmarks.adaptive.policies import OnMachine
 
 from .candidates import Candidate, adaptive_candidates, fixed_candidates, replayable
 from .incidents import Incident, cuts, incidents, judged, merged
-from .recording import Recording
+from .recording import Ended, Recording
 from .replay import Costs, replay
+from .screening import SAMPLED, promising, sample
 
 SEED = 1
 RESAMPLES = 2000
@@ -108,8 +109,12 @@ def select(name: str, recordings: Sequence[Recording], config: CircuitBreakerCon
         return sum(costs[1:], costs[0])
 
     now_costs = costs(now)
-    fixed = _choice([(one, costs(one)) for one in fixed_candidates(now.config, _rate(recordings))])
-    adaptive = _choice([(one, costs(one)) for one in adaptive_candidates(now.config)])
+
+    def tried(candidates: list[Candidate]) -> list[tuple[Candidate, Costs]]:
+        return [(one, costs(one)) for one in _screened(candidates, calls, by_breaker)]
+
+    fixed = _choice(tried(fixed_candidates(now.config, _rate(recordings))))
+    adaptive = _choice(tried(adaptive_candidates(now.config)))
     chosen = min(fixed, adaptive, key=lambda one: sum(one.held_out))
     saved = tuple(now_costs.of(n) - cost for n, cost in enumerate(chosen.held_out))
     interval = _interval(saved)
@@ -121,6 +126,21 @@ def select(name: str, recordings: Sequence[Recording], config: CircuitBreakerCon
     return Result(
         name, tuple(found), now, now_costs, judge, fixed, adaptive, chosen, saved, interval, assumed, sureness
     )
+
+
+def _screened(
+    candidates: list[Candidate], calls: Sequence[Sequence[Ended]], found: Sequence[Sequence[Incident]]
+) -> list[Candidate]:
+    """All candidates; of a long log, those that are promising on a sample of it."""
+    if sum(map(len, calls)) <= SAMPLED:
+        return candidates
+    most = SAMPLED // len(calls)
+    samples = [sample(one, incident, most) for one, incident in zip(calls, found, strict=True)]
+
+    def cost(candidate: Candidate) -> int:
+        return sum(replay(one, [], lambda: OnMachine(candidate.config)).total for one in samples)
+
+    return promising(candidates, cost)
 
 
 def _shifts(incidents: int) -> dict[str, float]:
