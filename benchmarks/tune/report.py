@@ -104,7 +104,7 @@ def _sureness(result: Result) -> Iterator[str]:
     likely = f"{low:,} to {high:,} in {100 * INTERVAL:.0f} % of resampled logs"
     yield f"  It saves {sum(saved):,} calls there; {likely}."
     if len({(one.now, one.chosen) for one in result.assumed}) > 1:
-        yield "  Calls lost or sent, by when the dependency recovered while calls were rejected, now → chosen:"
+        yield "  Lost and sent, by when the dependency recovered while calls were rejected, now → chosen:"
         for one in result.assumed:
             yield f"    {one.meaning}: {one.now:,} → {one.chosen:,}"
 

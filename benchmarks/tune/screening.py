@@ -17,7 +17,7 @@ STRETCHES = 20
 
 
 def sample(calls: Sequence[Ended], found: Sequence[Incident], most: int) -> list[Ended]:
-    """About `most` of the calls, in order: half of them around the incidents, half in stretches of equal length.
+    """About `most` of the calls, in order: half around the incidents, half in stretches of equal length.
 
     The calls around an incident are shared out evenly, before and after its start.
     """
