@@ -73,6 +73,15 @@ async def test_each_outcome_is_a_line(tmp_path):
     assert durations["rejected"] is None
 
 
+async def test_an_observing_breaker_has_an_outcome_for_every_call(tmp_path):
+    async with logging(CallLogFile(tmp_path / "log")) as breaker:
+        await breaker.observe("to record")
+        for _ in range(4):
+            await fail(breaker)
+        await call(breaker)
+    assert [one["outcome"] for one in lines(tmp_path / "log")] == ["failure"] * 4 + ["success"]
+
+
 async def test_an_exception_of_the_block_that_looks_like_a_rejection_is_none(tmp_path):
     async with logging(CallLogFile(tmp_path / "log")) as breaker:
         with pytest.raises(CircuitOpenError):
