@@ -94,6 +94,11 @@ test-shared *ARGS:
 bench *ARGS:
     @uv run --quiet --group bench python -m benchmarks "$@"
 
+# Recommend constants for breakers.toml from the file that the gateway wrote to CALL_LOG: tune LOG [--output PATH]
+[no-exit-message]
+tune *ARGS:
+    @{{ python }} -m benchmarks.tune "$@"
+
 # Delete all users, schools and students; --yes deletes without asking
 [no-exit-message]
 clean-db *ARGS:

@@ -85,6 +85,7 @@ _GATEWAY = {
     "CLIENT_IDLE_TIMEOUT": Described("longest time between two requests of a connection", "s"),
     "TRUSTED_PROXIES": Described("networks whose X-Forwarded-* and Forwarded are believed"),
     "CORS_ORIGINS": Described("origins whose pages may read responses, separated by commas, or *"),
+    "CALL_LOG": Described("file that gets a line for each call through a breaker, for `uv run just tune`"),
     "TLS_CERT_FILE": Described("certificate and its chain, in PEM; set: clients use TLS"),
     "TLS_KEY_FILE": Described("key of TLS_CERT_FILE, in PEM"),
     "OPERATIONS_PORT": Described("port of the gateway's operations pages; unset: its public port"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from gateway.call_log.log_file import CallLogFile, UnusableCallLog
 from gateway.process import run_gateway
 from gateway.settings import GatewaySettings
 from gateway.workers.supervisor import run_workers
@@ -25,7 +26,9 @@ def run() -> None:
     try:
         configuration = load_policies(settings.circuit_breakers, settings.circuit_breaker_profile)
         settings.certificate()
-    except (BadConfiguration, UnusableCertificate) as error:
+        if settings.call_log is not None:
+            CallLogFile(settings.call_log).close()
+    except (BadConfiguration, UnusableCertificate, UnusableCallLog) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     if settings.gateway_workers > 1:

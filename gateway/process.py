@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import trio
 from quart_trio import QuartTrio
 
-from actors import Panel
+from actors import CircuitBreaker, Panel
 from actors.adapters.logs import log_transitions
 from gateway.app import SharedParts, create_app
+from gateway.call_log.call_log import CallLog
+from gateway.call_log.log_file import CallLogFile
 from gateway.proxy.limits.shared_counters import SharedCounters, ValkeyCounters
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
@@ -58,6 +61,8 @@ async def run_gateway(
         keys = await _start_token_verifier(nursery, settings, transports)
         nursery.start_soon(expire_idle_connections, transports)
         breakers = open_breakers(panel, with_http_probes(configuration, transports), configuration.routes)
+        if settings.call_log is not None:
+            breakers = await _start_call_log(nursery, settings.call_log, breakers)
         app = create_app(settings, panel, breakers, keys, transports, configuration.routes, shared)
         admin = app.extensions["admin"]
         cluster = None if shared is None else shared.cluster
@@ -109,6 +114,15 @@ async def _start_token_verifier(
     keys = TokenVerifier(fetch_keys, cache=settings.jwks_cache)
     await nursery.start(keys.run)
     return keys
+
+
+async def _start_call_log(
+    nursery: trio.Nursery, path: Path, breakers: Mapping[str, CircuitBreaker]
+) -> dict[str, CircuitBreaker]:
+    """Start the call log, and return the breakers that calls are to go through. Raises UnusableCallLog."""
+    call_log = CallLog(CallLogFile(path))
+    await nursery.start(call_log.run, list(breakers.values()))
+    return call_log.observed(breakers)
 
 
 def _no_certificate() -> None:

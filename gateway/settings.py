@@ -64,6 +64,7 @@ class GatewaySettings(ProcessSettings):
     between two requests. tls_cert_file, tls_key_file: a certificate with its chain, and its key, both PEM;
     with them, TLS is served. cors_origins: origins whose pages may read responses, separated by commas, or *.
     gateway_workers: processes on the gateway's port; more than one need valkey_url.
+    call_log: gets a line for each call through a breaker; None: nothing is written.
     operations_port: serves the gateway's own pages, which gateway_port then no longer has; None: none does.
     trusted_proxies: networks, separated by commas, whose X-Forwarded-* and Forwarded are believed.
     """
@@ -90,6 +91,7 @@ class GatewaySettings(ProcessSettings):
     client_idle_timeout: Seconds = 75.0
     trusted_proxies: Networks = ""
     cors_origins: Origins = ()
+    call_log: FilePath | None = None
     tls_cert_file: FilePath | None = None
     tls_key_file: FilePath | None = None
 

@@ -127,14 +127,20 @@ def rivals() -> dict[str, Callable[[], Policy]]:
 
 def constants(rate: float) -> dict[str, Callable[[], Policy]]:
     """The grid of fixed policies from which the best are taken in hindsight."""
+    return {name: on_machine(**policy) for name, policy in fixed(rate).items()}
+
+
+def fixed(rate: float) -> dict[str, dict[str, Any]]:
+    """By name, the values of fixed policies for so many calls a second."""
     waits = (1.0, 3.0, 10.0, 30.0) if rate >= 5 else (10.0, 30.0, 100.0, 300.0)
-    grid: dict[str, Callable[[], Policy]] = {}
+    grid: dict[str, dict[str, Any]] = {}
     for wait in waits:
         for n in (3, 5, 10, 20, 50):
-            grid[f"{n} failures, {wait:g} s"] = on_machine(trip=ConsecutiveFailures(n), reset_timeout=wait)
+            grid[f"{n} failures, {wait:g} s"] = {"trip": ConsecutiveFailures(n), "reset_timeout": wait}
         for share, least in ((0.5, 10), (0.5, 30), (0.7, 10)):
             window = LastSeconds(10.0 if rate >= 5 else 300.0)
-            grid[f"{share:.0%} of {window.s:g} s (at least {least}), {wait:g} s"] = on_machine(
-                trip=FailureRate(rate=share, window=window, minimum_calls=least), reset_timeout=wait
-            )
+            grid[f"{share:.0%} of {window.s:g} s (at least {least}), {wait:g} s"] = {
+                "trip": FailureRate(rate=share, window=window, minimum_calls=least),
+                "reset_timeout": wait,
+            }
     return grid

@@ -15,6 +15,7 @@ from quart_trio import QuartTrio
 from actors import DURATION_BUCKETS, CircuitBreakerConfig, Panel, open_panel
 from actors.messages import Snapshot
 from gateway.app import create_app
+from gateway.call_log.call_log import CallLog
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from gateway.upstream.balancer import service_transport
@@ -56,9 +57,10 @@ async def in_process_gateway(
     transports: Mapping[str, httpx.AsyncBaseTransport],
     policy: Mapping[str, Any] | None = None,
     routes: Mapping[str, Routes] | None = None,
+    call_log_of: CallLog | None = None,
     **settings: Any,
 ) -> AsyncIterator[RunningGateway]:
-    """A gateway in process. policy: of every breaker."""
+    """A gateway in process. policy: of every breaker. call_log_of: notes rejections; the test runs it."""
     async with open_panel(durations=DURATION_BUCKETS) as panel:
         policies = {
             one.breaker: CircuitBreakerConfig(
@@ -69,6 +71,8 @@ async def in_process_gateway(
         issuer = Issuer()
         values = {"rate_limit_per_minute": 1000, **settings}
         breakers = open_breakers(panel, policies, routes)
+        if call_log_of is not None:
+            breakers = call_log_of.observed(breakers)
         chosen = GatewaySettings(**values)
         app = create_app(chosen, panel, breakers, issuer.keys, transports, routes)
         async with trio.open_nursery() as nursery:

@@ -22,7 +22,7 @@ from tests.mutants.fault_files import BadFaultFileError, Fault, StaleFaultError,
 from tests.mutants.warm_pytest import run_pytest
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("actors", "protocols", "runtime", "services", "deploy", "gateway", "tests")
+COPIED = ("actors", "protocols", "runtime", "services", "deploy", "gateway", "benchmarks", "tests")
 AT_ONCE = 2
 HANG_SECONDS = 20
 """A test that takes longer hangs, which counts as a failure."""

@@ -1,0 +1,1 @@
+"""Recommends constants for breakers.toml from a recorded call log."""
