@@ -199,7 +199,12 @@ class _Evidence(TripCounter):
             self.since = None
 
     def tripped(self, now: float) -> bool:
-        return self.bad > 0 and self.sum >= self._learning.threshold
+        learning = self._learning
+        if self.since is None or self.sum < learning.threshold:
+            return False
+        # Until the traffic is known, a blip is measured by its time. At a cold start quick failures end before
+        # the first successes do.
+        return learning.baseline.traffic is not None or now - self.since >= learning.strategy.blip
 
     @property
     def reason(self) -> str:  # type: ignore[override]

@@ -51,6 +51,26 @@ def test_at_a_high_rate_a_row_of_failures_shorter_than_the_blip_is_tolerated() -
     assert breaker.bad_until_open() == pytest.approx(41, abs=1)
 
 
+def test_quick_failures_that_end_before_the_first_successes_open_no_new_breaker() -> None:
+    """A thousand calls a second of which two of five fail, in a millisecond. A success takes a fifth of one."""
+    breaker = Breaker(gap=0.001)
+    permits = [breaker.admit() for _ in range(500)]
+    for _ in range(80):
+        breaker.now += 0.0025
+        breaker.settle(permits.pop(), Outcome.FAILURE)
+    assert breaker.state is State.CLOSED
+    for _ in range(60):
+        breaker.now += 0.001
+        breaker.settle(permits.pop())
+    assert breaker.learned.evidence == 0
+
+
+@pytest.mark.parametrize(("gap", "calls"), [(0.0625, 8), (1.0, 7)])
+def test_a_new_breaker_tolerates_a_blip_by_its_time(gap: float, calls: int) -> None:
+    """Seven failures at least, and those of 0.4 s."""
+    assert Breaker(gap=gap).bad_until_open() == calls
+
+
 def test_a_high_rate_is_tolerated_before_it_is_known() -> None:
     breaker = Breaker(gap=0.001)
     breaker.good(400)

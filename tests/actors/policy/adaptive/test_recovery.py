@@ -60,7 +60,7 @@ def test_the_longest_wait_bounds_that_of_rare_calls() -> None:
 
 def test_a_new_breaker_takes_the_traffic_of_the_incident() -> None:
     breaker = Breaker(gap=0.01)
-    breaker.bad(7)
+    breaker.bad_until_open()
     assert 0 < breaker.until_half_open() < 1
 
 
