@@ -202,8 +202,8 @@ class _Evidence(TripCounter):
         learning = self._learning
         if self.since is None or self.sum < learning.threshold:
             return False
-        # Until the traffic is known, a blip is measured by its time. At a cold start quick failures end before
-        # the first successes do.
+        # Until the traffic is known, a blip is measured by its time: quick failures end before the first
+        # successes.
         return learning.baseline.traffic is not None or now - self.since >= learning.strategy.blip
 
     @property

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from operator import add
 from typing import Any, Self
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -39,34 +39,27 @@ class RequestCounts:
 
     def merge(self, other: RequestCounts) -> RequestCounts:
         """The sum of two processes' counts."""
-        return RequestCounts(
-            requests=_sum(self.requests, other.requests),
-            buckets={
-                route: tuple(map(sum, zip(*_both(self.buckets, other.buckets, route), strict=True)))
-                for route in {**self.buckets, **other.buckets}
-            },
-            seconds={
-                route: self.seconds.get(route, 0.0) + other.seconds.get(route, 0.0)
-                for route in {**self.seconds, **other.seconds}
-            },
-            errors=_sum(self.errors, other.errors),
-            rate_limited=_sum(self.rate_limited, other.rate_limited),
+        return replace(
+            self._combined(other, add),
             in_flight=self.in_flight + other.in_flight,
             connections=self.connections + other.connections,
         )
 
     def at_least(self, floor: RequestCounts) -> RequestCounts:
         """These counts, none lower than that of `floor`. What is in flight and connected stays as it is."""
+        return self._combined(floor, max)
+
+    def _combined(self, other: RequestCounts, combine: Callable[[Any, Any], Any]) -> RequestCounts:
         return replace(
             self,
-            requests=_most(self.requests, floor.requests),
+            requests=_by_key(self.requests, other.requests, combine),
             buckets={
-                route: tuple(map(max, zip(*_both(self.buckets, floor.buckets, route), strict=True)))
-                for route in {**self.buckets, **floor.buckets}
+                route: tuple(map(combine, *_both(self.buckets, other.buckets, route)))
+                for route in {**self.buckets, **other.buckets}
             },
-            seconds=_most(self.seconds, floor.seconds),
-            errors=_most(self.errors, floor.errors),
-            rate_limited=_most(self.rate_limited, floor.rate_limited),
+            seconds=_by_key(self.seconds, other.seconds, combine),
+            errors=_by_key(self.errors, other.errors, combine),
+            rate_limited=_by_key(self.rate_limited, other.rate_limited, combine),
         )
 
     def without_counts(self) -> RequestCounts:
@@ -103,12 +96,10 @@ class RequestCounts:
         )
 
 
-def _sum(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
-    return dict(Counter(one) + Counter(other))
-
-
-def _most(one: Mapping[Any, float], other: Mapping[Any, float]) -> dict[Any, Any]:
-    return {key: max(one.get(key, 0), other.get(key, 0)) for key in {**one, **other}}
+def _by_key(
+    one: Mapping[Any, float], other: Mapping[Any, float], combine: Callable[[Any, Any], Any]
+) -> dict[Any, Any]:
+    return {key: combine(one.get(key, 0), other.get(key, 0)) for key in {**one, **other}}
 
 
 def _both(

@@ -19,7 +19,7 @@ from actors.adapters.valkey import ValkeyConnection
 from actors.messages import Snapshot
 from actors.sharing.wire import VERSION
 from gateway.metrics.request_counts import RequestCounts
-from gateway.workers.merge import add_counts, add_totals, at_least, totals_at_least, without_counts
+from gateway.workers.counts import add_counts, add_totals, at_least, totals_at_least, without_counts
 from runtime.sharing.snapshots import from_json, to_json
 
 REPLY_SECONDS = 0.3

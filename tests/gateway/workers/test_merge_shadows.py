@@ -8,7 +8,8 @@ from dataclasses import replace
 from actors import Adaptive, CircuitBreakerConfig, Machine, Outcome, Permit, ShadowPolicy, Snapshot
 from actors.adapters.metrics import exposition
 from actors.messages import State
-from gateway.workers.merge import add_counts, at_least, merge_snapshots, without_counts
+from gateway.workers.counts import add_counts, at_least, without_counts
+from gateway.workers.merge import merge_snapshots
 from gateway.workers.reports import WorkerReport, decode, encode
 
 OPENED = (State.CLOSED, State.OPEN)

@@ -52,7 +52,7 @@ def test_at_a_high_rate_a_row_of_failures_shorter_than_the_blip_is_tolerated() -
 
 
 def test_quick_failures_that_end_before_the_first_successes_open_no_new_breaker() -> None:
-    """A thousand calls a second of which two of five fail, in a millisecond. A success takes a fifth of one."""
+    """Two of five calls fail in a moment, and a success takes a fifth of a second."""
     breaker = Breaker(gap=0.001)
     permits = [breaker.admit() for _ in range(500)]
     for _ in range(80):
