@@ -15,15 +15,15 @@ from protocols.topology import AUTH_SERVICE
 from runtime.web.app import reply, service_app
 from runtime.web.errors import ApiError
 from runtime.web.json_body import read_json
+from runtime.web.openapi import BEARER, document_failures
 from services.auth import responses
 from services.auth.accounts import Accounts
 from services.auth.schemas import Login, Refresh, Signup
 from services.http.clients import TrustedGateways
 from services.http.response_fields import protect_responses
-from services.http.responses import ErrorResponse
+from services.http.responses import EmptyResponse
 
 REJECTION_MESSAGE = "authentication service temporarily unavailable"
-_BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 
 def create_app(accounts: Accounts, panel: Panel, gateways: TrustedGateways | None = None) -> QuartTrio:
@@ -44,9 +44,7 @@ def _add_accounts(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways)
     @app.post("/signup")
     @document_request(Signup)
     @document_response(responses.UserResponse, 201)
-    @document_response(ErrorResponse, 400)
-    @document_response(ErrorResponse, 409)
-    @document_response(ErrorResponse, 429)
+    @document_failures(409, 429)
     async def signup() -> Any:
         """Create an account."""
         authorization = request.headers.get("Authorization")
@@ -56,8 +54,7 @@ def _add_accounts(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways)
     @app.post("/login")
     @document_request(Login)
     @document_response(responses.SessionResponse)
-    @document_response(ErrorResponse, 401)
-    @document_response(ErrorResponse, 429)
+    @document_failures(401, 429)
     async def login() -> Any:
         """Log in with e-mail address and password."""
         user, access, refresh = await accounts.login(await read_json(Login), gateways.current_client())
@@ -65,11 +62,10 @@ def _add_accounts(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways)
         return reply("Login successful", session.model_dump())
 
     @app.post("/logout")
-    @security_scheme(_BEARER)
+    @security_scheme(BEARER)
     @document_request(Refresh)
-    @document_response(responses.EmptyResponse)
-    @document_response(ErrorResponse, 401)
-    @document_response(ErrorResponse, 429)
+    @document_response(EmptyResponse)
+    @document_failures(401, 429)
     async def logout() -> Any:
         """End the login that a refresh token belongs to."""
         authorization = request.headers.get("Authorization")
@@ -82,8 +78,7 @@ def _add_tokens(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways) -
     @app.post("/refresh")
     @document_request(Refresh)
     @document_response(responses.TokensResponse)
-    @document_response(ErrorResponse, 401)
-    @document_response(ErrorResponse, 429)
+    @document_failures(401, 429)
     async def refresh() -> Any:
         """Exchange a refresh token for new tokens; it works once."""
         token = (await read_json(Refresh)).refresh_token
@@ -91,10 +86,9 @@ def _add_tokens(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways) -
         return reply("Token refreshed successfully", {"access_token": access, "refresh_token": replacement})
 
     @app.post("/validate")
-    @security_scheme(_BEARER)
+    @security_scheme(BEARER)
     @document_response(responses.TokenOwnerResponse)
-    @document_response(ErrorResponse, 401)
-    @document_response(ErrorResponse, 429)
+    @document_failures(401, 429)
     async def validate() -> Any:
         """Return the owner of an access token."""
         authorization = request.headers.get("Authorization")
