@@ -81,6 +81,6 @@ def test_errors_of_the_protocol_have_the_fields(attacked: AttackedStack) -> None
         ]
         for answer in answers:
             assert "server" not in answer.headers
-        assert [one.status_code for one in answers] == [404, 405, 431, 413, 426]
+        assert [one.status_code for one in answers] == [404, 501, 431, 413, 426]
         wrong = {(one.request.url.path, one.status_code): problems(one) for one in answers}
         assert not any(wrong.values()), wrong
