@@ -87,13 +87,13 @@ def create_app(
     }
     openapi = OpenApiAggregator(upstreams)
     cluster = None if shared is None else shared.cluster
-    if cluster is not None:
-        cluster.overloads = overloads
     counters = Counters() if shared is None else shared.counters
     limiter = RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_per_hour, counters)
     limits = settings.limits()
     metrics = RequestMetrics(limits.statistics, limiter.refusals)
-    app = own_pages(cluster or panel, upstreams, openapi, overloads if cluster is None else cluster, metrics)
+    if cluster is not None:
+        cluster.overloads, cluster.request_metrics = overloads, metrics
+    app = own_pages(cluster or panel, upstreams, openapi, overloads, metrics, cluster)
     trusted_proxies = TrustedProxies(read_networks(settings.trusted_proxies))
     app.extensions.update(openapi=openapi, loop_time=loop_time, limits=limits, request_metrics=metrics)
     app.extensions["sharing"] = None if shared is None else shared.cluster or shared.sharing

@@ -16,7 +16,7 @@ from coredis.retry import NoRetryPolicy
 
 from ..panel.panel import Panel
 from ..sharing.link import SharingPolicy
-from ..sharing.record import Reply, Request
+from ..sharing.requests import Reply, Request
 from ..sharing.shared_breakers import SharedBreakers
 from ..sharing.store import StoreUnavailable
 from ..sharing.wire import SCRIPT, arguments, channel, keys, reply

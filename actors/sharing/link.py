@@ -14,7 +14,7 @@ from ..messages import NEVER, State, Transition
 from ..policy.checks import positive_int, positive_number
 from ..policy.trip import TripEvidence
 from .evidence import WHOLE, Judgement, Rule
-from .record import AcquireLease, ProbeResult, ReleaseLease, Reply, Report, Request
+from .requests import AcquireLease, Leave, ProbeResult, ReleaseLease, Reply, Report, Request
 
 POLL = 1.0
 """Seconds between two reports of one breaker while nothing happens."""
@@ -222,9 +222,10 @@ class BreakerLink:
             self._seen = Seen(local.successes, local.failures, local.rejections, local.generation)
         return dropped
 
-    def release(self) -> ReleaseLease | None:
-        """The request that gives the lease back at the end of this process."""
-        return ReleaseLease(self._instance, self._lease) if self._lease else None
+    def farewell(self) -> list[Request]:
+        """The requests at the end of this process: its lease is given back, and its evidence is gone."""
+        leave = Leave(self._instance)
+        return [ReleaseLease(self._instance, self._lease), leave] if self._lease else [leave]
 
     # What the store answers.
 

@@ -8,95 +8,15 @@ durations only, because the clocks of instances differ.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import NamedTuple, TypeAlias
 
-from .evidence import InstanceEvidence, Judgement, Rule, add_up, is_enough
+from .evidence import InstanceEvidence, Judgement, add_up, is_enough
+from .requests import AcquireLease, Leave, Override, ProbeResult, ReleaseLease, Reply, Report, Request
 
 TURN = 1500
 """Milliseconds in which others come first after an instance's probe has failed: a poll, and its way."""
 ALIVE = 2500
 """Milliseconds after its last report in which an instance counts as running: two polls, and their way."""
 UNKNOWN = InstanceEvidence(Judgement.NONE, 0)
-
-
-class Report(NamedTuple):
-    """An instance reports its evidence and asks for the shared state.
-
-    wait: the first wait of its policy, should this report open the breaker. known_*: the shared state that
-    the instance knows, so that a store that has lost its data gets an OPEN back: generation, whether it is
-    open, its remaining wait and its step of the backoff.
-    """
-
-    instance: str
-    verdict: Judgement
-    share: int
-    failures: int
-    calls: int
-    wait: int
-    rule: Rule
-    known_generation: int = 0
-    known_open: bool = False
-    known_wait: int = 0
-    known_attempt: int = 0
-
-
-class AcquireLease(NamedTuple):
-    """An instance asks for the lease, or to keep it. has_callers: a call waits for the probe."""
-
-    instance: str
-    lease: int
-    has_callers: bool
-
-
-class ProbeResult(NamedTuple):
-    """The holder of a lease reports its probe. generation: of the lease. wait: the next, if it failed."""
-
-    instance: str
-    generation: int
-    passed: bool
-    wait: int
-
-
-class ReleaseLease(NamedTuple):
-    """The holder of a lease gives it back unused."""
-
-    instance: str
-    generation: int
-
-
-class Override(NamedTuple):
-    """An operator opens the breaker for `wait`, or closes it, for all instances."""
-
-    instance: str
-    opens: bool
-    wait: int
-
-
-Request: TypeAlias = Report | AcquireLease | ProbeResult | ReleaseLease | Override
-
-
-class Reply(NamedTuple):
-    """The shared state after a request.
-
-    accepted: the request had an effect of its own: a lease was granted, a result was taken. generation: 0 as
-    long as the breaker has never been opened for all. wait: until it may be probed. lease: the rest of the
-    asking instance's own lease; 0 if it has none. held: any instance has a lease. wanted: another instance
-    has callers and wants the lease. standing: some instance has bad evidence, so successes are news.
-    confirm: until the evidence will have stood long enough, if it still stands then; 0: it isn't enough.
-    opened_by: the number of bad instances that opened the breaker; 0: an operator. Durations are ms.
-    """
-
-    accepted: bool
-    generation: int
-    is_open: bool
-    wait: int
-    attempt: int
-    lease: int
-    held: bool
-    wanted: bool
-    standing: bool
-    confirm: int
-    opened_by: int
 
 
 @dataclass(slots=True)
@@ -134,6 +54,9 @@ class SharedRecord:
                 return self._reply(now, request.instance, accepted=self._judge_probe(request, now))
             case ReleaseLease():
                 return self._reply(now, request.instance, accepted=self._release(request, now))
+            case Leave():
+                self.evidence.pop(request.instance, None)
+                return self._reply(now, request.instance, accepted=True)
             case Override():  # pragma: no branch - there is no other
                 self._override(request, now)
                 return self._reply(now, request.instance, accepted=True)

@@ -14,7 +14,7 @@ from ..events import Subscription
 from ..messages import NEVER, Transition
 from ..panel.panel import Panel
 from .link import BreakerLink, SharingPolicy
-from .record import Override, Reply, Request
+from .requests import Override, Reply, Request
 from .store import Store, StoreUnavailable
 from .store_health import LOST_SECONDS, StoreHealth
 
@@ -23,7 +23,7 @@ RETRY_SECONDS = 0.25
 BATCH = 64
 """Breakers in one exchange with the store."""
 FAREWELL_SECONDS = 0.3
-"""The longest time at the end in which leases are given back."""
+"""The longest time at the end in which leases are given back, and the evidence is taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class SharedBreakers:
             await self._store.exchange([(name, Override(self.instance, opens, wait))])
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Share the breakers until cancelled; then give leases back, for FAREWELL_SECONDS at most.
+        """Share the breakers until cancelled; then give leases back and leave, for FAREWELL_SECONDS at most.
 
         Ends when the panel closes. A store that is gone raises nothing. Raises ValueError if the panel's
         breakers are shared already.
@@ -99,7 +99,7 @@ class SharedBreakers:
         finally:
             self._panel.on_change = None
             with trio.move_on_after(FAREWELL_SECONDS, shield=True):
-                await self._give_back()
+                await self._leave()
 
     # What happens here and elsewhere.
 
@@ -227,11 +227,11 @@ class SharedBreakers:
         for link in self._links.values():
             link.due = max(link.due, now + RETRY_SECONDS)
 
-    async def _give_back(self) -> None:
-        released = {name: link.release() for name, link in self._links.items()}
-        requests = [(name, request) for name, request in released.items() if request is not None]
-        if requests:
-            try:
-                await self._store.exchange(requests)
-            except StoreUnavailable:
-                pass  # the leases end by themselves
+    async def _leave(self) -> None:
+        requests = [(name, request) for name, link in self._links.items() for request in link.farewell()]
+        if not requests:
+            return
+        try:
+            await self._store.exchange(requests)
+        except StoreUnavailable:
+            pass  # the leases and the evidence end by themselves

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import trio
 
-from .record import Reply, Request
+from .requests import Reply, Request
 
 
 class StoreUnavailable(Exception):

@@ -210,6 +210,7 @@ local ARGUMENTS = {
   acquire = {'instance', 'lease', 'has_callers'},
   result = {'instance', 'generation', 'passed', 'wait'},
   release = {'instance', 'generation'},
+  leave = {'instance'},
   override = {'instance', 'opens', 'wait'},
 }
 
@@ -224,6 +225,9 @@ if operation == 'report' then answer = report(a)
 elseif operation == 'acquire' then answer = reply(a.instance, acquire(a))
 elseif operation == 'result' then answer = reply(a.instance, judge_probe(a))
 elseif operation == 'release' then answer = reply(a.instance, release(a))
+elseif operation == 'leave' then
+  redis.call('HDEL', KEYS[2], a.instance)
+  answer = reply(a.instance, true)
 else override(a) answer = reply(a.instance, true) end
 
 local changed = {}

@@ -7,7 +7,8 @@ from dataclasses import fields
 from importlib.resources import files
 
 from .evidence import InstanceEvidence, Judgement
-from .record import AcquireLease, Override, ProbeResult, ReleaseLease, Reply, Report, Request, SharedRecord
+from .record import SharedRecord
+from .requests import AcquireLease, Leave, Override, ProbeResult, ReleaseLease, Reply, Report, Request
 
 VERSION = 1
 """Of the keys' content. Software with another version uses keys of its own, so both can run side by side."""
@@ -21,6 +22,7 @@ OPERATIONS = {
     AcquireLease: "acquire",
     ProbeResult: "result",
     ReleaseLease: "release",
+    Leave: "leave",
     Override: "override",
 }
 

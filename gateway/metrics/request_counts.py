@@ -55,6 +55,24 @@ class RequestCounts:
             connections=self.connections + other.connections,
         )
 
+    def at_least(self, floor: RequestCounts) -> RequestCounts:
+        """These counts, none lower than that of `floor`. What is in flight and connected stays as it is."""
+        return replace(
+            self,
+            requests=_most(self.requests, floor.requests),
+            buckets={
+                route: tuple(map(max, zip(*_both(self.buckets, floor.buckets, route), strict=True)))
+                for route in {**self.buckets, **floor.buckets}
+            },
+            seconds=_most(self.seconds, floor.seconds),
+            errors=_most(self.errors, floor.errors),
+            rate_limited=_most(self.rate_limited, floor.rate_limited),
+        )
+
+    def without_counts(self) -> RequestCounts:
+        """Only what is in flight and connected."""
+        return RequestCounts(in_flight=self.in_flight, connections=self.connections)
+
     def of_the_past(self) -> RequestCounts:
         """The counts of a process that has ended: nothing is in flight, no connection is open."""
         return replace(self, in_flight=0, connections=0)
@@ -87,6 +105,10 @@ class RequestCounts:
 
 def _sum(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
     return dict(Counter(one) + Counter(other))
+
+
+def _most(one: Mapping[Any, float], other: Mapping[Any, float]) -> dict[Any, Any]:
+    return {key: max(one.get(key, 0), other.get(key, 0)) for key in {**one, **other}}
 
 
 def _both(

@@ -62,17 +62,20 @@ def own_pages(
     panel: BreakerSource,
     upstreams: Mapping[str, Upstream],
     openapi: OpenApiAggregator,
-    overloads: Overloads | WorkerCluster,
+    overloads: Overloads,
     requests: RequestMetrics,
+    cluster: WorkerCluster | None,
 ) -> QuartTrio:
     """An app that serves `routes.OWN_PATHS`, but for the dashboard and the admin API.
 
-    overloads: those of this process, or of all workers. requests: of this process.
+    overloads, requests: those of this process. cluster: knows those of all workers; None for one process.
     """
 
     def more_metrics() -> list[Metric]:
-        counts = overloads.counts if isinstance(overloads, Overloads) else overloads.overload_counts()
-        return [overload_metric(counts), *request_families(requests.snapshot(), ROUTE_NAMES)]
+        if cluster is None:
+            return [overload_metric(overloads.counts), *request_families(requests.snapshot(), ROUTE_NAMES)]
+        families = request_families(cluster.request_counts(), ROUTE_NAMES)
+        return [overload_metric(cluster.overload_counts()), *families]
 
     app = service_app(API_GATEWAY, panel, max_body=_MAX_BODY, more_metrics=more_metrics)
     reports = ServiceReports(upstreams)

@@ -21,17 +21,17 @@ from actors.events import EventBroadcaster, Subscription
 from actors.messages import Snapshot, State, Transition
 from actors.sharing.shared_breakers import SharingStatus
 from actors.sharing.store import StoreUnavailable
+from gateway.metrics.request_counts import RequestCounts
+from gateway.metrics.request_metrics import RequestMetrics
 from gateway.upstream.overloads import RESOURCES, Overloads
 from gateway.workers.context import WorkerContext
-from gateway.workers.merge import at_least, merge_snapshots, totals_at_least, without_counts
+from gateway.workers.merge import merge_snapshots
 from gateway.workers.reports import ReportStore, WorkerReport, encode
 from runtime.sharing.process import ProcessSharing
 
 DROPPED = "dropped"
 """The total of SharingStatus.dropped; the other totals are those of Overloads."""
-
-
-NOTHING = WorkerReport(0, {}, {})
+NOTHING = WorkerReport(0)
 
 
 class WorkerCluster:
@@ -40,7 +40,7 @@ class WorkerCluster:
     The other workers see this one's breakers while `run` runs. While the store is gone, states are those of
     this worker alone, and counts stay at the last sums that any worker has shown.
 
-    overloads: this worker's, to be replaced by those that its app counts in.
+    overloads, request_metrics: this worker's, to be replaced by those that its app counts in.
     """
 
     def __init__(self, panel: Panel, context: WorkerContext, sharing: ProcessSharing) -> None:
@@ -61,6 +61,7 @@ class WorkerCluster:
         self._shown: dict[str, State] = {}
         self._broadcaster = EventBroadcaster()
         self.overloads = Overloads()
+        self.request_metrics = RequestMetrics()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Report when other workers ask for it, until the panel closes. May be cancelled at any point."""
@@ -93,7 +94,8 @@ class WorkerCluster:
 
     async def _own(self) -> WorkerReport:
         totals = {**self.overloads.counts, DROPPED: self._sharing.status().dropped}
-        return WorkerReport(os.getpid(), await self._panel.snapshots(), totals)
+        snapshots = await self._panel.snapshots()
+        return WorkerReport(os.getpid(), snapshots, totals, self.request_metrics.snapshot())
 
     async def snapshots(self) -> dict[str, Snapshot]:
         """A snapshot of each breaker: the worst of the running workers', with the counts of all workers ever.
@@ -124,6 +126,10 @@ class WorkerCluster:
         totals = {} if self._floor is None else self._floor.totals
         return {name: totals.get(name, 0) for name in RESOURCES}
 
+    def request_counts(self) -> RequestCounts:
+        """The requests of all workers ever, as of the last `snapshots`."""
+        return RequestCounts() if self._floor is None else self._floor.requests
+
     def status(self) -> SharingStatus:
         """How well this worker's breakers are shared; `dropped`: of all workers, at the last `snapshots`."""
         totals = {} if self._floor is None else self._floor.totals
@@ -139,7 +145,7 @@ class WorkerCluster:
             try:
                 reports = {**await self._reports.collect(), self._slot: own}
                 running = [own, *(one for one in reports.values() if one is not own and one.is_running())]
-                merged = self._at_least(_merged(running, list(reports.values())), [self._floor])
+                merged = _at_least(_merged(running, list(reports.values())), [self._floor])
                 # First the others hear of it: none of them may show less if the store goes now.
                 await self._reports.publish_shown(encode(merged))
             except StoreUnavailable:
@@ -152,21 +158,11 @@ class WorkerCluster:
     async def _alone(self) -> tuple[WorkerReport, list[Snapshot]]:
         """What is shown while the store is gone."""
         own = await self._own()
-        empty = WorkerReport(own.pid, {name: without_counts(one) for name, one in own.snapshots.items()}, {})
         floors = [one for one in (self._floor, *self._reports.all_shown()) if one is not None]
-        shown = self._at_least(empty, floors)
+        shown = _at_least(own.without_counts(), floors)
         if floors:
             self._floor = shown
         return shown, list(own.snapshots.values())
-
-    @staticmethod
-    def _at_least(report: WorkerReport, floors: Iterable[WorkerReport | None]) -> WorkerReport:
-        for floor in filter(None, floors):
-            snapshots = {
-                name: at_least(one, floor.snapshots.get(name)) for name, one in report.snapshots.items()
-            }
-            report = WorkerReport(report.pid, snapshots, totals_at_least(report.totals, floor.totals))
-        return report
 
     def _emit_change(self, merged: Snapshot, running: Sequence[Snapshot]) -> None:
         """Emit a transition if the state that is shown has changed."""
@@ -224,4 +220,14 @@ def _merged(running: Sequence[WorkerReport], ever: Sequence[WorkerReport]) -> Wo
     }
     names = {name for one in ever for name in one.totals}
     totals = {name: sum(one.totals.get(name, 0) for one in ever) for name in names}
-    return WorkerReport(running[0].pid, snapshots, totals)
+    pids = {one.pid for one in running}
+    requests = RequestCounts()
+    for one in ever:
+        requests = requests.merge(one.requests if one.pid in pids else one.requests.of_the_past())
+    return WorkerReport(running[0].pid, snapshots, totals, requests)
+
+
+def _at_least(report: WorkerReport, floors: Iterable[WorkerReport | None]) -> WorkerReport:
+    for floor in filter(None, floors):
+        report = report.at_least(floor)
+    return report

@@ -10,14 +10,16 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import trio
 
 from actors.adapters.valkey import ValkeyConnection
 from actors.messages import Snapshot
 from actors.sharing.wire import VERSION
-from gateway.workers.merge import add_counts, add_totals
+from gateway.metrics.request_counts import RequestCounts
+from gateway.workers.merge import add_counts, add_totals, at_least, totals_at_least, without_counts
 from runtime.sharing.snapshots import from_json, to_json
 
 REPLY_SECONDS = 0.3
@@ -29,12 +31,14 @@ Snapshots = Mapping[str, Snapshot]
 Totals = Mapping[str, int]
 
 
-class WorkerReport(NamedTuple):
-    """Breakers by name, and other counters by name. pid: of the worker that reports."""
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """Breakers by name, other counters by name, and requests. pid: of the worker that reports."""
 
     pid: int
-    snapshots: Snapshots
-    totals: Totals
+    snapshots: Snapshots = field(default_factory=dict)
+    totals: Totals = field(default_factory=dict)
+    requests: RequestCounts = field(default_factory=RequestCounts)
 
     def is_running(self) -> bool:
         """Whether the worker runs. All workers of one gateway are on one machine."""
@@ -44,18 +48,39 @@ class WorkerReport(NamedTuple):
             return False
         return True
 
-    def plus(self, other: WorkerReport | None) -> WorkerReport:
-        """This report with the counts of another added."""
-        if other is None:
-            return self
-        snapshots = {name: add_counts(one, other.snapshots.get(name)) for name, one in self.snapshots.items()}
-        return WorkerReport(self.pid, snapshots, add_totals(self.totals, other.totals))
+    def plus(self, earlier: WorkerReport) -> WorkerReport:
+        """This report with the counts of an earlier worker of the same slot added."""
+        return WorkerReport(
+            self.pid,
+            {name: add_counts(one, earlier.snapshots.get(name)) for name, one in self.snapshots.items()},
+            add_totals(self.totals, earlier.totals),
+            self.requests.merge(earlier.requests.of_the_past()),
+        )
+
+    def at_least(self, floor: WorkerReport) -> WorkerReport:
+        """This report with no count lower than that of `floor`."""
+        return WorkerReport(
+            self.pid,
+            {name: at_least(one, floor.snapshots.get(name)) for name, one in self.snapshots.items()},
+            totals_at_least(self.totals, floor.totals),
+            self.requests.at_least(floor.requests),
+        )
+
+    def without_counts(self) -> WorkerReport:
+        """This report's states, and what is in flight and connected, with every count at zero."""
+        return replace(
+            self,
+            snapshots={name: without_counts(one) for name, one in self.snapshots.items()},
+            totals={},
+            requests=self.requests.without_counts(),
+        )
 
 
 def encode(report: WorkerReport) -> str:
     """Return a report as JSON."""
     snapshots = {name: to_json(one) for name, one in report.snapshots.items()}
-    return json.dumps({"pid": report.pid, "snapshots": snapshots, "totals": dict(report.totals)})
+    values = {"pid": report.pid, "snapshots": snapshots, "totals": dict(report.totals)}
+    return json.dumps({**values, "requests": report.requests.to_json()})
 
 
 def decode(text: str) -> WorkerReport:
@@ -63,7 +88,9 @@ def decode(text: str) -> WorkerReport:
     values = json.loads(text)
     snapshots = {name: from_json(one) for name, one in values["snapshots"].items()}
     totals = {name: int(count) for name, count in values["totals"].items()}
-    return WorkerReport(int(values["pid"]), snapshots, totals)
+    # A predecessor of an earlier version has reported none.
+    requests = RequestCounts.from_json(values["requests"]) if "requests" in values else RequestCounts()
+    return WorkerReport(int(values["pid"]), snapshots, totals, requests)
 
 
 class ReportStore:

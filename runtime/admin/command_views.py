@@ -9,7 +9,7 @@ from runtime.sharing.commands.in_force import NEVER
 from runtime.sharing.commands.shared_commands import Outcome, SharedCommands
 
 HERE_ONLY = (
-    "the shared store doesn't answer: this is applied by this instance only, and handed on when the store is"
+    "The shared store doesn't answer: this is applied by this instance only, and handed on when the store is"
     " back, unless there is a newer command"
 )
 

@@ -22,7 +22,6 @@ from services.dependency import Dependency
 from services.http.authentication import require_token
 from services.http.authorization import changeable, requester
 from services.http.pagination import PageQuery, read_page
-from services.http.response_fields import protect_responses
 from services.http.responses import EmptyResponse
 from services.http.results import existing, permitted, without_conflict
 from services.http.validation import parse_id
@@ -62,7 +61,6 @@ def create_app(
     """
     app = service_app(SCHOOL_SERVICE, panel)
     require_token(app, keys, "/schools")
-    protect_responses(app, "/schools")
     _add_collection(app, repository, database, now)
     _add_item(app, repository, database, now)
     return app

@@ -104,7 +104,7 @@ def test_a_partly_failed_reload_names_the_process(dashboard: DashboardPage) -> N
             {"applied_by": ["a"], "not_yet": [], "failed": {"b": "no such breaker"}},
             "Done, but b can’t: no such breaker.",
         ),
-        ({"shared": False, "note": "the store doesn't answer"}, "Done here only. The store doesn’t answer."),
+        ({"shared": False, "note": "The store doesn't answer"}, "Done here only. The store doesn’t answer."),
     ],
 )
 def test_instances_that_have_not_applied_a_command_are_named(

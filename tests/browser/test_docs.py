@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.demo.ephemeral_stack import EphemeralStack
+import httpx
+
+from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
 
 
 def test_the_api_page_shows_the_services_calls_without_other_hosts(
@@ -19,6 +21,7 @@ def test_the_api_page_shows_the_services_calls_without_other_hosts(
     # What the page's security policy forbids, Chromium reports there.
     page.on("console", lambda message: problems.append(message.text))
     try:
+        assert wait_for(lambda: "/schools" in httpx.get(f"{stack.config.gateway}/docs/openapi.json").text, 5)
         page.goto(f"{stack.config.gateway}/")
         page.wait_for_selector(".opblock")
         shown = {
@@ -50,6 +53,6 @@ def test_the_api_page_follows_the_dark_mode(browser: Any, stack: EphemeralStack)
         page.wait_for_selector(".opblock")
         assert background() == "rgb(28, 32, 34)"
         page.emulate_media(color_scheme="light")
-        assert background() == "rgb(250, 250, 250)"
+        page.wait_for_function("getComputedStyle(document.body).backgroundColor == 'rgb(250, 250, 250)'")
     finally:
         page.close()

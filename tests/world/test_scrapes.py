@@ -37,4 +37,5 @@ async def test_each_process_exports_its_breakers_in_both_formats(process: str, m
         named = [sample.labels["service"] for sample in samples if "service" in sample.labels]
         assert set(named) == BREAKERS[process]
         nameless = [sample.name for sample in samples if not sample.labels]
-        assert nameless == ["circuit_breaker_shared_connected"]
+        gauges = ["gateway_requests_in_flight", "gateway_connections_open"] if process == "gateway" else []
+        assert nameless == ["circuit_breaker_shared_connected", *gauges]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from actors.sharing.evidence import WHOLE, Judgement, Rule
-from actors.sharing.record import TURN, AcquireLease, Override, ProbeResult, Reply, Report, SharedRecord
+from actors.sharing.record import TURN, SharedRecord
+from actors.sharing.requests import AcquireLease, Leave, Override, ProbeResult, Reply, Report
 
 RULE = Rule(quorum=2, window=30_000, confirm=250)
 NOW = 1_800_000_000_000
@@ -44,6 +45,16 @@ def test_a_success_between_begins_the_confirmation_anew() -> None:
     report(record, "b", NOW + 200, Judgement.GOOD)
     assert report(record, "b", NOW + 220, Judgement.BAD).confirm == 250
     assert not report(record, "a", NOW + 300).is_open
+
+
+def test_an_instance_that_leaves_takes_its_evidence_with_it() -> None:
+    record = SharedRecord()
+    report(record, "ended", NOW, Judgement.GOOD)
+    report(record, "ended too", NOW, Judgement.GOOD)
+    report(record, "a", NOW, Judgement.BAD)
+    assert report(record, "b", NOW, Judgement.BAD).confirm == 0
+    record.apply(Leave("ended"), NOW)
+    assert report(record, "b", NOW, Judgement.BAD).confirm == 250
 
 
 def test_one_instance_has_the_lease_and_a_refused_attempt_does_not_prolong_it() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -12,48 +11,11 @@ from trio.testing import MockClock
 from actors import CircuitBreakerConfig, EventsLost, Panel, State, open_panel
 from actors.commands import Remove
 from actors.sharing.link import SharingPolicy
-from actors.sharing.record import AcquireLease, Override, ReleaseLease, Reply, Report, Request
+from actors.sharing.requests import AcquireLease, ReleaseLease, Report
 from actors.sharing.shared_breakers import BATCH, FAREWELL_SECONDS, SharedBreakers
 from actors.sharing.store import StoreUnavailable
-from tests.actors.sharing.memory_store import MemoryStore, StoreConnection
-
-Hook = Callable[[], Awaitable[None]]
-
-
-class HookedConnection(StoreConnection):
-    """Notes what is exchanged; calls `before` and `after` around each exchange."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        super().__init__(store)
-        self.seen: list[list[tuple[str, Request]]] = []
-        self.before: Hook | None = None
-        self.after: Hook | None = None
-
-    async def exchange(self, requests: Sequence[tuple[str, Request]]) -> list[Reply]:
-        self.seen.append(list(requests))
-        if self.before is not None:
-            await self.before()
-        replies = await super().exchange(requests)
-        if self.after is not None:
-            await self.after()
-        return replies
-
-
-class Sharing:
-    """A panel and its sharing, with the store behind it."""
-
-    def __init__(self, panel: Panel, nursery: trio.Nursery) -> None:
-        self.panel = panel
-        self.nursery = nursery
-        self.store = MemoryStore(nursery, random.Random(0))
-        self.connection = HookedConnection(self.store)
-        self.sharing = SharedBreakers(panel, self.connection, SharingPolicy(), "me")
-
-    def open_for_all(self, name: str, wait: int = 60_000) -> None:
-        self.store.apply(name, Override("operator", True, wait))
-
-    async def start(self) -> None:
-        await self.nursery.start(self.sharing.run)
+from tests.actors.sharing.fleets.memory_store import StoreConnection
+from tests.actors.sharing.hooked import Sharing
 
 
 @pytest.fixture

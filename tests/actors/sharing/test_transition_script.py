@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from actors.sharing.evidence import WHOLE, Judgement, Rule
-from actors.sharing.record import (
+from actors.sharing.record import SharedRecord
+from actors.sharing.requests import (
     AcquireLease,
+    Leave,
     Override,
     ProbeResult,
     ReleaseLease,
     Reply,
     Report,
     Request,
-    SharedRecord,
 )
 from actors.sharing.wire import BODY, arguments, keys, record, reply
 
@@ -73,8 +74,10 @@ def random_request(dice: random.Random, known: SharedRecord) -> Request:
         case 8:
             return ReleaseLease(dice.choice((instance, known.owner)), near)
         case _:
-            if dice.random() < 0.6:
+            if dice.random() < 0.5:
                 return AcquireLease(instance, 1000, True)
+            if dice.random() < 0.2:
+                return Leave(instance)
             return Override(instance, dice.random() < 0.5, dice.randrange(1, 5000))
 
 

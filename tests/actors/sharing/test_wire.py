@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 
 from actors.sharing.evidence import InstanceEvidence, Judgement, Rule
-from actors.sharing.record import (
-    AcquireLease,
-    Override,
-    ProbeResult,
-    ReleaseLease,
-    Reply,
-    Report,
-    Request,
-    SharedRecord,
-)
+from actors.sharing.record import SharedRecord
+from actors.sharing.requests import AcquireLease, Override, ProbeResult, ReleaseLease, Reply, Report, Request
 from actors.sharing.wire import SCRIPT, arguments, channel, keys, record, reply
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import trio.testing
 
 from actors.adapters.metrics import exposition
 from actors.messages import Exemplar, HistogramSnapshot, State
+from gateway.metrics.request_counts import RequestCounts
 from gateway.workers.reports import WorkerReport, decode, encode
 from tests.gateway.workers.cluster_workers import SERVICE, until, worker
 from tests.gateway.workers.test_cluster import snapshot
@@ -33,7 +35,8 @@ def test_a_report_is_read_as_it_was_written() -> None:
         recovery=HistogramSnapshot((1.0,), (2, 3), 4.0),
         durations=HistogramSnapshot((0.1, 1.0), (1, 0, 2), 3.5, exemplars),
     )
-    report = WorkerReport(4711, {SERVICE: one}, {"ports": 3})
+    requests = RequestCounts({("/auth", "GET", 502): 2}, {"/auth": (0, 2)}, {"/auth": 0.5}, {"X": 2})
+    report = WorkerReport(4711, {SERVICE: one}, {"ports": 3}, requests)
     assert decode(encode(report)) == report
 
 
@@ -42,6 +45,12 @@ def test_a_field_of_a_later_version_is_left_out() -> None:
     report = WorkerReport(1, {SERVICE: snapshot(State.OPEN, 1)}, {})
     text = encode(report).replace('"name":', '"from_the_future": [], "name":')
     assert decode(text) == report
+
+
+def test_a_report_of_an_earlier_version_has_no_requests() -> None:
+    values = json.loads(encode(WorkerReport(1)))
+    del values["requests"]
+    assert decode(json.dumps(values)) == WorkerReport(1)
 
 
 def ended_pid() -> int:
@@ -77,6 +86,22 @@ async def test_a_successor_goes_on_from_its_predecessors_report(valkey: ValkeySe
             assert await one.successes() == 5 * lives
 
 
+async def test_requests_are_those_of_all_workers_ever_and_run_in_the_living(valkey: ValkeyServer) -> None:
+    """Each worker ends with a request in flight, as one does that is killed."""
+    async with worker(valkey, 0) as one:
+        for lives in range(1, 4):
+            async with worker(valkey, 1) as other:
+                for each in (one, other):
+                    each.cluster.request_metrics.begin("/auth", "GET").end(502, "SERVICE_UNAVAILABLE")
+                other.cluster.request_metrics.begin("/auth", "GET")
+                await one.cluster.snapshots()
+                shown = one.cluster.request_counts()
+                assert shown.requests == {("/auth", "GET", 502): 2 * lives}
+                assert shown.errors == {"SERVICE_UNAVAILABLE": 2 * lives}
+                assert sum(shown.buckets["/auth"]) == 2 * lives
+                assert shown.in_flight == 1
+
+
 async def test_another_gateway_counts_for_itself(valkey: ValkeyServer) -> None:
     """Also one that serves the same address after a restart."""
     async with worker(valkey, 0) as one, worker(valkey, 0, "gateway-22") as elsewhere:
@@ -110,15 +135,20 @@ async def test_while_the_store_is_gone_no_worker_shows_less_than_another_has(
     """States are each worker's own, at once; counts are the last sum that any has shown, until it is back."""
     async with worker(valkey, 0) as one, worker(valkey, 1) as other:
         await other.succeed(3)
+        other.cluster.request_metrics.begin("/auth", "GET").end(200)
         assert await one.successes() == 3
         await one.succeed(4)
         assert await other.successes() == 7
         end(valkey)
         await other.succeed(100)
+        other.cluster.request_metrics.begin("/auth", "GET").end(200)
+        one.cluster.request_metrics.begin("/auth", "GET")
         await one.breaker.trip("here alone")
         began = trio.current_time()
         assert (await one.successes(), await other.successes()) == (7, 7)
         assert trio.current_time() - began < 2
+        requests = [each.cluster.request_counts() for each in (one, other)]
+        assert [(sum(counts.requests.values()), counts.in_flight) for counts in requests] == [(1, 1), (1, 0)]
         states = [(await each.cluster.snapshots())[SERVICE].state for each in (one, other)]
         assert states == [State.OPEN, State.CLOSED]
         await gone(one, other)
@@ -174,12 +204,14 @@ async def test_a_dead_workers_state_is_not_shown(valkey: ValkeyServer) -> None:
         async with worker(valkey, 1) as dead:
             await dead.succeed(2)
             await dead.breaker.trip("last words")
+            dead.cluster.request_metrics.begin("/auth", "GET")
             assert (await one.cluster.snapshots())[SERVICE].state is State.OPEN
         reports = await one.cluster._reports.read()
-        text = encode(reports[1]._replace(pid=ended_pid()))
+        text = encode(replace(reports[1], pid=ended_pid()))
         await one.sharing.connection.call(lambda client: client.hset(one.cluster._reports._key, {"1": text}))
         seen = (await one.cluster.snapshots())[SERVICE]
         assert (seen.state, seen.counts["success"]) == (State.CLOSED, 2)
+        assert one.cluster.request_counts().in_flight == 0
 
 
 async def test_a_caller_is_never_given_what_was_collected_before_it_asked(valkey: ValkeyServer) -> None:

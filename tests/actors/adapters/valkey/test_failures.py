@@ -13,7 +13,7 @@ import trio
 from actors import CircuitBreakerConfig, Panel, open_panel
 from actors.adapters.valkey import ValkeyConnection, ValkeyStore, failure_in, reason_of, share_breakers
 from actors.sharing.evidence import Judgement, Rule
-from actors.sharing.record import Report
+from actors.sharing.requests import Report
 from actors.sharing.store import StoreUnavailable
 from tests.actors.adapters.valkey.connecting import connected
 from tests.valkey import ValkeyServer

@@ -173,7 +173,7 @@ class ProcessFleet:
     async def settled_counts(self) -> dict[str, int]:
         """The rejections of each instance, all of them: wait until each has reported anew."""
         now = time.monotonic()
-        await self.until(lambda: all(one.status["at"] > now for one in self.instances.values()), 5)
+        await self.until(lambda: all(one.status.get("at", 0) > now for one in self.instances.values()), 5)
         return self.rejected()
 
     async def probe(self, but: str = "", after: float = 0.0, within: float = 10.0) -> Probe:

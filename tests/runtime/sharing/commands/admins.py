@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,3 +79,7 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
+
+
+Start = Callable[[str], AbstractAsyncContextManager[Instance]]
+"""Starts an instance of that name."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import trio
 
-from actors.sharing.record import Reply, Request, SharedRecord
+from actors.sharing.record import SharedRecord
+from actors.sharing.requests import Reply, Request
 from actors.sharing.store import StoreUnavailable
 
 START = 1_800_000_000_000

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
+from trio.testing import MockClock
 
-from actors import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Panel, State, open_panel
+from actors import Backoff, CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Panel, State, open_panel
 from actors.sharing.link import SharingPolicy
 from actors.sharing.shared_breakers import SharedBreakers
-from tests.actors.sharing.frozen_tasks import FrozenTasks
-from tests.actors.sharing.memory_store import MemoryStore, StoreConnection
+from tests.actors.model.simulation import seeded_scheduler
+from tests.actors.sharing.fleets.frozen_tasks import FrozenTasks
+from tests.actors.sharing.fleets.memory_store import MemoryStore, StoreConnection
 
 NAME = "dependency"
+QUICK = CircuitBreakerConfig(name=NAME, reset_timeout=5.0, backoff=Backoff(factor=2.0, maximum=20.0))
 
 
 class Down(Exception):
@@ -144,3 +147,17 @@ class Fleet:
 
     def all_open(self) -> bool:
         return all(one.state is State.OPEN for one in self.instances)
+
+
+def run(scenario: Callable[[Fleet], Awaitable[None]], seed: int, rate: float) -> None:
+    """Run a scenario with a fleet on a mock clock. rate: calls a second of each instance."""
+
+    async def whole() -> None:
+        async with trio.open_nursery() as nursery:
+            await scenario(Fleet(nursery, seed, rate))
+            nursery.cancel_scope.cancel()
+
+    # Shown if the test fails: the seed, and with it the order of the tasks, repeats the failure.
+    print(f"seed {seed}")  # noqa: T201
+    with seeded_scheduler(seed):
+        trio.run(whole, clock=MockClock(autojump_threshold=0))
