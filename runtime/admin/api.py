@@ -22,6 +22,7 @@ from runtime.config.settings import ProcessSettings
 from runtime.serving import client_network
 from runtime.sharing.process import ProcessSharing
 from runtime.web.app import reply
+from runtime.web.authorization import authorization
 from runtime.web.errors import ApiError
 from runtime.web.failure_limit import FailureLimit
 from runtime.web.json_body import read_json
@@ -113,12 +114,11 @@ def add_admin(
 
     def authenticate() -> str:
         client = client_of(cast(Scope, request.scope))
-        return authenticator.admit(request.headers.get("Authorization"), client)
+        return authenticator.admit(authorization(), client)
 
     def command(who: str, body: CommandBody | None = None) -> AdminCommand:
-        given = request.headers.get("Authorization") or ""
         body = body or CommandBody()
-        return AdminCommand(who, body.reason, given, g.request_id, body.lasts)
+        return AdminCommand(who, body.reason, authorization() or "", g.request_id, body.lasts)
 
     @app.get("/admin/breakers")
     @hide

@@ -13,6 +13,7 @@ from actors import Panel
 from protocols.http import REQUEST_TIMEOUT_MS, Code
 from protocols.topology import AUTH_SERVICE
 from runtime.web.app import reply, service_app
+from runtime.web.authorization import authorization
 from runtime.web.errors import ApiError
 from runtime.web.json_body import read_json
 from runtime.web.openapi import BEARER, document_failures
@@ -45,8 +46,10 @@ def _add_accounts(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways)
     @document_failures(409, 429)
     async def signup() -> Any:
         """Create an account."""
-        authorization = request.headers.get("Authorization")
-        user = await accounts.signup(await read_json(Signup), authorization, gateways.current_client())
+        # Not an admin's sign-up unless it is clear whose it is.
+        given = request.headers.getlist("Authorization")
+        sole = given[0] if len(given) == 1 else None
+        user = await accounts.signup(await read_json(Signup), sole, gateways.current_client())
         return reply("User created successfully", user.model_dump(), 201)
 
     @app.post("/login")
@@ -66,8 +69,7 @@ def _add_accounts(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways)
     @document_failures(401, 429)
     async def logout() -> Any:
         """End the login that a refresh token belongs to."""
-        authorization = request.headers.get("Authorization")
-        identity = await accounts.identify(authorization, gateways.current_client())
+        identity = await accounts.identify(authorization(), gateways.current_client())
         await accounts.logout(identity, (await read_json(Refresh)).refresh_token)
         return reply("Logged out successfully", None)
 
@@ -89,8 +91,7 @@ def _add_tokens(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways) -
     @document_failures(401, 429)
     async def validate() -> Any:
         """Return the owner of an access token."""
-        authorization = request.headers.get("Authorization")
-        identity = await accounts.identify(authorization, gateways.current_client())
+        identity = await accounts.identify(authorization(), gateways.current_client())
         return reply("Token is valid", {"user_id": identity.user_id, "email": identity.email})
 
     @app.get("/.well-known/jwks.json")

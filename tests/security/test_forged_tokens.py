@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
+
 from tests.security.attacked_stack import ADMIN_TOKEN, LONG, PYTHON_PROCESSES, AttackedStack
 from tests.security.forged_tokens import forged_tokens, good_token
 from tests.security.operations import operations
@@ -46,6 +48,19 @@ def test_every_forged_token_is_refused_at_every_door(attacked: AttackedStack) ->
                 answer = client.request(method, f"{url}{path}", headers={b"Authorization": field})
                 if (answer.status_code, answer.json()["error"]) != (401, "INVALID_TOKEN"):
                     wrong.append((name, method, url, path, answer.status_code))
+    assert wrong == []
+
+
+def test_two_tokens_are_refused_at_every_door(attacked: AttackedStack) -> None:
+    """Also if both are good: two readers of a request may take different ones."""
+    name, good = "Authorization", attacked.admin["Authorization"]
+    two = httpx.Headers([(name, good), (name, attacked.ann.bearer["Authorization"])])
+    with attacked.client() as client:
+        wrong = [
+            (method, url, path)
+            for url, method, path in sorted(set(doors(attacked)))
+            if client.request(method, f"{url}{path}", headers=two).status_code != 401
+        ]
     assert wrong == []
 
 

@@ -92,6 +92,7 @@ def test_an_admin_is_made_while_clients_call(attacked: AttackedStack) -> None:
     assert attacked.stack.client.get("/admin/breakers", headers=bearer).status_code == 200
 
 
+@pytest.mark.security
 def test_a_promotion_ends_the_logins_of_whoever_had_the_address_before(attacked: AttackedStack) -> None:
     squatter = {"email": "next.head@school.test", "password": "the squatter's pass-phrase"}
     client = attacked.stack.client
