@@ -25,7 +25,7 @@ from tests.certificates import TestCertificate
 from tests.deploy.programs import is_up, program
 from tests.runtime.serving.h2_client import H2Client
 from tests.security.attacked_stack import ADMIN_TOKEN, LONG, SETTINGS, Account, AttackedStack
-from tests.security.raw_clients import connect, held, is_open, read_status
+from tests.security.load.raw_clients import connect, held, is_open, read_status
 
 HALF_A_HEAD = b"GET /health HTTP/1.1\r\nHost:"
 WHOLE_HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"

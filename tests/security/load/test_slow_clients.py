@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tests.security.attacked_stack import SETTINGS, AttackedStack
-from tests.security.raw_clients import connect, read_to_end
+from tests.security.load.raw_clients import connect, read_to_end
 
 OF_EACH_KIND = 5
 MARGIN_SECONDS = 3.0
