@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple, TypeVar
 
 import trio
 from quart_trio import QuartTrio
 
 from actors import Panel
+from actors.adapters.logs import log_transitions
 from runtime.admin.api import add_breaker_admin
 from runtime.admin.webhook import start_webhook
 from runtime.auth import TokenVerifier, jwks_over_http
@@ -18,10 +20,13 @@ from runtime.config.policy_file import load_policies
 from runtime.config.reload import defer_sighup, reload_on_hangup
 from runtime.config.settings import DatabaseSettings, ProcessSettings, SecretToken, load
 from runtime.observability.logging import configure_logs
+from runtime.observability.panel import open_observed_panel
 from runtime.observability.tracing import tracing
 from runtime.serving import run_process
 from runtime.serving.loop_time import LoopTime
-from runtime.sharing.process import ProcessSharing
+from runtime.sharing.instances import Place
+from runtime.sharing.process import ProcessSharing, open_sharing
+from services.mongo.client import Database, open_database
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
 Server = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
@@ -43,6 +48,42 @@ class GrpcSettings(DatabaseSettings):
         """See ProcessSettings."""
         secret = self.grpc_secret()
         return super().secrets() + ([] if secret is None else [secret])
+
+
+class ServiceParts(NamedTuple):
+    """What every service runs with.
+
+    client: of its MongoDB. sharing: None: nothing is shared. nursery: for its tasks; cancelled at its end.
+    loop_time: detects that the process stalls.
+    """
+
+    client: Database
+    panel: Panel
+    sharing: ProcessSharing | None
+    nursery: trio.Nursery
+    loop_time: LoopTime
+
+
+@asynccontextmanager
+async def open_parts(
+    name: str, database: str, port: int, settings: DatabaseSettings, configuration: Configuration
+) -> AsyncIterator[ServiceParts]:
+    """What the service `name` runs with, for as long as the block lasts. port: by which others know it.
+
+    MongoDB and Valkey may be down at the start or at any time later.
+    """
+    place = Place(name, f"{settings.host}:{port}")
+    async with (
+        open_database(str(settings.mongodb_uri.get_secret_value()), database) as client,
+        open_observed_panel() as panel,
+        open_sharing(place, panel, settings, configuration.sharing) as sharing,
+        trio.open_nursery() as nursery,
+    ):
+        loop_time = LoopTime()
+        await nursery.start(loop_time.run)
+        await nursery.start(log_transitions, panel)
+        yield ServiceParts(client, panel, sharing, nursery, loop_time)
+        nursery.cancel_scope.cancel()
 
 
 def start(
@@ -73,28 +114,16 @@ async def start_token_verifier(nursery: trio.Nursery, settings: ProcessSettings)
     return keys
 
 
-async def start_loop_time(nursery: trio.Nursery) -> LoopTime:
-    """A LoopTime that runs in `nursery`, to detect that this process stalls."""
-    loop_time = LoopTime()
-    await nursery.start(loop_time.run)
-    return loop_time
-
-
 async def start_operations(
-    nursery: trio.Nursery,
-    name: str,
-    app: QuartTrio,
-    panel: Panel,
-    keys: TokenVerifier,
-    settings: ProcessSettings,
-    sharing: ProcessSharing | None,
+    name: str, app: QuartTrio, parts: ServiceParts, keys: TokenVerifier, settings: ProcessSettings
 ) -> None:
-    """Add the admin API of the process's breakers to `app`, and start its tasks in `nursery`.
+    """Add the admin API of the process's breakers to `app`, and start its tasks.
 
     The tasks record the breakers' history, apply operators' commands, also those given to other instances,
-    post transitions to the webhook if one is set, and reload breakers.toml on SIGHUP. sharing: shown in
-    health and metrics; None: nothing is shared.
+    post transitions to the webhook if one is set, and reload breakers.toml on SIGHUP. Health and metrics
+    show how the breakers are shared.
     """
+    _, panel, sharing, nursery, _ = parts
     app.extensions["sharing"] = sharing
     recorder, admin = add_breaker_admin(app, name, panel, keys, settings, sharing)
     if sharing is not None:

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# An assertion that fails in a helper module shows its values too.
+_FOLDERS = ("actors", "browser", "conformance", "deploy", "gateway", "runtime", "services", "stack", "world")
+pytest.register_assert_rewrite(*(f"tests.{folder}" for folder in _FOLDERS))
+
 PATIENT_SECONDS = 60.0
 """The time limit of an operation in tests that aren't about it.
 

@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-import trio
 import trio_asyncio
 
-from actors.adapters.logs import log_transitions
 from protocols.topology import SCHOOL_DATABASE, SCHOOL_GRPC_PORT, SCHOOL_SERVICE, SCHOOL_SERVICE_PORT
 from runtime.config.policies import Configuration
 from runtime.config.settings import Port
-from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
-from runtime.sharing.instances import Place
-from runtime.sharing.process import open_sharing
 from services.grpc.server import serve_grpc
-from services.mongo.client import open_database
 from services.mongo.dependency import database_dependency
 from services.mongo.probe import ping_probe
 from services.process import (
     GrpcSettings,
+    open_parts,
     serve_all,
     start,
-    start_loop_time,
     start_operations,
     start_token_verifier,
 )
@@ -43,29 +37,20 @@ class SchoolSettings(GrpcSettings):
 
 async def run(settings: SchoolSettings, configuration: Configuration) -> None:
     """Serve HTTP and gRPC until SIGTERM. MongoDB and the auth service may be down at any time."""
+    port, grace = settings.school_service_port, settings.shutdown_grace
     async with (
         trio_asyncio.open_loop(),
-        open_database(str(settings.mongodb_uri.get_secret_value()), "school") as client,
-        open_observed_panel() as panel,
-        open_sharing(
-            Place(SCHOOL_SERVICE, f"{settings.host}:{settings.school_service_port}"),
-            panel,
-            settings,
-            configuration.sharing,
-        ) as sharing,
-        trio.open_nursery() as nursery,
+        open_parts(SCHOOL_SERVICE, "school", port, settings, configuration) as parts,
     ):
-        loop_time = await start_loop_time(nursery)
-        await nursery.start(log_transitions, panel)
+        client, panel, _, nursery, loop_time = parts
         keys = await start_token_verifier(nursery, settings)
         repository = school_repository(client)
         policies = configuration.with_probes({SCHOOL_DATABASE: lambda _: ping_probe(client)})
         database = database_dependency(panel, policies[SCHOOL_DATABASE], REJECTION_MESSAGE, loop_time)
         app = create_app(repository=repository, database=database, panel=panel, keys=keys)
-        await start_operations(nursery, SCHOOL_SERVICE, app, panel, keys, settings, sharing)
+        await start_operations(SCHOOL_SERVICE, app, parts, keys, settings)
 
         async def serve_http(stop: Callable[[], Awaitable[None]]) -> None:
-            port, grace = settings.school_service_port, settings.shutdown_grace
             await serve(app, host=settings.host, port=port, grace=grace, stop=stop)
 
         async def serve_rpc(stop: Callable[[], Awaitable[None]]) -> None:
@@ -75,12 +60,11 @@ async def run(settings: SchoolSettings, configuration: Configuration) -> None:
                 secret=settings.grpc_secret(),
                 reflection=settings.grpc_reflection == "on",
             )
-            port, grace = settings.school_grpc_port, settings.shutdown_grace
-            await serve_grpc(services, host=settings.host, port=port, grace=grace, stop=stop)
+            rpc_port = settings.school_grpc_port
+            await serve_grpc(services, host=settings.host, port=rpc_port, grace=grace, stop=stop)
 
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
         await serve_all(stop, serve_http, serve_rpc)
-        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import trio
 import trio_asyncio
 
-from actors.adapters.logs import log_transitions
 from protocols.topology import STUDENT_DATABASE, STUDENT_SERVICE, STUDENT_SERVICE_GRPC, STUDENT_SERVICE_PORT
 from runtime.config.policies import Configuration
 from runtime.config.settings import Port
-from runtime.observability.panel import open_observed_panel
 from runtime.serving import serve, stop_signal
-from runtime.sharing.instances import Place
-from runtime.sharing.process import open_sharing
 from services.grpc.probe import health_probe
-from services.mongo.client import open_database
 from services.mongo.dependency import database_dependency
 from services.mongo.probe import ping_probe
-from services.process import GrpcSettings, start, start_loop_time, start_operations, start_token_verifier
+from services.process import GrpcSettings, open_parts, start, start_operations, start_token_verifier
 from services.student.app import REJECTION_MESSAGE, create_app
 from services.student.repository import student_repository
 from services.student.school_client import GrpcSchoolClient, SchoolCheck, open_channel
@@ -32,21 +26,13 @@ class StudentSettings(GrpcSettings):
 
 async def run(settings: StudentSettings, configuration: Configuration) -> None:
     """Serve until SIGTERM. MongoDB, the auth and the school service may be down at any time."""
+    port, grace = settings.student_service_port, settings.shutdown_grace
     async with (
         trio_asyncio.open_loop(),
-        open_database(str(settings.mongodb_uri.get_secret_value()), "student") as client,
         open_channel(settings.school_grpc_address) as channel,
-        open_observed_panel() as panel,
-        open_sharing(
-            Place(STUDENT_SERVICE, f"{settings.host}:{settings.student_service_port}"),
-            panel,
-            settings,
-            configuration.sharing,
-        ) as sharing,
-        trio.open_nursery() as nursery,
+        open_parts(STUDENT_SERVICE, "student", port, settings, configuration) as parts,
     ):
-        loop_time = await start_loop_time(nursery)
-        await nursery.start(log_transitions, panel)
+        client, panel, _, nursery, loop_time = parts
         keys = await start_token_verifier(nursery, settings)
         policies = configuration.with_probes(
             {
@@ -61,11 +47,9 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
         schools = SchoolCheck(school_client, panel, policies[STUDENT_SERVICE_GRPC], loop_time)
         students = Students(student_repository(client), database, schools)
         app = create_app(students, panel=panel, keys=keys)
-        await start_operations(nursery, STUDENT_SERVICE, app, panel, keys, settings, sharing)
+        await start_operations(STUDENT_SERVICE, app, parts, keys, settings)
         stop = app.extensions["readiness"].stop_after(settings.shutdown_delay, stop_signal)
-        port, grace = settings.student_service_port, settings.shutdown_grace
         await serve(app, host=settings.host, port=port, grace=grace, stop=stop)
-        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

@@ -85,7 +85,9 @@ async def test_a_truncated_response_is_502_or_cut_and_a_failure(kind, version, r
                 assert body.startswith(got), size
                 assert got == body or not complete, size
         counts = await gateway.counts()
-    assert counts["failure"] >= len(data), counts
+        # A call during which this machine stood still for a second counts for nobody.
+        stalls = int(gateway.app.extensions["loop_time"].stalled)
+    assert counts["failure"] >= len(data) - stalls, (counts, stalls)
     assert sum(counts.values()) == len(data) + 1
 
 

@@ -15,9 +15,9 @@ import trio
 from tests.gateway.wire import Peer
 from tests.world.charging.clients import FORGED_FIELDS, HOSTILE_BODIES, HOSTILE_IDS, OWN_PAGES, REFUSALS
 
-UPSTREAM_SECONDS = 0.8
+UPSTREAM_SECONDS = 1.5
 """The gateway's limit of what a service may take. The slow ones are slower."""
-STALL_SECONDS = 1.2
+STALL_SECONDS = 1.8
 """How long a piece of a body may take."""
 CLIENTS = 5
 """Of one seed."""
