@@ -89,6 +89,10 @@ test-resilience *ARGS:
 test-shared *ARGS:
     @SHARING_SEQUENCES=10000 SHARING_FLEETS=100 SHARING_ROUNDS=50 {{ python }} -m pytest -m "resilience or not resilience" -n 2 --dist load tests/actors/sharing tests/actors/adapters/valkey "$@"
 
+# Attack a real stack at length: forged tokens, hostile fields, floods, slow clients, generated requests
+test-security *ARGS:
+    @SECURITY_EXAMPLES=${SECURITY_EXAMPLES:-100} {{ python }} -m pytest -m "security or not security" tests/security "$@"
+
 # Measure, and print which goals are reached: bench [core|gateway|observing|shared|adaptive] [--write] [--help]
 [no-exit-message]
 bench *ARGS:

@@ -17,6 +17,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI 3 application."""
 
 
+def peer_address(scope: Scope) -> str:
+    """The address of the connection's peer."""
+    return str(scope["client"][0]) if scope.get("client") else "unknown"
+
+
 def without_lifespan(app: App) -> App:
     """The app for a second server, whose start and stop don't start and stop it once more."""
 

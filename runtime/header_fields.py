@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
+from types import MappingProxyType
 
 Fields = list[tuple[bytes, bytes]]
 """Names and values in order. Received names are lower case."""
@@ -23,6 +24,18 @@ RFC 3986 allows more. But some frameworks fail on a Host that is no DNS name, wh
 the service's failure, and a comma makes X-Forwarded-Host a list.
 """
 
+SECURITY_FIELDS: Mapping[str, str] = MappingProxyType(
+    {
+        # Neither JSON nor an error needs anything. A page with scripts has a policy of its own.
+        "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        # Tokens and records travel in requests and responses: no cache may keep them.
+        "Cache-Control": "no-store",
+    }
+)
+"""The fields of every response, an app's or the server's own, that keep browsers from misusing it."""
+
 
 class InvalidField(ValueError):
     """A field's name or value contains bytes that no field may have, such as a line break."""
@@ -36,6 +49,11 @@ def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     if not _LINES.fullmatch(lines) or lines.count(b"\n") != len(written):
         raise InvalidField("a field has bytes that no field may have")
     return lines
+
+
+def encoded(fields: Mapping[str, str]) -> Fields:
+    """Header fields in the form of ASGI."""
+    return [(name.lower().encode(), value.encode()) for name, value in fields.items()]
 
 
 def is_websocket_handshake(fields: Fields) -> bool:

@@ -58,14 +58,30 @@ def test_every_file_named_on_a_page_exists(page: Path) -> None:
     assert [path for path in SOURCE.findall(page.read_text()) if not (ROOT / path).is_file()] == []
 
 
-def test_every_test_named_in_the_gateways_reference_exists() -> None:
-    page = (ROOT / "docs/reference/gateway.md").read_text()
-    files = list((ROOT / "tests").rglob("test_*.py"))
+@pytest.mark.parametrize("name", ["reference/gateway.md", "explanation/security.md"])
+def test_every_test_named_as_a_proof_exists(name: str) -> None:
+    text, files = (ROOT / "docs" / name).read_text(), list((ROOT / "tests").rglob("test_*.py"))
     functions = set(re.findall(r"def (test_\w+)\(", "\n".join(file.read_text() for file in files)))
-    named = set(TEST.findall(page))
-    assert len(named) > 50
-    assert sorted(named - functions) == []
-    assert sorted(set(re.findall(r"(test_\w+\.py)", page)) - {file.name for file in files}) == []
+    assert len(set(TEST.findall(text))) > 15
+    assert sorted(set(TEST.findall(text)) - functions) == []
+    assert sorted(set(re.findall(r"(test_\w+\.py)", text)) - {file.name for file in files}) == []
+
+
+def threats() -> list[list[str]]:
+    """The cells of each row of the tables of threats."""
+    page = (ROOT / "docs/explanation/security.md").read_text()
+    rows = [line.strip("|").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows if "threat" not in row[0]]
+
+
+@pytest.mark.parametrize("row", threats(), ids=lambda row: row[0][:40])
+def test_every_threat_has_an_answer_and_a_test(row: list[str]) -> None:
+    """A test, a file or a folder of tests. Of what a tool does, the tool is named."""
+    assert len(row) == 3
+    paths = re.findall(r"`(tests/[\w/.]+)`", row[2])
+    assert row[1]
+    assert paths or TEST.search(row[2]) or row[2] == "uv"
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:

@@ -107,14 +107,18 @@ class EphemeralStack:
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, check: bool = True, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run `just WORDS` on this stack, and return its output.
 
-        check: raise RuntimeError if the exit status isn't 0.
+        check: raise RuntimeError if the exit status isn't 0. stdin: the command's input; without it, the
+        output of a process that the command starts isn't returned.
         """
         # The first `up` runs in a new process, since the stack's processes inherit its environment.
-        if words == ("up",) and not StackSupervisor(self.config).is_alive():
-            done = self._subprocess(words)
+        is_first = words == ("up",) and not StackSupervisor(self.config).is_alive()
+        if is_first or stdin is not None:
+            done = self._subprocess(words, stdin)
         else:
             out, err = io.StringIO(), io.StringIO()
             with redirect_stdout(out), redirect_stderr(err):
@@ -124,10 +128,16 @@ class EphemeralStack:
             raise RuntimeError(f"just {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
         return done
 
-    def _subprocess(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def _subprocess(self, words: Sequence[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "deploy.stack", *words]
         return subprocess.run(
-            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
+            command,
+            cwd=ROOT,
+            env=self._environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def pid(self, name: str) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.proxy.headers import find
-from gateway.proxy.request import client_address
 from gateway.proxy.trusted_proxies import TrustedProxies
 from protocols.http import Code
 from runtime.admin.api import AdminAuthenticator
@@ -39,11 +38,11 @@ class StreamPlaces:
 
         Raises ApiError if there is none. A token is needed, and checked, only if there is none without it.
         """
-        client = self._trusted_proxies.client(client_address(scope), scope["headers"])
+        client = self._trusted_proxies.client_of(scope)
         network = client_network(client.address)
         total = self._taken.total()
         free_for_all = total < PLACES - KEPT_FOR_ADMINS and self._taken[network] < PLACES_OF_A_CLIENT
-        if not free_for_all and (total >= PLACES or not self._is_admin(scope)):
+        if not free_for_all and (total >= PLACES or not self._is_admin(scope, client.address)):
             message = "no more viewers now"
             raise ApiError(Code.SERVICE_UNAVAILABLE, message, retry_after=RETRY_SECONDS)
         self._taken[network] += 1
@@ -54,13 +53,16 @@ class StreamPlaces:
             if not self._taken[network]:
                 del self._taken[network]
 
-    def _is_admin(self, scope: Scope) -> bool:
-        """Whether the request has an admin's token. Raises ApiError if it has another one."""
+    def _is_admin(self, scope: Scope, client: str) -> bool:
+        """Whether the request has an admin's token. Raises ApiError if it has another one.
+
+        client: the address of its sender.
+        """
         given = find(scope["headers"], b"authorization")
         if len(given) != 1:
             return False
         try:
-            self._authenticator.admit(given[0].decode("latin-1"))
+            self._authenticator.admit(given[0].decode("latin-1"), client)
         except TokenError as error:
             raise token_api_error(error) from error
         return True

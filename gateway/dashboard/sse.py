@@ -10,8 +10,8 @@ from gateway.dashboard.feed import DashboardFeed, Subscriber
 from gateway.dashboard.places import StreamPlaces
 from protocols.http import Code, failure
 from runtime.asgi import App, Message, Receive, Scope, Send
+from runtime.header_fields import SECURITY_FIELDS, encoded
 from runtime.web.errors import ApiError
-from runtime.web.security_fields import SECURITY_FIELDS, encoded
 
 PATH = "/dashboard/events"
 SEND_SECONDS = 5.0

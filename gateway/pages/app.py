@@ -121,7 +121,10 @@ def add_operations(
         recorder.other_instances = shown.other_instances
     own = app.extensions["admin"] = local_breaker_admin(panel, recorder, settings, sharing)
     authenticator = AdminAuthenticator(keys, settings.admin_token)
-    add_admin(app, FederatedBreakerAdmin(own, upstreams), authenticator)
+    client_of = trusted_proxies.client_of
+    add_admin(
+        app, FederatedBreakerAdmin(own, upstreams), authenticator, lambda scope: client_of(scope).address
+    )
     add_dashboard(app)
     feed = DashboardFeed(recorder, upstreams)
     app.asgi_app = EventStream(cast(App, app.asgi_app), feed, StreamPlaces(trusted_proxies, authenticator))  # type: ignore[method-assign, assignment]

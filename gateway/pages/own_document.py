@@ -12,7 +12,11 @@ Document = dict[str, Any]
 ERROR_SCHEMA = "gateway.Error"
 """The component that describes the body of a failure."""
 _REFERENCE = {"$ref": f"#/components/schemas/{ERROR_SCHEMA}"}
-_ENVELOPE: Document = {"type": "object", "properties": {"message": {"type": "string"}, "data": {}}}
+_ENVELOPE: Document = {
+    "type": "object",
+    "required": ["message", "data"],
+    "properties": {"message": {"type": "string"}, "data": {}},
+}
 _ERROR: Document = {
     "type": "object",
     "required": ["error", "message"],
@@ -22,7 +26,7 @@ _MEANINGS: Mapping[int, str] = {
     400: "The request is malformed, or a value can't be used",
     401: "No token, or no valid one",
     403: "Only an admin may do this",
-    404: "There is no such breaker or action",
+    404: "There is no such breaker, action or file",
     408: "The body came too slowly",
     413: "The body is too large",
     429: "Too many requests: wait for Retry-After",
@@ -66,8 +70,9 @@ def add_gateway_answers(operation: Document, *, bearer: bool) -> Document:
 def own_paths() -> Document:
     """The gateway's own calls, by path."""
     health = "The health of every service, its breaker and its dependencies"
-    outage = {"description": "Some part is unhealthy: PARTIAL_OUTAGE, with the same `data`"}
+    outage = _failure(503) | {"description": "Some part is unhealthy: PARTIAL_OUTAGE, with the same `data`"}
     return {
+        "/": {"get": _call("operations", "Redirects to /docs", _redirect(), (429,))},
         "/health": {"get": _call("operations", health, {"200": _answer(health), "503": outage}, (429,))},
         "/livez": {"get": _call("operations", "Whether the gateway runs", {"200": _answer("It runs")})},
         "/readyz": {
@@ -77,11 +82,16 @@ def own_paths() -> Document:
         },
         "/metrics": {"get": _call("operations", "Metrics for Prometheus", _text("text/plain"), (429,))},
         "/dashboard": {"get": _call("operations", "The dashboard", _text("text/html"), (429,))},
+        "/dashboard/": {"get": _call("operations", "Redirects to /dashboard", _redirect(), (429,))},
+        "/dashboard/assets/{name}": _assets("The dashboard's scripts, styles and icons"),
         "/dashboard/events": {
             "get": _call(
                 "operations", "The dashboard's events", _text("text/event-stream"), (401, 403, 429, 503)
             )
         },
+        "/docs": {"get": _call("operations", "This document as a page", _text("text/html"), (429,))},
+        "/docs/": {"get": _call("operations", "Redirects to /docs", _redirect(), (429,))},
+        "/docs/assets/{name}": _assets("The scripts, styles and icons of /docs"),
         "/docs/openapi.json": {
             "get": _call("operations", "This document", _text("application/json"), (429,))
         },
@@ -126,6 +136,17 @@ def _answer(description: str) -> Document:
 
 def _text(kind: str) -> Document:
     return {"200": {"description": "OK", "content": {kind: {}}}}
+
+
+def _redirect() -> Document:
+    return {"302": {"description": "Found", "content": {"text/html": {}}}}
+
+
+def _assets(summary: str) -> Document:
+    kinds = ("text/javascript", "text/css", "image/svg+xml", "image/png")
+    found = {"200": {"description": "OK", "content": {kind: {} for kind in kinds}}}
+    call = _call("operations", summary, found, (404, 429))
+    return {"get": call, "parameters": [_in_path("name")]}
 
 
 def _failure(status: int) -> Document:

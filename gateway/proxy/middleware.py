@@ -19,7 +19,6 @@ from gateway.proxy.port_role import PortRole
 from gateway.proxy.request import (
     ForwardableRequest,
     ResolvedTarget,
-    client_address,
     not_found,
     parse_request,
     request_id_of,
@@ -202,7 +201,7 @@ class ProxyMiddleware:
             )
 
     def _client(self, scope: Scope) -> ForwardedClient:
-        return self._trusted_proxies.client(client_address(scope), scope["headers"])
+        return self._trusted_proxies.client_of(scope)
 
     def _cors_fields(self, scope: Scope) -> Callable[[Fields], Fields]:
         return partial(self._cors.response_fields, find(scope["headers"], b"origin"))

@@ -134,11 +134,6 @@ def parse_request(
     )
 
 
-def client_address(scope: Scope) -> str:
-    """The address of the connection's peer."""
-    return str(scope["client"][0]) if scope.get("client") else "unknown"
-
-
 def _sender(scope: Scope, authority: bytes | None, client: ForwardedClient) -> Sender:
     hosts = find(scope["headers"], b"host")
     scheme = client.scheme or scope["scheme"]

@@ -12,8 +12,8 @@ from gateway.proxy.headers import Fields
 from gateway.upstream.connection import LocalShortage
 from protocols.http import REQUEST_ID, Code, failure
 from runtime.asgi import Send
+from runtime.header_fields import SECURITY_FIELDS, encoded
 from runtime.web.errors import ApiError
-from runtime.web.security_fields import SECURITY_FIELDS, encoded
 
 ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 

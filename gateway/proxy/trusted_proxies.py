@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from gateway.proxy.headers import Fields, find
+from runtime.asgi import Scope, peer_address
 from runtime.header_fields import HOST, TOKEN
 
 Network = IPv4Network | IPv6Network
@@ -37,6 +38,10 @@ class TrustedProxies:
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         self._networks = tuple(networks)
+
+    def client_of(self, scope: Scope) -> ForwardedClient:
+        """The client of a request."""
+        return self.client(peer_address(scope), scope["headers"])
 
     def client(self, peer: str, fields: Fields) -> ForwardedClient:
         """The client of a request from `peer`: the last address in the fields that isn't a trusted proxy's.

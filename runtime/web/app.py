@@ -18,6 +18,7 @@ from runtime.header_fields import is_websocket_handshake
 from runtime.observability import tracing
 from runtime.web.errors import add_error_handlers
 from runtime.web.health import add_health, add_metrics
+from runtime.web.openapi import CompleteDocument
 from runtime.web.readiness import Readiness
 from runtime.web.request_log import InstrumentedApp
 from runtime.web.security_fields import add_security_fields
@@ -50,6 +51,7 @@ def service_app(
         app,
         info=Info(title=name, version=version),
         openapi_path="/openapi.json",
+        openapi_provider_class=CompleteDocument,
         swagger_ui_path=None,
         redoc_ui_path=None,
         scalar_ui_path=None,

@@ -44,16 +44,25 @@ def _is_text(value: Any) -> bool:
 def parse_json(body: bytes) -> Any:
     """Parse strict JSON. Raises ApiError INVALID_REQUEST.
 
-    Refuses NaN and Infinity, invalid UTF-8, and nesting or numbers beyond Python's limits.
+    Refuses NaN and Infinity, a key that an object has twice, invalid UTF-8, and nesting or numbers beyond
+    Python's limits.
     """
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(body.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError):
         raise ApiError(Code.INVALID_REQUEST, "the body must be JSON") from None
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Two readers may take different values of the same key."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key is there twice")
+    return made
 
 
 def validated(model: type[Model], value: Mapping[str, Any]) -> Model:

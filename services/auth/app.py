@@ -13,16 +13,17 @@ from actors import Panel
 from protocols.http import REQUEST_TIMEOUT_MS, Code
 from protocols.topology import AUTH_SERVICE
 from runtime.web.app import reply, service_app
+from runtime.web.authorization import authorization
 from runtime.web.errors import ApiError
 from runtime.web.json_body import read_json
+from runtime.web.openapi import BEARER, document_failures
 from services.auth import responses
 from services.auth.accounts import Accounts
 from services.auth.schemas import Login, Refresh, Signup
 from services.http.clients import TrustedGateways
-from services.http.responses import ErrorResponse
+from services.http.responses import EmptyResponse
 
 REJECTION_MESSAGE = "authentication service temporarily unavailable"
-_BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 
 def create_app(accounts: Accounts, panel: Panel, gateways: TrustedGateways | None = None) -> QuartTrio:
@@ -42,20 +43,19 @@ def _add_accounts(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways)
     @app.post("/signup")
     @document_request(Signup)
     @document_response(responses.UserResponse, 201)
-    @document_response(ErrorResponse, 400)
-    @document_response(ErrorResponse, 409)
-    @document_response(ErrorResponse, 429)
+    @document_failures(409, 429)
     async def signup() -> Any:
         """Create an account."""
-        authorization = request.headers.get("Authorization")
-        user = await accounts.signup(await read_json(Signup), authorization, gateways.current_client())
+        # Not an admin's sign-up unless it is clear whose it is.
+        given = request.headers.getlist("Authorization")
+        sole = given[0] if len(given) == 1 else None
+        user = await accounts.signup(await read_json(Signup), sole, gateways.current_client())
         return reply("User created successfully", user.model_dump(), 201)
 
     @app.post("/login")
     @document_request(Login)
     @document_response(responses.SessionResponse)
-    @document_response(ErrorResponse, 401)
-    @document_response(ErrorResponse, 429)
+    @document_failures(401, 429)
     async def login() -> Any:
         """Log in with e-mail address and password."""
         user, access, refresh = await accounts.login(await read_json(Login), gateways.current_client())
@@ -63,15 +63,13 @@ def _add_accounts(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways)
         return reply("Login successful", session.model_dump())
 
     @app.post("/logout")
-    @security_scheme(_BEARER)
+    @security_scheme(BEARER)
     @document_request(Refresh)
-    @document_response(responses.EmptyResponse)
-    @document_response(ErrorResponse, 401)
-    @document_response(ErrorResponse, 429)
+    @document_response(EmptyResponse)
+    @document_failures(401, 429)
     async def logout() -> Any:
         """End the login that a refresh token belongs to."""
-        authorization = request.headers.get("Authorization")
-        identity = await accounts.identify(authorization, gateways.current_client())
+        identity = await accounts.identify(authorization(), gateways.current_client())
         await accounts.logout(identity, (await read_json(Refresh)).refresh_token)
         return reply("Logged out successfully", None)
 
@@ -80,8 +78,7 @@ def _add_tokens(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways) -
     @app.post("/refresh")
     @document_request(Refresh)
     @document_response(responses.TokensResponse)
-    @document_response(ErrorResponse, 401)
-    @document_response(ErrorResponse, 429)
+    @document_failures(401, 429)
     async def refresh() -> Any:
         """Exchange a refresh token for new tokens; it works once."""
         token = (await read_json(Refresh)).refresh_token
@@ -89,14 +86,12 @@ def _add_tokens(app: QuartTrio, accounts: Accounts, gateways: TrustedGateways) -
         return reply("Token refreshed successfully", {"access_token": access, "refresh_token": replacement})
 
     @app.post("/validate")
-    @security_scheme(_BEARER)
+    @security_scheme(BEARER)
     @document_response(responses.TokenOwnerResponse)
-    @document_response(ErrorResponse, 401)
-    @document_response(ErrorResponse, 429)
+    @document_failures(401, 429)
     async def validate() -> Any:
         """Return the owner of an access token."""
-        authorization = request.headers.get("Authorization")
-        identity = await accounts.identify(authorization, gateways.current_client())
+        identity = await accounts.identify(authorization(), gateways.current_client())
         return reply("Token is valid", {"user_id": identity.user_id, "email": identity.email})
 
     @app.get("/.well-known/jwks.json")

@@ -57,13 +57,6 @@ class TokenOwnerResponse(BaseModel):
     data: TokenOwner
 
 
-class EmptyResponse(BaseModel):
-    """The envelope without data."""
-
-    message: str
-    data: None
-
-
 class KeySetResponse(BaseModel):
     """A JWKS document."""
 

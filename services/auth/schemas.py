@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from protocols.http import Code
 from protocols.identity import ADMIN, USER
@@ -44,6 +44,7 @@ LoginEmail = Annotated[
     StringConstraints(strip_whitespace=True, min_length=3, max_length=MAX_ADDRESS),
     AfterValidator(plain_line),
     AfterValidator(earlier_address),
+    Field(json_schema_extra={"format": "email"}),
 ]
 """An address that this release or an earlier one accepts: every account must be able to log in."""
 Password = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH)]

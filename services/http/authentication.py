@@ -6,6 +6,7 @@ from quart import g, request
 from quart_trio import QuartTrio
 
 from runtime.auth import TokenVerifier, bearer
+from runtime.web.authorization import authorization
 
 FIRST_KEYS_SECONDS = 1.0
 """Maximum seconds that a request waits for the first key. The verifier retries at shorter intervals."""
@@ -24,7 +25,7 @@ def require_token(app: QuartTrio, keys: TokenVerifier, prefix: str) -> None:
     async def authenticate() -> None:
         if request.path != prefix and not request.path.startswith(f"{prefix}/"):
             return
-        token = bearer(request.headers.get("Authorization"))
+        token = bearer(authorization())
         if not keys:
             await keys.wait_for_keys(FIRST_KEYS_SECONDS)
         g.identity = keys.verify(token)

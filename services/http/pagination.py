@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from quart import request
 
 from services.dependency import Dependency
-from services.http.validation import parse_page
+from services.http.validation import MAX_ID, MAX_LIMIT, parse_page
 from services.mongo.ownership import OwnedBy
 from services.mongo.repository import Record, Repository
 
@@ -18,8 +18,8 @@ from services.mongo.repository import Record, Repository
 class PageQuery(BaseModel):
     """limit: maximum number of records in the page; after: the id after which the page starts."""
 
-    limit: int | None = None
-    after: int | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] | None = None
+    after: Annotated[int, Field(ge=0, le=MAX_ID)] | None = None
 
 
 async def read_page(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 
-class ErrorResponse(BaseModel):
-    """The envelope of a failure; `error` is one of the contract's codes."""
+class EmptyResponse(BaseModel):
+    """The envelope without data."""
 
-    error: str
     message: str
+    data: None

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from protocols.http import Code
 from runtime.web.errors import ApiError
@@ -50,7 +50,9 @@ NOT_GIVEN: Any = None
 _Line = AfterValidator(plain_line)
 Key = Annotated[str, StringConstraints(min_length=1, max_length=100), _Line]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), _Line]
-Date = Annotated[str, AfterValidator(_date)]
+RecordId = Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": MAX_ID})]
+"""The id of another record. `checked_id` checks it, since its error has a code of its own."""
+Date = Annotated[str, AfterValidator(_date), Field(json_schema_extra={"format": "date"})]
 _Blank = BeforeValidator(_none_if_blank)
 Phone = Annotated[Annotated[str, StringConstraints(max_length=50), _Line] | None, _Blank]
 Address = Annotated[
@@ -61,6 +63,7 @@ Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=3, max_length=MAX_ADDRESS),
     AfterValidator(shown_address),
+    Field(json_schema_extra={"format": "email"}),
 ]
 """An e-mail address; see `shown_address`."""
 OptionalEmail = Annotated[Email | None, _Blank]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from quart_schema import document_querystring, document_request, document_response
+from quart_schema import document_querystring, document_request, document_response, security_scheme
 from quart_trio import QuartTrio
 
 from actors import Panel
@@ -17,11 +17,12 @@ from runtime.auth import TokenVerifier
 from runtime.web.app import reply, service_app
 from runtime.web.errors import ApiError
 from runtime.web.json_body import read_json
+from runtime.web.openapi import BEARER, document_failures
 from services.dependency import Dependency
 from services.http.authentication import require_token
 from services.http.authorization import changeable, requester
 from services.http.pagination import PageQuery, read_page
-from services.http.responses import ErrorResponse
+from services.http.responses import EmptyResponse
 from services.http.results import existing, permitted, without_conflict
 from services.http.validation import parse_id
 from services.mongo.repository import Repository
@@ -69,6 +70,7 @@ def _add_collection(
     app: QuartTrio, repository: Repository, database: Dependency, now: Callable[[], datetime]
 ) -> None:
     @app.get("/schools")
+    @security_scheme(BEARER)
     @document_querystring(PageQuery)
     @document_response(SchoolsResponse)
     async def list_schools() -> Any:
@@ -77,6 +79,8 @@ def _add_collection(
         return reply("Schools retrieved successfully", page, **more)
 
     @app.post("/schools")
+    @security_scheme(BEARER)
+    @document_failures(409)
     @document_request(NewSchool)
     @document_response(SchoolResponse, 201)
     async def create_school() -> Any:
@@ -91,6 +95,8 @@ def _add_item(
     app: QuartTrio, repository: Repository, database: Dependency, now: Callable[[], datetime]
 ) -> None:
     @app.get("/schools/<number>")
+    @security_scheme(BEARER)
+    @document_failures(404)
     @document_response(SchoolResponse)
     async def get_school(number: str) -> Any:
         """Get one school."""
@@ -98,7 +104,8 @@ def _add_item(
         return reply("School retrieved successfully", school)
 
     @app.put("/schools/<number>")
-    @document_response(ErrorResponse, 403)
+    @security_scheme(BEARER)
+    @document_failures(403, 404, 409)
     @document_request(SchoolChanges)
     @document_response(SchoolResponse)
     async def update_school(number: str) -> Any:
@@ -110,7 +117,9 @@ def _add_item(
         return reply("School updated successfully", school)
 
     @app.delete("/schools/<number>")
-    @document_response(ErrorResponse, 403)
+    @security_scheme(BEARER)
+    @document_failures(403, 404)
+    @document_response(EmptyResponse)
     async def delete_school(number: str) -> Any:
         """Delete a school; only its creator and admins may."""
         mine = changeable(requester())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart_schema import document_querystring, document_request, document_response
+from quart_schema import document_querystring, document_request, document_response, security_scheme
 from quart_trio import QuartTrio
 
 from actors import Panel
@@ -13,10 +13,11 @@ from protocols.topology import STUDENT_SERVICE
 from runtime.auth import TokenVerifier
 from runtime.web.app import reply, service_app
 from runtime.web.json_body import read_json
+from runtime.web.openapi import BEARER, document_failures
 from services.http.authentication import require_token
 from services.http.authorization import requester
 from services.http.pagination import PageQuery
-from services.http.responses import ErrorResponse
+from services.http.responses import EmptyResponse
 from services.http.validation import parse_id
 from services.student.schemas import NewStudent, StudentChanges, StudentResponse, StudentsResponse
 from services.student.students import Students
@@ -35,6 +36,7 @@ def create_app(students: Students, *, panel: Panel, keys: TokenVerifier) -> Quar
 
 def _add_collection(app: QuartTrio, students: Students) -> None:
     @app.get("/students")
+    @security_scheme(BEARER)
     @document_querystring(PageQuery)
     @document_response(StudentsResponse)
     async def list_students() -> Any:
@@ -43,6 +45,8 @@ def _add_collection(app: QuartTrio, students: Students) -> None:
         return reply("Students retrieved successfully", page, **more)
 
     @app.get("/students/school/<school>")
+    @security_scheme(BEARER)
+    @document_failures(404)
     @document_querystring(PageQuery)
     @document_response(StudentsResponse)
     async def list_students_of_school(school: str) -> Any:
@@ -52,6 +56,8 @@ def _add_collection(app: QuartTrio, students: Students) -> None:
         return reply("Students retrieved successfully", page, **more)
 
     @app.post("/students")
+    @security_scheme(BEARER)
+    @document_failures(409)
     @document_request(NewStudent)
     @document_response(StudentResponse, 201)
     async def create_student() -> Any:
@@ -62,14 +68,16 @@ def _add_collection(app: QuartTrio, students: Students) -> None:
 
 def _add_item(app: QuartTrio, students: Students) -> None:
     @app.get("/students/<number>")
-    @document_response(ErrorResponse, 403)
+    @security_scheme(BEARER)
+    @document_failures(403, 404)
     @document_response(StudentResponse)
     async def get_student(number: str) -> Any:
         """Get one student."""
         return reply("Student retrieved successfully", await students.get(parse_id(number), requester()))
 
     @app.put("/students/<number>")
-    @document_response(ErrorResponse, 403)
+    @security_scheme(BEARER)
+    @document_failures(403, 404, 409)
     @document_request(StudentChanges)
     @document_response(StudentResponse)
     async def update_student(number: str) -> Any:
@@ -79,7 +87,9 @@ def _add_item(app: QuartTrio, students: Students) -> None:
         return reply("Student updated successfully", record)
 
     @app.delete("/students/<number>")
-    @document_response(ErrorResponse, 403)
+    @security_scheme(BEARER)
+    @document_failures(403, 404)
+    @document_response(EmptyResponse)
     async def delete_student(number: str) -> Any:
         """Delete a student."""
         await students.delete(parse_id(number), requester())

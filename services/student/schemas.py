@@ -20,6 +20,7 @@ from services.http.validation import (
     OptionalEmail,
     OptionalName,
     Phone,
+    RecordId,
     checked_id,
     timestamp,
 )
@@ -45,7 +46,7 @@ class NewStudent(Input):
     phone: Phone = None
     date_of_birth: OptionalDate = None
     address: Address = None
-    school_id: int
+    school_id: RecordId
     enrollment_date: OptionalDate = None
     status: OptionalName = None
 
@@ -63,7 +64,7 @@ class StudentChanges(Input):
     phone: Phone = None
     date_of_birth: OptionalDate = None
     address: Address = None
-    school_id: int = NOT_GIVEN
+    school_id: RecordId = NOT_GIVEN
     enrollment_date: Date = NOT_GIVEN
     status: Name = NOT_GIVEN
 

@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 from limits.storage import MemoryStorage
 
-SWEEP_SECONDS = 10.0
-"""The least seconds between two removals of expired counters from memory."""
-
-
-class _InlineTimer:
-    """Replaces the library's timer, which starts a thread every hundredth of a second while there is traffic.
-
-    Expired counters are removed during a hit, at most every SWEEP_SECONDS.
-    """
-
-    def __init__(self, timer: threading.Timer) -> None:
-        self._remove_expired = timer.function
-        self._due = time.monotonic() + SWEEP_SECONDS
-
-    def start(self) -> None:
-        self._remove_expired()
-
-    def is_alive(self) -> bool:
-        return time.monotonic() < self._due
+from runtime.web.failure_limit import InlineTimer
 
 
 class Counters(MemoryStorage):
@@ -39,4 +20,4 @@ class Counters(MemoryStorage):
 
     @timer.setter
     def timer(self, timer: threading.Timer) -> None:
-        self._timer = _InlineTimer(timer)
+        self._timer = InlineTimer(timer.function)

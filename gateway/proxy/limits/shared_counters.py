@@ -18,7 +18,8 @@ import trio
 from actors.adapters.valkey import ValkeyConnection
 from actors.sharing.store import StoreUnavailable
 from actors.sharing.wire import VERSION
-from gateway.proxy.limits.rate_limit import SWEEP_SECONDS, Counters
+from gateway.proxy.limits.rate_limit import Counters
+from runtime.web.failure_limit import SWEEP_SECONDS
 
 RECONCILE_SECONDS = 0.1
 """Seconds between two exchanges with the store while requests are counted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from protocols.http import REQUEST_ID, RETRY_AFTER, Code, failure
-from runtime.header_fields import Fields, http_date
+from runtime.header_fields import SECURITY_FIELDS, Fields, encoded, http_date
 
 _CODES = {408: Code.REQUEST_TIMEOUT, 500: Code.INTERNAL_ERROR, 503: Code.SERVICE_UNAVAILABLE}
 
@@ -20,6 +20,7 @@ def error_response(
         (b"content-length", b"%d" % len(body)),
         (b"date", http_date()),
         (REQUEST_ID.lower().encode(), request_id.encode()),
+        *encoded(SECURITY_FIELDS),
     ]
     if retry_after is not None:
         fields.append((RETRY_AFTER.lower().encode(), b"%d" % retry_after))

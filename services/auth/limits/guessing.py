@@ -3,59 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any
 
 import trio
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from protocols.http import Code
-from runtime.web.errors import ApiError
+from runtime.web.failure_limit import FailureCounters, rate_limited
 
 PER_CLIENT = 60
 PER_ACCOUNT = 20
 """Failures a minute of one client, and of one client for one account."""
-_SWEEP_SECONDS = 10.0
-
-
-class _InlineTimer:
-    """Replaces the library's timer, which starts a thread for each burst of failures.
-
-    Expired failures are removed during a later one, at most every _SWEEP_SECONDS.
-    """
-
-    def __init__(self, remove_expired: Callable[[], object]) -> None:
-        self._remove_expired = remove_expired
-        self._due = time.monotonic() + _SWEEP_SECONDS
-
-    def start(self) -> None:
-        self._remove_expired()
-
-    def is_alive(self) -> bool:
-        return time.monotonic() < self._due
-
-
-class _Failures(MemoryStorage):
-    @property
-    def timer(self) -> Any:
-        """Removes expired failures."""
-        return self._timer
-
-    @timer.setter
-    def timer(self, timer: threading.Timer) -> None:
-        self._timer = _InlineTimer(partial(self._remove_expired, timer.function))
-
-    def _remove_expired(self, remove: Callable[[], object]) -> None:
-        remove()
-        # The library keeps an empty list for each key for ever.
-        self.events = {key: failures for key, failures in self.events.items() if failures}
 
 
 class Attempt:
@@ -76,7 +36,7 @@ class GuessLimiter:
     """
 
     def __init__(self, per_client: int = PER_CLIENT, per_account: int = PER_ACCOUNT) -> None:
-        self._limiter = MovingWindowRateLimiter(_Failures())
+        self._limiter = MovingWindowRateLimiter(FailureCounters())
         self._by_client = RateLimitItemPerMinute(per_client)
         self._by_account = RateLimitItemPerMinute(per_account)
         self._running: Counter[str] = Counter()
@@ -111,7 +71,7 @@ class GuessLimiter:
         Good tokens are never limited: nobody can guess one.
         """
         if not self._limiter.hit(self._by_client, client):
-            raise self._rate_limited(self._by_client, client)
+            raise rate_limited(self._limiter, self._by_client, client)
 
     def _keys(self, client: str, account: str) -> tuple[tuple[RateLimitItem, str], ...]:
         # Neither memory dumps nor keys of arbitrary length: addresses are hashed.
@@ -122,9 +82,5 @@ class GuessLimiter:
         """Whether another attempt may start if all that run fail. Raises ApiError RATE_LIMITED."""
         for item, key in keys:
             if not self._limiter.test(item, key):
-                raise self._rate_limited(item, key)
+                raise rate_limited(self._limiter, item, key)
         return all(self._limiter.test(item, key, cost=self._running[key] + 1) for item, key in keys)
-
-    def _rate_limited(self, item: RateLimitItem, key: str) -> ApiError:
-        wait = self._limiter.get_window_stats(item, key).reset_time - time.time()
-        return ApiError(Code.RATE_LIMITED, "too many failed attempts", retry_after=min(60.0, wait))

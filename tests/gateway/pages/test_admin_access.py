@@ -37,6 +37,18 @@ async def test_a_request_without_an_admins_token_is_refused(tmp_path: Path, meth
         assert {breaker.state for panel in stack.panels.values() for breaker in panel} == {State.CLOSED}
 
 
+@pytest.mark.parametrize(("method", "path"), DOORS)
+async def test_two_tokens_are_refused(tmp_path: Path, method: str, path: str) -> None:
+    """By the gateway, and by a service: two readers of the request may take different ones."""
+    async with open_admin_stack(tmp_path) as stack:
+        admin = f"Bearer {stack.gateway.issuer.token('admin')}"
+        two = httpx.Headers([("Authorization", admin), ("Authorization", admin)])
+        apps: list[QuartTrio | None] = [stack.gateway.app, stack.lines["auth"].app]
+        for app in apps:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+                assert (await client.request(method, path, headers=two)).status_code == 401
+
+
 async def test_a_refusal_is_logged_with_its_reason_and_without_the_token(tmp_path: Path) -> None:
     async with open_admin_stack(tmp_path) as stack:
         with structlog.testing.capture_logs() as lines:

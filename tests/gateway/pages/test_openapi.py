@@ -68,13 +68,13 @@ async def test_the_document_has_the_gateways_own_calls_and_every_status(gateway,
     services["auth"].documents["/openapi.json"] = httpx.Response(200, json=document("/login", "auth"))
     services["student"].documents["/openapi.json"] = httpx.Response(200, json=document("/students", "s"))
     merged = (await gateway.client().get("/docs/openapi.json")).json()
-    routes = {rule.rule for rule in gateway.app.url_map.iter_rules()}
+    routes = {rule.rule.replace("<path:", "<") for rule in gateway.app.url_map.iter_rules()}
     for path in merged["paths"]:
         if path in own_paths():
             assert path.replace("{", "<").replace("}", ">") in routes | {"/dashboard/events"}
     documented = {path.encode() for path in own_paths()}
-    assert documented >= OWN_PATHS - {b"/", b"/docs", b"/docs/", b"/dashboard/"}
-    assert b"/admin/breakers/" in OWN_FOLDERS
+    assert documented >= OWN_PATHS
+    assert all(any(path.startswith(folder) for path in documented) for folder in OWN_FOLDERS)
     action = merged["paths"]["/admin/breakers/{name}/{action}"]
     assert action["parameters"][1]["schema"]["enum"] == list(ACTIONS)
     assert action["post"]["security"] == [{"bearer": []}]

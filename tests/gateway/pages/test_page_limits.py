@@ -208,6 +208,22 @@ def test_another_token_takes_no_place_of_the_admins() -> None:
     assert raised.value.status == 401
 
 
+def test_bad_tokens_for_the_places_of_admins_are_limited() -> None:
+    """For each client behind a trusted proxy."""
+    taken = Taken(TOKEN, proxies="10.0.0.1")
+    for n in range(90):
+        taken.take(f"192.0.2.{n}")
+
+    def status(client: bytes) -> int:
+        fields = (b"authorization", b"Bearer y"), (b"x-forwarded-for", client)
+        with pytest.raises(ApiError) as raised:
+            taken.places.place(scope("10.0.0.1", *fields)).__enter__()
+        return raised.value.status
+
+    assert [status(b"198.51.100.1") for _ in range(31)] == [401] * 30 + [429]
+    assert status(b"198.51.100.2") == 401
+
+
 def test_clients_behind_a_trusted_proxy_have_their_own_shares() -> None:
     taken = Taken(TOKEN, proxies="10.0.0.1")
     for n in range(4):

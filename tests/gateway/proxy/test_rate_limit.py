@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from actors.adapters.valkey import ValkeyConnection
 from actors.sharing.store import StoreUnavailable
-from gateway.proxy.limits import rate_limit, shared_counters
+from gateway.proxy.limits import shared_counters
 from gateway.proxy.limits.rate_limit import Counters
 from gateway.proxy.limits.shared_counters import (
     OVERSHOOT_SECONDS,
@@ -22,6 +22,7 @@ from gateway.proxy.limits.shared_counters import (
     ValkeyCounters,
     Window,
 )
+from runtime.web import failure_limit
 from tests.valkey import ValkeyServer, running_valkey
 
 START = 1_800_000_000.0
@@ -49,7 +50,7 @@ class FakeTime:
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     """Time as the counters see it."""
     found = FakeTime()
-    monkeypatch.setattr(rate_limit, "time", found)
+    monkeypatch.setattr(failure_limit, "time", found)
     monkeypatch.setattr(shared_counters, "time", found)
     monkeypatch.setattr("limits.storage.memory.time", found)
     monkeypatch.setattr("limits.strategies.time", found)

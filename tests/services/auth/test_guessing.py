@@ -13,8 +13,8 @@ import trio
 from actors import Panel
 from protocols.http import Code
 from protocols.topology import AUTH_DATABASE
+from runtime.web import failure_limit
 from runtime.web.errors import ApiError
-from services.auth.limits import guessing
 from services.auth.limits.guessing import PER_ACCOUNT, PER_CLIENT, GuessLimiter
 from tests.services.api_client import ApiResponse
 from tests.services.auth.auth_client import ADA, Service, bearer
@@ -35,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (limits.storage.memory, limits.strategies, guessing):
+    for module in (limits.storage.memory, limits.strategies, failure_limit):
         monkeypatch.setattr(module, "time", clock, raising=False)
     return clock
 

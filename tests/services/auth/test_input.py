@@ -24,6 +24,8 @@ NOT_JSON = [
     b"\xff\xfe",
     b'{"email": "\xff"}',
     b'{"email": NaN}',
+    b'{"email": "a@b.org", "email": "c@d.org"}',
+    b'{"email": {"a": 1, "a": 2}}',
     b'{"email": ' + b"9" * 5000 + b"}",
     b"[" * 200_000,
     b'{"email":' * 50_000,

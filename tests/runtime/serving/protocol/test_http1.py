@@ -8,6 +8,7 @@ import os
 import pytest
 import trio
 
+from runtime.header_fields import SECURITY_FIELDS
 from tests.runtime.serving.running_app import echo, respond, running
 
 LENGTH = (b"content-length", b"2")
@@ -238,3 +239,12 @@ async def test_a_refusal_of_head_has_no_body():
         answer = await server.talk(b"HEAD / HTTP/1.1\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_the_servers_own_errors_are_protected():
+    """A page of another origin neither frames them nor guesses their type, and no cache keeps them."""
+    async with running(echo) as server:
+        answer = (await server.talk(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")).lower()
+        assert answer.startswith(b"http/1.1 400 ")
+        for name, value in SECURITY_FIELDS.items():
+            assert f"\r\n{name}: {value}\r\n".lower().encode() in answer
