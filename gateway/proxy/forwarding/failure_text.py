@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 
 from actors.call.classifier import kind_of
@@ -11,6 +13,8 @@ from gateway.proxy.request import ForwardableRequest
 from gateway.upstream.upstream import Upstream
 
 MAX_LENGTH = 200
+_ADDRESS = re.compile(r" \(([^()\s]+)\)")
+"""The address that a connection was tried to."""
 
 
 def failure_text(upstream: Upstream, request: ForwardableRequest, cause: str | httpx.TransportError) -> str:
@@ -24,8 +28,10 @@ def failure_text(upstream: Upstream, request: ForwardableRequest, cause: str | h
 
 def _met(upstream: Upstream, cause: str | httpx.TransportError) -> str:
     words = cause if isinstance(cause, str) else str(cause) or kind_of(cause)
-    # Errors of connecting name the servers that were tried.
-    return words if words.startswith(("http://", "https://")) else f"{_server(upstream)}: {words}"
+    if not words.startswith(("http://", "https://")):
+        return f"{_server(upstream)}: {words}"
+    # Errors of connecting name the servers that were tried, and their addresses, which may be the same.
+    return _ADDRESS.sub(lambda found: "" if f"//{found[1]}:" in words else found[0], words)
 
 
 def _server(upstream: Upstream) -> str:

@@ -18,7 +18,7 @@ from runtime.sharing.commands.applied import HISTORY
 from runtime.sharing.commands.shared_commands import SharedCommands
 
 NAME = "auth-database"
-FILE = Path(__file__).parents[3] / "breakers.toml"
+FILE = f"[breakers.{NAME}]\nreset_timeout = 60\n"
 
 
 class Process:
@@ -43,7 +43,7 @@ def command(reason: str = "to see", lasts: float | None = None) -> AdminCommand:
 @pytest.fixture
 async def process(tmp_path: Path) -> AsyncIterator[Process]:
     path = tmp_path / "breakers.toml"
-    path.write_text(FILE.read_text())
+    path.write_text(FILE)
     async with open_panel() as panel:
         panel.breaker(CircuitBreakerConfig(name=NAME, max_failures=5, reset_timeout=60))
         yield Process(panel, path)
@@ -95,8 +95,7 @@ async def test_a_reload_is_told_with_what_it_changed_if_it_changed_something(pro
     assert [(one["action"], one["breakers"]) for one in first] in ([], [("reload", [NAME])])
     await process.admin.reload(command("nothing new"))
     assert await process.orders() == first
-    text = process.path.read_text()
-    process.path.write_text(text.replace(f"[breakers.{NAME}]", f"[breakers.{NAME}]\nmax_failures = 77"))
+    process.path.write_text(f"{FILE}max_failures = 77\n")
     await process.admin.reload(command("a new policy"))
     by_command = (await process.orders())[-1]
     assert {
@@ -106,7 +105,7 @@ async def test_a_reload_is_told_with_what_it_changed_if_it_changed_something(pro
         "breaker": "",
     }.items() <= by_command.items()
     assert not {"who", "by_signal"} & by_command.keys()
-    process.path.write_text(text)
+    process.path.write_text(FILE)
     await process.policies.reload()
     by_signal = (await process.orders())[-1]
     assert {

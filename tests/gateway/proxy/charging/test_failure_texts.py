@@ -31,7 +31,7 @@ async def test_a_refused_connection_has_the_servers_url() -> None:
     """Without the path's ids and the query."""
     async with served() as gateway:
         await ask(gateway.port, get())
-        assert await last_failure(gateway) == f"GET /auth · {NOWHERE}: Connection refused (127.0.0.1:1)"
+        assert await last_failure(gateway) == f"GET /auth · {NOWHERE}: Connection refused"
 
 
 async def test_a_refusal_by_all_servers_names_all() -> None:
@@ -86,6 +86,10 @@ class _Failing(httpx.AsyncBaseTransport):
     ("error", "said"),
     [
         (httpx.ReadError(""), "GET /auth · http://127.0.0.1:8081: ReadError"),
+        (
+            httpx.ConnectError("http://auth:8081: Connection refused (10.0.0.3:8081)"),
+            "GET /auth · http://auth:8081: Connection refused (10.0.0.3:8081)",
+        ),
         (httpx.ReadError("x" * 300), f"GET /auth · http://127.0.0.1:8081: {'x' * 165}"),
     ],
 )
