@@ -57,6 +57,7 @@ class Dependency:
     each failure that the breaker counts is answered with this breaker as the failure origin.
 
     verdict: classifies an exception; it replaces `failure` and `answers` of `config`.
+    target: what the operations reach, such as a host and port, for the breaker's text of a failure.
     failure_code, failure_message: the response to a failure.
     rejection_message: the message of the response to a rejected call.
     loop_time: must run in this process; it detects that the process stalled. Without it, a stall counts as
@@ -69,6 +70,7 @@ class Dependency:
         config: CircuitBreakerConfig,
         *,
         verdict: Callable[[BaseException], Verdict],
+        target: str,
         failure_code: Code,
         failure_message: str,
         rejection_message: str,
@@ -82,6 +84,7 @@ class Dependency:
             answers=lambda error: self._verdict(error) is Verdict.ANSWER,
         )
         self._breaker = tracing.traced_breaker(panel.breaker(policy))
+        self._target = target
         self._failure_code = failure_code
         self._failure_message = failure_message
         self._rejection_message = rejection_message
@@ -114,7 +117,7 @@ class Dependency:
                     if stall_watch.was_mostly_stalled():
                         raise ProcessStalled("the answer may have been waiting") from error
                     # The policy would count this failure too, but with the exception's class as the reason.
-                    call.fail(failure_reason(error))
+                    call.fail(f"{self._target}: {failure_reason(error)}")
                 raise
             call.returned(result)
             return result

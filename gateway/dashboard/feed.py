@@ -38,6 +38,12 @@ class _Dated(BaseModel):
     time: float
 
 
+class _Order(BaseModel):
+    id: str
+    action: str
+    time: float
+
+
 class _Breaker(BaseModel):
     name: str
     state: str
@@ -51,6 +57,7 @@ class _Report(BaseModel):
     since: float
     started: float
     breakers: list[_Breaker]
+    orders: list[_Order] = []
 
 
 def parse_report(document: Any) -> Report | None:
@@ -98,6 +105,7 @@ class DashboardFeed:
         self._uptimes: defaultdict[str, ProcessUptime] = defaultdict(ProcessUptime)
         self._published: dict[str, dict[str, str]] = {}
         """By process, the JSON of each breaker as it was last published."""
+        self._published_orders: dict[str, list[Report]] = {}
         self._subscribers: set[Subscriber] = set()
         self._subscribed = trio.Event()
         self._ended = False
@@ -203,7 +211,11 @@ class DashboardFeed:
             self._uptimes[process].record_report(report["started"], report["now"])
             self._reports[process] = merge_reports(self._reports.get(process), report)
         whole: bytes | None = None
-        changes = _event("report", self._message(process, report, self._changed_breakers(process, report)))
+        changed = {
+            **self._message(process, report, self._changed_breakers(process, report)),
+            **self._changed_orders(process),
+        }
+        changes = _event("report", changed)
         for subscriber in list(self._subscribers):
             if process in subscriber.received:
                 subscriber.send(changes)
@@ -215,7 +227,8 @@ class DashboardFeed:
     def _whole_report(self, process: str, *, answers: bool) -> bytes:
         known = self._reports.get(process)
         message = self._message(process, known, known["breakers"] if known else [])
-        return _event("report", {**message, "answers": answers, "since": 0})
+        orders = known.get("orders", []) if known else []
+        return _event("report", {**message, "answers": answers, "since": 0, "orders": orders})
 
     def _message(self, process: str, report: Report | None, breakers: list[Report]) -> dict[str, Any]:
         uptime = self._uptimes[process]
@@ -232,6 +245,15 @@ class DashboardFeed:
         before = self._published.get(process, {})
         now = self._published[process] = {one["name"]: json.dumps(one) for one in report["breakers"]}
         return [one for one in report["breakers"] if before.get(one["name"]) != now[one["name"]]]
+
+    def _changed_orders(self, process: str) -> dict[str, list[Report]]:
+        """All orders of a process if they differ from those published last."""
+        known = self._reports.get(process)
+        orders = known.get("orders", []) if known else []
+        if orders == self._published_orders.get(process, []):
+            return {}
+        self._published_orders[process] = orders
+        return {"orders": orders}
 
     def _broadcast(self, message: bytes) -> None:
         for subscriber in list(self._subscribers):

@@ -17,7 +17,7 @@ from runtime.serving.statistics import ServerStatistics
 
 CLIENT_LEFT = 499
 """The status of a request whose client left before the response began. No client sees it."""
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
 _REFUSALS = {408: Code.REQUEST_TIMEOUT, 500: Code.INTERNAL_ERROR, 503: Code.SERVICE_UNAVAILABLE}
 
 
@@ -41,7 +41,7 @@ class RequestMetrics:
         route: one of ROUTE_NAMES.
         """
         self._in_flight += 1
-        return MeasuredRequest(self, route, method if method in _METHODS else OTHER)
+        return MeasuredRequest(self, route, method if method in METHODS else OTHER)
 
     def count_error(self, code: str) -> None:
         """Count a response of the gateway's own by its error code."""

@@ -23,6 +23,11 @@ def name_of_route(route: Route) -> str:
     return _PREFIXES[route.prefix]
 
 
+def name_of_path(path: bytes) -> str:
+    """The label of a forwarded request by its path, as the client sent it; OTHER if it begins differently."""
+    return _PREFIXES.get(b"/" + path.split(b"/", 2)[1].partition(b"?")[0], OTHER) if b"/" in path else OTHER
+
+
 def name_of_page(path: bytes) -> str:
     """The label of a page, by the first segment of its path. path: one that the gateway serves."""
     return _PAGES.get(path) or _first_segment(path)

@@ -16,6 +16,7 @@ import trio
 from actors import CallRejected, CallTimeout, CircuitBreaker, Source
 from actors.call.guard import Guard
 from gateway.proxy.forwarding.charging import charge
+from gateway.proxy.forwarding.failure_text import failure_text
 from gateway.proxy.forwarding.probing import client_wait_budget, may_probe, probing_rejection, succeed_later
 from gateway.proxy.forwarding.rewriting import below_prefix
 from gateway.proxy.headers import (
@@ -31,6 +32,7 @@ from gateway.proxy.headers import (
 from gateway.proxy.request import ForwardableRequest
 from gateway.proxy.request_body import DownstreamRequest, RequestBodyStream
 from gateway.proxy.responses import ResponseWriter, error_response
+from gateway.upstream.breakers import counts_as_failure
 from gateway.upstream.connection import LocalShortage
 from gateway.upstream.pool import ResponseBody, UpstreamTransport
 from gateway.upstream.upstream import Upstream
@@ -117,9 +119,12 @@ class UpstreamCall:
                 self._limit.deadline = self._now() + self._head_seconds()
                 try:
                     response = await self._head(call)
-                except httpx.TransportError:
+                except httpx.TransportError as error:
                     if self._stall_watch.was_mostly_stalled():
                         call.ignore()
+                    elif counts_as_failure(error):
+                        # The policy would count it too, but with its class alone as the reason.
+                        call.fail(self._described(error))
                     raise
                 try:
                     return await self._relay(call, response, probes=probes)
@@ -127,17 +132,22 @@ class UpstreamCall:
                     await response.stream.aclose()  # type: ignore[union-attr]
             # The limit has expired.
             if self._writer.status is None:
-                self._raise_no_head()
+                self._raise_no_head(call)
             return None
 
     def _head_seconds(self) -> float:
         timeout = self._breaker.config.call_timeout
         return self._upstream.timeout if timeout is None else min(timeout, self._upstream.timeout)
 
-    def _raise_no_head(self) -> None:
+    def _described(self, cause: str | httpx.TransportError) -> str:
+        return failure_text(self._upstream, self._request, cause)
+
+    def _raise_no_head(self, call: Guard) -> None:
         if self._body is not None and self._body.awaits_client:
             raise probing_rejection(self._breaker)
-        raise httpx.ReadTimeout(f"no response within {self._head_seconds():g} s")
+        error = httpx.ReadTimeout(f"no response within {self._head_seconds():g} s")
+        call.fail(self._described(error))
+        raise error
 
     async def _head(self, call: Guard) -> httpx.Response:
         """Send the request and wait for the response's head."""
@@ -197,6 +207,7 @@ class UpstreamCall:
                 handlers=upstream.handlers,
                 client=self._request.client,
                 now=self._now(),
+                describe=self._described,
             )
             is_origin = self._writer.failure_origin is not None
             self._writer.is_rejection_behind = is_origin and bool(find(fields, b"retry-after"))
@@ -209,7 +220,7 @@ class UpstreamCall:
                 # The upstream may have aborted the response because the gateway had stopped reading.
                 call.ignore()
             else:
-                call.fail(f"{type(error).__name__}: {error}")
+                call.fail(self._described(error))
             raise
 
     async def _stream(

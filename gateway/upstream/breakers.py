@@ -18,6 +18,11 @@ from runtime.config.probe_spec import ProbeSpec
 _IGNORED = (StaleConnection, httpx.PoolTimeout, httpx.LocalProtocolError)
 
 
+def counts_as_failure(error: BaseException) -> bool:
+    """Whether the gateway's breakers count an exception of an upstream call as a failure."""
+    return is_failure(error) and not isinstance(error, _IGNORED)
+
+
 def route_breaker(breaker: str, route: str) -> str:
     """The name of the breaker of a route."""
     return f"{breaker}:{route}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import trio
@@ -32,9 +32,12 @@ OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
 """The order of the counts in a bucket, after its start time."""
 
 Report = dict[str, Any]
+Orders = Callable[[], list[Report]]
 OtherInstances = Callable[[], Awaitable[list[Report]]]
 PAST = ("transitions", "failures", "calls_by_time")
 """The keys of a breaker's history in a report."""
+ORDERS = 100
+"""The most operators' orders in a merged report."""
 
 
 class _History:
@@ -77,7 +80,8 @@ class Recorder:
     """Records the recent history of a panel's breakers while `run` runs.
 
     process: its name in reports. clock: returns Unix seconds. other_instances: returns what reports list
-    as `instances`; a process that shares its breakers sets it.
+    as `instances`; a process that shares its breakers sets it. orders: returns what operators have ordered
+    lately; a process with an admin API sets it.
     """
 
     def __init__(self, process: str, panel: BreakerSource, clock: Callable[[], float] = time.time) -> None:
@@ -89,6 +93,7 @@ class Recorder:
         self.has_changed = trio.Event()
         """Set and replaced at each transition."""
         self.other_instances: OtherInstances | None = None
+        self.orders: Orders = list
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Record until the panel closes. Safe to cancel at any point."""
@@ -139,6 +144,7 @@ class Recorder:
             "started": self._started,
             "now": now,
             "since": since,
+            "orders": self.orders(),
             "breakers": [
                 {**breaker_view(self._panel[name].config, snapshot, now), **self._history(name).recent(since)}
                 for name, snapshot in snapshots.items()
@@ -224,7 +230,18 @@ def merge_reports(known: Report | None, news: Report) -> Report:
     breakers = [
         {**breaker, **_joined(old.get(breaker["name"], {}), breaker, since)} for breaker in news["breakers"]
     ]
-    return {**news, "since": known["since"], "started": known["started"], "breakers": breakers}
+    orders = merge_orders(known.get("orders", ()), news.get("orders", ()))
+    times = {"since": known["since"], "started": known["started"]}
+    return {**news, **times, "orders": orders, "breakers": breakers}
+
+
+def merge_orders(known: Iterable[Report], news: Iterable[Report]) -> list[Report]:
+    """Return `news` with the older orders that a process has forgotten, oldest first. Pure.
+
+    An order that it has forgotten isn't in force.
+    """
+    by_id = {one["id"]: {**one, "in_force": False} for one in known} | {one["id"]: one for one in news}
+    return sorted(by_id.values(), key=lambda one: one["time"])[-ORDERS:]
 
 
 def _joined(old: Report, new: Report, since: float) -> Report:

@@ -57,7 +57,7 @@ class PanelTarget:
 
     async def reload(self, command: Command, changes: Mapping[str, Sequence[Command]]) -> Any:
         """Read breakers.toml again, with these changes alone. Raises BadConfiguration."""
-        changed = await self._policies.reload(_tables(changes))
+        changed = await self._policies.reload(_tables(changes), command_id=command.id)
         _log("breakers.toml read again by an operator", command, action="reload")
         return changed
 

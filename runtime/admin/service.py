@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from actors import CircuitBreaker, Panel
 from protocols.http import Code
-from runtime.admin.command_views import breaker_commands, command_history, outcome_view
+from runtime.admin.command_views import breaker_commands, command_history, outcome_view, public_orders
 from runtime.admin.history import PAST, Recorder, Report
 from runtime.admin.panel_target import ACTIONS, PanelTarget
 from runtime.config.policies import BadConfiguration
@@ -72,6 +72,7 @@ class LocalBreakerAdmin:
         self._recorder = recorder
         self.policies = policies
         self.commands = commands
+        recorder.orders = lambda: public_orders(commands, policies.reloads)
 
     def __contains__(self, name: str) -> bool:
         return name in self._panel

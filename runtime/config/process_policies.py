@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,21 @@ from runtime.config.policy_reader import changed_policy
 Changes = Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]
 """By breaker, the changes of its policy, oldest first: the id of each, and its keys as in breakers.toml."""
 
+RELOADS = 50
+
 log = structlog.get_logger("runtime")
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """A reading of the file that changed the policies of `breakers`. time: Unix seconds.
+
+    command_id: of the operator's command; empty: a signal caused it.
+    """
+
+    time: float
+    breakers: tuple[str, ...]
+    command_id: str
 
 
 class ProcessPolicies:
@@ -33,17 +49,21 @@ class ProcessPolicies:
         self._profile = profile
         self._from_file: dict[str, CircuitBreakerConfig] = {}
         self._changes: Changes = {}
+        self.reloads: deque[Reload] = deque(maxlen=RELOADS)
+        """The last ones that changed something, oldest first."""
         self._lock = trio.Lock()
 
     async def check(self) -> None:
         """Read the file, and change nothing. Raises BadConfiguration."""
         await trio.to_thread.run_sync(load_configuration, self._path, self._profile)
 
-    async def reload(self, changes: Changes | None = None) -> list[str]:
+    async def reload(self, changes: Changes | None = None, *, command_id: str = "") -> list[str]:
         """Read the file again, and return the names of the breakers whose policy has changed.
 
-        changes: the only ones from now on, also if the file is unusable; None: those of before stay. Raises
-        BadConfiguration; the file's policies are those of before then.
+        changes: the only ones from now on, also if the file is unusable; None: those of before stay.
+        command_id: of the operator's command, if there is one.
+
+        Raises BadConfiguration; the file's policies are those of before then.
         """
         try:
             policies = await trio.to_thread.run_sync(load_breakers, self._path, self._profile)
@@ -58,7 +78,10 @@ class ProcessPolicies:
                 for breaker in self._panel
             }
             self._changes = self._changes if changes is None else changes
-            return (await self._give())[0]
+            changed = (await self._give())[0]
+            if changed:
+                self.reloads.append(Reload(time.time(), tuple(changed), command_id))
+            return changed
 
     async def change(self, changes: Changes) -> list[str]:
         """Make these the only changes, and return the ids of those that can't be used here.

@@ -36,6 +36,7 @@ def database_dependency(
         panel,
         config,
         verdict=mongo_verdict,
+        target="mongodb",
         failure_code=Code.DATABASE_ERROR,
         failure_message="database error",
         rejection_message=rejection_message,

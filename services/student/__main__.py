@@ -44,7 +44,13 @@ async def run(settings: StudentSettings, configuration: Configuration) -> None:
         school_client = GrpcSchoolClient(
             channel, address=settings.school_grpc_address, secret=settings.grpc_secret()
         )
-        schools = SchoolCheck(school_client, panel, policies[STUDENT_SERVICE_GRPC], loop_time)
+        schools = SchoolCheck(
+            school_client,
+            panel,
+            policies[STUDENT_SERVICE_GRPC],
+            loop_time,
+            address=settings.school_grpc_address,
+        )
         students = Students(student_repository(client), database, schools)
         app = create_app(students, panel=panel, keys=keys)
         await start_operations(STUDENT_SERVICE, app, parts, keys, settings)

@@ -173,7 +173,7 @@ async def _make_channel(host: str, port: int) -> Channel:
 class SchoolCheck:
     """Looks up schools through a breaker, with the contract's responses to failures.
 
-    config: the breaker's policy. loop_time: see Dependency.
+    config: the breaker's policy. loop_time: see Dependency. address: HOST:PORT, for the text of failures.
     """
 
     def __init__(
@@ -182,12 +182,15 @@ class SchoolCheck:
         panel: Panel,
         config: CircuitBreakerConfig,
         loop_time: LoopTime | None = None,
+        *,
+        address: str = "",
     ) -> None:
         self._client = client
         self._school_service = Dependency(
             panel,
             config,
             verdict=grpc_verdict,
+            target=f"school-service {address}".rstrip(),
             failure_code=Code.SCHOOL_SERVICE_ERROR,
             failure_message=FAILURE_MESSAGE,
             rejection_message=REJECTION_MESSAGE,

@@ -57,6 +57,12 @@ def change(name: str, old: str, new: str, time: float, reason: str = "because") 
     return {"breaker": name, "old": old, "new": new, "reason": reason, "time": time, "observed": False}
 
 
+def order(action: str, breaker: str = "", **more: Any) -> dict[str, Any]:
+    """An operator's order as in a report, given a minute before noon; `more` replaces keys."""
+    basics = {"id": f"{action}-{breaker}", "reason": "to see", "time": NOON - 60, "until": None}
+    return {**basics, "action": action, "breaker": breaker, "in_force": False, **more}
+
+
 def opened(name: str, since: float, **more: Any) -> dict[str, Any]:
     """A breaker that has been open since a Unix time."""
     changes = [change(name, "CLOSED", "OPEN", since, "max failures reached")]
@@ -133,7 +139,12 @@ class DashboardPage:
         """(state, begin, end) of each part of a breaker's ribbon, in seconds before its right edge."""
         read = "all => all.map(one => [one.classList[1], +one.getAttribute('x'), +one.getAttribute('width')])"
         rects = self.row(name).locator("rect").evaluate_all(read)
-        return [(state, round(900 - x), round(900 - x - width)) for state, x, width in rects]
+        span = self.span(name)
+        return [(state, round(span - x), round(span - x - width)) for state, x, width in rects]
+
+    def span(self, name: str) -> int:
+        """The seconds that a breaker's plot shows."""
+        return int(self.row(name).locator(".plot").get_attribute("viewBox").split()[2])
 
     def sign_in(self) -> None:
         """Sign in as an admin. `answer` decides whether the token is accepted."""

@@ -17,6 +17,7 @@ def dashboard(open_dashboard: OpenDashboard) -> DashboardPage:
     """A page with all breakers closed, a signed-in admin and one open sheet."""
     one: DashboardPage = open_dashboard()
     one.all_closed()
+    one.report("auth-service", breaker(NAME, failure_count=1))
     one.answer([])
     one.page.click("#sign")
     one.sign_in()
@@ -89,8 +90,13 @@ def test_a_double_click_sends_one_command(dashboard: DashboardPage) -> None:
 def test_a_partly_failed_reload_names_the_process(dashboard: DashboardPage) -> None:
     """The status of the response is 200."""
     dashboard.answer({"api-gateway": [], "student-service": {"error": "student-service doesn't answer"}})
-    act(dashboard, "Reload file")
-    assert problem(dashboard) == "All have read it but student-service: student-service doesn’t answer."
+    dashboard.page.keyboard.press("Escape")
+    dashboard.page.click("#reload")
+    dashboard.page.fill("#reason", "to see")
+    dashboard.page.click("#reloading button[type=submit]")
+    shown = dashboard.page.locator("#reloading .problem:not(:empty)")
+    shown.wait_for(timeout=5000)
+    assert shown.inner_text() == "All have read it but student-service: student-service doesn’t answer."
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,8 @@ def test_only_an_outage_is_counted_from_its_first_opening(open_dashboard: OpenDa
     assert "Forced open for 9 s, since 11:59:51." in dashboard.sheet(NAME).inner_text()
     dashboard.page.keyboard.press("Escape")
     dashboard.report("auth-service", breaker(NAME, state="HALF_OPEN", **times))
-    assert dashboard.row(NAME).locator(".since").inner_text() == "· out for 10 min"
+    assert dashboard.row(NAME).locator(".since").inner_text() == "for 9 s"
+    assert dashboard.row(NAME).locator(".wait").inner_text() == "out for 10 min"
 
 
 def test_the_calls_per_minute_of_a_steady_load_are_constant(open_dashboard: OpenDashboard) -> None:

@@ -38,7 +38,7 @@ def test_an_open_page_shows_a_whole_outage(open_screen: OpenScreen, stack: Ephem
     screen.wait_for_text("#headline", "auth-service-http is open.")
     screen.wait_for_text("#subline", "1 call rejected")
     row = page.locator("article[data-name='auth-service-http']")
-    assert "Max failures reached: ConnectError" in row.inner_text()
+    assert "Max failures reached: POST /auth · http://127.0.0.1:" in row.inner_text()
     assert "probe" in row.locator(".wait").inner_text()
     assert row.locator(".fuse i.lit").count() == 5
     assert [row.locator(".count").nth(n).inner_text() for n in (1, 2)] == ["5", "1"]
@@ -141,6 +141,7 @@ def test_an_admin_forces_a_breaker_open_and_resets_it(open_screen: OpenScreen, s
     page.click("#detail .confirm button[type=submit]")
     screen.wait_for_state("student-service-grpc", "FORCED_OPEN", 3)
     screen.wait_for_text("#detail .detail-state", "Forced by operator: school service moves house")
+    screen.wait_for_text("#events .reason", "forced by ADMIN_TOKEN: school service moves house")
     assert TOKEN not in page.evaluate("JSON.stringify(localStorage)")
     lines = [json.loads(line) for line in stack.log("student-service").splitlines() if '"admin"' in line]
     found = [(one["action"], one["who"], one["reason"]) for one in lines if "action" in one]
@@ -152,7 +153,10 @@ def test_an_admin_forces_a_breaker_open_and_resets_it(open_screen: OpenScreen, s
 
 
 def test_an_admin_changes_a_policy(open_screen: OpenScreen, stack: EphemeralStack) -> None:
-    """An invalid value is refused with the field's name; a valid one takes effect."""
+    """An invalid value is refused with the field's name; a valid one takes effect, until a reload.
+
+    What happened has both orders, and their operator for admins alone.
+    """
     screen: Screen = open_screen()
     page = screen.page
     page.evaluate("token => sessionStorage.setItem('admin-token', token)", TOKEN)
@@ -166,6 +170,18 @@ def test_an_admin_changes_a_policy(open_screen: OpenScreen, stack: EphemeralStac
     page.fill("[name=max_failures]", "4")
     page.click("#detail .confirm button[type=submit]")
     screen.wait_for_text("article[data-name='auth-service-http'] .fuse-text", "0 of 4 in a row")
+    screen.wait_for_text("#events .reason", "max failures 4, by ADMIN_TOKEN: to see")
+    page.keyboard.press("Escape")
+    page.click("#reload")
+    page.fill("#reason", "seen")
+    page.click("#reloading button[type=submit]")
+    screen.wait_for_text("article[data-name='auth-service-http'] .fuse-text", "0 of 5 in a row")
+    changed = "again by ADMIN_TOKEN: seen; changed: auth-service-http"
+    screen.wait_for_text("#events .reason", changed)
+    viewer: Screen = open_screen()
+    viewer.wait_for_text("#events .reason", changed.replace("ADMIN_TOKEN", "an operator"))
+    viewer.wait_for_text("#events .reason", "max failures 4, by an operator: to see")
+    assert "ADMIN_TOKEN" not in viewer.page.content()
 
 
 def test_the_rows_can_be_used_by_keyboard(open_screen: OpenScreen) -> None:

@@ -6,7 +6,9 @@ import re
 from itertools import pairwise
 from typing import Any
 
-from tests.browser.conftest import PHONE
+import pytest
+
+from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.fake_stream import NOON, breaker, change, opened
 
 OpenDashboard = Any
@@ -70,9 +72,9 @@ def test_another_worker_is_not_shown_as_a_restart(open_dashboard: OpenDashboard)
     """A page that reconnects may reach a worker that started a second later."""
     dashboard = open_dashboard()
     dashboard.hello()
-    dashboard.report("api-gateway", breaker("auth-service-http"), starts=[NOON - 600])
-    dashboard.report("api-gateway", breaker("auth-service-http"), starts=[NOON - 599])
-    assert dashboard.ribbon("auth-service-http") == [("CLOSED", 605, 0)]
+    dashboard.report("api-gateway", breaker("auth-service-http"), starts=[NOON - 500])
+    dashboard.report("api-gateway", breaker("auth-service-http"), starts=[NOON - 499])
+    assert dashboard.ribbon("auth-service-http") == [("CLOSED", 505, 0)]
     assert dashboard.page.locator("#events li").count() == 0
 
 
@@ -90,6 +92,69 @@ def test_the_plot_moves_by_whole_buckets_of_five_seconds(open_dashboard: OpenDas
     assert len(drawn) == 1
     starts = [float(x) for x in re.findall(r"M([\d.]+) ", drawn.pop())]
     assert all(b - a == 5 for a, b in pairwise(starts))
+
+
+# The time axis.
+
+
+@pytest.mark.parametrize(
+    ("age", "span", "labels"),
+    [
+        (20, 60, ["−60 s", "−40", "−20", "now"]),
+        (61, 120, ["−2 min", "−1", "now"]),
+        (180, 180, ["−3 min", "−2", "−1", "now"]),
+        (181, 300, ["−5 min", "−4", "−3", "−2", "−1", "now"]),
+        (301, 600, ["−10 min", "−5", "now"]),
+        (601, 900, ["−15 min", "−10", "−5", "now"]),
+        (9000, 900, ["−15 min", "−10", "−5", "now"]),
+    ],
+)
+@pytest.mark.parametrize("size", [DESKTOP, (900, 900), (320, 640)])
+def test_the_axis_shows_the_uptime_up_to_15_minutes(
+    open_dashboard: OpenDashboard, size: tuple[int, int], age: int, span: int, labels: list[str]
+) -> None:
+    """Of the process that has run for longest. Labels are below the grid's lines, and don't touch."""
+    dashboard = open_dashboard(size)
+    dashboard.hello()
+    dashboard.wide_letters()
+    dashboard.report("auth-service", breaker(NAME), starts=[NOON - age])
+    dashboard.report("api-gateway", breaker("auth-service-http"), starts=[NOON - 1])
+    assert dashboard.span(NAME) == dashboard.span("auth-service-http") == span
+    assert dashboard.page.locator("#ticks span").all_inner_texts() == labels
+    boxes = [one.bounding_box() for one in dashboard.page.locator("#ticks span").all()]
+    assert all(a["x"] + a["width"] + 2 < b["x"] for a, b in pairwise(boxes))
+    plot = dashboard.row(NAME).locator(".plot").bounding_box()
+    lines = (
+        dashboard.row(NAME).locator(".grid").evaluate_all("all => all.map(one => +one.getAttribute('x1'))")
+    )
+    assert len(lines) == len(labels) - 2
+    for box, x in zip(boxes[1:-1], lines, strict=True):
+        assert box["x"] + box["width"] / 2 == pytest.approx(plot["x"] + plot["width"] * x / span, abs=1)
+    assert f"Last {span // 60} minute" in dashboard.row(NAME).locator(".plot").get_attribute("aria-label")
+
+
+def test_bars_ribbon_and_tooltip_of_a_young_stack_agree(open_dashboard: OpenDashboard) -> None:
+    """The step to five minutes comes once."""
+    dashboard = open_dashboard()
+    dashboard.hello()
+    changes = [change(NAME, "CLOSED", "OPEN", NOON - 55)]
+    seen = breaker(
+        NAME, state="OPEN", since=NOON - 55, transitions=changes, calls_by_time=[[NOON - 55, 0, 5, 0, 0, 0]]
+    )
+    dashboard.report("auth-service", seen, starts=[NOON - 170])
+    row = dashboard.row(NAME)
+    assert dashboard.ribbon(NAME) == [("CLOSED", 175, 60), ("OPEN", 60, 0)]
+    bar = row.locator("path.failure").get_attribute("d")
+    assert bar.startswith("M120 ")
+    box = row.locator(".plot").bounding_box()
+    dashboard.page.mouse.move(box["x"] + box["width"] * 122.5 / 180, box["y"] + 20)
+    assert dashboard.page.locator("#tip").inner_text().startswith("11:59:07 open\n5 failed")
+    spans = []
+    for _ in range(20):
+        dashboard.wait(1)
+        spans.append(dashboard.span(NAME))
+    assert sorted(spans) == spans
+    assert set(spans) == {180, 300}
 
 
 # The tooltip.

@@ -216,7 +216,7 @@ async def test_log_and_breaker_have_the_reason_and_quote_nothing(
     [line] = lines
     assert (line["event"], line["kind"]) == ("a dependency failed", "OperationFailure")
     assert line["reason"] == "OperationFailure: OutOfDiskSpace (14031)"
-    assert (await panel["some-database"].snapshot()).last_failure == line["reason"]
+    assert (await panel["some-database"].snapshot()).last_failure == f"mongodb: {line['reason']}"
 
 
 async def test_a_programming_error_is_raised_unchanged(dependency: Dependency, panel: Panel) -> None:

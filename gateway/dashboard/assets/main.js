@@ -3,9 +3,12 @@
 import { Admin } from "./views/admin.js";
 import { Detail } from "./views/detail.js";
 import { Events } from "./views/events.js";
+import { Names } from "./model/names.js";
 import { put, time } from "./model/format.js";
 import { Model } from "./model/model.js";
+import { Axis } from "./views/plot.js";
 import { Pointer } from "./views/pointer.js";
+import { Reload } from "./views/reload.js";
 import { Row } from "./views/rows.js";
 import { Stream } from "./model/stream.js";
 import { summary } from "./views/summary.js";
@@ -17,8 +20,16 @@ const model = new Model();
 const rows = new Map();
 const admin = new Admin($("sign"), $("signing"));
 const detail = new Detail($("detail"), model, admin);
-const events = new Events($("events"), $("no-events"));
+const names = new Names(admin, () => events.draw(model));
+const events = new Events($("events"), $("no-events"), names);
+const axis = new Axis($("ticks"));
 const pointer = new Pointer($("breakers"), $("crosshair"), $("tip"), model);
+new Reload($("reload"), $("reloading"), admin);
+admin.onChange(() => {
+  names.forget();
+  names.learn(model.orders.all(), model.all());
+  events.draw(model);
+});
 offerThemes($("theme"));
 
 function draw() {
@@ -29,8 +40,10 @@ function draw() {
     }
     rows.get(breaker.name).draw(model, breaker);
   }
+  axis.draw(model.span());
   drawSummary();
   drawTab();
+  names.learn(model.orders.all(), model.all());
   events.draw(model);
   detail.draw();
   pointer.draw();

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Set
+from collections.abc import Callable, Hashable, Set
 
 import httpx
 
@@ -27,11 +27,14 @@ def charge(
     handlers: HandlerFailures,
     client: Hashable,
     now: float,
+    describe: Callable[[str], str] = str,
 ) -> str | None:
     """Count a response's failure on the call's breaker, unless another breaker has counted it.
 
     Returns that other breaker's name, else None. fields: the response's, with lower-case names. origins: the
-    breakers that the service may name. A status below 500, 501 and 505 change nothing: the call is a success.
+    breakers that the service may name. describe: makes the breaker's text of a failure from the bare cause.
+
+    A status below 500, 501 and 505 change nothing: the call is a success.
     """
     status = response.status_code
     if status < 500 or status in _NOT_FAILURES:
@@ -45,5 +48,5 @@ def charge(
     if find(fields, _HANDLER_FAILURE) and not handlers.counts(client, now):
         call.ignore()
         return None
-    call.fail(f"status {status}", retry_after=retry_after(response))
+    call.fail(describe(f"status {status}"), retry_after=retry_after(response))
     return None

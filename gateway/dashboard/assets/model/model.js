@@ -1,18 +1,21 @@
 // The reports of all processes, and values computed from them. It uses no elements of the page.
 
+import { Orders } from "./orders.js";
+import { BUCKET, SPAN, spanOf } from "./span.js";
 import { Uptime } from "./uptime.js";
 
-export const BUCKET = 5;
-export const SPAN = 900;
 const PAST = { transitions: 200, failures: 50, calls_by_time: 180 };
 const REJECTING = new Set(["OPEN", "FORCED_OPEN"]);
 const OUTAGE = new Set(["OPEN", "HALF_OPEN"]);
-const GUARDED = { "student-service-grpc": "school-service, gRPC" };
+// By breaker, what it guards in words, and the process or database that this is.
+const GUARDED = { "student-service-grpc": ["school-service, gRPC", "school-service"] };
+const DATABASE = ["MongoDB", "MongoDB"];
 
 export class Model {
   constructor() {
     this.breakers = new Map();
     this.processes = new Map();
+    this.orders = new Orders();
     this.skew = 0;
     /** When the connection to the gateway was lost; until it is back, the page's clock stops. */
     this.lostAt = null;
@@ -24,21 +27,27 @@ export class Model {
 
   /** The start of the displayed time span. It moves by whole buckets, so that bars keep their shape. */
   begin() {
-    return (Math.floor(this.now() / BUCKET) + 1) * BUCKET - SPAN;
+    return (Math.floor(this.now() / BUCKET) + 1) * BUCKET - this.span();
+  }
+
+  /** Seconds of the displayed time span. */
+  span() {
+    const starts = [...this.processes.values()].flatMap((one) => one.starts.slice(0, 1));
+    return spanOf(starts.length ? Math.min(...starts) : null, this.now());
   }
 
   hello(cast) {
     for (const service of cast.services) {
-      this.#cast(service.breaker, cast.gateway, "gateway", service.process, true);
+      this.#cast(service.breaker, cast.gateway, "gateway", [service.process, service.process], true);
       for (const name of service.dependencies) {
-        this.#cast(name, service.process, service.process, GUARDED[name] ?? "MongoDB", false);
+        this.#cast(name, service.process, service.process, GUARDED[name] ?? DATABASE, false);
       }
     }
   }
 
-  #cast(name, owner, from, to, edge) {
+  #cast(name, owner, from, [to, target], edge) {
     const empty = { name, state: "UNKNOWN", transitions: [], failures: [], calls_by_time: [], calls: {}, others: [] };
-    this.breakers.set(name, { ...empty, ...this.breakers.get(name), owner, from, to, edge });
+    this.breakers.set(name, { ...empty, ...this.breakers.get(name), owner, from, to, target, edge });
     if (!this.processes.has(owner)) this.processes.set(owner, new Uptime());
   }
 
@@ -48,6 +57,7 @@ export class Model {
 
   report(message) {
     this.processes.get(message.process)?.take(message, this.now(), this.now() - SPAN);
+    if (message.orders) this.orders.take(message.process, message.orders);
     if (message.instances) this.#note(message.process, message.instances);
     // Events before the report's start may be known from earlier reports.
     const since = Math.max(message.since, message.starts[0] ?? 0);
@@ -89,8 +99,13 @@ export class Model {
     return REJECTING.has(this.state(breaker));
   }
 
-  /** When the state began. An outage begins when the breaker leaves CLOSED, whatever its probes do. */
+  /** When the state began. An open breaker's began when it left CLOSED, whatever its probes did. */
   since(breaker) {
+    return breaker.state === "HALF_OPEN" ? breaker.since : this.outage(breaker);
+  }
+
+  /** When the outage began; without one, when the state began. */
+  outage(breaker) {
     return (OUTAGE.has(breaker.state) && breaker.outage_since) || breaker.since;
   }
 
@@ -148,12 +163,11 @@ export class Model {
     return periods;
   }
 
-  /** Every transition of every breaker, and every restart of a process, newest first. */
+  /** Every transition of every breaker, every operator's order, and every restart of a process, newest first. */
   events(most) {
     const starts = [...this.processes].flatMap(([process, { starts }]) =>
       starts.slice(1).map((time) => ({ process, time })));
-    return this.all()
-      .flatMap((breaker) => breaker.transitions)
+    return this.orders.joinedTo(this.all().flatMap((breaker) => breaker.transitions))
       .concat(starts)
       .sort((a, b) => b.time - a.time)
       .slice(0, most);

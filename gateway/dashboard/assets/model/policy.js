@@ -75,6 +75,13 @@ export function plainPolicy(policy) {
   return plain(policy, mute);
 }
 
+/** max failures 7, reset timeout 20 s: changed keys of a policy. */
+export function changesInWords(changes) {
+  const parts = Object.entries(changes).map(([key, value]) =>
+    `${key.replaceAll("_", " ")} ${value === null ? "off" : inWords(key, value).replaceAll("\n", ", ")}`);
+  return parts.join(", ");
+}
+
 function plain(table, mute = new Set()) {
   const entries = Object.entries(table).filter(([key, value]) => value !== null && value !== false && !mute.has(key));
   return Object.fromEntries(entries.map(([key, value]) => [key.replaceAll("_", " "), inWords(key, value)]));

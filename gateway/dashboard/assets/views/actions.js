@@ -1,13 +1,14 @@
 // The actions that an admin can take on a breaker.
 
 import { Confirm } from "./confirm.js";
-import { make, sentence } from "../model/format.js";
+import { make, put, sentence } from "../model/format.js";
+import { impossible } from "../model/possible.js";
 
 // The label of each action, and its effect, which is shown before it is confirmed.
 const ACTIONS = {
+  reset: ["Reset", "It closes now, and forgets the failures it has counted."],
   trip: ["Trip", "It opens now, and probes when its reset timeout has passed."],
   force_open: ["Force open", "Every call is rejected until it is reset."],
-  reset: ["Reset", "It closes now, and forgets the failures it has counted."],
   disable: ["Disable", "Every call is let through, and none is counted."],
   observe: ["Observe", "Every call is let through; it says what it would have done."],
 };
@@ -16,7 +17,6 @@ const HOLDS = ["force_open", "disable", "observe"];
 const DURATIONS = { "Until it is lifted": "", "10 minutes": 600, "1 hour": 3600, "8 hours": 28800, "1 day": 86400 };
 const NUMBERS = { max_failures: "Failures to trip", reset_timeout: "Reset timeout, s" };
 const CHANGE = "Change policy";
-const RELOAD = "Reload file";
 
 export class Actions {
   /** report(breaker): called with the admin API's report of the breaker after a command. */
@@ -42,29 +42,47 @@ export class Actions {
     return asks;
   }
 
+  /** Disable what is impossible now. Such a button keeps the focus, and tells why in its title and when pressed. */
   draw() {
-    if (this.change) this.change.hidden = !this.#policy;
+    const { breaker } = this;
+    this.change.hidden = !breaker.policy;
+    for (const { button, action, meaning } of this.offered) {
+      const reason = impossible(action, breaker, this.model.state(breaker));
+      button.title = reason || meaning;
+      button.ariaDisabled = String(Boolean(reason));
+    }
+    if (this.pressed && this.pressed.ariaDisabled !== "true") this.#explain(null);
   }
 
-  get #policy() {
-    return this.model.breakers.get(this.name).policy;
+  get breaker() {
+    return this.model.breakers.get(this.name);
+  }
+
+  #explain(button) {
+    this.pressed = button;
+    put(this.note, button ? `${sentence(button.title)}` : "");
   }
 
   /** from: the label of the button to focus; if there is none, the first button. undefined: keep the focus. */
   #offer(from) {
     this.confirm = null;
-    const button = (label, title, onclick) => make("button", "quiet", { type: "button", title, onclick }, label);
-    this.change = button(CHANGE, "", () => this.#askForPolicy());
-    const buttons = this.admin.token
-      ? [
-        ...Object.entries(ACTIONS).map(([action, [label, meaning]]) => button(label, meaning, () => this.#askFor(action))),
-        this.change,
-        button(RELOAD, "Read breakers.toml again", () => this.#askForReload()),
-      ]
-      : [button("Sign in to act", "", () => this.admin.ask())];
-    this.element.replaceChildren(make("div", "buttons", {}, ...buttons));
+    this.pressed = null;
+    this.note = make("p", "note", { role: "status" });
+    const button = (label, onclick) => make("button", "quiet", { type: "button", onclick }, label);
+    const offer = (action, label, meaning, ask) => {
+      const made = button(label, () => (made.ariaDisabled === "true" ? this.#explain(made) : ask()));
+      return { button: made, action, meaning };
+    };
+    this.offered = [
+      ...Object.entries(ACTIONS).map(([action, [label, meaning]]) => offer(action, label, meaning, () => this.#askFor(action))),
+      offer("configure", CHANGE, "", () => this.#askForPolicy()),
+    ];
+    this.change = this.offered.at(-1).button;
+    const buttons = this.admin.token ? this.offered.map((one) => one.button) : [button("Sign in to act", () => this.admin.ask())];
+    this.element.replaceChildren(make("div", "buttons", {}, ...buttons), this.note);
     this.draw();
-    if (from !== undefined) (buttons.find((one) => one.textContent === from) ?? buttons[0]).focus();
+    const isPossible = (one) => one.ariaDisabled !== "true";
+    if (from !== undefined) (buttons.find((one) => one.textContent === from) ?? buttons.find(isPossible) ?? buttons[0]).focus();
   }
 
   #askFor(action) {
@@ -76,16 +94,8 @@ export class Actions {
     });
   }
 
-  #askForReload() {
-    this.#ask(RELOAD, {
-      question: "Read breakers.toml again?", label: "Reload",
-      meaning: "Every process takes its policies from breakers.toml; what was changed by hand is lost.",
-      act: async (reason) => checkProcesses(await this.admin.send("POST", "/reload", { reason })),
-    });
-  }
-
   #askForPolicy() {
-    const policy = this.#policy;
+    const { policy } = this.breaker;
     // A policy with a trip strategy ignores max_failures.
     const keys = Object.keys(NUMBERS).filter((key) => key !== "max_failures" || !policy.trip);
     const inputs = keys.map((key) => make("label", "field", {}, NUMBERS[key],
@@ -134,13 +144,4 @@ function checkInstances({ shared, note, not_yet: late = [], failed = {} }) {
   const names = Object.keys(failed);
   if (names.length) throw new Error(`Done, but ${names.join(", ")} can’t: ${[...new Set(Object.values(failed))].join("; ")}.`);
   if (late.length) throw new Error(`Done, but not yet by ${late.join(", ")}: it follows when it runs again.`);
-}
-
-/** Throws an Error if the reload has failed in some processes. */
-function checkProcesses(results) {
-  const failed = Object.entries(results).filter(([, one]) => one?.error);
-  if (!failed.length) return;
-  const names = failed.map(([process]) => process).join(" and ");
-  const reasons = [...new Set(failed.map(([, one]) => one.error))].join("; ");
-  throw new Error(`All have read it but ${names}: ${reasons}.`.replaceAll("'", "’"));
 }

@@ -11,7 +11,7 @@ export class Admin {
     this.button = button;
     this.dialog = dialog;
     this.token = recall("sessionStorage", KEPT);
-    this.changed = () => {};
+    this.listeners = [];
     button.onclick = () => (this.token ? this.#take(null) : this.ask());
     this.#show();
   }
@@ -20,7 +20,12 @@ export class Admin {
     this.token = token;
     keep("sessionStorage", KEPT, token);
     this.#show();
-    this.changed();
+    for (const changed of this.listeners) changed();
+  }
+
+  /** Call `changed` after each sign-in and sign-out. */
+  onChange(changed) {
+    this.listeners.push(changed);
   }
 
   #show() {

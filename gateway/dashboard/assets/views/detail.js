@@ -3,6 +3,7 @@
 import { Actions } from "./actions.js";
 import { STATES, make, moment, number, put, plural, sentence } from "../model/format.js";
 import { inShadow, plainPolicy } from "../model/policy.js";
+import { recovery } from "../model/recovery.js";
 import { since, why } from "./rows.js";
 
 export class Detail {
@@ -11,16 +12,19 @@ export class Detail {
     this.model = model;
     this.admin = admin;
     this.name = null;
-    dialog.addEventListener("close", () => (this.name = null));
+    dialog.addEventListener("close", () => {
+      this.name = null;
+      dialog.replaceChildren();
+    });
     closeByBackdrop(dialog);
     dialog.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.actions.back()) event.preventDefault();
     });
-    admin.changed = () => {
+    admin.onChange(() => {
       if (this.name === null) return;
       this.actions.renew();
       this.#fetchCommands();
-    };
+    });
   }
 
   show(name) {
@@ -51,7 +55,8 @@ export class Detail {
         make("h3", "", {}, "Last failures"), this.failures,
         make("h3", "", {}, "Last changes"), this.changes,
         this.ordered, this.commands,
-        make("h3", "", {}, "Policy"), this.policy),
+        make("h3", "", {}, "Policy"), this.policy,
+        make("h3", "", {}, "Elsewhere"), ...elsewhere(breaker)),
     ));
     this.draw();
     this.#fetchCommands();
@@ -93,7 +98,7 @@ export class Detail {
     put(this.shadow, shadow);
     list(this.policy, plainPolicy(breaker.policy ?? {}));
     items(this.failures, breaker.failures, (one) => [
-      moment(one.time, now), one.error ?? "", one.count > 1 ? `${plural(one.count, "call")}` : "",
+      moment(one.time, now), one.error ?? "", one.count > 1 ? `last of ${plural(one.count, "call")}` : "",
     ], "None lately.");
     items(this.changes, breaker.transitions, (one) => [
       moment(one.time, now), `${one.observed ? "would be " : ""}${STATES[one.new].toLowerCase()}`, one.reason,
@@ -106,8 +111,16 @@ export class Detail {
     const known = state === "UNKNOWN" ? "" : `, since ${moment(model.since(breaker), now)}`;
     const is = `${[STATES[state], since(model, breaker)].filter(Boolean).join(" ")}${known}`;
     const lost = model.lostAt === null ? "" : "Disconnected. As of the last report: ";
-    return lost + [is, why(model, breaker, state)].filter(Boolean).map(sentence).join(" ");
+    return lost + [is, recovery(model, breaker, state).sentence, why(model, breaker, state)].filter(Boolean).map(sentence).join(" ");
   }
+}
+
+/** Where there is more about a breaker: the log of its process, and its metrics. */
+function elsewhere({ name, owner }) {
+  return [
+    make("p", "", {}, "Log: ", make("code", "", {}, `uv run just logs ${owner}`)),
+    make("p", "", {}, "Metrics: ", make("a", "", { href: "/metrics" }, "/metrics"), ", with ", make("code", "", {}, `service="${name}"`)),
+  ];
 }
 
 /** The calls in flight, of those that may run at once if that is limited. */

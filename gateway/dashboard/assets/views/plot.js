@@ -1,12 +1,14 @@
-// A breaker's last 15 minutes: calls by outcome as bars, and a ribbon of its states below them.
+// A breaker's recent past: calls by outcome as bars, and a ribbon of its states below them. And its time axis.
 
-import { BUCKET, SPAN } from "../model/model.js";
-import { number, plural } from "../model/format.js";
+import { make, number, plural } from "../model/format.js";
+import { BUCKET, marks, spanInWords } from "../model/span.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 44;
 const RIBBON = 4;
 const GAP = 3;
+// A short state has this part of the drawing's width.
+const SHORTEST = 300;
 // From bottom to top. Important outcomes have a minimum height.
 const LAYERS = [
   ["success", [1], 0],
@@ -32,15 +34,12 @@ function scale(most) {
 
 export class Plot {
   constructor() {
-    const total = HEIGHT + GAP + RIBBON;
     this.svg = element("svg", {
-      class: "plot", viewBox: `0 0 ${SPAN} ${total}`, preserveAspectRatio: "none", role: "img",
+      class: "plot", preserveAspectRatio: "none", role: "img",
     });
-    for (const minutes of [5, 10]) {
-      const x = SPAN - minutes * 60;
-      this.svg.append(element("line", { class: "grid", x1: x, x2: x, y1: 0, y2: HEIGHT }));
-    }
-    this.svg.append(element("line", { class: "base", x1: 0, x2: SPAN, y1: HEIGHT, y2: HEIGHT }));
+    this.grid = this.svg.appendChild(element("g", {}));
+    this.base = this.svg.appendChild(element("line", { class: "base", x1: 0, y1: HEIGHT, y2: HEIGHT }));
+    this.span = 0;
     this.layers = LAYERS.map(([name]) => this.svg.appendChild(element("path", { class: `bar ${name}` })));
     this.ribbon = this.svg.appendChild(element("g", {}));
   }
@@ -48,12 +47,23 @@ export class Plot {
   /** Draw; return the scale: the calls in one bucket at full height. */
   draw(model, breaker) {
     const begin = model.begin();
+    this.#stretch(model.span());
     const shown = breaker.calls_by_time.filter((bucket) => bucket[0] >= begin);
     const most = scale(Math.max(0, ...shown.map(([, ...counts]) => counts.reduce((a, b) => a + b))));
     this.#drawBars(shown, begin, most);
     this.#drawRibbon(model.periods(breaker), begin);
     this.#describe(model.counts(breaker));
     return most;
+  }
+
+  /** Let a unit of the drawing be a second, and the drawing `span` seconds wide. */
+  #stretch(span) {
+    if (span === this.span) return;
+    this.span = span;
+    this.svg.setAttribute("viewBox", `0 0 ${span} ${HEIGHT + GAP + RIBBON}`);
+    this.base.setAttribute("x2", span);
+    this.grid.replaceChildren(...marks(span).slice(1).map(([ago]) =>
+      element("line", { class: "grid", x1: span - ago, x2: span - ago, y1: 0, y2: HEIGHT })));
   }
 
   #drawBars(shown, begin, most) {
@@ -74,9 +84,9 @@ export class Plot {
   #drawRibbon(periods, begin) {
     const rects = periods.map(([from, until, state], place) => {
       const x = Math.max(0, from - begin);
-      const end = place === periods.length - 1 ? SPAN : until - begin;
+      const end = place === periods.length - 1 ? this.span : until - begin;
       // A short state is drawn, a short gap is not.
-      const width = Math.max(end - x, state === "UNKNOWN" ? 0 : 3);
+      const width = Math.max(end - x, state === "UNKNOWN" ? 0 : this.span / SHORTEST);
       return element("rect", { class: `stay ${state}`, x, width, y: HEIGHT + GAP, height: RIBBON });
     });
     this.ribbon.replaceChildren(...rects);
@@ -84,7 +94,25 @@ export class Plot {
 
   #describe([succeeded, failed, ignored, cancelled, rejected]) {
     const neutral = ignored + cancelled;
-    const label = `Last 15 minutes: ${number(succeeded)} answered, ${number(failed)} failed, ${number(rejected)} rejected`;
+    const label = `Last ${spanInWords(this.span)}: ${number(succeeded)} answered, ${number(failed)} failed, ${number(rejected)} rejected`;
     this.svg.setAttribute("aria-label", neutral ? `${label}, ${plural(neutral, "neutral call")}` : label);
+  }
+}
+
+export class Axis {
+  /** element: it is filled with a label below each line of the grid. */
+  constructor(element) {
+    this.element = element;
+    this.span = 0;
+  }
+
+  draw(span) {
+    if (span === this.span) return;
+    this.span = span;
+    this.element.replaceChildren(...[...marks(span), [0, "now"]].map(([ago, text]) => {
+      const label = make("span", "", {}, text);
+      label.style.left = `${100 * (1 - ago / span)}%`;
+      return label;
+    }));
   }
 }

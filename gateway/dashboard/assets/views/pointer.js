@@ -1,7 +1,7 @@
 // Marks the time under the pointer or finger in all rows, with its values.
 
 import { STATES, make, number, time } from "../model/format.js";
-import { BUCKET, SPAN } from "../model/model.js";
+import { BUCKET } from "../model/span.js";
 
 const FAR = 16;
 const EDGE = 8;
@@ -40,7 +40,7 @@ export class Pointer {
     const breaker = this.model.breakers.get(svg.closest(".row").dataset.name);
     this.crosshair.hidden = false;
     this.crosshair.style.left = `${x - this.area.getBoundingClientRect().left}px`;
-    this.tip.replaceChildren(...this.#words(breaker, this.model.begin() + share * SPAN));
+    this.tip.replaceChildren(...this.#words(breaker, this.model.begin() + share * this.model.span()));
     this.tip.hidden = false;
     this.#place();
   }

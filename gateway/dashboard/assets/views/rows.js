@@ -1,13 +1,17 @@
 // One row for each breaker: its name, state, distance from tripping, and calls.
 
 import { STATES, capital, duration, make, number, put } from "../model/format.js";
-import { BUCKET } from "../model/model.js";
+import { recovery } from "../model/recovery.js";
+import { BUCKET } from "../model/span.js";
 import { Instances } from "./instances.js";
 import { Plot } from "./plot.js";
 import { fuse } from "../model/policy.js";
 
 // The label of each number for screen readers, which do not read the column heads.
 const NUMBERS = { minute: "calls in the last minute", failed: "failed in 15 minutes", rejections: "rejected in 15 minutes" };
+
+// The states in which failures lead to an opening, or have just led to it.
+const METERED = new Set(["CLOSED", "OPEN", "OBSERVING"]);
 
 function glyph() {
   const box = make("span", "switch", { ariaHidden: "true" });
@@ -50,7 +54,7 @@ export class Row {
     put(this.state, STATES[state]);
     put(this.since, since(model, breaker));
     put(this.why, why(model, breaker, state));
-    this.#countDown(breaker, state, model.now());
+    this.#countDown(recovery(model, breaker, state));
     this.#drawFuse(breaker, state);
     const most = this.plot.draw(model, breaker);
     put(this.scale, breaker.calls_by_time.length ? `${rate(most / BUCKET)}/s` : "");
@@ -58,19 +62,16 @@ export class Row {
     this.instances.draw(model, breaker);
   }
 
-  #countDown(breaker, state, now) {
-    const counts = state === "OPEN" && breaker.probe_at !== null;
-    this.wait.hidden = !counts;
-    this.fuseText.hidden = counts;
-    if (!counts) return;
-    const left = Math.max(0, breaker.probe_at - now);
-    const whole = Math.max(breaker.probe_at - breaker.since, 1);
-    this.wait.style.setProperty("--left", Math.min(1, left / whole).toFixed(4));
-    put(this.wait, left < 0.5 ? "probe is due" : `probe in ${duration(Math.ceil(left))}`);
+  #countDown({ short, left }) {
+    this.wait.hidden = !short;
+    this.fuseText.hidden = Boolean(short);
+    this.wait.classList.toggle("counting", left !== null);
+    if (left !== null) this.wait.style.setProperty("--left", left.toFixed(4));
+    put(this.wait, short);
   }
 
   #drawFuse(breaker, state) {
-    const { pips, text } = state === "UNKNOWN" ? { pips: 0, text: "" } : fuse(breaker);
+    const { pips, text } = METERED.has(state) ? fuse(breaker) : { pips: 0, text: "" };
     while (this.fuse.children.length > pips) this.fuse.lastChild.remove();
     while (this.fuse.children.length < pips) this.fuse.append(make("i"));
     [...this.fuse.children].forEach((pip, place) => pip.classList.toggle("lit", place < breaker.failure_count));
@@ -90,18 +91,23 @@ export class Row {
 export function since(model, breaker) {
   const state = model.state(breaker);
   if (state === "UNKNOWN") return "";
-  const whole = duration(model.now() - model.since(breaker));
-  return state === "HALF_OPEN" ? `· out for ${whole}` : `for ${whole}`;
+  return `for ${duration(model.now() - model.since(breaker))}`;
 }
 
 function rate(value) {
   return value >= 10 ? number(Math.round(value)) : String(Math.round(value * 10) / 10);
 }
 
+/** The breaker closes by the result of a call; until one comes, it waits. */
+function probing({ in_flight: running, policy }) {
+  const needed = policy?.successes_to_close > 1 ? `; ${number(policy.successes_to_close)} successes close it` : "";
+  return running ? `Probing: a call is on its way${needed}` : `The next call is ${needed ? "a" : "the"} probe${needed}`;
+}
+
 export function why(model, breaker, state) {
   if (state === "UNKNOWN") return model.owner(breaker).answers === null ? "asking…" : `${breaker.owner} doesn’t answer`;
   if (state === "CLOSED") return "";
-  if (state === "HALF_OPEN") return "The next call is the probe";
+  if (state === "HALF_OPEN") return probing(breaker);
   const last = breaker.last_failure && state === "OPEN" ? `: ${breaker.last_failure}` : "";
   return capital(`${breaker.reason ?? ""}${last}`);
 }

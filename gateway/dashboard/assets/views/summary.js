@@ -1,17 +1,19 @@
 // The page's headline, and the line below it.
 
+import { commonCauses } from "../model/cause.js";
 import { capital, duration, inWords, plural, time } from "../model/format.js";
-import { SPAN } from "../model/model.js";
+import { SPAN } from "../model/span.js";
 
 /** [headline, subline, kind]; kind: open, watch, well or unknown. */
 export function summary(model) {
   if (!model.hasReports) return [model.lostAt === null ? "Asking every process…" : "Nothing is known yet.", "\u00a0", "unknown"];
   const all = model.all();
   const of = (...states) => all.filter((one) => states.includes(model.state(one)));
-  const [open, probing, unknown] = [of("OPEN", "FORCED_OPEN"), of("HALF_OPEN"), of("UNKNOWN")];
+  const [outage, forced, probing, unknown] = [of("OPEN"), of("FORCED_OPEN"), of("HALF_OPEN"), of("UNKNOWN")];
+  const open = [...outage, ...forced];
   const held = of("DISABLED", "OBSERVING");
-  const text = sentence(all, open, probing, unknown, held);
-  const below = open.length ? cost(model, [...open, ...probing]) : traffic(model, all);
+  const text = open.length ? opened(model, all, outage, forced, probing) : otherwise(all, probing, unknown, held);
+  const below = open.length ? cost(model, outage.length + probing.length ? [...outage, ...probing] : forced) : traffic(model, all);
   // An old report must not look like the present.
   if (model.lostAt !== null) return ["No connection to the gateway.", `At ${time(model.lostAt)}: ${text} ${below}`, "unknown"];
   return [text, below, kind(open, probing, unknown, held)];
@@ -22,21 +24,36 @@ function kind(open, probing, unknown, held) {
   return probing.length || unknown.length || held.length ? "watch" : "well";
 }
 
-function sentence(all, open, probing, unknown, held) {
-  const some = (list, one, many) =>
-    list.length === 1 ? `${list[0].name} ${one}.` : `${capital(inWords(list.length))} of ${inWords(all.length)} breakers ${many}.`;
-  const more = probing.length ? `, ${inWords(probing.length)} half-open` : "";
-  if (open.length) return some(open, `is open${more}`, `are open${more}`);
-  if (probing.length) return some(probing, "is half-open", "are half-open");
-  if (unknown.length) return some(unknown, "can’t be seen", "can’t be seen");
-  if (held.length) return some(held, "is held by an operator", "are held by operators");
+function some(all, list, one, many) {
+  return list.length === 1 ? `${list[0].name} ${one}` : `${capital(inWords(list.length))} of ${inWords(all.length)} breakers ${many}`;
+}
+
+/** What is open, and what the breakers of the outage have in common. One that is forced open is no outage. */
+function opened(model, all, outage, forced, probing) {
+  const half = probing.length ? `, ${inWords(probing.length)} half-open` : "";
+  if (!outage.length) return `${some(all, forced, "is forced open", "are forced open")}${half}.`;
+  const verb = forced.length === 1 ? "is" : "are";
+  const besides = `${half}${forced.length ? `, and ${inWords(forced.length)} more ${verb} forced open` : ""}`;
+  const text = some(all, outage, `is open${besides}`, `are open${besides}`);
+  const causes = commonCauses(all.map((one) => ({ ...one, state: model.state(one) })));
+  if (!causes.length) return `${text}.`;
+  const [{ count, target }] = causes;
+  if (count === outage.length) return `${text}. ${count === 2 ? "Both" : `All ${inWords(count)}`} depend on ${target}.`;
+  const groups = causes.map((one, place) => `${inWords(one.count)} ${place ? "" : "depend "}on ${one.target}`);
+  return `${text}: ${groups.join(", ")}.`;
+}
+
+function otherwise(all, probing, unknown, held) {
+  if (probing.length) return `${some(all, probing, "is half-open", "are half-open")}.`;
+  if (unknown.length) return `${some(all, unknown, "can’t be seen", "can’t be seen")}.`;
+  if (held.length) return `${some(all, held, "is held by an operator", "are held by operators")}.`;
   return `All ${inWords(all.length)} breakers are closed.`;
 }
 
 function cost(model, out) {
   const now = model.now();
-  const first = Math.min(...out.map((one) => model.since(one)));
-  const rejected = out.reduce((sum, one) => sum + model.counts(one, Math.max(model.since(one), now - SPAN))[4], 0);
+  const first = Math.min(...out.map((one) => model.outage(one)));
+  const rejected = out.reduce((sum, one) => sum + model.counts(one, Math.max(model.outage(one), now - SPAN))[4], 0);
   const next = Math.min(...out.map((one) => one.probe_at ?? Infinity));
   const parts = [
     `Out for ${duration(now - first)}`,

@@ -15,8 +15,11 @@ FAILED = b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno"
 
 
 async def test_responses_that_arrived_during_a_freeze_are_read_before_a_time_out():
+    waiting = []
+
     async def soon(peer: Peer):
         await peer.request()
+        waiting.append(peer)
         await trio.to_thread.run_sync(functools.partial(time.sleep, 0.2))
         await peer.send(ok())
 
@@ -24,7 +27,8 @@ async def test_responses_that_arrived_during_a_freeze_are_read_before_a_time_out
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(ask, gateway.port)
-            await trio.sleep(0.1)
+            while len(waiting) < 3:  # noqa: ASYNC110
+                await trio.sleep(0.01)
             time.sleep(1.0)  # noqa: ASYNC251 - the whole process stands still
         assert await settled(gateway) == {"success": 3}
 
@@ -36,8 +40,11 @@ async def test_responses_that_arrived_during_a_freeze_are_read_before_a_time_out
 async def test_failures_during_a_long_freeze_are_not_counted(answer, seconds, counted):
     """The services on the same host may have been frozen too."""
 
+    waiting = []
+
     async def soon(peer: Peer):
         await peer.request()
+        waiting.append(peer)
         await trio.sleep(0.8)
         await peer.send(answer)
 
@@ -49,6 +56,7 @@ async def test_failures_during_a_long_freeze_are_not_counted(answer, seconds, co
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(ask_for_what_may_be_cut)
-            await trio.sleep(0.1)
+            while len(waiting) < 3:  # noqa: ASYNC110
+                await trio.sleep(0.01)
             time.sleep(seconds)  # noqa: ASYNC251 - the whole process stands still
         assert await settled(gateway) == counted
