@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from deploy import procfs
 from deploy.config import HOST, StackConfig, StackError
-from deploy.programs import mongodb, valkey
+from deploy.programs import load_balancer, mongodb, valkey
 from deploy.supervisor import Process, StackSupervisor
 from protocols.topology import LOAD_BALANCER, MONGODB, VALKEY, is_gateway
 
@@ -25,7 +25,8 @@ MOST_CHARACTERS = 600
 def start(config: StackConfig, names: Sequence[str], console: Console) -> None:
     """Start processes, the stores before the others, and show the progress until all are ready.
 
-    HAProxy is the last: it regards a gateway as ready until a check has failed.
+    HAProxy is the last: it regards a gateway as ready until a check has failed. If it runs already, a gateway
+    is ready only when HAProxy sends it requests.
 
     Raises StackError, with the end of its log, for a process that isn't ready after START_SECONDS, or ends.
     """
@@ -46,6 +47,8 @@ def start(config: StackConfig, names: Sequence[str], console: Console) -> None:
             for name in stage:
                 supervisor.start(name)
             _wait(config, supervisor, progress, tasks)
+    if config.balanced and LOAD_BALANCER not in names and any(map(is_gateway, names)):
+        time.sleep(load_balancer.NOTICE_SECONDS)
 
 
 def is_ready(config: StackConfig, name: str) -> bool:

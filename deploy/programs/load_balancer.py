@@ -19,6 +19,9 @@ from protocols.http import Code
 _CONNECTIONS = 2000
 """Connections of clients for each gateway: twice MAX_CONNECTIONS, since HAProxy holds idle ones itself."""
 
+NOTICE_SECONDS = 0.6
+"""HAProxy notices within this time that a gateway is ready: two of its checks."""
+
 _CONFIGURATION = """\
 # Written by `python -m deploy.programs.load_balancer`; the reasons are there.
 global
@@ -62,7 +65,7 @@ backend gateways
     option httpchk GET /readyz
     http-check expect status 200
     # A gateway that stops is out within two seconds: set its SHUTDOWN_DELAY to 3 or more.
-    default-server check inter 1s fastinter 250ms downinter 1s fall 2 rise 1
+    default-server check inter 1s fastinter 250ms downinter 250ms fall 2 rise 1
 {servers}
 """
 

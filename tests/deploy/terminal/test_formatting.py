@@ -59,7 +59,7 @@ def test_the_failure_meter_shows_the_counts_of_the_trip_strategy(
     [
         ({"usual": 0.01, "traffic": 5.0, "evidence": 3.1, "threshold": 6.0}, "3/6 (1% usual)"),
         ({"usual": None, "traffic": None, "evidence": 0.0, "threshold": 7.0}, "0/7"),
-        (None, "3"),
+        (None, "3 failed"),
     ],
 )
 def test_the_failure_meter_of_an_adaptive_breaker_shows_what_it_has_learned(learned: Any, shown: str) -> None:

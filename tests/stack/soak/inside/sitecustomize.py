@@ -17,7 +17,7 @@ def write_usage(*_: object) -> None:
     gc.collect()
     found = {
         "tasks": trio.lowlevel.current_statistics().tasks_living,
-        "asyncio": sum(isinstance(one, asyncio.Task) and not one.done() for one in gc.get_objects()),
+        "asyncio": sum(issubclass(type(one), asyncio.Task) and not one.done() for one in gc.get_objects()),
         "files": len(list(Path("/proc/self/fd").iterdir())),
         "memory": int(Path("/proc/self/statm").read_text().split()[1]) * 4096,
     }
