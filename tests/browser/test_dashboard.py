@@ -213,9 +213,10 @@ def test_the_page_fits_every_screen(open_screen: OpenScreen, size: tuple[int, in
     screen.picture(f"{scheme}-{size[0]}")
 
 
+@pytest.mark.resilience
 def test_pages_of_different_workers_show_the_same_outage(browser: Any) -> None:
     """With its opening and its recovery."""
-    with EphemeralStack(2, GATEWAY_WORKERS="2", ADMIN_TOKEN=TOKEN) as stack:
+    with EphemeralStack(6, GATEWAY_WORKERS="2", ADMIN_TOKEN=TOKEN) as stack:
         stack.sign_up()
         pages = [browser.new_page() for _ in range(4)]
         for page in pages:

@@ -9,6 +9,11 @@ import httpx
 from deploy.demo.ephemeral_stack import EphemeralStack, wait_for
 
 
+def paths(stack: EphemeralStack) -> set[str]:
+    """The paths in the merged document."""
+    return set(httpx.get(f"{stack.config.gateway}/docs/openapi.json").json()["paths"])
+
+
 def test_the_api_page_shows_the_services_calls_without_other_hosts(
     browser: Any, stack: EphemeralStack
 ) -> None:
@@ -21,7 +26,8 @@ def test_the_api_page_shows_the_services_calls_without_other_hosts(
     # What the page's security policy forbids, Chromium reports there.
     page.on("console", lambda message: problems.append(message.text))
     try:
-        assert wait_for(lambda: "/schools" in httpx.get(f"{stack.config.gateway}/docs/openapi.json").text, 5)
+        # A service that is asked before it is ready is asked again two seconds later.
+        assert wait_for(lambda: {"/auth/login", "/schools", "/students"} <= paths(stack), 5)
         page.goto(f"{stack.config.gateway}/")
         page.wait_for_selector(".opblock")
         shown = {
@@ -53,6 +59,6 @@ def test_the_api_page_follows_the_dark_mode(browser: Any, stack: EphemeralStack)
         page.wait_for_selector(".opblock")
         assert background() == "rgb(28, 32, 34)"
         page.emulate_media(color_scheme="light")
-        page.wait_for_function("getComputedStyle(document.body).backgroundColor == 'rgb(250, 250, 250)'")
+        assert wait_for(lambda: background() == "rgb(250, 250, 250)", 5), background()
     finally:
         page.close()
