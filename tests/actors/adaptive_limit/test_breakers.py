@@ -8,12 +8,9 @@ from typing import Any
 
 import pytest
 import trio
-from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors import AdaptiveLimit, BulkheadFullError, CallTimeout, CircuitBreaker, Panel, State
-from actors.adapters.health import breaker_health
-from actors.adapters.metrics import exposition
 from actors.policy.adaptive_limit import FEWEST
 from tests.actors.call.breakers import new_breaker
 
@@ -247,24 +244,3 @@ async def test_it_outlives_an_outage(panel: Panel, autojump_clock: MockClock) ->
     await breaker.reset()
     assert breaker.state is State.CLOSED
     assert baseline(breaker) == learned
-
-
-async def test_metrics_and_health_show_the_limit(panel: Panel) -> None:
-    """Without a bulkhead it is infinite in the metrics, so that the series is there from the start."""
-    adaptive = await new_breaker(panel, max_concurrent=LIMIT).snapshot()
-    fixed = await new_breaker(panel, "fixed", max_concurrent=8).snapshot()
-    free = await new_breaker(panel, "free").snapshot()
-    text = exposition([adaptive, fixed, free]).decode()
-    [family] = [
-        one for one in text_string_to_metric_families(text) if one.name == "circuit_breaker_bulkhead_limit"
-    ]
-    assert {one.labels["service"]: one.value for one in family.samples} == {
-        "it": 4,
-        "fixed": 8,
-        "free": float("inf"),
-    }
-    assert [breaker_health(one)["circuit_breaker"]["bulkhead_limit"] for one in (adaptive, fixed, free)] == [
-        4,
-        8,
-        None,
-    ]
