@@ -86,8 +86,9 @@ def test_a_verdict_needs_owner_generation_and_an_unexpired_lease() -> None:
 def test_whose_probe_has_failed_waits_its_turn() -> None:
     record = opened()
     report(record, "b", NOW)
-    generation = acquire(record, "a", NOW).generation
-    record.apply(ProbeResult("a", generation, False, 100), NOW + 10)
+    granted = acquire(record, "a", NOW)
+    assert granted.accepted
+    assert record.apply(ProbeResult("a", granted.generation, False, 100), NOW + 10).accepted
     report(record, "b", NOW + 100)
     assert not acquire(record, "a", NOW + 110).accepted
     assert acquire(record, "b", NOW + 110).accepted
@@ -95,8 +96,9 @@ def test_whose_probe_has_failed_waits_its_turn() -> None:
 
 def test_whose_probe_has_failed_probes_again_if_nobody_else_does() -> None:
     record = opened()
-    generation = acquire(record, "a", NOW).generation
-    record.apply(ProbeResult("a", generation, False, 100), NOW + 10)
+    granted = acquire(record, "a", NOW)
+    assert granted.accepted
+    assert record.apply(ProbeResult("a", granted.generation, False, 100), NOW + 10).accepted
     report(record, "b", NOW + 100)
     assert acquire(record, "a", NOW + 110 + TURN).accepted
 
