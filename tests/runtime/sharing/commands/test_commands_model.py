@@ -118,7 +118,9 @@ class Ordered:
 
 class Fleet:
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.memory = MemoryCommands(lambda: EPOCH + round(1000 * trio.current_time()))
+        # Seconds by which the store's clock is ahead.
+        self.ahead = 0.0
+        self.memory = MemoryCommands(lambda: EPOCH + round(1000 * (trio.current_time() + self.ahead)))
         self.nursery = nursery
         self.running: dict[str, Instance] = {}
         self.ordered = Ordered()
@@ -244,3 +246,24 @@ async def _play(steps: Sequence[tuple[Any, ...]]) -> None:
 @example([("cut", "a", "both"), HOLD, ("give", "b", "disable", [], 2.317), ("wait", 7.0), ("mend", "a")])
 def test_all_instances_end_in_what_was_ordered_last(steps: list[tuple[Any, ...]]) -> None:
     trio.run(_play, steps, clock=MockClock(autojump_threshold=0))
+
+
+async def test_a_refused_command_gives_way_to_the_newer_one_that_was_heard_of_before(
+    autojump_clock: MockClock,
+) -> None:
+    """The store's clock goes back, so that a command of the outage is older than what was in force before."""
+    async with trio.open_nursery() as nursery:
+        fleet = Fleet(nursery)
+        a = await fleet.start("a")
+        await fleet.start("b")
+        await fleet.give("b", "force_open", [], None)
+        await trio.sleep(SETTLED)
+        assert a.target.held == "1"
+        a.link.cut = "both"
+        await fleet.give("a", "disable", [], None)
+        assert a.target.held == "2"
+        fleet.ahead = -60.0
+        a.link.cut = ""
+        await trio.sleep(SETTLED)
+        assert a.target.held == "1"
+        nursery.cancel_scope.cancel()
