@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..messages import Learned
 from .any_of import LearningAmong
-from .baseline import Baseline
 from .checks import number, positive_int, positive_number
-from .sequential import UNIT, break_even, success_weight, threshold
+from .learning.baseline import Baseline
+from .learning.sequential import UNIT, break_even, success_weight, threshold
 from .trip import Call, Learning, TripCounter, TripEvidence, TripStrategy
 
 FIRST_CONFIDENCE = 4.35

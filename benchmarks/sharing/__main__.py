@@ -19,7 +19,7 @@ import trio
 from actors import CircuitBreaker, CircuitBreakerConfig, Panel, open_panel
 from actors.adapters.valkey import share_breakers
 from benchmarks.sharing.report import ALONE, HEALTHY, HUNG, Load, Result, report
-from benchmarks.sharing.traffic import Counters, counters
+from benchmarks.sharing.traffic import ServerCounters, counters
 from tests.valkey import ValkeyServer, running_valkey
 
 GRID = ((1, 10), (10, 1), (10, 10), (25, 4), (50, 1), (50, 4))
@@ -98,7 +98,7 @@ async def load(server: ValkeyServer, instances: int, breakers: int, seconds: flo
         await trio.sleep(SETTLE)
         before, start = counters(server), time.monotonic()
         await trio.sleep(seconds)
-        found: Counters = counters(server) - before
+        found: ServerCounters = counters(server) - before
         nursery.cancel_scope.cancel()
         return Load(instances, breakers, found.per_second(time.monotonic() - start))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.report import SPEED, verdict
-from benchmarks.sharing.traffic import Counters
+from benchmarks.sharing.traffic import ServerCounters
 
 ALONE, HEALTHY, HUNG = "not shared", "shared, Valkey answers", "shared, Valkey hangs"
 MODELLED = ((100, 10), (1000, 10), (1000, 100), (10_000, 100))
@@ -18,7 +18,7 @@ class Load(NamedTuple):
 
     instances: int
     breakers: int
-    found: Counters
+    found: ServerCounters
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Result:
             ("the same while Valkey hangs", self.times[HUNG] / alone, "<=", 1.05),
         ]
 
-    def model(self) -> tuple[Counters, Counters]:
+    def model(self) -> tuple[ServerCounters, ServerCounters]:
         """The cost of one report, and that of one more instance: least squares through the origin."""
         return tuple(  # type: ignore[return-value]
-            Counters(*column) for column in zip(*(self._fit(field) for field in range(5)), strict=True)
+            ServerCounters(*column) for column in zip(*(self._fit(field) for field in range(5)), strict=True)
         )
 
     def _fit(self, field: int) -> tuple[float, float]:
@@ -49,10 +49,10 @@ class Result:
         determinant = xx * yy - xy * xy
         return (xz * yy - yz * xy) / determinant, (yz * xx - xz * xy) / determinant
 
-    def predicted(self, instances: int, breakers: int) -> Counters:
+    def predicted(self, instances: int, breakers: int) -> ServerCounters:
         """The load of a fleet that wasn't measured."""
         report, instance = self.model()
-        return Counters(
+        return ServerCounters(
             *(instances * breakers * a + instances * b for a, b in zip(report, instance, strict=True))
         )
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tests.valkey import ValkeyServer
 
 
-class Counters(NamedTuple):
+class ServerCounters(NamedTuple):
     """exchanges: scripts run. published: messages. received, sent: bytes. busy: seconds of commands."""
 
     exchanges: float
@@ -17,15 +17,15 @@ class Counters(NamedTuple):
     sent: float
     busy: float
 
-    def __sub__(self, other: Counters) -> Counters:
-        return Counters(*(one - before for one, before in zip(self, other, strict=True)))
+    def __sub__(self, other: ServerCounters) -> ServerCounters:
+        return ServerCounters(*(one - before for one, before in zip(self, other, strict=True)))
 
-    def per_second(self, seconds: float) -> Counters:
+    def per_second(self, seconds: float) -> ServerCounters:
         """The same for one second."""
-        return Counters(*(one / seconds for one in self))
+        return ServerCounters(*(one / seconds for one in self))
 
 
-def counters(server: ValkeyServer) -> Counters:
+def counters(server: ValkeyServer) -> ServerCounters:
     """The counters since the server's start."""
     commands = server.command("INFO", "commandstats")
     stats = server.command("INFO", "stats")
@@ -41,7 +41,7 @@ def counters(server: ValkeyServer) -> Counters:
     busy = sum(
         float(one) for name, one in re.findall(r"cmdstat_(\w+):calls=\d+,usec=(\d+)", commands) if name in TOP
     )
-    return Counters(calls("evalsha"), calls("publish"), total("input"), total("output"), busy / 1e6)
+    return ServerCounters(calls("evalsha"), calls("publish"), total("input"), total("output"), busy / 1e6)
 
 
 TOP = ("evalsha", "publish", "ping")

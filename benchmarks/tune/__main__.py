@@ -18,7 +18,7 @@ from runtime.config.policy_file import configuration_of, read_text
 from . import report
 from .candidates import Candidate
 from .enough import missing
-from .log_reader import BadLog, Call, Log, read_log, service_breaker
+from .log_reader import BadLog, Log, RecordedCall, read_log, service_breaker
 from .policy_output import tuned
 from .recording import Recording
 from .selection import select
@@ -100,7 +100,7 @@ def _recommend(log: Log, configuration: Configuration, path: Path) -> tuple[dict
 
 def _recordings(log: Log) -> dict[str, tuple[list[Recording], int]]:
     """By the name in breakers.toml, the newest calls of it and its routes, and how many are older."""
-    by_policy: defaultdict[str, dict[str, list[Call]]] = defaultdict(dict)
+    by_policy: defaultdict[str, dict[str, list[RecordedCall]]] = defaultdict(dict)
     for name, calls in sorted(log.calls.items()):
         by_policy[service_breaker(name)][name] = calls
     most = MOST_CALLS // len(by_policy)

@@ -8,7 +8,7 @@ from statistics import median
 from typing import NamedTuple
 
 from actors.policy.adaptive import FULL_CONFIDENCE
-from actors.policy.sequential import UNIT, success_weight, threshold
+from actors.policy.learning.sequential import UNIT, success_weight, threshold
 
 from .recording import Ended
 

@@ -21,7 +21,7 @@ class BadLog(Exception):
     """A file can't be used; str() names it, and the line."""
 
 
-class Call(NamedTuple):
+class RecordedCall(NamedTuple):
     """One call.
 
     start: Unix seconds. duration: seconds; None if unknown. failed: None if it was rejected: what the
@@ -42,7 +42,7 @@ class Log:
     aren't in breakers.toml. cut: the last line is incomplete, and left out.
     """
 
-    calls: dict[str, list[Call]] = field(default_factory=dict)
+    calls: dict[str, list[RecordedCall]] = field(default_factory=dict)
     neutral: Counter[str] = field(default_factory=Counter)
     dropped: int = 0
     unknown: int = 0
@@ -150,4 +150,6 @@ def _add(log: Log, line: Any, breakers: Collection[str]) -> None:
         log.neutral[service_breaker(name)] += 1
     else:
         failed = None if outcome == "rejected" else outcome == "failure"
-        log.calls.setdefault(name, []).append(Call(line["time"] - (duration or 0.0), duration, failed))
+        log.calls.setdefault(name, []).append(
+            RecordedCall(line["time"] - (duration or 0.0), duration, failed)
+        )

@@ -10,7 +10,7 @@ from itertools import groupby
 from statistics import median
 from typing import NamedTuple
 
-from .log_reader import Call
+from .log_reader import RecordedCall
 
 SEEN = 5
 """The calls on each side of a gap by which the dependency's state there is judged."""
@@ -37,7 +37,7 @@ class Recording:
     """The calls of one breaker, oldest first. origin: the time from which replays count."""
 
     name: str
-    calls: Sequence[Call]
+    calls: Sequence[RecordedCall]
     origin: float
 
     def outcomes(self, shift: float = 0.0) -> list[Ended]:
@@ -81,11 +81,11 @@ class Recording:
                 change = (change + SPREAD) % 1
 
 
-def _was_sent(call: Call) -> bool:
+def _was_sent(call: RecordedCall) -> bool:
     return call.failed is not None
 
 
-def _share(calls: Sequence[Call]) -> float:
+def _share(calls: Sequence[RecordedCall]) -> float:
     return sum(call.failed is True for call in calls) / len(calls)
 
 
@@ -94,7 +94,9 @@ def _shifted(change: float, shift: float) -> float:
     return 1 - (1 - change) * (1 - 2 * shift) if shift > 0 else change * (1 + 2 * shift)
 
 
-def _gap(calls: Sequence[Call], before: float | None, after: float | None, change: float) -> Iterable[float]:
+def _gap(
+    calls: Sequence[RecordedCall], before: float | None, after: float | None, change: float
+) -> Iterable[float]:
     """The share that fails for each call of a gap. change: the part of it that is as before it."""
     if before is None or after is None:
         only = before if before is not None else after

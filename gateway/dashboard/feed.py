@@ -52,7 +52,7 @@ class _Breaker(BaseModel):
     calls_by_time: list[Annotated[list[int], Field(min_length=6, max_length=6)]]
 
 
-class _Report(BaseModel):
+class _ReportShape(BaseModel):
     now: float
     since: float
     started: float
@@ -64,7 +64,7 @@ def parse_report(document: Any) -> Report | None:
     """The report in a service's document; None if there is no valid one."""
     report: Any = document.get("data") if isinstance(document, dict) else None
     try:
-        _Report.model_validate(report, strict=True)
+        _ReportShape.model_validate(report, strict=True)
     except (ValidationError, RecursionError):
         return None
     return {**report}

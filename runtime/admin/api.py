@@ -58,7 +58,7 @@ class CommandBody(BaseModel):
     lasts: Annotated[float | None, BeforeValidator(_duration), Field(alias="for")] = None
 
 
-class PolicyChange(CommandBody):
+class PolicyChangeBody(CommandBody):
     """The body of a policy change: its other keys are those of a breaker's table in breakers.toml."""
 
     model_config = ConfigDict(extra="allow")
@@ -141,7 +141,7 @@ def add_admin(
     @hide
     async def change(name: str) -> Any:
         who = authenticate()
-        body = await read_json(PolicyChange)
+        body = await read_json(PolicyChangeBody)
         report = await admin.change(name, body.model_extra or {}, command(who, body))
         return reply(f"The policy of {name} is changed", report)
 

@@ -9,7 +9,7 @@ from runtime.config.process_policies import Reload
 from runtime.observability.redaction import redact
 from runtime.sharing.commands.command import Command
 from runtime.sharing.commands.in_force import NEVER
-from runtime.sharing.commands.shared_commands import Outcome, SharedCommands
+from runtime.sharing.commands.shared_commands import CommandOutcome, SharedCommands
 
 HERE_ONLY = (
     "The shared store doesn't answer: this is applied by this instance only, and handed on when the store is"
@@ -83,7 +83,7 @@ def _view(command: Command, start: float, remaining: float) -> dict[str, Any]:
     }
 
 
-def outcome_view(outcome: Outcome) -> dict[str, Any]:
+def outcome_view(outcome: CommandOutcome) -> dict[str, Any]:
     """What an answer says of the instances that have applied a command; nothing if none is shared."""
     if outcome.shared is None:
         return {}

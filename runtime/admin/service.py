@@ -19,7 +19,7 @@ from runtime.config.policy_reader import changed_policy
 from runtime.config.process_policies import ProcessPolicies
 from runtime.config.settings import ProcessSettings
 from runtime.sharing.commands.command import LASTING, Command
-from runtime.sharing.commands.shared_commands import Outcome, SharedCommands
+from runtime.sharing.commands.shared_commands import CommandOutcome, SharedCommands
 from runtime.sharing.process import ProcessSharing
 from runtime.web.errors import ApiError
 
@@ -121,7 +121,7 @@ class LocalBreakerAdmin:
 
     async def _give(
         self, given: AdminCommand, do: str, name: str = "", changes: Mapping[str, Any] | None = None
-    ) -> Outcome:
+    ) -> CommandOutcome:
         check_expiry(do, given.lasts)
         command = Command(
             id=uuid.uuid4().hex,
@@ -191,7 +191,7 @@ def without_past(breaker: Report) -> Report:
     return {key: value for key, value in breaker.items() if key not in PAST}
 
 
-def _reload_view(outcome: Outcome) -> Any:
+def _reload_view(outcome: CommandOutcome) -> Any:
     """The changed breakers; if commands are shared, also who has read the file, and what went wrong."""
     if outcome.shared is None:
         return outcome.result

@@ -20,7 +20,7 @@ NEVER = math.inf
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandInForce:
     """A command in its slot. version: orders commands, by the store. until: when it expires."""
 
     command: Command
@@ -32,9 +32,9 @@ class CommandsInForce:
     """The newest command of each slot."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, CommandInForce] = {}
 
-    def merge(self, slot: str, entry: Entry) -> bool:
+    def merge(self, slot: str, entry: CommandInForce) -> bool:
         """Take what another instance or the store has. Return whether it is newer than what is known."""
         known = self._entries.get(slot)
         if known is not None and known.version >= entry.version:
@@ -52,7 +52,7 @@ class CommandsInForce:
             self._lift_changes(NEVER)
         for slot in command.slots():
             self._entries.pop(slot, None)  # the order of the entries is that of their age
-            self._entries[slot] = Entry(command, PENDING, until)
+            self._entries[slot] = CommandInForce(command, PENDING, until)
 
     def settle(self, command: Command, version: int, accepted: frozenset[str]) -> None:
         """The store has taken a pending command for the slots `accepted`, and refused it for the others."""
@@ -73,15 +73,15 @@ class CommandsInForce:
             if not is_policy_slot(slot) or (version != NEVER and entry.version > version)
         }
 
-    def entries(self) -> Iterator[tuple[str, Entry]]:
+    def entries(self) -> Iterator[tuple[str, CommandInForce]]:
         """Every slot that was ever taken."""
         yield from self._entries.items()
 
-    def get(self, slot: str) -> Entry | None:
+    def get(self, slot: str) -> CommandInForce | None:
         """What is in a slot, expired or not."""
         return self._entries.get(slot)
 
-    def holds(self, now: float) -> dict[str, Entry]:
+    def holds(self, now: float) -> dict[str, CommandInForce]:
         """The holds in force, by breaker."""
         return {
             entry.command.breaker: entry
@@ -91,7 +91,7 @@ class CommandsInForce:
 
     def changes(self, now: float) -> dict[str, list[Command]]:
         """The changes of policies in force by breaker, oldest first, with the keys that are still theirs."""
-        found: dict[str, dict[str, tuple[Entry, dict[str, object]]]] = {}
+        found: dict[str, dict[str, tuple[CommandInForce, dict[str, object]]]] = {}
         for slot, entry in self._entries.items():
             if is_policy_slot(slot) and now < entry.until:
                 key = slot.removeprefix(f"policy:{entry.command.breaker}:")

@@ -12,7 +12,7 @@ import trio
 from actors.sharing.store import StoreUnavailable
 from runtime.sharing.commands.applied import AppliedCommands, CommandTarget
 from runtime.sharing.commands.command import HOLDS, Command
-from runtime.sharing.commands.in_force import NEVER, PENDING, Entry
+from runtime.sharing.commands.in_force import NEVER, PENDING, CommandInForce
 from runtime.sharing.commands.store import CommandStore, Given, Slot
 
 POLL_SECONDS = 1.0
@@ -31,7 +31,7 @@ log = structlog.get_logger("admin")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandOutcome:
     """What has become of a command.
 
     result: of the target. shared: None: this process shares nothing; False: the store is gone, so it is
@@ -85,7 +85,7 @@ class SharedCommands(AppliedCommands):
 
     # Giving.
 
-    async def give(self, command: Command) -> Outcome:
+    async def give(self, command: Command) -> CommandOutcome:
         """Apply a command here, and in all other instances if the store answers.
 
         Raises what the target raises. Cancelling takes effect afterwards.
@@ -104,7 +104,7 @@ class SharedCommands(AppliedCommands):
                 raise result
             if self._store is not None and shared:
                 return await self._acknowledged(self._store, command, result)
-        return Outcome(result, shared=None if self._store is None else False)
+        return CommandOutcome(result, shared=None if self._store is None else False)
 
     async def _share(self, command: Command) -> bool:
         """Give it to the store, and apply it in the store's order. False: the store is gone."""
@@ -133,7 +133,7 @@ class SharedCommands(AppliedCommands):
         return True
 
     async def _receive_own(self, command: Command, given: Given) -> None:
-        entry = Entry(command, given.version, self._expiry(command))
+        entry = CommandInForce(command, given.version, self._expiry(command))
         for slot in given.accepted:
             self.in_force.merge(slot, entry)
         found = (self.in_force.get(slot) for slot in command.slots())
@@ -162,7 +162,7 @@ class SharedCommands(AppliedCommands):
     def _expiry(self, command: Command) -> float:
         return NEVER if command.lasts is None else self._clock() + command.lasts
 
-    async def _acknowledged(self, store: CommandStore, command: Command, result: Any) -> Outcome:
+    async def _acknowledged(self, store: CommandStore, command: Command, result: Any) -> CommandOutcome:
         """Wait until all running instances have said what became of the command."""
         found = {self._instance: ""}
         running: Sequence[str] = ()
@@ -182,7 +182,7 @@ class SharedCommands(AppliedCommands):
             log.warning(
                 "instances have not applied a command", not_yet=not_yet, failed=failed, command=command.do
             )
-        return Outcome(result, True, tuple(sorted(found.keys() - failed)), tuple(not_yet), failed)
+        return CommandOutcome(result, True, tuple(sorted(found.keys() - failed)), tuple(not_yet), failed)
 
     # Receiving.
 
@@ -296,12 +296,14 @@ class SharedCommands(AppliedCommands):
         if not self.history:
             self.history.extend(reversed(found.history))
         for one in sorted(found.slots, key=lambda slot: slot.version):
-            self.in_force.merge(one.slot, Entry(one.command, one.version, self._local(one.remaining)))
+            self.in_force.merge(
+                one.slot, CommandInForce(one.command, one.version, self._local(one.remaining))
+            )
         await self._adopt()
 
     async def _receive(self, command: Command, version: int, until: float, slots: Sequence[str]) -> None:
         """Apply a command of the store, unless a newer one has been applied already."""
-        entry = Entry(command, version, until)
+        entry = CommandInForce(command, version, until)
         is_new = [slot for slot in slots if self.in_force.merge(slot, entry)]
         self._remember(command)
         if not is_new:

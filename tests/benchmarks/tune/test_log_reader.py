@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.tune.log_reader import BadLog, Call, read_log
+from benchmarks.tune.log_reader import BadLog, RecordedCall, read_log
 
 NAME = "auth-service-http"
 GOOD = {"time": 1000.5, "breaker": NAME, "outcome": "success", "duration": 0.5}
@@ -22,7 +22,11 @@ def test_calls_are_in_the_order_of_their_starts(tmp_path):
     rejected = {**GOOD, "time": 999.0, "outcome": "rejected", "duration": None}
     log = read_log(written(tmp_path / "log", later, GOOD, rejected), [NAME])
     assert log.calls == {
-        NAME: [Call(999.0, None, None), Call(1000.0, 0.5, False), Call(pytest.approx(1000.3), 0.1, True)]
+        NAME: [
+            RecordedCall(999.0, None, None),
+            RecordedCall(1000.0, 0.5, False),
+            RecordedCall(pytest.approx(1000.3), 0.1, True),
+        ]
     }
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.tune.incidents import Incident, cuts, incidents, judged, merged
-from benchmarks.tune.log_reader import Call
+from benchmarks.tune.log_reader import RecordedCall
 from benchmarks.tune.recording import Ended, Recording
 
 
 def assumed(pattern: str, shift: float = 0.0) -> str:
     """The outcomes of calls, one a second. + good, - bad, ? rejected."""
-    calls = [Call(float(n), 0.1, {"+": False, "-": True, "?": None}[one]) for n, one in enumerate(pattern)]
+    calls = [
+        RecordedCall(float(n), 0.1, {"+": False, "-": True, "?": None}[one]) for n, one in enumerate(pattern)
+    ]
     return "".join("-" if one.failed else "+" for one in Recording("it", calls, 0.0).outcomes(shift))
 
 

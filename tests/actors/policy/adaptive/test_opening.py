@@ -8,7 +8,7 @@ import random
 import pytest
 
 from actors import Adaptive, Outcome, State
-from actors.policy.sequential import UNIT, break_even, success_weight, threshold
+from actors.policy.learning.sequential import UNIT, break_even, success_weight, threshold
 from tests.actors.policy.adaptive.breakers import Breaker
 
 

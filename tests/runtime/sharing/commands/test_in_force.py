@@ -7,7 +7,7 @@ import math
 import pytest
 
 from runtime.sharing.commands.command import Command
-from runtime.sharing.commands.in_force import PENDING, CommandsInForce, Entry
+from runtime.sharing.commands.in_force import PENDING, CommandInForce, CommandsInForce
 
 
 def command(number: str, do: str, *keys: str) -> Command:
@@ -58,17 +58,17 @@ def test_the_newest_command_of_each_slot_is_in_force(
         heard = commands[::-1] if way == "backwards" else commands * (2 if way == "twice" else 1)
         for one, version in heard:
             for slot in one.slots():
-                known.merge(slot, Entry(one, version))
+                known.merge(slot, CommandInForce(one, version))
     assert state(known) == (holds, changes)
 
 
 def test_an_expired_command_is_not_in_force_and_lets_no_older_one_back() -> None:
     known = CommandsInForce()
     old, new = command("old", "disable"), command("new", "force_open")
-    known.merge("hold:one", Entry(new, 5, until=10.0))
+    known.merge("hold:one", CommandInForce(new, 5, until=10.0))
     assert (known.next_expiry(0.0), state(known, 9.9)) == (10.0, (["new"], []))
     assert (known.next_expiry(10.0), state(known, 10.0)) == (math.inf, ([], []))
-    assert not known.merge("hold:one", Entry(old, 4))
+    assert not known.merge("hold:one", CommandInForce(old, 4))
     assert state(known, 10.0) == ([], [])
 
 
@@ -77,27 +77,27 @@ def test_a_pending_command_is_newest_until_the_store_has_judged_it(accepted: boo
     known = CommandsInForce()
     mine, theirs = command("mine", "disable"), command("theirs", "force_open")
     known.put(mine, math.inf)
-    assert not known.merge("hold:one", Entry(theirs, 7))
+    assert not known.merge("hold:one", CommandInForce(theirs, 7))
     known.settle(mine, 5, frozenset(mine.slots() if accepted else ()))
     if accepted:
-        assert not known.merge("hold:one", Entry(theirs, 4))
-    assert known.merge("hold:one", Entry(theirs, 6))
+        assert not known.merge("hold:one", CommandInForce(theirs, 4))
+    assert known.merge("hold:one", CommandInForce(theirs, 6))
 
 
 def test_a_reload_of_another_instance_keeps_changes_that_are_pending_here() -> None:
     """The store judges them by their age."""
     known = CommandsInForce()
-    known.merge("policy:one:x", Entry(command("a", "configure", "x"), 3))
+    known.merge("policy:one:x", CommandInForce(command("a", "configure", "x"), 3))
     known.put(command("b", "configure", "y"), math.inf)
-    known.merge("policies", Entry(command("r", "reload"), 4))
+    known.merge("policies", CommandInForce(command("r", "reload"), 4))
     assert state(known) == ([], ["b:y"])
-    assert not known.merge("policy:one:x", Entry(command("a", "configure", "x"), 3))
+    assert not known.merge("policy:one:x", CommandInForce(command("a", "configure", "x"), 3))
 
 
 def test_a_reload_given_here_lifts_all_changes() -> None:
     known = CommandsInForce()
     known.put(command("a", "configure", "x"), math.inf)
-    known.merge("policy:one:y", Entry(command("b", "configure", "y"), 9))
+    known.merge("policy:one:y", CommandInForce(command("b", "configure", "y"), 9))
     known.put(command("r", "reload"), math.inf)
     assert state(known) == ([], [])
     assert [(slot, entry.version) for slot, entry in known.entries()] == [("policies", PENDING)]

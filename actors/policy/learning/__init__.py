@@ -1,0 +1,1 @@
+"""What Adaptive has learned, and the arithmetic of its test."""
