@@ -144,6 +144,10 @@ class Transition:
         return self.context
 
 
+SHADOW_STATES = (State.CLOSED, State.HALF_OPEN, State.OPEN)
+"""The states of a shadow: operators' commands don't reach it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShadowTransition:
     """A shadow policy would have left one state for another. The breaker itself is as it was."""

@@ -7,13 +7,11 @@ from collections.abc import Hashable, Mapping
 from typing import NamedTuple, TypeVar
 
 from ..circuit_breaker import CircuitBreaker
-from ..messages import Outcome, RejectReason, ShadowSnapshot, Snapshot, State
+from ..messages import SHADOW_STATES, Outcome, RejectReason, ShadowSnapshot, Snapshot, State
 
 K = TypeVar("K", bound=Hashable)
 
 REJECTED = "rejected"
-SHADOW_STATES = (State.CLOSED, State.HALF_OPEN, State.OPEN)
-"""The states of a shadow: operators' commands don't reach it."""
 
 
 class Counts(NamedTuple):

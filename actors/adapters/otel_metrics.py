@@ -15,10 +15,10 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from ..circuit_breaker import CircuitBreaker
 from ..errors import CircuitBreakerError, PanelClosedError
 from ..events import Subscription
-from ..messages import Learned, Snapshot, State
+from ..messages import SHADOW_STATES, Learned, Snapshot, State
 from ..panel.panel import Panel
 from ..policy.checks import positive_number
-from .otel_counts import SHADOW_STATES, Counts, Total
+from .otel_counts import Counts, Total
 from .tracing import NAME, REASON, STATE
 
 OUTCOME = "circuit_breaker.outcome"

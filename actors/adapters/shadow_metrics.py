@@ -9,13 +9,11 @@ from itertools import product
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from ..messages import ShadowSnapshot, Snapshot, State
+from ..messages import SHADOW_STATES, ShadowSnapshot, Snapshot, State
 
-STATES = (State.CLOSED, State.HALF_OPEN, State.OPEN)
-"""The states of a shadow: operators' commands don't reach it."""
 MOVES = tuple(
     (old, new)
-    for old, new in product(STATES, STATES)
+    for old, new in product(SHADOW_STATES, SHADOW_STATES)
     if old is not new and (new is not State.HALF_OPEN or old is State.OPEN)
 )
 """Every possible transition of a shadow."""

@@ -52,14 +52,14 @@ class RequestCounts:
     def _combined(self, other: RequestCounts, combine: Callable[[Any, Any], Any]) -> RequestCounts:
         return replace(
             self,
-            requests=_by_key(self.requests, other.requests, combine),
+            requests=combined_by_key(self.requests, other.requests, combine),
             buckets={
                 route: tuple(map(combine, *_both(self.buckets, other.buckets, route)))
                 for route in {**self.buckets, **other.buckets}
             },
-            seconds=_by_key(self.seconds, other.seconds, combine),
-            errors=_by_key(self.errors, other.errors, combine),
-            rate_limited=_by_key(self.rate_limited, other.rate_limited, combine),
+            seconds=combined_by_key(self.seconds, other.seconds, combine),
+            errors=combined_by_key(self.errors, other.errors, combine),
+            rate_limited=combined_by_key(self.rate_limited, other.rate_limited, combine),
         )
 
     def without_counts(self) -> RequestCounts:
@@ -96,9 +96,10 @@ class RequestCounts:
         )
 
 
-def _by_key(
+def combined_by_key(
     one: Mapping[Any, float], other: Mapping[Any, float], combine: Callable[[Any, Any], Any]
 ) -> dict[Any, Any]:
+    """Counters by any key, combined one by one; a key that one of them lacks counts 0 there."""
     return {key: combine(one.get(key, 0), other.get(key, 0)) for key in {**one, **other}}
 
 

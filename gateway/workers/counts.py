@@ -8,6 +8,7 @@ from operator import add
 from typing import Any
 
 from actors.messages import HistogramSnapshot, ShadowSnapshot, Snapshot
+from gateway.metrics.request_counts import combined_by_key
 
 Combine = Callable[[Any, Any], Any]
 """What becomes of two counts: `add`, or `max`."""
@@ -25,12 +26,12 @@ def at_least(one: Snapshot, floor: Snapshot | None) -> Snapshot:
 
 def add_totals(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """Counters by name, added."""
-    return _by_key(one, other, add)
+    return combined_by_key(one, other, add)
 
 
 def totals_at_least(one: Mapping[str, int], floor: Mapping[str, int]) -> dict[str, int]:
     """Counters by name, none lower than that of `floor`."""
-    return _by_key(one, floor, max)
+    return combined_by_key(one, floor, max)
 
 
 def add_shadow_counts(one: ShadowSnapshot, other: ShadowSnapshot) -> ShadowSnapshot:
@@ -61,9 +62,9 @@ def _combined(one: Snapshot, other: Snapshot, combine: Combine) -> Snapshot:
         shadow = _combined_shadow(shadow, other.shadow, combine)
     return replace(
         one,
-        counts=_by_key(one.counts, other.counts, combine),
-        rejections=_by_key(one.rejections, other.rejections, combine),
-        transitions=_by_key(one.transitions, other.transitions, combine),
+        counts=combined_by_key(one.counts, other.counts, combine),
+        rejections=combined_by_key(one.rejections, other.rejections, combine),
+        transitions=combined_by_key(one.transitions, other.transitions, combine),
         late=combine(one.late, other.late),
         would_reject=combine(one.would_reject, other.would_reject),
         restarts=combine(one.restarts, other.restarts),
@@ -75,10 +76,10 @@ def _combined(one: Snapshot, other: Snapshot, combine: Combine) -> Snapshot:
 
 def _combined_shadow(one: ShadowSnapshot, other: ShadowSnapshot, combine: Combine) -> ShadowSnapshot:
     calls = {
-        verdict: _by_key(one.calls.get(verdict, {}), other.calls.get(verdict, {}), combine)
+        verdict: combined_by_key(one.calls.get(verdict, {}), other.calls.get(verdict, {}), combine)
         for verdict in {**one.calls, **other.calls}
     }
-    return replace(one, transitions=_by_key(one.transitions, other.transitions, combine), calls=calls)
+    return replace(one, transitions=combined_by_key(one.transitions, other.transitions, combine), calls=calls)
 
 
 def _combined_histogram(
@@ -91,10 +92,6 @@ def _combined_histogram(
     found = [*one.exemplars.items(), *other.exemplars.items()]
     exemplars = dict(sorted(found, key=lambda item: item[1].unix_time))
     return replace(one, counts=counts, total=combine(one.total, other.total), exemplars=exemplars)
-
-
-def _by_key(one: Mapping[Any, int], other: Mapping[Any, int], combine: Combine) -> dict[Any, int]:
-    return {key: combine(one.get(key, 0), other.get(key, 0)) for key in {**one, **other}}
 
 
 def _emptied_shadow(one: ShadowSnapshot) -> ShadowSnapshot:
