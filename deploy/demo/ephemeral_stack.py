@@ -162,6 +162,10 @@ class EphemeralStack:
         created = self.client.post("/auth/signup", json=_ADMIN)
         if created.status_code not in (201, 409):
             raise RuntimeError(f"signup answered {created.status_code}: {created.text}")
+        return self.bearer()
+
+    def bearer(self) -> dict[str, str]:
+        """Log in with the first account. Returns the Authorization header."""
         return {"Authorization": f"Bearer {self.login().json()['data']['access_token']}"}
 
     def login(self) -> httpx.Response:

@@ -36,6 +36,7 @@ def running(_running: RunningStack) -> Iterator[RunningStack]:
     """The stack. All its processes run and all breakers are closed, before each test."""
     _running.stack.run("up")
     assert _running.all_closed(), _running.stack.states()
+    _running.bearer = _running.stack.bearer()  # a token lives for 15 minutes, the tests may take longer
     yield _running
     _running.stack.run("up")
 
@@ -44,4 +45,5 @@ def running(_running: RunningStack) -> Iterator[RunningStack]:
 def running_once(_running: RunningStack) -> RunningStack:
     """The stack, for tests that don't change it."""
     _running.stack.run("up")
+    _running.bearer = _running.stack.bearer()
     return _running

@@ -65,9 +65,9 @@ async def test_a_call_gets_less_time_than_its_caller_has(
     channel: Channel, repository: FakeRepository
 ) -> None:
     repository.faults.delay = math.inf
-    with trio.fail_after(0.3), pytest.raises((TimeoutError, GRPCError)):
+    with trio.fail_after(1), pytest.raises((TimeoutError, GRPCError)):
         await GrpcSchoolClient(channel).find(1)
-    assert repository.faults.seconds_given < 0.3
+    assert repository.faults.seconds_given < 1
 
 
 async def test_the_request_id_is_sent(link: ChannelFor, channel: Channel) -> None:
