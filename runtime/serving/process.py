@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 import sys
@@ -38,6 +39,9 @@ def run_process(main: Callable[..., Awaitable[None]], *args: Any) -> None:
             raise
         print("\n".join(failures), file=sys.stderr)
         raise SystemExit(1) from None
+    finally:
+        # At its exit Python collects garbage among all imported modules: 0.2 s for nothing.
+        gc.freeze()
 
 
 def _raise_file_limit() -> None:
