@@ -29,7 +29,12 @@ ARGUMENTS = [
 ]
 TOKEN = "an-admin-token-for-the-test-of-32-characters"
 DESKTOP, PHONE = (1280, 900), (390, 844)
-SIZES = [DESKTOP, (900, 900), PHONE, (320, 640)]
+SIZES = [
+    DESKTOP,
+    PHONE,
+    pytest.param((900, 900), marks=pytest.mark.resilience),
+    pytest.param((320, 640), marks=pytest.mark.resilience),
+]
 
 
 @dataclass
@@ -73,7 +78,7 @@ def browser() -> Iterator[Any]:
         asyncio.set_event_loop_policy(None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack() -> Iterator[EphemeralStack]:
     try:
         find_mongod()

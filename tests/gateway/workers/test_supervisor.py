@@ -189,6 +189,7 @@ async def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
             probe.bind(("127.0.0.1", found.port))
 
 
+@pytest.mark.resilience
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk isn't here; apt-get install wrk")
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
 async def test_wrk_sees_no_failure(tmp_path: Path, sign: signal.Signals) -> None:
