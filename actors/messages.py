@@ -220,7 +220,7 @@ class ShadowSnapshot:
 
     state, reason, failure_count, retry_after, transitions, learned: as in Snapshot.
     calls: by what the shadow would have done with a call (`admitted`, `rejected`), and by how the call
-        ended: an Outcome, or UNSEEN if the breaker itself rejected it, so that nobody knows.
+        ended: an Outcome, or UNSEEN if the breaker rejected it, so that it was never made.
     stopped: the exception that the shadow's strategy raised; it counts nothing since. None: it works.
     """
 

@@ -212,7 +212,7 @@ class ValkeyStore:
 
 
 def _ignore(_name: str | None) -> None:
-    """Nobody listens."""
+    """The listener while `listen` isn't running."""
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ What the shadow sees, and what its counts mean:
   spared. The shadow may not learn from it, since a breaker with that policy would not have seen it.
 - A call that the breaker rejects has no end. The shadow learns nothing from it; it is counted as unseen.
 - When the shadow's wait is over, the next calls that the breaker lets through are its probes. While the
-  breaker rejects all calls, the shadow stays half-open: nobody knows how its probe would have ended.
+  breaker rejects all calls, the shadow stays half-open, since no call shows how its probe would end.
 - An operator's `reset` clears the shadow too: what was counted is about an earlier time. Other commands
   and what other instances share are no verdicts of a policy, so the shadow doesn't follow them.
 

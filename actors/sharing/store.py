@@ -28,5 +28,5 @@ class Store(Protocol):
     ) -> None:
         """Call `changed` with each breaker's name whose shared state has changed, until cancelled.
 
-        None: any may have changed while nobody listened. Never raises for a store that is gone.
+        None: any may have changed while there was no listener. Never raises for a store that is gone.
         """

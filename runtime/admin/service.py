@@ -26,7 +26,7 @@ from runtime.web.errors import ApiError
 
 @dataclass(frozen=True, slots=True)
 class AdminCommand:
-    """Who gives a command, and why.
+    """The author of a command and the reason for it.
 
     who: a user id or "ADMIN_TOKEN". reason: one line, empty if none was given. authorization: the field that
     the command came with. request_id: of the request that gave it. lasts: seconds until the command expires;

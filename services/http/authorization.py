@@ -15,9 +15,9 @@ def requester() -> Identity:
 
 
 def readable(identity: Identity) -> OwnedBy | None:
-    """The records that a user may read, of those that not every user may: their own and those of nobody.
+    """Limits reading, where not every user may read every record: to the user's own and those without an owner.
 
-    None: all, for an admin.
+    None: no limit, for an admin.
     """
     return None if identity.role == ADMIN else OwnedBy(identity.user_id, or_nobody=True)
 

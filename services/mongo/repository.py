@@ -47,7 +47,7 @@ class Repository(Protocol):
     async def create(self, record: Record, owner: str | None = None) -> Record | UniqueViolation:
         """Store a record without an id, under an id never used before; return the record with its id.
 
-        owner: a user id; None: the record belongs to nobody.
+        owner: a user id; None: the record has no owner.
         """
 
     async def get(self, number: int, only: OwnedBy | None = None) -> Record | Denied | None:

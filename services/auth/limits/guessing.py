@@ -68,7 +68,7 @@ class GuessLimiter:
     def count_failure(self, client: str) -> None:
         """Count a bad token. Raises ApiError RATE_LIMITED, and counts nothing, if the limit is reached.
 
-        Good tokens are never limited: nobody can guess one.
+        Good tokens are never limited: they can't be guessed.
         """
         if not self._limiter.hit(self._by_client, client):
             raise rate_limited(self._limiter, self._by_client, client)
