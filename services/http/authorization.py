@@ -15,7 +15,7 @@ def requester() -> Identity:
 
 
 def readable(identity: Identity) -> OwnedBy | None:
-    """Limits reading, where not every user may read every record: to the user's own and those without an owner.
+    """Limits reading to the user's own records and those without an owner, where not all may read all.
 
     None: no limit, for an admin.
     """
