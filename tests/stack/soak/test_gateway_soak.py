@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -78,7 +79,7 @@ class GatewayProcess:
                 except OSError:
                     await trio.sleep(0.05)
 
-    async def usage(self) -> dict[str, int]:
+    async def usage(self) -> dict[str, Any]:
         """Its tasks, open files and memory now."""
         return await self._usage.of(self.process.pid)
 
@@ -88,7 +89,7 @@ class GatewayProcess:
             data = (await client.get(f"http://127.0.0.1:{self.port}/health")).json()["data"]
         return sum(data[name]["circuit_breaker"]["in_flight"] for name in ("auth", "school", "student"))
 
-    async def quiet(self, tasks: int, files: int) -> dict[str, int]:
+    async def quiet(self, tasks: int, files: int) -> dict[str, Any]:
         """Wait until it holds at most so many tasks and files, QUIET_SECONDS at most. Returns its usage."""
         found = await self.usage()
         with trio.move_on_after(QUIET_SECONDS):
