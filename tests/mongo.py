@@ -105,7 +105,7 @@ class Mongod:
                 raise
 
     def fail(self, code: int | None, *commands: str) -> None:
-        """Fail these commands with an error of this code from now on; None: stop failing."""
+        """Fail these commands with an error of this code from now on. None: stop failing."""
         client: MongoClient[dict[str, object]]
         with MongoClient("127.0.0.1", self.port, directConnection=True) as client:
             data = {"errorCode": code, "failCommands": commands}

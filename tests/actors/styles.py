@@ -1,4 +1,4 @@
-"""Every way to make a call, as `call(breaker, fn)`: what the tests of all of them are parametrized with."""
+"""Every way to make a call, as `call(breaker, fn)`: the parameters of tests of all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def execute_or(breaker: CircuitBreaker, fn: Callable[[], Awaitable[Any]]) 
 
 
 async def execute_with_fallback(breaker: CircuitBreaker, fn: Callable[[], Awaitable[Any]]) -> Any:
-    """What is a failure comes out all the same: these tests look at the counts."""
+    """Failures are raised all the same: these tests look at the counts."""
 
     def raise_it(error: Exception) -> None:
         raise error

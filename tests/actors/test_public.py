@@ -1,4 +1,4 @@
-"""What every public name has: a docstring that says what a caller must know, and a place in the reference."""
+"""Every public name has a docstring with all that a caller must know, and a place in the reference."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_async(function: object) -> bool:
 
 
 def own_docstring(one: object) -> str:
-    """Its docstring; a dataclass without one has its signature there, which says nothing."""
+    """Its docstring. A dataclass without one has its signature there, which doesn't count."""
     doc = inspect.getdoc(one) or ""
     generated = isinstance(one, type) and doc.startswith(f"{one.__name__}(")
     return "" if generated else doc

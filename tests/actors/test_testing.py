@@ -1,4 +1,4 @@
-"""The helpers for users' tests do what they say."""
+"""The helpers for users' tests act as documented."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_calls_wait_until_they_are_let_go() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dependency)
         await wait_all_tasks_blocked()
-        # Told twice, those that wait already still wait for the same word.
+        # After a second holds(), calls that wait already still end with the same lets_go().
         dependency.holds()
         assert dependency.running == 1
         dependency.lets_go()

@@ -183,7 +183,7 @@ def test_a_wait_of_years_fits_into_its_column(open_dashboard: OpenDashboard) -> 
 
 
 def test_numbers_have_labels_for_screen_readers(open_dashboard: OpenDashboard) -> None:
-    """Only the headline is announced when it changes."""
+    """Of all texts, only the headline is announced when it changes."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     assert dashboard.row(NAME).locator(".number").all_text_contents() == [

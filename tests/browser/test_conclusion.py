@@ -1,4 +1,4 @@
-"""What the headline concludes from several open breakers: a common cause, if there is evidence of one."""
+"""The headline for several open breakers: their common cause, if there is evidence of one."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_headline_names_the_common_cause(
 
 
 def test_a_breaker_whose_process_is_silent_is_no_evidence(open_dashboard: OpenDashboard) -> None:
-    """The database's breaker was open when its process was last heard of."""
+    """The database's breaker was open in the last report of its process."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     dashboard.report("auth-service", opened("auth-database", NOON - 60))

@@ -155,7 +155,7 @@ def test_an_admin_forces_a_breaker_open_and_resets_it(open_screen: OpenScreen, s
 def test_an_admin_changes_a_policy(open_screen: OpenScreen, stack: EphemeralStack) -> None:
     """An invalid value is refused with the field's name; a valid one takes effect, until a reload.
 
-    What happened has both orders, and their operator for admins alone.
+    The list "What happened" has both orders, and their operator for admins alone.
     """
     screen: Screen = open_screen()
     page = screen.page

@@ -23,10 +23,10 @@ def test_the_api_page_shows_the_services_calls_without_other_hosts(
     problems: list[str] = []
     page.on("request", lambda request: elsewhere.append(request.url))
     page.on("pageerror", lambda error: problems.append(str(error)))
-    # What the page's security policy forbids, Chromium reports there.
+    # Chromium reports violations of the page's security policy there.
     page.on("console", lambda message: problems.append(message.text))
     try:
-        # A service that is asked before it is ready is asked again two seconds later.
+        # If a service wasn't ready, the gateway fetches its document again two seconds later.
         assert wait_for(lambda: {"/auth/login", "/schools", "/students"} <= paths(stack), 5)
         page.goto(f"{stack.config.gateway}/")
         page.wait_for_selector(".opblock")

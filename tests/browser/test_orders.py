@@ -1,4 +1,4 @@
-"""What operators have ordered, in the list of events: who, only for admins."""
+"""Operators' orders in the list of events; their names are shown only to admins."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_order_and_its_transition_are_one_event(open_dashboard: OpenDashboard
 
 
 def test_the_name_is_shown_after_a_sign_in_until_the_sign_out(open_dashboard: OpenDashboard) -> None:
-    """It is asked for once for each breaker, and for new orders."""
+    """The page fetches it once for each breaker, and for new orders."""
     dashboard = open_dashboard()
     dashboard.all_closed()
     orders = [order("reset", NAME), order("configure", NAME, changes={"max_failures": 7}, time=NOON - 50)]

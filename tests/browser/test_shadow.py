@@ -1,4 +1,4 @@
-"""What the sheet of a breaker says about its policy in shadow."""
+"""The text about a policy in shadow in the sheet of its breaker."""
 
 from __future__ import annotations
 

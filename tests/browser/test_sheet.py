@@ -1,4 +1,4 @@
-"""How a breaker recovers, in its row and its sheet, which actions are possible, and where there is more."""
+"""The recovery of a breaker in its row and its sheet, the possible actions, and links to more."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_reloading_the_file_is_at_the_top_for_admins_alone(open_dashboard: OpenD
     assert button.is_hidden()
 
 
-# Where there is more.
+# Links to more.
 
 
 def test_a_failure_has_its_target_and_cause_and_the_number_of_calls(open_dashboard: OpenDashboard) -> None:

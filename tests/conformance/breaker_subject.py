@@ -25,7 +25,7 @@ from tests.conformance.suite import CannotExpressError, Refusal
 
 
 class HeldCall:
-    """A call that runs until it is told how to end."""
+    """A call that runs until the suite ends it."""
 
     def __init__(self) -> None:
         self.seen = "waiting"
@@ -69,7 +69,7 @@ class HeldCall:
 class BreakerSubject:
     """Handle and actor, called in one of the three styles: execute, guard or protect.
 
-    The panel is asked for the breaker at each use, since it may have been removed.
+    The breaker is looked up on the panel at each use, since it may have been removed.
     """
 
     def __init__(

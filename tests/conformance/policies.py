@@ -1,4 +1,4 @@
-"""A case's policy as this project writes it, the outcomes of its calls, and what a snapshot shows."""
+"""A case's policy as this project writes it, the outcomes of its calls, and readings of a snapshot."""
 
 from __future__ import annotations
 

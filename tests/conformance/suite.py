@@ -1,6 +1,6 @@
 """The conformance suite: cases as data, and how one is played against any breaker. See README.md.
 
-Nothing here knows a particular breaker; a `Subject` puts one behind this small interface.
+Nothing here depends on a particular breaker; a `Subject` puts one behind this small interface.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ACTIONS: dict[str, set[str]] = {
     "do": set(),
     "configure": set(),
 }
-"""What a step may do, and the keys that go with it."""
+"""The actions of a step, and the keys that go with each."""
 EXPECTATIONS = {"sees", "state", "failures", "slow", "retry_after", "counts"}
 
 
@@ -50,20 +50,20 @@ class Case:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a call was rejected. wait: seconds after which it may be tried again, None if it isn't told."""
+    """The reason of a rejection. wait: seconds after which to try again, None if the breaker gives none."""
 
     reason: str | None
     wait: float | None
 
 
 class Subject(Protocol):
-    """One breaker under test. Any method raises CannotExpressError where the breaker has no such thing.
+    """One breaker under test. Any method raises CannotExpressError if the breaker has no such thing.
 
     Four more methods may be left out:
     `async answer(call)`: a running call is answered and goes on.
-    `async begin_from(call, client, route)`: as `begin`, for a call that says where it comes from.
+    `async begin_from(call, client, route)`: as `begin`, for a call with a client and a route.
     `async begin_inside(call, outer)`: as `begin`, for a call that the running call `outer` makes and awaits.
-    `async wait_for_admission(caller)`: a caller begins to wait until a call is admitted; `seen` tells of it
+    `async wait_for_admission(caller)`: a caller begins to wait until a call is admitted; `seen` then returns
     waiting or admitted.
     """
 
@@ -83,7 +83,7 @@ class Subject(Protocol):
         """waiting, running, rejected, succeeded, failed, timed_out, cut_off or cancelled."""
 
     def refusal(self, call: str) -> Refusal:
-        """Why a rejected call was."""
+        """The reason why a call was rejected."""
 
     async def run_command(self, command: str) -> None:
         """trip, reset, force_open, disable, observe or remove."""
@@ -108,7 +108,7 @@ def load_cases(directory: Path = CASES) -> list[Case]:
 
 
 async def play(case: Case, subject: Subject) -> None:
-    """Play every step. Raises DeviationError at the first that went otherwise, or CannotExpressError.
+    """Play every step. Raises DeviationError at the first that differs, or CannotExpressError.
 
     Raises ValueError for a step that isn't as README.md describes it: none is passed over.
     """
@@ -125,7 +125,7 @@ async def play(case: Case, subject: Subject) -> None:
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run what never waits, without an event loop."""
+    """Run a coroutine that never waits, without an event loop."""
     try:
         coroutine.send(None)
     except StopIteration:
@@ -209,7 +209,7 @@ class _Player:
                 _compare("the wait told", step["wait"], refusal.wait)
 
     def _optional(self, method: str) -> Callable[..., Awaitable[None]]:
-        """What few breakers have: their subjects needn't mention it."""
+        """A method that most subjects don't have, since few breakers need it."""
         found: Callable[..., Awaitable[None]] | None = getattr(self._subject, method, None)
         if found is None:
             raise CannotExpressError(f"no {method}")

@@ -27,7 +27,7 @@ def test_the_machine_conforms(case: Case) -> None:
 @pytest.mark.parametrize("style", ["execute", "guard", "protect"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_breaker_conforms_in_each_call_style(case: Case, style: str) -> None:
-    """Handle and actor on a MockClock, whichever way the calls are made."""
+    """Handle and actor on a MockClock, in each call style."""
     clock = MockClock()
 
     async def main() -> None:
@@ -100,7 +100,7 @@ def test_an_unknown_policy_key_is_refused() -> None:
     ],
 )
 def test_the_runner_notices_a_wrong_expectation(step: dict[str, object], said: str) -> None:
-    """A wrong expectation of any kind is told, with the step and what was got."""
+    """A wrong expectation of any kind is reported, with the step and the actual value."""
     case = Case("wrong", "a rule", {"trip": {"kind": "consecutive", "n": 5}}, (step,))
     with pytest.raises(DeviationError, match="wrong, step 1 ") as raised:
         run(play(case, MachineSubject(case.policy)))

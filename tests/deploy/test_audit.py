@@ -19,7 +19,7 @@ UNKNOWN: dict[str, Any] = {"name": "own", "skip_reason": "Dependency not found o
 
 
 def output(*dependencies: dict[str, Any]) -> str:
-    """What `pip-audit --format json` prints."""
+    """The output of `pip-audit --format json`."""
     return json.dumps({"dependencies": dependencies, "fixes": []})
 
 
@@ -40,7 +40,7 @@ def test_a_package_that_the_database_does_not_know_is_named(capsys: pytest.Captu
 
 
 def test_an_index_without_such_data_is_no_clean_result(capsys: pytest.CaptureFixture[str]) -> None:
-    """A mirror, for example: pip-audit itself then prints that there are no vulnerabilities."""
+    """Such as a mirror: pip-audit itself then prints that there are no vulnerabilities."""
     assert judge(0, output(UNKNOWN, UNKNOWN), "No known vulnerabilities found\n") == 0
     assert capsys.readouterr().out.startswith("Nothing was checked: the package index has no data")
 
@@ -60,7 +60,7 @@ def test_without_a_network_it_passes_and_says_that_nothing_was_checked(
 
 
 def test_another_failure_fails_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """A package of another content, for example."""
+    """Such as a package with other content."""
     error = "ERROR:pip_audit._cli:hash mismatch for trio\n"
     assert judge(1, "", error) == 1
     assert capsys.readouterr().out == error

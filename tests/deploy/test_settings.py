@@ -61,7 +61,7 @@ def test_a_setting_of_two_processes_names_each_of_them_once() -> None:
 
 
 def test_every_setting_of_a_process_is_described() -> None:
-    """Every described one is read. One that is missing there is missing in the environment files too."""
+    """Every described setting is read. One without a description is missing in the environment files too."""
     found = settings.settings()
     assert set(found) == set(SETTINGS)
     assert {name for name, setting in found.items() if setting.is_secret} == CREDENTIALS

@@ -56,7 +56,7 @@ def gateway_families() -> list[Metric]:
 
 
 async def exported() -> tuple[bytes, list[Metric]]:
-    """The /metrics of a gateway of one breaker that learns, is shared and has a shadow."""
+    """The /metrics of a gateway with one breaker that is adaptive, is shared and has a shadow."""
     async with open_panel(durations=DURATION_BUCKETS) as panel:
         panel.breaker(CircuitBreakerConfig(name="it", trip=Adaptive(), shadow=ShadowPolicy(max_failures=3)))
         status = SharingStatus("me", connected=True, news_age=0.1, dropped=0)

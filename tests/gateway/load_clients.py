@@ -11,7 +11,7 @@ REQUEST = b"GET /auth/ping HTTP/1.1\r\nHost: gateway\r\n\r\n"
 
 
 class LoadClients:
-    """Counts what its clients saw. refused: connections that nobody took; failures: what should not be."""
+    """Counts the results of its clients. refused: connections that weren't accepted; failures: all errors."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -21,7 +21,7 @@ class LoadClients:
         self.leaving = False
 
     async def client(self) -> None:
-        """Ask again and again; a connection is left only where an answer says so."""
+        """Ask again and again; a connection is closed only if a response announces it."""
         stream: trio.SocketStream | None = None
         while not self.leaving:
             try:
@@ -62,7 +62,7 @@ class LoadClients:
 
 
 async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait until it holds, of what other processes do; they set no event here."""
+    """Poll until the condition holds: other processes can set no event here."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.02)

@@ -30,7 +30,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 @dataclass
 class RunningGateway:
-    """A running gateway, and what stands around it."""
+    """A running gateway, with its app, panel and clients."""
 
     app: QuartTrio
     panel: Panel

@@ -1,4 +1,4 @@
-"""A service in process that responds as the test tells it to."""
+"""A service in process that gives the responses of the test."""
 
 import httpx
 import trio
@@ -6,7 +6,7 @@ import trio.testing
 
 
 class ScriptedService(httpx.AsyncBaseTransport):
-    """A service that answers as its `answer` says: a response, or an exception to raise."""
+    """A service that answers with `answer`: a response, or an exception to raise."""
 
     def __init__(self):
         self.answer = httpx.Response(200, json={"message": "ok", "data": None})

@@ -46,7 +46,7 @@ async def test_a_token_before_the_first_keys_is_503(gateway, autojump_clock):
 
 
 async def test_the_rate_limit_per_minute_is_for_one_address(services, autojump_clock):
-    """Not for other addresses. The gateway's own pages are counted apart."""
+    """Other addresses aren't affected. The gateway's own pages are counted apart."""
     async with in_process_gateway(services, rate_limit_per_minute=3) as gateway:
         client = gateway.client()
         assert [(await client.get("/auth/x")).status_code for _ in range(3)] == [200] * 3

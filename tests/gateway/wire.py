@@ -1,4 +1,4 @@
-"""Both ends of the wire, by hand: an upstream that misbehaves as told, and a client that speaks bytes."""
+"""Both ends of the wire: an upstream that runs a script, and a client that sends and reads bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Peer:
         await self.stream.send_all(data)
 
     async def until(self, end: bytes) -> bytes:
-        """Everything up to and with `end`. EOFError where it doesn't come."""
+        """Everything up to and including `end`. Raises EOFError if `end` doesn't come."""
         while end not in self.buffer:
             await self._more()
         found, end, self.buffer = self.buffer.partition(end)
@@ -134,7 +134,7 @@ def ok(body: bytes = b"ok", *fields: bytes) -> bytes:
 
 
 class Watch:
-    """Measures from when it is made, without the time in which the machine had no processor for us."""
+    """A stopwatch, started when it is made, that excludes time in which this thread waited for a CPU."""
 
     def __init__(self) -> None:
         self._start = trio.current_time()
@@ -146,7 +146,7 @@ class Watch:
 
 
 def _waited() -> float:
-    """Seconds that this thread could have run and didn't; 0 where the system doesn't tell."""
+    """Seconds for which this thread has waited for a CPU; 0 if the system doesn't report them."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except OSError:
@@ -164,7 +164,7 @@ class TlsSocketStream:
         transport = stream.transport_stream
         self.send_all, self.receive_some = stream.send_all, stream.receive_some
         self.socket, self.setsockopt = transport.socket, transport.setsockopt
-        # A client that has only stopped sending, or has left; nothing is waited for.
+        # As a client that has only stopped sending, or has left: neither waits for the other side.
         self.send_eof, self.aclose = transport.send_eof, transport.aclose
 
 

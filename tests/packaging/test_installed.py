@@ -1,4 +1,4 @@
-"""The wheel as a user has it: alone with trio, in an empty environment of each Python that is here.
+"""The wheel as a user has it: alone with trio, in an empty environment of each installed Python.
 
 uv takes the packages from its cache or from the index that it is configured for.
 """
@@ -58,7 +58,7 @@ assert pickle.loads(pickle.dumps(CircuitOpenError("it"))).name == "it"
 loggers = {name for name in logging.root.manager.loggerDict if "breakers" in name or "actors" in name}
 assert loggers == {"trio_breakers"}, loggers
 """
-"""What holds in every program of a user."""
+"""Facts that hold in every program of a user."""
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -77,7 +77,7 @@ def interpreter(version: str) -> str | None:
     found += map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
     query = [str(UV), "python", "find", "--no-python-downloads", "--no-project", "--system", version]
     found.append(subprocess.run(query, capture_output=True, text=True).stdout.strip())
-    # A shim of pyenv stands on the PATH even where it starts nothing.
+    # A shim of pyenv is on the PATH even if it starts nothing.
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     for python in filter(None, found):
         if subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip() == version:

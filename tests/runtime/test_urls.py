@@ -1,4 +1,4 @@
-"""The types of URLs in settings: what they accept, and what is left of it."""
+"""The types of URLs in settings: the values that they accept, and how they change them."""
 
 from __future__ import annotations
 

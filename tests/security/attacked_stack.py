@@ -48,7 +48,7 @@ class Account:
 
 @dataclass
 class AttackedStack:
-    """The stack, an admin and two users. secrets: what no log may have."""
+    """The stack, an admin and two users. secrets: texts that no log may have."""
 
     stack: EphemeralStack
     admin: dict[str, str]
@@ -101,7 +101,7 @@ class AttackedStack:
         return found
 
     def problems(self) -> list[str]:
-        """What an attack has broken; empty if all is well."""
+        """The damage of an attack; empty if there is none."""
         return [*self._process_problems(), *self._breaker_problems(), *self._log_problems()]
 
     def _process_problems(self) -> Iterator[str]:

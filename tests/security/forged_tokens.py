@@ -118,7 +118,7 @@ def _damaged(good: str) -> dict[str, str]:
 
 
 def _raw_claims(key: Ed25519PrivateKey, kid: str, claims: bytes) -> str:
-    """Signed, whatever the claims are."""
+    """A signed token with any claims."""
     body = f"{_part({'alg': ALGORITHM, 'kid': kid, 'typ': 'JWT'})}.{_encoded(claims)}"
     return f"{body}.{_encoded(key.sign(body.encode()))}"
 

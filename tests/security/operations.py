@@ -14,7 +14,7 @@ METHODS = ("get", "post", "put", "delete", "patch")
 
 @dataclass(frozen=True)
 class Operation:
-    """One call. process, url: who serves it. path: as the document has it, with parameters."""
+    """One call. process, url: the server of it. path: as the document has it, with parameters."""
 
     process: str
     url: str
@@ -32,7 +32,7 @@ class Operation:
 
     @property
     def statuses(self) -> set[int]:
-        """The documented ones."""
+        """The documented statuses."""
         return {int(status) for status in self.described["responses"]}
 
     def takes(self, name: str) -> bool:

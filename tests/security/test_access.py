@@ -92,7 +92,7 @@ def test_lists_show_no_students_of_others(attacked: AttackedStack, victims: dict
 
 
 def test_a_user_is_no_admin_at_any_process(attacked: AttackedStack) -> None:
-    """Neither by a role that sign-up is asked for."""
+    """A role in the request of a sign-up changes nothing."""
     person = {"email": "mallory@school.test", "password": "pass-phrase", "first_name": "M", "last_name": "L"}
     with attacked.client() as client:
         made = client.post("/auth/signup", json={**person, "role": "admin"}, headers=attacked.ann.bearer)

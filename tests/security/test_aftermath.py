@@ -1,4 +1,4 @@
-"""The checks that follow every attack find what is broken."""
+"""The checks that follow every attack find every damage."""
 
 from __future__ import annotations
 

@@ -26,11 +26,11 @@ TEXTS = {
     "a truth": True,
     "a large number": 10**400,
 }
-"""Hostile in every field, whatever it is for."""
+"""Texts that are hostile in every field."""
 DATES = ("0000-01-01", "2001-02-30", "9999-99-99", "20010230", "2001-02-03T00:00:00Z", "-001-01-01")
 IDS = (0, -1, 2**63, 10**30, 1.5, "1", "abc")
 SECRETS = ("password", "refresh_token")
-"""They are compared and never shown: text of any kind is accepted, and is wrong."""
+"""These fields are compared and never shown: any text is accepted, and is wrong."""
 BODIES: dict[str, bytes] = {
     "nothing": b"",
     "not JSON": b"{",
@@ -115,7 +115,7 @@ def test_a_hostile_value_of_any_field_is_refused(
 
 
 def valid(operation: Operation, school: int) -> dict[str, Any]:
-    """A body that is accepted, or refused for its values as a whole: an account that isn't there."""
+    """A body that is accepted, or refused only because its account doesn't exist."""
     known = {
         "email": "hostile@school.test",
         "password": "pass-phrase",

@@ -22,7 +22,7 @@ CALLS = (("GET", "/schools?limit=1"), ("GET", "/students?limit=1"), ("POST", "/a
 
 @contextmanager
 def calls(attacked: AttackedStack, *bearers: dict[str, str]) -> Iterator[Counter[int]]:
-    """The statuses of calls with these tokens, and with those of new logins, that go on during the block."""
+    """Call during the block with these tokens, and with those of new logins; yield the statuses."""
     statuses: Counter[int] = Counter()
     over = threading.Event()
     login = {"email": attacked.ann.email, "password": attacked.ann.password}

@@ -11,12 +11,12 @@ from tests.security.attacked_stack import AttackedStack
 from tests.security.operations import Operation, operations
 
 CACHED = ("text/html", "text/css", "text/javascript", "image/")
-"""Pages, scripts, styles and pictures are the same for everyone, and carry nobody's data."""
+"""Pages, scripts, styles and pictures are the same for all users, and contain no user's data."""
 UNSAFE = re.compile(r"unsafe-inline|unsafe-eval|\*|https?:")
 
 
 def problems(answer: httpx.Response) -> list[str]:
-    """What is missing among the answer's fields."""
+    """The fields that are missing in the response."""
     policy = answer.headers.get("content-security-policy", "")
     kind = answer.headers.get("content-type", "")
     caches = answer.headers.get("cache-control", "")

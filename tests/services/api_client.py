@@ -10,7 +10,7 @@ from quart_trio import QuartTrio
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """What came back. `body` is the parsed envelope."""
+    """A response. `body` is the parsed envelope."""
 
     status: int
     body: dict[str, Any]

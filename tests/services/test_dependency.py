@@ -1,4 +1,4 @@
-"""The dependency: which answer and which count each outcome gives."""
+"""The dependency: the response and the count for each outcome."""
 
 from __future__ import annotations
 

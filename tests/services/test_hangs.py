@@ -18,9 +18,9 @@ def test_each_wait_is_shorter_than_its_callers() -> None:
     gateway = GatewaySettings.model_fields["upstream_timeout"].default
     assert gateway <= 10
     assert gateway * GATEWAY_SHARE * CALLER_SHARE > OPERATION_SECONDS
-    # Creating a student asks the school service, and then writes.
+    # Creating a student calls the school service, and then writes.
     assert gateway * GATEWAY_SHARE * CALLER_SHARE > CALL_SECONDS + OPERATION_SECONDS
-    # The school service asks MongoDB within the caller's deadline.
+    # The school service calls MongoDB within the caller's deadline.
     assert CALL_SECONDS * CALLER_SHARE < OPERATION_SECONDS
 
 

@@ -70,7 +70,7 @@ async def test_a_response_that_arrived_during_a_freeze_is_no_failure(
     assert counts["ignored"] + counts["success"] == 6
     for error in outcomes:
         if isinstance(error, ApiError):
-            # Named, so that the gateway, which may have stood still as well, counts nothing either.
+            # The error names its breaker, so that the gateway, which may have stalled too, counts nothing.
             assert (error.code, error.failure_origin) == (Code.SERVICE_UNAVAILABLE, NAME)
 
 

@@ -109,7 +109,7 @@ def test_reload_gives_every_process_the_policies_of_the_file(running: RunningSta
 
 
 def test_a_process_can_be_run_by_hand_with_its_environment_file(running: RunningStack) -> None:
-    """As `just up` says: in a shell without any setting of the stack."""
+    """As `just up` explains: in a shell without any setting of the stack."""
     stack = running.stack
     assert f"set -a; . {stack.config.environment_file('auth-service')};" in stack.run("up").stdout
     stack.run("stop", "auth-service")

@@ -1,4 +1,4 @@
-"""Outages on the real stack: the breaker that opens, the services that go on, and the recovery."""
+"""Outages on the real stack: the opening breaker, the services that keep working, and the recovery."""
 
 from __future__ import annotations
 

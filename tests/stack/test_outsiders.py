@@ -1,4 +1,4 @@
-"""What another user of the host gets of a running stack: nothing. Needs root, who can become that user."""
+"""Another user of the host gets nothing of a running stack. Needs root, to become that user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ for path in sys.argv[1:]:
     look(path)
 print(os.getuid(), *found)
 """
-# Written without pymongo, which the other user may be unable to import: OP_MSG with one document in BSON.
+# Written without pymongo, which the other user may be unable to import: one OP_MSG with a BSON document.
 FIND = """
 def text(name, value): return b"\\x02" + name + b"\\0" + struct.pack("<i", len(value) + 1) + value + b"\\0"
 def send(s, body):
@@ -66,7 +66,7 @@ def as_stranger(code: str, *arguments: str) -> str:
 
 @pytest.fixture
 def open_parent(running_once: RunningStack) -> RunningStack:
-    """The stack, in a folder that everybody may enter: the stack's own folder is what protects it."""
+    """The stack, in a folder that any user may enter: only the stack's own folder protects it."""
     running_once.stack.folder.chmod(0o755)
     return running_once
 

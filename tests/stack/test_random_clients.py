@@ -28,7 +28,7 @@ pytestmark = [
 SEEDS = 20
 AT_ONCE = 5
 AMONG = tuple(client for client in WIRE_CLIENTS if client is not sends_what_stores_refuse)
-"""All clients except one whose values only the fake repositories refuse."""
+"""All clients except the one with values that only the fake repositories refuse."""
 PORTS = ("GATEWAY_PORT", "AUTH_SERVICE_PORT", "SCHOOL_SERVICE_PORT", "STUDENT_SERVICE_PORT")
 
 

@@ -54,7 +54,7 @@ def test_with_mongodb_uri_no_mongod_is_started() -> None:
 
 
 def test_without_any_mongod_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a platform without a wheel."""
+    """For example on a platform without a wheel."""
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.delitem(sys.modules, "fiftyone", raising=False)

@@ -1,4 +1,4 @@
-"""What type checkers make of the public API. Checked by `just lint`, never run.
+"""The public API as type checkers see it. Checked by `just lint`, never run.
 
 Each `type: ignore` marks an error that has to be found: one that isn't needed fails the check.
 """
@@ -33,7 +33,7 @@ from actors import (
 
 
 class User:
-    """What the dependency knows."""
+    """The result of a call of the dependency."""
 
 
 async def fetch(number: int, /, *, fresh: bool = False) -> User:
@@ -42,7 +42,7 @@ async def fetch(number: int, /, *, fresh: bool = False) -> User:
 
 
 def not_async(number: int) -> User:
-    """Not one."""
+    """A function that isn't async."""
     raise NotImplementedError
 
 

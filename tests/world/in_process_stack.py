@@ -1,7 +1,7 @@
 """The whole school in one process: gateway and services, no socket, no database, a clock moved by hand.
 
 HTTP goes through ASGI, gRPC through grpclib's own in-memory channel, MongoDB is a store in memory.
-What lies between the parts is a CuttableTransport, which can be cut.
+Between the parts is a CuttableTransport, which can be cut.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ POLICIES = Path(__file__).parents[2] / "breakers.toml"
 
 
 class CuttableTransport(httpx.AsyncBaseTransport):
-    """What leads to a service. Cut, it behaves as a port where nobody listens."""
+    """The transport to a service. While it is cut, connections are refused."""
 
     def __init__(self, app: Any) -> None:
         self._inner = httpx.ASGITransport(app)
@@ -86,7 +86,7 @@ class SchoolLine:
 
 @dataclass
 class InProcessStack:
-    """Everything in it, by the names of contract and configuration."""
+    """The parts of the stack, by the names in contract and configuration."""
 
     client: httpx.AsyncClient
     lines: Mapping[str, CuttableTransport]

@@ -43,7 +43,7 @@ QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 @dataclass
 class ServedStack:
-    """services: the panel of all three services' breakers. token: of someone who is signed in."""
+    """services: the panel of all three services' breakers. token: of a signed-in user."""
 
     gateway: RunningGateway
     services: Panel
@@ -56,7 +56,7 @@ class ServedStack:
         return self.gateway.port
 
     async def snapshots(self) -> dict[str, Snapshot]:
-        """Those of all breakers of the stack."""
+        """The snapshots of all breakers of the stack."""
         return {**await self.gateway.panel.snapshots(), **await self.services.snapshots()}
 
 

@@ -1,4 +1,4 @@
-"""What a service has beside its API isn't reachable through the gateway, whatever is added to it."""
+"""Pages of a service beside its API aren't reachable through the gateway; future ones neither."""
 
 from __future__ import annotations
 

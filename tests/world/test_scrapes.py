@@ -1,4 +1,4 @@
-"""What a scrape of each process's /metrics finds, in either format."""
+"""The samples in a scrape of each process's /metrics, in either format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outages as their victims see them: a part fails, the rest goes on, and it mends by itself."""
+"""Outages as clients see them: a part fails, the rest goes on, and the part recovers by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long calls took, where the panel is asked to measure it."""
+"""How long calls took, if the panel is configured to measure it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from actors import (
 async def test_durations_are_measured_if_the_panel_or_the_policy_needs_them(
     autojump_clock: MockClock, trip: TripStrategy | None, through: str
 ) -> None:
-    """Of successes, failures and ignored calls; a cancelled one has none."""
+    """Successes, failures and ignored calls have durations; a cancelled call has none."""
     config = CircuitBreakerConfig(name="it", trip=trip, ignore=LookupError)
 
     async def call(breaker: CircuitBreaker, seconds: float, error: type[Exception] | None) -> None:
@@ -59,7 +59,7 @@ async def test_durations_are_measured_if_the_panel_or_the_policy_needs_them(
 
 
 async def test_a_disabled_breaker_measures_nothing() -> None:
-    """It records nothing; of one that observes all is known."""
+    """A disabled breaker records no duration; an observing breaker records all."""
     async with open_panel(durations=(1,)) as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it"))
         await breaker.disable()
@@ -77,7 +77,7 @@ async def test_a_disabled_breaker_measures_nothing() -> None:
 async def test_an_early_success_is_measured_once_and_until_then(
     autojump_clock: MockClock, half_open: bool
 ) -> None:
-    """In a message or in none; a failure after that is a failure more, but no other call."""
+    """With a message or without one. A later failure adds a failure, but no second duration."""
     async with open_panel(durations=(1, 2)) as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it"))
         if half_open:
@@ -99,7 +99,7 @@ async def test_an_early_success_is_measured_once_and_until_then(
 
 
 async def test_calls_that_the_breaker_ends_are_measured_too(autojump_clock: MockClock) -> None:
-    """By `call_timeout`, however long the call's own end takes then; and the breaker's own probe."""
+    """A call ended by `call_timeout` has the time of that end; the breaker's own probe is measured too."""
 
     async def probe() -> None:
         await trio.sleep(0.5)
@@ -119,7 +119,7 @@ async def test_calls_that_the_breaker_ends_are_measured_too(autojump_clock: Mock
 async def test_calls_admitted_while_the_breaker_is_being_disabled_are_not_measured(
     early: bool,
 ) -> None:
-    """Its permit comes by a message; it is as little recorded as one that comes without."""
+    """Such a call gets its permit by a message; like a call admitted without one, it isn't recorded."""
     async with open_panel(durations=(1,)) as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it"))
 
@@ -130,7 +130,7 @@ async def test_calls_admitted_while_the_breaker_is_being_disabled_are_not_measur
                 await trio.lowlevel.checkpoint()
 
         for _ in range(20):
-            await breaker.observe()  # in this state each call asks
+            await breaker.observe()  # while observing, each call gets its permit by a message
             async with trio.open_nursery() as nursery:
                 for one in (breaker.disable, call, call):
                     nursery.start_soon(one)

@@ -48,7 +48,7 @@ async def test_a_sender_that_waits_for_room_is_not_cancelled_and_gets_an_answer(
 
 
 async def test_a_sender_that_waits_for_room_gets_an_error_when_the_panel_closes() -> None:
-    """So are those whose message is in the queue, and those who come later."""
+    """Senders with a queued message and later senders get the same error."""
     told = []
 
     async def ask(mailbox: Mailbox[Wake]) -> None:
@@ -72,7 +72,7 @@ async def test_a_sender_that_waits_for_room_gets_an_error_when_the_panel_closes(
 async def test_an_early_success_that_finds_no_room_is_settled_at_the_end(
     panel: Panel, mock_clock: MockClock, half_open: bool
 ) -> None:
-    """A full mailbox puts off what `succeed` says; it is neither lost nor said twice."""
+    """A full mailbox delays the success that `succeed` reports; it is neither lost nor counted twice."""
     breaker = panel.breaker(policy())
     async with breaker.events():
         if half_open:
@@ -90,7 +90,7 @@ async def test_an_early_success_that_finds_no_room_is_settled_at_the_end(
 
 
 async def test_other_tasks_get_a_turn_between_batches(panel: Panel) -> None:
-    """However much waits, the actor doesn't handle all of it at once."""
+    """The actor doesn't handle a long queue all at once."""
     mailbox = panel.breaker(policy()).mailbox
     await wait_all_tasks_blocked()
     fill(mailbox)  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ async def test_deadlines_are_kept_while_messages_never_stop(panel: Panel, mock_c
         nursery.start_soon(call)
         await wait_all_tasks_blocked()
         nursery.start_soon(flood)
-        # Not asleep when the time comes.
+        # The actor isn't asleep at the deadline.
         await some_turns(10)
         mock_clock.jump(5)
         await some_turns(100)

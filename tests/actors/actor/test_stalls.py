@@ -1,4 +1,4 @@
-"""A process that stood still reads what has arrived before a deadline counts."""
+"""A process that stood still reads data that has arrived before a deadline counts."""
 
 import socket
 import time
@@ -84,7 +84,7 @@ async def test_a_call_that_was_not_answered_meanwhile_has_timed_out(wire):
 
 
 async def test_a_jump_of_a_tests_clock_is_no_stall(mock_clock):
-    """What comes with the jump comes after the deadlines that it passes."""
+    """A message sent after a jump is handled after the deadlines that the jump passes."""
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", reset_timeout=1))
         await breaker.trip()

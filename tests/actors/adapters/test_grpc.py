@@ -30,7 +30,7 @@ Method = GuardedMethod[ValidateSchoolRequest, ValidateSchoolResponse]
 
 @pytest.mark.parametrize("status", list(Status))
 def test_grpc_statuses_of_a_broken_service_are_failures(status: Status) -> None:
-    """What a caller passes on as a success or a 4xx is an answer; all else is a failure."""
+    """Statuses that a caller passes on as a success or a 4xx are answers; all others are failures."""
     answers = {"OK", "NOT_FOUND", "INVALID_ARGUMENT", "ALREADY_EXISTS", "OUT_OF_RANGE"}
     assert is_failure(GRPCError(status)) is (status.name not in answers)
     assert is_answer(GRPCError(status)) is (status.name in answers)
@@ -180,7 +180,7 @@ async def test_the_policy_may_name_the_answers(
 async def test_an_answer_is_a_success_under_any_policy(
     channel: Channel, service: ScriptedSchoolService, mock_clock: MockClock, policy: dict[str, Any]
 ) -> None:
-    """And so it closes a half-open breaker."""
+    """Therefore it closes a half-open breaker."""
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=1, **policy))
         validate: Method = GuardedMethod(SchoolServiceStub(channel).ValidateSchool, breaker)

@@ -46,7 +46,7 @@ async def test_each_transition_is_one_line_in_its_exact_form(mock_clock: MockClo
 async def test_a_transition_is_logged_with_the_context_values_of_its_cause(
     mock_clock: MockClock,
 ) -> None:
-    """By the call that opened it, the probe that closed it, an operator; by nobody, where time alone did."""
+    """The cause is a call, a probe or an operator. A timer-driven transition has no context values."""
     dependency = ScriptedDependency()
 
     async def call(request: str) -> None:

@@ -20,7 +20,7 @@ class QueueingDependency:
         self._dice = dice
 
     def serve_at_once(self, capacity: int) -> None:
-        """Have another capacity from now on."""
+        """Change the capacity from now on."""
         self._servers.total_tokens = capacity
 
     async def __call__(self) -> None:
@@ -30,7 +30,7 @@ class QueueingDependency:
 
 @dataclass
 class Period:
-    """What the callers saw. latencies: seconds, of the calls that ended. limits: at each call."""
+    """The results of the callers. latencies: seconds, of the calls that ended. limits: at each call."""
 
     rejected: int = 0
     latencies: list[float] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Load:
         self._period = Period()
 
     async def run(self, seconds: float) -> Period:
-        """Call for a time, wait for the last calls, and return what the callers saw."""
+        """Call for a time, wait for the last calls, and return the callers' results."""
         self._period = Period()
         end = trio.current_time() + seconds
         async with trio.open_nursery() as nursery:

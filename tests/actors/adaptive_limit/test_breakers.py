@@ -1,4 +1,4 @@
-"""Breakers whose bulkhead has an adaptive limit: which calls are samples, and what shows the limit."""
+"""Breakers whose bulkhead has an adaptive limit: which calls are samples, and where the limit is shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = AdaptiveLimit(minimum=1, initial=4, maximum=50)
 
 
 def baseline(breaker: CircuitBreaker) -> float | None:
-    """What the limiter has learned: None as long as it got fewer samples than it needs."""
+    """The limiter's baseline; None while it has fewer samples than it needs."""
     assert breaker.bulkhead is not None
     assert breaker.bulkhead.adaptive is not None
     return breaker.bulkhead.adaptive.baseline
@@ -98,7 +98,7 @@ Style = Callable[[CircuitBreaker], Awaitable[None]]
 async def test_the_latency_is_that_of_successes(
     panel: Panel, autojump_clock: MockClock, call: Style, learned: float | None
 ) -> None:
-    """Each call once: after one call fewer than are needed nothing is known."""
+    """Each success is one sample: with one sample fewer than needed, there is no baseline."""
     timeout = 5 if call is times_out else None
     breaker = new_breaker(panel, max_failures=99, max_concurrent=LIMIT, call_timeout=timeout)
     for _ in range(FEWEST - 1):
@@ -109,7 +109,7 @@ async def test_the_latency_is_that_of_successes(
 
 
 async def known(panel: Panel, **fields: Any) -> CircuitBreaker:
-    """A breaker that knows its baseline: 0.2 s."""
+    """A breaker with a measured baseline: 0.2 s."""
     breaker = new_breaker(panel, max_failures=9999, max_concurrent=LIMIT, **fields)
     for _ in range(FEWEST):
         await succeeds(breaker)

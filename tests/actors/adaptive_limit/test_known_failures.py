@@ -1,4 +1,4 @@
-"""The failures for which limits by the gradient of latency are known. A naive limiter has each one here."""
+"""Known failures of limits by the gradient of latency. A naive limiter shows each of them here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STEADY = 0.1
 
 @pytest.mark.parametrize("gradient", [0.95, 0.8, 0.6])
 def test_a_moderate_overload_never_raises_the_limit(gradient: float) -> None:
-    """The naive limit creeps up where the room for a queue is more than a gradient near 0.8 takes away."""
+    """The naive limit creeps up: its room for a queue adds more than a gradient near 0.8 takes away."""
     naive = FixedBaseline(STEADY, initial=10)
     crept = [naive.window(STEADY / gradient) for _ in range(300)]
     if gradient >= 0.8:

@@ -1,4 +1,4 @@
-"""What holds for every limiter and every history of calls."""
+"""Properties of every limiter under every history of calls."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ async def test_under_overload_it_is_near_the_capacity_within_ten_seconds(
 
 
 async def test_without_it_the_queue_is_as_long_as_the_limit(panel: Panel, autojump_clock: MockClock) -> None:
-    """So the load of the test above is one that a limit too large doesn't survive."""
+    """The load of the test above is therefore too much for a limit that is too large."""
     loop = Loop(panel, 1, 10, 200, 100)
     await loop.load.run(3)
     assert (await loop.load.run(5)).latency >= 8 * SECONDS

@@ -31,7 +31,7 @@ TOLERABLE = BASE * 2 * 1.1
     ],
 )
 def test_a_window_changes_the_limit(duration: float, fields: dict[str, int], limit: int) -> None:
-    """Up by its root if it was used, down in proportion, at most to half, and else not at all."""
+    """A used limit grows by its square root. It shrinks in proportion, at most to half. Else it stays."""
     ours = Limiting(baseline=BASE, initial=25)
     assert ours.window(duration, **fields) == limit
 
@@ -51,7 +51,7 @@ def test_a_window_changes_the_limit(duration: float, fields: dict[str, int], lim
     ],
 )
 def test_a_window_moves_the_baseline(duration: float, fields: dict[str, int], baseline: float) -> None:
-    """Down under any load, less for fewer calls; up only if there were few calls in flight."""
+    """It falls under any load, less for fewer calls; it rises only if few calls were in flight."""
     ours = Limiting(baseline=0.1, initial=25)
     ours.window(duration, **fields)
     assert ours.limiter.baseline == pytest.approx(baseline)
@@ -86,7 +86,7 @@ def test_a_window_lasts_twice_the_latency_of_the_one_before() -> None:
 
 
 def test_a_window_is_judged_by_its_last_calls_and_its_peak() -> None:
-    """Of the calls in flight it takes the most, of the calls the last hundred."""
+    """The limiter uses the maximum of calls in flight, and the last hundred calls."""
     ours = Limiting(baseline=BASE, initial=25)
     begun = ours.now
     for number in range(300):
@@ -104,7 +104,7 @@ def test_the_peak_is_that_of_the_window() -> None:
 
 
 def test_the_baseline_is_first_that_of_the_calls_that_began_first() -> None:
-    """Those that end first are the quickest; the others have met the queue of these."""
+    """The calls that end first are the quickest; the other calls were queued behind them."""
     ours = Limiting(baseline=None)
     ends = sorted((n / 100 + took, took) for n in range(80) for took in [0.1 if n < 40 else 0.01])
     for end, took in [*ends, (1.2, 0.3)]:

@@ -1,4 +1,4 @@
-"""A call that is answered while it goes on: what the machine does."""
+"""The machine's rules for a call that is answered while it goes on."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_an_observing_machine_uses_the_policy_in_force() -> None:
 
 
 def test_an_observing_machine_counts_failures_after_a_success() -> None:
-    """Such as a stream: one failure more, unless the shadow has moved on since the call began."""
+    """A stream may break after its success: one more failure, unless the shadow's state changed since."""
     it = machine(W, max_failures=2, half_open_max_calls=2, successes_to_close=9)
     older, first, second = it.admit(0), it.admit(0), it.admit(0)
     for stream in (older, first, second):

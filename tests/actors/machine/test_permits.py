@@ -59,7 +59,7 @@ def test_a_failure_after_settling_counts_in_the_generation_of_its_call(state: St
 
 
 def test_an_unknown_permit_changes_nothing() -> None:
-    """Where no call is admitted there is none to settle."""
+    """An open machine has admitted no call, so there is none to settle."""
     it = machine(O)
     it.settle(Permit(it.generation, 7), FAILURE, 30)
     it.fail_again(Permit(it.generation, 7), 30)
@@ -68,7 +68,7 @@ def test_an_unknown_permit_changes_nothing() -> None:
 
 
 def test_calls_of_a_disabled_machine_leave_no_trace() -> None:
-    """Settled, broken later or given back."""
+    """The calls are settled, fail later, or give their permits back."""
     it = machine(D)
     settled, broken, unused = (it.admit(0) for _ in range(3))
     assert isinstance(settled, Permit)
@@ -82,7 +82,7 @@ def test_calls_of_a_disabled_machine_leave_no_trace() -> None:
 
 
 def test_a_permit_released_late_frees_no_slot_of_another_generation() -> None:
-    """It only is no longer in flight."""
+    """The call only stops counting as in flight."""
     it = machine(H)
     stale = it.admit(0)
     it.trip(0)
@@ -106,7 +106,7 @@ def test_a_released_permit_is_never_slow() -> None:
 
 
 def test_a_late_batch_of_successes_ends_no_row_of_failures() -> None:
-    """It is counted, and late."""
+    """The batch is counted, and counted as late."""
     it = machine()
     call(it, FAILURE)
     it.fold(1, 1, 0, 0, 0, late=True)

@@ -75,7 +75,7 @@ def test_resetting_a_ramp_ends_it() -> None:
 
 
 def test_a_machine_with_an_own_probe_admits_no_callers_as_probes() -> None:
-    """Also where more probes than its one could run."""
+    """This also holds if half_open_max_calls allows more probes than its own one."""
 
     async def probe() -> None:
         """Run by an actor only."""

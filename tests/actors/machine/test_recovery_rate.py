@@ -19,7 +19,7 @@ from tests.actors.machine.recovering import play, recovering
         (4, 0.5, "+-+-", O),
         (4, 0.5, "++-+", C),
         (4, 0.5, "-+++", C),
-        # It closes only when all have ended, though the verdict is certain before.
+        # The breaker closes only when all probes have ended, though the verdict is certain before.
         (4, 0.5, "+++", H),
         (4, 0.5, "++++", C),
         # Divided, not multiplied: 3 of 10 is the float that 0.3 means.
@@ -27,15 +27,15 @@ from tests.actors.machine.recovering import play, recovering
         (10, 0.3, "+" * 7 + "---", O),
         (3, 1 / 3, "-", O),
         (3, 1 / 3, "+++", C),
-        # All of them, and the first.
+        # A rate of 1 needs all probes to fail; for a small rate the first failed one is enough.
         (3, 1.0, "--", H),
         (3, 1.0, "--+", C),
         (3, 1.0, "---", O),
         (3, 0.01, "-", O),
-        # One probe alone is judged as ever.
+        # A single probe is judged as without a rate.
         (1, 0.5, "+", C),
         (1, 1.0, "-", O),
-        # Neutral ones are no probes that have ended.
+        # Ignored and cancelled probes don't count as ended ones.
         (2, 1.0, "iicc", H),
         (2, 1.0, "i-c+", C),
         (2, 1.0, "i-c-", O),
@@ -54,7 +54,7 @@ def test_a_rate_overrides_successes_to_close() -> None:
 
 @pytest.mark.parametrize("ended", ["", "+", "+-", "+++"])
 def test_only_as_many_probes_are_admitted_as_are_judged(ended: str) -> None:
-    """Those that run and those that have ended, together."""
+    """Running probes and ended probes count together."""
     it = recovering(4, 1.0)
     play(it, ended)
     for _ in range(4 - len(ended)):
@@ -116,7 +116,7 @@ def test_the_ramp_begins_after_a_good_recovery() -> None:
     assert refused.retry_after == 10
 
 
-# Configured in the middle.
+# A new policy during a recovery.
 
 
 def configured(it: Machine, **changes: object) -> State:
@@ -127,16 +127,16 @@ def configured(it: Machine, **changes: object) -> State:
 @pytest.mark.parametrize(
     ("ended", "changes", "after"),
     [
-        # Fewer probes than have ended are judged at once, by the share of those that have.
+        # If the new limit is below the number of ended probes, they are judged at once, by their share.
         ("+++", {"half_open_max_calls": 3}, C),
         ("++-", {"half_open_max_calls": 1, "half_open_failure_rate": 1 / 3}, O),
         ("++-", {"half_open_max_calls": 1, "half_open_failure_rate": 0.34}, C),
         ("+++", {"half_open_max_calls": 1}, C),
         ("+++", {"half_open_max_calls": 9}, H),
-        # Another rate is, too.
+        # A new rate judges them at once, too.
         ("+-", {"half_open_failure_rate": 0.25}, O),
         ("+-", {"half_open_failure_rate": 0.26}, H),
-        # What has failed under a rate fails nothing when there is none any more; the next verdict does.
+        # Once the rate is removed, the earlier failure decides nothing; the next verdict does.
         ("+-", {"half_open_failure_rate": None}, H),
     ],
 )
@@ -185,7 +185,7 @@ def test_an_observing_machine_judges_by_the_rate_too() -> None:
 
 
 def test_an_observing_machines_probe_that_breaks_later_has_failed() -> None:
-    """Its numbers aren't the shadow's: calls that the shadow would reject have one, too."""
+    """The machine's permit numbers aren't the shadow's: calls that the shadow would reject have one, too."""
     it = machine(W, max_failures=1, half_open_max_calls=2, half_open_failure_rate=1.0, reset_timeout=10)
     play(it, "-++", 0)
     first, second = admitted(it, 10), admitted(it, 10)

@@ -22,7 +22,7 @@ def test_a_probe_that_times_out_has_failed() -> None:
 
 
 def test_a_last_probe_that_times_out_may_close_the_breaker() -> None:
-    """Its failure is below the rate, and all have ended."""
+    """With its failure the share is below the rate, and all probes have ended."""
     it = recovering(3, 0.5, half_open_timeout=5)
     play(it, "++")
     admitted(it, 0)
@@ -47,7 +47,7 @@ def test_a_slow_probe_has_failed() -> None:
     assert it.state is C
 
 
-# What answers, or is settled, before its end.
+# Probes that answer, or are settled, before their end.
 
 
 def test_an_answered_probe_counts_as_ended() -> None:
@@ -81,7 +81,7 @@ def test_an_answered_probe_that_fails_later_has_failed_once() -> None:
 
 
 def test_a_slow_answer_that_fails_later_has_failed_once() -> None:
-    """And takes no other probe's success away."""
+    """It takes no other probe's success away."""
     it = recovering(4, 0.75, trip=SlowCallRate(1.0, 2, LastCalls(10), 10))
     it.settle(admitted(it, 0), SUCCESS, 0, 0.1)
     slow = admitted(it, 0)

@@ -1,4 +1,4 @@
-"""Who may probe next: another route after a failed probe, another client after a cancelled one."""
+"""The next probe is of another route after a failed one, of another client after a cancelled one."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_a_state_stays_a_number_for_programs() -> None:
 
 
 def test_states_compare_and_hash_as_their_numbers_do() -> None:
-    # Their comparison is int's own, in C: every call through a breaker compares states.
+    # States are compared by int's own methods, in C: every call through a breaker compares states.
     assert State.__eq__ is int.__eq__
     assert State.OPEN == 2
     assert State(2) is pickle.loads(pickle.dumps(State.OPEN)) is State.OPEN

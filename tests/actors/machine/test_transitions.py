@@ -196,7 +196,7 @@ def test_a_restored_machine_carries_on_in_the_next_generation(state: State) -> N
 
 
 def test_a_crash_keeps_consecutive_failures_and_empties_windows() -> None:
-    """Windows start empty, a row goes on."""
+    """Windows start empty; a row of failures goes on."""
     it = machine(trip=AnyOf(ConsecutiveFailures(2), FailureCount(2, LastSeconds(9))))
     call(it, FAILURE)
     again = Machine.restored(it.config, it.recovery_state(), it.statistics, 1)
@@ -207,7 +207,7 @@ def test_a_crash_keeps_consecutive_failures_and_empties_windows() -> None:
 
 @pytest.mark.parametrize("state", [O, H, F, D, W])
 def test_an_operators_reset_admits_all_at_once(state: State) -> None:
-    """Without a ramp, which is for a recovery that nobody vouches for."""
+    """There is no ramp: a ramp is for a recovery that no operator has confirmed."""
     it = machine(state, ramp=10)
     it.reset(0)
     assert all(it.admit(0) for _ in range(9))

@@ -64,7 +64,7 @@ def test_jitter_comes_from_its_seed_and_stays_within_its_share() -> None:
         (None, 601, RETRY_AFTER_MAXIMUM),
         (700, 650, 650),
         (40, 45, 40),
-        # Nonsense is as if nothing was said.
+        # An invalid wait is ignored.
         (90, 0, 30),
         (90, -1, 30),
         (90, float("nan"), 30),
@@ -108,7 +108,7 @@ def test_tripping_an_open_machine_starts_the_wait_again() -> None:
 
 
 def test_a_crash_keeps_the_step_of_the_backoff() -> None:
-    """The wait after the next failed recovery goes on where it was."""
+    """The wait after the next failed recovery is the next step."""
     it = machine(H, reset_timeout=10, backoff=Backoff(factor=2))
     call(it, FAILURE, 0)
     again = Machine.restored(it.config, it.recovery_state(), it.statistics, 1)
@@ -119,7 +119,7 @@ def test_a_crash_keeps_the_step_of_the_backoff() -> None:
 
 @pytest.mark.parametrize("state", [F, D, W])
 def test_an_operators_hold_starts_the_backoff_again(state: State) -> None:
-    """What comes after it is another outage."""
+    """An opening after the hold is another outage."""
     it = machine(H, reset_timeout=10, backoff=Backoff(factor=2))
     call(it, FAILURE, 0)
     it.hold(state, 1, "told")
@@ -135,7 +135,7 @@ def test_an_operators_trip_is_no_failed_recovery() -> None:
 
 
 def test_a_hung_probe_makes_the_wait_grow_as_a_failed_one() -> None:
-    """In every step."""
+    """Each hung probe is one step of the backoff."""
     it = machine(reset_timeout=10, half_open_timeout=5, backoff=Backoff(factor=2))
     it.trip(0)
     assert it.admit(10)
@@ -147,7 +147,7 @@ def test_a_hung_probe_makes_the_wait_grow_as_a_failed_one() -> None:
 
 
 def test_breakers_of_one_seed_do_not_wait_in_step() -> None:
-    """Else all would probe at the same moment."""
+    """Otherwise all of them would probe at the same moment."""
     waits = set()
     for name in ("one", "two", "three"):
         it = Machine(CircuitBreakerConfig(name=name, backoff=Backoff(jitter=0.5, seed=1)))
@@ -157,7 +157,7 @@ def test_breakers_of_one_seed_do_not_wait_in_step() -> None:
 
 
 def test_another_jitter_can_be_configured() -> None:
-    """It begins with its own seed."""
+    """The new jitter begins with its own seed."""
     it, fresh = machine(backoff=Backoff(jitter=0.5, seed=1)), machine(backoff=Backoff(jitter=0.5, seed=2))
     it.trip(0)
     it.configure(fresh.config, 0)

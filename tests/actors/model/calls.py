@@ -1,4 +1,4 @@
-"""A caller's one call on a real breaker, and what came of it."""
+"""A caller's one call on a real breaker, and its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.actors.model.schedules import Step
 
 
 class CallFailed(Exception):
-    """What a failing call raises."""
+    """The exception of a failing call."""
 
     def __init__(self, server_wait: float | None) -> None:
         super().__init__(server_wait)
@@ -18,15 +18,15 @@ class CallFailed(Exception):
 
 
 class CallIgnored(Exception):
-    """What an ignored call raises."""
+    """The exception of an ignored call."""
 
 
 class AnswerRaised(Exception):
-    """With what a dependency says no: the call has succeeded."""
+    """The exception of an answer: the call has succeeded."""
 
 
 class SimulatedCall:
-    """A caller's one call, and what came of it."""
+    """A caller's one call, and its result."""
 
     def __init__(self, number: int, source: Source | None) -> None:
         self.number = number

@@ -51,7 +51,7 @@ def _marked(strategy: TripStrategy, marks: list[tuple[float, bool]], now: float)
 
 
 def _trailing(heard: list[CountedCall], row: int) -> int:
-    """Failures since the last success; `row` failures of before are added if there was no success."""
+    """Failures since the last success. Without a success, the `row` earlier failures are added."""
     ended = [event.failed for event in heard if not event.running]
     if False not in ended:
         return row + len(ended)

@@ -1,7 +1,7 @@
-"""Every order of the reference's steps that explains what several tasks saw.
+"""Every order of the reference's steps that explains the results of several tasks.
 
-What several tasks do at once has no order of its own: the readings afterwards must be those of some
-order of the reference's steps. `Orders` keeps every order that still explains what was seen.
+Acts of several tasks at once have no order of their own: the readings afterwards must be those of some
+order of the reference's steps. `Orders` keeps every order that still explains all results.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from tests.actors.model.reference import Reference
 from tests.actors.model.schedules import PROBE
 
 Act = Callable[[Reference], bool]
-"""One step of the reference; whether it answers what was seen."""
+"""One step of the reference. Returns whether the step explains the caller's result."""
 
 
 class Orders:
-    """Every state of the reference that explains what was seen so far."""
+    """Every state of the reference that explains the results so far."""
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self.models = [Reference(config)]
 
     def at(self, now: float) -> set[int]:
-        """Let time pass; which calls have run into their timeout. All agree: nothing else happened."""
+        """Let time pass; return the calls that have timed out. All models agree: nothing else happened."""
         over = []
         for model in self.models:
             model.wake(now)
@@ -34,7 +34,7 @@ class Orders:
         return set(over[0])
 
     def explain(self, threads: list[list[Act]], now: float, reading: dict[str, Any] | None) -> None:
-        """Keep the orders of `threads` (each in its own order) after which the reference reads so."""
+        """Keep the orders of `threads` (each in its own order) after which the reference has this reading."""
         reached = {model.key(): model for start in self.models for model in interleavings(start, threads)}
         assert reached, f"no order of what happened at {now} explains what callers saw"
         self.models = list(reached.values())
@@ -50,7 +50,7 @@ class Orders:
 
 def interleavings(start: Reference, threads: list[list[Act]]) -> Iterator[Reference]:
     if len(threads) <= 1:
-        # Nobody else is left: there is one order, and `start` is needed by no other.
+        # One thread is left: there is one order, and no other order needs `start`.
         if all(act(start) for thread in threads for act in thread):
             yield start
         return

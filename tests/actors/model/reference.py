@@ -1,6 +1,6 @@
-"""A circuit breaker that is slow and plainly right: it keeps every event and looks at all of them.
+"""A circuit breaker that is slow and plainly right: it keeps every event, and judges by all of them.
 
-Written from the rules, not from the code that it is held against. Time is whatever it is told.
+Written from the rules, not from the code that it is compared with. Callers pass the time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def unprobed(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
 class Reference(ReferenceProbes):
     """The model."""
 
-    # What time does.
+    # The passing of time.
 
     def wake(self, now: float) -> None:
-        """Whatever is due."""
+        """Make every change that is due."""
         if self.state is State.OPEN and self.until is not None and now >= self.until:
             self._half_open(now)
         elif self.state is State.HALF_OPEN:
@@ -66,10 +66,10 @@ class Reference(ReferenceProbes):
                     self._open(now, None)
                     return
 
-    # What callers do.
+    # Callers.
 
     def admit(self, number: int, now: float, source: Source | None = None) -> ModelRejection | None:
-        """Ask for leave for call `number`; None: it is given."""
+        """Request admission for call `number`. None: the call is admitted."""
         self.wake(now)
         refused = self._refused(now, source)
         if refused is not None:
@@ -109,7 +109,7 @@ class Reference(ReferenceProbes):
         duration: float | None = None,
         server_wait: float | None = None,
     ) -> bool:
-        """Call `number` has ended; False where that came late."""
+        """Call `number` has ended. False if its end is late."""
         self.wake(now)
         leave = self.passes.pop(number)
         if leave.state is State.DISABLED:
@@ -131,7 +131,7 @@ class Reference(ReferenceProbes):
             self.shadow.settle(number, outcome, now, duration=duration)
         return True
 
-    # What operators and accidents do.
+    # Operators and accidents.
 
     def trip(self, now: float) -> None:
         """Open; while open, wait anew."""
@@ -143,13 +143,13 @@ class Reference(ReferenceProbes):
             self._open(now, None)
 
     def reset(self, now: float) -> None:
-        """Closed, and everything forgotten."""
+        """Close, and forget everything."""
         self.wake(now)
         self._enter(State.CLOSED)
         self._forget()
 
     def hold(self, state: State, now: float) -> None:
-        """Stay so."""
+        """Go into `state`, and stay there."""
         self.wake(now)
         if self.state is state:
             return
@@ -160,7 +160,7 @@ class Reference(ReferenceProbes):
             self.shadow = Reference(unprobed(self.config))
 
     def configure(self, config: CircuitBreakerConfig, now: float) -> None:
-        """Another policy, over what was heard so far."""
+        """Apply another policy to the calls counted so far."""
         self.wake(now)
         before, self.config = self.config, config
         if self.state is State.HALF_OPEN:
@@ -172,7 +172,7 @@ class Reference(ReferenceProbes):
             self.shadow.configure(unprobed(config), now)
 
     def crash(self, now: float) -> None:
-        """A successor: same state and wait, next generation; of what was heard only the row is known."""
+        """Restart with the same state and wait, the next generation, and only the row of the calls so far."""
         if self.state is State.CLOSED:
             self.row = self._row(now)
         self.heard = []
@@ -201,7 +201,7 @@ class Reference(ReferenceProbes):
         return None
 
     def _ramp_admits(self, ramp: tuple[float, float], now: float) -> bool:
-        """Of all that asked since closing, as many are admitted as their moments' shares add up to."""
+        """The number of calls admitted since closing is the sum of the ramp's shares at their times."""
         start, length = ramp
         self.ramp_asked.append(now)
         shares = [(time - start) / length for time in self.ramp_asked]

@@ -1,4 +1,4 @@
-"""The model's probes: who may be one, and how they decide a recovery."""
+"""The model's probes: which calls may probe, and how probes decide a recovery."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ReferenceProbes(ReferenceState):
         overdue = {n: each for n, each in self.passes.items() if each.generation == generation}
         for number, each in sorted(overdue.items(), key=lambda one: one[1].probe_ends):
             if now >= each.probe_ends and self.generation == generation:
-                # Whatever it brings is late from here on.
+                # Its result is late from here on.
                 self.passes[number] = each._replace(generation=0)
                 self._count_failed_probe(now, None, each.source)
 
@@ -75,7 +75,7 @@ class ReferenceProbes(ReferenceState):
             self._judge(now, server_wait)
 
     def _judge(self, now: float, server_wait: float | None) -> None:
-        """By the share of all probes: bad as soon as that is certain, good when all have ended."""
+        """Judge by the share of all probes: bad as soon as that is certain, good when all have ended."""
         rate, probes = self.config.half_open_failure_rate, self.config.half_open_max_calls
         if rate is None:
             return

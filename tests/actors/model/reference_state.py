@@ -1,4 +1,4 @@
-"""The model's state: what it remembers, how it moves between states, and what a snapshot shows."""
+"""The model's state: its memory, its transitions, and its snapshot."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class ReferenceState:
             *map(tuple, kept),
         )
 
-    # What is seen.
+    # Readings.
 
     def failures(self, now: float) -> int:
         """The failures that count now, or that counted at the opening."""

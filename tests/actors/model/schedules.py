@@ -27,7 +27,7 @@ from actors import (
 )
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "500"))
-"""Of both tests together: a few hundred by default, 10,000 where there is time (CI)."""
+"""The number for both tests together: a few hundred by default, 10,000 in CI."""
 
 # Multiples of 1/4: sums of them are exact, so that "exactly the deadline" is.
 MOMENTS = (0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 16.0, 1000.0)
@@ -67,11 +67,11 @@ def examples(share: float) -> settings:
 
 @dataclass(frozen=True)
 class Step:
-    """What one caller, operator or accident does.
+    """One action of a caller or an operator, or an accident.
 
     what: begin a call; end the call that has run longest but `pick`; make a call that begins and ends
-        at once; say that a running call is answered; or an operator's command, or a crash; or turn what the
-        breaker's own probe comes to.
+        at once; say that a running call is answered; or an operator's command, or a crash; or turn the result
+        of the breaker's own probe.
     """
 
     what: str
@@ -81,13 +81,13 @@ class Step:
 
     @property
     def source(self) -> Source | None:
-        """Where a call that begins comes from."""
+        """The source of a call that begins."""
         return SOURCES[self.pick]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Time passes, then steps are taken, at once where there are several.
+    """Time passes, then steps are taken; several are taken at once.
 
     look: read the breaker afterwards. It is a message like any other, so some moments go without.
     """
@@ -125,13 +125,13 @@ STRATEGIES = st.one_of(ROWS, COUNTS, RATES, st.builds(AnyOf, ROWS, st.one_of(RAT
 
 
 def asked_wait(error: Any) -> float | None:
-    """What the server said, where the call's exception carries it."""
+    """The wait that the server asked for; None if the call's exception has none."""
     wait: float | None = getattr(error, "server_wait", None)
     return wait
 
 
 class Probe:
-    """The breaker's own probe: over at once, and passes or not."""
+    """The breaker's own probe: it ends at once, and passes or fails."""
 
     passes = False
 
@@ -148,7 +148,7 @@ PROBE = Probe()
 
 @st.composite
 def policies(draw: st.DrawFn, *, calls: bool) -> CircuitBreakerConfig:
-    """A random policy. calls: with what only somebody who runs calls can do."""
+    """A random policy. calls: include the fields that need running calls."""
     trip = draw(STRATEGIES)
     probe = draw(st.sampled_from([None, None, None, PROBE])) if calls else None
     call_timeout = draw(st.sampled_from([None, None, 3.0])) if calls else None
@@ -173,7 +173,7 @@ def policies(draw: st.DrawFn, *, calls: bool) -> CircuitBreakerConfig:
 
 
 def another(config: CircuitBreakerConfig, pick: int) -> CircuitBreakerConfig:
-    """A policy to configure next, that counts what `config` counts."""
+    """A policy to configure next, which counts the same calls as `config`."""
     trip = config.strategy
     if isinstance(trip, ConsecutiveFailures):
         trip = ConsecutiveFailures(1 + pick % 4)
@@ -204,7 +204,7 @@ def steps(*kinds: str) -> st.SearchStrategy[Step]:
 
 
 def _one_crash(taken: list[Step]) -> tuple[Step, ...]:
-    """A machine that is broken already can't be broken again."""
+    """Drop all crashes but the first: a broken machine can't be broken again."""
     crashes = [step for step in taken if step.what == "crash"]
     return (*crashes[:1], *(step for step in taken if step.what != "crash"))
 

@@ -52,14 +52,14 @@ class Simulation:
             self.running.remove(number)
         begun = [self.start(step) for step in moment.steps]
         await wait_all_tasks_blocked()
-        # Where there are many orders by now, a reading rules out most.
+        # If many orders remain, a reading rules out most of them.
         look = moment.look or len(self.orders.models) > 20
         threads = [taken for acts in begun if (taken := acts(now))]
         self.orders.explain(threads, now, await self.read() if look else None)
         self.running = [number for number, call in self.calls.items() if call.seen == "running"]
 
     def start(self, step: Step) -> Callable[[float], list[Act]]:
-        """Set it going; what it returns is asked afterwards what the reference is to be told."""
+        """Start the step. The returned function gives the acts for the reference, once the step is over."""
         if step.what in ("begin", "once"):
             call = self.calls[len(self.calls)] = SimulatedCall(len(self.calls), step.source)
             if step.what == "once" and step.outcome is not Outcome.CANCELLED:

@@ -37,7 +37,7 @@ from tests.actors.model.simulation import play, seeded_scheduler
 def test_a_breaker_agrees_with_the_reference(
     config: CircuitBreakerConfig, schedule: list[Moment], seed: int
 ) -> None:
-    """What callers see and what is counted is what some order of their steps would give."""
+    """Some order of the callers' steps on the reference gives the same results and counts."""
     play(replace(config, ignore=CallIgnored, answers=AnswerRaised), schedule, seed)
 
 

@@ -22,7 +22,7 @@ from tests.actors.model.schedules import (
 
 
 class Pair:
-    """Both, told the same."""
+    """The machine and the reference, with the same steps."""
 
     def __init__(self, config: CircuitBreakerConfig, start: float) -> None:
         self.machine = Machine(config, now=start)
@@ -109,7 +109,7 @@ class Pair:
 def test_the_machine_agrees_with_the_reference(
     config: CircuitBreakerConfig, schedule: list[Moment], start: float
 ) -> None:
-    """Same answers and same readings after every step, whatever the time of day it starts at."""
+    """Both give the same answers and readings after every step, at any start time."""
     pair = Pair(config, start)
     for moment in schedule:
         pair.take(moment)

@@ -86,7 +86,7 @@ async def test_a_crashed_breaker_carries_on_and_answers_its_callers(
         saboteur.breaks(message, 1)
         await fail(breaker, 1)
         await breaker.snapshot()
-        # A failure in the broken actor's hand belongs to the generation that ended with it.
+        # A failure that the actor was handling when it crashed belongs to the generation that ended.
         await fail(breaker, 3 - (await breaker.snapshot()).failure_count)
         assert breaker.state is State.OPEN
         await advance(mock_clock, 60)

@@ -1,4 +1,4 @@
-"""Policies are checked when they are made, and say what they are asked."""
+"""Policies are checked when they are made, and decide outcomes and waits."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_bad_strategy_is_refused(make: object, message: str) -> None:
 
 
 def test_strategies_within_each_other_are_one_list() -> None:
-    """However deep: what tries them one by one has no depth."""
+    """At any depth: a list that is tried item by item has none."""
     nested = ConsecutiveFailures(3)
     for _ in range(5000):
         nested = AnyOf(nested)

@@ -136,7 +136,7 @@ def test_a_clock_that_jumps_far_empties_a_time_window_once() -> None:
 
 
 async def test_tallied_successes_weigh_in_a_time_window(mock_clock: MockClock) -> None:
-    """Successes that nobody asked about still keep the rate down, and leave the window in time."""
+    """Successes counted without messages still keep the rate down, and leave the window in time."""
     dependency = ScriptedDependency()
     trip = FailureRate(0.5, LastSeconds(10), 4)
     async with open_panel() as panel:
@@ -209,7 +209,7 @@ SECONDS, CALLS = LastSeconds(10), LastCalls(4)
 def test_a_new_policy_keeps_the_calls_that_it_counts_too(
     old: TripStrategy, new: TripStrategy, kept: int
 ) -> None:
-    """Two failures, slow ones, before the policy changes."""
+    """There are two slow failures before the policy changes."""
     it = Machine(CircuitBreakerConfig(name="it", trip=old))
     for _ in range(2):
         permit = it.admit(0)
@@ -221,7 +221,7 @@ def test_a_new_policy_keeps_the_calls_that_it_counts_too(
 
 
 class _AtMost(TripCounter):
-    """All that a counter has to have."""
+    """The least that a counter has to implement."""
 
     reason = "one too many"
 
@@ -235,14 +235,14 @@ class _AtMost(TripCounter):
 
 
 class EverySecondFailure(TripStrategy):
-    """A strategy of somebody's own."""
+    """A strategy written by a user."""
 
     def counter(self) -> TripCounter:
         return _AtMost()
 
 
 def test_a_custom_strategy_needs_only_a_counter() -> None:
-    """It starts anew where it is configured in place of another."""
+    """The counter starts at zero when the strategy replaces another one."""
     assert tripped_by_call(EverySecondFailure(), "FSF") == 2
     it = Machine(CircuitBreakerConfig(name="it", max_failures=5))
     permit = it.admit(0)
@@ -255,7 +255,7 @@ def test_a_custom_strategy_needs_only_a_counter() -> None:
 async def test_a_slow_own_probe_fails_under_a_policy_that_counts_slow_calls(
     autojump_clock: MockClock,
 ) -> None:
-    """As a caller's would have."""
+    """A caller's slow probe would fail too."""
     probes = []
 
     async def probe() -> None:

@@ -15,7 +15,7 @@ def clock(mock_clock: MockClock) -> MockClock:
 
 @pytest.fixture
 def probe() -> ScriptedDependency:
-    """A probe that fails until it is told otherwise."""
+    """A probe that fails until the test changes it."""
     dependency = ScriptedDependency()
     dependency.breaks()
     return dependency

@@ -1,4 +1,4 @@
-"""Machines whose policy has a shadow, and what their shadows count."""
+"""Machines whose policy has a shadow, and the counts of their shadows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NEVER_TRIPS = 1_000_000
 
 
 def shadowed(shadow: ShadowPolicy, **policy: Any) -> Machine:
-    """A machine with a shadow. Unless the policy says otherwise, it never opens by itself."""
+    """A machine with a shadow. Without trip or max_failures in `policy` it never opens by itself."""
     if "trip" not in policy:
         policy.setdefault("max_failures", NEVER_TRIPS)
     return Machine(CircuitBreakerConfig(name="it", shadow=shadow, **policy))

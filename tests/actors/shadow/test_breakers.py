@@ -55,7 +55,7 @@ async def test_a_shadow_opens_and_recovers_beside_a_closed_breaker(
 
 
 async def test_rejections_on_the_gate_are_unseen(panel: Panel, mock_clock: MockClock) -> None:
-    """Counted by the shadow's state at the time, though the actor hears of them later."""
+    """They are counted by the shadow's state at their time, though the actor gets them later."""
     breaker = new_breaker(panel, max_failures=3, shadow=TWO)
     await fail(breaker, ScriptedDependency(), 3)
     for _ in range(4):
@@ -111,7 +111,7 @@ async def test_a_guard_that_fails_after_its_success_counts_in_the_shadow(panel: 
 async def test_a_shadow_that_needs_more_of_a_call_gets_it(
     panel: Panel, autojump_clock: MockClock, trip: object
 ) -> None:
-    """Though the breaker's own policy needs no more of a call than two counts."""
+    """The breaker's own policy needs no more of a call than two counts."""
     breaker = new_breaker(panel, shadow=ShadowPolicy(trip=trip))  # type: ignore[arg-type]
     assert not breaker.allows_fast_path
     for _ in range(2):

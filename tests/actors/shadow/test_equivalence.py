@@ -1,4 +1,4 @@
-"""A shadow is what a breaker with its policy would be, and the breaker is what it would be without a shadow.
+"""A shadow acts as a breaker with its policy would; the breaker acts as it would without a shadow.
 
 Random schedules, on the machine, and on breakers with real calls on a mock clock.
 """
@@ -62,7 +62,7 @@ policies = st.builds(
 
 @dataclass(frozen=True)
 class Call:
-    """Made `after` seconds after the one before it, it ends so after `lasts` seconds."""
+    """A call made `after` seconds after the one before it, with this outcome after `lasts` seconds."""
 
     after: float
     lasts: float
@@ -157,7 +157,7 @@ def test_a_machine_with_a_shadow_does_what_it_does_without(
 
 
 async def made(panel: Panel, config: CircuitBreakerConfig, schedule: Sequence[Call]) -> list[str]:
-    """Make the calls through a breaker, each in a task of its own; how each of them ended for its caller."""
+    """Make the calls through a breaker, each in a task of its own; return how each ended for its caller."""
     breaker = panel.breaker(config)
     ends = [""] * len(schedule)
 
@@ -183,7 +183,7 @@ async def made(panel: Panel, config: CircuitBreakerConfig, schedule: Sequence[Ca
         for number, call in enumerate(schedule):
             await trio.sleep(call.after + 1e-4)
             nursery.start_soon(caller, number, call)
-    # At one time, whatever was rejected.
+    # Return at a fixed time, however many calls were rejected.
     await trio.sleep_until(moments(schedule)[-1][0] + 0.1)
     return ends
 

@@ -1,4 +1,4 @@
-"""The policy of a shadow: what it takes over from the one in force, and what is refused."""
+"""The policy of a shadow: the fields that it takes over from the one in force, and refused fields."""
 
 from __future__ import annotations
 

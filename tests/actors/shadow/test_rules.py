@@ -1,4 +1,4 @@
-"""What a shadow sees of the real calls, and how it counts them."""
+"""The part of the real calls that a shadow sees, and how it counts them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def moves(it: Machine) -> list[object]:
 
 
 def opened(**policy: object) -> Machine:
-    """Closed itself, while its shadow has opened at 0, and waits for ten seconds."""
+    """A closed machine whose shadow has opened at 0, and waits for ten seconds."""
     it = shadowed(TWO, **policy)
     call(it, FAILURE)
     call(it, FAILURE)
@@ -96,7 +96,7 @@ def test_a_call_that_ends_in_another_state_of_the_shadow_changes_nothing() -> No
 
 
 def test_rejected_calls_are_unseen() -> None:
-    """By what the shadow would have done with them; a bulkhead would have rejected them anyhow."""
+    """They count by the shadow's state. A bulkhead's rejections don't count: it rejects under any policy."""
     it = shadowed(TWO, max_failures=1)
     call(it, FAILURE)
     assert not it.admit(1)
@@ -111,7 +111,7 @@ def test_unseen_calls_of_an_open_shadow_would_have_been_rejected() -> None:
     it.trip(1)
     it.rejected(RejectReason.OPEN, 3)
     assert counts(seen(it, 1)) == {"admitted failure": 2, "rejected unseen": 3}
-    # Its wait is over, and no call has come through: it would admit one.
+    # The shadow's wait is over, and no call was admitted since: the shadow would admit one.
     it.wake(10)
     it.rejected(RejectReason.OPEN, 2)
     assert counts(seen(it, 10)) == {"admitted failure": 2, "rejected unseen": 3, "admitted unseen": 2}
@@ -202,7 +202,7 @@ def test_calls_on_the_gate_of_an_open_shadow_are_counted_as_rejected() -> None:
     permit = gate_permit(it)
     it.settle(permit, FAILURE, 1)
     it.fold(4, 3, 0, 0, 1, shadow=permit.shadow)
-    # Also if they end when it is closed again.
+    # Also if the calls end when the breaker is closed again.
     call(it, SUCCESS, 10)
     it.settle(permit, FAILURE, 11)
     assert moves(it) == [H, C]
@@ -230,7 +230,7 @@ def test_calls_on_a_gate_of_an_earlier_state_of_the_shadow_are_late() -> None:
 
 
 def test_messages_are_needed_only_while_the_shadow_judges_each_call() -> None:
-    """Closed and open it would do the same with all; half-open and in a ramp it would not."""
+    """A closed or open shadow treats all calls alike; a half-open one, or one in a ramp, doesn't."""
     it = shadowed(ShadowPolicy(max_failures=1, reset_timeout=10, ramp=20))
     assert (it.admits_all, it.batches_successes, it.deadline) == (True, True, None)
     call(it, FAILURE)

@@ -17,7 +17,7 @@ Hook = Callable[[], Awaitable[None]]
 
 
 class HookedConnection(StoreConnection):
-    """Notes what is exchanged; calls `before` and `after` around each exchange."""
+    """Records each exchange, and calls `before` and `after` around it."""
 
     def __init__(self, store: MemoryStore) -> None:
         super().__init__(store)

@@ -1,4 +1,4 @@
-"""One breaker's link, and what its breaker and the store say in its tests."""
+"""One breaker's link, and the evidence and the replies that its tests feed to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One breaker's link: what it reports of local evidence, when, and how it follows the shared state."""
+"""One breaker's link: its reports of local evidence, their times, and how it follows the shared state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One breaker's link and the lease: when it asks, what a holder may do, and how a probe's end is told."""
+"""One breaker's link and the lease: when it requests one, a holder's rights, and reports of a probe's end."""
 
 from __future__ import annotations
 

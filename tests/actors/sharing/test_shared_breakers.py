@@ -135,7 +135,7 @@ async def test_a_message_for_a_breaker_that_ends_is_dropped(
     await one.mailbox.ask(Remove())
     before = len(shared.connection.seen)
     await trio.sleep(5)
-    # It says nothing more, and nothing fails.
+    # It reports nothing more, and nothing fails.
     assert len(shared.connection.seen) == before
 
 

@@ -1,4 +1,4 @@
-"""What is said of a store that goes and comes back."""
+"""The warnings about a store that goes and comes back."""
 
 from __future__ import annotations
 

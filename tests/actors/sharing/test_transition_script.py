@@ -1,4 +1,4 @@
-"""The store's script does what the transition function in Python does, step by step."""
+"""The store's script agrees with the transition function in Python, step by step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STEPS = 25
 INSTANCES = ("a", "b", "c", "d")
 BATCH = 20
 """Sequences in one exchange with the server."""
-# The same function, by the test's clock; and what it leaves behind, so that a step takes one command.
+# The script on the test's clock. It also returns both records, so that a step takes one command.
 SCRIPT = f"""local now = tonumber(ARGV[#ARGV])
 local function step()
 {BODY}
@@ -86,7 +86,7 @@ def client_of(server: ValkeyServer) -> Any:
 
 
 class Step(NamedTuple):
-    """One request, and what the function in Python makes of it. before: generation and is_open."""
+    """One request, and the result of the function in Python. before: generation and is_open."""
 
     seed: int
     request: Request
@@ -97,7 +97,7 @@ class Step(NamedTuple):
 
 
 def random_steps(seed: int) -> list[Step]:
-    """A sequence; its requests depend on what the earlier ones have led to."""
+    """A sequence of steps; each request depends on the results of earlier ones."""
     dice = random.Random(seed)
     model, now = SharedRecord(), START + dice.randrange(10**6)
     steps = []
@@ -120,7 +120,7 @@ def check(step: Step, result: list[list[Any]]) -> None:
 
 
 def kinds(step: Step) -> list[str]:
-    """What a step has done, of what every run must have done."""
+    """The effects of a step, each of which must occur in every run."""
     request, answer, found = step.request, step.reply, []
     if answer.opened_by and answer.accepted:
         found.append("opened by evidence")

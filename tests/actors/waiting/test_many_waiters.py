@@ -75,7 +75,7 @@ async def test_cancelling_a_waiter_leaves_nothing_behind(panel: Panel, mock_cloc
 
 
 async def test_a_wait_that_ends_at_once_is_a_checkpoint(panel: Panel) -> None:
-    """It is a checkpoint also where it is over at once."""
+    """Even a wait that needs no waiting is a checkpoint."""
     breaker = panel.breaker(quick_policy())
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -111,7 +111,7 @@ async def test_the_breakers_end_ends_every_wait(mock_clock: MockClock, state: St
 
 
 async def test_the_documented_loop_of_two_workers_ends(panel: Panel, mock_clock: MockClock) -> None:
-    """Sleep for the rejection's retry_after, and call again: it is a number, whatever the reason."""
+    """Sleep for the rejection's retry_after, and call again: every rejection has a number."""
     mock_clock.autojump_threshold = 0
     breaker = panel.breaker(quick_policy())
     await breaker.trip()

@@ -46,7 +46,7 @@ async def test_rejected_calls_in_a_ramp_bring_the_next_admission_nearer(
 
 
 def test_a_single_call_at_the_ramps_next_admission_is_admitted() -> None:
-    """Also where rounding would put that time an instant too early."""
+    """Also if rounding would put that time an instant too early."""
     for start in (0.0, 0.1, 1000.3, 123456.789):
         for duration in (0.7, 3, 10, 30.3):
             for asked in ([], [0.1], [0.3, 0.1], [0.07] * 5):

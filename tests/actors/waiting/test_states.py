@@ -62,7 +62,7 @@ async def test_a_command_that_admits_calls_ends_every_wait(
 async def test_a_waiter_is_not_lost_when_an_operator_forces_the_breaker_open(
     panel: Panel, mock_clock: MockClock
 ) -> None:
-    """FORCED_OPEN → OPEN → HALF_OPEN, with nobody who probes."""
+    """FORCED_OPEN → OPEN → HALF_OPEN, and no call probes."""
     breaker = panel.breaker(quick_policy())
     await breaker.force_open()
     async with waiting(breaker) as waiters:
@@ -75,7 +75,7 @@ async def test_a_waiter_is_not_lost_when_an_operator_forces_the_breaker_open(
 
 
 async def test_a_wait_ends_when_no_call_probes_for_a_second(panel: Panel, mock_clock: MockClock) -> None:
-    """Else a breaker whose only callers wait would stay half-open for ever."""
+    """Otherwise a breaker whose only callers wait would stay half-open for ever."""
     breaker = panel.breaker(quick_policy())
     await breaker.trip()
     async with waiting(breaker, 3) as waiters:

@@ -17,7 +17,7 @@ def quick_policy(**settings: object) -> CircuitBreakerConfig:
 
 
 class Waiters:
-    """Tasks that wait, and when each was told that a call is admitted."""
+    """Tasks that wait, and the times at which their waits ended."""
 
     def __init__(self, breaker: CircuitBreaker, nursery: trio.Nursery) -> None:
         self._breaker = breaker

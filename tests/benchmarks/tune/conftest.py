@@ -27,7 +27,7 @@ class Tuner:
         self.breakers.write_text(f"# As agreed.\n[breakers.{NAME}]\n{values}")
 
     def run(self, *arguments: str) -> str:
-        """What it prints, without the path of its folder."""
+        """The tuner's output, without the path of its folder."""
         files = [str(self.log), "--breakers", str(self.breakers), "--output", str(self.output)]
         self.status = main([*files, *arguments])
         output = self._capsys.readouterr()
@@ -37,7 +37,7 @@ class Tuner:
 
 @pytest.fixture
 def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few policies are tried: four fixed ones, and the defaults of Adaptive."""
+    """Try only few policies: four fixed ones, and the defaults of Adaptive."""
     monkeypatch.setattr(candidates, "ADAPTIVE", {"failures": (6,)})
     monkeypatch.setattr(candidates, "fixed", lambda _: {})
     monkeypatch.setattr(candidates, "WAITS", (10.0,))

@@ -16,7 +16,7 @@ NAME = "auth-service-http"
 
 
 def outages(*starts: float, seconds: float = 60.0, usual: float = 0.01) -> Callable[[float], float]:
-    """The share that fails at a time: all during the outages, else the usual share."""
+    """A function from a time to the share of failing calls: all during outages, else `usual`."""
 
     def chance(t: float) -> float:
         return 1.0 if any(start <= t < start + seconds for start in starts) else usual

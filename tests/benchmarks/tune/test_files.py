@@ -1,4 +1,4 @@
-"""The written breakers.toml, and what the tuner refuses."""
+"""The written breakers.toml, and the input that the tuner refuses."""
 
 from __future__ import annotations
 

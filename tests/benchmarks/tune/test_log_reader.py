@@ -1,4 +1,4 @@
-"""What the tuner reads, and how it names what it can't read."""
+"""The logs that the tuner reads, and its errors for those that it can't read."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_a_wait_that_is_too_long_is_shortened(tuner):
     assert "5 incidents, in 5 blocks of time" in output
     config = load_policies(tuner.output, None).breakers[NAME]
     assert isinstance(config.strategy, Adaptive) or config.reset_timeout <= 30
-    # The longest wait is right if each dependency came back just as it ended: that is said.
+    # The longest wait is right if each dependency came back just at its end: the output has this case.
     assert re.search(r"as late as possible: \d+ → \d+", output)
 
 
@@ -101,7 +101,7 @@ def test_the_interval_is_that_of_the_resampled_sums():
 
 @pytest.mark.usefixtures("few_candidates")
 def test_the_profile_in_force_is_what_is_compared_with(tuner):
-    """`prod` has ten failures and 120 s; the breaker's own table says nothing."""
+    """`prod` has ten failures and 120 s; the breaker has no table of its own."""
     tuner.breakers.write_text('profile = "prod"\n')
     record(tuner.log, OUTAGES, seconds=1800)
     assert re.search(r"now +max_failures 10, reset_timeout 120 s", tuner.run())

@@ -1,4 +1,4 @@
-"""What is assumed of rejected calls; where incidents are; where a log is cut."""
+"""The assumed outcomes of rejected calls, the incidents in a log, and where a log is cut."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_shift_moves_the_recovery(shift, gap):
 
 
 def test_several_recoveries_are_spread_over_their_gaps():
-    """Else a wait of half of the recorded one would find each of them at once."""
+    """Otherwise a wait half as long as the recorded one would meet every recovery at once."""
     gaps = assumed(("-" * 5 + "?" * 100 + "+" * 5) * 8)
     recovered = [gaps[n * 110 + 5 : n * 110 + 105].index("+") for n in range(8)]
     assert recovered[0] == 50
@@ -46,7 +46,7 @@ def test_a_gap_at_an_end_is_as_the_calls_beside_it():
 
 
 def test_calls_beyond_another_gap_say_nothing():
-    """The probe between two gaps failed: the first gap is bad to its end."""
+    """The probe between two gaps failed, so the first gap is assumed bad to its end."""
     assert assumed("-----?????-????++++++") == "-----------" + "--++" + "++++++"
 
 

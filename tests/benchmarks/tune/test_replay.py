@@ -1,4 +1,4 @@
-"""What a policy costs on a log with known outcomes."""
+"""The cost of a policy on a log with known outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which part of a long log the first round of policies is tried on, and which policies remain."""
+"""The part of a long log that the first round tries policies on, and the policies that remain."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def tried(*costs):
 
 
 def test_a_block_is_judged_by_what_is_best_on_the_others():
-    """The second is best in total by one lucky block, for which the first would have been chosen."""
+    """The second policy is best in total by one lucky block; judged without it, the first one is chosen."""
     choice = _choice(tried((10, 10, 10), (0, 14, 14)))
     assert choice.candidate.values == {"max_failures": 1}
     assert choice.held_out == (10, 14, 14)

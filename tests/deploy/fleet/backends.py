@@ -1,4 +1,4 @@
-"""Backends behind a real HAProxy: each notes its requests, and answers as a test says."""
+"""Backends behind a real HAProxy: each records its requests, and answers as the test has set."""
 
 from __future__ import annotations
 

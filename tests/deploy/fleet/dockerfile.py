@@ -1,4 +1,4 @@
-"""deploy/docker/Dockerfile as instructions, and what its first stage builds, without Docker."""
+"""deploy/docker/Dockerfile as instructions, and the result of its first stage, without Docker."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def arguments(stage: list[Instruction], word: str) -> list[str]:
 
 
 def copied() -> list[tuple[list[str], str]]:
-    """What the first stage copies from the build context: sources, and the destination."""
+    """The files that the first stage copies from the build context: sources, and the destination."""
     return [(words[:-1], words[-1]) for words in map(str.split, arguments(stages()[0], "COPY"))]
 
 

@@ -1,4 +1,4 @@
-"""Which environment variables the processes read: a misspelt one would be ignored without a word."""
+"""Which environment variables the processes read: a misspelt one would be ignored silently."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_a_container_is_waited_for_by_a_condition_it_can_meet() -> None:
     for name, service in SERVICES.items():
         for other, wait in service.get("depends_on", {}).items():
             if wait["condition"] == "service_healthy":
-                # That of the processes is in the image.
+                # The processes' health check is in the image.
                 assert other in PROCESSES or "healthcheck" in SERVICES[other], (name, other)
             else:
                 assert wait["condition"] == "service_completed_successfully"

@@ -61,7 +61,7 @@ def installed(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_finds_no_fault(unit: Path, installed: Path) -> None:
-    """Neither in the unit nor in what all share. An unknown key is only a warning: nothing may be printed."""
+    """Neither in the unit nor in shared parts. An unknown key is only a warning: nothing may be printed."""
     folder = installed / "etc/systemd/system"
     search = {**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:/lib/systemd/system"}
     instance = unit.name.replace("@.", "@8090.")

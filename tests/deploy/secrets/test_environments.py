@@ -1,4 +1,4 @@
-"""The environment of each process: its settings, and nobody else's credentials."""
+"""The environment of each process: its settings, and no credentials of another process."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_chosen_grpc_secret_is_used_and_an_empty_one_is_none(
 
 
 def test_the_files_are_private_and_have_settings_alone(written: StackConfig) -> None:
-    """Not the variables of the caller that are no settings, nor those of `just` alone."""
+    """They don't have the caller's other variables, nor the settings that only `just` reads."""
     for name, variables in files(written).items():
         assert stat.S_IMODE(written.environment_file(name).stat().st_mode) == 0o600
         assert variables["RATE_LIMIT_PER_MINUTE"] == "7"
@@ -77,7 +77,7 @@ def test_the_files_are_private_and_have_settings_alone(written: StackConfig) -> 
 
 
 def test_a_second_up_keeps_all_secrets(written: StackConfig) -> None:
-    """Also one that goes on after it was killed half-way."""
+    """Also an `up` that goes on after it was killed half-way."""
     before = files(written)
     written.environment_file("auth-service").unlink()
     environments.write(written, {"RATE_LIMIT_PER_MINUTE": "7"})
@@ -116,7 +116,7 @@ def test_what_others_share_has_no_setting() -> None:
 
 
 def test_a_shell_reads_a_file_as_it_was_written(tmp_path: Path) -> None:
-    """Whatever characters a value has; by hand, and as supervisor starts the process."""
+    """A value may have any characters. The shell is one by hand, or supervisor's for the process."""
     found = config(tmp_path)
     found.folder.mkdir()
     environments.write(found, {"ADMIN_TOKEN": ODD})
@@ -131,7 +131,7 @@ def test_a_shell_reads_a_file_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_supervisor_has_no_credentials_in_its_configuration(written: StackConfig) -> None:
-    """It shows command lines to every user of the host. What it starts can't be read by others."""
+    """Its command lines are visible to every user of the host. Its processes write private files."""
     text = render(written, {})
     assert "umask=077" in text.splitlines()
     kept = [

@@ -37,7 +37,7 @@ def refused(code: int = 13) -> pytest.RaisesExc[OperationFailure]:
 
 
 def test_nobody_reads_or_writes_without_a_password(stack: StackConfig) -> None:
-    """Nor becomes its administrator, on this host either."""
+    """Nor can a client on this host become the administrator."""
     with client(mongodb_users.uri(stack, None)) as anybody:
         assert anybody.admin.command("hello")["isWritablePrimary"]
         with refused():
@@ -70,7 +70,7 @@ def test_another_users_password_is_refused(stack: StackConfig) -> None:
 
 
 def test_before_the_first_user_there_is_no_exception_for_this_host(tmp_path: Path) -> None:
-    """Whoever is faster than the stack gets no rights."""
+    """A client that is faster than the stack gets no rights."""
     config = config_of(tmp_path)
     with launched(config):
         assert wait_for(lambda: procfs.accepts_connections(config.ports["MONGODB_PORT"]), 30)
@@ -86,7 +86,7 @@ def test_before_the_first_user_there_is_no_exception_for_this_host(tmp_path: Pat
 
 
 def test_a_database_without_users_gets_them_and_keeps_its_data(tmp_path: Path) -> None:
-    """As an earlier version left it, also on another port."""
+    """An earlier version has left it so, possibly on another port."""
     config = config_of(tmp_path)
     with launched(config, with_key=False):
         assert is_ready(config)

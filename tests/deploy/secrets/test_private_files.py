@@ -32,7 +32,7 @@ def test_a_file_is_private_also_if_an_older_one_was_not(tmp_path: Path) -> None:
 
 
 def test_a_half_written_file_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
-    """It is never taken for the file, nor is a link in its place followed."""
+    """The half-written file is never taken for the file, and a link in its place isn't followed."""
     other = tmp_path / "other"
     other.write_text("untouched")
     (tmp_path / ".a.new").symlink_to(other)
@@ -42,7 +42,7 @@ def test_a_half_written_file_of_a_killed_process_is_replaced(tmp_path: Path) -> 
 
 
 def test_a_secret_is_made_once(tmp_path: Path) -> None:
-    """And made again if its file is empty."""
+    """It is made again if its file is empty."""
     path = tmp_path / "a"
     assert private_files.kept_secret(path) == ""
     first = private_files.secret(path)
@@ -62,7 +62,7 @@ def test_a_folder_becomes_private(tmp_path: Path) -> None:
 
 
 def test_all_that_an_earlier_version_left_open_is_closed(tmp_path: Path) -> None:
-    """Except what a link leads to. A program stays executable for its owner."""
+    """The target of a link isn't changed. A program stays executable for its owner."""
     outside = tmp_path / "outside"
     outside.touch(mode=0o644)
     folder = tmp_path / "stack"

@@ -1,4 +1,4 @@
-"""What the commands trust: supervisor's socket if it is ours, a pid if the process is the stack's."""
+"""The commands trust supervisor's socket if it is ours, and a pid if the process is the stack's."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_another_users_socket_or_folder_is_not_trusted(config: StackConfig, part
 
 
 def test_a_link_in_place_of_the_socket_is_not_trusted(config: StackConfig, tmp_path: Path) -> None:
-    """Also to a socket that would be."""
+    """This also holds for a link to a socket that would be trusted."""
     other = stack_config({"STACK_DIR": str(tmp_path / "other")})
     config.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with listening(other) as server:
@@ -130,7 +130,7 @@ def test_the_processes_of_a_stack_are_ended_and_no_others(tmp_path: Path) -> Non
 def test_a_pid_that_another_process_has_got_meanwhile_is_not_signalled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the list of the stack's processes and the signal."""
+    """The pid changes hands between the list of the stack's processes and the signal."""
     with sleeper(None) as stranger:
         lists = iter([[stranger.pid], []])
         monkeypatch.setattr(procfs, "processes_of", lambda _: next(lists, []))

@@ -58,7 +58,7 @@ def rendered(view: LiveView) -> str:
 
 
 def rendered_lines(width: int, *what: RenderableType) -> list[str]:
-    """The lines of what was made for `width`, on a wider terminal, which would cut nothing off."""
+    """The lines of a view made for `width`, on a wider terminal, which cuts nothing off."""
     console = Console(width=400, force_terminal=False)
     with console.capture() as captured:
         console.print(*what)

@@ -1,4 +1,4 @@
-"""What the call log writes of a breaker's calls, and that it delays none."""
+"""The call log writes the calls of a breaker, and delays none."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def test_a_full_disk_is_logged_once_and_costs_lines_that_are_counted(tmp_p
 
 
 async def test_requests_through_the_gateway_are_logged_and_nothing_of_them_is(services, tmp_path):
-    """By a real app: a good request, five failing ones, a rejected one."""
+    """Through a real app: a good request, five failing ones, a rejected one."""
     services["auth"].answer = DEAD
     services["school"].answer = httpx.Response(200, json={})
     log = CallLog(CallLogFile(tmp_path / "log"))

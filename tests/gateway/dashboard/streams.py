@@ -17,11 +17,11 @@ from tests.gateway.running_gateway import RunningGateway, served
 ROOT = Path(__file__).parents[3]
 
 
-# What the stream tells.
+# Events of the stream.
 
 
 class Silent(httpx.AsyncBaseTransport):
-    """A service that isn't there; it counts who asks."""
+    """A service that isn't there; it counts the requests to it."""
 
     def __init__(self, answer: Callable[[], httpx.Response] | None = None) -> None:
         self.asked = 0

@@ -1,4 +1,4 @@
-"""The dashboard: its page, what its stream tells, and that no viewer can harm anything."""
+"""The dashboard: its page, the events of its stream, and that no viewer can harm anything."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_new_subscriber_gets_the_whole_state_and_then_the_changes() -> N
 
 
 async def test_the_terminal_reads_the_same_stream() -> None:
-    """`just watch` goes by `since` and `started`."""
+    """`just watch` uses `since` and `started`."""
     async with shown() as built, looking(built.port) as reader:
         board = LiveView("")
         board.apply("hello", await reader.next("hello"))

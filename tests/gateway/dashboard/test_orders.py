@@ -30,7 +30,7 @@ def reported(now: float, *orders: dict[str, Any], started: float = 0.0) -> httpx
 
 
 async def test_orders_are_sent_whole_at_first_and_then_when_they_change() -> None:
-    """Those that a process has forgotten are kept for new pages."""
+    """Orders that a process has forgotten are kept for new pages."""
     now = time.time()
     second = {**ORDER, "id": "b", "time": 2.0}
     answers = [reported(now, ORDER), reported(now + 1, ORDER), reported(now + 2, second, started=now + 2)]

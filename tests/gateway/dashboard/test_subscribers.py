@@ -40,7 +40,7 @@ SCOPE = {"type": "http", "path": PATH, "method": "GET", "headers": []}
 
 
 async def stays() -> dict[str, Any]:
-    """The receive of a client that says nothing more."""
+    """The receive of a client that sends nothing more."""
     await trio.sleep_forever()
     raise AssertionError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.dashboard.uptime import GAPS, SPAN_SECONDS, STARTS, ProcessUptime
 
-# Who was there, and when.
+# Starts and gaps.
 
 
 def test_a_silent_process_has_a_gap_until_it_answers_again() -> None:

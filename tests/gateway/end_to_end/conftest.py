@@ -21,7 +21,7 @@ def clear_and_tls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     if request.param == "clear":
         return
     pair = request.getfixturevalue("pair")
-    # TLS has no half-closed connection: a client that is refused would see the end two seconds later.
+    # TLS has no half-closed connection: a refused client would see the end two seconds later.
     monkeypatch.setattr("runtime.serving.connection.LINGER_SECONDS", 0.1)
     monkeypatch.setitem(wire.TLS, "certificate", ServerCertificate(pair.certificate, pair.key))
     monkeypatch.setitem(wire.TLS, "context", pair.client_context())

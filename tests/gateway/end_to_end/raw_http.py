@@ -1,4 +1,4 @@
-"""An upstream that records, a client that sends raw bytes, and what their messages contain."""
+"""An upstream that records, a client that sends raw bytes, and the fields of their messages."""
 
 import json
 import re
@@ -12,11 +12,11 @@ TRAILED = (
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n3\r\nabc\r\n"
     b"0\r\nx-sum: 7\r\ntransfer-encoding: gzip\r\nx-failure-origin: me\r\n\r\n"
 )
-"""A response with trailers, of which one would frame and one would charge."""
+"""A response with trailers: one would change its framing, another the breaker that counts it."""
 
 
 def recording(seen, answer=None):
-    """An upstream that keeps what it is sent."""
+    """An upstream that records the requests it gets."""
 
     async def script(peer: Peer):
         while True:
@@ -27,7 +27,7 @@ def recording(seen, answer=None):
 
 
 async def talk(port, data, within=3.0):
-    """Everything that these bytes are answered with until the connection closes; it has to."""
+    """The answer to these bytes until the connection closes. Fails if it doesn't close."""
     peer = await connect(port)
     with trio.fail_after(within):
         await peer.send(data)

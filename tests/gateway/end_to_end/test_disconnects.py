@@ -37,7 +37,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_after_client_write_ti
 
 @pytest.mark.parametrize(("size", "reset"), [(0, False), (0, True), (300_000, False), (4_000_000, True)])
 async def test_leaving_a_stalled_upload_ends_the_request_within_100_ms(size, reset):
-    """Although the upstream reads nothing of what the client has sent."""
+    """Although the upstream reads none of the client's bytes."""
 
     async def stalled(peer: Peer):
         await peer.until(b"\r\n\r\n")

@@ -17,7 +17,7 @@ BIG = 64 * MIB
 
 
 def resident():
-    """This process's memory, in bytes. Both sides of the gateway are in it too."""
+    """The memory of this process, in bytes. It includes both peers of the gateway."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 

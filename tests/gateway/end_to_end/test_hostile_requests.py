@@ -1,4 +1,4 @@
-"""Requests that look almost right, sent by who knows what proxies get wrong: raw bytes, on both sides."""
+"""Hostile requests that are almost valid, as proxies are known to misread them: raw bytes, on both sides."""
 
 import re
 
@@ -69,7 +69,7 @@ async def test_proxy_and_x_forwarded_fields_of_a_client_are_dropped():
     ],
 )
 async def test_a_services_own_pages_are_404(target):
-    """A 503 of its health page would open the breaker of a service that works."""
+    """A 503 of a health page would open the breaker of a service that works."""
     seen = []
     async with upstream(recording(seen)) as server, served(auth=server.url) as gateway:
         answer = await talk(gateway.port, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\n" + CLOSE)
@@ -126,7 +126,7 @@ async def test_a_trusted_proxy_that_ends_tls_may_request_https_urls():
     "host",
     [
         *(b"a,b", b"a:b", b"a:80:90", b"[::1", b"u@g", b"g/x", b"g g", b"g?x", b'"g"', b"g;x=y", b"g\t.h"),
-        # no names either: an error within a framework, and so 500, which a breaker would count
+        # no names either: a framework would fail with 500, which a breaker would count
         *(b".", b"a..b", b".a", b"a" * 64, b"%00", b"a=b"),
     ],
 )

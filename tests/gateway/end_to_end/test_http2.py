@@ -69,7 +69,7 @@ async def test_get_head_post_and_404_work_over_http2(pair):
 
 
 async def test_a_method_keeps_its_case(pair):
-    """HTTP/2 lets methods pass that llhttp doesn't know."""
+    """HTTP/2 allows methods that llhttp doesn't accept."""
     seen = []
     async with gateway_of(pair, recording(seen)) as (gateway, _), frames(pair, gateway) as client:
         assert (await client.ask(b"/auth/x", b"gEt")).status == 200

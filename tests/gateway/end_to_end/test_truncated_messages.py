@@ -39,7 +39,7 @@ def cutting(data, reset):
 
 
 async def answer(port, version):
-    """What a client gets: status and body, as far as another reader takes them; and whether that's all."""
+    """Status and body of the response, as h11 reads them, and whether it is complete."""
     peer = await connect(port)
     await peer.send(b"GET /auth/x HTTP/%b\r\nHost: g\r\nTE: trailers\r\n\r\n" % version)
     reader, status, body = h11.Connection(h11.CLIENT), 0, b""
@@ -80,12 +80,12 @@ async def test_a_truncated_response_is_502_or_cut_and_a_failure(kind, version, r
                 assert complete, size
                 assert b"SERVICE_UNAVAILABLE" in got
             else:
-                # What a reset overtakes may be lost.
+                # A reset may overtake the last bytes, which are then lost.
                 assert complete == (size == len(data)) or (reset and not complete), size
                 assert body.startswith(got), size
                 assert got == body or not complete, size
         counts = await gateway.counts()
-        # A call during which this machine stood still for a second counts for nobody.
+        # A call during which this machine stood still for a second isn't counted as a failure.
         stalls = int(gateway.app.extensions["loop_time"].stalled)
     assert counts["failure"] >= len(data) - stalls, (counts, stalls)
     assert sum(counts.values()) == len(data) + 1

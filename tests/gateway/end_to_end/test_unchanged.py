@@ -1,4 +1,4 @@
-"""What HTTP says to a service and back is none of the gateway's business: raw bytes, on both sides."""
+"""The gateway leaves requests and responses as they are: raw bytes, on both sides."""
 
 import pytest
 import trio
@@ -105,7 +105,7 @@ async def test_a_response_has_one_date(dates):
 
 
 async def test_fields_that_a_services_connection_lists_are_dropped():
-    """Except those that frame the response."""
+    """Fields that frame the response are kept."""
     answer = ok(
         b"ok",
         b"connection: Set-Cookie, X-Hop, keep-alive, Content-Length, Date",

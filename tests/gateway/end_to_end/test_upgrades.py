@@ -134,7 +134,7 @@ FORWARDED = (
 
 
 async def test_forwarded_fields_are_believed_from_a_trusted_proxy_alone():
-    """Not what its client claims."""
+    """The claims of the proxy's client aren't believed."""
     seen = []
     async with upstream(recording(seen)) as server:
         async with served(auth=server.url, trusted_proxies="127.0.0.0/8, 10.0.0.0/8") as gateway:

@@ -1,4 +1,4 @@
-"""What crosses the gateway, byte for byte: real sockets on both sides, and nobody behaves."""
+"""Requests and responses byte for byte: real sockets, with clients and upstreams that misbehave."""
 
 import pytest
 import trio
@@ -129,7 +129,7 @@ async def test_a_body_that_stops_is_408_and_no_failure():
 @pytest.mark.usefixtures("clear_and_tls")
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
 async def test_pipelined_requests_get_their_responses_in_order(size):
-    """In whatever pieces they arrive."""
+    """The requests may arrive in any pieces."""
     seen = []
     data = (
         b"POST /auth/1 HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: u\r\n\r\n"

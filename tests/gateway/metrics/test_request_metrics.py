@@ -174,7 +174,7 @@ async def test_requests_over_a_rate_limit_are_counted_by_the_limit(
             await gateway.client().get("/health")
             await gateway.client().get("/auth/x")
         found: RequestCounts = gateway.app.extensions["request_metrics"].snapshot()
-        # 192.0.2.1 has had its one request already.
+        # 192.0.2.1 has already used its one request.
         assert found.rate_limited == {"address": 2, "user": 2, "pages": 1, "assets": 0}
         assert found.errors == {"RATE_LIMITED": 5}
 

@@ -1,4 +1,4 @@
-"""The gateway's log in an outage: a line a second, however many requests are rejected."""
+"""The gateway's log in an outage: one line a second for any number of rejected requests."""
 
 from __future__ import annotations
 

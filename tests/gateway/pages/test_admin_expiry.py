@@ -47,7 +47,7 @@ async def test_a_command_that_does_not_last_takes_no_duration(tmp_path: Path, na
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_hold_expires(tmp_path: Path, name: str, autojump_clock: MockClock) -> None:
-    """Without a shared store; the transition says why. The report says who ordered it, and until when."""
+    """Without a shared store. The transition has the reason; the report has the operator and the expiry."""
     async with open_admin_stack(tmp_path) as stack:
         with structlog.testing.capture_logs() as lines:
             answer = await stack.ask(
@@ -75,7 +75,7 @@ async def test_a_hold_expires(tmp_path: Path, name: str, autojump_clock: MockClo
 async def test_a_policy_change_expires_to_the_files_policy(
     tmp_path: Path, name: str, autojump_clock: MockClock
 ) -> None:
-    """What else was changed stays, and so does the state."""
+    """Other changes of the policy stay, and so does the state."""
     async with open_admin_stack(tmp_path) as stack:
         path = f"/admin/breakers/{name}/policy"
         await stack.ask("PUT", path, json={"reset_timeout": 7})

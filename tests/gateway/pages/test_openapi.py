@@ -38,7 +38,7 @@ async def test_the_document_has_the_public_paths_and_schemas_of_all_services(
 
 
 async def test_the_document_keeps_a_services_part_while_it_is_down(gateway, services, autojump_clock):
-    """It is renewed when the service is back."""
+    """The part is renewed when the service is back."""
     client, school = gateway.client(), services["school"]
     school.documents["/openapi.json"] = httpx.Response(200, json=document("/schools", "old"))
     await client.get("/docs/openapi.json")

@@ -35,7 +35,7 @@ async def test_pages_have_a_rate_limit_of_their_own_but_for_livez_and_readyz(
         assert int(answers[3].headers["retry-after"]) <= 60
         for path in ("/livez", "/readyz"):
             assert [(await client.get(path)).status_code for _ in range(5)] == [200] * 5
-        # Neither does it take from other clients, nor from what is forwarded.
+        # The limit takes nothing from other clients or from forwarded requests.
         assert (await gateway.client("192.0.2.2").get("/health")).status_code == 200
         assert [(await client.get("/auth/x")).status_code for _ in range(4)] == [200, 200, 200, 429]
 
@@ -64,7 +64,7 @@ async def test_the_client_of_a_page_is_behind_its_trusted_proxy_and_an_ipv6_64(
 
 
 class Counting(httpx.AsyncBaseTransport):
-    """A service that counts who asks for its health, and takes a while to report it."""
+    """A service that counts requests for its health, and takes a while to answer them."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.asked = 0
@@ -112,7 +112,7 @@ async def test_a_report_is_at_most_a_second_old_and_the_gateways_own_breaker_nev
 async def test_who_waits_for_a_hanging_service_waits_once(
     services: dict[str, ScriptedService], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Also if the client whose request began the fetch leaves."""
+    """This also holds if the client whose request began the fetch leaves."""
     auth = Counting(seconds=60)
     async with in_process_gateway({**services, "auth": auth}) as gateway:
         reports = ServiceReports(gateway.app.extensions["dashboard_feed"]._upstreams)
@@ -136,7 +136,7 @@ async def test_who_waits_for_a_hanging_service_waits_once(
 async def test_documents_are_fetched_once_in_two_seconds_for_all_together(
     services: dict[str, ScriptedService], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """While one is missing; afterwards once a minute."""
+    """This is while a document is missing; afterwards they are fetched once a minute."""
     asked = []
 
     class Missing(httpx.AsyncBaseTransport):
@@ -160,7 +160,7 @@ def scope(address: str, *fields: tuple[bytes, bytes]) -> dict[str, Any]:
 
 
 class Taken:
-    """Places that streams hold for the rest of a test."""
+    """Stream places that are held for the rest of a test."""
 
     def __init__(self, admin_token: str, proxies: str = "") -> None:
         issuer = Issuer()

@@ -1,4 +1,4 @@
-"""What keeps browsers from misusing the gateway's pages and answers."""
+"""Fields that keep browsers from misusing the gateway's pages and responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of other origins, and services whose clients see them below a prefix."""
+"""Pages of other origins, and services that clients see below a prefix."""
 
 import pytest
 from pydantic import ValidationError

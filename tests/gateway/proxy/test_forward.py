@@ -10,7 +10,7 @@ from tests.gateway.wire import Peer, answering, connect, ok, upstream
 
 
 async def test_a_request_reaches_its_service_as_it_was():
-    """Method, target, fields outside ASCII and body arrive unchanged; the gateway says who asks."""
+    """Method, target, fields outside ASCII and body arrive unchanged; the gateway adds the client."""
     seen = []
 
     async def script(peer: Peer):

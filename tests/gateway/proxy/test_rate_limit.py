@@ -98,7 +98,7 @@ def hit(counters: SharedCounters, key: str = "somebody", limit: int = 100) -> bo
 async def test_the_overshoot_is_bounded(
     autojump_clock: MockClock, clock: FakeTime, processes: int, rate: int
 ) -> None:
-    """Each process admits at most what comes to it in OVERSHOOT_SECONDS and two round trips too much."""
+    """Each process exceeds the limit by at most its requests in OVERSHOOT_SECONDS and two round trips."""
     limit, admitted = 300, 0
     store = MemoryStore()
     counters = [SharedCounters(store.connection(str(number))) for number in range(processes)]
@@ -112,7 +112,7 @@ async def test_the_overshoot_is_bounded(
             await trio.sleep(1 / rate)
         bound = processes * (rate * (OVERSHOOT_SECONDS + 2 * ROUND_TRIP) + 1)
         assert limit <= admitted <= limit + bound
-        # From then on none admits anything.
+        # From then on no process admits a request.
         assert not any(hit(one, limit=limit) for one in counters)
         nursery.cancel_scope.cancel()
 
@@ -120,7 +120,7 @@ async def test_the_overshoot_is_bounded(
 async def test_a_process_that_comes_late_learns_of_the_others(
     autojump_clock: MockClock, clock: FakeTime
 ) -> None:
-    """Its first request counts alone; after the next exchange it admits no more than the others left."""
+    """Its first request counts alone; after the next exchange the other process's requests count too."""
     store = MemoryStore()
     early, late = (SharedCounters(store.connection(name)) for name in "ab")
     async with trio.open_nursery() as nursery:
@@ -139,7 +139,7 @@ async def test_a_process_that_comes_late_learns_of_the_others(
 async def test_only_windows_that_were_counted_in_are_exchanged(
     autojump_clock: MockClock, clock: FakeTime
 ) -> None:
-    """Once for any number of requests, and not at all while there are none."""
+    """A window is exchanged once for any number of requests, and not at all without requests."""
     store = MemoryStore()
     counters = SharedCounters(store.connection("a"))
     async with trio.open_nursery() as nursery:
@@ -159,7 +159,7 @@ async def test_only_windows_that_were_counted_in_are_exchanged(
 async def test_while_the_store_is_gone_each_counts_alone_and_nothing_is_lost(
     autojump_clock: MockClock, clock: FakeTime
 ) -> None:
-    """On top of what it knew of the others; once the store is back, all counts come together."""
+    """Each adds to the last known counts of the others. Once the store is back, all counts are combined."""
     store = MemoryStore()
     one, other = (SharedCounters(store.connection(name)) for name in "ab")
     async with trio.open_nursery() as nursery:
@@ -179,7 +179,7 @@ async def test_while_the_store_is_gone_each_counts_alone_and_nothing_is_lost(
         for counters in (one, other):
             hit(counters)
             await trio.sleep(1)
-            # One hit more, if it came before the counts of the other.
+            # One hit more, if it came before the other's counts arrived.
             assert counters.get_sliding_window("somebody", LONG)[2] in (70 + 70, 70 + 70 + 1)
             assert not hit(counters)
         nursery.cancel_scope.cancel()
@@ -230,7 +230,7 @@ def valkey():
 
 
 async def test_gateways_count_together_in_valkey(valkey: ValkeyServer) -> None:
-    """Exactly; what is stored names no address, and expires."""
+    """The counts are exact. The stored keys contain no address, and expire."""
     connections = [ValkeyConnection(valkey.url) for _ in range(2)]
     one, other = (
         SharedCounters(ValkeyCounters(connection, str(number)))
@@ -246,7 +246,7 @@ async def test_gateways_count_together_in_valkey(valkey: ValkeyServer) -> None:
         with trio.fail_after(20):
             while "school:" not in valkey.command("KEYS", "*"):  # noqa: ASYNC110
                 await trio.sleep(0.02)
-        # It learns of three, and has counted two by itself.
+        # It gets three hits from the store, and has counted two by itself.
         for count in (1, 2):
             assert other.acquire_sliding_window_entry("192.0.2.77", 5, 3600)
             with trio.fail_after(20):

@@ -1,4 +1,4 @@
-"""What the gateway answers by itself."""
+"""Responses that the gateway makes by itself."""
 
 import json
 

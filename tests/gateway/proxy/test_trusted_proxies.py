@@ -1,4 +1,4 @@
-"""Who a request comes from, behind trusted proxies."""
+"""The client of a request, behind trusted proxies."""
 
 import pytest
 
@@ -14,23 +14,23 @@ def said(**fields):
 @pytest.mark.parametrize(
     ("peer", "fields", "origin"),
     [
-        # nobody vouches for this peer: it is the client, whatever it says
+        # this peer is no trusted proxy: it is the client, whatever its fields claim
         ("198.51.100.9", said(x_forwarded_for="203.0.113.5"), ForwardedClient("198.51.100.9")),
         ("10.0.0.1", [], ForwardedClient("10.0.0.1")),
         ("10.0.0.1", said(x_forwarded_for="203.0.113.5"), ForwardedClient("203.0.113.5", ("10.0.0.1",))),
-        # the last that isn't trusted; what stands before it is its own claim
+        # the last address that isn't trusted is the client; earlier ones are its own claims
         (
             "10.0.0.1",
             said(x_forwarded_for="6.6.6.6, 203.0.113.5 , 192.0.2.1"),
             ForwardedClient("203.0.113.5", ("192.0.2.1", "10.0.0.1")),
         ),
-        # all of them are trusted: the first one asked by itself
+        # all of them are trusted: the first one is the client itself
         (
             "10.0.0.1",
             said(x_forwarded_for="10.0.0.3,10.0.0.2"),
             ForwardedClient("10.0.0.3", ("10.0.0.2", "10.0.0.1")),
         ),
-        # what isn't an address vouches for nothing
+        # an invalid address ends the list
         ("10.0.0.1", said(x_forwarded_for="203.0.113.5, unknown"), ForwardedClient("10.0.0.1")),
         (
             "10.0.0.1",
@@ -44,24 +44,24 @@ def said(**fields):
             ForwardedClient("2001:db8::1", ("::ffff:10.0.0.1",)),
         ),
         ("fd00::1", said(x_forwarded_for="2001:db8::1"), ForwardedClient("2001:db8::1", ("fd00::1",))),
-        # Forwarded, where there is no X-Forwarded-For
+        # Forwarded counts if there is no X-Forwarded-For
         (
             "10.0.0.1",
             said(forwarded='for=6.6.6.6, for="[2001:db8::1]:80";proto=https, FOR=10.0.0.2'),
             ForwardedClient("2001:db8::1", ("10.0.0.2", "10.0.0.1")),
         ),
         ("10.0.0.1", said(forwarded="by=203.0.113.5"), ForwardedClient("10.0.0.1")),
-        # a list that can't be read wholly is believed in no part: an open quote could hide the last of it
+        # a list with an invalid part is ignored as a whole: an open quote could hide its end
         ("10.0.0.1", said(forwarded='for=6.6.6.6;x=", for="[2001:db8::1]"'), ForwardedClient("10.0.0.1")),
         ("10.0.0.1", said(forwarded="for=203.0.113.5;"), ForwardedClient("10.0.0.1")),
         ("10.0.0.1", said(forwarded="for=203.0.113.5 x"), ForwardedClient("10.0.0.1")),
-        # nor does a comma within quotes end an element
+        # a comma within quotes doesn't end an element
         (
             "10.0.0.1",
             said(forwarded='for=203.0.113.5;x="\\",for=6.6.6.6";HOST="b:80"; Proto=HTTPS'),
             ForwardedClient("203.0.113.5", ("10.0.0.1",), "https", b"b:80"),
         ),
-        # Forwarded has the host and scheme where it has the address, and not beside X-Forwarded-For
+        # Forwarded's host and scheme count if its address does, and not beside X-Forwarded-For
         (
             "10.0.0.1",
             said(forwarded="for=203.0.113.5;host=a;proto=http,for=10.0.0.2;host=b;proto=https"),
@@ -72,7 +72,7 @@ def said(**fields):
             said(x_forwarded_for="203.0.113.5", forwarded="for=6.6.6.6;host=a;proto=https"),
             ForwardedClient("203.0.113.5", ("10.0.0.1",)),
         ),
-        # how the first proxy was asked
+        # scheme and host of the request to the first proxy
         (
             "10.0.0.1",
             said(x_forwarded_for="203.0.113.5", x_forwarded_proto="http, HTTPS", x_forwarded_host="a, b:80"),

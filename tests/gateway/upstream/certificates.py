@@ -1,4 +1,4 @@
-"""Certificates for one test: an authority nobody else trusts, and a server it has signed."""
+"""Certificates for one test: an authority of its own, and servers with certificates signed by it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Authority:
         return _context(self._folder / "server.pem", certificate, key)
 
     def self_signed_context(self, *hosts: str) -> ssl.SSLContext:
-        """For a server that nobody has signed but itself."""
+        """For a server with a self-signed certificate."""
         names = [_name(host) for host in hosts]
         certificate = self._sign(self._name, self._key, names, is_authority=False)
         return _context(self._folder / "self_signed.pem", certificate, self._key)

@@ -19,7 +19,7 @@ from gateway.upstream.addresses import (
 
 
 def fake(monkeypatch, answer):
-    """Names are looked up by `answer`; numeric addresses as ever."""
+    """Look up names by `answer`, and numeric addresses as usual."""
     real = socket.getaddrinfo
 
     def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002 - its own names
@@ -65,7 +65,7 @@ async def test_a_hanging_look_up_takes_no_thread_of_another_name(monkeypatch):
     fake(monkeypatch, answer)
     hanging, fine = Resolver("hangs", 80), Resolver("fine", 80)
     try:
-        for _ in range(2):  # those who give up leave their threads behind
+        for _ in range(2):  # cancelled callers leave their threads behind
             async with trio.open_nursery() as nursery:
                 for _ in range(60):
                     nursery.start_soon(hanging.resolve)
@@ -119,7 +119,7 @@ def refusing():
 
 
 def full():
-    """A listener that lets nobody in: its backlog is full."""
+    """A listener that accepts no connection: its backlog is full."""
     sock, address = listening(backlog=0)
     waiting = [socket.socket() for _ in range(3)]
     for one in waiting:

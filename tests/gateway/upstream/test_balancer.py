@@ -1,4 +1,4 @@
-"""Several servers of one service: who gets a request, and what becomes of one that is dead."""
+"""Several servers of one service: the choice of a server, and the treatment of a dead one."""
 
 import socket
 
@@ -15,7 +15,7 @@ from tests.gateway.wire import Peer, answering, close_when_asked_again, connect,
 
 
 def nobody():
-    """A URL where nobody listens."""
+    """A URL on which no server listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{sock.getsockname()[1]}"

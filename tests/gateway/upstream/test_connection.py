@@ -1,4 +1,4 @@
-"""One connection on a real wire: what is sent, what is read, and when it is given up."""
+"""One connection on a real wire: the bytes sent, the bytes read, and when it is given up."""
 
 import httpx
 import pytest
@@ -116,7 +116,7 @@ async def test_cancelled_wait_closes_the_connection():
 
 
 class Trickle(httpx.AsyncByteStream):
-    """A body that waits for leave before each piece."""
+    """A body that waits for the test before each piece."""
 
     def __init__(self):
         self.pieces, self._take = trio.open_memory_channel(0)

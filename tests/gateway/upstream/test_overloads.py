@@ -1,4 +1,4 @@
-"""What the gateway itself lacks is counted apart from the failures of services."""
+"""Calls that fail because the gateway lacks files, ports or memory are counted apart from failures."""
 
 import errno
 import resource

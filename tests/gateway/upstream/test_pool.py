@@ -1,4 +1,4 @@
-"""The pool on a real wire: which connection serves, which is kept, and what is sent twice."""
+"""The pool on a real wire: which connection serves, which is kept, and which request is sent twice."""
 
 import socket
 
@@ -118,7 +118,7 @@ async def test_a_second_failure_is_the_result():
 
 
 async def test_the_second_try_is_on_a_new_connection():
-    """Where one kept connection was stale, the others may be, too: none of them is asked."""
+    """If one kept connection is stale, the others may be, too: none of them is used."""
     seen = []
 
     async def asked_again(peer: Peer):

@@ -1,4 +1,4 @@
-"""What the reader takes, h11 takes for the same response: thousands of almost right ones."""
+"""A response that the reader accepts is the same response to h11: thousands of almost valid ones."""
 
 import random
 
@@ -41,7 +41,7 @@ SCRAPS = [
 
 
 def ours(data, size):
-    """Status, fields, body, trailers, and whether another response may follow; None where it isn't whole."""
+    """Status, fields, body, trailers, and whether another response may follow. None if it isn't whole."""
     reader = ResponseReader()
     head, body = None, b""
     try:
@@ -59,7 +59,7 @@ def ours(data, size):
 
 
 def theirs(data):
-    """As of ours, from h11; an exception of its own where it refuses the response."""
+    """The same as `ours`, from h11. Raises h11's own exception if h11 refuses the response."""
     connection = h11.Connection(h11.CLIENT)
     for event in (h11.Request(method="GET", target="/", headers=[("host", "h")]), h11.EndOfMessage()):
         connection.send(event)

@@ -82,7 +82,7 @@ def test_interim_heads_come_one_by_one():
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_head_204_and_304_have_no_body(data, method, size):
-    """Whatever length they announce."""
+    """A length that they announce is ignored."""
     reader = ResponseReader()
     for _ in range(2):
         _, body = read(reader, data, size, method)

@@ -1,4 +1,4 @@
-"""https upstreams: who is trusted, what an operator is told, and what it costs."""
+"""https upstreams: which certificates are trusted, what is logged, and the cost of a connection."""
 
 import ssl
 from contextlib import asynccontextmanager
@@ -80,7 +80,7 @@ async def test_the_log_has_the_reason_of_a_refused_certificate(authority):
             peer = await connect(gateway.port)
             await peer.send(b"GET /auth/x HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n")
             assert (await peer.rest()).startswith(b"HTTP/1.1 502 ")
-            await trio.testing.wait_all_tasks_blocked(0.02)  # the line is written behind the answer
+            await trio.testing.wait_all_tasks_blocked(0.02)  # the line is written after the response
         [line] = [one for one in logs if one["event"] == "request"]
         assert line["reason"] == f"{url}: certificate verify failed: self-signed certificate"
         assert await gateway.counts() == {"failure": 1}

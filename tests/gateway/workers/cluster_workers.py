@@ -24,7 +24,7 @@ BOUNDS = (0.1, 1.0)
 
 @dataclass
 class Worker:
-    """One worker's view of all, its own breaker, and what it shares."""
+    """One worker's view of all workers, its own breaker, and its sharing."""
 
     cluster: WorkerCluster
     breaker: CircuitBreaker
@@ -36,7 +36,7 @@ class Worker:
             await self.breaker.execute(nothing)
 
     async def successes(self) -> int:
-        """The calls that all workers are shown to have made."""
+        """The number of successes of all workers that this worker shows."""
         return (await self.cluster.snapshots())[SERVICE].counts["success"]
 
 
@@ -48,7 +48,7 @@ async def nothing() -> None:
 async def worker(
     valkey: ValkeyServer, slot: int, gateway: str = "gateway-1", *, connected: bool = True
 ) -> AsyncIterator[Worker]:
-    """A worker. Its end is a sudden one: what it hasn't written is lost."""
+    """A worker. It ends suddenly: counts that it hasn't written are lost."""
     settings = GatewaySettings(valkey_url=valkey.url)  # type: ignore[arg-type]
     place = Place("api-gateway", f"127.0.0.1:{8000 + len(gateway)}", gateway)
     clusters: list[WorkerCluster] = []
@@ -73,7 +73,7 @@ async def worker(
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 20.0) -> None:
-    """Wait until it holds."""
+    """Wait until the condition holds."""
     with trio.fail_after(seconds):
         while True:
             found = condition()

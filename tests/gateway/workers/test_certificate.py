@@ -58,7 +58,7 @@ async def test_a_renewed_certificate(tmp_path, monkeypatch, workers):
 
 
 async def refusal(**environment):
-    """Exit code and what is said on standard error by a gateway that can't start."""
+    """Exit code and standard error of a gateway that can't start."""
     with trio.fail_after(20):
         done = await trio.run_process(
             [sys.executable, "-m", "gateway"],
@@ -91,7 +91,7 @@ async def test_a_pair_that_cannot_be_used(tmp_path):
     ("given", "missing"), [("TLS_CERT_FILE", "TLS_KEY_FILE"), ("TLS_KEY_FILE", "TLS_CERT_FILE")]
 )
 async def test_one_of_the_two_alone(tmp_path, given, missing):
-    """The other one is named."""
+    """The error names the missing one."""
     pair = TestCertificate(tmp_path)
     path = pair.certificate if given == "TLS_CERT_FILE" else pair.key
     code, said = await refusal(**{given: path})

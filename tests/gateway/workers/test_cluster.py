@@ -11,7 +11,7 @@ from tests.valkey import ValkeyServer
 
 
 async def test_changes_are_those_of_all(valkey: ValkeyServer) -> None:
-    """A breaker is open from when one worker's opens until the last one's has closed."""
+    """A breaker is open from the first worker's opening until the last worker's closing."""
     async with (
         worker(valkey, 0) as own,
         worker(valkey, 1) as other,
@@ -92,14 +92,14 @@ def snapshot(state: State, failures: int, **more: object) -> Snapshot:
 
 
 def test_the_places_of_all_are_those_of_the_running() -> None:
-    """A dead worker has none; if one worker has no limit, nor have all together."""
+    """A dead worker has no places. If one worker has no limit, there is none for all together."""
     five, seven, free = (snapshot(State.CLOSED, 0, bulkhead_limit=limit) for limit in (5, 7, None))
     assert merge_snapshots([five, seven], [five, seven, five]).bulkhead_limit == 12
     assert merge_snapshots([five, free], [five, free]).bulkhead_limit is None
 
 
 def test_the_worst_speaks_with_the_counts_of_all() -> None:
-    """One open breaker among closed ones: its state, whole; all counts; calls in flight of the living."""
+    """The result has the open breaker's state and times, all counts, and the living's calls in flight."""
     histogram = HistogramSnapshot((1.0,), (2, 3), 4.0)
     closed, opened, dead = (
         snapshot(State.CLOSED, 4, unix_changed_at=1.0, durations=histogram),

@@ -62,7 +62,7 @@ STORY = {
 
 @pytest.mark.parametrize("moment", STORY)
 def test_one_outage_has_one_start_and_each_state_its_time(moment: str) -> None:
-    """Whoever of them speaks, and whatever the probes do: an alert that counts from there begins once."""
+    """An alert on the start fires once, whichever worker's state is shown and however probes end."""
     *workers, told = STORY[moment]
     for order in (workers, workers[::-1]):
         snapshots = [one.snapshot() for one in order]
@@ -71,7 +71,7 @@ def test_one_outage_has_one_start_and_each_state_its_time(moment: str) -> None:
 
 
 def shown(workers: list[Worker]) -> dict[str, dict[str, float]]:
-    """The samples of the gauges of the state, by the label `state` where there is one."""
+    """The samples of the gauges of the state, by the label `state` if there is one."""
     snapshots = [one.snapshot() for one in workers]
     registry = CollectorRegistry()
     registry.register(SnapshotCollector([merge_snapshots(snapshots, snapshots)]))
@@ -107,7 +107,7 @@ def test_among_equal_states_the_one_with_more_failures_or_slow_calls_speaks() ->
 
 
 def test_of_each_bucket_the_last_exemplar_is_shown() -> None:
-    """Whichever worker it comes from."""
+    """The exemplar may come from any worker."""
     old, new, other = (Exemplar(0.5, {"trace_id": name}, at) for name, at in (("a", 1), ("b", 2), ("c", 1)))
     shares = [
         replace(

@@ -1,4 +1,4 @@
-"""The workers' reports in Valkey: sums that never go down, whatever becomes of workers and store."""
+"""The workers' reports in Valkey: sums never decrease, whatever happens to workers and store."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_worker_that_has_ended_does_not_run() -> None:
 
 
 async def test_each_call_is_counted_once_whichever_worker_is_asked(valkey: ValkeyServer) -> None:
-    """Also the calls made since the other workers were asked last."""
+    """Calls made since the last collection are counted too."""
     async with worker(valkey, 0) as one, worker(valkey, 1) as other, worker(valkey, 2) as third:
         workers = (one, other, third)
         for total in (6, 12, 18):
@@ -75,7 +75,7 @@ async def test_each_call_is_counted_once_whichever_worker_is_asked(valkey: Valke
 
 
 async def test_a_successor_goes_on_from_its_predecessors_report(valkey: ValkeyServer) -> None:
-    """What was shown stays; so do totals that aren't a breaker's."""
+    """Counts that were shown stay; so do totals that aren't a breaker's."""
     async with worker(valkey, 0) as one:
         for lives in range(1, 4):
             async with worker(valkey, 1) as other:
@@ -87,7 +87,7 @@ async def test_a_successor_goes_on_from_its_predecessors_report(valkey: ValkeySe
 
 
 async def test_requests_are_those_of_all_workers_ever_and_run_in_the_living(valkey: ValkeyServer) -> None:
-    """Each worker ends with a request in flight, as one does that is killed."""
+    """Each worker ends with a request in flight, as a killed worker does."""
     async with worker(valkey, 0) as one:
         for lives in range(1, 4):
             async with worker(valkey, 1) as other:
@@ -110,7 +110,7 @@ async def test_another_gateway_counts_for_itself(valkey: ValkeyServer) -> None:
 
 
 async def test_a_store_that_loses_its_data_loses_no_counts(valkey: ValkeyServer) -> None:
-    """Neither those of workers that run, nor those of one that has died."""
+    """The counts of running workers stay, and so do those of a dead one."""
     async with worker(valkey, 0) as one, worker(valkey, 2) as third:
         async with worker(valkey, 1) as dead:
             await dead.succeed(7)
@@ -132,7 +132,7 @@ async def gone(*workers) -> None:
 async def test_while_the_store_is_gone_no_worker_shows_less_than_another_has(
     valkey: ValkeyServer, end
 ) -> None:
-    """States are each worker's own, at once; counts are the last sum that any has shown, until it is back."""
+    """Until it is back, each worker shows its own state, and the last sum that any worker has shown."""
     async with worker(valkey, 0) as one, worker(valkey, 1) as other:
         await other.succeed(3)
         other.cluster.request_metrics.begin("/auth", "GET").end(200)
@@ -186,7 +186,7 @@ async def test_a_worker_that_starts_without_the_store_shows_no_counts(valkey: Va
 
 
 async def test_a_worker_that_hangs_is_shown_as_it_was(valkey: ValkeyServer) -> None:
-    """Nobody waits for it for long."""
+    """Other workers don't wait for it for long."""
     async with worker(valkey, 0) as one, worker(valkey, 1) as hung:
         await hung.succeed(2)
         await hung.breaker.trip("before")
@@ -199,7 +199,7 @@ async def test_a_worker_that_hangs_is_shown_as_it_was(valkey: ValkeyServer) -> N
 
 
 async def test_a_dead_workers_state_is_not_shown(valkey: ValkeyServer) -> None:
-    """Its counts are."""
+    """Its counts are shown."""
     async with worker(valkey, 0) as one:
         async with worker(valkey, 1) as dead:
             await dead.succeed(2)

@@ -22,7 +22,7 @@ SUCCESSES = f'outcome="success",service="{SERVICE}"'
 
 
 async def shown(found: Gateway) -> float | None:
-    """The sum that whichever worker shows; None if it shows none."""
+    """The sum that some worker shows; None if it shows none."""
     if "circuit_breaker_calls_total{" not in (text := (await found.ask("/metrics")).text):
         return None
     (line,) = [
@@ -33,7 +33,7 @@ async def shown(found: Gateway) -> float | None:
 
 @asynccontextmanager
 async def never_decreasing(found: Gateway) -> AsyncIterator[list[float]]:
-    """Scrape all the while; fail if a sum is lower than one before it."""
+    """Scrape during the block; fail if a sum is lower than an earlier one."""
     sums: list[float] = []
 
     async def scrape() -> None:
@@ -76,7 +76,7 @@ async def test_no_sum_goes_down_when_workers_die(tmp_path: Path, valkey: ValkeyS
 async def test_no_sum_goes_down_when_workers_and_store_come_and_go(
     tmp_path: Path, valkey: ValkeyServer
 ) -> None:
-    """Three workers; one is killed, then the store is frozen, killed and emptied, and once both are."""
+    """With three workers: one is killed; the store is frozen, emptied and killed; and once both at a time."""
     async with gateway(tmp_path, workers=3, VALKEY_URL=valkey.url) as found, never_decreasing(found) as sums:
         answered = 0
         async with load_clients(found.port) as clients:
@@ -108,7 +108,7 @@ async def test_a_store_that_hangs_delays_no_request_and_no_end(tmp_path: Path, v
         began = trio.current_time()
         for _ in range(10):
             assert (await found.ask("/auth/ping")).status_code == 200
-        # Also on a machine that has other things to do.
+        # The limit allows for a busy machine.
         assert trio.current_time() - began < 10
         found.process.terminate()
         with trio.fail_after(5):
@@ -116,7 +116,7 @@ async def test_a_store_that_hangs_delays_no_request_and_no_end(tmp_path: Path, v
 
 
 async def test_instances_are_listed_and_never_added_up(tmp_path: Path, valkey: ValkeyServer) -> None:
-    """Two gateways of two workers each: what one counts, the other's /metrics doesn't have."""
+    """Two gateways of two workers each: the counts of one aren't in the /metrics of the other."""
     folders = [tmp_path / name for name in ("one", "other")]
     for folder in folders:
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""Several workers on one port: real processes, killed, ended and told to reload while clients never pause."""
+"""Several workers on one port: real processes, killed, ended and reloaded while clients never pause."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_a_worker_that_dies_is_replaced_and_its_counts_stay(tmp_path: Path
             shown = await found.metric("circuit_breaker_calls_total", success)
         assert len(clients.failures) <= 8
         assert victim not in await found.staffed()
-        # The successor has written its file by now, and nobody has asked for anything since.
+        # The successor has written its report by now, and there were no requests since.
         kept = await found.metric("circuit_breaker_calls_total", success)
         assert shown <= kept <= clients.answered
         for pid in await found.staffed():
@@ -48,7 +48,7 @@ async def test_a_worker_that_dies_is_replaced_and_its_counts_stay(tmp_path: Path
 
 
 async def test_counts_are_those_of_all_workers(tmp_path: Path) -> None:
-    """Whoever is asked, each request is counted once."""
+    """Every worker shows each request once."""
     async with gateway(tmp_path, workers=2) as found:
         async with load_clients(found.port) as clients:
             await clients.progress(200)
@@ -73,7 +73,7 @@ async def test_a_worker_told_to_stop_loses_no_request(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_the_end_of_all_loses_no_request(tmp_path: Path, workers: int) -> None:
-    """SIGTERM: whoever was accepted is answered, and who comes later is refused."""
+    """At SIGTERM, accepted requests are answered, and later connections are refused."""
     async with gateway(tmp_path, workers) as found, load_clients(found.port) as clients:
         await clients.progress(200)
         found.process.terminate()
@@ -85,7 +85,7 @@ async def test_the_end_of_all_loses_no_request(tmp_path: Path, workers: int) -> 
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_before_the_end_a_load_balancer_has_time_to_notice(tmp_path: Path, workers: int) -> None:
-    """For SHUTDOWN_DELAY it isn't ready, and serves; then nobody is listening, and it ends well."""
+    """For SHUTDOWN_DELAY it serves without being ready; then it stops listening, and exits with 0."""
     async with gateway(tmp_path, workers, SHUTDOWN_DELAY="3") as found:
         assert (await found.ask("/readyz")).status_code == 200
         found.process.terminate()
@@ -119,7 +119,7 @@ async def test_a_hangup_reloads_the_policies_and_loses_no_request(tmp_path: Path
 
 
 async def test_a_new_worker_does_not_stumble_over_a_bad_file(tmp_path: Path) -> None:
-    """The file was spoiled after the start: a successor has the policies of the others."""
+    """The file became invalid after the start: the new worker has the policies of the others."""
     async with gateway(tmp_path, workers=2) as found:
         found.policies.write_text("nonsense")
         os.kill((await found.staffed())[1], signal.SIGKILL)
@@ -129,7 +129,7 @@ async def test_a_new_worker_does_not_stumble_over_a_bad_file(tmp_path: Path) -> 
 
 
 async def test_an_operators_order_reaches_every_worker(tmp_path: Path) -> None:
-    """Opened by hand through one worker, a breaker is open in all; health and metrics tell the worst."""
+    """A breaker opened through one worker is open in all; health and metrics show the worst state."""
     async with gateway(tmp_path, workers=3) as found:
         await found.ask(f"/admin/breakers/{SERVICE}/trip", "POST", json={"reason": "maintenance"})
         await found.everybody(lambda view: view["state"] == "OPEN")
@@ -140,7 +140,7 @@ async def test_an_operators_order_reaches_every_worker(tmp_path: Path) -> None:
 
 
 async def test_what_an_operator_holds_open_stays_so_when_workers_die(tmp_path: Path) -> None:
-    """Each successor has taken it up before it serves anybody; so it has with a policy."""
+    """Each successor applies the hold before its first request; the same goes for a policy."""
     async with gateway(tmp_path, workers=2) as found:
         await found.ask(f"/admin/breakers/{SERVICE}/force_open", "POST", json={"reason": "maintenance"})
         await found.ask(f"/admin/breakers/{SERVICE}/policy", "PUT", json={"max_failures": 8})
@@ -155,15 +155,15 @@ async def test_what_an_operator_holds_open_stays_so_when_workers_die(tmp_path: P
 
 
 async def test_a_rate_limit_is_one_limit(tmp_path: Path) -> None:
-    """However a client's connections are spread over the workers, and also when they die."""
+    """The spread of a client's connections over the workers doesn't matter, nor does a worker's death."""
     async with gateway(tmp_path, workers=3, rate=20) as found:
         answers = []
         for _ in range(30):
             answers.append(await found.ask("/auth/ping"))
-            # Longer than the workers take to learn each other's counts.
+            # Longer than the workers take to exchange their counts.
             await trio.sleep(0.3)
-        # Each worker may admit one before it has learned of the others'; and a minute that begins meanwhile
-        # forgets a little of what came before.
+        # Each worker may admit one before it gets the others' counts; and a minute that begins meanwhile
+        # drops a little of the earlier count.
         assert 20 <= sum(one.status_code == 200 for one in answers) <= 24
         assert answers[-1].status_code == 429
         for pid in await found.staffed():
@@ -174,12 +174,12 @@ async def test_a_rate_limit_is_one_limit(tmp_path: Path) -> None:
         for _ in range(5):
             await trio.sleep(0.3)
             later.append((await found.ask("/auth/ping")).status_code)
-        # A new worker learns of this client with its first request.
+        # A new worker gets this client's counts after the client's first request.
         assert later.count(200) <= 3
 
 
 async def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
-    """Nobody holds the port after the parent's death: another gateway can start there."""
+    """The port is free after the parent's death: another gateway can start there."""
     async with gateway(tmp_path, workers=2) as found:
         workers = await found.staffed()
         found.process.kill()

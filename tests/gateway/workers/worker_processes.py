@@ -45,12 +45,12 @@ class Gateway:
         self.workers = workers
 
     async def ask(self, path: str, method: str = "GET", **more: object) -> httpx.Response:
-        """One request on a connection of its own: whichever worker takes it."""
+        """One request on a connection of its own; any worker may accept it."""
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=ADMIN) as client:
             return await client.request(method, path, **more)
 
     async def everybody(self, looks_right: Callable[[dict], bool], seconds: float = 10) -> None:
-        """Wait until each worker's view of a breaker looks right: many connections, all of one mind."""
+        """Wait until each worker's view of a breaker looks right: twelve connections in a row agree."""
         with trio.fail_after(seconds):
             right = 0
             while right < 12:
@@ -70,7 +70,7 @@ class Gateway:
         return self.listening()
 
     def listening(self) -> list[int]:
-        """The workers that have said so in the log and live."""
+        """The living workers that have logged that they listen."""
         if self.workers == 1:
             return [self.process.pid] if "listening" in self.log() else []
         started = {}
@@ -86,7 +86,7 @@ class Gateway:
         ]
 
     def log(self) -> str:
-        """What it has logged."""
+        """The log of all its processes."""
         return self.policies.with_name("log").read_text()
 
 
@@ -138,7 +138,7 @@ async def _gateway(folder: Path, workers: int, rate: int, settings: dict[str, st
 
 
 async def end(process: trio.Process) -> None:
-    """End a gateway and its workers, whatever state they are in."""
+    """End a gateway and its workers in any state."""
     with trio.CancelScope(shield=True):
         left = children(process.pid) if process.poll() is None else []
         if process.poll() is None:

@@ -1,4 +1,4 @@
-"""What breakers did lately: counted by time, bounded, and joined from pieces."""
+"""The history of breakers: counted by time, bounded, and joined from pieces."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def call(breaker: CircuitBreaker, *, fails: bool = False) -> None:
 
 
 async def test_calls_are_counted_in_the_bucket_of_their_time() -> None:
-    """And failures are kept with their error."""
+    """Failures are kept with their error."""
     clock = Clock()
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="a"))
@@ -59,7 +59,7 @@ async def test_calls_before_the_first_sample_are_in_no_bucket() -> None:
 
 
 async def test_slow_calls_are_reported_apart_from_failures() -> None:
-    """By one number for both, a slow success would be shown as a failure."""
+    """With one number for both, a slow success would be shown as a failure."""
     trip = SlowCallRate(1.0, 0.001, LastCalls(10), 10)
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="a", trip=trip))
@@ -107,7 +107,7 @@ def report(now: float, since: float, *times: float, buckets: tuple[int, ...] = (
     [
         (None, report(20, 0, 5, 15), [5, 15], []),
         (report(20, 0, 5, 15), report(30, 19, 22), [5, 15, 22], []),
-        # what is in both is there once
+        # a transition in both reports is kept once
         (report(20, 0, 5, 19.5), report(30, 19, 19.5, 22), [5, 19.5, 22], []),
         (report(20, 0, buckets=(10, 15)), report(21, 19, buckets=(15, 20)), [], [10, 15, 20]),
         (report(20, 0, buckets=(10, 15)), report(21, 20, buckets=(20,)), [], [10, 15, 20]),

@@ -1,4 +1,4 @@
-"""What reports without a token say of operators' orders: never who gave them."""
+"""Operators' orders in reports without a token: they never contain the operator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE = f"[breakers.{NAME}]\nreset_timeout = 60\n"
 
 
 class Process:
-    """An admin, and what anybody may read."""
+    """The admin API of one process, and the report that needs no token."""
 
     def __init__(self, panel: Panel, path: Path) -> None:
         self.path = path
@@ -89,7 +89,7 @@ async def test_a_hold_in_force_is_told_however_old_it_is(process: Process) -> No
 
 
 async def test_a_reload_is_told_with_what_it_changed_if_it_changed_something(process: Process) -> None:
-    """By a command or by a signal."""
+    """The reload may be by a command or by a signal."""
     await process.admin.reload(command())
     first = await process.orders()
     assert [(one["action"], one["breakers"]) for one in first] in ([], [("reload", [NAME])])

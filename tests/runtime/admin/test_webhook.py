@@ -26,7 +26,7 @@ Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 
 class ScriptedReceiver(httpx.AsyncBaseTransport):
-    """Takes what comes, after doing what the test says."""
+    """Records each delivery, and answers it as the test has set."""
 
     def __init__(self, *answers: Answer) -> None:
         self.requests: list[httpx.Request] = []
@@ -71,7 +71,7 @@ async def told(receiver: ScriptedReceiver, **more: Any) -> AsyncIterator[Circuit
 
 
 async def test_a_transition_is_sent_and_signed(autojump_clock: trio.testing.MockClock) -> None:
-    """The signature covers time and body, and is what a receiver computes."""
+    """The signature covers time and body; a receiver computes the same one."""
     receiver = ScriptedReceiver()
     async with told(receiver, clock=lambda: 1_700_000_000.5) as breaker:
         await breaker.trip("why")

@@ -64,7 +64,7 @@ def test_the_shipped_file_has_every_breaker_and_no_warnings() -> None:
 
 @pytest.mark.parametrize(("profile", "policy"), [("dev", (3, 30)), ("prod", (10, 120))])
 def test_a_profile_sets_all_breakers(written, profile, policy) -> None:
-    """Whether the file or the environment names it."""
+    """The file or the environment may name the profile."""
     for breakers in (
         load_breakers(written(f'profile = "{profile}"'), None),
         load_breakers(written('profile = "default"'), profile),

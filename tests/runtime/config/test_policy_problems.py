@@ -1,4 +1,4 @@
-"""What is wrong with breakers.toml: all of it at once, each by its key; and the keys that it can have."""
+"""The errors of breakers.toml: all of them at once, each with its key; and the keys that it can have."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_file_has_every_key_of_a_policy_that_is_not_code() -> None:
 
 
 def test_a_shadow_is_read_with_the_keys_of_its_policy(written: Write) -> None:
-    """What it leaves out is the breaker's own, of the file, its profile or the defaults."""
+    """Keys that it leaves out have the breaker's own values, from the file, its profile or the defaults."""
     text = (
         f"profile = 'prod'\n[breakers.{DATABASE}]\nramp = 5.0\n"
         "shadow = {trip = {kind = 'Adaptive', failures = 4}, half_open_max_calls = 2}\n"

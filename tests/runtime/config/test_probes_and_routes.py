@@ -1,4 +1,4 @@
-"""What breakers.toml says of probes and routes: read, checked, and kept until the next start."""
+"""Probes and routes in breakers.toml: read, checked, and kept until the next start."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ REFUSED = "the policies can't be used; nothing has changed"
 
 
 class Down(Exception):
-    """What counts, by this process's own code."""
+    """The exception that counts as a failure in this process's own code."""
 
 
 @pytest.mark.parametrize("early", [False, True])

@@ -110,7 +110,7 @@ def test_the_bad_one_of_several_servers_is_shown(
 def test_credentials_in_a_url_are_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
-    """A service takes none, and its URL stands in logs."""
+    """A service accepts no credentials, and its URL appears in logs."""
     monkeypatch.setenv("AUTH_SERVICE_URL", value)
     with pytest.raises(SystemExit):
         load(Some)
@@ -277,7 +277,7 @@ def test_the_password_of_valkey_is_hidden_as_it_is_written_and_as_it_is_used(
 def test_the_secrets_of_a_mongodb_uri_are_hidden(
     monkeypatch: pytest.MonkeyPatch, uri: str, hidden: set[str]
 ) -> None:
-    """As they are written, and as the driver uses them and may quote them."""
+    """In their written form, and in the form that the driver uses and may quote."""
     monkeypatch.setenv("MONGODB_URI", uri)
     found = load(Some)
     assert hidden <= set(found.secrets())

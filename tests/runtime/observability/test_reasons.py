@@ -1,4 +1,4 @@
-"""Whatever fails, there are words for it."""
+"""Every failure has a reason in words."""
 
 from __future__ import annotations
 

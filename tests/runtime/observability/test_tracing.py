@@ -1,4 +1,4 @@
-"""Which of OpenTelemetry's variables decide, and what is said of one that can't be used."""
+"""The effect of OpenTelemetry's variables, and the warning about one that can't be used."""
 
 from __future__ import annotations
 

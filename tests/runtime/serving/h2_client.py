@@ -18,7 +18,7 @@ from tests.runtime.serving.running_app import RunningApp
 
 
 class StreamResponse:
-    """What a stream has been answered so far. reset: the error code that it was reset with."""
+    """The response on a stream so far. reset: the error code that it was reset with."""
 
     def __init__(self) -> None:
         self.informational: list[tuple[int, list[tuple[bytes, bytes]]]] = []
@@ -58,7 +58,7 @@ class H2Client:
             await self.stream.send_all(data)
 
     async def frames(self, *frames: Frame) -> None:
-        """Send these frames, whatever our own side of the connection thinks of them."""
+        """Send these frames, even if they are invalid in this state of the connection."""
         await self.flush()
         await self.stream.send_all(b"".join(frame.serialize() for frame in frames))
 
@@ -99,7 +99,7 @@ class H2Client:
             self.connection.end_stream(stream_id)
 
     async def upload(self, stream_id: int, size: int, within: float = 5.0) -> None:
-        """Send so many bytes as the server lets us, and the end."""
+        """Send so many bytes as the windows allow, then the end."""
         with trio.fail_after(within):
             while size:
                 room = min(
@@ -123,13 +123,13 @@ class H2Client:
         return answer
 
     async def until(self, reached: Callable[[], Any], within: float = 3.0) -> None:
-        """Read until something is so. EOFError where the server closes before."""
+        """Read until the condition holds. Raises EOFError if the server closes before."""
         with trio.fail_after(within):
             while not reached():
                 await self.read()
 
     async def read(self) -> None:
-        """Take in what comes next."""
+        """Read and handle the next data."""
         try:
             data = await self.stream.receive_some(65536)
         except trio.BrokenResourceError:

@@ -41,7 +41,7 @@ class RunningApp:
         self.ended.set()
 
     async def connect(self, *protocols: str) -> Peer:
-        """A client, which offers these protocols where TLS is spoken."""
+        """A client. Over TLS it offers these protocols."""
         stream: Any = await trio.open_tcp_stream("127.0.0.1", self.port)
         if self.pair is not None:
             context = self.pair.client_context(*protocols)
@@ -50,7 +50,7 @@ class RunningApp:
         return Peer(stream)
 
     async def talk(self, data: bytes, within: float = 3.0) -> bytes:
-        """Everything that these bytes are answered with until the connection is closed."""
+        """The whole answer to these bytes until the connection is closed."""
         peer = await self.connect()
         with trio.fail_after(within):
             await peer.send(data)
@@ -89,7 +89,7 @@ def http_only(app: App) -> App:
 
 
 async def body_of(receive: Any) -> bytes:
-    """All of a request's body. EOFError where the client leaves before its end."""
+    """The whole body of a request. Raises EOFError if the client leaves before its end."""
     pieces = []
     while True:
         message = await receive()

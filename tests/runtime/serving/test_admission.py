@@ -20,7 +20,7 @@ GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 class WorkerContext:
-    """An app that answers when it is let, and the port that it is found at."""
+    """An app that answers when the test allows it, and its port."""
 
     def __init__(self) -> None:
         self.release = trio.Event()
@@ -51,7 +51,7 @@ class WorkerContext:
 
 @asynccontextmanager
 async def place(**limits: Any) -> AsyncIterator[WorkerContext]:
-    """Admission on a free port."""
+    """Serve an app with admission on a free port."""
     one = WorkerContext()
     admission = ConnectionAdmission(wrap_app(one.app, 0, "asgi"), Config(), Limits(**limits))
     async with trio.open_nursery() as nursery:
@@ -62,7 +62,7 @@ async def place(**limits: Any) -> AsyncIterator[WorkerContext]:
 
 
 async def answer(stream: trio.SocketStream) -> bytes:
-    """The first line of what comes next; empty where the connection is closed."""
+    """The first line of the next response; empty if the connection is closed."""
     with trio.fail_after(2):
         return bytes(await stream.receive_some(65536)).partition(b"\r\n")[0]
 

@@ -49,7 +49,7 @@ async def test_a_deadline_counts_only_without_data(before: bytes) -> None:
         [connection] = [
             one
             for one in gc.get_objects()
-            # Not isinstance: it asks a weak proxy's object, which may be gone.
+            # Not isinstance: on a weak proxy it needs the object, which may be gone.
             if issubclass(type(one), ClientConnection) and one._server[1] == server.port
         ]
         trio.lowlevel.spawn_system_task(peer.send, GET[len(before) :])

@@ -1,4 +1,4 @@
-"""Checks the internals of packages that runtime/serving uses: an update that moves one fails by name."""
+"""Checks the internals of packages that runtime/serving uses. A changed one fails with its name."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_hypercorn_turns_the_authority_into_the_host() -> None:
 
 
 def test_httptools() -> None:
-    """An upgrade stops the parser and says where; a later version can be read; an error keeps its cause."""
+    """An upgrade stops the parser with its offset; a later version can be read; an error keeps its cause."""
 
     class Parts:
         def on_headers_complete(self) -> None:

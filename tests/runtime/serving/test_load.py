@@ -1,4 +1,4 @@
-"""Clients that others have written, with a bounded load: every request is answered."""
+"""Load by third-party clients, bounded: every request is answered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.runtime.serving.running_app import echo, respond, running
 
 
 def tool(name: str) -> str:
-    """Its path. A test without it is skipped."""
+    """The path of a program. The test is skipped if it isn't installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} isn't installed: it comes with Debian's nghttp2-client")

@@ -1,4 +1,4 @@
-"""TLS: handshakes, what is spoken behind them, how connections end, and certificates that are renewed."""
+"""TLS: handshakes, the protocols behind them, how connections end, and renewed certificates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call whose connection closes under it fails as a store that is gone, whatever the client raises."""
+"""A call whose connection closes under it fails as if the store were gone, for any client exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all services answer alike: the envelope, its errors, reading JSON, health."""
+"""Responses that all services have in common: the envelope, its errors, reading JSON, health."""
 
 from __future__ import annotations
 

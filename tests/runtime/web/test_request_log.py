@@ -1,4 +1,4 @@
-"""However a request to a service ends, its line says how, and its span whose it was."""
+"""The log line of a request to a service has the way it ended; its span has the request's id."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAD = "GET /slow/7 HTTP/1.1\r\nHost: it\r\nX-Request-ID: mine\r\n{}\r\n"
 
 @pytest.fixture
 def lines() -> Iterator[list[Any]]:
-    """What is logged, also by tasks that ran before."""
+    """The logged lines, also those of tasks that began before."""
     capture = LogCapture()
     structlog.configure(processors=[merge_contextvars, capture])
     yield capture.entries
@@ -67,7 +67,7 @@ async def slow(stop: trio.Event, tasks: int = 1) -> AsyncIterator[Slow]:
 
 
 async def told(lines: list[Any]) -> dict[str, Any]:
-    """The line of the one request, when it is there."""
+    """Wait for the line of the one request, and return it."""
     with trio.fail_after(3):
         while not (found := [line for line in lines if line["event"] == "request"]):  # noqa: ASYNC110
             await trio.sleep(0.005)
@@ -134,7 +134,7 @@ class Anything(BaseModel):
 
 @asynccontextmanager
 async def uploading(work: float) -> AsyncIterator[PartialRequest]:
-    """The caller waits for 200 ms, the server 500 ms for a piece of the body."""
+    """The caller waits for 200 ms; the server waits 500 ms for a piece of the body."""
     async with open_panel() as panel, trio.open_nursery() as nursery:
         app = service_app("it", panel)
 

@@ -10,7 +10,7 @@ from tests.security.attacked_stack import AttackedStack
 
 
 def connect(attacked: AttackedStack, address: str, receive_buffer: int | None = None) -> socket.socket:
-    """A connection to the gateway. receive_buffer: bytes that this host holds of what isn't read."""
+    """A connection to the gateway. receive_buffer: bytes of unread data that this host holds."""
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     made.settimeout(10)
     if receive_buffer is not None:
@@ -30,7 +30,7 @@ def read_status(client: socket.socket) -> int:
 
 
 def read_to_end(client: socket.socket) -> bytes:
-    """What comes until the connection ends. Raises TimeoutError if nothing comes for 10 s."""
+    """All data until the connection ends. Raises TimeoutError if nothing comes for 10 s."""
     found = b""
     with suppress(ConnectionError):
         while piece := client.recv(65536):

@@ -1,4 +1,4 @@
-"""One client asks for more than its share. Others, and admins, are served as before."""
+"""One client uses more than its share. Other clients, and admins, are served as before."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_flood_of_connections_leaves_places_for_others(attacked: AttackedStack
     count = PLACES_FOR_CONNECTIONS + 10
     with held(attacked, attacked.address(), count, sent) as first:
         with held(attacked, attacked.address(), count, sent):
-            # What is refused has a response, or is closed.
+            # A refused connection gets a response, or is closed.
             assert wait_for(lambda: sum(map(is_open, first)) <= MOST_OF_A_CLIENT, 15)
             with attacked.client() as other:
                 assert other.get("/schools", headers=attacked.ben.bearer).status_code == 200

@@ -46,7 +46,7 @@ def served_meanwhile(attacked: AttackedStack) -> Iterator[list[int]]:
 
 
 def drip(client: socket.socket, text: bytes, pause: float) -> bytes:
-    """Send byte by byte until the gateway answers or closes; return what it sends."""
+    """Send byte by byte until the gateway answers or closes; return its answer."""
     client.settimeout(pause)
     for at in range(len(text)):
         try:
@@ -80,7 +80,7 @@ class SlowClient:
     status: int
 
     def run(self, attacked: AttackedStack, address: str) -> str:
-        """What is wrong with how the gateway has ended it; empty if nothing is."""
+        """The faults in how the gateway has ended the client's connection; empty if there are none."""
         with connect(attacked, address) as opened:
             began = time.monotonic()
             opened.sendall(self.sends)

@@ -91,7 +91,7 @@ async def test_an_earlier_account_is_found_before_and_after_the_rewriting(accoun
         await rewrite_addresses(accounts.database)
     assert await accounts.find("ada@xn--mnchen-3ya.de") == ada
     assert (await accounts.keys())[ada] == ("ada@xn--mnchen-3ya.de", RULE)
-    # Under the earlier rule this address was taken by the other one.
+    # Under the earlier rule the other account had this address.
     other = await accounts.repository.add_user(someone("a@strasse.de"))
     assert not isinstance(other, UniqueViolation)
     assert await accounts.find("a@straße.de") == eve
@@ -99,7 +99,7 @@ async def test_an_earlier_account_is_found_before_and_after_the_rewriting(accoun
 
 
 async def test_two_accounts_with_one_address_both_log_in_as_before(accounts: Accounts) -> None:
-    """The one whose key has today's form already keeps it."""
+    """The account with a key in today's form keeps its key."""
     first, second = await accounts.add_earlier("ada@münchen.de", "ada@xn--mnchen-3ya.de")
     with capture_logs() as lines:
         await rewrite_addresses(accounts.database)

@@ -45,7 +45,7 @@ def someone(email: str, role: str = "user", first_role: str = "user") -> NewUser
 
 
 async def test_a_new_admin_is_made_on_an_empty_database(database: Database) -> None:
-    """Then the first account was made, and no sign-up becomes an admin."""
+    """It counts as the first account, so no later sign-up becomes an admin."""
     assert await create_admin(database, admin()) == "root@example.com is a new admin."
     assert await role_and_password(database, "ROOT@example.com") == ("admin", True)
     next_one = await MongoAccountRepository(database).add_user(someone("b@example.com", "user", "admin"))
@@ -53,7 +53,7 @@ async def test_a_new_admin_is_made_on_an_empty_database(database: Database) -> N
 
 
 async def test_an_account_that_exists_is_promoted_and_its_logins_end(database: Database) -> None:
-    """Somebody may have made it to wait for the promotion."""
+    """An attacker may have made the account to wait for the promotion."""
     repository = MongoAccountRepository(database)
     user: Any = await repository.add_user(someone("root@example.com"))
     other: Any = await repository.add_user(someone("ada@example.com"))

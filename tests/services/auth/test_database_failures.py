@@ -69,7 +69,7 @@ async def test_the_service_starts_without_a_database(service: Service, panel: Pa
 async def test_a_failed_request_for_the_keys_is_counted_by_the_breaker_that_it_names(
     service: Service, panel: Panel
 ) -> None:
-    """If it has a deadline, as all requests from the gateway."""
+    """This needs a deadline, which all requests from the gateway have."""
     service.repository.fault = service.breaks
     answers = [
         await service.call("GET", "/.well-known/jwks.json", headers={"X-Request-Timeout-Ms": "9500"})

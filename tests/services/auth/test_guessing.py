@@ -1,4 +1,4 @@
-"""Guessing passwords and tokens is limited, for the client that guesses alone."""
+"""Guessing passwords and tokens is limited, only for the client that guesses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.services.auth.auth_client import ADA, Service, bearer
 
 
 class Clock:
-    """Replaces the module `time` where failures are counted."""
+    """Replaces the module `time` in the counters of failures."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def fail(limiter: GuessLimiter, client: str = "1.2.3.4", account: str = "ada") -> ApiError | None:
-    """Make an attempt that fails; return the refusal if it was refused before."""
+    """Make an attempt that fails. Return the refusal if it is refused before it is tried."""
     try:
         async with limiter.attempt(client, account) as attempt:
             attempt.fail()

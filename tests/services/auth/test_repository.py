@@ -28,7 +28,7 @@ def someone(email: str = "ada@example.com", role: str = "user", first_role: str 
 
 
 async def together(*functions: Callable[[], Awaitable[Any]]) -> list[Any]:
-    """What the functions return, each run at the same time as the others."""
+    """The results of the functions, which run at the same time."""
     results: list[Any] = []
 
     async def one(function: Callable[[], Awaitable[Any]]) -> None:
@@ -164,7 +164,7 @@ async def test_one_of_ten_concurrent_uses_of_a_token_succeeds(repository: MongoA
 
 
 async def test_an_expired_token_is_refused(repository: MongoAccountRepository) -> None:
-    """Whether MongoDB has deleted it or not."""
+    """This holds before and after MongoDB deletes it."""
     first, _ = await login(repository)
     following = token(new_refresh_token(token(first).family))
     assert await repository.rotate(token(first), following, NOW + 1000, NOW + 2000) is None

@@ -32,7 +32,7 @@ ADA = {"email": "ada@example.com", "password": "lovelace", "first_name": "Ada", 
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Ask again and again until it holds, for at most so long."""
+    """Poll until the condition holds, for a limited time."""
     with trio.fail_after(seconds):
         while True:
             if await holds():
@@ -162,7 +162,7 @@ class AuthProcess:
         return await self.process.wait()
 
     async def output(self) -> str:
-        """All that it printed."""
+        """The output of the process."""
         assert self.process.stdout is not None
         return b"".join([part async for part in self.process.stdout]).decode()
 

@@ -1,4 +1,4 @@
-"""Whatever one client sends is answered as its own fault: MongoDB is real, and its breaker counts nothing."""
+"""Bad data is answered as the client's own fault: MongoDB is real, and its breaker counts nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STUDENT = {
 }
 USER = {"email": "ada#@example.com", "password": "lovelace", "first_name": "Ada", "last_name": "L"}
 QUICK = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-# As JSON has them.
+# Values in JSON.
 VALUES = [
     *("9223372036854775807", "9223372036854775808", "-9223372036854775809", "1" + "0" * 400, "1e400", "-1"),
     *('"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\udc00x"', '"$where"', '"a.b"', '"\\uffff"', '""', '" "'),

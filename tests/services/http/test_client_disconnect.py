@@ -1,4 +1,4 @@
-"""A client that hangs up, over real sockets: everything done for it ends, and no breaker counts it."""
+"""A client that hangs up, over real sockets: all work for it ends, and no breaker counts it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def chain(
 
 
 async def send(chain: Chain, issuer: Issuer) -> trio.SocketStream:
-    """A create on its way, nothing read back."""
+    """Send a request that creates a student, and read no response."""
     body = json.dumps(ADA).encode()
     head = f"POST /students HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     fields = "".join(f"{name}: {value}\r\n" for name, value in issuer.headers().items())
@@ -73,7 +73,7 @@ async def send(chain: Chain, issuer: Issuer) -> trio.SocketStream:
 
 
 async def until_running(repository: FakeRepository, count: int) -> float:
-    """How long it took until `count` operations were running."""
+    """Wait until `count` operations run; return the seconds."""
     started = trio.current_time()
     with trio.fail_after(2):
         while repository.faults.running != count:  # noqa: ASYNC110 - a repository has no event

@@ -1,4 +1,4 @@
-"""Which e-mail addresses are accepted, and which are the same."""
+"""Which e-mail addresses are accepted, and which count as the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the services accept from a client."""
+"""The values that the services accept from a client."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Load:
         self._dependency = dependency
 
     async def begin(self) -> None:
-        """Create the first record once the members can write, however long they need to come to that."""
+        """Create the first record once the members accept writes."""
         writes = False
         with trio.fail_after(60):
             while not writes:

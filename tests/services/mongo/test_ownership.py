@@ -1,4 +1,4 @@
-"""Whose records an operation touches, in the repository in memory and in the real one."""
+"""Operations touch only the records of their owner, in the repository in memory and in the real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what with schools."""
+"""The rights of users and admins on schools."""
 
 from __future__ import annotations
 

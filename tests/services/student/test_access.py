@@ -1,4 +1,4 @@
-"""Who may do what with students."""
+"""The rights of users and admins on students."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a change of a student sets."""
+"""The fields that a change of a student sets."""
 
 from __future__ import annotations
 

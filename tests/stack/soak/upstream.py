@@ -22,7 +22,7 @@ NOT_FOUND = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 
 
 async def respond(peer: Peer, head: bytes) -> None:
-    """Respond to the request with this head, as its path says."""
+    """Respond to the request with this head as its path requests."""
     path = head.split(b" ")[1]
     if path == b"/early":
         await peer.send(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")

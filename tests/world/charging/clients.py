@@ -1,6 +1,6 @@
 """Clients of a stack in which all is well: honest, slow, aborting and malicious ones, chosen at random.
 
-Each is an async function of its Session. What it does depends on the seed and its own number alone.
+Each is an async function of its Session. Its actions depend on the seed and its own number alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HOSTILE_VALUES = (
     *('"0000-01-01"', '"2001-02-30"', '"9999-99-99"', '"abc"', '"\\ud835\\udcb3"', '"' + "x" * 2000 + '"'),
     *('"x", "_id": 7', '"x", "$set": {"a": 1}', '"x", "\\u0000": 1', '"\\u0130\\u0307@x.org"', '"x', ""),
 )
-"""As JSON has them, or doesn't."""
+"""Values in JSON, valid and invalid."""
 HOSTILE_BODIES = (
     *(b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a": NaN}', b"[" * 5000, b'"\\ud800"', b"{}" * 2),
     b'{"a": ' + b"9" * 5000 + b"}",
@@ -71,7 +71,7 @@ METHODS = ("BREW", "PATCH", "TRACE", "OPTIONS", "PUT", "DELETE", "HEAD", "get", 
 
 @dataclass
 class Session:
-    """One client. answers: what it was told, each with the request; sent: how many names it has used."""
+    """One client. answers: each request with its status. sent: how many names it has used."""
 
     http: httpx.AsyncClient
     rng: random.Random
@@ -157,7 +157,7 @@ async def trickles_a_body(session: Session) -> None:
 
 
 async def leaves(session: Session) -> None:
-    """At some moment of its request, or between two steps of the event loop."""
+    """It leaves at some moment of its request, or between two steps of the event loop."""
     for _ in range(session.rng.randint(1, 5)):
         method, path, more = session.rng.choice(
             [
@@ -248,7 +248,7 @@ async def forges_tokens(session: Session) -> None:
 
 
 async def uses_unknown_methods(session: Session) -> None:
-    # DELETE is among them: not of what another client has made.
+    # DELETE is among them, so the paths name no record of another client.
     path = session.rng.choice(["/schools", "/students/999999", "/auth/login", "/auth/signup", "/health"])
     answer = await session.ask(session.rng.choice(METHODS), path)
     assert answer.status_code < 500, (path, answer.text)

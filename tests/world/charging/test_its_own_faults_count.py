@@ -53,7 +53,7 @@ def not_closed(stack: InProcessStack) -> list[str]:
 
 
 async def failures(stack: InProcessStack) -> dict[str, int]:
-    """Who has counted how many failures."""
+    """The number of failures by breaker, without zeros."""
     found = {}
     for panel in stack.panels.values():
         for name, snapshot in (await panel.snapshots()).items():
@@ -72,7 +72,7 @@ async def assert_opens(
     retry_after: int,
     seconds: float = 0.0,
 ) -> None:
-    """`breaker` opens after so many requests, each within so many seconds, and then answers at once."""
+    """`breaker` opens after so many requests, each within so many seconds, and then rejects at once."""
     start = trio.current_time()
     for number in range(after):
         assert not_closed(stack) == [], number
@@ -121,7 +121,7 @@ def honest(stack: InProcessStack, breaker: str) -> Callable[[], Awaitable[httpx.
 
 
 def break_database(stack: InProcessStack, breaker: str, fault: Callable[[], Awaitable[None]]) -> None:
-    """Let `fault` be what each operation on this database awaits first."""
+    """Make each operation on this database await `fault` first."""
     if breaker == "auth-database":
         stack.accounts.fault = fault
     else:
@@ -177,7 +177,7 @@ FAILED = [status for status in Status if status.name not in ANSWERS]
 
 
 class Failing(SchoolServiceBase):
-    """A school service that ends each call with this status, or never where it is None."""
+    """A school service that ends each call with this status, or never if it is None."""
 
     def __init__(self, status: Status | None) -> None:
         self._status = status

@@ -1,4 +1,4 @@
-"""Whatever clients do, a breaker counts no failure while its dependency is well.
+"""A breaker counts no failure while its dependency is well, under any behaviour of clients.
 
 FAULT_SEEDS says how many mixtures of clients `just test-resilience` tries. A failure names the seed of its
 mixture.
@@ -35,7 +35,7 @@ SLOW_SECONDS = 8.0
 
 
 def strict(path: Path, profile: str) -> dict[str, CircuitBreakerConfig]:
-    """The stack's policies; and a single call to a service that is slow by itself opens its breaker."""
+    """The stack's policies, except that one call to a service that is slow by itself opens its breaker."""
     slow = SlowCallRate(rate=0.001, threshold=SLOW_SECONDS, window=LastCalls(1000), minimum_calls=1)
     return {
         name: replace(policy, trip=slow) if name.endswith("-http") else policy
@@ -67,7 +67,7 @@ def renew(stack: InProcessStack, rng: random.Random) -> None:
 
 
 async def play(stack: InProcessStack, seed: int, ran: Counter[Client]) -> None:
-    """Let the clients of this seed loose on the stack, and see that no breaker minded."""
+    """Run the clients of this seed on the stack, and check that no breaker counts a failure."""
     rng = random.Random(seed)
     renew(stack, rng)
     sessions = []
@@ -105,7 +105,7 @@ async def assert_none_minded(stack: InProcessStack, where: str) -> None:
 
 
 async def run(seeds: range) -> Counter[Client]:
-    """Which clients there were, by how often."""
+    """The clients that ran, by how often."""
     ran: Counter[Client] = Counter()
     async with open_in_process_stack() as stack:
         await stack.sign_in()

@@ -31,7 +31,7 @@ MORE_SEEDS = int(os.environ.get("FAULT_SEEDS", "4000")) // 20
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Limits that slow clients exceed within seconds, and no lines in the log."""
-    # What a service answers isn't held back until the body's time is over.
+    # A service's answer isn't held back until the body's time is over.
     monkeypatch.setattr("runtime.web.connection.DRAIN_SECONDS", 0.05)
     monkeypatch.setattr("runtime.web.connection.SEND_SECONDS", 1.2)
     monkeypatch.setattr("gateway.proxy.forward.STALL_SECONDS", 0.3)

@@ -29,7 +29,7 @@ async def test_a_stalled_body_is_408_and_no_failure_of_the_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The time limit of a body is longer than the service's deadline."""
-    # What the service answers isn't held back until the body's time is over.
+    # The service's answer isn't held back until the body's time is over.
     monkeypatch.setattr("runtime.web.connection.DRAIN_SECONDS", 0.05)
     statuses: list[bytes] = []
 

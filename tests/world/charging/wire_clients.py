@@ -1,4 +1,4 @@
-"""Clients on real sockets, which do what only a socket can: stall, trickle, read slowly, hang up anywhere."""
+"""Clients that need real sockets: they stall, trickle, read slowly, or hang up anywhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.gateway.wire import Peer
 from tests.world.charging.clients import FORGED_FIELDS, HOSTILE_BODIES, HOSTILE_IDS, OWN_PAGES, REFUSALS
 
 UPSTREAM_SECONDS = 1.5
-"""The gateway's limit of what a service may take. The slow ones are slower."""
+"""The gateway's time limit for a service. The slow clients are slower."""
 STALL_SECONDS = 1.8
 """How long a piece of a body may take."""
 CLIENTS = 5
@@ -102,12 +102,12 @@ async def honest(session: WireSession) -> None:
     assert await session.ask(session.head("POST", "/students", len(body)), body) == 201
     assert await session.ask(session.head("GET", "/schools/1")) == 200
     person = b'{"email": "a@x.org", "password": "lovelace"}'
-    # On a real stack all sessions are one client, whose failures are limited.
+    # On a real stack all sessions are one client, and its failures are limited.
     assert await session.ask(session.head("POST", "/auth/login", len(person)), person) in (401, 429)
 
 
 async def trickles(session: WireSession) -> None:
-    """Longer than a service may take, but never as long as one piece may."""
+    """It takes longer than a service may, but each piece stays within its limit."""
     body = session.school()
     head, pieces = session.head("POST", "/schools", len(body)), 5
     peer = await session.connect()
@@ -136,7 +136,7 @@ async def reads_slowly(session: WireSession) -> None:
 
 
 async def dribbles(session: WireSession) -> None:
-    """Never pauses for long, and lets the service wait too long all the same."""
+    """It never pauses for long, but lets the service wait too long in total."""
     peer = await session.connect(buffer=4096)
     await peer.send(session.head("GET", "/schools?limit=1000"))
     with trio.move_on_after(3), suppress(trio.BrokenResourceError):
@@ -146,7 +146,7 @@ async def dribbles(session: WireSession) -> None:
 
 
 async def hangs_up(session: WireSession) -> None:
-    """After a part of the head, the head, a part of the body, all of it, or a part of the answer."""
+    """It hangs up within or after the head, within or after the body, or during the response."""
     body = session.school()
     whole = session.head("POST", "/schools", len(body)) + body
     cut = session.rng.choice([session.rng.randrange(len(whole)), len(whole) - len(body), len(whole)])
@@ -195,7 +195,7 @@ async def breaks_the_protocol(session: WireSession) -> None:
         peer = await session.connect()
         head = session.rng.choice(RAW)
         await peer.send(head)
-        # One of them may be the start of a longer request.
+        # Some of these bytes may be the start of a longer request.
         with trio.move_on_after(0.5):
             await session.answer(peer, head)
             continue
@@ -222,7 +222,7 @@ WIRE_CLIENTS: tuple[WireClient, ...] = (
 async def play(
     port: int, token: str, seed: int, ran: Counter[WireClient], among: Sequence[WireClient] = WIRE_CLIENTS
 ) -> None:
-    """Let the clients of this seed loose on the gateway at this port."""
+    """Run the clients of this seed on the gateway at this port."""
     rng = random.Random(seed)
     async with trio.open_nursery() as nursery:
         for number in range(CLIENTS):
@@ -237,7 +237,7 @@ async def _run(client: WireClient, session: WireSession, seed: int) -> None:
     try:
         await client(session)
         if client is not sends_what_stores_refuse:
-            # 501 and 505 speak of what was asked.
+            # 501 and 505 refuse the request itself.
             assert not [one for one in session.answers if one[1] >= 500 and one[1] not in (501, 505)]
     except BaseException as error:
         error.add_note(f"seed {seed}: {client.__name__}, told {[status for _, status in session.answers]}")

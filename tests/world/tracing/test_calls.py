@@ -49,7 +49,7 @@ async def test_a_cancelled_call_has_a_cancelled_event(seen: Seen, mock_clock: Mo
 
 
 async def test_a_result_is_judged_as_without_tracing(seen: Seen) -> None:
-    """Whatever the policy says of results, errors and timeouts holds through the spans."""
+    """The policy's rules for results, errors and timeouts also hold with spans."""
     async with open_panel() as panel:
         policy = CircuitBreakerConfig(
             name="it", max_failures=2, failure_result=lambda n: n == 3, call_timeout=0.01

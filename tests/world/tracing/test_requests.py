@@ -145,7 +145,7 @@ async def test_health_checks_and_scrapes_have_no_spans(seen: Seen, mock_clock: M
         for path in ("/health", "/livez", "/readyz", "/metrics", "/breakers"):
             for line in stack.lines.values():
                 await line.handle_async_request(httpx.Request("GET", f"http://it{path}"))
-    # The gateway gets the keys meanwhile.
+    # The gateway fetches the keys meanwhile.
     assert {span.name for span in seen.spans} <= {"GET /.well-known/jwks.json"}
 
 

@@ -77,7 +77,7 @@ async def test_a_probe_is_over_when_its_body_is(panel: Panel, mock_clock: MockCl
 async def test_a_probe_that_streams_a_second_after_its_head_has_passed(
     panel: Panel, mock_clock: MockClock
 ) -> None:
-    """However long it streams, and though `half_open_timeout` is less."""
+    """The stream may be longer than `half_open_timeout`."""
     asked, _ = client(panel, body(b"tick", 50.0))
     breaker = panel.breaker(replace(host_policy("it"), max_failures=2, half_open_timeout=10))
     await breaker.trip()

@@ -64,7 +64,7 @@ async def test_a_breaker_that_was_removed_is_made_anew(panel: Panel) -> None:
 
 
 async def test_a_body_is_read_to_its_end_though_its_breaker_was_removed(panel: Panel) -> None:
-    """It is counted nowhere: not by the breaker that has the name now, either."""
+    """The call is counted nowhere, not even by the breaker that has the name now."""
     transport = BreakerTransport(ScriptedTransport(body(b"one", b"two"), body(b"new")), panel)
     asked = httpx.AsyncClient(transport=transport)
     async with asked.stream("GET", "http://it/") as response:

@@ -14,7 +14,7 @@ from actors.messages import Outcome, Permit, State
 
 
 class CountingCallers:
-    """Callers of one breaker, who keep their own count of what became of their calls."""
+    """Callers of one breaker that count the outcomes of their calls themselves."""
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker

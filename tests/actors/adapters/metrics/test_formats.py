@@ -69,7 +69,7 @@ async def test_both_formats_have_the_same_values() -> None:
 
 
 async def test_a_bucket_shows_the_trace_of_its_last_call() -> None:
-    """Calls that belong to no trace leave the exemplar of an earlier one where it is."""
+    """Calls without a trace leave the exemplar of an earlier call in place."""
     ids = iter([{"trace_id": "ab" * 16}, {"trace_id": "cd" * 16}, None])
     async with open_panel(durations=(10.0,), exemplar=lambda: next(ids)) as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it"))

@@ -14,7 +14,7 @@ OUTCOMES = ("success", "failure", "ignored", "cancelled", "rejected")
 
 
 def add_up(found: dict[tuple[str, ...], float]) -> float:
-    """The calls counted, after what has to agree was compared."""
+    """Check that the counts agree, and return the number of counted calls."""
     calls = {outcome: found["circuit_breaker_calls_total", outcome] for outcome in OUTCOMES}
     assert calls["failure"] == found["circuit_breaker_failures_total",]
     rejections = sum(v for k, v in found.items() if k[0] == "circuit_breaker_rejections_total")

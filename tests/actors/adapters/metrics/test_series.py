@@ -32,7 +32,7 @@ FIXED = {
 
 
 async def test_the_fixed_names_have_their_types_and_labels_from_the_start() -> None:
-    """In both formats; what is measured in seconds says so where the format has room for it."""
+    """In both formats. Metrics in seconds have that unit in OpenMetrics, which has units."""
     async with open_panel(durations=(1.0,)) as panel:
         panel.breaker(CircuitBreakerConfig(name="it"))
         snapshots = (await panel.snapshots()).values()
@@ -48,7 +48,7 @@ async def test_the_fixed_names_have_their_types_and_labels_from_the_start() -> N
 
 
 def test_every_possible_transition_has_a_series_from_the_start() -> None:
-    """A counter that appears with its first increment hides it from `increase`; none is there in vain."""
+    """`increase` misses the first increment of a new series. No impossible transition has a series."""
     seen = set()
     for state in State:
         for what in (
@@ -81,7 +81,7 @@ SHOWN = {
 async def test_each_state_is_one_of_three_values_and_outages_have_a_start_time(
     state: State, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Alert rules know 0, 1 and 2; an outage begins when it leaves them at 0, and no probe begins another.
+    """Alert rules use 0, 1 and 2. An outage begins when the value leaves 0; a probe begins no other outage.
 
     `circuit_breaker_state_info` has a sample for each of the six states, and is 1 for the exact one.
     """

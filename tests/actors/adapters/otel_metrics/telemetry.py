@@ -30,7 +30,7 @@ Points = dict[str, dict[str, int]]
 
 
 class Telemetry:
-    """A real SDK that keeps what it reads in memory."""
+    """A real SDK that keeps its readings in memory."""
 
     def __init__(self, temporality: AggregationTemporality = AggregationTemporality.CUMULATIVE) -> None:
         self.reader = InMemoryMetricReader({ObservableCounter: temporality})
@@ -53,7 +53,7 @@ class Telemetry:
         }
 
     def instruments(self) -> dict[str, dict[str, Any]]:
-        """What each metric is, with its attributes."""
+        """The kind, unit and description of each metric, with its attributes."""
         return {
             m.name: {
                 "sum": "monotonic" if m.data.is_monotonic else "up and down",
@@ -107,5 +107,5 @@ async def running_call(breaker: CircuitBreaker) -> AsyncIterator[None]:
 
 
 def remove_from_panel(panel: Panel, breaker: CircuitBreaker) -> None:
-    """The panel has it no longer."""
+    """Take the breaker off the panel without ending it."""
     del panel._entries[breaker.name]

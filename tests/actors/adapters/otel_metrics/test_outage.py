@@ -1,4 +1,4 @@
-"""What an OpenTelemetry SDK reads of a panel through a whole outage.
+"""The metrics that an OpenTelemetry SDK reads of a panel through a whole outage.
 
 The outage is compared with golden/otel_metrics.json. To write that file anew, and look at what has changed:
 
@@ -39,7 +39,7 @@ GOLDEN = Path(__file__).parent / "golden" / "otel_metrics.json"
 
 
 async def outage(clock: MockClock, telemetry: Telemetry) -> dict[str, Points]:
-    """What is read at each moment of an outage of `payments`, while an operator handles `mail`."""
+    """The readings at each moment of an outage of `payments`, while an operator handles `mail`."""
     read: dict[str, Points] = {}
 
     async def read_after(moment: str, *, after: float = 5) -> None:
@@ -92,7 +92,7 @@ async def test_an_outages_readings_are_those_of_the_golden_file(
 
 @pytest.mark.parametrize("temporality", [AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA])
 async def test_a_counter_never_decreases(temporality: AggregationTemporality, mock_clock: MockClock) -> None:
-    """Neither when another breaker takes a name, nor when another panel is published. No delta is below 0."""
+    """Not when another breaker takes a name, nor when another panel is published. No delta is below 0."""
     telemetry = Telemetry(temporality)
     read = [await outage(mock_clock, telemetry), await outage(mock_clock, telemetry)]
     looks = [points for one in read for points in one.values() if points]

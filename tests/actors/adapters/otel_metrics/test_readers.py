@@ -1,4 +1,4 @@
-"""Readers in threads of their own, and what remains after the end."""
+"""Readers in threads of their own, and the series that remain after the end."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_a_reader_sees_the_last_snapshots_and_touches_no_breaker(
 
 
 async def test_readings_under_load_are_whole(telemetry: Telemetry) -> None:
-    """Whenever a thread reads: no count goes back, and one state of six is the current one."""
+    """No count decreases from one reading to the next, and exactly one of six states is the current one."""
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name="it", max_failures=2, reset_timeout=0.001))
 
@@ -94,7 +94,7 @@ async def test_readings_under_load_are_whole(telemetry: Telemetry) -> None:
 
 
 async def test_nothing_is_reported_after_the_end(panel: Panel, telemetry: Telemetry) -> None:
-    """Cancelled, it takes its series with it; started again, they go on."""
+    """The series end when publishing is cancelled, and go on when it is started again."""
     breaker = panel.breaker(PAYMENTS)
     for successes in (1, 2):
         await call(breaker, "ok")
@@ -151,7 +151,7 @@ async def test_a_panel_that_has_closed_cannot_be_published(telemetry: Telemetry)
 
 
 async def test_a_meter_publishes_one_panel_at_a_time(panel: Panel, telemetry: Telemetry) -> None:
-    """Two could have breakers of one name. The first goes on."""
+    """Two panels could have breakers of one name. The first panel stays published."""
     panel.breaker(PAYMENTS)
     async with open_panel() as other, published(panel, telemetry.meter):
         with trio.fail_after(5), pytest.raises(ValueError, match="a meter of its own"):

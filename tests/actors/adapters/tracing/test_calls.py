@@ -212,7 +212,7 @@ async def test_a_rejection_of_an_inner_call_is_not_in_the_outer_span(
 
 
 async def test_the_span_of_a_rejection_has_its_retry_after(rejecting: CircuitBreaker, spans: Spans) -> None:
-    """A breaker that is forced open stays so until somebody says otherwise."""
+    """A breaker that is forced open has no deadline: its retry_after is always 30 s."""
     with pytest.raises(CircuitOpenError):
         await rejecting.execute(trio.sleep, 0)
     assert attributes_of(spans.one()) == {

@@ -1,4 +1,4 @@
-"""A traced breaker counts like another, and what its guards write into their spans."""
+"""A traced breaker counts like another, and its guards write into their spans."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.actors.adapters.tracing.spans import (
 
 
 async def everything(breaker: CircuitBreaker, call: Style) -> list[object]:
-    """The ends of one call after another, and what the breaker has counted of them."""
+    """The ends of consecutive calls, and the breaker's counts of them."""
     with trio.move_on_after(0) as scope:
         await call(breaker, trio.sleep, 1)
     ends: list[object] = [scope.cancelled_caught, await call(breaker, number, 1)]

@@ -40,7 +40,7 @@ def p99(values: list[float]) -> float:
 
 
 def late(values: list[float]) -> int:
-    """The calls that something has held up."""
+    """The number of calls that took 0.1 s longer than the median."""
     return sum(one > statistics.median(values) + 0.1 for one in values)
 
 
@@ -70,7 +70,7 @@ async def call_side_by_side(valkey: ValkeyServer, fault: str) -> dict[str, list[
             valkey.kill()
         times: dict[str, list[float]] = {"alone": [], "shared": []}
         for number in range(CALLS):
-            # Side by side, so that both meet the same noise, and by turns the first.
+            # Side by side, so that both meet the same noise; which one is first alternates.
             for name in sorted(breakers, reverse=number % 2 == 0):
                 times[name].append(await seconds(breakers[name], number))
             # Sharing's own tasks get their turn between the calls.

@@ -1,4 +1,4 @@
-"""What a server does wrong: nothing of it gets further than StoreUnavailable and the status."""
+"""Faults of a server: each ends in StoreUnavailable and in the status, and goes no further."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def reply(store: ValkeyStore) -> int:
 
 
 async def reason(store: ValkeyStore, but: str = "not connected yet") -> str:
-    """Why the store is unavailable."""
+    """The reason why the store is unavailable."""
     with trio.fail_after(10):
         while True:
             try:

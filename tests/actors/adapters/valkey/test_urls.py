@@ -1,4 +1,4 @@
-"""What share_breakers takes: URLs, namespaces, panels."""
+"""The arguments of share_breakers: URLs, namespaces, panels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions that end in every way, callbacks that raise, and what is logged of them."""
+"""Functions that end in every way, callbacks that raise, and the log lines about them."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ ENDS: dict[Callable[[], Awaitable[str]], tuple[str, object]] = {
     is_ignored: ("ignored", LookupError),
     times_out: ("failure", CallTimeout),
 }
-"""Functions, the outcomes of their calls with a `call_timeout` of 5, and what the calls return or raise."""
+"""Functions, the outcomes of their calls with a `call_timeout` of 5, and their results or exception types."""
 
 
 async def end_of(call: Style, breaker: CircuitBreaker, fn: Callable[[], Awaitable[str]]) -> object:
-    """What a call returns, or the type of what it raises."""
+    """The result of a call, or the type of the exception that it raises."""
     try:
         return await call(breaker, fn)
     except (OSError, LookupError) as error:

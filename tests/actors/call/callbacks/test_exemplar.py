@@ -1,4 +1,4 @@
-"""The exemplar callback of a panel: what it raises, and the context in which it is called."""
+"""The exemplar callback of a panel: its exceptions, and the context in which it is called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transition_context callback of a panel: what it raises, and whose context it reports."""
+"""The transition_context callback of a panel: its exceptions, and the caller whose context it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""execute_with_fallback: which calls get the fallback, and what is counted."""
+"""execute_with_fallback: which calls get the fallback, and how they count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random programs of calls within calls, and what callers and snapshots see of them."""
+"""Random programs of calls within calls, and their effect on callers and snapshots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.actors.call.nesting.calls import STYLES, Call, TranslatedError, call,
 
 @dataclass(frozen=True)
 class Nested:
-    """A call, and what its function does: it fails, sleeps, commands the breaker, or calls in turn."""
+    """A call, and the acts of its function: it fails, sleeps, commands the breaker, or calls in turn."""
 
     style: str
     steps: tuple[str | Nested, ...]
@@ -49,7 +49,7 @@ Reading = tuple[list[str], list[Snapshot]]
 
 
 def run(program: list[Nested], policy: dict[str, Any], *, beside: bool, directly: bool) -> Reading:
-    """What callers see, and a snapshot after each call.
+    """The results that callers see, and a snapshot after each call.
 
     directly: inner calls don't go through the breaker.
     beside: whether another task's call runs all the time.

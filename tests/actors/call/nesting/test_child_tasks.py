@@ -183,7 +183,7 @@ async def test_new_failures_raised_while_a_counted_one_is_handled_count_once_as_
                 _group_of_new_errors(group)
 
         await expect_failure(breaker, "execute", reworked, ExceptionGroup)
-        # The leaves were raised in no handler: nothing says that the counted failure is behind them.
+        # The leaves were raised in no handler, so nothing links them to the counted failure.
         assert await failures(breaker) == 2
 
 

@@ -77,7 +77,7 @@ async def test_an_answer_closes_a_half_open_breaker(
 async def test_a_slow_answer_counts_as_a_slow_call(
     panel: Panel, autojump_clock: MockClock, call: Style
 ) -> None:
-    """Its duration counts, whatever its outcome."""
+    """Its duration counts for every outcome."""
     breaker = new_breaker(panel, trip=SlowCallRate(1, 2, LastCalls(1), 1), answers=NotFound)
 
     async def answers_slowly() -> None:

@@ -1,4 +1,4 @@
-"""Protected functions keep their signature, defaults included, whatever its shape and names."""
+"""Protected functions keep their signature, defaults included, for all shapes and names."""
 
 from __future__ import annotations
 

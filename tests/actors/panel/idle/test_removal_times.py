@@ -1,4 +1,4 @@
-"""When an idle breaker is removed, and what may happen meanwhile."""
+"""When an idle breaker is removed, and events meanwhile."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_a_panel_without_an_idle_time_removes_nothing(panel: Panel, mock_c
 
 
 async def test_a_call_just_after_the_process_stood_still_keeps_its_breaker(mock_clock: MockClock) -> None:
-    """The look that comes late can't tell when it was called, so it takes the latest moment."""
+    """The late check can't determine the time of the call, so it assumes the latest moment."""
     async with idle_panel() as panel:
         breaker = panel.breaker(POLICY)
         await rest(mock_clock, 7)
@@ -89,7 +89,7 @@ async def test_removal_is_punctual_at_times_that_no_float_hits(
 async def test_other_code_may_remove_idle_breakers_before_their_turn(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the first one ends, others go, and a name is taken again."""
+    """While the first breaker ends, the others are removed, and one name is taken again."""
     deliver = Mailbox.deliver
     removed: list[Mailbox[Any]] = []
 

@@ -1,4 +1,4 @@
-"""What counts as a use of a breaker, and so keeps it on a panel with an idle time."""
+"""The uses of a breaker that keep it on a panel with an idle time."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_runs_in_two_threads_never_see_each_others_breakers() -> None:
 
 
 class OtherRunMeanwhile(NamedBreaker):
-    """Another run finds its own breaker just before what was found is read for the nth time."""
+    """Another run finds its own breaker just before the nth read of the found one."""
 
     def __init__(self, policy: CircuitBreakerConfig, nth: int) -> None:
         self._reads_left: float = float("inf")

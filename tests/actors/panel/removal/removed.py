@@ -1,4 +1,4 @@
-"""What a removed breaker raises, how to call it, and how to end it at the worst moment."""
+"""The errors of a removed breaker, ways to call it, and ways to end it at the worst moment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REMOVED = "circuit breaker 'it' was removed from its panel"
 
 
 def end_after_each(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each message of this kind followed at once by the breaker's end."""
+    """End the breaker at once after each message of this kind."""
     put = Mailbox._put
 
     def put_both(mailbox: Mailbox[Any], envelope: Envelope[Any]) -> None:

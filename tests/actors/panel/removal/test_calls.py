@@ -20,7 +20,7 @@ from tests.actors.styles import Style, in_every_style
 async def test_calls_of_a_removed_breaker_raise(
     panel: Panel, dependency: ScriptedDependency, call: Style, state: State
 ) -> None:
-    """Whatever state it was in; a fallback is for rejections, and this is none."""
+    """In every state. A fallback is for rejections, and this is none."""
     breaker = panel.breaker(POLICY)
     if state is State.OPEN:
         await breaker.trip()
@@ -66,7 +66,7 @@ async def test_calls_that_run_end_as_they_would_and_are_not_counted(
 async def test_call_timeout_still_ends_a_call_after_its_breaker_has_ended(
     autojump_clock: MockClock, removed: bool
 ) -> None:
-    """At its time, and not counted: there is nobody left to count it."""
+    """The timeout ends the call on time. The call isn't counted: its breaker has ended."""
     ended = []
 
     async def call(breaker: CircuitBreaker) -> None:
@@ -101,7 +101,7 @@ async def test_a_call_that_is_admitted_while_its_breaker_ends_has_its_timeout(
 async def test_a_lifted_timeout_ends_no_call_of_a_removed_breaker(
     panel: Panel, autojump_clock: MockClock, how: str
 ) -> None:
-    """Lifted before the end or after it; a disabled breaker's call may still be settled early after it."""
+    """The timeout is lifted before or after the removal. After it, a call may still be settled early."""
     for early in (True, False):
         breaker = panel.breaker(policy(call_timeout=5))
         if how == "succeed" and not early:

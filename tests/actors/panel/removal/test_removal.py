@@ -161,7 +161,7 @@ async def test_a_removed_breakers_events_end_after_those_that_came_before(panel:
 
 
 async def test_snapshots_leave_out_removed_breakers(panel: Panel) -> None:
-    """Also what is removed while they are taken."""
+    """A breaker that is removed while they are taken is left out too."""
     names = ["a", "b", "c"]
     for name in names:
         panel.breaker(CircuitBreakerConfig(name=name))

@@ -25,7 +25,7 @@ from tests.actors.policies import policy
 
 
 def left_over() -> tuple[Panel, CircuitBreaker, list[Awaitable[object]]]:
-    """What somebody keeps of a run, and a call that was made there but not awaited."""
+    """Objects kept from a run that has ended, and a call that was made there but not awaited."""
 
     async def main() -> tuple[Panel, CircuitBreaker, list[Awaitable[object]]]:
         async with open_panel() as panel:
@@ -55,7 +55,7 @@ def test_a_fast_call_that_fails_after_its_run_has_ended_raises() -> None:
         async with open_panel() as panel:
             breaker = panel.breaker(policy())
             coroutine = breaker.execute(suspends)
-            # It runs in no task: somebody steps it by hand.
+            # It runs in no task: the test steps it by hand.
             coroutine.send(None)
             return coroutine
 

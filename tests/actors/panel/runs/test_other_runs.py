@@ -82,7 +82,7 @@ async def test_a_fast_calls_failure_elsewhere_is_the_cause_and_counts_nothing(pa
         with raises_runtime_error() as raised:
             await in_another_thread(run, function)
         assert isinstance(raised.value.__cause__, ConnectionError)
-    # What the other world's thread sends is handled at the loop's next turn.
+    # The loop handles messages from the other thread at its next turn.
     await trio.lowlevel.checkpoint()
     snapshot = await breaker.snapshot()
     assert snapshot.state is State.CLOSED

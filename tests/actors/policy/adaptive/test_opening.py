@@ -1,4 +1,4 @@
-"""When an adaptive breaker opens, and what it learns while it is closed."""
+"""When an adaptive breaker opens, and its evidence while it is closed."""
 
 from __future__ import annotations
 

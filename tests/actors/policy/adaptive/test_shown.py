@@ -1,4 +1,4 @@
-"""What an adaptive breaker has learned, in its snapshot, health report and metrics."""
+"""The learned values of an adaptive breaker, in its snapshot, health report and metrics."""
 
 from __future__ import annotations
 

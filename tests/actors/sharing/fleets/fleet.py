@@ -24,7 +24,7 @@ class Down(Exception):
 
 
 class Instance:
-    """One instance: its panel, its breaker, and what its callers saw. `scope` ends it at once.
+    """One instance: its panel, its breaker, and its callers' results. `scope` ends it at once.
 
     frozen: it stands still, as after a SIGSTOP. thawed_at: when it last went on.
     """
@@ -49,7 +49,7 @@ class Instance:
 
     @property
     def is_probing_for_all(self) -> bool:
-        """Whether a probe of its runs by a lease, as far as it can know: not while it stands still."""
+        """Whether it runs a probe by a lease. False while frozen: it can't notice the lease's end."""
         if self.frozen or self.thawed_at == trio.current_time():
             return False
         return self.state is State.HALF_OPEN and self.sharing.has_lease(NAME) and self.running > 0

@@ -11,8 +11,8 @@ from trio._core._run import GLOBAL_RUN_CONTEXT
 class FrozenTasks(trio.abc.Instrument):
     """Takes the tasks below frozen roots out of the scheduler's queue until they are thawed.
 
-    What a frozen task waits for happens: its deadlines pass, its events are set. It learns of it when it is
-    thawed, all at once, in any order.
+    The deadlines of a frozen task pass, and its events are set. The task continues only when it is thawed:
+    then everything happens at once, in any order.
     """
 
     def __init__(self, dice: random.Random) -> None:

@@ -43,7 +43,7 @@ class MemoryStore:
         return START + round(trio.current_time() * 1000)
 
     def forget(self) -> None:
-        """Lose all data, as a server does that is restarted."""
+        """Lose all data, as a restarted server does."""
         self.records.clear()
 
     def connection(self) -> StoreConnection:
@@ -64,7 +64,7 @@ class MemoryStore:
         return [self.apply(name, request) for name, request in requests]
 
     async def apply_late(self, requests: Sequence[tuple[str, Request]]) -> None:
-        """Carry out requests that were on their way for long; nobody learns of the replies."""
+        """Carry out requests that were on their way for long; their replies are lost."""
         await trio.sleep(LATEST * self.dice.random())
         self.apply_all(requests)
 
@@ -91,7 +91,7 @@ class StoreConnection:
             raise StoreUnavailable("no answer")
         replies = store.apply_all(requests)
         if store.hangs:
-            # Carried out, but nobody learns of it.
+            # The request is carried out, but its reply is lost.
             await trio.sleep(ANSWER_SECONDS)
             raise StoreUnavailable("no answer")
         await trio.sleep(store.delay * store.dice.random())

@@ -1,4 +1,4 @@
-"""Fleets on a mock clock: what no fault of the store or of an instance may break."""
+"""Fleets on a mock clock: rules that no fault of the store or of an instance may break."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.actors.sharing.fleets.fleet import NAME, QUICK, Fleet, run
 
 SEEDS = int(os.environ.get("SHARING_FLEETS", "6"))
 RECOVERY = 20.0 + 10.0 + 1.5
-"""Seconds: the longest wait, a lease that nobody ends, and a poll with its way."""
+"""Seconds: the longest wait, a lease that isn't given back, and a poll with its way."""
 
 
 @dataclass
 class Watched:
-    """What is checked after every request that the store carries out."""
+    """The checks after every request that the store carries out."""
 
     fleet: Fleet
     highest: int = 0
@@ -164,7 +164,7 @@ def test_a_task_that_waits_for_admission_gets_the_lease_of_an_idle_instance() ->
 
 
 def test_a_seed_repeats_a_run_and_frozen_tasks_stand_still() -> None:
-    """The private names of trio are there, and do what the tests above need."""
+    """The private names of trio exist, and have the effect that the tests above need."""
 
     def play(seed: int) -> list[tuple[float, int, int]]:
         seen: list[tuple[float, int, int]] = []

@@ -1,4 +1,4 @@
-"""Fleets on a mock clock: what pooling is for, and how an opening comes and goes for all."""
+"""Fleets on a mock clock: the gain by pooling, and how all instances open and close together."""
 
 from __future__ import annotations
 

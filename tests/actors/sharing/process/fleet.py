@@ -24,7 +24,7 @@ END_SECONDS = 1.0
 
 
 class ProcessInstance:
-    """One process, and what it has reported."""
+    """One process, and its reports."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
         self.name = name
@@ -32,7 +32,7 @@ class ProcessInstance:
         self.status: dict[str, Any] = {}
         self.transitions: list[dict[str, Any]] = []
         self.errors: list[str] = []
-        # When SIGTERM was heard, and when its trio.run had ended.
+        # The times when SIGTERM arrived, and when the trio.run had ended.
         self.times: dict[str, float] = {}
         self.lag = 0.0
         self.ready = trio.Event()
@@ -129,7 +129,7 @@ class ProcessFleet:
             await trio.sleep_until(due)
             self.lag = max(self.lag, trio.current_time() - due)
 
-    # What the tests look at.
+    # Measurements for the tests.
 
     def begin(self) -> None:
         """Begin a round: measure the machine's noise anew."""

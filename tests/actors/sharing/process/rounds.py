@@ -1,4 +1,4 @@
-"""The faults of the rounds: each breaks something, checks what must hold meanwhile, and mends it."""
+"""The faults of the rounds: each breaks something, checks the rules meanwhile, and mends it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ async def holder_killed(fleet: ProcessFleet, dice: random.Random) -> None:
 
 
 async def holder_stopped(fleet: ProcessFleet, dice: random.Random) -> None:
-    """It stands still beyond its lease, and comes back with a success: that closes nothing."""
+    """The holder stands still beyond its lease, and comes back with a success: that closes nothing."""
     one, probe = await holder_of_a_lease(fleet)
     one.signal(signal.SIGSTOP)
     fleet.upstream.forget(one.name)
     try:
         await fleet.probe(but=one.name, after=probe.at, within=NEXT_PROBE_SECONDS)
-        # Its probe gets an answer, everybody else a failure.
+        # The holder's probe gets an answer, all other calls a failure.
         answers = lambda name: Mode.ANSWERS if name == one.name else Mode.REFUSES  # noqa: E731
         fleet.upstream.change(answers)
         await trio.sleep(0.3)

@@ -1,4 +1,4 @@
-"""Real processes and a real Valkey: what no fault may break."""
+"""Real processes and a real Valkey: rules that no fault may break."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.valkey import ValkeyServer
 COUNT = int(os.environ.get("SHARING_ROUNDS", "4"))
 SEED = int(os.environ.get("SHARING_SEED", "0"))
 CLOSED_SECONDS = 8.0
-"""A lease that nobody ends, two waits, polls."""
+"""A lease that isn't given back, two waits, and polls."""
 
 
 def chosen(dice: random.Random) -> list[Round]:

@@ -1,4 +1,4 @@
-"""The dependency of the instances: it answers, refuses or hangs, and knows which probes are in flight."""
+"""The dependency of the instances: it answers, refuses or hangs, and records which probes are in flight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio
 
 
 class Mode(Enum):
-    """What the upstream does with a call."""
+    """The upstream's treatment of a call."""
 
     ANSWERS = b"ok"
     REFUSES = b"no"
@@ -28,7 +28,7 @@ class Probe(NamedTuple):
 
 
 class Upstream:
-    """mode: what happens to a call of an instance now; it takes effect for calls that hang with `change`.
+    """mode: the treatment of an instance's calls; `change` applies it also to calls that hang.
 
     probes: all that have come. overlaps: those that came while one of another lease was in flight.
     """
@@ -47,13 +47,13 @@ class Upstream:
         return list(self._in_flight)
 
     def change(self, mode: Callable[[str], Mode]) -> None:
-        """From now on do this, also with the calls that hang."""
+        """Change the mode, also for the calls that hang."""
         self.mode = mode
         self._changed.set()
         self._changed = trio.Event()
 
     def forget(self, instance: str) -> None:
-        """An instance has been stopped: its probe outlasts its lease, and it can't know."""
+        """Forget a stopped instance's probe: it outlasts its lease, which the instance can't notice."""
         for probe in [one for one in self._in_flight if one.instance == instance]:
             del self._in_flight[probe]
 
@@ -111,7 +111,7 @@ async def _wait_until_gone(stream: trio.SocketStream, scope: trio.CancelScope) -
 
 
 def _has_gone(stream: trio.SocketStream) -> bool:
-    """Whether the caller has closed its end, though nobody has read that yet."""
+    """Whether the caller has closed its end, even if its data isn't read yet."""
     try:
         with socket.fromfd(stream.socket.fileno(), socket.AF_INET, socket.SOCK_STREAM) as same:
             return same.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""

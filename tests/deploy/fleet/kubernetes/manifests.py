@@ -1,4 +1,4 @@
-"""The Kubernetes manifests as data: what a kustomization consists of, without kustomize."""
+"""The Kubernetes manifests as data: the parts of a kustomization, without kustomize."""
 
 from __future__ import annotations
 

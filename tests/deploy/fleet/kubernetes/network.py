@@ -7,7 +7,7 @@ from typing import Any
 from tests.deploy.fleet.kubernetes.manifests import container_ports, matches, of_kind, pods
 
 OUTSIDE = {"ingress controller": {"school/ingress": "true"}, "prometheus": {"school/prometheus": "true"}}
-"""Namespaces of others, with their labels."""
+"""Senders outside of the kustomization, with the labels of their namespaces."""
 
 Connection = tuple[str, str, int]
 

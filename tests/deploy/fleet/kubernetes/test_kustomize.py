@@ -16,7 +16,7 @@ from tests.deploy.fleet.tools import KUBERNETES, documents, run, tool
 # Those of Prometheus's operator have no schema here.
 FOREIGN = ("PrometheusRule", "ServiceMonitor")
 LATEST = kubernetes_validate.latest_version()
-# Before them: no `labels` with pairs, no literals that merge.
+# Earlier versions have no `labels` with pairs, and no literals that merge.
 OLDEST_KUSTOMIZE = (5, 0)
 
 
@@ -26,7 +26,7 @@ def check(manifest: dict[str, Any]) -> None:
 
 @cache
 def built(folder: str) -> list[dict[str, Any]]:
-    """What `kubectl apply -k` would send."""
+    """The manifests that `kubectl apply -k` would send."""
     kubectl = tool("kubectl")
     words = [kubectl, "version", "--client"]
     version = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout

@@ -1,4 +1,4 @@
-"""deploy/kubernetes: what the manifests name is there, and every pod is run as it should be."""
+"""deploy/kubernetes: everything that the manifests name exists, and every pod is run as it should be."""
 
 from __future__ import annotations
 

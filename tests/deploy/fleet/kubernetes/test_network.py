@@ -1,4 +1,4 @@
-"""deploy/kubernetes: pods reach what they call, and nothing else."""
+"""deploy/kubernetes: pods reach the pods that they call, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.deploy.fleet.kubernetes.network import connections
 SERVICES = ("auth-service", "school-service", "student-service")
 OWN = {
     ("ingress controller", "api-gateway", 8080),
-    # Its own pages, metrics among them, are on a port that no ingress controller reaches.
+    # The gateway's own pages, metrics among them, are on a port that no ingress controller reaches.
     ("prometheus", "api-gateway", 9080),
     ("prometheus", "auth-service", 8081),
     ("prometheus", "school-service", 8082),

@@ -20,7 +20,7 @@ FAILURES = 5
 SECONDS = 0.3
 """How long a service may take to answer."""
 LAG = 2.0
-"""How much later a busy machine may say so, of all requests together."""
+"""The delay that a busy machine may add to all requests together."""
 
 
 async def resets_at_once(peer: Peer) -> None:
@@ -71,7 +71,7 @@ FAULTS: dict[str, tuple[Script, int]] = {
 
 
 async def status_of(port: int, data: bytes = GET) -> tuple[int, bytes, bytes]:
-    """Status, head and what came of the body."""
+    """Status, head, and the part of the body that arrived."""
     peer = await connect(port)
     with trio.fail_after(3):
         await peer.send(data[:-2] + b"Connection: close\r\n\r\n")
@@ -82,7 +82,7 @@ async def status_of(port: int, data: bytes = GET) -> tuple[int, bytes, bytes]:
 
 
 async def assert_opens(gateway: RunningGateway, status: int, seconds: float = 0.0) -> None:
-    """Its breaker opens after FAILURES requests, each within so many seconds; then it answers at once."""
+    """The breaker opens after FAILURES requests of at most `seconds` each, and then rejects at once."""
     start = trio.current_time()
     for number in range(FAILURES):
         assert (await gateway.snapshot()).state is State.CLOSED, number

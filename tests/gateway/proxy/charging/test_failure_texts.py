@@ -1,4 +1,4 @@
-"""What a breaker says of a failed call: its route, its upstream and the cause. Nothing is the client's."""
+"""A breaker's text of a failed call: its route, its upstream and the cause, and no data of the client."""
 
 from __future__ import annotations
 
@@ -115,5 +115,5 @@ async def test_an_error_of_the_gateway_itself_is_still_no_failure(error: httpx.T
 
 
 def failing(error: httpx.TransportError) -> Any:
-    """A gateway whose connections to all services fail so."""
+    """A gateway whose connections to all services fail with this error."""
     return in_process_gateway(dict.fromkeys(("auth", "school", "student"), _Failing(error)))

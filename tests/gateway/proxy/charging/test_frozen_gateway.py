@@ -1,4 +1,4 @@
-"""A gateway that stood still blames no service for that time."""
+"""The time for which the gateway stood still isn't counted against a service."""
 
 import contextlib
 import functools

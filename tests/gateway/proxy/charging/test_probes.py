@@ -14,7 +14,7 @@ from tests.gateway.wire import Peer, connect, ok, upstream
 
 @asynccontextmanager
 async def found_again(**policy: float):
-    """A gateway whose service was away, and answers again when its breaker is about to probe."""
+    """A gateway whose service was down, and answers again when its breaker is about to probe."""
     down = True
 
     async def script(peer: Peer):

@@ -54,7 +54,7 @@ async def test_no_connection_in_time_is_502_and_a_failure():
         async with served(auth=url, upstream_connect_timeout=0.1) as gateway:
             with structlog.testing.capture_logs() as logs:
                 status, _, body = await ask(gateway.port)
-                await trio.testing.wait_all_tasks_blocked(0.02)  # the line is written behind the answer
+                await trio.testing.wait_all_tasks_blocked(0.02)  # the line is written after the response
             assert (status, envelope(body)[0]) == (502, "SERVICE_UNAVAILABLE")
             assert await gateway.counts() == {"failure": 1}
     [line] = [one for one in logs if one["event"] == "request"]
@@ -133,7 +133,7 @@ async def test_a_pause_above_upstream_idle_timeout_cuts_the_body_and_is_a_succes
     ],
 )
 async def test_a_failure_that_another_breaker_has_counted_is_not_counted_again(answer, counts):
-    """The response passes without its origin."""
+    """The response is forwarded without the field that names the origin."""
     async with upstream(answering(answer)) as server, served(auth=server.url) as gateway:
         status, head, body = await ask(gateway.port)
         assert (status, body) == (int(answer.split()[1]), b"no")

@@ -1,4 +1,4 @@
-"""What a RequestReader makes of bytes, in a form that can be compared."""
+"""The requests that a RequestReader reads, in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEAD_BYTES = 32 * 1024
 
 @dataclass(frozen=True)
 class Read:
-    """A request as it was read. body: of it what came; whole: whether that is all."""
+    """A request as it was read. body: the part that arrived; whole: whether that is all."""
 
     method: str
     target: bytes
@@ -31,7 +31,7 @@ def read_in(pieces: list[bytes], head_bytes: int = HEAD_BYTES) -> tuple[list[Rea
 
 
 def read_one(data: bytes) -> IncomingRequest:
-    """The only request in `data`; the error where it is refused."""
+    """The only request in `data`, or the error if it is refused."""
     reader = RequestReader(HEAD_BYTES)
     reader.feed(data)
     if reader.error is not None:

@@ -132,7 +132,7 @@ async def test_asgi_messages_in_a_wrong_order_are_refused(kind):
     async with running(app) as server:
         answer = await server.talk(asking(b"GET", b"1.1", CLOSE))
     if kind == "behind the end":
-        assert answer.endswith(b"ok")  # the connection has seen its end already
+        assert answer.endswith(b"ok")  # the response has already ended
     else:
         assert answer.startswith(b"HTTP/1.1 500 ")
         assert len(errors) == 1

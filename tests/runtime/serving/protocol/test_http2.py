@@ -41,7 +41,7 @@ async def test_a_request_and_its_response_are_those_of_http_1_1(pair):
 
 @pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
 async def test_a_response_that_has_no_body_gets_none(pair, method, status):
-    """Whatever the app sends."""
+    """A body that the app sends is dropped."""
 
     async def app(scope, receive, send):
         await respond(send, b"ok", status)
@@ -182,7 +182,7 @@ async def test_a_failing_app_is_500_or_a_reset_of_its_stream(pair, moment):
 
 
 async def test_a_reset_stream_cancels_its_app_within_100_ms(pair):
-    """And no other."""
+    """No other app is cancelled."""
     entered, left = trio.Event(), trio.Event()
 
     async def app(scope, receive, send):

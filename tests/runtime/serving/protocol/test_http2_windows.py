@@ -1,4 +1,4 @@
-"""HTTP/2's windows: what a slow side holds up, what it can make the other side keep; none is lost."""
+"""HTTP/2's windows: a slow side holds up only itself, buffers are bounded, and no window is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KIB = 1024
 
 
 async def test_a_body_that_the_app_leaves_unread_gives_its_window_back(pair):
-    """However many requests are answered without their bodies, the next one can be sent."""
+    """After any number of requests with unread bodies, the next one can be sent."""
 
     async def app(scope, receive, send):
         if scope["path"] == "/unread":

@@ -134,7 +134,7 @@ BAD = [
 
 @pytest.mark.parametrize(("head", "status"), BAD)
 def test_an_ambiguous_request_is_refused(head, status):
-    """In whatever pieces it arrives, also behind another request."""
+    """In any pieces, also behind another request."""
     for front in (b"", GET):
         data = front + head
         for pieces in ([data], [data[:-1], data[-1:]], [bytes((byte,)) for byte in data]):

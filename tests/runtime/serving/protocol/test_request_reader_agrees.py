@@ -1,4 +1,4 @@
-"""Another parser reads an accepted request alike, and so do we in pieces: thousands of almost right ones."""
+"""h11 reads an accepted request alike, and so does the reader in pieces: thousands of almost valid ones."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_both_readers_agree_on_requests(seed):
             if not found.whole:
                 break
             accepted += 1
-            # Empty lines in front are no part of a request; h11 refuses them where it is the first.
+            # Empty lines in front are no part of a request; h11 refuses them before the first one.
             while rest.startswith(b"\r\n"):
                 rest = rest.removeprefix(b"\r\n")
             other, rest = theirs(rest)

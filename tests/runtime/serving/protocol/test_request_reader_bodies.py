@@ -98,7 +98,7 @@ def test_bytes_behind_the_last_request_are_neither_request_nor_error(last, rest)
 )
 @pytest.mark.parametrize("offer", [b"h2c", b"websocket"])
 def test_a_request_that_offers_an_upgrade_keeps_its_body(coding, sent, offer):
-    """In whatever pieces it arrives."""
+    """In any pieces."""
     head = b"POST /u HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n\r\n" % (
         offer,
         coding,

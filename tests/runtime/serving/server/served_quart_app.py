@@ -1,4 +1,4 @@
-"""A Quart app that is served_app on a free port, and reading from a stream."""
+"""A Quart app that is served on a free port, and reading from a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runtime.web.connection import Connection
 
 
 class ServedQuartApp:
-    """An app that is being served_app, what its handlers did, and the switch that stops it."""
+    """An app that is being served, the actions of its handlers, and the switch that stops it."""
 
     def __init__(self) -> None:
         self.app = QuartTrio("test")
@@ -74,13 +74,13 @@ async def served_app(grace: float = 5.0) -> AsyncIterator[ServedQuartApp]:
 
 
 async def everything(stream: trio.SocketStream) -> bytes:
-    """What comes until the server closes."""
+    """All data until the server closes."""
     with trio.fail_after(5):
         return b"".join([part async for part in stream])
 
 
 async def until(stream: trio.abc.ReceiveStream, ending: bytes) -> bytes:
-    """What comes up to `ending`."""
+    """All data up to `ending`."""
     text = b""
     while not text.endswith(ending):
         part = await stream.receive_some(1)

@@ -1,4 +1,4 @@
-"""Connections of a served_app app: they end with their client, and a fault ends one alone."""
+"""Connections of a served app: they end with their client, and a fault ends one alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.runtime.serving.server.served_quart_app import GET, everything, serve
 
 
 async def test_a_client_that_leaves_at_any_moment_leaves_no_task_behind() -> None:
-    """Else each such connection would stay for the time of keep-alive."""
+    """Otherwise each such connection would stay open for the keep-alive time."""
     async with served_app() as one:
         await wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living

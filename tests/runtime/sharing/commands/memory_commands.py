@@ -1,4 +1,4 @@
-"""The store's part in operators' commands, in memory: what commands.lua does, in Python."""
+"""The store's part in operators' commands, in memory: commands.lua in Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random commands, expiries, outages, restarts, lost data: all instances end in what was ordered last."""
+"""Random commands, expiries, outages, restarts, lost data: all instances end with the last order."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.runtime.sharing.commands.memory_commands import MemoryCommands
 EPOCH = 1_800_000_000_000
 NAMES = ("a", "b", "c")
 SETTLED = 4.0
-"""Seconds in which all have what the store has."""
+"""Seconds within which every instance has the store's commands."""
 
 
 class Link:
-    """One instance's way to the store. cut: nothing passes; "reply": only requests pass."""
+    """One instance's way to the store. cut: "both": nothing passes; "reply": only requests pass."""
 
     def __init__(self, memory: MemoryCommands) -> None:
         self.memory = memory
@@ -66,7 +66,7 @@ class Link:
 
 @dataclass
 class Target:
-    """What the commands have done here."""
+    """The effect of the commands on this instance."""
 
     held: str = ""
     policy: dict[str, str] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Instance:
 
 
 class Ordered:
-    """The reference: what was ordered last. until: when it expires."""
+    """The reference: the last order. until: when it expires."""
 
     def __init__(self) -> None:
         self.last: tuple[Command, float] | None = None
@@ -160,7 +160,7 @@ class Fleet:
         assert outcome.shared is not None
         if outcome.shared:
             assert name in outcome.applied_by
-        await trio.sleep(0.5)  # the ages of two commands are known to some tenths of a second
+        await trio.sleep(0.5)  # the ages of two commands are exact to some tenths of a second
 
     def mend(self) -> None:
         for one in self.running.values():
@@ -191,7 +191,7 @@ class Fleet:
                 self.check()
 
     async def _settle(self) -> None:
-        """What only one instance knows is lost with it: let all know all before."""
+        """An instance takes unshared commands with it when it ends: let all share theirs before."""
         self.mend()
         await trio.sleep(SETTLED)
         self.check()

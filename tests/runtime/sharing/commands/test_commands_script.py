@@ -1,4 +1,4 @@
-"""The store's script does what its model in Python does, step by step."""
+"""The store's script agrees with its model in Python, step by step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def random_command(dice: random.Random, number: int) -> Command:
 
 
 class Comparison:
-    """One store and its model, asked the same. seen: how often what is rare has happened."""
+    """One store and its model, with the same requests. seen: how often rare cases have occurred."""
 
     def __init__(self, seed: int, store: ValkeyCommandStore, seen: Counter[str]) -> None:
         self.dice = random.Random(seed)
@@ -56,7 +56,7 @@ class Comparison:
         self.seen = seen
 
     async def step(self, number: int, server: ValkeyServer) -> tuple[Any, Any]:
-        """Ask both, and return both answers."""
+        """Send the request to both, and return both answers."""
         who = self.dice.choice(("a", "b"))
         match self.dice.randrange(12):
             case 0 | 1 | 2 | 3 | 4:

@@ -48,7 +48,7 @@ def state(known: CommandsInForce, now: float = 0.0) -> tuple[list[str], list[str
 def test_the_newest_command_of_each_slot_is_in_force(
     given: list[str], holds: list[str], changes: list[str], way: str
 ) -> None:
-    """In whatever order they are heard of."""
+    """The order in which they arrive doesn't matter."""
     known = CommandsInForce()
     commands = [(command(str(n), *one.split()), n + 1) for n, one in enumerate(given)]
     if way == "given here":

@@ -21,7 +21,7 @@ RESET = Command(id="r", do="reset", who="x", reason="", request_id="", unix_time
 async def test_while_the_store_is_gone_a_command_is_applied_here_and_handed_on_later(
     server: ValkeyServer, start: Start, how: str
 ) -> None:
-    """Within a second; the answer says so."""
+    """It is applied within a second, and the response says that it isn't shared."""
     async with start("a") as a, start("b") as b:
         await a.steer("disable")
         getattr(server, how)()
@@ -41,7 +41,7 @@ async def test_while_the_store_is_gone_a_command_is_applied_here_and_handed_on_l
 async def test_a_hold_that_was_lifted_during_an_outage_does_not_come_back(
     server: ValkeyServer, start: Start, how: str
 ) -> None:
-    """Nor does one that was given and lifted there, through whichever instance."""
+    """Nor does a hold that was given and lifted during the outage, through any instance."""
     async with start("a") as a, start("b") as b:
         await a.steer("force_open", "before")
         getattr(server, how)()
@@ -63,7 +63,7 @@ async def test_a_hold_that_was_lifted_during_an_outage_does_not_come_back(
 async def test_the_newer_one_of_two_commands_during_an_outage_wins(
     server: ValkeyServer, start: Start
 ) -> None:
-    """By age, not by the order in which they are handed on."""
+    """The age decides, not the order in which the commands are handed on."""
     async with start("a") as a, start("b") as b:
         for older, newer in ((a, b), (b, a)):
             server.freeze()
@@ -100,7 +100,7 @@ async def test_an_instance_that_missed_part_of_the_stream_has_what_is_in_force(
     async with start("a") as a, start("b") as b:
         await a.steer("force_open")
         base = "school:1:{auth-service}:commands"
-        # Its last part is lost, as when more commands come than the stream holds.
+        # The end of the stream is lost, as when more commands come than it holds.
         async with b.admin.commands._lock:
             await a.admin.commands.give(RESET)
             server.command("XTRIM", base, "MAXLEN", "0")

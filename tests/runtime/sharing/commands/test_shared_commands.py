@@ -48,7 +48,7 @@ async def test_another_command_lifts_a_hold_for_later_starts_too(start: Start, l
         await a.steer(lift)
         async with start("b") as b:
             await trio.sleep(1.5)
-            # A trip is followed through the shared breaker: it is over sometime.
+            # A trip isn't held: an instance follows it through the shared breaker, and it ends by time.
             assert b.breaker.state is (State.OPEN if lift == "trip" else State.DISABLED)
 
 
@@ -63,7 +63,7 @@ async def test_trip_and_reset_move_the_shared_breaker(start: Start) -> None:
 
 
 async def test_concurrent_commands_leave_all_instances_alike(start: Start) -> None:
-    """Whichever instances receive them."""
+    """Any instances may receive them."""
     async with start("a") as a, start("b") as b:
         for _ in range(10):
             async with trio.open_nursery() as nursery:
@@ -157,7 +157,7 @@ async def test_an_instance_with_an_unusable_file_is_named(server: ValkeyServer, 
 async def test_an_instance_that_cannot_use_a_change_is_named_and_goes_on(start: Start) -> None:
     async with start("a") as a, start("b") as b:
         await a.change(max_concurrent=3)
-        # In b alone, as after software with other limits.
+        # In b alone, as with a version that has other limits.
         b.admin.commands.in_force._entries.clear()
         said = await a.change(max_queue=5)
         assert (said["applied_by"], list(said["failed"])) == (["a"], ["b"])
