@@ -31,7 +31,7 @@ def valkey() -> Iterator[ValkeyServer]:
 async def instance(
     valkey: ValkeyServer, place: Place
 ) -> AsyncIterator[tuple[QuartTrio, Panel, ProcessSharing]]:
-    """A process that shares its breaker; each decides alone."""
+    """A process that shares its breaker, but decides alone."""
     settings = ProcessSettings(valkey_url=valkey.url)  # type: ignore[arg-type]
     async with open_panel() as panel:
         panel.breaker(CircuitBreakerConfig(name=BREAKER))
@@ -56,7 +56,7 @@ async def listed(app: QuartTrio, addresses: list[str], seconds: float = 20) -> l
 
 
 async def test_health_lists_the_other_instances_of_its_own_kind(valkey: ValkeyServer) -> None:
-    """A sick one makes no other sick; one that ends isn't listed any more."""
+    """An unhealthy instance doesn't make others unhealthy; one that ends isn't listed any more."""
     async with AsyncExitStack() as stack:
         app, _, sharing = await stack.enter_async_context(instance(valkey, Place("auth-service", "a:1")))
         await stack.enter_async_context(instance(valkey, Place("school-service", "c:3")))
@@ -83,7 +83,7 @@ async def test_health_lists_the_other_instances_of_its_own_kind(valkey: ValkeySe
 
 
 async def test_an_instance_that_dies_is_listed_for_some_seconds(valkey: ValkeyServer) -> None:
-    """It can't sign off."""
+    """A killed instance can't sign off."""
     async with instance(valkey, Place("auth-service", "a:1")) as (app, _, _):
         async with instance(valkey, Place("auth-service", "b:2")) as (_, _, dead):
             await listed(app, ["b:2"])
@@ -110,7 +110,7 @@ async def test_the_workers_of_one_address_are_one_instance(valkey: ValkeyServer)
 
 
 async def test_health_without_the_store(valkey: ValkeyServer) -> None:
-    """It lists nobody, says so, and takes no longer than usual."""
+    """It lists no instances, shows that the store is gone, and takes no longer than usual."""
     async with instance(valkey, Place("auth-service", "a:1")) as (app, _, sharing):
         with trio.fail_after(20):
             while not sharing.status().connected:  # noqa: ASYNC110
@@ -145,7 +145,7 @@ def report(state: str, failures: int = 0, since: float = 1.0, instance: str = "o
 
 
 def test_of_an_instances_workers_the_worst_speaks() -> None:
-    """Whole: state, time and failures are those of one breaker."""
+    """State, time and failures are those of the one worst breaker."""
     reports = [report("CLOSED", 4, 5.0), report("HALF_OPEN", 0, 7.0), report("FORCED_OPEN", 1, 3.0)]
     for order in (reports, reports[::-1]):
         (found,) = by_instance(order)

@@ -45,7 +45,7 @@ class Instance:
 
 @asynccontextmanager
 async def instance(url: str | None, name: str, policies: Path, store: Any = None) -> AsyncIterator[Instance]:
-    """An instance with one breaker; its commands and its breaker are shared. url: None: nothing is."""
+    """An instance with one breaker; its commands and its breaker are shared. url: None: nothing is shared."""
     async with open_panel() as panel:
         breaker = panel.breaker(CircuitBreakerConfig(name=NAME, max_failures=5, reset_timeout=60))
         file = ProcessPolicies(panel, policies, None)
@@ -75,7 +75,7 @@ async def shared_commands(
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait until it holds. Raises TooSlowError."""
+    """Wait until the condition holds. Raises TooSlowError."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
