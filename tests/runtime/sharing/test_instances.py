@@ -70,6 +70,9 @@ async def test_health_lists_the_other_instances_of_its_own_kind(valkey: ValkeySe
             seen = found[0]["breakers"][BREAKER]
             assert (seen["status"], seen["reason"], seen["failure_count"]) == ("unhealthy", "it is sick", 0)
             assert seen["since"] == (await panel[BREAKER].snapshot()).unix_changed_at
+            with trio.fail_after(20):
+                while not sharing.status().connected:  # noqa: ASYNC110
+                    await trio.sleep(0.05)
             status, data = await health(app)
             assert status == 200
             assert data["sharing"]["connected"] is True

@@ -70,6 +70,10 @@ async def shared_commands(
     async with trio.open_nursery() as nursery:
         await nursery.start(connection.run)
         await nursery.start(shared.run)
+        # On a busy machine a connection may take longer than a start waits for it.
+        with trio.move_on_after(5):
+            while not shared.status().connected:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         yield SharedCommands(target, name, store, shared.override)
         nursery.cancel_scope.cancel()
 
