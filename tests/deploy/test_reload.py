@@ -67,9 +67,7 @@ def test_every_running_process_reads_the_file_again(
 def test_a_bad_file_is_reported_and_no_process_reads_it(stack: FakeSupervisor, tmp_path: Path) -> None:
     """The file is the running stack's, not the one that this shell names."""
     (tmp_path / "breakers.toml").write_text("[breakers.auth-database]\nmax_failures = 0\n")
-    with pytest.raises(
-        StackError, match=f"^{tmp_path}/breakers.toml: breakers.auth-database.max_fail"
-    ):
+    with pytest.raises(StackError, match=f"^{tmp_path}/breakers.toml: breakers.auth-database.max_fail"):
         reload.reload(stack.config)
     assert stack.signalled == []
 

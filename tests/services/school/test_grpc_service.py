@@ -71,7 +71,7 @@ async def cancel_while_running(channel: Channel, repository: FakeRepository) -> 
 
 async def running_operation(repository: FakeRepository) -> None:
     """Wait until an operation on the repository runs."""
-    while repository.faults.running == 0:
+    while repository.faults.running == 0:  # noqa: ASYNC110
         await trio.sleep(0.005)
 
 
