@@ -19,7 +19,7 @@ def readable(identity: Identity) -> OwnedBy | None:
 
     None: no limit, for an admin.
     """
-    return None if identity.role == ADMIN else OwnedBy(identity.user_id, or_nobody=True)
+    return None if identity.role == ADMIN else OwnedBy(identity.user_id, or_unowned=True)
 
 
 def changeable(identity: Identity) -> OwnedBy | None:

@@ -15,19 +15,19 @@ OWNER = "owner"
 class OwnedBy:
     """Limits an operation to the records of one user.
 
-    or_nobody: records without an owner too. They stem from releases that kept no owners.
+    or_unowned: records without an owner too. They stem from releases that kept no owners.
     """
 
     user_id: str
-    or_nobody: bool = False
+    or_unowned: bool = False
 
     def condition(self) -> Mapping[str, Any]:
-        """The condition of a query. It also matches a missing field if `or_nobody`."""
-        return {OWNER: {"$in": [self.user_id, None]} if self.or_nobody else self.user_id}
+        """The condition of a query. It also matches a missing field if `or_unowned`."""
+        return {OWNER: {"$in": [self.user_id, None]} if self.or_unowned else self.user_id}
 
     def admits(self, owner: str | None) -> bool:
         """Whether a record of `owner` is one of them."""
-        return owner == self.user_id or (owner is None and self.or_nobody)
+        return owner == self.user_id or (owner is None and self.or_unowned)
 
 
 class Denied(Enum):

@@ -122,7 +122,7 @@ def test_instances_that_have_not_applied_a_command_are_named(
     assert problem(dashboard) == said
 
 
-def test_a_hold_may_have_a_duration_and_the_sheet_shows_who_ordered_it(dashboard: DashboardPage) -> None:
+def test_a_hold_may_have_a_duration_and_the_sheet_shows_its_author(dashboard: DashboardPage) -> None:
     """A trip has none."""
     ordered = {"id": "1", "action": "force_open", "who": "ADMIN_TOKEN", "reason": "a new disk", "time": NOON}
     dashboard.answer({"commands": [{**ordered, "until": NOON + 600}], "in_force": [{"id": "1"}]})

@@ -178,7 +178,7 @@ async def connect(port: int) -> Peer:
     return Peer(stream)
 
 
-async def close_when_asked_again(peer: Peer):
+async def close_at_second_request(peer: Peer):
     """Keeps the connection open after one answer, and closes it only when the second request is there."""
     await peer.request()
     await peer.send(ok())

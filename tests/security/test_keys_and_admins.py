@@ -93,7 +93,7 @@ def test_an_admin_is_made_while_clients_call(attacked: AttackedStack) -> None:
 
 
 @pytest.mark.security
-def test_a_promotion_ends_the_logins_of_whoever_had_the_address_before(attacked: AttackedStack) -> None:
+def test_a_promotion_ends_earlier_logins_with_the_address(attacked: AttackedStack) -> None:
     squatter = {"email": "next.head@school.test", "password": "the squatter's pass-phrase"}
     client = attacked.stack.client
     client.post("/auth/signup", json={**squatter, "first_name": "S", "last_name": "Q"})

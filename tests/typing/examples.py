@@ -68,7 +68,7 @@ async def arguments_are_checked(breaker: CircuitBreaker) -> None:
     await breaker.execute_or(lambda error: None, fetch, "1")  # type: ignore[call-overload]
 
 
-async def guards_are_told_of_answers_and_sources(breaker: CircuitBreaker) -> None:
+async def guards_take_answers_and_sources(breaker: CircuitBreaker) -> None:
     async with breaker.guard(source=Source(client="ann", route=("POST", "/login"))) as call:
         assert_type(call.answered(), None)
         assert_type(call.exclude(0.5), None)

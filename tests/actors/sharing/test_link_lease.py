@@ -138,7 +138,7 @@ def test_the_end_of_a_probe_is_reported_with_its_lease(event: Transition, reques
     assert [type(request) for request in one.requests(FOLLOWS, 2.0)] == [Report]
 
 
-def test_the_end_of_a_probe_during_a_report_is_told_before_its_reply_counts() -> None:
+def test_the_end_of_a_probe_during_a_report_is_sent_before_its_reply_counts() -> None:
     one = holder()
     one.requests(PROBES, 1.0)
     one.follow(ends(State.CLOSED), 1.1)

@@ -83,7 +83,7 @@ def test_a_verdict_needs_owner_generation_and_an_unexpired_lease() -> None:
     assert not record.is_open
 
 
-def test_whose_probe_has_failed_waits_its_turn() -> None:
+def test_an_instance_whose_probe_failed_waits_its_turn() -> None:
     record = opened()
     report(record, "b", NOW)
     granted = acquire(record, "a", NOW)
@@ -94,7 +94,7 @@ def test_whose_probe_has_failed_waits_its_turn() -> None:
     assert acquire(record, "b", NOW + 110).accepted
 
 
-def test_whose_probe_has_failed_probes_again_if_nobody_else_does() -> None:
+def test_an_instance_whose_probe_failed_probes_again_if_no_other_does() -> None:
     record = opened()
     granted = acquire(record, "a", NOW)
     assert granted.accepted

@@ -14,7 +14,7 @@ from actors.testing import DependencyDown
 POLICY = CircuitBreakerConfig(name="it", reset_timeout=10)
 
 
-async def nobody_probes(breaker: CircuitBreaker) -> None:
+async def no_call_probes(breaker: CircuitBreaker) -> None:
     pass
 
 
@@ -39,7 +39,7 @@ async def fail_at(time: float) -> None:
 
 @pytest.mark.parametrize("begins", [1, 10.7, 12])
 @pytest.mark.parametrize(
-    ("others", "ends"), [(nobody_probes, 11), (a_probe_is_cancelled, 16), (a_probe_fails, 26)]
+    ("others", "ends"), [(no_call_probes, 11), (a_probe_is_cancelled, 16), (a_probe_fails, 26)]
 )
 async def test_a_waiter_may_probe_a_second_after_a_place_came_free(
     autojump_clock: MockClock, others: Callable[[CircuitBreaker], Awaitable[None]], ends: float, begins: float

@@ -36,7 +36,7 @@ def refused(code: int = 13) -> pytest.RaisesExc[OperationFailure]:
     return pytest.raises(OperationFailure, check=lambda error: error.code == code)
 
 
-def test_nobody_reads_or_writes_without_a_password(stack: StackConfig) -> None:
+def test_nothing_is_read_or_written_without_a_password(stack: StackConfig) -> None:
     """Nor can a client on this host become the administrator."""
     with client(mongodb_users.uri(stack, None)) as anybody:
         assert anybody.admin.command("hello")["isWritablePrimary"]

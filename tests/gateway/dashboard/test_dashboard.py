@@ -95,7 +95,7 @@ async def test_a_service_with_an_invalid_response_is_reported_as_silent(body: by
         nursery.cancel_scope.cancel()
 
 
-def told_of(started: float, now: float, since: float, transitions: list[Any]) -> httpx.Response:
+def report_of(started: float, now: float, since: float, transitions: list[Any]) -> httpx.Response:
     """A service's answer."""
     past = {"transitions": transitions, "failures": [], "calls_by_time": []}
     breakers = [{"name": "auth-database", "state": "CLOSED", **past}]
@@ -107,7 +107,7 @@ async def test_a_new_subscriber_gets_a_restart_and_the_history_before_it() -> No
     """With the gap between them."""
     then = time.time() - 60
     opened = {"time": then - 1, "new": "OPEN"}
-    answers = [told_of(then - 9, then, 0.0, [opened]), told_of(then + 5, then + 6, then - 3, [])]
+    answers = [report_of(then - 9, then, 0.0, [opened]), report_of(then + 5, then + 6, then - 3, [])]
     lines = {one.name: Silent() for one in SERVICES}
     lines["auth"] = Silent(lambda: answers.pop(0))
     async with in_process_gateway(lines) as built:

@@ -37,7 +37,7 @@ async def test_bad_tokens_of_one_client_are_refused_after_thirty(tmp_path: Path,
         assert await statuses(app, 1, "192.0.2.1", signed) == [200]
 
 
-async def test_a_limited_client_is_told_when_to_try_again(tmp_path: Path) -> None:
+async def test_a_limited_client_gets_retry_after(tmp_path: Path) -> None:
     async with open_admin_stack(tmp_path) as stack:
         for _ in range(BAD_TOKENS_PER_MINUTE):
             await stack.ask("GET", "/admin/breakers", BAD)

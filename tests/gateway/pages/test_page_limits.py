@@ -109,7 +109,7 @@ async def test_a_report_is_at_most_a_second_old_and_the_gateways_own_breaker_nev
         assert data["auth"]["dependencies"]["auth-database"]["status"] == "unhealthy"
 
 
-async def test_who_waits_for_a_hanging_service_waits_once(
+async def test_requests_wait_for_a_hanging_service_once(
     services: dict[str, ScriptedService], autojump_clock: trio.testing.MockClock
 ) -> None:
     """This also holds if the client whose request began the fetch leaves."""

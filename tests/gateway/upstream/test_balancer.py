@@ -11,7 +11,7 @@ from gateway.upstream.balancer import LoadBalancingTransport, service_transport
 from gateway.upstream.pool import ConnectionPoolTransport
 from tests.gateway.running_gateway import served
 from tests.gateway.upstream.requests import fetch, request
-from tests.gateway.wire import Peer, answering, close_when_asked_again, connect, ok, upstream
+from tests.gateway.wire import Peer, answering, close_at_second_request, connect, ok, upstream
 
 
 def nobody():
@@ -141,7 +141,7 @@ async def test_a_single_request_retries_a_dead_server():
 
 async def test_a_stale_connection_goes_to_another_server_if_harmless():
     async with upstream(naming(b"b")) as b:
-        async with upstream(close_when_asked_again) as a:
+        async with upstream(close_at_second_request) as a:
             transport = service_transport([b.url, a.url])
             assert {(await fetch(transport, request()))[0] for _ in range(2)} == {200}
         for _ in range(4):

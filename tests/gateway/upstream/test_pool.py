@@ -8,7 +8,7 @@ import trio
 
 from gateway.upstream.pool import ConnectionPoolTransport, StaleConnection
 from tests.gateway.upstream.requests import fetch, request
-from tests.gateway.wire import Peer, answering, close_when_asked_again, ok, upstream
+from tests.gateway.wire import Peer, answering, close_at_second_request, ok, upstream
 
 
 async def test_connections_are_reused_last_in_first_out():
@@ -86,7 +86,7 @@ async def test_a_connection_with_surplus_bytes_or_a_close_is_not_kept(answer):
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 async def test_a_harmless_request_on_a_stale_connection_is_sent_again(method):
     answer = b"HTTP/1.1 204 No Content\r\n\r\n"
-    async with upstream(close_when_asked_again, answering(answer)) as server:
+    async with upstream(close_at_second_request, answering(answer)) as server:
         transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         one = httpx.Request(method, "http://up/x", stream=httpx.ByteStream(b""), headers={"host": "up"})
@@ -98,7 +98,7 @@ async def test_a_harmless_request_on_a_stale_connection_is_sent_again(method):
     ("method", "body"), [("POST", None), ("PATCH", None), ("POST", b"x"), ("PUT", b"x"), ("DELETE", b"x")]
 )
 async def test_a_request_with_effects_is_never_sent_twice(method, body):
-    async with upstream(close_when_asked_again, answering(ok())) as server:
+    async with upstream(close_at_second_request, answering(ok())) as server:
         transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         with pytest.raises(StaleConnection):
@@ -108,7 +108,7 @@ async def test_a_request_with_effects_is_never_sent_twice(method, body):
 
 
 async def test_a_second_failure_is_the_result():
-    async with upstream(close_when_asked_again, answering(b"", then_close=True)) as server:
+    async with upstream(close_at_second_request, answering(b"", then_close=True)) as server:
         transport = ConnectionPoolTransport(server.url)
         await fetch(transport, request())
         with pytest.raises(httpx.RemoteProtocolError) as caught:

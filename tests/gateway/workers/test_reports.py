@@ -64,7 +64,7 @@ def test_a_worker_that_has_ended_does_not_run() -> None:
     assert not WorkerReport(ended_pid(), {}, {}).is_running()
 
 
-async def test_each_call_is_counted_once_whichever_worker_is_asked(valkey: ValkeyServer) -> None:
+async def test_each_call_is_counted_once_in_the_answer_of_every_worker(valkey: ValkeyServer) -> None:
     """Calls made since the last collection are counted too."""
     async with worker(valkey, 0) as one, worker(valkey, 1) as other, worker(valkey, 2) as third:
         workers = (one, other, third)

@@ -57,7 +57,7 @@ async def test_counts_are_those_of_all_workers(tmp_path: Path) -> None:
             assert await found.metric("circuit_breaker_calls_total", labels) == clients.answered
 
 
-async def test_a_worker_told_to_stop_loses_no_request(tmp_path: Path) -> None:
+async def test_a_worker_that_is_stopped_loses_no_request(tmp_path: Path) -> None:
     """SIGTERM to one worker, then to its successor, while clients never pause."""
     async with gateway(tmp_path, workers=2) as found, load_clients(found.port) as clients:
         for _ in range(2):
@@ -108,12 +108,12 @@ async def test_a_hangup_reloads_the_policies_and_loses_no_request(tmp_path: Path
         await clients.progress()
         found.policies.write_text(f"[breakers.{SERVICE}]\nmax_failures = 9\n")
         found.process.send_signal(signal.SIGHUP)
-        await found.everybody(lambda view: view["policy"]["max_failures"] == 9)
+        await found.all_workers(lambda view: view["policy"]["max_failures"] == 9)
         found.policies.write_text(f"[breakers.{SERVICE}]\nmax_failures = 0\n")
         found.process.send_signal(signal.SIGHUP)
         await until(lambda: "nothing has changed" in found.log())
         assert str(found.policies) in found.log()
-        await found.everybody(lambda view: view["policy"]["max_failures"] == 9)
+        await found.all_workers(lambda view: view["policy"]["max_failures"] == 9)
         await clients.progress()
         assert clients.failures == []
 
@@ -125,14 +125,14 @@ async def test_a_new_worker_does_not_stumble_over_a_bad_file(tmp_path: Path) -> 
         os.kill((await found.staffed())[1], signal.SIGKILL)
         await trio.sleep(0.2)
         await found.staffed()
-        await found.everybody(lambda view: view["policy"]["max_failures"] == 5)
+        await found.all_workers(lambda view: view["policy"]["max_failures"] == 5)
 
 
 async def test_an_operators_order_reaches_every_worker(tmp_path: Path) -> None:
     """A breaker opened through one worker is open in all; health and metrics show the worst state."""
     async with gateway(tmp_path, workers=3) as found:
         await found.ask(f"/admin/breakers/{SERVICE}/trip", "POST", json={"reason": "maintenance"})
-        await found.everybody(lambda view: view["state"] == "OPEN")
+        await found.all_workers(lambda view: view["state"] == "OPEN")
         for _ in range(6):
             assert (await found.ask("/auth/ping")).status_code == 503
             assert (await found.ask("/health")).json()["data"]["auth"]["status"] == "unhealthy"
@@ -149,7 +149,7 @@ async def test_what_an_operator_holds_open_stays_so_when_workers_die(tmp_path: P
             await until(lambda: pid not in found.listening())  # noqa: B023
             await found.staffed()
             assert {(await found.ask("/auth/ping")).status_code for _ in range(12)} == {503}
-        await found.everybody(lambda view: view["policy"]["max_failures"] == 8)
+        await found.all_workers(lambda view: view["policy"]["max_failures"] == 8)
         await found.ask(f"/admin/breakers/{SERVICE}/reset", "POST")
         assert {(await found.ask("/auth/ping")).status_code for _ in range(12)} == {200}
 

@@ -49,7 +49,7 @@ class Gateway:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=ADMIN) as client:
             return await client.request(method, path, **more)
 
-    async def everybody(self, looks_right: Callable[[dict], bool], seconds: float = 10) -> None:
+    async def all_workers(self, looks_right: Callable[[dict], bool], seconds: float = 10) -> None:
         """Wait until each worker's view of a breaker looks right: twelve connections in a row agree."""
         with trio.fail_after(seconds):
             right = 0

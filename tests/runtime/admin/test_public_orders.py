@@ -49,7 +49,7 @@ async def process(tmp_path: Path) -> AsyncIterator[Process]:
         yield Process(panel, path)
 
 
-async def test_an_order_has_action_reason_and_end_but_not_who_gave_it(process: Process) -> None:
+async def test_an_order_has_action_reason_and_end_but_no_author(process: Process) -> None:
     await process.admin.steer(NAME, "force_open", command(lasts=600))
     await process.admin.change(NAME, {"max_failures": 7}, command("a slow failover"))
     held, changed = await process.orders()
@@ -78,7 +78,7 @@ async def test_a_reason_is_redacted(process: Process) -> None:
     assert order["reason"] == "*** asked for it"
 
 
-async def test_a_hold_in_force_is_told_however_old_it_is(process: Process) -> None:
+async def test_a_hold_in_force_is_reported_at_any_age(process: Process) -> None:
     await process.admin.steer(NAME, "disable", command("an old story"))
     for _ in range(HISTORY):
         await process.admin.change(NAME, {"max_failures": 7}, command())
@@ -88,7 +88,7 @@ async def test_a_hold_in_force_is_told_however_old_it_is(process: Process) -> No
     assert not [one for one in await process.orders() if one["in_force"] and one["action"] == "disable"]
 
 
-async def test_a_reload_is_told_with_what_it_changed_if_it_changed_something(process: Process) -> None:
+async def test_a_reload_is_reported_with_its_changes_if_there_are_any(process: Process) -> None:
     """The reload may be by a command or by a signal."""
     await process.admin.reload(command())
     first = await process.orders()

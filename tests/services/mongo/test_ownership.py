@@ -59,12 +59,12 @@ async def test_a_denied_change_to_a_taken_value_is_denied(repository: Repository
     assert await repository.update(number, {"word": "b"}, BOB) is DENIED
 
 
-async def test_a_record_of_nobody_is_for_those_who_include_it(repository: Repository) -> None:
+async def test_a_record_without_an_owner_is_found_only_if_included(repository: Repository) -> None:
     number = await add(repository, "a", None)
-    assert await repository.get(number, OwnedBy("ada", or_nobody=True)) == await repository.get(number)
+    assert await repository.get(number, OwnedBy("ada", or_unowned=True)) == await repository.get(number)
     assert await repository.get(number, ADA) is DENIED
     assert await repository.delete(number, ADA) is DENIED
-    assert await repository.delete(number, OwnedBy("ada", or_nobody=True)) is True
+    assert await repository.delete(number, OwnedBy("ada", or_unowned=True)) is True
 
 
 async def test_pages_have_their_own_records_alone(repository: Repository) -> None:
@@ -78,16 +78,16 @@ async def test_pages_have_their_own_records_alone(repository: Repository) -> Non
 
     assert await ids(10, 0, None) == [1, 2, 3, 4, 5, 6, 7]
     assert await ids(10, 0, ADA) == [1, 4, 6]
-    assert await ids(2, 0, OwnedBy("ada", or_nobody=True)) == [1, 3]
-    assert await ids(2, 3, OwnedBy("ada", or_nobody=True)) == [4, 6]
+    assert await ids(2, 0, OwnedBy("ada", or_unowned=True)) == [1, 3]
+    assert await ids(2, 3, OwnedBy("ada", or_unowned=True)) == [4, 6]
     assert await ids(10, 0, BOB, school=1) == [5]
-    assert await ids(10, 0, OwnedBy("bob", or_nobody=True), school=1) == [3, 5, 7]
+    assert await ids(10, 0, OwnedBy("bob", or_unowned=True), school=1) == [3, 5, 7]
 
 
-async def test_a_document_of_an_earlier_release_belongs_to_nobody(database: Database) -> None:
+async def test_a_document_of_an_earlier_release_has_no_owner(database: Database) -> None:
     await database.run(lambda db: db.things.insert_one({"_id": 1, "word": "a", "school": 1}))
     repository = mongo(database)
-    everyone = OwnedBy("ada", or_nobody=True)
+    everyone = OwnedBy("ada", or_unowned=True)
     assert await repository.get(1, everyone) == {"id": 1, "word": "a", "school": 1}
     assert [record["id"] for record in await repository.page(10, 0, None, everyone)] == [1]
     assert await repository.update(1, {"word": "b"}, ADA) is DENIED
@@ -101,7 +101,7 @@ async def test_a_page_reads_an_index_and_sorts_nothing(database: Database, where
         await add(repository, str(number), "ada" if number % 2 else None)
 
     async def explain(db: MongoDatabase) -> str:
-        condition = {**where, **OwnedBy("ada", or_nobody=True).condition(), "_id": {"$gt": 3}}
+        condition = {**where, **OwnedBy("ada", or_unowned=True).condition(), "_id": {"$gt": 3}}
         plan = await db.things.find(condition).sort("_id").limit(5).explain()
         return str(plan["queryPlanner"]["winningPlan"])
 

@@ -58,7 +58,7 @@ async def test_an_admin_changes_and_deletes_every_school(people: People) -> None
     assert (await people.root("DELETE", "/schools/1")).status == 200
 
 
-async def test_a_school_of_nobody_is_changed_by_admins_alone(people: People) -> None:
+async def test_a_school_without_an_owner_is_changed_by_admins_alone(people: People) -> None:
     await people.repository.create({**SCHOOL, "address": None, "phone": None})
     assert (await people.ada("GET", "/schools/1")).status == 200
     assert outcome(await people.ada("PUT", "/schools/1", {"name": "x"})) == (403, "FORBIDDEN")

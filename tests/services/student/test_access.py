@@ -34,7 +34,7 @@ class People:
         assert answer.status == 201
         return int(answer.data["id"])
 
-    async def add_of_nobody(self, roll: str) -> int:
+    async def add_without_owner(self, roll: str) -> int:
         number = await self.add(self.root, roll)
         del self.repository.owners[number]
         return number
@@ -85,8 +85,8 @@ async def test_an_admin_does_everything(people: People) -> None:
     assert (await people.root("DELETE", f"/students/{number}")).status == 200
 
 
-async def test_a_student_of_nobody_is_read_by_everyone_and_changed_by_admins(people: People) -> None:
-    number = await people.add_of_nobody("1")
+async def test_a_student_without_an_owner_is_read_by_everyone_and_changed_by_admins(people: People) -> None:
+    number = await people.add_without_owner("1")
     for someone in (people.ada, people.bob):
         assert (await someone("GET", f"/students/{number}")).status == 200
         assert outcome(await someone("PUT", f"/students/{number}", {"status": "x"})) == FORBIDDEN
@@ -110,7 +110,7 @@ async def test_lists_show_what_their_reader_may_read_in_full_pages(people: Peopl
     ada, bob = people.ada, people.bob
     for number, owner in enumerate([ada, bob, bob, ada, None, ada, bob], start=1):
         if owner is None:
-            assert await people.add_of_nobody(str(number)) == number
+            assert await people.add_without_owner(str(number)) == number
         else:
             assert await people.add(owner, str(number), school=1 + number % 2) == number
     assert await ids(ada, "/students?limit=2") == [[1, 4], [5, 6]]

@@ -83,7 +83,7 @@ async def play(stack: InProcessStack, seed: int, ran: Counter[Client]) -> None:
         if client is not sends_what_stores_refuse:
             failed = [(asked, status) for asked, status in session.answers if status >= 500]
             assert not failed, f"seed {seed}: {client.__name__}"
-    await assert_none_minded(stack, f"seed {seed}")
+    await assert_none_counted(stack, f"seed {seed}")
 
 
 async def _begin(client: Client, session: Session) -> None:
@@ -91,7 +91,7 @@ async def _begin(client: Client, session: Session) -> None:
     await client(session)
 
 
-async def assert_none_minded(stack: InProcessStack, where: str) -> None:
+async def assert_none_counted(stack: InProcessStack, where: str) -> None:
     """Every breaker of the stack is closed, has never been anything else, and has counted no failure."""
     seen = 0
     for panel in stack.panels.values():

@@ -40,7 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
-async def assert_none_minded(stack: ServedStack, where: str) -> None:
+async def assert_none_counted(stack: ServedStack, where: str) -> None:
     """Every breaker is closed, has never been anything else, and has counted no failure."""
     with trio.fail_after(3):
         while any(one.in_flight for one in (await stack.snapshots()).values()):  # noqa: ASYNC110
@@ -73,7 +73,7 @@ async def run(seeds: range) -> Counter[WireClient]:
         async with trio.open_nursery() as nursery:
             for seed in seeds:
                 nursery.start_soon(play, stack.port, stack.token, seed, ran)
-        await assert_none_minded(stack, f"seeds {seeds.start} to {seeds.stop - 1}")
+        await assert_none_counted(stack, f"seeds {seeds.start} to {seeds.stop - 1}")
     return ran
 
 

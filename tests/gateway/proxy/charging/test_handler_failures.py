@@ -51,7 +51,7 @@ async def test_one_clients_data_cannot_open_the_breaker():
         assert await gateway.counts() == {"ignored": 10}
 
 
-async def test_a_handler_that_fails_for_everybody_opens_the_breaker():
+async def test_a_handler_that_fails_for_every_client_opens_the_breaker():
     trusting = {"trusted_proxies": "127.0.0.1"}
     async with upstream(answering(HANDLER_FAILED)) as server, served(auth=server.url, **trusting) as gateway:
         for n in range(10):

@@ -159,12 +159,12 @@ async def test_five_502_open_the_breaker_and_the_sixth_request_is_503():
 async def test_a_stale_connection_is_no_failure():
     """GET is sent again. POST is answered 502."""
 
-    async def close_when_asked_again(peer: Peer):
+    async def close_at_second_request(peer: Peer):
         await peer.request()
         await peer.send(ok())
         await peer.until(b"\r\n\r\n")
 
-    async with upstream(close_when_asked_again) as server, served(auth=server.url) as gateway:
+    async with upstream(close_at_second_request) as server, served(auth=server.url) as gateway:
         assert [(await ask(gateway.port))[0] for _ in range(2)] == [200, 200]
         assert (await ask(gateway.port, post(1, b"x")))[0] == 502
         assert await gateway.counts() == {"success": 2, "ignored": 1}

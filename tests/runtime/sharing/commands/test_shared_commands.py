@@ -165,7 +165,7 @@ async def test_an_instance_that_cannot_use_a_change_is_named_and_goes_on(start: 
         assert {one.breaker.state for one in (a, b)} == {State.FORCED_OPEN}
 
 
-async def test_each_instance_logs_who_ordered_what_and_until_when(start: Start) -> None:
+async def test_each_instance_logs_author_command_and_end(start: Start) -> None:
     async with start("a") as a, start("b"):
         with structlog.testing.capture_logs() as lines:
             await a.steer("force_open", "to see", 600)
