@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -20,13 +19,11 @@ from typing import Any
 from protocols.topology import (
     API_GATEWAY,
     LOAD_BALANCER,
-    MODULES,
     MONGODB,
     PORTS,
     PROCESSES,
     VALKEY,
     gateway_names,
-    is_gateway,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -266,11 +263,6 @@ def stack_config(environment: Mapping[str, str] = os.environ) -> StackConfig:
     if (highest := max(listener.port for listener in config.listeners())) > 65535:
         raise StackError(f"setting GATEWAY_PORT: {gateways} gateways would need port {highest}")
     return config
-
-
-def command(name: str) -> list[str]:
-    """The command line of a Python process of the stack."""
-    return [sys.executable, "-m", MODULES[API_GATEWAY if is_gateway(name) else name]]
 
 
 def find_haproxy() -> Path | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 
 from deploy.config import HOST, MARK, StackConfig, StackError
 from deploy.credentials import mongodb_users, private_files
 from deploy.programs import gateways, valkey
 from deploy.setting_table import CREDENTIALS, GRPC_SECRET, GRPC_SECRET_READERS, OF_STACK, is_setting
-from protocols.topology import MODULES, is_gateway
+from protocols.topology import API_GATEWAY, MODULES, is_gateway
 
 _ADMINISTRATOR = "administrator"
 _RUN = ("/bin/sh", "-c", 'set -a; . "$0"; exec "$@"')
@@ -106,6 +107,12 @@ def read(config: StackConfig, name: str) -> dict[str, str] | None:
             f"{path} can't be read ({error}): `uv run just down` and `uv run just up`"
         ) from error
     return dict(word.split("=", 1) for word in words)
+
+
+def python_command(config: StackConfig, name: str) -> list[str]:
+    """The command line of a Python process of the stack."""
+    module = MODULES[API_GATEWAY if is_gateway(name) else name]
+    return command(config, name, [sys.executable, "-m", module])
 
 
 def command(config: StackConfig, name: str, words: list[str]) -> list[str]:

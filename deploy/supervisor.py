@@ -19,7 +19,7 @@ from typing import Any
 from supervisor.xmlrpc import SupervisorTransport
 
 from deploy import environments, procfs
-from deploy.config import ROOT, StackConfig, StackError, command
+from deploy.config import ROOT, StackConfig, StackError
 from deploy.credentials import private_files
 from deploy.programs import gateways, libraries, mongodb, valkey
 from protocols.topology import LOAD_BALANCER, MONGODB, VALKEY
@@ -124,7 +124,7 @@ def _command(config: StackConfig, name: str) -> list[str]:
         return valkey.command(config.valkey_folder / valkey.CONFIGURATION)
     if name == LOAD_BALANCER:
         return gateways.balancer_command(config)
-    return environments.command(config, name, command(name))
+    return environments.python_command(config, name)
 
 
 def _variables(name: str, for_mongod: Mapping[str, str]) -> Mapping[str, str]:

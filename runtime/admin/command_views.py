@@ -9,7 +9,8 @@ from runtime.config.process_policies import Reload
 from runtime.observability.redaction import redact
 from runtime.sharing.commands.command import Command
 from runtime.sharing.commands.in_force import NEVER
-from runtime.sharing.commands.shared_commands import CommandOutcome, SharedCommands
+from runtime.sharing.commands.outcome import CommandOutcome
+from runtime.sharing.commands.shared_commands import SharedCommands
 
 HERE_ONLY = (
     "The shared store doesn't answer: this is applied by this instance only, and handed on when the store is"

@@ -19,7 +19,8 @@ from runtime.config.policy_reader import changed_policy
 from runtime.config.process_policies import ProcessPolicies
 from runtime.config.settings import ProcessSettings
 from runtime.sharing.commands.command import LASTING, Command
-from runtime.sharing.commands.shared_commands import CommandOutcome, SharedCommands
+from runtime.sharing.commands.outcome import CommandOutcome
+from runtime.sharing.commands.shared_commands import SharedCommands
 from runtime.sharing.process import ProcessSharing
 from runtime.web.errors import ApiError
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 import trio
@@ -13,36 +12,19 @@ from actors.sharing.store import StoreUnavailable
 from runtime.sharing.commands.applied import AppliedCommands, CommandTarget
 from runtime.sharing.commands.command import HOLDS, Command
 from runtime.sharing.commands.in_force import NEVER, PENDING, CommandInForce
+from runtime.sharing.commands.outcome import LOOK_SECONDS, CommandOutcome, wait_for_instances
 from runtime.sharing.commands.store import CommandStore, Given, Slot
 
 POLL_SECONDS = 1.0
 """Seconds between two looks at the store when no news is announced."""
 START_SECONDS = 1.0
 """The longest time for which a start waits for the store."""
-ACKNOWLEDGE_SECONDS = 0.5
-"""The longest time for which an answer waits for other instances."""
-LOOK_SECONDS = 0.02
 DEADLINE_MS = 350
 """Milliseconds that a command has to reach the store: a frozen one carries out late what it has received."""
 GONE_SECONDS = 0.5
 """Seconds after a failure in which the store isn't tried again."""
 
 log = structlog.get_logger("admin")
-
-
-@dataclass(frozen=True, slots=True)
-class CommandOutcome:
-    """What has become of a command.
-
-    result: of the target. shared: None: this process shares nothing; False: the store is gone, so it is
-    applied here only. applied_by, not_yet: running instances. failed: by instance, why it couldn't.
-    """
-
-    result: Any
-    shared: bool | None = None
-    applied_by: tuple[str, ...] = ()
-    not_yet: tuple[str, ...] = ()
-    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +85,7 @@ class SharedCommands(AppliedCommands):
             if isinstance(result, Exception):
                 raise result
             if self._store is not None and shared:
-                return await self._acknowledged(self._store, command, result)
+                return await wait_for_instances(self._store, self._instance, command, result)
         return CommandOutcome(result, shared=None if self._store is None else False)
 
     async def _share(self, command: Command) -> bool:
@@ -161,28 +143,6 @@ class SharedCommands(AppliedCommands):
 
     def _expiry(self, command: Command) -> float:
         return NEVER if command.lasts is None else self._clock() + command.lasts
-
-    async def _acknowledged(self, store: CommandStore, command: Command, result: Any) -> CommandOutcome:
-        """Wait until all running instances have said what became of the command."""
-        found = {self._instance: ""}
-        running: Sequence[str] = ()
-        with trio.move_on_after(ACKNOWLEDGE_SECONDS):
-            while True:
-                try:
-                    said = await store.applied(command.id)
-                except StoreUnavailable:
-                    break
-                running, found = said.running, {**said.results, **found}
-                if set(running) <= found.keys():
-                    break
-                await trio.sleep(LOOK_SECONDS)
-        failed = {name: reason for name, reason in found.items() if reason}
-        not_yet = sorted(set(running) - found.keys())
-        if not_yet or failed:
-            log.warning(
-                "instances have not applied a command", not_yet=not_yet, failed=failed, command=command.do
-            )
-        return CommandOutcome(result, True, tuple(sorted(found.keys() - failed)), tuple(not_yet), failed)
 
     # Receiving.
 
