@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import DESKTOP, PHONE, SIZES
+from tests.browser.conftest import DESKTOP, PHONE, SIZES, TABLET
 from tests.browser.fake_stream import NOON, breaker, change
 
 OpenDashboard = Any
 NAME = "auth-database"
 
 
-@pytest.mark.parametrize("size", [DESKTOP, (900, 900)])
+@pytest.mark.parametrize("size", [DESKTOP, TABLET])
 def test_names_take_one_line(open_dashboard: OpenDashboard, size: tuple[int, int]) -> None:
     """Within their column. In the list, a state of two words takes one line."""
     dashboard = open_dashboard(size)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import DESKTOP, PHONE
+from tests.browser.conftest import DESKTOP, PHONE, TABLET
 from tests.browser.fake_stream import NOON, POLICY, breaker, opened, order
 
 OpenDashboard = Any
@@ -55,7 +55,7 @@ def test_a_forced_open_breaker_does_not_recover_by_itself(
     assert f"It won’t recover by itself: {sheet} Forced by operator: a new disk." in text
 
 
-@pytest.mark.parametrize("size", [DESKTOP, (900, 900), PHONE])
+@pytest.mark.parametrize("size", [DESKTOP, TABLET, PHONE])
 def test_a_half_open_breaker_shows_its_probe_and_both_durations(
     open_dashboard: OpenDashboard, size: tuple[int, int]
 ) -> None:

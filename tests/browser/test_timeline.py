@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import DESKTOP, PHONE
+from tests.browser.conftest import DESKTOP, PHONE, SMALL_PHONE, TABLET
 from tests.browser.fake_stream import NOON, breaker, change, opened
 
 OpenDashboard = Any
@@ -109,7 +109,7 @@ def test_the_plot_moves_by_whole_buckets_of_five_seconds(open_dashboard: OpenDas
         (9000, 900, ["−15 min", "−10", "−5", "now"]),
     ],
 )
-@pytest.mark.parametrize("size", [DESKTOP, (900, 900), (320, 640)])
+@pytest.mark.parametrize("size", [DESKTOP, TABLET, SMALL_PHONE])
 def test_the_axis_shows_the_uptime_up_to_15_minutes(
     open_dashboard: OpenDashboard, size: tuple[int, int], age: int, span: int, labels: list[str]
 ) -> None:
