@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
@@ -47,11 +46,9 @@ async def _wait_for(awaitable: Awaitable[T], timeout: float | None) -> T:
         return await awaitable
 
 
-if sys.version_info < (3, 12):
-    # Python 3.11 waits in a task of its own. If the caller is cancelled while that task ends, it goes on
-    # alone: pymongo's condition takes its lock and never releases it, and no operation of the client ends
-    # any more.
-    pymongo.lock.wait_for = _wait_for  # type: ignore[assignment, attr-defined]
+# Python 3.11 waits in a task of its own. If the caller is cancelled while that task ends, it goes on alone:
+# pymongo's condition takes its lock and never releases it, and no operation of the client ends any more.
+pymongo.lock.wait_for = _wait_for  # type: ignore[assignment, attr-defined]
 
 
 REFUSED_REQUESTS = frozenset(

@@ -80,11 +80,14 @@ schedules = st.lists(calls, min_size=1, max_size=60)
 
 
 def moments(schedule: Sequence[Call]) -> list[tuple[float, int, bool, Call]]:
-    """Begins and ends of the calls in order: time, number, whether it begins. No two are at one time."""
+    """Begins and ends of the calls in order: time, number, whether it begins.
+
+    No two are at one time: calls begin at multiples of 0.1 ms, and end a microsecond or more after one.
+    """
     found, now = [], 0.0
     for number, call in enumerate(schedule):
         now += call.after + 1e-4
-        found += [(now, number, True, call), (now + call.lasts + 1e-5 * (number + 1), number, False, call)]
+        found += [(now, number, True, call), (now + call.lasts + 1e-6 * (number + 1), number, False, call)]
     return sorted(found, key=lambda one: one[:2])
 
 
@@ -162,7 +165,7 @@ async def made(panel: Panel, config: CircuitBreakerConfig, schedule: Sequence[Ca
     ends = [""] * len(schedule)
 
     async def dependency(number: int, call: Call) -> str:
-        await trio.sleep(call.lasts + 1e-5 * (number + 1))
+        await trio.sleep(call.lasts + 1e-6 * (number + 1))
         if call.outcome is Outcome.FAILURE:
             raise ConnectionError(number)
         if call.outcome is Outcome.IGNORED:
@@ -171,7 +174,7 @@ async def made(panel: Panel, config: CircuitBreakerConfig, schedule: Sequence[Ca
 
     async def caller(number: int, call: Call) -> None:
         seconds = call.lasts if call.outcome is Outcome.CANCELLED else 1e6
-        with trio.move_on_after(seconds + 1e-5 * (number + 0.5)) as scope:
+        with trio.move_on_after(seconds + 1e-6 * (number + 0.5)) as scope:
             try:
                 ends[number] = await breaker.execute(dependency, number, call)
             except (ConnectionError, KeyError, CircuitOpenError) as error:

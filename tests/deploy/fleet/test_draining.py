@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import httpx
+import pytest
 
 from deploy.demo.ephemeral_stack import free_ports
 from deploy.programs.load_balancer import render
@@ -13,6 +14,7 @@ from tests.deploy.fleet.backends import haproxy
 from tests.deploy.programs import gateway, seconds_to_end
 
 
+@pytest.mark.resilience  # test_instances has the same of the whole stack
 def test_a_gateway_that_stops_costs_no_request(tmp_path: Path) -> None:
     settings = {"SHUTDOWN_DELAY": "4", "TRUSTED_PROXIES": "127.0.0.1"}
     (port,) = free_ports(1)

@@ -153,7 +153,7 @@ def is_count(name: str) -> bool:
     return name.endswith(("_total", "_count", "_bucket", "_sum"))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.resilience)])
 async def test_calls_are_the_sum_of_their_outcomes_at_every_scrape(tmp_path: Path, workers: int) -> None:
     """No call is lost or counted twice, no counter goes down, and the totals equal the clients' counts."""
     issuer = Issuer()

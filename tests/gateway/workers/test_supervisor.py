@@ -156,15 +156,15 @@ async def test_what_an_operator_holds_open_stays_so_when_workers_die(tmp_path: P
 
 async def test_a_rate_limit_is_one_limit(tmp_path: Path) -> None:
     """The spread of a client's connections over the workers doesn't matter, nor does a worker's death."""
-    async with gateway(tmp_path, workers=3, rate=20) as found:
+    async with gateway(tmp_path, workers=3, rate=10) as found:
         answers = []
-        for _ in range(30):
+        for _ in range(18):
             answers.append(await found.ask("/auth/ping"))
             # Longer than the workers take to exchange their counts.
             await trio.sleep(0.3)
         # Each worker may admit one before it gets the others' counts; and a minute that begins meanwhile
         # drops a little of the earlier count.
-        assert 20 <= sum(one.status_code == 200 for one in answers) <= 24
+        assert 10 <= sum(one.status_code == 200 for one in answers) <= 14
         assert answers[-1].status_code == 429
         for pid in await found.staffed():
             os.kill(pid, signal.SIGKILL)

@@ -103,6 +103,7 @@ async def test_an_election_of_three_seconds_causes_waiting_and_no_failure(
     assert await load.kept() == sorted(load.created)
 
 
+@pytest.mark.resilience
 async def test_a_killed_primary_causes_waiting_and_every_write_exists_once(
     replicas: ReplicaSet, elected: Database, dependency: Dependency, panel: Panel
 ) -> None:
@@ -134,6 +135,7 @@ async def test_each_call_fails_within_about_a_second_if_all_members_are_dead(
         await _fails_within(elected, 1.6)
 
 
+@pytest.mark.resilience
 async def test_calls_do_not_wait_forever_for_a_member_without_a_majority(
     replicas: ReplicaSet, elected: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
