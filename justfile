@@ -60,7 +60,7 @@ watch:
 demo:
     @{{ stack }} demo
 
-# Run all tests except test-resilience, two files at a time: three to five minutes
+# Run all tests except the long forms, two files at a time: about a quarter of an hour
 test *ARGS:
     @{{ python }} -m pytest -n 2 --dist loadfile "$@"
 
