@@ -15,6 +15,7 @@ from runtime.config.settings import ProcessSettings
 from runtime.sharing.instances import READ_SECONDS, Place, by_instance
 from runtime.sharing.process import ProcessSharing, open_sharing
 from runtime.web.app import service_app
+from tests.runtime.sharing.commands.admins import until
 from tests.valkey import ValkeyServer, running_valkey
 
 BREAKER = "auth-database"
@@ -70,9 +71,7 @@ async def test_health_lists_the_other_instances_of_its_own_kind(valkey: ValkeySe
             seen = found[0]["breakers"][BREAKER]
             assert (seen["status"], seen["reason"], seen["failure_count"]) == ("unhealthy", "it is sick", 0)
             assert seen["since"] == (await panel[BREAKER].snapshot()).unix_changed_at
-            with trio.fail_after(20):
-                while not sharing.status().connected:  # noqa: ASYNC110
-                    await trio.sleep(0.05)
+            await until(lambda: sharing.status().connected, 20)
             status, data = await health(app)
             assert status == 200
             assert data["sharing"]["connected"] is True
@@ -115,13 +114,9 @@ async def test_the_workers_of_one_address_are_one_instance(valkey: ValkeyServer)
 async def test_health_without_the_store(valkey: ValkeyServer) -> None:
     """It lists no instances, shows that the store is gone, and takes no longer than usual."""
     async with instance(valkey, Place("auth-service", "a:1")) as (app, _, sharing):
-        with trio.fail_after(20):
-            while not sharing.status().connected:  # noqa: ASYNC110
-                await trio.sleep(0.01)
+        await until(lambda: sharing.status().connected, 20)
         valkey.freeze()
-        with trio.fail_after(20):
-            while sharing.status().connected:  # noqa: ASYNC110
-                await trio.sleep(0.05)
+        await until(lambda: not sharing.status().connected, 20)
         began = trio.current_time()
         status, data = await health(app)
         assert trio.current_time() - began < 1

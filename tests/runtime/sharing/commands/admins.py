@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,8 @@ async def shared_commands(
         await nursery.start(connection.run)
         await nursery.start(shared.run)
         # On a busy machine a connection may take longer than a start waits for it.
-        with trio.move_on_after(5):
-            while not shared.status().connected:  # noqa: ASYNC110
-                await trio.sleep(0.01)
+        with suppress(trio.TooSlowError):
+            await until(lambda: shared.status().connected)
         yield SharedCommands(target, name, store, shared.override)
         nursery.cancel_scope.cancel()
 
